@@ -1,0 +1,61 @@
+"""Drawing tokens from logits: a two-level inverse of the cumulative distribution, one uniform a row.
+
+`torch.multinomial` and Gumbel-max both draw a random number for every (row, token) pair, and random numbers are what
+they spend their time on. Inverting the CDF needs one uniform a row; doing it in two levels (sums over blocks of
+tokens, then a search inside one block) reads the exponentials once and never writes a cumulative sum of length V.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BLOCK = 64
+"""Tokens a block; logits handed to `draw_from_weights` are padded to a multiple of it."""
+
+
+def padded_vocab_size(vocab_size: int) -> int:
+    """Smallest multiple of BLOCK that holds `vocab_size` tokens."""
+    return -(-vocab_size // BLOCK) * BLOCK
+
+
+def draw_from_weights(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one token a row in proportion to non-negative weights.
+
+    Args:
+        weights: (R, V) float, contiguous, V a multiple of BLOCK, each row with a positive sum.
+        uniforms: (R,) float in [0, 1).
+
+    Returns:
+        (R,) int64: the smallest token whose cumulative weight exceeds uniform × total; never one of weight 0.
+    """
+    rows, padded = weights.shape
+    blocks = weights.view(rows, padded // BLOCK, BLOCK)
+    block_cdf = blocks.sum(2).cumsum(1)
+    target = (uniforms * block_cdf[:, -1]).unsqueeze(1)
+    # Rounding may leave target == total; the last block with any weight is then the right one.
+    last_block = torch.searchsorted(block_cdf, block_cdf[:, -1:].contiguous())
+    block = torch.minimum(torch.searchsorted(block_cdf, target, right=True), last_block)
+    before = torch.where(block > 0, block_cdf.gather(1, (block - 1).clamp_min(0)), 0.0)
+    row_index = torch.arange(rows, device=weights.device)
+    chosen = blocks[row_index, block.squeeze(1)]
+    cdf = chosen.cumsum(1)
+    within = torch.searchsorted(cdf, target - before, right=True)
+    last_within = torch.searchsorted(cdf, cdf[:, -1:].contiguous())
+    return (block * BLOCK + torch.minimum(within, last_within)).squeeze(1)
+
+
+def draw_from_logits(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one token a row from softmax(logits).
+
+    Args:
+        logits: (R, V) float.
+        uniforms: (R,) float in [0, 1).
+
+    Returns:
+        (R,) int64 tokens.
+    """
+    rows, vocab_size = logits.shape
+    weights = logits.new_zeros(rows, padded_vocab_size(vocab_size))
+    torch.exp(logits - logits.amax(1, keepdim=True), out=weights[:, :vocab_size])
+    return draw_from_weights(weights, uniforms)

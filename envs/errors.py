@@ -1,0 +1,44 @@
+"""The errors a caller can get wrong, at the bottom of the house so that every room may raise them.
+
+Each message tells four things: which field, argument, file or line; what it was; what is allowed; what to do.
+The command line prints these as one paragraph and exits with status 2; anything else is a bug or a failed run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RlganError(Exception):
+    """Base of the errors that are the caller's to mend."""
+
+
+class ConfigError(RlganError, ValueError):
+    """A setting is unknown, of the wrong type, out of range, contradictory or without effect."""
+
+
+class DataError(RlganError, ValueError):
+    """A data or parameter file is missing, unreadable, or holds nothing that can be trained on."""
+
+
+class ShapeError(RlganError, ValueError):
+    """Tensors handed to a pure function do not fit together."""
+
+
+class CheckpointError(RlganError, RuntimeError):
+    """A run folder cannot be resumed or read: missing, truncated, corrupted or of another configuration."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Sentence part that names the nearest known spelling, or '' where nothing is near.
+
+    Args:
+        name: what was typed.
+        known: the legal names.
+
+    Returns:
+        " Did you mean 'x'?" or an empty string.
+    """
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

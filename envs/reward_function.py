@@ -1,0 +1,26 @@
+"""What the world knows of a reward: finished sequences in, one score each out.
+
+A discriminator, an exact law, a chemistry score or a constant all fit; the world never knows which it is.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class RewardFunction(Protocol):
+    """Scores finished sequences; higher is better."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            tokens: (B, T) int64 finished sequences, padded after the terminator.
+            mask: (B, T) bool, True up to and including the terminator.
+
+        Returns:
+            (B,) float32 rewards.
+        """
+        ...

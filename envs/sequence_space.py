@@ -1,0 +1,44 @@
+"""What a sequence is: its alphabet, its greatest length, how it starts and how it ends.
+
+This is the one place for special token ids. `START_ID` is only ever an input to the generator and is never stored in
+`tokens`. Where sequences may end early, `end_id` is the terminator: it is an ordinary action, it is part of the
+sequence (the mask includes it), and positions after it are filled with it. Where `end_id` is None all sequences have
+exactly `max_length` tokens and every id is an ordinary token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+START_ID = 0
+"""Input token before the first action. In text it is the terminator's id, in an oracle an ordinary token's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSpace:
+    """The alphabet and the shape of the sequences of one task.
+
+    Attributes:
+        vocab_size: number of token ids V; legal tokens are 0..V-1.
+        max_length: greatest number of tokens T of a sequence, the terminator included.
+        end_id: id of the terminator, or None where every sequence has exactly `max_length` tokens.
+    """
+
+    vocab_size: int
+    max_length: int
+    end_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 2:
+            raise ConfigError(f"vocab_size={self.vocab_size}: a choice needs at least 2 tokens.")
+        if self.max_length < 1:
+            raise ConfigError(f"max_length={self.max_length}: a sequence has at least 1 token.")
+        if self.end_id is not None and not 0 <= self.end_id < self.vocab_size:
+            raise ConfigError(f"end_id={self.end_id}: must be one of the ids 0..{self.vocab_size - 1}, or None.")
+
+    @property
+    def pad_id(self) -> int:
+        """Id that fills positions after the terminator; masks, never ids, decide what is real."""
+        return self.end_id if self.end_id is not None else START_ID

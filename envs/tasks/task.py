@@ -1,0 +1,83 @@
+"""What every task offers the trainer: sequences to learn from, how to show them, and the exact law where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from ..sequence_space import SequenceSpace
+
+
+class Oracle(Protocol):
+    """An exactly known law over sequences."""
+
+    entropy: float
+    """Entropy of the law in nats per token, H(p_d)/T."""
+
+    def logprobs(self, tokens: Tensor) -> Tensor:
+        """Log-probability of each token given its prefix.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            (B, T) float32, log p(tokens[b, t] | tokens[b, :t]) in nats.
+        """
+        ...
+
+    def sample(self, num_sequences: int, seed: int) -> Tensor:
+        """Draw sequences.
+
+        Args:
+            num_sequences: number of sequences B.
+            seed: seeds the draw completely.
+
+        Returns:
+            (B, T) int64.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A built task. Splits hold finished sequences, padded after the terminator.
+
+    Attributes:
+        name: "oracle", "text", "toy".
+        space: alphabet and shape of the sequences.
+        train: (n, T) int64 sequences to learn from.
+        valid: (n, T) int64 held out, for early stopping and selection.
+        test: (n, T) int64 held out, for the figures that are reported.
+        token_names: V strings, how each id is shown.
+        separator: what stands between tokens in shown text (" " for words, "" for characters).
+        oracle: the exact law, or None.
+        notes: lines for the log: counts of what was read, cut, dropped, split.
+    """
+
+    name: str
+    space: SequenceSpace
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    token_names: tuple[str, ...]
+    separator: str = " "
+    oracle: Oracle | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Show sequences as text, cut at the terminator, which is not shown.
+
+        Args:
+            tokens: (B, T) integer.
+
+        Returns:
+            B strings.
+        """
+        lines = []
+        for row in tokens.tolist():
+            if self.space.end_id is not None and self.space.end_id in row:
+                row = row[: row.index(self.space.end_id)]
+            lines.append(self.separator.join(self.token_names[token] for token in row))
+        return lines
