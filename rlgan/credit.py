@@ -1,0 +1,113 @@
+"""Credit assignment: rewards in, a value for each token out. Pure arithmetic; nothing is sampled or scored here.
+
+    B sequences, T positions, N Monte Carlo continuations a prefix
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.envs.errors import ShapeError
+from rlgan.envs.settings import Settings
+
+
+class Terminal(Settings):
+    """Every token is worth the reward of its sequence."""
+
+    kind: Literal["terminal"] = "terminal"
+
+
+class MonteCarlo(Settings):
+    """A token is worth the mean reward of continuations of the prefix it ends (SeqGAN, eq. 4)."""
+
+    kind: Literal["monte_carlo"] = "monte_carlo"
+    num_rollouts: int = Field(16, ge=1)
+    """Continuations N of each prefix."""
+    policy_ema: float = Field(0.0, ge=0.0, lt=1.0)
+    """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
+
+
+class RewardToGo(Settings):
+    """A token is worth the discounted sum of the per-token rewards from it on."""
+
+    kind: Literal["reward_to_go"] = "reward_to_go"
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    """Discount γ a token."""
+
+
+CreditSettings = Annotated[Terminal | MonteCarlo | RewardToGo, Field(discriminator="kind")]
+
+
+def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
+    """values[b, t] = rewards[b] on real tokens.
+
+    Args:
+        rewards: (B,) float32.
+        mask: (B, T) bool.
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False, no gradient.
+
+    Raises:
+        ShapeError: the batch sizes differ.
+    """
+    if rewards.shape != mask.shape[:1]:
+        raise ShapeError(f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).")
+    return rewards.detach().unsqueeze(1) * mask
+
+
+def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask: Tensor) -> Tensor:
+    """Value of each token, by averaging rewards of N finished continuations of its prefix.
+
+    values[b, t] = mean_n continuation_rewards[b, t, n]     before the last real token
+    values[b, t] = final_rewards[b]                         at the last real token
+
+    Source: Yu et al. 2017 (SeqGAN), eq. 4; the paper counts tokens from 1, we count from 0.
+
+    Args:
+        continuation_rewards: (B, T, N) float32, [b, t, n] scores tokens[b, :t+1] completed by the rollout policy.
+            Entries at or past the last real token are not read.
+        final_rewards: (B,) float32, reward of the sampled sequence itself.
+        mask: (B, T) bool, True on real tokens, padding on the right only.
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False; no gradient.
+
+    Raises:
+        ShapeError: B or T differ between arguments, or N is 0.
+    """
+    batch, length = mask.shape
+    if continuation_rewards.shape[:2] != (batch, length) or continuation_rewards.dim() != 3:
+        raise ShapeError(f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).")
+    if continuation_rewards.shape[2] == 0 or final_rewards.shape != (batch,):
+        raise ShapeError(
+            f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
+            f"expected at least one continuation and ({batch},)."
+        )
+    is_last = torch.arange(length, device=mask.device) == mask.sum(1, keepdim=True) - 1
+    values = torch.where(is_last, final_rewards.unsqueeze(1), continuation_rewards.mean(2))
+    return values.detach().masked_fill(~mask, 0.0)
+
+
+def rewards_to_go(token_rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """values[b, t] = Σ_{s≥t} γ^{s-t} token_rewards[b, s] over real tokens.
+
+    Args:
+        token_rewards: (B, T) float32.
+        mask: (B, T) bool.
+        gamma: discount a token, in [0, 1].
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False; no gradient.
+    """
+    rewards = token_rewards.detach().masked_fill(~mask, 0.0)
+    values = torch.zeros_like(rewards)
+    running = torch.zeros_like(rewards[:, 0])
+    for position in reversed(range(rewards.shape[1])):
+        running = rewards[:, position] + gamma * running
+        values[:, position] = running
+    return values.masked_fill(~mask, 0.0)

@@ -1,0 +1,196 @@
+"""Convolutions of many window sizes, max over time, one highway layer (Yu et al. 2017; specification 2.4).
+
+All windows of one size are one matrix product over unfolded embeddings. For scoring, where weights stand still, the
+product of every embedding with every window offset is a table, and a convolution is a sum of table rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.settings import Settings
+
+from .discriminator import Discriminator, Scorer
+
+SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+
+
+class CnnHighway(Settings):
+    """Convolutional discriminator with a highway layer."""
+
+    kind: Literal["cnn_highway"] = "cnn_highway"
+    embedding: int = Field(64, ge=1)
+    """Width of the token embedding."""
+    windows: tuple[int, ...] = SEQGAN_WINDOWS
+    """Window sizes in tokens; sequences shorter than a window are extended by zeros."""
+    filters: tuple[int, ...] = SEQGAN_FILTERS
+    """Number of filters of each window size."""
+    dropout: float = Field(0.25, ge=0.0, lt=1.0)
+    """Dropout before the output layer."""
+    l2_out: float = Field(0.2, ge=0.0)
+    """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CnnHighway:
+        if not self.windows or len(self.windows) != len(self.filters):
+            raise ConfigError(
+                f"discriminator.filters={list(self.filters)}: needs one number of filters for each of the "
+                f"{len(self.windows)} windows {list(self.windows)}."
+            )
+        if min(self.windows) < 1 or min(self.filters) < 1:
+            raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
+        return self
+
+
+class CnnHighwayDiscriminator(Discriminator):
+    """Embedding, windows, max over time, highway, dropout, two-way softmax.
+
+    The logit is the difference of the two softmax inputs, so `sigmoid(logit)` is the released code's P(real) and the
+    L2 penalty acts on both columns as it does there.
+
+    Args:
+        settings: sizes.
+        vocab_size: number of tokens V.
+    """
+
+    def __init__(self, settings: CnnHighway, vocab_size: int) -> None:
+        super().__init__()
+        self.windows, self.filters = settings.windows, settings.filters
+        self.l2_out = settings.l2_out
+        width = sum(settings.filters)
+        self.embedding = nn.Embedding(vocab_size, settings.embedding)
+        self.kernels = nn.ParameterList(
+            nn.Parameter(torch.empty(window * settings.embedding, filters))
+            for window, filters in zip(settings.windows, settings.filters, strict=True)
+        )
+        self.kernel_bias = nn.Parameter(torch.full((width,), 0.1))
+        # Columns 0..width-1 transform, the rest gate: one product for both.
+        self.highway = nn.Linear(width, 2 * width)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.output = nn.Linear(width, 2)
+        nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
+        for kernel in self.kernels:
+            nn.init.trunc_normal_(kernel, std=0.1, a=-0.2, b=0.2)
+        nn.init.xavier_uniform_(self.highway.weight[:width])
+        nn.init.xavier_uniform_(self.highway.weight[width:])
+        nn.init.zeros_(self.highway.bias)
+        nn.init.trunc_normal_(self.output.weight, std=0.1, a=-0.2, b=0.2)
+        nn.init.constant_(self.output.bias, 0.1)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Discriminator.forward`."""
+        embedded = self.embedding(tokens) * mask.unsqueeze(2)
+        batch, length, width = embedded.shape
+        longest = max(self.windows)
+        if longest > length:
+            embedded = functional.pad(embedded, (0, 0, 0, longest - length))
+        flat = embedded.view(batch, -1)
+        pooled = []
+        for window, kernel in zip(self.windows, self.kernels, strict=True):
+            # Row-major (T, E) makes each window one contiguous run: unfolding is a strided view.
+            unfolded = flat.unfold(1, window * width, width)
+            positions = max(length - window, 0) + 1
+            scores = unfolded[:, :positions].reshape(batch * positions, -1) @ kernel
+            pooled.append(scores.view(batch, positions, -1).amax(1))
+        # The bias is the same at every position and ReLU is monotone, so both commute with the maximum.
+        features = functional.relu(torch.cat(pooled, dim=1) + self.kernel_bias)
+        return self.head(features)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Highway layer, dropout, output: (B, F) pooled features to (B,) real-logits."""
+        transform, gate = self.highway(features).chunk(2, 1)
+        gate = torch.sigmoid(gate)
+        mixed = torch.lerp(features, functional.relu(transform), gate)
+        scores = self.output(self.dropout(mixed))
+        return scores[:, 1] - scores[:, 0]
+
+    def penalty(self) -> Tensor:
+        """λ·(½‖W_out‖² + ½‖b_out‖²)."""
+        return self.l2_out * 0.5 * (self.output.weight.square().sum() + self.output.bias.square().sum())
+
+    def scorer(self) -> Scorer:
+        """A frozen copy; see `Discriminator.scorer`."""
+        return CnnHighwayScorer(self)
+
+
+class CnnHighwayScorer(Scorer):
+    """Frozen copy that convolves by table look-up.
+
+    For each window the product of every embedding with every offset of the window is a table of (window · (V + 1))
+    rows; the last row of each offset is zero and stands for padding. A convolution is then a sum of `window` rows,
+    without a multiplication. Tables are used one window after another over many sequences, so that one stays in cache.
+
+    Memory: 4 · (V + 1) · Σ window·filters bytes (250 MB at the published sizes, V = 5,000). Where that exceeds
+    `max_table_bytes` the discriminator's own matrix products are used.
+
+    Args:
+        discriminator: its weights are read now; later changes of them do not show.
+        max_table_bytes: most memory of the tables.
+    """
+
+    _CHUNK = 1024  # sequences a table is used for before the next one takes its place in cache
+    _BAGS = 4096  # window positions summed together, so that the sums are still in cache for the maximum
+
+    @torch.no_grad()
+    def __init__(self, discriminator: CnnHighwayDiscriminator, max_table_bytes: int = 400_000_000) -> None:
+        self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
+        vocab_size, width = discriminator.embedding.weight.shape
+        num_columns = sum(k * f for k, f in zip(discriminator.windows, discriminator.filters, strict=True))
+        self._tables: list[Tensor] | None = None
+        if 4 * (vocab_size + 1) * num_columns <= max_table_bytes:
+            self._padding_row = vocab_size
+            self._tables = [
+                _offset_table(discriminator.embedding.weight, kernel.view(window, width, -1))
+                for window, kernel in zip(discriminator.windows, discriminator.kernels, strict=True)
+            ]
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Scorer.__call__`."""
+        chunks = zip(tokens.split(self._CHUNK), mask.split(self._CHUNK), strict=True)
+        return torch.cat([self._score(*chunk) for chunk in chunks])
+
+    def _score(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        if self._tables is None:
+            return self._discriminator(tokens, mask)
+        rows = tokens.masked_fill(~mask, self._padding_row)
+        length = tokens.shape[1]
+        if (longest := max(self._discriminator.windows)) > length:
+            rows = functional.pad(rows, (0, longest - length), value=self._padding_row)
+        pooled = [self._pool(rows, length, window, table) for window, table in self._windows_and_tables()]
+        return self._discriminator.head(functional.relu(torch.cat(pooled, 1) + self._discriminator.kernel_bias))
+
+    def _windows_and_tables(self) -> zip[tuple[int, Tensor]]:
+        assert self._tables is not None
+        return zip(self._discriminator.windows, self._tables, strict=True)
+
+    def _pool(self, rows: Tensor, length: int, window: int, table: Tensor) -> Tensor:
+        positions = max(length - window, 0) + 1
+        if window == 1:
+            return functional.embedding_bag(rows[:, :positions], table, mode="max")
+        offsets = torch.arange(window, device=rows.device) * (self._padding_row + 1)
+        bags = rows.unfold(1, window, 1)[:, :positions] + offsets
+        pooled = [
+            functional.embedding_bag(part.flatten(0, 1), table, mode="sum").view(-1, positions, table.shape[1]).amax(1)
+            for part in bags.split(max(1, self._BAGS // positions))
+        ]
+        return torch.cat(pooled)
+
+
+def _offset_table(embedding: Tensor, kernel: Tensor) -> Tensor:
+    """(window · (V + 1), F) products of every embedding (V, E) with every offset of a kernel (window, E, F)."""
+    window, _, filters = kernel.shape
+    vocab_size = embedding.shape[0]
+    table = embedding.new_empty(window, vocab_size + 1, filters)
+    table[:, vocab_size] = 0.0
+    for offset in range(window):
+        torch.mm(embedding, kernel[offset], out=table[offset, :vocab_size])
+    return table.flatten(0, 1)

@@ -1,0 +1,44 @@
+"""What the trainer asks of a discriminator.
+
+A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each; positive means real. For scoring
+it hands out a frozen copy that may be fused in any way that leaves the values unchanged, dropout off.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Scorer(Protocol):
+    """A frozen discriminator: no dropout, no autograd."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits (B,) float32 of sequences (B, T); positive means real."""
+        ...
+
+
+class Discriminator(nn.Module, ABC):
+    """Scores finished sequences."""
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits.
+
+        Args:
+            tokens: (B, T) int64.
+            mask: (B, T) bool; what stands where it is False never matters.
+
+        Returns:
+            (B,) float32, positive means real.
+        """
+
+    @abstractmethod
+    def penalty(self) -> Tensor:
+        """Scalar added to the loss: the weight penalties that belong to the architecture."""
+
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """A frozen copy for scoring many sequences."""

@@ -1,0 +1,87 @@
+"""What the trainer asks of a generator, and what the hot loop asks of its frozen copy.
+
+A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no reward. For sampling it hands out a
+*stepper*, a fused copy of its weights that advances many rows by one token without autograd. A stepper's state is a
+tuple of row-first tensors, so the hot loop can select, concatenate and cut rows without knowing the architecture.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlgan.envs.sequence_space import START_ID
+
+State = tuple[Tensor, ...]
+"""Recurrent state of R rows: any number of tensors whose first dimension is R."""
+
+
+class Stepper(Protocol):
+    """A frozen copy of a generator that advances rows by one token."""
+
+    def start(self, num_rows: int) -> State:
+        """State of `num_rows` empty prefixes, the start token already consumed."""
+        ...
+
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """State after each row's prefix has been extended by `tokens` (R,) int64."""
+        ...
+
+    def weights(self, state: State) -> Tensor:
+        """Unnormalised probabilities of the next token.
+
+        Returns:
+            (R, V') float32, V' = V padded to a multiple of the drawing block, 0 at padding. A view into a buffer
+            that the next call overwrites.
+        """
+        ...
+
+
+class Generator(nn.Module, ABC):
+    """A tractable autoregressive law over token sequences."""
+
+    vocab_size: int
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Next-token logits under teacher forcing.
+
+        Args:
+            inputs: (B, T) int64, the start token followed by all tokens but the last.
+
+        Returns:
+            (B, T, V) float32 logits of `tokens[:, t]` given `tokens[:, :t]`.
+        """
+
+    @abstractmethod
+    def stepper(self, temperature: float = 1.0) -> Stepper:
+        """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """(B, T, V) logits of every token of `tokens` (B, T) given its prefix."""
+        return self(shift_right(tokens))
+
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probability of each token given its prefix.
+
+        Args:
+            tokens: (B, T) int64.
+            temperature: divides the logits.
+
+        Returns:
+            (B, T) float32, nats.
+        """
+        logits = self.logits(tokens)
+        if temperature != 1.0:
+            logits = logits / temperature
+        return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
+
+
+def shift_right(tokens: Tensor) -> Tensor:
+    """Generator inputs for `tokens`: the start token, then all tokens but the last; (B, T) to (B, T)."""
+    start = tokens.new_full((tokens.shape[0], 1), START_ID)
+    return torch.cat([start, tokens[:, :-1]], dim=1)

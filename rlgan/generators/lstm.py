@@ -1,0 +1,137 @@
+"""LSTM language model as generator (Yu et al. 2017, section 2.4 of the specification: embedding 32, hidden 32)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rlgan.envs.categorical import padded_vocab_size
+from rlgan.envs.sequence_space import START_ID
+from rlgan.envs.settings import Settings
+
+from .generator import Generator, State, Stepper
+
+
+class LSTM(Settings):
+    """LSTM generator."""
+
+    kind: Literal["lstm"] = "lstm"
+    embedding: int = Field(32, ge=1)
+    """Width of the token embedding."""
+    hidden: int = Field(32, ge=1)
+    """Width of each LSTM layer."""
+    layers: int = Field(1, ge=1)
+    """Number of LSTM layers."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Dropout on the embedding and on each layer's output while learning by maximum likelihood."""
+    init_std: float = Field(0.1, gt=0.0)
+    """Every parameter starts from N(0, init_std²)."""
+
+
+class LSTMGenerator(Generator):
+    """Embedding, LSTM layers, linear output.
+
+    Args:
+        settings: sizes.
+        vocab_size: number of tokens V.
+    """
+
+    def __init__(self, settings: LSTM, vocab_size: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.embedding = nn.Embedding(vocab_size, settings.embedding)
+        self.lstm = nn.LSTM(
+            settings.embedding,
+            settings.hidden,
+            settings.layers,
+            batch_first=True,
+            dropout=settings.dropout if settings.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.output = nn.Linear(settings.hidden, vocab_size)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=settings.init_std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Next-token logits; see `Generator.forward`."""
+        features, _ = self.lstm(self.dropout(self.embedding(inputs)))
+        logits: Tensor = self.output(self.dropout(features))
+        return logits
+
+    def stepper(self, temperature: float = 1.0) -> LSTMStepper:
+        """A frozen copy for sampling; see `Generator.stepper`."""
+        return LSTMStepper(self, temperature)
+
+
+class LSTMStepper(Stepper):
+    """Fused LSTM step without autograd.
+
+    * The first layer's input projection is a table with a row per token, so that consuming a token is a look-up.
+    * The output projection writes into a buffer that is kept: allocating (R, V) anew costs more than filling it.
+    * Logits are kept in units of log 2, because exp2 costs half of exp.
+    * An LSTM's output lies in (-1, 1), so Σ|W| + |b| bounds every logit; where that bound is far from overflow, the
+      pass that subtracts each row's maximum is left out.
+    """
+
+    _SAFE_EXPONENT = 60.0  # 2^±60 times any vocabulary is far inside float32
+
+    @torch.no_grad()
+    def __init__(self, generator: LSTMGenerator, temperature: float) -> None:
+        lstm, output = generator.lstm, generator.output
+        self._num_layers, self._hidden = lstm.num_layers, lstm.hidden_size
+        layers = range(self._num_layers)
+        input_weights = [getattr(lstm, f"weight_ih_l{layer}") for layer in layers]
+        self._biases = [getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}") for layer in layers]
+        self._token_gates = torch.addmm(self._biases[0], generator.embedding.weight, input_weights[0].T)
+        self._input_weights = [weight.T.contiguous() for weight in input_weights]
+        self._recurrent_weights = [getattr(lstm, f"weight_hh_l{layer}").T.contiguous() for layer in layers]
+
+        to_log2 = 1.0 / (temperature * math.log(2.0))
+        padded = padded_vocab_size(generator.vocab_size)
+        self._output_weight = output.weight.new_zeros(self._hidden, padded)
+        self._output_weight[:, : generator.vocab_size] = output.weight.T * to_log2
+        # exp2(-1e30) is exactly 0: padding can never be drawn.
+        self._output_bias = output.bias.new_full((padded,), -1e30)
+        self._output_bias[: generator.vocab_size] = output.bias * to_log2
+        bound = (output.weight.abs().sum(1) + output.bias.abs()).max() * to_log2
+        self._subtract_maximum = bool(bound > self._SAFE_EXPONENT)
+        self._buffer = output.weight.new_empty(0)
+
+    @torch.no_grad()
+    def start(self, num_rows: int) -> State:
+        """State of empty prefixes; see `Stepper.start`."""
+        zeros = self._output_weight.new_zeros(num_rows, self._hidden)
+        tokens = torch.full((num_rows,), START_ID, dtype=torch.int64, device=zeros.device)
+        return self.advance((zeros,) * (2 * self._num_layers), tokens)
+
+    @torch.no_grad()
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """State after one more token; see `Stepper.advance`."""
+        gates = self._token_gates.index_select(0, tokens)
+        new_state: list[Tensor] = []
+        for layer in range(self._num_layers):
+            hidden, cell = state[2 * layer], state[2 * layer + 1]
+            if layer > 0:
+                gates = torch.addmm(self._biases[layer], new_state[-2], self._input_weights[layer])
+            gates = gates.addmm_(hidden, self._recurrent_weights[layer])
+            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, 1)  # torch's gate order
+            cell = forget_gate.sigmoid_().mul(cell).addcmul_(input_gate.sigmoid_(), candidate.tanh_())
+            new_state += [cell.tanh().mul_(output_gate.sigmoid_()), cell]
+        return tuple(new_state)
+
+    @torch.no_grad()
+    def weights(self, state: State) -> Tensor:
+        """Unnormalised next-token probabilities; see `Stepper.weights`."""
+        hidden = state[-2]
+        rows, padded = hidden.shape[0], self._output_bias.shape[0]
+        if self._buffer.numel() < rows * padded:
+            self._buffer = hidden.new_empty(rows * padded)
+        log2_weights = self._buffer[: rows * padded].view(rows, padded)
+        torch.addmm(self._output_bias, hidden, self._output_weight, out=log2_weights)
+        if self._subtract_maximum:
+            log2_weights.sub_(log2_weights.amax(1, keepdim=True))
+        return log2_weights.exp2_()

@@ -1,0 +1,53 @@
+"""Every random stream is named: a stream's seed is a hash of the run's seed and of what the stream is for.
+
+No stream depends on how many numbers another one drew, so shards, workers and resumed runs see the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+
+def stream_seed(seed: int, *purpose: str | int) -> int:
+    """Seed of a named stream, in 0..2⁶³-1.
+
+    Args:
+        seed: the run's seed.
+        purpose: what the stream is for, such as ("sample", update, shard).
+    """
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def stream(seed: int, *purpose: str | int) -> torch.Generator:
+    """CPU generator of a named stream."""
+    return torch.Generator().manual_seed(stream_seed(seed, *purpose))
+
+
+@contextlib.contextmanager
+def global_stream(seed: int, *purpose: str | int) -> Iterator[None]:
+    """Seed torch's global generator inside the block and restore it afterwards.
+
+    For code that draws from the global generator: parameter initialisation and dropout.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, *purpose))
+        yield
+
+
+@contextlib.contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Run the block with so many intra-op threads.
+
+    Bitwise equality of matrix products needs the same thread count wherever they are computed.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
