@@ -1,0 +1,50 @@
+"""Tasks: what real sequences are, their splits, and the exact law where there is one. Settings in, `Task` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..settings import Settings
+from .oracle import LSTMOracle, OracleTask, build_oracle_task
+from .task import Oracle, Task
+from .text import TextTask, build_text_task
+from .toy import TabularOracle, ToyTask, build_toy_task
+
+TaskSettings = Annotated[OracleTask | TextTask | ToyTask, Field(discriminator="kind")]
+"""Settings of any task, told apart by `kind`."""
+
+TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
+    OracleTask: build_oracle_task,
+    TextTask: build_text_task,
+    ToyTask: build_toy_task,
+}
+"""What builds each task from its settings."""
+
+
+def build_task(settings: OracleTask | TextTask | ToyTask) -> Task:
+    """Build the task that the settings describe.
+
+    Raises:
+        DataError: a file is missing, unreadable or holds nothing to train on.
+    """
+    return TASK_BUILDERS[type(settings)](settings)
+
+
+__all__ = [
+    "TASK_BUILDERS",
+    "LSTMOracle",
+    "Oracle",
+    "OracleTask",
+    "TabularOracle",
+    "Task",
+    "TaskSettings",
+    "TextTask",
+    "ToyTask",
+    "build_oracle_task",
+    "build_task",
+    "build_text_task",
+    "build_toy_task",
+]

@@ -1,0 +1,147 @@
+"""Token ↔ id for text: the special ids, the tokenisers, and a vocabulary that is the same in every process.
+
+Ids are given by falling frequency and, among equals, by the token itself, so that they depend on nothing but the
+counts: not on the order of lines, not on the hash seed. Text is taken as it stands: no Unicode normalisation, no case
+folding; whoever wants those does them before. Reading files lives in `tasks/text.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from .errors import DataError
+
+END_ID = 0
+"""Terminator and padding; as input before the first token it is also the start (`sequence_space.START_ID`)."""
+
+UNK_ID = 1
+"""Stands for every token outside the vocabulary."""
+
+END_NAME = "<end>"
+UNK_NAME = "<unk>"
+
+SPECIAL_NAMES = (END_NAME, UNK_NAME)
+"""How the special ids are shown, at their ids.
+
+Text may hold the word `<end>`, which is then an ordinary token with an id of its own; the word `<unk>`, which many
+corpora write for a rare word, means exactly `UNK_ID` and is read as that.
+"""
+
+TokenKind = Literal["word", "char"]
+
+
+def split_words(line: str) -> list[str]:
+    """Words of a line, between white space of any kind."""
+    return line.split()
+
+
+def split_chars(line: str) -> list[str]:
+    """Characters (Unicode code points) of a line, spaces included."""
+    return list(line)
+
+
+TOKENISERS: Mapping[TokenKind, Callable[[str], list[str]]] = {"word": split_words, "char": split_chars}
+SEPARATORS: Mapping[TokenKind, str] = {"word": " ", "char": ""}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered set of tokens; ids follow the special ids.
+
+    Attributes:
+        tokens: the ordinary tokens; `tokens[i]` has id `i + len(SPECIAL_NAMES)`.
+
+    Raises:
+        DataError: a token is empty, repeated, or the name of the unknown token.
+    """
+
+    tokens: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.tokens)) != len(self.tokens):
+            token = Counter(self.tokens).most_common(1)[0][0]
+            raise DataError(f"vocabulary: token {token!r} stands there twice. Every token has one id; remove one.")
+        for forbidden in ("", UNK_NAME):
+            if forbidden in self.tokens:
+                raise DataError(f"vocabulary: {forbidden!r} cannot be an ordinary token. Remove it.")
+
+    @classmethod
+    def build(
+        cls, sequences: Iterable[Sequence[str]], *, min_count: int = 1, max_size: int | None = None
+    ) -> Vocabulary:
+        """Vocabulary of the most frequent tokens.
+
+        Args:
+            sequences: tokenised lines, of the training split only.
+            min_count: least number of occurrences of a token that gets an id.
+            max_size: greatest `len` of the vocabulary, the special ids included; None for no limit.
+
+        Returns:
+            The vocabulary, by falling count and then by token.
+        """
+        counts: Counter[str] = Counter()
+        for sequence in sequences:
+            counts.update(sequence)
+        counts.pop(UNK_NAME, None)
+        kept = sorted((token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t))
+        if max_size is not None:
+            kept = kept[: max(0, max_size - len(SPECIAL_NAMES))]
+        return cls(tuple(kept))
+
+    def __len__(self) -> int:
+        """Number of ids V, the special ones included."""
+        return len(SPECIAL_NAMES) + len(self.tokens)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """V strings: how each id is shown."""
+        return SPECIAL_NAMES + self.tokens
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.tokens, start=len(SPECIAL_NAMES))}
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens, `UNK_ID` for those outside the vocabulary; no terminator is added."""
+        ids = self._ids
+        return [ids.get(token, UNK_ID) for token in tokens]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Tokens of ids up to the terminator, which is not shown."""
+        names = self.names
+        tokens = []
+        for token_id in ids:
+            if token_id == END_ID:
+                break
+            tokens.append(names[token_id])
+        return tokens
+
+    def to_json(self) -> str:
+        """One line of JSON from which `from_json` makes the same vocabulary."""
+        return json.dumps({"special": list(SPECIAL_NAMES), "tokens": list(self.tokens)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: not that JSON, or written with other special ids.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"vocabulary: not JSON ({error}). Give the text that Vocabulary.to_json wrote.") from error
+        tokens = content.get("tokens") if isinstance(content, dict) else None
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise DataError('vocabulary: expected {"special": [...], "tokens": [...strings...]}, as to_json writes it.')
+        if content.get("special") != list(SPECIAL_NAMES):
+            raise DataError(
+                f"vocabulary: special ids are {content.get('special')!r}; this version has {list(SPECIAL_NAMES)!r}. "
+                "Build the vocabulary anew from the training text."
+            )
+        return cls(tuple(tokens))
