@@ -1,0 +1,62 @@
+"""The form in which counting metrics want sequences: plain tokens, without the terminator and without padding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rlgan.envs.errors import ShapeError
+from rlgan.envs.sequence_space import SequenceSpace
+
+NGram = tuple[int, ...]
+
+
+def strip(space: SequenceSpace, tokens: Tensor) -> list[NGram]:
+    """Cut finished sequences before their first terminator.
+
+    Args:
+        space: the task's sequences; where `end_id` is None every row is kept whole.
+        tokens: (B, T) integer; what follows the first terminator is not read.
+
+    Returns:
+        B tuples of 0..T token ids; () for a sequence that is nothing but its terminator.
+
+    Raises:
+        ShapeError: `tokens` is not two-dimensional.
+    """
+    if tokens.dim() != 2:
+        raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
+    # Where `end_id` is None no row contains it, and every row stays whole.
+    return [tuple(row[: row.index(space.end_id)]) if space.end_id in row else tuple(row) for row in tokens.tolist()]
+
+
+def ngram_counts(sequence: Sequence[int], order: int) -> Counter[NGram]:
+    """How often each n-gram occurs in one sequence.
+
+    Args:
+        sequence: L token ids.
+        order: n ≥ 1.
+
+    Returns:
+        Counts that add up to max(0, L − n + 1).
+    """
+    return Counter(zip(*(sequence[start:] for start in range(order)), strict=False))
+
+
+def require_stripped(sequences: Sequence[Sequence[int]], name: str, at_least: int) -> None:
+    """Refuse tensors, whose elements would compare by identity, and sets too small to measure.
+
+    Args:
+        sequences: what the caller was handed.
+        name: how the caller's argument is called.
+        at_least: smallest number of sequences that has a meaning.
+
+    Raises:
+        ShapeError: as said, in the caller's terms.
+    """
+    if any(isinstance(sequence, Tensor) for sequence in sequences):  # a (B, T) tensor too yields tensors
+        raise ShapeError(f"{name} holds tensors: expected lists of token ids. Use strip(space, tokens).")
+    if len(sequences) < at_least:
+        raise ShapeError(f"{name} holds {len(sequences)} sequences: needs at least {at_least}.")
