@@ -7,7 +7,7 @@ Normalisers see the whole batch, so the weights are formed where the batch is wh
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -26,8 +26,13 @@ class Reinforce(Settings):
     """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T. SeqGAN sums, ScratchGAN is fixed."""
 
 
-ObjectiveSettings = Reinforce
-"""Settings of any objective; becomes a discriminated union with the second one."""
+class NoPolicyGradient(Settings):
+    """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
+
+    kind: Literal["none"] = "none"
+
+
+ObjectiveSettings = Annotated[Reinforce | NoPolicyGradient, Field(discriminator="kind")]
 
 
 class NoTeacherForcing(Settings):
@@ -52,7 +57,9 @@ class MixedTeacherForcing(Settings):
     """Weight of the mean negative log-likelihood per token of a fresh real batch."""
 
 
-TeacherForcingSettings = NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing
+TeacherForcingSettings = Annotated[
+    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing, Field(discriminator="kind")
+]
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:

@@ -1,0 +1,176 @@
+"""How a discriminator learns: loss, minibatches of reals and fakes, rounds over replay buffers.
+
+    B sequences, T positions
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.settings import Settings
+from rlgan.envs.transition import sequence_mask
+
+from .discriminators import DiscriminatorSettings, build_discriminator
+from .metrics import discriminator_health
+from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
+from .replay import ReplayBuffer
+from .seeding import global_stream, stream
+
+
+class AdversarySettings(Settings):
+    """How the discriminator is trained."""
+
+    batch: int = Field(64, ge=2)
+    """Sequences a minibatch, drawn from reals and fakes together."""
+    sequences_per_round: int = Field(10_000, ge=1)
+    """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
+    buffer: int | None = Field(None, ge=1)
+    """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
+    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+    """Reals are labelled 1 - this."""
+
+
+def adversary_loss(real_logits: Tensor, is_real: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
+
+    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
+    two class means as a sum.
+
+    Args:
+        real_logits: (B,) float32, positive = real.
+        is_real: (B,) bool.
+        label_smoothing: reals are labelled 1 - this.
+
+    Returns:
+        Scalar, nats.
+    """
+    labels = is_real.float() * (1.0 - label_smoothing)
+    return functional.binary_cross_entropy_with_logits(real_logits, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One call to the adversary: add fakes, train, report. The same call on the same state gives the same result.
+
+    Attributes:
+        index: number of this round in the run; names its random streams.
+        fakes: (n, T) int64 fresh sequences of the generator.
+        epochs: passes over the buffers.
+    """
+
+    index: int
+    fakes: Tensor
+    epochs: int
+
+
+class Adversary:
+    """A discriminator with its optimiser and its replay buffers.
+
+    Args:
+        network: architecture.
+        settings: how it is trained.
+        optimizer: its optimiser.
+        space: the task's sequences.
+        reals: (n, T) int64 training sequences.
+        heldout_reals: (m, T) int64 never trained on, for the accuracy that is reported.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self,
+        network: DiscriminatorSettings,
+        settings: AdversarySettings,
+        optimizer: OptimizerSettings,
+        space: SequenceSpace,
+        reals: Tensor,
+        heldout_reals: Tensor,
+        seed: int,
+    ) -> None:
+        self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
+        self._reals, self._heldout_reals = reals, heldout_reals
+        with global_stream(seed, "discriminator", "initial"):
+            self.network = build_discriminator(network, space)
+        self._optimizer = build_optimizer(optimizer, self.network.parameters())
+        capacity = settings.buffer or settings.sequences_per_round
+        self._real_buffer = ReplayBuffer(capacity, space.max_length)
+        self._fake_buffer = ReplayBuffer(capacity, space.max_length)
+
+    def train_round(self, request: Round) -> dict[str, float]:
+        """Judge the fresh fakes while they are still unseen, then add them and train.
+
+        Args:
+            request: fakes and how long to train.
+
+        Returns:
+            Metrics of the round.
+        """
+        metrics = self._heldout_metrics(request.fakes)
+        rng = stream(self._seed, "adversary", request.index)
+        num_reals = min(self._settings.sequences_per_round, self._reals.shape[0])
+        self._real_buffer.add(self._reals[torch.randperm(self._reals.shape[0], generator=rng)[:num_reals]])
+        self._fake_buffer.add(request.fakes)
+        with global_stream(self._seed, "adversary", "dropout", request.index):
+            metrics |= self._train_epochs(request.epochs, rng)
+        return metrics
+
+    def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:
+        self.network.train()
+        num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
+        losses, norms, correct_real, correct_fake = [], [], 0, 0
+        for _ in range(epochs):
+            reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
+            tokens = torch.cat([reals, fakes])
+            is_real = torch.arange(2 * num_each) < num_each
+            for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
+                logits = self.network(tokens[rows], sequence_mask(self._space, tokens[rows]))
+                loss = adversary_loss(logits, is_real[rows], self._settings.label_smoothing)
+                self._optimizer.zero_grad()
+                (loss + self.network.penalty()).backward()
+                norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
+                self._optimizer.step()
+                losses.append(float(loss.detach()))
+                correct = (logits.detach() > 0) == is_real[rows]
+                correct_real += int((correct & is_real[rows]).sum())
+                correct_fake += int((correct & ~is_real[rows]).sum())
+        return {
+            "discriminator/loss": sum(losses) / len(losses),
+            "discriminator/grad_norm": sum(norms) / len(norms),
+            "discriminator/accuracy_real": correct_real / (epochs * num_each),
+            "discriminator/accuracy_fake": correct_fake / (epochs * num_each),
+        }
+
+    def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
+        scorer = self.network.scorer()
+        number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
+        reals, fakes = self._heldout_reals[:number], fresh_fakes[:number]
+        health = discriminator_health(
+            scorer(reals, sequence_mask(self._space, reals)), scorer(fakes, sequence_mask(self._space, fakes))
+        )
+        return {
+            "discriminator/accuracy_heldout": health.accuracy,
+            "discriminator/auc_heldout": health.auc,
+            "discriminator/mean_prob_real": health.mean_prob_real,
+            "discriminator/mean_prob_fake": health.mean_prob_fake,
+        }
+
+    def state(self) -> dict[str, object]:
+        """Everything that is needed to go on: weights, optimiser, buffers."""
+        return {
+            "weights": {name: value.detach().clone() for name, value in self.network.state_dict().items()},
+            "optimizer": optimizer_state(self._optimizer),
+            "real_buffer": self._real_buffer.state(),
+            "fake_buffer": self._fake_buffer.state(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Put back what `state` returned."""
+        self.network.load_state_dict(state["weights"])
+        restore_optimizer_state(self._optimizer, state["optimizer"])
+        self._real_buffer.restore(state["real_buffer"])
+        self._fake_buffer.restore(state["fake_buffer"])

@@ -1,0 +1,179 @@
+"""The whole configuration: the settings classes of all rooms, composed, with the checks that cross rooms.
+
+No logic lives here. A preset (`rlgan.presets`) returns a `Config`; `rlgan.overrides` changes it
+by dotted paths. The rooms never import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.settings import Settings
+from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
+
+from .adversary import AdversarySettings
+from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
+from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
+from .discriminators import CnnHighway, DiscriminatorSettings
+from .evaluation import EvaluationSettings
+from .generators import LSTM, GeneratorSettings
+from .objectives import NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
+from .optimizers import Adam, OptimizerSettings
+from .rewards import DiscriminatorReward, OracleRatio, Probability, RewardSettings
+from .schedule import Schedule
+from .tracking import TrackingSettings
+
+Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
+
+
+class Optimizers(Settings):
+    """One optimiser a phase; their states are separate."""
+
+    mle: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
+    """Generator, maximum-likelihood pretraining."""
+    generator: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
+    """Generator, adversarial phase, teacher forcing included."""
+    discriminator: OptimizerSettings = Adam(lr=1e-4)
+    """Discriminator."""
+
+
+class Workers(Settings):
+    """Who computes; never what is computed."""
+
+    rollout: int = Field(0, ge=0, le=10_000)
+    """Rollout actors. 0 runs everything in this process without Ray; from 1 on the discriminator is an actor too."""
+    learners: int = Field(0, ge=0, le=1_000)
+    """Learner actors; 0 learns in this process, from 2 on data-parallel."""
+    threads: int = Field(2, ge=1, le=256)
+    """Threads of the learner and of the discriminator. Sums are rounded by it, so it is part of the result."""
+    cpus_per_rollout: float = Field(1.0, gt=0.0)
+    """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
+    cpus_discriminator: float = Field(1.0, gt=0.0)
+    """CPUs that the discriminator actor reserves."""
+    shard_sequences: int = Field(16, ge=1)
+    """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
+    shard_fakes: int = Field(512, ge=1)
+    """Fakes for the discriminator that one task samples; part of the result's rounding."""
+    chunk_rows: int = Field(256, ge=1)
+    """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
+    result's rounding."""
+
+
+class Config(Settings):
+    """A run."""
+
+    preset: str = "custom"
+    """Name of the preset this began as; a label in logs and tracking."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seeds everything but the task's data, which has seeds of its own."""
+    task: TaskSettings
+    """Where real sequences come from."""
+    generator: GeneratorSettings = LSTM()
+    """The generator's network."""
+    discriminator: DiscriminatorSettings | None = CnnHighway()
+    """The discriminator's network; null for runs without an adversary."""
+    adversary: AdversarySettings = AdversarySettings()
+    """How the discriminator is trained."""
+    reward: RewardSettings = Probability()
+    """What a sequence is paid."""
+    credit: CreditSettings = MonteCarlo()
+    """How the reward of a sequence becomes the value of a token."""
+    baseline: BaselineSettings = NoBaseline()
+    """What is subtracted from values."""
+    objective: ObjectiveSettings = Reinforce(loss_normaliser="sum")
+    """The generator's loss."""
+    schedule: Schedule = Schedule()
+    """Who trains when."""
+    optimizers: Optimizers = Optimizers()
+    """How parameters move."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What is measured, and when."""
+    controls: tuple[Control, ...] = ()
+    """Controls run after this one from the same MLE start, for the final table."""
+    workers: Workers = Workers()
+    """Who computes."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where the numbers go."""
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Self:
+        for problem in _contradictions(self):
+            raise ConfigError(problem)
+        return self
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether a discriminator is trained."""
+        return self.discriminator is not None
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Combinations that cannot work or in which a setting would have no effect, each as a sentence."""
+    reward, credit, schedule = config.reward, config.credit, config.schedule
+    adversarial = schedule.adversarial_updates > 0
+    pays_by_discriminator = isinstance(reward, DiscriminatorReward)
+    if config.has_adversary and not schedule.discriminator_rounds and not (adversarial and schedule.d_steps):
+        yield (
+            "discriminator: is never trained (schedule.discriminator_rounds=0 and schedule.d_steps or "
+            "schedule.adversarial_updates=0). Set discriminator to none, or train it."
+        )
+    if not config.has_adversary and (schedule.discriminator_rounds or schedule.d_steps):
+        yield (
+            f"schedule.discriminator_rounds={schedule.discriminator_rounds}, schedule.d_steps={schedule.d_steps}: there "
+            "is no discriminator to train. Set both to 0, or choose a discriminator."
+        )
+    if adversarial and pays_by_discriminator and not config.has_adversary:
+        yield f"reward={reward.kind!r}: needs a discriminator, but discriminator is none. Use reward constant or random."
+    if adversarial and not pays_by_discriminator and config.has_adversary:
+        yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
+    if isinstance(credit, MonteCarlo) and not pays_by_discriminator:
+        yield (
+            f"credit='monte_carlo': every continuation would be paid alike by reward={reward.kind!r}. "
+            "Use credit terminal" + (" or reward_to_go." if isinstance(reward, OracleRatio) else ".")
+        )
+    if isinstance(reward, OracleRatio) and not isinstance(credit, RewardToGo):
+        yield f"credit={credit.kind!r}: reward='oracle_ratio' pays every token. Use credit reward_to_go."
+    if isinstance(credit, RewardToGo) and not isinstance(reward, OracleRatio):
+        yield f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences."
+    if isinstance(reward, OracleRatio) and not isinstance(config.task, OracleTask | ToyTask):
+        yield f"reward='oracle_ratio': the exact law of task={config.task.kind!r} is not known. Use an oracle task."
+    if isinstance(config.baseline, ImportanceWeights) and not (
+        pays_by_discriminator and reward.kind == "ratio" and isinstance(credit, Terminal)
+    ):
+        yield (
+            f"baseline='importance_weights': weighs sequences by the density ratio, so reward={reward.kind!r} and "
+            f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal."
+        )
+    if isinstance(config.baseline, LeaveOneOut) and schedule.g_batch < 2:
+        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    if not adversarial and not isinstance(schedule.teacher_forcing, NoTeacherForcing):
+        yield (
+            f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}: has no effect with "
+            "schedule.adversarial_updates=0. Set it to none."
+        )
+    if isinstance(config.objective, NoPolicyGradient):
+        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
+            yield "objective='none': with schedule.teacher_forcing none nothing would be learned. Set one of them."
+        used = [axis.kind for axis in (reward, credit, config.baseline)]
+        if used != ["constant", "terminal", "none"]:
+            yield (
+                f"objective='none': reward={used[0]!r}, credit={used[1]!r} and baseline={used[2]!r} would have no "
+                "effect. Set them to constant, terminal and none."
+            )
+    if not adversarial and config.controls:
+        yield (
+            f"controls={list(config.controls)}: are controls of the adversarial phase, and schedule.adversarial_updates "
+            "is 0. Set controls to []."
+        )
+    if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
+        yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
+    if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
+        yield (
+            f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
+            f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
+        )

@@ -1,0 +1,142 @@
+"""What is measured of a generator: likelihoods both ways, the two KL gaps where the law is known, text metrics.
+
+Every measurement of a run draws with the same random numbers, so differences between rows of a table are less noisy
+than the rows. Held-out data is the test split; nothing is ever selected on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.envs.settings import Settings
+from rlgan.envs.tasks.task import Task
+from rlgan.envs.transition import sequence_mask
+
+from .generators import Generator
+from .metrics import (
+    CorpusReferences,
+    distinct,
+    kl_gaps,
+    mean_length,
+    mean_nll,
+    repetition_rate,
+    self_bleu,
+    share_unfinished,
+    share_unique,
+    strip,
+)
+from .sampling import sample
+from .seeding import stream
+
+BLEU_ORDERS = (2, 3, 4, 5)
+
+
+class EvaluationSettings(Settings):
+    """What is measured, and when."""
+
+    every: int = Field(5, ge=1)
+    """Adversarial units between measurements."""
+    mle_every: int = Field(5, ge=1)
+    """Epochs of maximum-likelihood pretraining between measurements."""
+    num_sequences: int = Field(2_000, ge=2)
+    """Sequences sampled for a measurement."""
+    num_bleu: int = Field(1_000, ge=2)
+    """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
+    temperatures: tuple[float, ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+    """Temperatures at which the MLE start stands in the final table."""
+    num_shown: int = Field(10, ge=0)
+    """Samples written to samples.txt at each measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of one generator at one temperature.
+
+    Attributes:
+        metrics: name → value, names as in docs/metrics.md.
+        tokens: (n, T) int64 sequences that were sampled for it.
+    """
+
+    metrics: dict[str, float]
+    tokens: Tensor
+
+
+class Evaluator:
+    """Measures generators of one task.
+
+    Args:
+        task: whose test split and, where it has one, whose exact law is compared with.
+        settings: how much.
+        seed: the run's seed.
+    """
+
+    _BATCH = 128  # test sequences whose (T, V) logits are held at once
+
+    def __init__(self, task: Task, settings: EvaluationSettings, seed: int) -> None:
+        self._task, self._settings, self._seed = task, settings, seed
+        self._references: CorpusReferences | None = None
+
+    def held_out_nll(self, generator: Generator, tokens: Tensor, temperature: float = 1.0) -> float:
+        """NLL of held-out sequences (n, T) in nats per token, dropout off."""
+        generator.eval()
+        with torch.no_grad():
+            logprobs = torch.cat([generator.logprobs(part, temperature) for part in tokens.split(self._BATCH)])
+        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+
+    def measure(self, generator: Generator, temperature: float = 1.0) -> Measurement:
+        """Measure a generator whose logits are divided by `temperature`, for its samples and its likelihoods alike."""
+        samples = sample(
+            generator.stepper(temperature),
+            self._task.space,
+            self._settings.num_sequences,
+            stream(self._seed, "evaluation"),
+        )
+        metrics = {
+            "eval/nll_gen": self.held_out_nll(generator, self._task.test, temperature),
+            "eval/nll_div": mean_nll(samples.logprobs, samples.mask),
+        }
+        if self._task.oracle is not None:
+            metrics |= self._oracle_metrics(samples.tokens, samples.mask, metrics)
+        if self._task.name == "text":
+            metrics |= self._text_metrics(samples.tokens)
+        return Measurement(metrics=metrics, tokens=samples.tokens)
+
+    def _oracle_metrics(self, tokens: Tensor, mask: Tensor, likelihoods: dict[str, float]) -> dict[str, float]:
+        oracle = self._task.oracle
+        assert oracle is not None
+        logprobs = torch.cat([oracle.logprobs(part) for part in tokens.split(self._BATCH)])
+        nll_oracle = mean_nll(logprobs, mask)
+        gaps = kl_gaps(
+            nll_oracle=nll_oracle,
+            nll_div=likelihoods["eval/nll_div"],
+            nll_gen=likelihoods["eval/nll_gen"],
+            entropy=oracle.entropy,
+        )
+        return {
+            "eval/nll_oracle": nll_oracle,
+            "eval/kl_forward": gaps.forward,
+            "eval/kl_reverse": gaps.reverse,
+            "eval/kl_sum": gaps.total,
+        }
+
+    def _text_metrics(self, tokens: Tensor) -> dict[str, float]:
+        space = self._task.space
+        if self._references is None:
+            self._references = CorpusReferences(strip(space, self._task.test), max(BLEU_ORDERS))
+        sequences = strip(space, tokens)
+        hypotheses = sequences[: self._settings.num_bleu]
+        bleu = self._references.bleu(hypotheses)
+        own = self_bleu(hypotheses, max(BLEU_ORDERS))
+        return {
+            **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
+            **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS},
+            "eval/distinct_2": distinct(sequences, 2),
+            "eval/repetition_4": repetition_rate(sequences, 4),
+            "eval/mean_length": mean_length(sequences),
+            "eval/share_unique": share_unique(sequences),
+            "eval/share_unfinished": share_unfinished(space, tokens),
+        }

@@ -1,0 +1,232 @@
+"""Configurations as dictionaries and as dotted paths: what files, flags, sweeps and checkpoints speak.
+
+A path to an axis (`credit`) takes the name of a variant; paths below it (`credit.num_rollouts`) take values.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from rlgan.envs.errors import ConfigError, nearest
+from rlgan.envs.settings import Settings
+
+from .config import Config
+
+
+def to_dict(config: Settings) -> dict[str, Any]:
+    """The configuration as JSON values."""
+    dumped: dict[str, Any] = config.model_dump(mode="json")
+    return dumped
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a configuration from what `to_dict` returned, or from a file.
+
+    Raises:
+        ConfigError: names each wrong field, its value, what is allowed, and the nearest valid name.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as dotted paths to scalars and lists, in order."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A configuration with some paths changed.
+
+    A path to an axis takes the name of a variant and chooses it with its defaults; paths below it then set its
+    fields, whatever the order in which they are given. Dashes and underscores in paths are the same.
+
+    Args:
+        config: to begin from.
+        changes: dotted path → value; text is read as JSON where the field wants something else than text.
+
+    Returns:
+        The new configuration.
+
+    Raises:
+        ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
+    """
+    tree = to_dict(config)
+    changes = {path.replace("-", "_"): value for path, value in changes.items()}
+    for path, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
+        *parents, leaf = path.split(".")
+        node: Any = tree
+        for depth, name in enumerate(parents):
+            if not isinstance(node, dict) or name not in node:
+                raise _unknown_path(tree, path, ".".join(parents[: depth + 1]))
+            node = node[name]
+        if not isinstance(node, dict) or leaf not in node:
+            raise _unknown_path(tree, path, path)
+        field = _field_at(tree, parents, leaf)
+        node[leaf] = _variant_or_value(path, field, value)
+    return from_dict(tree)
+
+
+def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
+    value = _parsed(field, value)
+    variants = _variants(field)
+    if not variants or value is None or isinstance(value, Mapping):
+        return value
+    if not isinstance(value, str) or value not in variants:
+        allowed = [*variants, *(["none"] if _is_optional(field) else [])]
+        raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
+    return {"kind": value}
+
+
+def _parsed(field: FieldInfo | None, value: Any) -> Any:
+    """Text from a command line as the value that it spells."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("none", "null") and _is_optional(field):
+        return None
+    if value[:1] in "[{":
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{value!r}: looks like JSON but is not ({error}).") from None
+    if field is not None and typing.get_origin(field.annotation) is tuple:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(annotation) for member in _members(part))
+    return (annotation,)
+
+
+def _is_optional(field: FieldInfo | None) -> bool:
+    return field is not None and type(None) in _members(field.annotation)
+
+
+def _variants(field: FieldInfo | None) -> dict[str, type[Settings]]:
+    """Variants of an axis by the name of their kind; empty for an ordinary field."""
+    if field is None:
+        return {}
+    found = {}
+    for member in _members(field.annotation):
+        if isinstance(member, type) and issubclass(member, Settings) and "kind" in member.model_fields:
+            found[str(member.model_fields["kind"].default)] = member
+    return found
+
+
+def _settings_class(field: FieldInfo | None, node: Any) -> type[Settings] | None:
+    """The class of settings that a node of the tree stands for."""
+    if field is None or not isinstance(node, Mapping):
+        return None
+    variants = _variants(field)
+    if variants:
+        return variants.get(node.get("kind", ""))
+    for member in _members(field.annotation):
+        if isinstance(member, type) and issubclass(member, Settings):
+            return member
+    return None
+
+
+def _field_at(tree: Mapping[str, Any], parents: list[str], leaf: str) -> FieldInfo | None:
+    owner: type[Settings] | None = Config
+    node: Any = tree
+    for name in parents:
+        if owner is None:
+            return None
+        node = node[name]
+        owner = _settings_class(owner.model_fields.get(name), node)
+    return None if owner is None else owner.model_fields.get(leaf)
+
+
+def all_paths(tree: Mapping[str, Any]) -> list[str]:
+    """Every path that may be set, axes included."""
+    paths: list[str] = []
+    for key, value in tree.items():
+        paths.append(key)
+        if isinstance(value, Mapping):
+            paths += [f"{key}.{below}" for below in all_paths(value)]
+    return paths
+
+
+def _unknown_path(tree: Mapping[str, Any], path: str, first_unknown: str) -> ConfigError:
+    known = all_paths(tree)
+    parent = first_unknown.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    where = f"under {parent!r} there are {', '.join(siblings)}" if parent else f"settings are {', '.join(siblings)}"
+    hint = nearest(path, known) or nearest(path.rpartition(".")[2], [name.rpartition(".")[2] for name in known])
+    return ConfigError(f"{path}: no such setting; {where}.{hint}")
+
+
+def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Every path of a configuration with its value and the line that documents it.
+
+    Yields:
+        path, value, documentation; an axis itself comes first, with its variants as documentation.
+    """
+    yield from _documented(Config, to_dict(config), "")
+
+
+def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for name, field in owner.model_fields.items():
+        value, text = node[name], " ".join((field.description or "").split())
+        if name == "kind":
+            continue
+        below = _settings_class(field, value)
+        if below is None:
+            variants = _variants(field)
+            yield prefix + name, value, text + (f" One of {', '.join([*variants, 'none'])}." if variants else "")
+            continue
+        if variants := _variants(field):
+            choices = [*variants, *(["none"] if _is_optional(field) else [])]
+            yield prefix + name, value["kind"], f"{text} One of {', '.join(choices)}."
+        yield from _documented(below, value, f"{prefix}{name}.")
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's complaints as: field, value, what is allowed, what to do."""
+    location = [str(part) for part in problem["loc"]]
+    kinds = _kinds()
+    path = ".".join(part for part in location if part not in kinds)
+    value, message = problem.get("input"), str(problem["msg"])
+    if problem["type"] == "value_error":
+        text = message.removeprefix("Value error, ")
+        return text if not path or text.startswith(path) else f"{path}: {text}"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        expected = str(problem.get("ctx", {}).get("expected_tags", ""))
+        return f"{path}: choose one of {expected}."
+    return f"{path}={value!r}: {message[:1].lower()}{message[1:]}."
+
+
+def _walk_classes(owner: type[Settings]) -> Iterator[type[Settings]]:
+    yield owner
+    for field in owner.model_fields.values():
+        for member in _members(field.annotation):
+            if isinstance(member, type) and issubclass(member, Settings):
+                yield from _walk_classes(member)
+
+
+def _kinds() -> set[str]:
+    return {str(c.model_fields["kind"].default) for c in _walk_classes(Config) if "kind" in c.model_fields}
+
+
+def _all_field_names() -> set[str]:
+    return {name for owner in _walk_classes(Config) for name in owner.model_fields}

@@ -1,0 +1,216 @@
+"""One function a paper or control: each returns a point of the one space, for a given task.
+
+Adding a paper means adding a function here; the trainer never asks which one it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rlgan.envs.errors import ConfigError, nearest
+from rlgan.envs.tasks import OracleTask, TaskSettings
+
+from .adversary import AdversarySettings
+from .baselines import ImportanceWeights, LeaveOneOut, NoBaseline, PerStepMean
+from .config import Config, Control, Optimizers
+from .credit import MonteCarlo, RewardToGo, Terminal
+from .discriminators import CnnHighway
+from .evaluation import EvaluationSettings
+from .generators import LSTM
+from .objectives import (
+    InterleavedTeacherForcing,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    NoTeacherForcing,
+    Reinforce,
+)
+from .optimizers import Adam
+from .rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from .schedule import Schedule
+
+SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_test=2_000)
+"""The task of the quick presets: large enough to over-fit, small enough for minutes on a laptop."""
+
+_SMALL_DISCRIMINATOR = CnnHighway(
+    embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
+)
+_SMALL_EVALUATION = EvaluationSettings(every=10, mle_every=10, num_sequences=1_000, num_bleu=500)
+
+
+def seqgan(task: TaskSettings | None = None) -> Config:
+    """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01."""
+    return Config(
+        preset="seqgan",
+        task=task or OracleTask(),
+        generator=LSTM(embedding=32, hidden=32),
+        discriminator=CnnHighway(),
+        adversary=AdversarySettings(batch=64, sequences_per_round=10_000),
+        reward=Probability(),
+        credit=MonteCarlo(num_rollouts=16),
+        baseline=NoBaseline(),
+        objective=Reinforce(loss_normaliser="sum"),
+        schedule=Schedule(
+            mle_epochs=120, discriminator_rounds=50, adversarial_updates=200, g_steps=1, d_steps=5, d_epochs=3
+        ),
+        optimizers=Optimizers(
+            mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=0.01, clip_norm=5.0), discriminator=Adam(lr=1e-4)
+        ),
+        controls=("mle_continued", "constant_reward", "oracle_ratio") if _has_oracle(task) else ("mle_continued",),
+    )
+
+
+def seqgan_quick(task: TaskSettings | None = None) -> Config:
+    """SeqGAN's recipe at a size that ends in under 2 minutes on 2 cores, whatever it shows."""
+    full = seqgan(task or SMALL_ORACLE)
+    return full.model_copy(
+        update={
+            "preset": "seqgan-quick",
+            "discriminator": _SMALL_DISCRIMINATOR,
+            "adversary": AdversarySettings(batch=64, sequences_per_round=1_000),
+            "credit": MonteCarlo(num_rollouts=8),
+            "schedule": Schedule(
+                mle_epochs=30, discriminator_rounds=5, adversarial_updates=20, g_steps=1, d_steps=2, d_epochs=2
+            ),
+            "evaluation": _SMALL_EVALUATION,
+            "optimizers": full.optimizers.model_copy(update={"discriminator": Adam(lr=1e-3)}),
+        }
+    )
+
+
+def quick(task: TaskSettings | None = None) -> Config:
+    """The default: the point of the space that did best on both KL gaps in minutes, beside its controls."""
+    return Config(
+        preset="quick",
+        task=task or SMALL_ORACLE,
+        generator=LSTM(embedding=32, hidden=32),
+        discriminator=_SMALL_DISCRIMINATOR,
+        adversary=AdversarySettings(batch=64, sequences_per_round=2_000),
+        reward=Ratio(),
+        credit=Terminal(),
+        baseline=ImportanceWeights(),
+        objective=Reinforce(loss_normaliser="sequence"),
+        schedule=Schedule(
+            mle_epochs=40,
+            mle_patience=3,
+            discriminator_rounds=5,
+            adversarial_updates=60,
+            g_batch=256,
+            d_steps=1,
+            d_epochs=1,
+            teacher_forcing=MixedTeacherForcing(weight=1.0),
+        ),
+        optimizers=Optimizers(
+            mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=1e-3, clip_norm=5.0), discriminator=Adam(lr=1e-3)
+        ),
+        evaluation=_SMALL_EVALUATION,
+        controls=("mle_continued", "constant_reward", "oracle_ratio") if _has_oracle(task) else ("mle_continued",),
+    )
+
+
+def mle(task: TaskSettings | None = None) -> Config:
+    """Maximum likelihood alone, stopped early on validation: what every adversarial run has to beat."""
+    base = quick(task)
+    return base.model_copy(
+        update={
+            "preset": "mle",
+            "discriminator": None,
+            "reward": ConstantReward(),
+            "credit": Terminal(),
+            "baseline": NoBaseline(),
+            "schedule": Schedule(
+                mle_epochs=120, mle_patience=5, discriminator_rounds=0, adversarial_updates=0, d_steps=0
+            ),
+            "controls": (),
+        }
+    )
+
+
+def mle_continued(task: TaskSettings | None = None) -> Config:
+    """Control: the maximum-likelihood updates of `quick`'s adversarial phase, and no adversary."""
+    return control(quick(task), "mle_continued")
+
+
+def constant_reward(task: TaskSettings | None = None) -> Config:
+    """Control: `quick` paid 1 for everything, without a baseline (self-imitation)."""
+    return control(quick(task), "constant_reward")
+
+
+def random_reward(task: TaskSettings | None = None) -> Config:
+    """Control: `quick` paid random numbers."""
+    return control(quick(task), "random_reward")
+
+
+def oracle_ratio(task: TaskSettings | None = None) -> Config:
+    """Control: `quick` paid the exact log-ratio, what a perfect discriminator would pay: the ceiling."""
+    return control(quick(task), "oracle_ratio")
+
+
+def control(config: Config, name: Control) -> Config:
+    """The control of a run: the same task, generator, pretraining and number of generator updates.
+
+    * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
+      the run has none, one maximum-likelihood update for each generator update, by the same optimiser.
+    * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
+      Adam 2e-3: a ceiling should not fail for the run's own settings.
+    * constant_reward: reward 1, no baseline, the rest as the run.
+    * random_reward: uniform rewards with a leave-one-out baseline, the rest as the run.
+
+    Args:
+        config: the run.
+        name: which control.
+
+    Returns:
+        Its configuration, without a discriminator and without controls of its own.
+    """
+    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0})
+    changes: dict[str, object] = {"preset": name, "discriminator": None, "controls": (), "credit": Terminal()}
+    if name == "mle_continued":
+        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
+            schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
+        changes |= {"reward": ConstantReward(), "baseline": NoBaseline(), "objective": NoPolicyGradient()}
+    elif name == "oracle_ratio":
+        schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
+        changes |= {
+            "reward": OracleRatio(),
+            "credit": RewardToGo(gamma=1.0),
+            "baseline": PerStepMean(),
+            "objective": Reinforce(loss_normaliser="sequence"),
+            "optimizers": config.optimizers.model_copy(update={"generator": Adam(lr=2e-3, clip_norm=5.0)}),
+        }
+    elif name == "constant_reward":
+        changes |= {"reward": ConstantReward(), "baseline": NoBaseline()}
+    else:
+        baseline = LeaveOneOut() if isinstance(config.baseline, ImportanceWeights) else config.baseline
+        changes |= {"reward": RandomReward(), "baseline": baseline}
+    return Config.model_validate(config.model_copy(update={**changes, "schedule": schedule}).model_dump())
+
+
+def _has_oracle(task: TaskSettings | None) -> bool:
+    return task is None or task.kind != "text"
+
+
+PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
+    "quick": quick,
+    "seqgan": seqgan,
+    "seqgan-quick": seqgan_quick,
+    "mle": mle,
+    "mle_continued": mle_continued,
+    "constant_reward": constant_reward,
+    "random_reward": random_reward,
+    "oracle_ratio": oracle_ratio,
+}
+"""Name on the command line → function of the task."""
+
+
+def preset(name: str, task: TaskSettings | None = None) -> Config:
+    """A preset by name, for `task` or for its own default task.
+
+    Raises:
+        ConfigError: no such preset; names the known ones and the nearest.
+    """
+    canonical = {known.replace("-", "_"): known for known in PRESETS}
+    known = canonical.get(name.replace("-", "_"))
+    if known is None:
+        raise ConfigError(f"preset {name!r}: not known. Presets are {', '.join(PRESETS)}.{nearest(name, PRESETS)}")
+    config = PRESETS[known](task)
+    return Config.model_validate(config.model_dump())

@@ -1,0 +1,83 @@
+"""Who trains when, as data: a run is a row of units, and where it stands is a few integers.
+
+A unit is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
+round of discriminator pretraining, or one adversarial update with the discriminator rounds that follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from rlgan.envs.settings import Settings
+
+from .objectives import NoTeacherForcing, TeacherForcingSettings
+
+Phase = Literal["mle", "discriminator", "adversarial"]
+
+
+class Schedule(Settings):
+    """Who trains when."""
+
+    mle_epochs: int = Field(120, ge=0)
+    """Greatest number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
+    mle_patience: int | None = Field(None, ge=1)
+    """Epochs without a better validation NLL after which pretraining stops and the best epoch's weights are taken;
+    null runs all epochs and keeps the last weights."""
+    mle_batch: int = Field(64, ge=1)
+    """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
+    discriminator_rounds: int = Field(50, ge=0)
+    """Rounds of discriminator pretraining."""
+    adversarial_updates: int = Field(200, ge=0)
+    """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
+    g_steps: int = Field(1, ge=1)
+    """Generator updates a unit."""
+    g_batch: int = Field(64, ge=1)
+    """Sequences a generator update."""
+    d_steps: int = Field(5, ge=0)
+    """Discriminator rounds a unit, each with fresh fakes."""
+    d_epochs: int = Field(3, ge=1)
+    """Passes over reals and fakes a discriminator round, in pretraining too."""
+    teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
+    """Maximum-likelihood learning during the adversarial phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        mle_epochs: epochs of pretraining done.
+        mle_finished: whether pretraining is over, by count or by patience.
+        discriminator_rounds: rounds of pretraining done.
+        adversarial_updates: adversarial units done.
+    """
+
+    mle_epochs: int = 0
+    mle_finished: bool = False
+    discriminator_rounds: int = 0
+    adversarial_updates: int = 0
+
+    @property
+    def units(self) -> int:
+        """Units done in all."""
+        return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
+
+
+def next_phase(schedule: Schedule, position: Position) -> Phase | None:
+    """The phase of the next unit, or None when the run is complete."""
+    if not position.mle_finished and position.mle_epochs < schedule.mle_epochs:
+        return "mle"
+    if position.discriminator_rounds < schedule.discriminator_rounds:
+        return "discriminator"
+    if position.adversarial_updates < schedule.adversarial_updates:
+        return "adversarial"
+    return None
+
+
+def num_units(schedule: Schedule, position: Position) -> int:
+    """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
+    mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
+    return mle + schedule.discriminator_rounds + schedule.adversarial_updates

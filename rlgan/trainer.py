@@ -1,0 +1,408 @@
+"""The outer loop. Read it beside Algorithm 1 of Yu et al. 2017.
+
+An *epoch* is a pass over training data by maximum likelihood; a *round* is one call to the discriminator with fresh
+fakes; a *generator update* is one optimiser step on one batch of rollouts; a *unit* is what happens between two places
+where the run may stop and go on (see `rlgan.schedule`). `Trainer.step` does one unit.
+
+Nothing here knows Ray: the parts it drives are in this process or on a cluster, and do the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgan.envs.errors import DataError
+from rlgan.envs.tasks import Task
+from rlgan.envs.transition import sequence_mask
+
+from .adversary import Round
+from .baselines import BaselineState
+from .config import Config
+from .credit import MonteCarlo
+from .evaluation import Evaluator, Measurement
+from .experience import learnable
+from .generators import Generator, build_generator
+from .objectives import (
+    InterleavedTeacherForcing,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    Reinforce,
+    likelihood_weights,
+)
+from .records import Experience, Rollouts, concatenate
+from .rewards import DiscriminatorReward
+from .rollouts import Shard
+from .schedule import Phase, Position, next_phase
+from .seeding import stream, stream_seed
+from .workers.parts import Parts
+from .workers.weights import Weights, load_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one call of `Trainer.step` did.
+
+    Attributes:
+        phase: which kind of unit.
+        step: its number within the phase, from 1.
+        metrics: name → value, names as in docs/metrics.md.
+        measurement: where the schedule asked for one.
+    """
+
+    phase: Phase
+    step: int
+    metrics: dict[str, float]
+    measurement: Measurement | None
+
+
+class Trainer:
+    """A run of one configuration.
+
+    Args:
+        config: the whole configuration.
+        task: built from `config.task`.
+        parts: rollout pool, discriminator and learners, from `rlgan.workers.parts.build_parts`.
+        mle_start: generator weights that take the place of maximum-likelihood pretraining (controls start from the
+            run's own MLE start).
+
+    Raises:
+        DataError: fewer training sequences than a batch needs.
+    """
+
+    def __init__(
+        self, config: Config, task: Task, parts: Parts, mle_start: dict[str, np.ndarray] | None = None
+    ) -> None:
+        self.config, self.task, self._parts = config, task, parts
+        _require_enough_sequences(config, task)
+        self.evaluator = Evaluator(task, config.evaluation, config.seed)
+        self.generator: Generator = build_generator(config.generator, task.space)
+        self.position = Position()
+        self.mle_start: dict[str, np.ndarray] | None = None
+        self._best_valid_nll = float("inf")
+        self._best_weights: dict[str, np.ndarray] | None = None
+        self._epochs_without_gain = 0
+        self._baseline_state = BaselineState()
+        self._rollout_policy: Weights | None = None
+        self._timings: dict[str, float] = {}
+        if mle_start is not None:
+            parts.learners.load(mle_start)
+            self.position = Position(mle_finished=True)
+        if self.next_phase != "mle":
+            self._finish_mle()
+
+    @property
+    def next_phase(self) -> Phase | None:
+        """The phase of the next unit; None when the run is complete."""
+        return next_phase(self.config.schedule, self.position)
+
+    def step(self) -> Unit:
+        """Do the next unit.
+
+        Raises:
+            RuntimeError: the run is complete.
+        """
+        phase = self.next_phase
+        if phase is None:
+            raise RuntimeError("the run is complete; there is no next unit.")
+        self._timings = {}
+        started = time.perf_counter()
+        metrics = {"mle": self._mle_epoch, "discriminator": self._pretrain_round, "adversarial": self._adversarial_unit}[
+            phase
+        ]()
+        step = {
+            "mle": self.position.mle_epochs,
+            "discriminator": self.position.discriminator_rounds,
+            "adversarial": self.position.adversarial_updates,
+        }[phase]
+        metrics["timing/unit_s"] = time.perf_counter() - started
+        measurement = self._measure_if_due(phase, step)
+        if measurement is not None:
+            metrics |= measurement.metrics
+        return Unit(phase, step, metrics | self._timings, measurement)
+
+    # ------------------------------------------------------------------ maximum likelihood
+
+    def _mle_epoch(self) -> dict[str, float]:
+        schedule, position = self.config.schedule, self.position
+        batch = schedule.mle_batch
+        order = torch.randperm(self.task.train.shape[0], generator=stream(self.config.seed, "mle", position.mle_epochs))
+        whole_batches = order[: order.shape[0] // batch * batch]
+        experience = self._likelihood_experience(self.task.train[whole_batches], batch)
+        with self._timed("timing/mle_s"):
+            learned = self._parts.learners.update("mle", experience, batch)
+        self.position = dataclasses.replace(position, mle_epochs=position.mle_epochs + 1)
+        metrics = {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
+        if schedule.mle_patience is not None:
+            metrics["mle/valid_nll"] = self._stop_early(schedule.mle_patience)
+        if self.next_phase != "mle":
+            self._finish_mle()
+        return metrics
+
+    def _likelihood_experience(self, tokens: Tensor, minibatch: int) -> Experience:
+        weights = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
+        return Experience(tokens=tokens, weights=torch.cat(weights))
+
+    def _stop_early(self, patience: int) -> float:
+        valid_nll = self.evaluator.held_out_nll(self.current_generator(), self.task.valid)
+        if valid_nll < self._best_valid_nll:
+            self._best_valid_nll, self._epochs_without_gain = valid_nll, 0
+            self._best_weights = self._parts.learners.weights().arrays
+        else:
+            self._epochs_without_gain += 1
+        is_last = self.position.mle_epochs == self.config.schedule.mle_epochs
+        if self._epochs_without_gain >= patience or is_last:
+            assert self._best_weights is not None
+            self._parts.learners.load(self._best_weights)
+            self.position = dataclasses.replace(self.position, mle_finished=True)
+        return valid_nll
+
+    def _finish_mle(self) -> None:
+        """Pretraining is over: its weights are where the adversarial phase and all controls begin."""
+        self.position = dataclasses.replace(self.position, mle_finished=True)
+        self.mle_start = self._parts.learners.weights().arrays
+        self._best_weights = None
+
+    # ------------------------------------------------------------------ discriminator
+
+    def _pretrain_round(self) -> dict[str, float]:
+        index = self.position.discriminator_rounds
+        metrics = self._discriminator_round(index)
+        self.position = dataclasses.replace(self.position, discriminator_rounds=index + 1)
+        return metrics
+
+    def _discriminator_round(self, index: int) -> dict[str, float]:
+        """Fresh fakes, then training. `index` counts rounds of the whole run."""
+        with self._timed("timing/sample_fakes_s"):
+            fakes = self._fakes(index)
+        with self._timed("timing/discriminator_s"):
+            assert self._parts.discriminator is not None
+            return self._parts.discriminator.train_round(Round(index, fakes, self.config.schedule.d_epochs))
+
+    def _fakes(self, index: int) -> Tensor:
+        generator = self._parts.learners.weights()
+        shards = self._shards(
+            self.config.adversary.sequences_per_round,
+            self.config.workers.shard_fakes,
+            ("fakes", index),
+            generator_version=generator.version,
+        )
+        handle = self._parts.rollouts.publish(generator)
+        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle, None, None)])
+
+    # ------------------------------------------------------------------ adversarial phase
+
+    def _adversarial_unit(self) -> dict[str, float]:
+        schedule, position = self.config.schedule, self.position
+        metrics: dict[str, float] = {}
+        for g_step in range(schedule.g_steps):
+            metrics |= self._generator_update(position.adversarial_updates * schedule.g_steps + g_step)
+        self._move_rollout_policy()
+        for d_step in range(schedule.d_steps):
+            done = schedule.discriminator_rounds + position.adversarial_updates * schedule.d_steps
+            metrics |= self._discriminator_round(done + d_step)
+        self.position = dataclasses.replace(position, adversarial_updates=position.adversarial_updates + 1)
+        return metrics
+
+    def _generator_update(self, update: int) -> dict[str, float]:
+        """One policy-gradient update, with its teacher forcing.
+
+        The mixed form is one optimiser step on generated and real rows together; the interleaved form is separate
+        steps.
+        """
+        schedule, objective = self.config.schedule, self.config.objective
+        forcing = schedule.teacher_forcing
+        metrics: dict[str, float] = {}
+        rows: list[Experience] = []
+        if isinstance(objective, Reinforce):
+            rows.append(self._policy_gradient_rows(update, objective, metrics))
+        else:
+            assert isinstance(objective, NoPolicyGradient)
+        if isinstance(forcing, MixedTeacherForcing):
+            real = self._real_rows(update, 0)
+            rows.append(Experience(tokens=real.tokens, weights=forcing.weight * real.weights))
+        if rows:
+            experience = Experience(
+                tokens=torch.cat([part.tokens for part in rows]), weights=torch.cat([part.weights for part in rows])
+            )
+            with self._timed("timing/learn_s"):
+                learned = self._parts.learners.update("adversarial", experience, experience.tokens.shape[0])
+            metrics |= {"generator/loss": learned["loss"], "generator/grad_norm": learned["grad_norm"]}
+        if isinstance(forcing, InterleavedTeacherForcing):
+            real = [self._real_rows(update, index) for index in range(forcing.num_updates)]
+            experience = Experience(
+                tokens=torch.cat([part.tokens for part in real]), weights=torch.cat([part.weights for part in real])
+            )
+            with self._timed("timing/teacher_forcing_s"):
+                learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
+            metrics["generator/teacher_forcing_nll"] = learned["loss"]
+        return metrics
+
+    def _policy_gradient_rows(self, update: int, objective: Reinforce, metrics: dict[str, float]) -> Experience:
+        with self._timed("timing/rollouts_s"):
+            rollouts = self._rollouts(update)
+        batch = learnable(
+            rollouts,
+            self.config.reward,
+            self.config.credit,
+            self.config.baseline,
+            objective,
+            self._baseline_state,
+            self.task.oracle,
+            stream(self.config.seed, "reward", update),
+        )
+        self._baseline_state = batch.baseline_state
+        metrics |= batch.metrics
+        return batch.experience
+
+    def _rollouts(self, update: int) -> Rollouts:
+        config, pool = self.config, self._parts.rollouts
+        generator = self._parts.learners.weights()
+        handle = pool.publish(generator)
+        rollout_policy, rollout_handle = None, None
+        if isinstance(config.credit, MonteCarlo):
+            if config.credit.policy_ema == 0.0:
+                rollout_policy, rollout_handle = generator, handle
+            else:
+                rollout_policy = self._rollout_policy or generator
+                rollout_handle = pool.publish(rollout_policy)
+        discriminator, discriminator_handle = None, None
+        if isinstance(config.reward, DiscriminatorReward):
+            assert self._parts.discriminator is not None
+            discriminator = self._parts.discriminator.weights()
+            discriminator_handle = pool.publish(discriminator)
+        shards = self._shards(
+            config.schedule.g_batch,
+            config.workers.shard_sequences,
+            ("rollouts", update),
+            generator_version=generator.version,
+            rollout_version=None if rollout_policy is None else rollout_policy.version,
+            discriminator_version=None if discriminator is None else discriminator.version,
+        )
+        return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle))
+
+    def _move_rollout_policy(self) -> None:
+        """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
+        credit = self.config.credit
+        if not isinstance(credit, MonteCarlo) or credit.policy_ema == 0.0:
+            return
+        theta, kappa = self._parts.learners.weights(), credit.policy_ema
+        assert self.mle_start is not None
+        old = self._rollout_policy.arrays if self._rollout_policy is not None else self.mle_start
+        moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
+        self._rollout_policy = Weights(theta.version, moved)
+
+    def _real_rows(self, update: int, index: int) -> Experience:
+        """A fresh batch of real sequences weighted for maximum likelihood."""
+        batch = self.config.schedule.mle_batch
+        rng = stream(self.config.seed, "teacher_forcing", update, index)
+        chosen = torch.randperm(self.task.train.shape[0], generator=rng)[:batch]
+        return self._likelihood_experience(self.task.train[chosen], batch)
+
+    def _shards(
+        self,
+        num_sequences: int,
+        shard_size: int,
+        purpose: tuple[str, int],
+        generator_version: int,
+        rollout_version: int | None = None,
+        discriminator_version: int | None = None,
+    ) -> list[Shard]:
+        """The fixed shards of a batch: the same whoever computes them."""
+        return [
+            Shard(
+                num_sequences=min(shard_size, num_sequences - first),
+                seed=stream_seed(self.config.seed, *purpose, first // shard_size),
+                generator_version=generator_version,
+                rollout_version=rollout_version,
+                discriminator_version=discriminator_version,
+            )
+            for first in range(0, num_sequences, shard_size)
+        ]
+
+    # ------------------------------------------------------------------ looking and keeping
+
+    def current_generator(self) -> Generator:
+        """The generator as it stands, on this process; a copy that later updates do not change."""
+        return load_weights(self.generator, self._parts.learners.weights().arrays).eval()
+
+    def measure(self) -> Measurement:
+        """Measure the generator as it stands."""
+        with self._timed("timing/evaluate_s"):
+            return self.evaluator.measure(self.current_generator())
+
+    def _measure_if_due(self, phase: Phase, step: int) -> Measurement | None:
+        settings = self.config.evaluation
+        if phase == "discriminator":
+            return None
+        every = settings.mle_every if phase == "mle" else settings.every
+        is_last_of_phase = self.next_phase != phase
+        return self.measure() if step % every == 0 or is_last_of_phase else None
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings[name] = self._timings.get(name, 0.0) + time.perf_counter() - started
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on as if never stopped: tensors and JSON values only."""
+        return {
+            "position": dataclasses.asdict(self.position),
+            "learners": self._parts.learners.state(),
+            "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
+            "baseline": dataclasses.asdict(self._baseline_state),
+            "mle_start": _as_tensors(self.mle_start),
+            "best_valid_nll": self._best_valid_nll,
+            "best_weights": _as_tensors(self._best_weights),
+            "epochs_without_gain": self._epochs_without_gain,
+            "rollout_policy": None
+            if self._rollout_policy is None
+            else {
+                "version": self._rollout_policy.version,
+                "arrays": _as_tensors(self._rollout_policy.arrays),
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.position = Position(**state["position"])
+        self._parts.learners.restore(state["learners"])
+        if self._parts.discriminator is not None:
+            self._parts.discriminator.restore(state["discriminator"])
+        self._baseline_state = BaselineState(**state["baseline"])
+        self.mle_start = _as_arrays(state["mle_start"])
+        self._best_valid_nll = state["best_valid_nll"]
+        self._best_weights = _as_arrays(state["best_weights"])
+        self._epochs_without_gain = state["epochs_without_gain"]
+        kept = state["rollout_policy"]
+        self._rollout_policy = None if kept is None else Weights(kept["version"], _as_arrays(kept["arrays"]) or {})
+
+
+def _as_tensors(arrays: dict[str, np.ndarray] | None) -> dict[str, Tensor] | None:
+    return None if arrays is None else {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+def _as_arrays(tensors: dict[str, Tensor] | None) -> dict[str, np.ndarray] | None:
+    return None if tensors is None else {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _require_enough_sequences(config: Config, task: Task) -> None:
+    schedule = config.schedule
+    learns_by_likelihood = schedule.mle_epochs > 0 or schedule.teacher_forcing.kind != "none"
+    needed = schedule.mle_batch if learns_by_likelihood else 1
+    if task.train.shape[0] < needed:
+        raise DataError(
+            f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
+            f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
+        )

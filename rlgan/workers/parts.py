@@ -1,0 +1,133 @@
+"""The parts of a run, assembled: in this process, or on Ray. The same classes and calls, in the same order.
+
+With `workers.rollout = 0` and `workers.learners = 0` no Ray cluster is started.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from rlgan.config import Config
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import Task
+from rlgan.rollouts import RolloutPlan
+
+from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
+from .learner import GeneratorLearners
+from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the trainer drives.
+
+    Attributes:
+        rollouts: computes shards.
+        discriminator: trains and hands out weights; None without an adversary.
+        learners: the generator's.
+    """
+
+    rollouts: RolloutPool
+    discriminator: DiscriminatorHandle | None
+    learners: GeneratorLearners
+
+
+@contextmanager
+def build_parts(config: Config, task: Task) -> Iterator[Parts]:
+    """Assemble the parts, and end what was started when the block ends.
+
+    Args:
+        config: the whole configuration.
+        task: built from `config.task`.
+
+    Yields:
+        The parts.
+
+    Raises:
+        ConfigError: the cluster has fewer CPUs than the workers ask for.
+    """
+    workers = config.workers
+    plan = RolloutPlan(space=task.space, reward=config.reward, credit=config.credit, chunk_rows=workers.chunk_rows)
+    with ExitStack() as stack:
+        on_ray = workers.rollout > 0 or workers.learners > 0
+        if on_ray:
+            stack.enter_context(_cluster())
+            _require_cpus(config)
+        if workers.rollout > 0:
+            rollouts: RolloutPool = RayRollouts(
+                plan, config.generator, config.discriminator, workers.rollout, workers.cpus_per_rollout
+            )
+        else:
+            rollouts = LocalRollouts(RolloutWorker(plan, config.generator, config.discriminator))
+        stack.callback(rollouts.close)
+        discriminator = _build_discriminator(config, task)
+        if discriminator is not None:
+            stack.callback(discriminator.close)
+        learners = GeneratorLearners(
+            config.generator,
+            task.space,
+            {"mle": config.optimizers.mle, "adversarial": config.optimizers.generator},
+            num_learners=workers.learners,
+            threads=workers.threads,
+            seed=config.seed,
+        )
+        stack.callback(learners.close)
+        yield Parts(rollouts=rollouts, discriminator=discriminator, learners=learners)
+
+
+def _build_discriminator(config: Config, task: Task) -> DiscriminatorHandle | None:
+    if config.discriminator is None:
+        return None
+    arguments: dict[str, Any] = {
+        "threads": config.workers.threads,
+        "network": config.discriminator,
+        "settings": config.adversary,
+        "optimizer": config.optimizers.discriminator,
+        "space": task.space,
+        "reals": task.train,
+        "heldout_reals": task.valid,
+        "seed": config.seed,
+    }
+    if config.workers.rollout > 0:
+        return RayDiscriminator(config.workers.cpus_discriminator, **arguments)
+    return DiscriminatorWorker(**arguments)
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """The cluster that is there (RAY_ADDRESS, or one that the caller joined), or one of our own on this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    if "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ:
+        # Left to itself Ray 2.60 writes a token file into the user's home. A token that lives as long as this run
+        # keeps other users of the machine out just as well, and leaves nothing behind.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_cpus(config: Config) -> None:
+    """Say at once what is missing; an actor that cannot be placed would wait for ever."""
+    workers = config.workers
+    discriminator = workers.cpus_discriminator if workers.rollout and config.discriminator is not None else 0.0
+    wanted = workers.rollout * workers.cpus_per_rollout + discriminator + workers.learners
+    available = float(ray.cluster_resources().get("CPU", 0.0))
+    if wanted > available:
+        raise ConfigError(
+            f"workers.rollout={workers.rollout}, workers.learners={workers.learners}: ask for {wanted:g} CPUs "
+            f"({workers.cpus_per_rollout:g} a rollout worker, {discriminator:g} for the discriminator, 1 a learner) and "
+            f"the cluster has {available:g}. Lower the numbers, or workers.cpus_per_rollout below 1 to share CPUs."
+        )
