@@ -1,6 +1,52 @@
-"""The world: what a sequence is, how it begins and ends, where real ones come from. No trainer, no Ray.
+"""The world: what a sequence is, how it begins and ends, where real ones come from, what the environments are.
 
-Imported as `rlgan.envs`.
+Imported as `rlgan.envs`; it knows neither the trainer nor Ray. Importing it registers "rlgan/Token-v0" with Gymnasium.
 """
 
 from __future__ import annotations
+
+import gymnasium
+
+from .errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
+from .reward_function import RewardFunction
+from .sequence_space import START_ID, SequenceSpace
+from .tasks import Oracle, OracleTask, Task, TaskSettings, TextTask, ToyTask, build_task
+from .token_env import SequenceProbability, TokenEnv, TokenVectorEnv
+from .transition import is_terminal, pad_after_end, sequence_mask
+from .vocabulary import Vocabulary
+
+TOKEN_ENV_ID = "rlgan/Token-v0"
+
+# A module that is imported again would otherwise warn that it overrides itself.
+if TOKEN_ENV_ID not in gymnasium.registry:
+    gymnasium.register(
+        id=TOKEN_ENV_ID,
+        entry_point="rlgan.envs.token_env:TokenEnv",
+        vector_entry_point="rlgan.envs.token_env:TokenVectorEnv",
+    )
+
+__all__ = [
+    "START_ID",
+    "TOKEN_ENV_ID",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Oracle",
+    "OracleTask",
+    "RewardFunction",
+    "RlganError",
+    "SequenceProbability",
+    "SequenceSpace",
+    "ShapeError",
+    "Task",
+    "TaskSettings",
+    "TextTask",
+    "TokenEnv",
+    "TokenVectorEnv",
+    "ToyTask",
+    "Vocabulary",
+    "build_task",
+    "is_terminal",
+    "pad_after_end",
+    "sequence_mask",
+]
