@@ -1,0 +1,305 @@
+"""The shape of the project: who may import whom, nothing unpickled, pins that fit the ranges, cluster files that parse.
+
+Each rule is a function from text to complaints, so that the tests also show it complaining.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from ray.autoscaler._private.util import prepare_config, validate_config
+from setuptools import find_packages
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("rlgan", "envs", "tuning")
+
+# Heavy libraries, and the rooms that may import them; everywhere else they arrive as arguments, or not at all.
+ALLOWED = {
+    "ray": ("rlgan/workers/", "rlgan/trainer.py", "rlgan/cli.py", "tuning/"),
+    "mlflow": ("rlgan/tracking.py", "tuning/"),
+}
+# What runs code from the file it reads, or writes such a file.
+UNPICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "shelve"}
+UNSAFE_CALLS = {"torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "pandas.read_pickle", "yaml.load"}
+
+SUPPORTED_PYTHONS = ("3.10", "3.11", "3.12")
+
+
+# Imports
+
+
+def sources(*folders: str) -> list[str]:
+    """Python files below the folders, as paths from the project's root; links are not followed."""
+    return sorted(
+        path.relative_to(PROJECT).as_posix() for folder in folders for path in (PROJECT / folder).rglob("*.py")
+    )
+
+
+def module_name(path: str) -> str:
+    """Name under which a file is imported: the folders at the top are seen through their links in `rlgan`."""
+    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+    return ".".join(parts if parts[0] == "rlgan" else ["rlgan", *parts])
+
+
+def imported_names(path: str, text: str) -> Iterator[tuple[str, str]]:
+    """(absolute name, local name) of everything that a file imports."""
+    package = module_name(path).split(".") if path.endswith("__init__.py") else module_name(path).split(".")[:-1]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, name.asname or name.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            for name in node.names:
+                yield ".".join([*base, *filter(None, [node.module]), name.name]), name.asname or name.name
+
+
+def import_complaints(path: str, text: str) -> list[str]:
+    """Imports that go against envs ← rlgan ← tuning, or that bring a library into a room that must not know it."""
+    complaints = []
+    for name, _ in imported_names(path, text):
+        top = name.split(".")[0]
+        within = [name == package or name.startswith(f"{package}.") for package in ("rlgan.envs", "rlgan.tuning")]
+        if top in ("envs", "tuning", "tests", "benchmarks"):
+            complaints.append(f"{path}: imports {name}; the packages are rlgan, rlgan.envs and rlgan.tuning")
+        if path.startswith("envs/") and top == "rlgan" and not within[0]:
+            complaints.append(f"{path}: imports {name}; the world knows nothing of the trainer")
+        if path.startswith("rlgan/") and within[1]:
+            complaints.append(f"{path}: imports {name}; the trainer does not know who tunes it")
+        if top in ALLOWED and not path.startswith(ALLOWED[top]):
+            complaints.append(f"{path}: imports {name}; {top} is for {', '.join(ALLOWED[top])}")
+    return complaints
+
+
+def pickle_complaints(path: str, text: str) -> list[str]:
+    """Imports and calls that could run code from a file."""
+    names = {local: name for name, local in imported_names(path, text)}
+    complaints = [f"{path}: imports {name}" for name in names.values() if UNPICKLERS & set(name.split("."))]
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        local, *rest = ast.unparse(node.func).split(".")
+        called = ".".join([names.get(local, local), *rest]) if rest else names.get(local, local)
+        if called in UNSAFE_CALLS:
+            complaints.append(f"{path}:{node.lineno}: calls {called}")
+        for keyword in node.keywords:
+            if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False":
+                complaints.append(f"{path}:{node.lineno}: allows pickles")
+    return complaints
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES))
+def test_imports_go_one_way(path: str) -> None:
+    assert import_complaints(path, (PROJECT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES))
+def test_nothing_is_unpickled(path: str) -> None:
+    assert pickle_complaints(path, (PROJECT / path).read_text()) == []
+
+
+def test_envs_is_only_ever_imported_through_rlgan() -> None:
+    for path in sources("tests", "benchmarks", "examples"):
+        names = {name.split(".")[0] for name, _ in imported_names(path, (PROJECT / path).read_text())}
+        assert not names & {"envs", "tuning"}, path
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("envs/vocabulary.py", "from rlgan.config import Config"),
+        ("envs/vocabulary.py", "import rlgan"),
+        ("envs/vocabulary.py", "from rlgan import seeding"),
+        ("envs/tasks/text.py", "from ...config import Config"),
+        ("envs/tasks/__init__.py", "from ... import config"),
+        ("envs/vocabulary.py", "def late():\n    import ray"),
+        ("rlgan/credit.py", "import ray.data as data"),
+        ("rlgan/credit.py", "from mlflow.entities import Metric"),
+        ("rlgan/workers/learner.py", "import mlflow"),
+        ("rlgan/credit.py", "from . import tuning"),
+        ("rlgan/workers/learner.py", "from ..tuning.sweep import sweep"),
+        ("rlgan/credit.py", "from envs import vocabulary"),
+        ("tuning/sweep.py", "from tests.support import reference"),
+    ],
+)
+def test_an_import_the_wrong_way_is_noticed(path: str, text: str) -> None:
+    assert len(import_complaints(path, text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("envs/tasks/text.py", "from ..vocabulary import Vocabulary"),
+        ("envs/vocabulary.py", "from rlgan.envs.errors import DataError"),
+        ("envs/vocabulary.py", "import raymarching"),
+        ("rlgan/workers/learner.py", "from ray.rllib.core.columns import Columns"),
+        ("rlgan/config.py", "from .envs import tasks"),
+        ("tuning/sweep.py", "import ray, mlflow\nfrom rlgan.config import Config"),
+    ],
+)
+def test_an_import_the_right_way_is_let_pass(path: str, text: str) -> None:
+    assert import_complaints(path, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from ray import cloudpickle",
+        "import torch\ntorch.load('weights.pt')",
+        "import torch as t\nt.load('weights.pt', weights_only=True)",
+        "from torch import load as read\nread('weights.pt')",
+        "import numpy as np\nnp.load('oracle.npz', allow_pickle=True)",
+        "import numpy as np\nnp.load('oracle.npz', allow_pickle=trusted)",
+        "import yaml\nyaml.load(text, yaml.Loader)",
+    ],
+)
+def test_unpickling_is_noticed(text: str) -> None:
+    assert len(pickle_complaints("rlgan/checkpoint.py", text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["import json\njson.load(file)", "import numpy as np\nnp.load(path, allow_pickle=False)"]
+)
+def test_safe_reading_is_let_pass(text: str) -> None:
+    assert pickle_complaints("rlgan/checkpoint.py", text) == []
+
+
+# Packaging
+
+
+def test_every_folder_of_modules_is_packaged() -> None:
+    """A folder without `__init__.py` would be missing from the wheel."""
+    folders = {module_name(str(Path(path).parent / "__init__.py")) for path in sources(*PACKAGES)}
+    assert folders <= set(find_packages(str(PROJECT), include=["rlgan", "rlgan.*"]))
+
+
+def project_table() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def direct_requirements() -> list[Requirement]:
+    table = project_table()
+    groups = [table["dependencies"], *table["optional-dependencies"].values()]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def pins(python: str) -> dict[str, str]:
+    """Name → version of the constraints that hold for a Python; each must be one exact public version."""
+    found: dict[str, str] = {}
+    for line in (PROJECT / "constraints.txt").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"python_version": python}):
+            continue
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==" and re.fullmatch(r"[0-9][0-9a-z.]*", specifier.version), line
+        name = canonicalize_name(requirement.name)
+        assert name not in found, f"{name} is pinned twice for Python {python}"
+        found[name] = specifier.version
+    return found
+
+
+def test_supported_pythons_are_the_declared_ones() -> None:
+    declared = SpecifierSet(project_table()["requires-python"])
+    assert [f"3.{minor}" for minor in range(20) if f"3.{minor}" in declared] == list(SUPPORTED_PYTHONS)
+    classifiers = " ".join(project_table()["classifiers"])
+    assert re.findall(r"Python :: (3\.\d+)", classifiers) == list(SUPPORTED_PYTHONS)
+
+
+@pytest.mark.parametrize("python", SUPPORTED_PYTHONS)
+@pytest.mark.parametrize("requirement", direct_requirements(), ids=str)
+def test_every_requirement_has_a_pin_within_its_range(requirement: Requirement, python: str) -> None:
+    assert pins(python)[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+# Cluster files
+
+CLUSTER_FILES = ("cluster.yaml", "cluster-local.yaml")
+MOUNTED_FOR_INSTALLATION = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", *PACKAGES}
+
+
+def cluster_file(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((PROJECT / name).read_text())
+    return config
+
+
+def cluster_complaints(config: dict[str, Any]) -> list[str]:
+    """What would go wrong with `ray up` and with the package on the nodes."""
+    try:
+        validate_config(prepare_config(copy.deepcopy(config)))
+    except (Exception, SystemExit) as error:
+        return [f"refused by Ray's launcher: {error!r}"]
+    complaints = []
+    required = ["cluster_name", "provider", "file_mounts", "setup_commands"]
+    if config["provider"]["type"] != "local":
+        required += ["head_node_type", "available_node_types"]
+    complaints += [f"{field} is missing" for field in required if field not in config]
+    if complaints:
+        return complaints
+    local = {source for source in config["file_mounts"].values() if not source.startswith("~")}
+    complaints += [f"{source} is not mounted" for source in sorted(MOUNTED_FOR_INSTALLATION - local)]
+    complaints += [f"{source} does not exist" for source in sorted(local) if not (PROJECT / source).exists()]
+    if not any("-c constraints.txt" in command for command in config["setup_commands"]):
+        complaints.append("setup_commands install without the constraints")
+    for role, words in (("head", "--head"), ("worker", "--address=$RAY_HEAD_IP:")):
+        starts = [command for command in config[f"{role}_start_ray_commands"] if "ray start" in command]
+        if len(starts) != 1 or words not in starts[0] or "RAY_AUTH_MODE=token" not in starts[0]:
+            complaints.append(f"{role}_start_ray_commands do not start one {role} with token authentication")
+    return complaints
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("cluster.yaml", ("cluster_name",)),
+        ("cluster.yaml", ("provider", "type")),
+        ("cluster.yaml", ("head_node_type",)),
+        ("cluster.yaml", ("available_node_types", "head")),
+        ("cluster.yaml", ("available_node_types", "gpu_worker", "node_config")),
+        ("cluster-local.yaml", ("provider", "type")),
+        ("cluster-local.yaml", ("provider", "head_ip")),
+        ("cluster-local.yaml", ("provider", "worker_ips")),
+    ],
+)
+def test_a_cluster_file_that_lacks_a_field_is_refused(name: str, path: tuple[str, ...]) -> None:
+    config = cluster_file(name)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    assert cluster_complaints(config)
+
+
+@pytest.mark.parametrize("name", CLUSTER_FILES)
+def test_cluster_file_is_complete(name: str) -> None:
+    assert cluster_complaints(cluster_file(name)) == []
+
+
+def test_a_cluster_file_that_forgets_a_source_or_the_token_is_refused() -> None:
+    config = cluster_file("cluster.yaml")
+    without_constraints = copy.deepcopy(config)
+    del without_constraints["file_mounts"]["~/rlgan-src/constraints.txt"]
+    assert "constraints.txt is not mounted" in cluster_complaints(without_constraints)
+    without_token = copy.deepcopy(config)
+    without_token["worker_start_ray_commands"] = ["ray start --address=$RAY_HEAD_IP:6379"]
+    assert any(complaint.startswith("worker_start_ray_commands") for complaint in cluster_complaints(without_token))
