@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class OracleTask(Settings):
     """Sequences held out for the figures that are reported."""
 
     @model_validator(mode="after")
-    def _sizes_come_from_one_place(self) -> Self:
+    def _sizes_come_from_one_place(self) -> OracleTask:
         if self.params is not None:
             for name in ("vocab_size", "embedding", "hidden"):
                 if getattr(self, name) is not None:

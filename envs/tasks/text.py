@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ class TextTask(Settings):
         return value
 
     @model_validator(mode="after")
-    def _split_settings_have_effect(self) -> Self:
+    def _split_settings_have_effect(self) -> TextTask:
         without_effect = []
         if self.valid is not None and self.valid_fraction is not None:
             without_effect.append(f"valid_fraction={self.valid_fraction}: has no effect beside valid={self.valid!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class ToyTask(Settings):
         return SequenceSpace(self.vocab_size or 3, self.max_length or 2, end_id=0 if self.ends else None)
 
     @model_validator(mode="after")
-    def _can_be_written_down(self) -> Self:
+    def _can_be_written_down(self) -> ToyTask:
         # Lengths past 17 are past the limit for every vocabulary, and their powers need not be computed.
         if self.space.max_length > 17 or self.space.vocab_size**self.space.max_length > MAX_SEQUENCES:
             raise ConfigError(

@@ -1,0 +1,238 @@
+"""Contracts as reusable checks: a new task, reward function or environment is covered by one call each.
+
+Each check raises AssertionError and says which promise is broken. The toy tables are the numbers that go with
+`tasks.toy.TOY_PROBS`. The Hypothesis strategies import that library when they are called, for it is a test dependency.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.spaces import Discrete
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from .reward_function import RewardFunction
+from .sequence_space import SequenceSpace
+from .tasks.task import Task
+from .tasks.toy import TOY_PROBS
+from .token_env import TokenEnv, TokenVectorEnv
+from .transition import pad_after_end, sequence_mask
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+TOY_FIRST_LOGITS = (0.2, -0.1, 0.4)
+"""Logits of the first token of the tabular policy that the golden numbers belong to."""
+
+TOY_SECOND_LOGITS = ((0.5, -0.3, 0.0), (-0.2, 0.1, 0.6), (0.3, 0.3, -0.7))
+"""Logits of its second token: [first token][second token]."""
+
+TOY_REAL_LOGITS = ((1.2, -0.4, 0.3), (-1.0, 0.8, 0.0), (0.5, -0.7, 1.5))
+"""Logits of a fixed, not optimal discriminator: [first token][second token], positive = real."""
+
+LARGEST_ENUMERATED_VOCABULARY = 256
+
+__all__ = [
+    "TOY_FIRST_LOGITS",
+    "TOY_PROBS",
+    "TOY_REAL_LOGITS",
+    "TOY_SECOND_LOGITS",
+    "all_sequences",
+    "check_reward_function",
+    "check_task",
+    "check_token_env",
+    "check_token_vector_env",
+    "random_sequences",
+    "sequence_spaces",
+    "token_batches",
+]
+
+
+def all_sequences(space: SequenceSpace) -> Tensor:
+    """Every finished sequence there is, (n, T) int64, padded, in lexicographic order; only for small spaces."""
+    grid = torch.tensor(list(itertools.product(range(space.vocab_size), repeat=space.max_length)))
+    return grid[(pad_after_end(space, grid) == grid).all(1)]
+
+
+def random_sequences(space: SequenceSpace, num_sequences: int, seed: int) -> Tensor:
+    """Finished sequences (B, T) int64 of uniform tokens, padded after the terminator."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(space.vocab_size, (num_sequences, space.max_length), generator=generator)
+    return pad_after_end(space, tokens)
+
+
+def check_task(task: Task) -> None:
+    """Check that the splits hold finished sequences of the task's space, and that the oracle is a law over them."""
+    space = task.space
+    _require(len(task.token_names) == space.vocab_size, f"{len(task.token_names)} token names for V={space.vocab_size}")
+    _require(all(note.strip() and "\n" not in note for note in task.notes), "a note is empty or has several lines")
+    for name, tokens in (("train", task.train), ("valid", task.valid), ("test", task.test)):
+        _require_finished(space, tokens, name)
+        _require(len(tokens) > 0, f"{name} is empty")
+        _require(len(task.decode(tokens[:3])) == len(tokens[:3]), f"{name}: decode gives another number of lines")
+    oracle = task.oracle
+    if oracle is None:
+        return
+    logprobs = oracle.logprobs(task.valid)
+    mask = sequence_mask(space, task.valid)
+    _require(logprobs.shape == task.valid.shape and logprobs.dtype == torch.float32, "logprobs: not (B, T) float32")
+    _require(bool(torch.isfinite(logprobs[mask]).all()), "a sequence of valid is impossible under the oracle")
+    _require(bool((logprobs[mask] <= 1e-6).all()), "logprobs: a probability above 1")
+    if space.vocab_size <= LARGEST_ENUMERATED_VOCABULARY:
+        for t in range(min(space.max_length, 3)):
+            tokens = task.valid[:1].repeat(space.vocab_size, 1)
+            tokens[:, t] = torch.arange(space.vocab_size)
+            if mask[0, t]:
+                total = float(oracle.logprobs(pad_after_end(space, tokens))[:, t].exp().sum())
+                _require(abs(total - 1) < 1e-4, f"next-token probabilities at position {t} sum to {total}")
+    first, again, other = oracle.sample(64, 1), oracle.sample(64, 1), oracle.sample(64, 2)
+    _require_finished(space, first, "a sample")
+    _require(torch.equal(first, again), "sample: the same seed gives different sequences")
+    _require(not torch.equal(first, other), "sample: different seeds give the same sequences")
+    _require(0 <= oracle.entropy <= math.log(space.vocab_size) + 1e-6, f"entropy {oracle.entropy} outside 0..log V")
+
+
+def check_reward_function(reward_function: RewardFunction, space: SequenceSpace, *, tolerance: float = 1e-4) -> None:
+    """Check that scores are one finite number a sequence, repeatable, and blind to the rest of the batch."""
+    tokens = random_sequences(space, 8, seed=0)
+    mask = sequence_mask(space, tokens)
+    given, given_mask = tokens.clone(), mask.clone()
+    rewards = reward_function(given, given_mask)
+    _require(rewards.shape == (8,), f"returns shape {tuple(rewards.shape)} for 8 sequences; expected (8,)")
+    _require(rewards.is_floating_point(), f"returns {rewards.dtype}; expected a float type")
+    _require(bool(torch.isfinite(rewards).all()), "returns NaN or infinity")
+    _require(torch.equal(given, tokens) and torch.equal(given_mask, mask), "changes the tensors it is given")
+    _require(torch.equal(reward_function(tokens, mask), rewards), "scores the same batch differently the second time")
+    alone = torch.cat([reward_function(tokens[i : i + 1], mask[i : i + 1]) for i in range(8)])
+    _require(bool((alone - rewards).abs().max() <= tolerance), "a score depends on the other sequences of the batch")
+
+
+def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) -> None:
+    """Check Gymnasium's contract and ours: what is seen, when it ends, what is paid, what is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # An environment made without an id cannot be made again in other render modes; it has none.
+        warnings.filterwarnings("ignore", message=".*Not able to test alternative render modes.*")
+        check_env(env)
+    space = env.space
+    tokens = random_sequences(space, num_sequences, seed)
+    masks = sequence_mask(space, tokens)
+    rewards = env.reward_function(tokens, masks)
+    for row, mask, reward in zip(tokens.tolist(), masks, rewards.tolist(), strict=True):
+        observation, _ = env.reset()
+        _require((observation == space.vocab_size).all(), "the first observation holds a token")
+        length = int(mask.sum())
+        for t in range(length):
+            before = observation.copy()
+            seen, paid, terminated, truncated, _ = env.step(row[t])
+            _require(np.array_equal(observation, before), "step changes an observation that was handed out")
+            prefix = row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
+            _require(seen.tolist() == prefix, f"observation {seen.tolist()} after the tokens {row[: t + 1]}")
+            _require(terminated == (t + 1 == length), f"terminated={terminated} at token {t + 1} of {length}")
+            _require(not truncated, "truncated: sequences end, they are never cut off")
+            expected = reward if terminated else 0.0
+            _require(math.isclose(paid, expected, rel_tol=1e-4, abs_tol=1e-6), f"reward {paid}; expected {expected}")
+            observation = seen
+        _require_raises(ResetNeeded, lambda: env.step(0), "a step after the end is accepted")
+    for action in (-1, space.vocab_size, 0.5, None):
+        env.reset()
+        _require_raises(InvalidAction, lambda action=action: env.step(action), f"action {action!r} is accepted")  # type: ignore[misc]
+
+
+def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: int = 0) -> None:
+    """Check that the vector environment equals single ones stepped side by side, each begun again in the next step."""
+    space = env.space
+    _require(env.single_action_space == Discrete(space.vocab_size), "single_action_space is not the alphabet")
+    _require(env.action_space == batch_space(env.single_action_space, env.num_envs), "action_space is not the batch")
+    _require(
+        env.observation_space == batch_space(env.single_observation_space, env.num_envs),
+        "observation_space is not the batch of the single one",
+    )
+    singles = [TokenEnv(space, env.reward_function) for _ in range(env.num_envs)]
+    observations, _ = env.reset(seed=seed)
+    for row, single in zip(observations, singles, strict=True):
+        _require(np.array_equal(row, single.reset()[0]), "the first observations differ")
+    rng = np.random.default_rng(seed)
+    ended = [False] * env.num_envs
+    for _ in range(num_steps):
+        actions = rng.integers(space.vocab_size, size=env.num_envs)
+        handed_out = observations.copy()
+        seen, rewards, terminated, truncated, _ = env.step(actions)
+        _require(np.array_equal(handed_out, observations), "step changes an observation that was handed out")
+        _require(env.observation_space.contains(seen), "an observation outside observation_space")
+        for i, single in enumerate(singles):
+            if ended[i]:
+                expected = (single.reset()[0], 0.0, False)
+            else:
+                observation, reward, end, _, _ = single.step(int(actions[i]))
+                expected = (observation, reward, end)
+            ended[i] = expected[2]
+            _require(np.array_equal(seen[i], expected[0]), f"observation {seen[i]}; alone {expected[0]}")
+            _require(
+                math.isclose(rewards[i], expected[1], rel_tol=1e-4, abs_tol=1e-6), "rewards differ from those alone"
+            )
+            _require(bool(terminated[i]) == expected[2], "terminated differs from that alone")
+        _require(not truncated.any(), "truncated: sequences end, they are never cut off")
+        observations = seen
+    env.reset()
+    # Out of range, one too many, not integers.
+    illegal = (np.full(env.num_envs, space.vocab_size), np.zeros(env.num_envs + 1, int), np.zeros(env.num_envs))
+    for wrong in illegal:
+        _require_raises(InvalidAction, lambda wrong=wrong: env.step(wrong), f"actions {wrong} are accepted")  # type: ignore[misc]
+
+
+def sequence_spaces(max_vocab_size: int = 6, max_length: int = 5) -> SearchStrategy[SequenceSpace]:
+    """Hypothesis strategy: spaces with and without a terminator, which may be any id."""
+    from hypothesis import strategies as st
+
+    def of_size(vocab_size: int) -> SearchStrategy[SequenceSpace]:
+        return st.builds(
+            SequenceSpace,
+            vocab_size=st.just(vocab_size),
+            max_length=st.integers(1, max_length),
+            end_id=st.none() | st.integers(0, vocab_size - 1),
+        )
+
+    return st.integers(2, max_vocab_size).flatmap(of_size)
+
+
+def token_batches(space: SequenceSpace, max_sequences: int = 4) -> SearchStrategy[Tensor]:
+    """Hypothesis strategy: (B, T) int64 tokens, not padded: anything may stand after the terminator."""
+    from hypothesis import strategies as st
+
+    token = st.integers(0, space.vocab_size - 1)
+    row = st.lists(token, min_size=space.max_length, max_size=space.max_length)
+    return st.lists(row, min_size=1, max_size=max_sequences).map(torch.tensor)
+
+
+def _require(holds: object, message: str) -> None:
+    # Not `assert`: these checks must also bite under `python -O`.
+    if not holds:
+        raise AssertionError(message)
+
+
+def _require_raises(error: type[Exception], call: Callable[[], object], message: str) -> None:
+    try:
+        call()
+    except error:
+        return
+    raise AssertionError(message)
+
+
+def _require_finished(space: SequenceSpace, tokens: Tensor, name: str) -> None:
+    _require(tokens.dtype == torch.int64, f"{name} is {tokens.dtype}; expected int64")
+    _require(
+        tokens.dim() == 2 and tokens.shape[1] == space.max_length,
+        f"{name} has shape {tuple(tokens.shape)}; expected (n, {space.max_length})",
+    )
+    _require(bool(((tokens >= 0) & (tokens < space.vocab_size)).all()), f"{name} holds ids outside 0..V-1")
+    _require(torch.equal(pad_after_end(space, tokens), tokens), f"{name} is not padded after the terminator")
