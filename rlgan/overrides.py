@@ -20,6 +20,19 @@ from rlgan.envs.settings import Settings
 from .config import Config
 
 
+class ConfigPathError(ConfigError):
+    """A path that is not in the configuration.
+
+    Args:
+        path: as it was given.
+        message: what is there instead.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 def to_dict(config: Settings) -> dict[str, Any]:
     """The configuration as JSON values."""
     dumped: dict[str, Any] = config.model_dump(mode="json")
@@ -66,7 +79,8 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
     """
     tree = to_dict(config)
-    changes = {path.replace("-", "_"): value for path, value in changes.items()}
+    # A file spells the choice of a variant as `credit.kind`.
+    changes = {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
     for path, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
         *parents, leaf = path.split(".")
         node: Any = tree
@@ -165,13 +179,13 @@ def all_paths(tree: Mapping[str, Any]) -> list[str]:
     return paths
 
 
-def _unknown_path(tree: Mapping[str, Any], path: str, first_unknown: str) -> ConfigError:
+def _unknown_path(tree: Mapping[str, Any], path: str, first_unknown: str) -> ConfigPathError:
     known = all_paths(tree)
     parent = first_unknown.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == parent]
     where = f"under {parent!r} there are {', '.join(siblings)}" if parent else f"settings are {', '.join(siblings)}"
     hint = nearest(path, known) or nearest(path.rpartition(".")[2], [name.rpartition(".")[2] for name in known])
-    return ConfigError(f"{path}: no such setting; {where}.{hint}")
+    return ConfigPathError(path, f"{path}: no such setting; {where}.{hint}")
 
 
 def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:

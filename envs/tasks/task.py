@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,9 +76,24 @@ class Task:
         Returns:
             B strings.
         """
-        lines = []
-        for row in tokens.tolist():
-            if self.space.end_id is not None and self.space.end_id in row:
-                row = row[: row.index(self.space.end_id)]
-            lines.append(self.separator.join(self.token_names[token] for token in row))
-        return lines
+        return decode(self.space, self.token_names, self.separator, tokens)
+
+
+def decode(space: SequenceSpace, token_names: Sequence[str], separator: str, tokens: Tensor) -> list[str]:
+    """Show sequences as text, cut at the terminator, which is not shown.
+
+    Args:
+        space: the task's sequences.
+        token_names: V strings, how each id is shown.
+        separator: what stands between tokens.
+        tokens: (B, T) integer.
+
+    Returns:
+        B strings.
+    """
+    lines = []
+    for row in tokens.tolist():
+        if space.end_id is not None and space.end_id in row:
+            row = row[: row.index(space.end_id)]
+        lines.append(separator.join(token_names[token] for token in row))
+    return lines

@@ -136,8 +136,8 @@ class CnnHighwayScorer(Scorer):
         max_table_bytes: most memory of the tables.
     """
 
-    _CHUNK = 1024  # sequences a table is used for before the next one takes its place in cache
-    _BAGS = 4096  # window positions summed together, so that the sums are still in cache for the maximum
+    _CHUNK = 2048  # sequences a table is used for before the next one takes its place in cache
+    _BAGS = 2048  # window positions summed together, so that the sums are still in cache for the maximum
 
     @torch.no_grad()
     def __init__(self, discriminator: CnnHighwayDiscriminator, max_table_bytes: int = 400_000_000) -> None:
@@ -161,7 +161,7 @@ class CnnHighwayScorer(Scorer):
     def _score(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self._tables is None:
             return self._discriminator(tokens, mask)
-        rows = tokens.masked_fill(~mask, self._padding_row)
+        rows = tokens.masked_fill(~mask, self._padding_row).int()
         length = tokens.shape[1]
         if (longest := max(self._discriminator.windows)) > length:
             rows = functional.pad(rows, (0, longest - length), value=self._padding_row)
@@ -174,9 +174,7 @@ class CnnHighwayScorer(Scorer):
 
     def _pool(self, rows: Tensor, length: int, window: int, table: Tensor) -> Tensor:
         positions = max(length - window, 0) + 1
-        if window == 1:
-            return functional.embedding_bag(rows[:, :positions], table, mode="max")
-        offsets = torch.arange(window, device=rows.device) * (self._padding_row + 1)
+        offsets = torch.arange(window, device=rows.device, dtype=rows.dtype) * (self._padding_row + 1)
         bags = rows.unfold(1, window, 1)[:, :positions] + offsets
         pooled = [
             functional.embedding_bag(part.flatten(0, 1), table, mode="sum").view(-1, positions, table.shape[1]).amax(1)

@@ -1,0 +1,268 @@
+"""The command line: verbs, the few short options that people type, and every setting by its dotted path.
+
+Exit status: 0 done, 1 a run that failed, 2 bad usage or bad input (one paragraph, no traceback, nothing written),
+130 stopped by Ctrl-C after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rlgan.envs.errors import ConfigError, RlganError, nearest
+
+if TYPE_CHECKING:
+    from rlgan.config import Config
+
+STOPPED = 130
+
+_EPILOG = """\
+Every setting is an option by its path: --credit.num-rollouts 8, --generator.hidden 64, --workers.rollout 4.
+An axis takes the name of a variant: --credit terminal, --baseline leave_one_out, --discriminator none.
+`rlgan show-config PRESET` lists all paths with their values and meaning; `rlgan presets` lists the presets.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors as ours: one paragraph, status 2, nearest spelling."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: as typed, without the program's name; None reads the command line.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except RlganError as error:
+        print(f"rlgan: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _Parser(prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    _add_train(verbs)
+    sample = verbs.add_parser("sample", help="print sequences of a trained generator", allow_abbrev=False)
+    sample.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
+    sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
+    sample.add_argument("--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)")
+    sample.add_argument("--seed", type=int, default=0, help="default 0")
+    evaluate = verbs.add_parser("evaluate", help="measure a trained generator on its test split", allow_abbrev=False)
+    evaluate.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
+    evaluate.add_argument("--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)")
+    evaluate.add_argument("--num-sequences", type=_positive_int, default=None, metavar="N", help="default: the run's own")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    verbs.add_parser("presets", help="list the presets", allow_abbrev=False)
+    _add_show_config(verbs)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs.choices:
+        raise ConfigError(
+            f"{arguments[0]!r}: not a verb. Verbs are {', '.join(verbs.choices)}.{nearest(arguments[0], verbs.choices)}"
+        )
+    options, rest = parser.parse_known_args(arguments)
+    if options.verb is None:
+        parser.print_help()
+        return 2
+    overrides = _overrides(rest) if options.verb in ("train", "show-config") else _none_allowed(rest)
+    if options.verb == "train":
+        return _train(options, overrides)
+    if options.verb == "show-config":
+        return _show_config(options, overrides)
+    if options.verb == "presets":
+        return _presets()
+    return _sample(options) if options.verb == "sample" else _evaluate(options)
+
+
+def _add_train(verbs: Any) -> None:
+    train = verbs.add_parser(
+        "train",
+        help="train a generator (no preset: quick)",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_choices(train)
+    train.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default runs/PRESET-TASK-TIME)")
+    train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    train.add_argument("--dry-run", action="store_true", help="resolve and check the configuration and data, then stop")
+
+
+def _add_show_config(verbs: Any) -> None:
+    show = verbs.add_parser("show-config", help="print every setting of a preset", epilog=_EPILOG, allow_abbrev=False)
+    _add_choices(show)
+    show.add_argument("--json", action="store_true", help="print JSON, as --config reads it")
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
+    parser.add_argument("--data", metavar="FILE", help="a text task from this file, one sequence a line, plain or .gz")
+    parser.add_argument("--tokens", choices=("word", "char"), help="what a token of --data is (default word)")
+    parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+    parser.add_argument("--seed", type=int, help="seed of the run (default 0)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings, between preset and options")
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value}: must be a positive number")
+    return value
+
+
+def _overrides(rest: Sequence[str]) -> dict[str, str]:
+    """`--a.b VALUE` and `--a.b=VALUE` as a dictionary."""
+    changes: dict[str, str] = {}
+    words = list(rest)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f"{word!r}: not expected here. Settings are given as --path VALUE.")
+        path, has_value, value = word[2:].partition("=")
+        if not has_value:
+            if not words or (words[0].startswith("--")):
+                raise ConfigError(f"--{path}: needs a value.{_nearest_option(path)}")
+            value = words.pop(0)
+        changes[path] = value
+    return changes
+
+
+def _nearest_option(path: str) -> str:
+    return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "config", "dry-run"))
+
+
+def _none_allowed(rest: Sequence[str]) -> dict[str, str]:
+    if rest:
+        raise ConfigError(f"{rest[0]!r}: not an option of this verb; `--help` lists them.")
+    return {}
+
+
+def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config | None = None) -> Config:
+    """The configuration that the command line asks for: preset, then file, then options.
+
+    Args:
+        options: parsed short options.
+        overrides: dotted path → text.
+        base: takes the place of the preset (a run that is resumed).
+
+    Raises:
+        ConfigError: anything unknown, contradictory or without effect.
+    """
+    from rlgan.envs.tasks import OracleTask, TextTask
+    from rlgan.overrides import ConfigPathError, flatten, override
+    from rlgan.presets import preset
+
+    if options.data and options.oracle_params:
+        raise ConfigError("--data and --oracle-params: a run has one task. Leave out one of the two.")
+    if options.tokens and not options.data:
+        raise ConfigError("--tokens: says how --data is cut, and there is no --data.")
+    task = None
+    if options.data:
+        task = TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
+    elif options.oracle_params:
+        task = OracleTask(params=options.oracle_params)
+    config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
+    if base is not None and options.preset is None and task is not None:
+        config = config.model_copy(update={"task": task})
+    changes: dict[str, Any] = {}
+    if options.config is not None:
+        changes |= flatten(_read_config(options.config))
+    if options.seed is not None:
+        changes["seed"] = options.seed
+    try:
+        return override(config, {**changes, **overrides})
+    except ConfigPathError as error:
+        raise ConfigError(f"{error}{_nearest_option(error.path) if '.' not in error.path else ''}") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise ConfigError(f"--config {path}: not JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {path}: holds {type(values).__name__}, expected an object of settings.")
+    return values
+
+
+def _train(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from rlgan.run import RunRequest, dry_run, run
+
+    if options.resume is not None:
+        from rlgan.run import resumable_config
+
+        if options.out is not None:
+            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
+        saved = resumable_config(options.resume)
+        request = RunRequest(resolve(options, overrides, base=saved), options.resume, resume=True)
+    else:
+        request = RunRequest(resolve(options, overrides), options.out, resume=False)
+    if options.dry_run:
+        return dry_run(request)
+    return STOPPED if run(request).stopped else 0
+
+
+def _show_config(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from rlgan.overrides import documentation, to_dict
+
+    config = resolve(options, overrides)
+    if options.json:
+        print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
+        return 0
+    for path, value, text in documentation(config):
+        print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
+        print(textwrap.fill(text, width=100, initial_indent="    ", subsequent_indent="    "))
+    return 0
+
+
+def _presets() -> int:
+    from rlgan.presets import PRESETS
+
+    width = max(map(len, PRESETS))
+    for name, function in PRESETS.items():
+        first_line = (function.__doc__ or "").strip().splitlines()[0]
+        print(f"{name:<{width}}  {first_line}")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from rlgan.export import load_run_generator
+
+    for line in load_run_generator(options.run).sample(options.num, options.temperature, options.seed):
+        print(line)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from rlgan.run import evaluate_run
+
+    metrics = evaluate_run(options.run, options.temperature, options.num_sequences)
+    if options.json:
+        print(json.dumps(metrics, indent=2))
+        return 0
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.4f}")
+    return 0

@@ -1,0 +1,108 @@
+"""A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
+
+A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
+from strangers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rlgan.envs.errors import CheckpointError
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.task import Task, decode
+
+from .checkpoint import write_atomically
+from .generators import Generator, GeneratorSettings, build_generator
+from .sampling import sample
+from .seeding import stream
+
+_WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
+
+
+@dataclass(frozen=True)
+class ExportedGenerator:
+    """A generator that can be sampled from.
+
+    Attributes:
+        generator: the network, in evaluation mode.
+        space: its sequences.
+        token_names: how each id is shown.
+        separator: what stands between tokens.
+    """
+
+    generator: Generator
+    space: SequenceSpace
+    token_names: tuple[str, ...]
+    separator: str
+
+    def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
+        """Sequences as text.
+
+        Args:
+            num_sequences: how many.
+            temperature: divides the logits.
+            seed: of the draw.
+
+        Returns:
+            One string a sequence.
+        """
+        drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
+        return decode(self.space, self.token_names, self.separator, drawn.tokens)
+
+
+def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
+    """Write the generator of a run into its folder.
+
+    Args:
+        run_dir: folder of the run.
+        settings: architecture.
+        task: for its sequences and vocabulary.
+        arrays: parameter name → array.
+    """
+    description = {
+        "generator": settings.model_dump(mode="json"),
+        "vocab_size": task.space.vocab_size,
+        "max_length": task.space.max_length,
+        "end_id": task.space.end_id,
+        "separator": task.separator,
+        "token_names": list(task.token_names),
+    }
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
+    write_atomically(
+        run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
+    )
+
+
+def load_run_generator(run_dir: Path) -> ExportedGenerator:
+    """Read the generator of a run.
+
+    Raises:
+        CheckpointError: the folder holds none, or it is damaged.
+    """
+    try:
+        description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
+        space = SequenceSpace(description["vocab_size"], description["max_length"], description["end_id"])
+        settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
+        token_names = tuple(description["token_names"])
+        generator = build_generator(settings, space)
+        generator.load_state_dict(load_file(run_dir / _WEIGHTS))
+        if len(token_names) != space.vocab_size:
+            raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
+        return ExportedGenerator(generator.eval(), space, token_names, description["separator"])
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{run_dir}: holds no trained generator ({Path(error.filename).name} is missing). Give the folder of a run "
+            "that has finished at least its first checkpoint."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
+        raise CheckpointError(f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may.") from None
