@@ -87,8 +87,9 @@ class LSTMStepper(Stepper):
         input_weights = [getattr(lstm, f"weight_ih_l{layer}") for layer in layers]
         self._biases = [getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}") for layer in layers]
         self._token_gates = torch.addmm(self._biases[0], generator.embedding.weight, input_weights[0].T)
-        self._input_weights = [weight.T.contiguous() for weight in input_weights]
-        self._recurrent_weights = [getattr(lstm, f"weight_hh_l{layer}").T.contiguous() for layer in layers]
+        # Cloned, for the transpose of a single column is contiguous already and would share memory with the generator.
+        self._input_weights = [weight.T.contiguous().clone() for weight in input_weights]
+        self._recurrent_weights = [getattr(lstm, f"weight_hh_l{layer}").T.contiguous().clone() for layer in layers]
 
         to_log2 = 1.0 / (temperature * math.log(2.0))
         padded = padded_vocab_size(generator.vocab_size)
