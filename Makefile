@@ -8,7 +8,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 FAST := not ray and not slow and not learning and not gpu
 SUPPORTED := import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit("rlgan runs on Python 3.10, 3.11 or \
-3.12, and %s is %d.%d. Name another: make setup PYTHON=python3.11" % (sys.executable, *sys.version_info[:2]))
+3.12, and %s is %d.%d. Name another: make setup PYTHON=python3.11" % ((sys.executable,) + sys.version_info[:2]))
 
 # Left over from another project, these would put its packages before ours, or ours outside .venv.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -39,8 +39,8 @@ format: $(STAMP) ## mend what can be mended by itself
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(STAMP) ## speed, as ratios measured in one process
-	$(PY) -m pytest benchmarks -m "" --timeout 0
+bench: $(STAMP) ## speed, as ratios measured in one process; a quarter of an hour with ARGS="--full-epoch"
+	$(PY) -m benchmarks.speed $(ARGS)
 
 clean: ## remove what tools left behind; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
@@ -53,5 +53,5 @@ help: ## this list
 # is kept, whoever made it; any other is made anew.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -c 'import pip; $(SUPPORTED)' 2>/dev/null || { $(PYTHON) -c '$(SUPPORTED)' && $(PYTHON) -m venv --clear .venv; }
-	$(PY) -m pip install -c constraints.txt -e '.[dev,bench]'
+	$(PY) -m pip install -c constraints.txt -e '.[dev]'
 	@touch $@
