@@ -1,6 +1,6 @@
 """Credit assignment: rewards in, a value for each token out. Pure arithmetic; nothing is sampled or scored here.
 
-    B sequences, T positions, N Monte Carlo continuations a prefix
+B sequences, T positions, N Monte Carlo continuations a prefix
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
     """
     if rewards.shape != mask.shape[:1]:
         raise ShapeError(f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).")
-    return rewards.detach().unsqueeze(1) * mask
+    return rewards.detach().unsqueeze(1).expand(mask.shape).masked_fill(~mask, 0.0)
 
 
 def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask: Tensor) -> Tensor:

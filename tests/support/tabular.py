@@ -1,7 +1,8 @@
 """A generator and a discriminator that are tables, for worlds small enough to enumerate.
 
 A prefix is a node of the complete V-ary tree: the empty prefix is node 0, and a node's child by token v is
-node · V + 1 + v. The generator has a row of logits for every proper prefix, the discriminator a logit for every sequence.
+node · V + 1 + v. The generator has a row of logits for every proper prefix, the discriminator a logit for every
+sequence.
 """
 
 from __future__ import annotations
