@@ -88,7 +88,7 @@ def test_random_reward_is_uniform_and_reads_only_its_stream() -> None:
         sequence_rewards(RandomReward(), None, 5_000, torch.Generator().manual_seed(seed)) for seed in (1, 1)
     )
     assert torch.equal(first, again)
-    assert 0 <= float(first.min()) and float(first.max()) < 1
+    assert float(first.min()) >= 0 and float(first.max()) < 1
     # The mean of 5,000 uniforms has standard deviation 0.0041, their variance 1/12 about 0.001.
     assert abs(float(first.mean()) - 0.5) < 4 * 0.0041
     assert abs(float(first.var()) - 1 / 12) < 4 * 0.0011
