@@ -96,7 +96,7 @@ class TextTask(Settings):
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
         try:
-            b"".decode(value)
+            "a".encode(value).decode(value)
         except (LookupError, UnicodeError, ValueError) as error:
             known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
             raise ConfigError(
