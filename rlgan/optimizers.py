@@ -96,12 +96,17 @@ def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) 
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """The optimiser's moments and counters: parameter index (as text) → name → tensor."""
-    return {str(index): dict(values) for index, values in optimizer.state_dict()["state"].items()}
+    """A copy of the optimiser's moments and counters: parameter index (as text) → name → tensor."""
+    return {str(index): _copied(values) for index, values in optimizer.state_dict()["state"].items()}
 
 
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, dict[str, Tensor]]) -> None:
     """Put back what `optimizer_state` returned; learning rates and the like stay as they were built."""
     whole = optimizer.state_dict()
-    whole["state"] = {int(index): dict(values) for index, values in state.items()}
+    # Copied, for torch adopts tensors that are of the right type and would change them with the next step.
+    whole["state"] = {int(index): _copied(values) for index, values in state.items()}
     optimizer.load_state_dict(whole)
+
+
+def _copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in values.items()}
