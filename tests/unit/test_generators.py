@@ -1,0 +1,115 @@
+"""The LSTM generator: an autoregressive law, read the same way by teacher forcing and by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.testing import all_sequences, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import LSTM, LSTMGenerator, build_generator, shift_right
+
+
+def generator(vocab_size: int = 7, **settings: object) -> LSTMGenerator:
+    torch.manual_seed(0)
+    return LSTMGenerator(LSTM(**{"embedding": 4, "hidden": 5, "init_std": 1.0} | settings), vocab_size)
+
+
+def test_inputs_are_the_start_token_and_all_tokens_but_the_last() -> None:
+    assert START_ID == 0
+    assert shift_right(torch.tensor([[5, 6, 7], [8, 9, 1]])).tolist() == [[0, 5, 6], [0, 8, 9]]
+
+
+@torch.no_grad()
+def test_logits_by_the_equations_of_an_lstm() -> None:
+    # i, f, g, o = e W + h U + b, torch's order; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+    net = generator()
+    tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
+    weights = dict(net.lstm.named_parameters())
+    hidden, cell = torch.zeros(3, 5), torch.zeros(3, 5)
+    previous, expected = torch.zeros(3, dtype=torch.int64), []
+    for position in range(4):
+        gates = net.embedding.weight[previous] @ weights["weight_ih_l0"].T + hidden @ weights["weight_hh_l0"].T
+        gates = gates + weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        take, forget, candidate, show = gates.split(5, dim=1)
+        cell = forget.sigmoid() * cell + take.sigmoid() * candidate.tanh()
+        hidden = show.sigmoid() * cell.tanh()
+        expected.append(hidden @ net.output.weight.T + net.output.bias)
+        previous = tokens[:, position]
+    torch.testing.assert_close(net.logits(tokens), torch.stack(expected, dim=1), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+def test_logprobs_are_log_softmax_of_the_logits_over_the_temperature(temperature: float) -> None:
+    net = generator()
+    tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
+    logprobs = torch.log_softmax(net.logits(tokens) / temperature, dim=2)
+    expected = torch.tensor([[logprobs[b, t, tokens[b, t]] for t in range(4)] for b in range(3)])
+    torch.testing.assert_close(net.logprobs(tokens, temperature), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("end_id", [None, 2])
+def test_probabilities_of_all_sequences_sum_to_one(end_id: int | None) -> None:
+    space = SequenceSpace(3, 4, end_id)
+    sequences = all_sequences(space)
+    logprobs = generator(3, layers=2).logprobs(sequences).double()
+    probs = logprobs.masked_fill(~sequence_mask(space, sequences), 0.0).sum(1).exp()
+    assert float(probs.sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+@torch.no_grad()
+def test_logits_depend_on_earlier_tokens_only() -> None:
+    net = generator(layers=2)
+    tokens = random_sequences(SequenceSpace(7, 6), 5, seed=0)
+    for position in range(6):
+        changed = tokens.clone()
+        changed[:, position] = (changed[:, position] + 1) % 7
+        differs = (net.logits(changed) != net.logits(tokens)).any(2).any(0)
+        assert differs.tolist() == [later > position for later in range(6)]
+
+
+def gradient(net: LSTMGenerator, loss: Tensor) -> Tensor:
+    net.zero_grad()
+    loss.backward()
+    return torch.cat([parameter.grad.flatten() for parameter in net.parameters()])
+
+
+def test_gradient_of_logprobs_against_finite_differences() -> None:
+    net = generator(4).double()
+    tokens = random_sequences(SequenceSpace(4, 3), 2, seed=0)
+    found = gradient(net, net.logprobs(tokens).sum())
+    epsilon, expected = 1e-6, []
+    with torch.no_grad():
+        for parameter in net.parameters():
+            flat = parameter.view(-1)
+            for index in range(flat.numel()):
+                ends = []
+                for sign in (1, -2):
+                    flat[index] += sign * epsilon
+                    ends.append(float(net.logprobs(tokens).sum()))
+                flat[index] += epsilon
+                expected.append((ends[0] - ends[1]) / (2 * epsilon))
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_dropout_acts_while_training_only(layers: int) -> None:
+    net = generator(layers=layers, dropout=0.5)
+    tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
+    with torch.no_grad():
+        assert torch.equal(net.eval().logprobs(tokens), net.logprobs(tokens))
+        assert not torch.equal(net.train().logprobs(tokens), net.logprobs(tokens))
+
+
+def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
+    torch.manual_seed(1)
+    net = build_generator(LSTM(embedding=32, hidden=32, init_std=0.3), SequenceSpace(100, 5))
+    for name, parameter in net.named_parameters():
+        values, number = parameter.detach(), parameter.numel()
+        # Standard deviation of a mean is 0.3/√n, of a standard deviation about 0.3/√2n.
+        assert abs(float(values.mean())) < 4 * 0.3 / number**0.5, name
+        assert abs(float(values.std()) - 0.3) < 4 * 0.3 / (2 * number) ** 0.5, name
