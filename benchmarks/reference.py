@@ -55,7 +55,9 @@ class ReferenceGenerator(nn.Module):
 class ReferenceDiscriminator(nn.Module):
     """A convolution a window, max over time, highway, two-way softmax."""
 
-    def __init__(self, vocab_size: int, windows: tuple[int, ...], filters: tuple[int, ...], embedding: int = 64) -> None:
+    def __init__(
+        self, vocab_size: int, windows: tuple[int, ...], filters: tuple[int, ...], embedding: int = 64
+    ) -> None:
         super().__init__()
         width = sum(filters)
         self.embedding = nn.Embedding(vocab_size, embedding)

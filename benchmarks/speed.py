@@ -174,9 +174,7 @@ def measure(repeats: int) -> list[Row]:
     epochs = [
         [
             search + update + D_STEPS * (FAKES / rate + D_EPOCHS * 2 * FAKES / train)
-            for search, update, rate, train in zip(
-                searched[i], updated[i], sampled[i], trained[i], strict=True
-            )
+            for search, update, rate, train in zip(searched[i], updated[i], sampled[i], trained[i], strict=True)
         ]
         for i in range(2)
     ]

@@ -1,11 +1,12 @@
 """How a discriminator learns: loss, minibatches of reals and fakes, rounds over replay buffers.
 
-    B sequences, T positions
+B sequences, T positions
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -159,7 +160,7 @@ class Adversary:
             "discriminator/mean_prob_fake": health.mean_prob_fake,
         }
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""
         return {
             "weights": {name: value.detach().clone() for name, value in self.network.state_dict().items()},
@@ -168,7 +169,7 @@ class Adversary:
             "fake_buffer": self._fake_buffer.state(),
         }
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self.network.load_state_dict(state["weights"])
         restore_optimizer_state(self._optimizer, state["optimizer"])

@@ -54,18 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = _Parser(prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False)
+    parser = _Parser(
+        prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     _add_train(verbs)
     sample = verbs.add_parser("sample", help="print sequences of a trained generator", allow_abbrev=False)
     sample.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
     sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
-    sample.add_argument("--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)")
+    sample.add_argument(
+        "--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
+    )
     sample.add_argument("--seed", type=int, default=0, help="default 0")
     evaluate = verbs.add_parser("evaluate", help="measure a trained generator on its test split", allow_abbrev=False)
     evaluate.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
-    evaluate.add_argument("--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)")
-    evaluate.add_argument("--num-sequences", type=_positive_int, default=None, metavar="N", help="default: the run's own")
+    evaluate.add_argument(
+        "--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
+    )
+    evaluate.add_argument(
+        "--num-sequences", type=_positive_int, default=None, metavar="N", help="default: the run's own"
+    )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("presets", help="list the presets", allow_abbrev=False)
     _add_show_config(verbs)
@@ -73,11 +81,13 @@ def _dispatch(arguments: list[str]) -> int:
         raise ConfigError(
             f"{arguments[0]!r}: not a verb. Verbs are {', '.join(verbs.choices)}.{nearest(arguments[0], verbs.choices)}"
         )
-    options, rest = parser.parse_known_args(arguments)
+    overrides: dict[str, str] = {}
+    if arguments and arguments[0] in ("train", "show-config"):
+        arguments, overrides = _split_overrides(arguments, verbs.choices[arguments[0]])
+    options = parser.parse_args(arguments)
     if options.verb is None:
         parser.print_help()
         return 2
-    overrides = _overrides(rest) if options.verb in ("train", "show-config") else _none_allowed(rest)
     if options.verb == "train":
         return _train(options, overrides)
     if options.verb == "show-config":
@@ -130,31 +140,31 @@ def _positive_float(text: str) -> float:
     return value
 
 
-def _overrides(rest: Sequence[str]) -> dict[str, str]:
-    """`--a.b VALUE` and `--a.b=VALUE` as a dictionary."""
-    changes: dict[str, str] = {}
-    words = list(rest)
+def _split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
+    """Take `--path VALUE` and `--path=VALUE` out of the arguments: every option that the verb itself does not have."""
+    own, overrides = [], {}
+    words = list(arguments)
     while words:
         word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            raise ConfigError(f"{word!r}: not expected here. Settings are given as --path VALUE.")
-        path, has_value, value = word[2:].partition("=")
+        name, has_value, value = word.partition("=")
+        if not name.startswith("--") or name == "--" or name in parser._option_string_actions:
+            own.append(word)
+            # The value of an own option is not to be looked at: it may begin with dashes or be the name of a preset.
+            if not has_value and name in parser._option_string_actions and words:
+                if parser._option_string_actions[name].nargs != 0:
+                    own.append(words.pop(0))
+            continue
+        path = name[2:]
         if not has_value:
-            if not words or (words[0].startswith("--")):
-                raise ConfigError(f"--{path}: needs a value.{_nearest_option(path)}")
+            if not words or words[0].startswith("--"):
+                raise ConfigError(f"{name}: needs a value.{_nearest_option(path)}")
             value = words.pop(0)
-        changes[path] = value
-    return changes
+        overrides[path] = value
+    return own, overrides
 
 
 def _nearest_option(path: str) -> str:
     return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "config", "dry-run"))
-
-
-def _none_allowed(rest: Sequence[str]) -> dict[str, str]:
-    if rest:
-        raise ConfigError(f"{rest[0]!r}: not an option of this verb; `--help` lists them.")
-    return {}
 
 
 def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config | None = None) -> Config:
@@ -176,7 +186,7 @@ def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config
         raise ConfigError("--data and --oracle-params: a run has one task. Leave out one of the two.")
     if options.tokens and not options.data:
         raise ConfigError("--tokens: says how --data is cut, and there is no --data.")
-    task = None
+    task: OracleTask | TextTask | None = None
     if options.data:
         task = TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
     elif options.oracle_params:

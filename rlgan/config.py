@@ -97,6 +97,8 @@ class Config(Settings):
     """Controls run after this one from the same MLE start, for the final table."""
     workers: Workers = Workers()
     """Who computes."""
+    checkpoint_every_s: float = Field(120.0, ge=0.0)
+    """Least seconds between checkpoints; one is also kept at the end and at Ctrl-C."""
     tracking: TrackingSettings = TrackingSettings()
     """Where the numbers go."""
 

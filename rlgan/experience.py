@@ -13,7 +13,14 @@ from torch import Tensor
 
 from rlgan.envs.tasks.task import Oracle
 
-from .baselines import BaselineSettings, BaselineState, ImportanceWeights, advantages, effective_sample_size, importance_weights
+from .baselines import (
+    BaselineSettings,
+    BaselineState,
+    ImportanceWeights,
+    advantages,
+    effective_sample_size,
+    importance_weights,
+)
 from .credit import CreditSettings, MonteCarlo, RewardToGo, monte_carlo_values, rewards_to_go, terminal_values
 from .objectives import Reinforce, policy_gradient_weights
 from .records import Experience, Rollouts

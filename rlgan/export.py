@@ -105,4 +105,6 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
             "that has finished at least its first checkpoint."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
-        raise CheckpointError(f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may.") from None
+        raise CheckpointError(
+            f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
+        ) from None

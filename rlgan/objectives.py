@@ -63,7 +63,7 @@ TeacherForcingSettings = Annotated[
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
-    """weights = advantages / norm.
+    """Weights = advantages / norm.
 
     Args:
         advantages: (B, T) float32, without gradient.
@@ -79,7 +79,9 @@ def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNo
     if advantages.shape != mask.shape:
         raise ShapeError(f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.")
     batch, length = mask.shape
-    norm = {"sum": 1.0, "sequence": float(batch), "token": float(mask.sum()), "fixed": float(batch * length)}[normaliser]
+    norm = {"sum": 1.0, "sequence": float(batch), "token": float(mask.sum()), "fixed": float(batch * length)}[
+        normaliser
+    ]
     return advantages.detach().masked_fill(~mask, 0.0) / norm
 
 

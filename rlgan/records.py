@@ -1,6 +1,6 @@
 """Frozen records that travel between the rooms; an arrow makes a new record and never edits one.
 
-    B sequences, T positions
+B sequences, T positions
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ class OracleRatio(Settings):
 
 
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
-RewardSettings = Annotated[DiscriminatorReward | ConstantReward | RandomReward | OracleRatio, Field(discriminator="kind")]
+RewardSettings = Annotated[
+    DiscriminatorReward | ConstantReward | RandomReward | OracleRatio, Field(discriminator="kind")
+]
 
 
 def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> Tensor:

@@ -165,9 +165,7 @@ def continue_prefixes(
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
         finished = _continue_chunk(stepper, space, tokens, states, sequence[chunk], position[chunk], rng)
-        yield Continuations(
-            tokens=finished, sequence=sequence[chunk], position=position[chunk], rollout=rollout[chunk]
-        )
+        yield Continuations(tokens=finished, sequence=sequence[chunk], position=position[chunk], rollout=rollout[chunk])
 
 
 def _continue_chunk(

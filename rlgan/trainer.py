@@ -84,7 +84,6 @@ class Trainer:
         self.config, self.task, self._parts = config, task, parts
         _require_enough_sequences(config, task)
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
-        self.generator: Generator = build_generator(config.generator, task.space)
         self.position = Position()
         self.mle_start: dict[str, np.ndarray] | None = None
         self._best_valid_nll = float("inf")
@@ -104,8 +103,11 @@ class Trainer:
         """The phase of the next unit; None when the run is complete."""
         return next_phase(self.config.schedule, self.position)
 
-    def step(self) -> Unit:
+    def step(self, measure: bool = True) -> Unit:
         """Do the next unit.
+
+        Args:
+            measure: whether to measure the generator where the schedule says so.
 
         Raises:
             RuntimeError: the run is complete.
@@ -115,16 +117,18 @@ class Trainer:
             raise RuntimeError("the run is complete; there is no next unit.")
         self._timings = {}
         started = time.perf_counter()
-        metrics = {"mle": self._mle_epoch, "discriminator": self._pretrain_round, "adversarial": self._adversarial_unit}[
-            phase
-        ]()
+        metrics = {
+            "mle": self._mle_epoch,
+            "discriminator": self._pretrain_round,
+            "adversarial": self._adversarial_unit,
+        }[phase]()
         step = {
             "mle": self.position.mle_epochs,
             "discriminator": self.position.discriminator_rounds,
             "adversarial": self.position.adversarial_updates,
         }[phase]
         metrics["timing/unit_s"] = time.perf_counter() - started
-        measurement = self._measure_if_due(phase, step)
+        measurement = self.measure() if measure and self._is_measurement_due(phase, step) else None
         if measurement is not None:
             metrics |= measurement.metrics
         return Unit(phase, step, metrics | self._timings, measurement)
@@ -230,17 +234,12 @@ class Trainer:
             real = self._real_rows(update, 0)
             rows.append(Experience(tokens=real.tokens, weights=forcing.weight * real.weights))
         if rows:
-            experience = Experience(
-                tokens=torch.cat([part.tokens for part in rows]), weights=torch.cat([part.weights for part in rows])
-            )
+            experience = _joined(rows)
             with self._timed("timing/learn_s"):
                 learned = self._parts.learners.update("adversarial", experience, experience.tokens.shape[0])
             metrics |= {"generator/loss": learned["loss"], "generator/grad_norm": learned["grad_norm"]}
         if isinstance(forcing, InterleavedTeacherForcing):
-            real = [self._real_rows(update, index) for index in range(forcing.num_updates)]
-            experience = Experience(
-                tokens=torch.cat([part.tokens for part in real]), weights=torch.cat([part.weights for part in real])
-            )
+            experience = _joined([self._real_rows(update, index) for index in range(forcing.num_updates)])
             with self._timed("timing/teacher_forcing_s"):
                 learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
@@ -330,22 +329,29 @@ class Trainer:
 
     # ------------------------------------------------------------------ looking and keeping
 
+    def current_weights(self) -> dict[str, np.ndarray]:
+        """Weights of the generator as it stands."""
+        return self._parts.learners.weights().arrays
+
+    def generator_from(self, weights: dict[str, np.ndarray]) -> Generator:
+        """A generator with the given weights, on this process, in evaluation mode."""
+        return load_weights(build_generator(self.config.generator, self.task.space), weights).eval()
+
     def current_generator(self) -> Generator:
-        """The generator as it stands, on this process; a copy that later updates do not change."""
-        return load_weights(self.generator, self._parts.learners.weights().arrays).eval()
+        """The generator as it stands; a copy that later updates do not change."""
+        return self.generator_from(self.current_weights())
 
     def measure(self) -> Measurement:
         """Measure the generator as it stands."""
         with self._timed("timing/evaluate_s"):
             return self.evaluator.measure(self.current_generator())
 
-    def _measure_if_due(self, phase: Phase, step: int) -> Measurement | None:
+    def _is_measurement_due(self, phase: Phase, step: int) -> bool:
         settings = self.config.evaluation
         if phase == "discriminator":
-            return None
-        every = settings.mle_every if phase == "mle" else settings.every
+            return False
         is_last_of_phase = self.next_phase != phase
-        return self.measure() if step % every == 0 or is_last_of_phase else None
+        return is_last_of_phase or step % (settings.mle_every if phase == "mle" else settings.every) == 0
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -387,6 +393,12 @@ class Trainer:
         self._epochs_without_gain = state["epochs_without_gain"]
         kept = state["rollout_policy"]
         self._rollout_policy = None if kept is None else Weights(kept["version"], _as_arrays(kept["arrays"]) or {})
+
+
+def _joined(parts: list[Experience]) -> Experience:
+    return Experience(
+        tokens=torch.cat([part.tokens for part in parts]), weights=torch.cat([part.weights for part in parts])
+    )
 
 
 def _as_tensors(arrays: dict[str, np.ndarray] | None) -> dict[str, Tensor] | None:

@@ -14,4 +14,13 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
     return LSTMGenerator(settings, space.vocab_size)
 
 
-__all__ = ["LSTM", "Generator", "GeneratorSettings", "LSTMGenerator", "State", "Stepper", "build_generator", "shift_right"]
+__all__ = [
+    "LSTM",
+    "Generator",
+    "GeneratorSettings",
+    "LSTMGenerator",
+    "State",
+    "Stepper",
+    "build_generator",
+    "shift_right",
+]

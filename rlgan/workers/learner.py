@@ -156,7 +156,9 @@ class GeneratorLearners:
         self._threads, self._num_learners, self._seed = threads, num_learners, seed
         self._num_updates = 0
         self._version = 0
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        # RLlib warns of its own deprecated calls each time a module is built.
+        for noisy in ("ray.rllib", "ray._common.deprecation"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         config = (
             _GeneratorConfig()
             .framework("torch")
@@ -169,7 +171,7 @@ class GeneratorLearners:
         )
         module = RLModuleSpec(module_class=GeneratorModule, model_config={"generator": generator, "space": space})
         observation = gymnasium.spaces.Box(0, space.vocab_size, (space.max_length,), np.int64)
-        action = gymnasium.spaces.Discrete(space.vocab_size)
+        action: gymnasium.Space[Any] = gymnasium.spaces.Discrete(space.vocab_size)
         config = config.rl_module(rl_module_spec=module)
         spec = config.get_multi_rl_module_spec(spaces={_MODULE: (observation, action)})
         self._group = config.build_learner_group(rl_module_spec=spec)

@@ -128,6 +128,6 @@ def _require_cpus(config: Config) -> None:
     if wanted > available:
         raise ConfigError(
             f"workers.rollout={workers.rollout}, workers.learners={workers.learners}: ask for {wanted:g} CPUs "
-            f"({workers.cpus_per_rollout:g} a rollout worker, {discriminator:g} for the discriminator, 1 a learner) and "
-            f"the cluster has {available:g}. Lower the numbers, or workers.cpus_per_rollout below 1 to share CPUs."
+            f"({workers.cpus_per_rollout:g} a rollout worker, {discriminator:g} for the discriminator, 1 a learner) "
+            f"and the cluster has {available:g}. Lower the numbers, or workers.cpus_per_rollout below 1 to share CPUs."
         )

@@ -159,12 +159,10 @@ class RayRollouts:
     cpus_per_worker: float
 
     def __post_init__(self) -> None:
-        remote = ray.remote(
-            num_cpus=self.cpus_per_worker, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS
-        )(RolloutWorker)
-        self._actors = [
-            remote.remote(self.plan, self.generator, self.discriminator) for _ in range(self.num_workers)
-        ]
+        remote = ray.remote(num_cpus=self.cpus_per_worker, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS)(
+            RolloutWorker
+        )
+        self._actors = [remote.remote(self.plan, self.generator, self.discriminator) for _ in range(self.num_workers)]
 
     def publish(self, weights: Weights) -> ray.ObjectRef:
         """See `RolloutPool.publish`: into the object store, from where each node fetches it once."""

@@ -1,0 +1,401 @@
+"""A run from its first unit to its report: folder, checkpoints, tracking, progress, controls, final table.
+
+The trainer does units and knows nothing of this; here is everything around it that a person sees.
+
+A run folder holds:
+
+    config.json            the resolved configuration
+    checkpoints/           the last states, safe to resume from
+    metrics.jsonl          every number, a row a unit
+    samples.txt            what the generator wrote at each measurement
+    generator.safetensors, generator.json    the generator alone, for `rlgan sample`
+    table.json, table.txt  the final comparison;  *.png  its pictures
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rlgan.envs.errors import CheckpointError
+from rlgan.envs.tasks import Task, build_task
+
+from .checkpoint import (
+    config_differences,
+    load_latest,
+    read_run_config,
+    save_checkpoint,
+    write_atomically,
+    write_run_config,
+)
+from .config import Config
+from .evaluation import Measurement
+from .export import load_run_generator, save_run_generator
+from .metrics import headroom_captured
+from .overrides import flatten, from_dict, to_dict
+from .presets import control
+from .progress import Progress
+from .report import format_table, plot_learning_curves, plot_quality_diversity
+from .tracking import Tracker, run_tags
+from .trainer import Trainer, Unit
+from .workers.parts import build_parts
+
+# Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
+_FREE_TO_CHANGE = ("workers.rollout", "workers.learners", "workers.cpus_", "tracking.", "checkpoint_every_s", "preset")
+
+_ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
+_TEXT_COLUMNS = (
+    "nll_gen",
+    "nll_div",
+    "bleu_2",
+    "bleu_3",
+    "bleu_4",
+    "bleu_5",
+    "self_bleu_2",
+    "self_bleu_4",
+    "distinct_2",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the command line asks for.
+
+    Attributes:
+        config: resolved.
+        run_dir: folder of the run; None names one under runs/.
+        resume: whether the folder holds a run to go on with.
+    """
+
+    config: Config
+    run_dir: Path | None
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        run_dir: its folder.
+        stopped: whether it was stopped before its end, after a checkpoint.
+        table: rows of the final comparison; empty if stopped.
+    """
+
+    run_dir: Path
+    stopped: bool
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+
+def resumable_config(run_dir: Path) -> Config:
+    """Configuration of the run in a folder.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
+    return from_dict(read_run_config(run_dir))
+
+
+def dry_run(request: RunRequest) -> int:
+    """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
+    task = build_task(request.config.task)
+    with build_parts(request.config, task) as parts:
+        Trainer(request.config, task, parts)
+    for path, value in flatten(to_dict(request.config)).items():
+        print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
+    for note in task.notes:
+        print(note)
+    return 0
+
+
+def run(request: RunRequest) -> RunResult:
+    """Do a run, or go on with one.
+
+    Bad input is found before anything is written.
+
+    Args:
+        request: what to do.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        RlganError: bad input, or a folder that cannot be used.
+    """
+    config = request.config
+    if request.resume:
+        assert request.run_dir is not None
+        _require_same_run(request.run_dir, config)
+    elif request.run_dir is not None and (request.run_dir / "config.json").exists():
+        raise CheckpointError(
+            f"--out {request.run_dir}: already holds a run. Go on with it by --resume {request.run_dir}, or name another "
+            "folder."
+        )
+    task = build_task(config.task)
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        run_dir = request.run_dir or _free_folder(config)
+        if not request.resume:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            write_run_config(run_dir, to_dict(config))
+        session = _Session(config, task, trainer, run_dir)
+        return session.run(resume=request.resume)
+
+
+def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -> dict[str, float]:
+    """Measure the generator of a run on the test split of its task.
+
+    Args:
+        run_dir: folder of the run.
+        temperature: divides the logits.
+        num_sequences: sequences to sample; None takes the run's own number.
+
+    Returns:
+        Name → value.
+    """
+    from .evaluation import Evaluator
+
+    config = resumable_config(run_dir)
+    settings = config.evaluation
+    if num_sequences is not None:
+        settings = settings.model_copy(update={"num_sequences": num_sequences})
+    exported = load_run_generator(run_dir)
+    task = build_task(config.task)
+    return Evaluator(task, settings, config.seed).measure(exported.generator, temperature).metrics
+
+
+class _Session:
+    """One process working on one run."""
+
+    def __init__(self, config: Config, task: Task, trainer: Trainer, run_dir: Path) -> None:
+        self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
+        self._progress = Progress()
+        self._tracker = Tracker(config.tracking, run_dir)
+        self._last_checkpoint = time.monotonic()
+        self._stop_asked = False
+
+    def run(self, resume: bool) -> RunResult:
+        if resume:
+            self._restore()
+        name = self._run_dir.name
+        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
+        self._progress.say(f"run {self._run_dir}")
+        for note in self._task.notes:
+            self._progress.say(note)
+        status = "FAILED"
+        try:
+            with self._stop_on_signals():
+                self._train()
+                if self._stop_asked:
+                    status = "KILLED"
+                    self._progress.say(f"stopped; go on with: rlgan train --resume {self._run_dir}")
+                    return RunResult(self._run_dir, stopped=True)
+            table = self._report()
+            status = "FINISHED"
+            return RunResult(self._run_dir, stopped=False, table=table)
+        finally:
+            self._progress.close()
+            self._tracker.finish(status)
+
+    # ------------------------------------------------------------------ training
+
+    def _train(self) -> None:
+        trainer = self._trainer
+        while trainer.next_phase is not None and not self._stop_asked:
+            unit = trainer.step()
+            self._log(unit)
+            if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
+                self._checkpoint()
+        self._checkpoint()
+
+    def _log(self, unit: Unit) -> None:
+        self._tracker.log_metrics(
+            _named_for_phase(unit), step=unit.step, phase=unit.phase, unit=self._trainer.position.units
+        )
+        self._progress.unit(self._config.schedule, self._trainer.position, unit)
+        if unit.measurement is not None:
+            self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
+
+    def _write_samples(self, title: str, measurement: Measurement) -> None:
+        shown = self._task.decode(measurement.tokens[: self._config.evaluation.num_shown])
+        with (self._run_dir / "samples.txt").open("a", encoding="utf-8") as file:
+            file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
+
+    def _checkpoint(self) -> None:
+        position = self._trainer.position.units
+        save_checkpoint(self._run_dir, self._trainer.state(), position)
+        weights = self._trainer.current_weights()
+        save_run_generator(self._run_dir, self._config.generator, self._task, weights)
+        self._last_checkpoint = time.monotonic()
+
+    def _restore(self) -> None:
+        loaded = load_latest(self._run_dir)
+        for reason in loaded.skipped:
+            self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
+        self._trainer.restore(loaded.state)
+        self._tracker.truncate_after(loaded.position)
+        _truncate_samples(self._run_dir / "samples.txt", self._trainer)
+        self._progress.say(f"resumed after {loaded.position} units")
+
+    @contextmanager
+    def _stop_on_signals(self) -> Iterator[None]:
+        """The first Ctrl-C finishes the unit and keeps a checkpoint; the second ends at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._stop_asked:
+                raise KeyboardInterrupt
+            self._stop_asked = True
+            self._progress.say("stopping after this unit (again: at once, losing what is not in the last checkpoint)")
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # ------------------------------------------------------------------ controls and report
+
+    def _report(self) -> list[dict[str, Any]]:
+        rows = [*self._temperature_rows(), *self._control_rows()]
+        final = self._trainer.measure()
+        if self._config.schedule.adversarial_updates:
+            rows.append(_row(f"{self._config.preset} (this run)", 1.0, final))
+        self._write_samples("final", final)
+        captured = self._headroom(rows)
+        columns = _ORACLE_COLUMNS if self._task.oracle is not None else _TEXT_COLUMNS
+        text = format_table(rows, ("name", "temperature", *columns))
+        if captured is not None:
+            text += f"\n{captured}\n"
+        self._progress.say(text)
+        self._publish_report(rows, text)
+        return rows
+
+    def _temperature_rows(self) -> list[dict[str, Any]]:
+        trainer = self._trainer
+        assert trainer.mle_start is not None
+        start = trainer.generator_from(trainer.mle_start)
+        rows = []
+        for temperature in self._config.evaluation.temperatures:
+            name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
+            rows.append(_row(name, temperature, trainer.evaluator.measure(start, temperature)))
+        return rows
+
+    def _control_rows(self) -> list[dict[str, Any]]:
+        """Controls begin at the run's own MLE start and make as many generator updates."""
+        rows = []
+        for name in self._config.controls:
+            config = control(self._config, name)
+            started = time.perf_counter()
+            with build_parts(config, self._task) as parts:
+                trainer = Trainer(config, self._task, parts, mle_start=self._trainer.mle_start)
+                while trainer.next_phase is not None:
+                    trainer.step(measure=False)
+                rows.append(_row(name, 1.0, trainer.measure()))
+            self._progress.say(f"control {name}: {time.perf_counter() - started:.0f} s")
+        return rows
+
+    def _headroom(self, rows: list[dict[str, Any]]) -> str | None:
+        """Share of the headroom captured, in words (specification 16.3)."""
+        sums = {row["name"]: row.get("kl_sum") for row in rows}
+        ours = sums.get(f"{self._config.preset} (this run)")
+        continued, ceiling = sums.get("mle_continued"), sums.get("oracle_ratio")
+        if ours is None or continued is None or ceiling is None:
+            return None
+        share = headroom_captured(gap_sum_run=ours, gap_sum_mle_continued=continued, gap_sum_oracle_ratio=ceiling)
+        if share is None:
+            return "share of the headroom captured: undefined, oracle_ratio did not end below mle_continued"
+        self._tracker.log_metrics({"final/headroom_captured": share}, step=0, phase="final", unit=None)
+        return f"share of the headroom captured: {share:+.2f} (0 = mle_continued, 1 = oracle_ratio)"
+
+    def _publish_report(self, rows: list[dict[str, Any]], text: str) -> None:
+        run_dir = self._run_dir
+        write_atomically(run_dir / "table.json", lambda path: path.write_text(json.dumps(rows, indent=2), "utf-8"))
+        write_atomically(run_dir / "table.txt", lambda path: path.write_text(text + "\n", "utf-8"))
+        plot_learning_curves(self._tracker.rows(), run_dir / "curves.png")
+        if self._task.oracle is not None:
+            plot_quality_diversity(rows, "kl_reverse", "kl_forward", run_dir / "quality_diversity.png")
+        else:
+            plot_quality_diversity(rows, "bleu_4", "nll_gen", run_dir / "quality_diversity.png")
+        for row in rows:
+            metrics = {
+                f"final/{_slug(row['name'])}/{key}": float(value)
+                for key, value in row.items()
+                if key not in ("name", "temperature")
+            }
+            self._tracker.log_metrics(metrics, step=0, phase="final", unit=None)
+        for name in ("config.json", "table.json", "table.txt", "samples.txt", "curves.png", "quality_diversity.png"):
+            self._tracker.log_artifact(run_dir / name)
+
+
+def _row(name: str, temperature: float, measurement: Measurement) -> dict[str, Any]:
+    values = {key.removeprefix("eval/"): value for key, value in measurement.metrics.items()}
+    return {"name": name, "temperature": temperature, **values}
+
+
+def _slug(name: str) -> str:
+    """A row's name as MLflow allows it in a metric's name."""
+    return re.sub(r"[^\w.\- /]", "_", name.replace("τ=", "tau ")).replace(" ", "_")
+
+
+def _named_for_phase(unit: Unit) -> dict[str, float]:
+    """Each phase counts its own steps, so metrics that several phases have are named apart: eval/* and discriminator/*
+    belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
+    """
+    if unit.phase == "mle":
+        return {name.replace("eval/", "mle/").replace("timing/", "mle/timing/"): v for name, v in unit.metrics.items()}
+    if unit.phase == "discriminator":
+        return {
+            name.replace("discriminator/", "discriminator_pretraining/").replace(
+                "timing/", "discriminator_pretraining/timing/"
+            ): value
+            for name, value in unit.metrics.items()
+        }
+    return unit.metrics
+
+
+def _free_folder(config: Config) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    base = Path("runs") / f"{config.preset}-{config.task.kind}-{stamp}"
+    candidate, number = base, 1
+    while candidate.exists():
+        number += 1
+        candidate = base.with_name(f"{base.name}-{number}")
+    return candidate
+
+
+def _require_same_run(run_dir: Path, config: Config) -> None:
+    saved = flatten(read_run_config(run_dir))
+    differences = [
+        line for line in config_differences(saved, flatten(to_dict(config))) if not line.startswith(_FREE_TO_CHANGE)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"--resume {run_dir}: is a run of another configuration: {'; '.join(differences)}. Leave the options out to "
+            "go on with it as it was, or start a new run."
+        )
+
+
+def _truncate_samples(path: Path, trainer: Trainer) -> None:
+    """Drop samples of units that will be done again."""
+    if not path.exists():
+        return
+    done = {
+        "mle": trainer.position.mle_epochs,
+        "discriminator": trainer.position.discriminator_rounds,
+        "adversarial": trainer.position.adversarial_updates,
+    }
+    kept = []
+    for block in path.read_text("utf-8").split("=== ")[1:]:
+        phase, _, step = block.partition("\n")[0].partition(" ")
+        if step.isdigit() and int(step) <= done[phase]:
+            kept.append(f"=== {block}")
+    write_atomically(path, lambda target: target.write_text("".join(kept), "utf-8"))
