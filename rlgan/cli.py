@@ -150,9 +150,9 @@ def _split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) 
         if not name.startswith("--") or name == "--" or name in parser._option_string_actions:
             own.append(word)
             # The value of an own option is not to be looked at: it may begin with dashes or be the name of a preset.
-            if not has_value and name in parser._option_string_actions and words:
-                if parser._option_string_actions[name].nargs != 0:
-                    own.append(words.pop(0))
+            action = parser._option_string_actions.get(name)
+            if action is not None and action.nargs != 0 and not has_value and words:
+                own.append(words.pop(0))
             continue
         path = name[2:]
         if not has_value:

@@ -126,11 +126,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if not config.has_adversary and (schedule.discriminator_rounds or schedule.d_steps):
         yield (
-            f"schedule.discriminator_rounds={schedule.discriminator_rounds}, schedule.d_steps={schedule.d_steps}: there "
-            "is no discriminator to train. Set both to 0, or choose a discriminator."
+            f"schedule.discriminator_rounds={schedule.discriminator_rounds}, schedule.d_steps={schedule.d_steps}: "
+            "there is no discriminator to train. Set both to 0, or choose a discriminator."
         )
     if adversarial and pays_by_discriminator and not config.has_adversary:
-        yield f"reward={reward.kind!r}: needs a discriminator, but discriminator is none. Use reward constant or random."
+        yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant or random."
     if adversarial and not pays_by_discriminator and config.has_adversary:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
     if isinstance(credit, MonteCarlo) and not pays_by_discriminator:
@@ -169,8 +169,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             )
     if not adversarial and config.controls:
         yield (
-            f"controls={list(config.controls)}: are controls of the adversarial phase, and schedule.adversarial_updates "
-            "is 0. Set controls to []."
+            f"controls={list(config.controls)}: are controls of the adversarial phase, and "
+            "schedule.adversarial_updates is 0. Set controls to []."
         )
     if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."

@@ -43,7 +43,9 @@ class EvaluationSettings(Settings):
     mle_every: int = Field(5, ge=1)
     """Epochs of maximum-likelihood pretraining between measurements."""
     num_sequences: int = Field(2_000, ge=2)
-    """Sequences sampled for a measurement."""
+    """Sequences sampled for a measurement during training."""
+    final_sequences: int = Field(10_000, ge=2)
+    """Sequences sampled for each row of the final table."""
     num_bleu: int = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[float, ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
@@ -87,12 +89,21 @@ class Evaluator:
             logprobs = torch.cat([generator.logprobs(part, temperature) for part in tokens.split(self._BATCH)])
         return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
 
-    def measure(self, generator: Generator, temperature: float = 1.0) -> Measurement:
-        """Measure a generator whose logits are divided by `temperature`, for its samples and its likelihoods alike."""
+    def measure(self, generator: Generator, temperature: float = 1.0, num_sequences: int | None = None) -> Measurement:
+        """Measure a generator.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            temperature: divides the logits, of its samples and of its likelihoods alike.
+            num_sequences: sequences to sample; None takes the settings' `num_sequences`.
+
+        Returns:
+            Metrics and the sequences that were sampled for them.
+        """
         samples = sample(
             generator.stepper(temperature),
             self._task.space,
-            self._settings.num_sequences,
+            num_sequences or self._settings.num_sequences,
             stream(self._seed, "evaluation"),
         )
         metrics = {

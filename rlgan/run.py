@@ -136,8 +136,8 @@ def run(request: RunRequest) -> RunResult:
         _require_same_run(request.run_dir, config)
     elif request.run_dir is not None and (request.run_dir / "config.json").exists():
         raise CheckpointError(
-            f"--out {request.run_dir}: already holds a run. Go on with it by --resume {request.run_dir}, or name another "
-            "folder."
+            f"--out {request.run_dir}: already holds a run. Go on with it by --resume {request.run_dir}, or name "
+            "another folder."
         )
     task = build_task(config.task)
     with build_parts(config, task) as parts:
@@ -156,7 +156,7 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
     Args:
         run_dir: folder of the run.
         temperature: divides the logits.
-        num_sequences: sequences to sample; None takes the run's own number.
+        num_sequences: sequences to sample; None takes as many as the run's final table.
 
     Returns:
         Name → value.
@@ -164,12 +164,10 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
     from .evaluation import Evaluator
 
     config = resumable_config(run_dir)
-    settings = config.evaluation
-    if num_sequences is not None:
-        settings = settings.model_copy(update={"num_sequences": num_sequences})
     exported = load_run_generator(run_dir)
-    task = build_task(config.task)
-    return Evaluator(task, settings, config.seed).measure(exported.generator, temperature).metrics
+    evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
+    number = num_sequences or config.evaluation.final_sequences
+    return evaluator.measure(exported.generator, temperature, number).metrics
 
 
 class _Session:
@@ -266,7 +264,7 @@ class _Session:
 
     def _report(self) -> list[dict[str, Any]]:
         rows = [*self._temperature_rows(), *self._control_rows()]
-        final = self._trainer.measure()
+        final = self._trainer.measure(self._config.evaluation.final_sequences)
         if self._config.schedule.adversarial_updates:
             rows.append(_row(f"{self._config.preset} (this run)", 1.0, final))
         self._write_samples("final", final)
@@ -283,10 +281,10 @@ class _Session:
         trainer = self._trainer
         assert trainer.mle_start is not None
         start = trainer.generator_from(trainer.mle_start)
-        rows = []
+        rows, num = [], self._config.evaluation.final_sequences
         for temperature in self._config.evaluation.temperatures:
             name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
-            rows.append(_row(name, temperature, trainer.evaluator.measure(start, temperature)))
+            rows.append(_row(name, temperature, trainer.evaluator.measure(start, temperature, num)))
         return rows
 
     def _control_rows(self) -> list[dict[str, Any]]:
@@ -299,7 +297,7 @@ class _Session:
                 trainer = Trainer(config, self._task, parts, mle_start=self._trainer.mle_start)
                 while trainer.next_phase is not None:
                     trainer.step(measure=False)
-                rows.append(_row(name, 1.0, trainer.measure()))
+                rows.append(_row(name, 1.0, trainer.measure(self._config.evaluation.final_sequences)))
             self._progress.say(f"control {name}: {time.perf_counter() - started:.0f} s")
         return rows
 
@@ -379,8 +377,8 @@ def _require_same_run(run_dir: Path, config: Config) -> None:
     ]
     if differences:
         raise CheckpointError(
-            f"--resume {run_dir}: is a run of another configuration: {'; '.join(differences)}. Leave the options out to "
-            "go on with it as it was, or start a new run."
+            f"--resume {run_dir}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
+            "to go on with it as it was, or start a new run."
         )
 
 

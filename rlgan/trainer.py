@@ -341,10 +341,10 @@ class Trainer:
         """The generator as it stands; a copy that later updates do not change."""
         return self.generator_from(self.current_weights())
 
-    def measure(self) -> Measurement:
-        """Measure the generator as it stands."""
+    def measure(self, num_sequences: int | None = None) -> Measurement:
+        """Measure the generator as it stands; see `Evaluator.measure`."""
         with self._timed("timing/evaluate_s"):
-            return self.evaluator.measure(self.current_generator())
+            return self.evaluator.measure(self.current_generator(), num_sequences=num_sequences)
 
     def _is_measurement_due(self, phase: Phase, step: int) -> bool:
         settings = self.config.evaluation

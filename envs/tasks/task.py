@@ -1,4 +1,4 @@
-"""What every task offers the trainer: sequences to learn from, how to show them, and the exact law where it is known."""
+"""What every task offers the trainer: sequences to learn from, how to show them, the exact law where it is known."""
 
 from __future__ import annotations
 
@@ -93,7 +93,6 @@ def decode(space: SequenceSpace, token_names: Sequence[str], separator: str, tok
     """
     lines = []
     for row in tokens.tolist():
-        if space.end_id is not None and space.end_id in row:
-            row = row[: row.index(space.end_id)]
-        lines.append(separator.join(token_names[token] for token in row))
+        length = row.index(space.end_id) if space.end_id in row else len(row)
+        lines.append(separator.join(token_names[token] for token in row[:length]))
     return lines
