@@ -1,0 +1,262 @@
+"""A shard of rollouts: exact values of prefixes by enumeration, the slow twin, and that a shard is a pure function."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlgan.credit import CreditSettings, MonteCarlo, Terminal
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import all_sequences, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.experience import token_values
+from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.records import Rollouts, concatenate
+from rlgan.rewards import Logit, Probability, RewardSettings
+from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_rewards
+from tests.support import reference
+from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
+
+ENDING = SequenceSpace(4, 5, end_id=2)
+SHARD = Shard(num_sequences=6, seed=7, generator_version=3, rollout_version=4, discriminator_version=5)
+
+
+def plan(
+    space: SequenceSpace,
+    num_rollouts: int | None = 3,
+    reward: RewardSettings | None = None,
+    chunk_rows: int = 256,
+) -> RolloutPlan:
+    credit: CreditSettings = Terminal() if num_rollouts is None else MonteCarlo(num_rollouts=num_rollouts)
+    return RolloutPlan(space=space, reward=reward or Probability(), credit=credit, chunk_rows=chunk_rows)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def lstm(vocab_size: int) -> LSTMGenerator:
+    torch.manual_seed(vocab_size)
+    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), vocab_size).eval()
+
+
+def discriminator(space: SequenceSpace) -> TabularDiscriminator:
+    return TabularDiscriminator(space, torch.randn(space.vocab_size**space.max_length, generator=rng(9)))
+
+
+# --------------------------------------------------------------------------------------------- exact values
+
+
+def toy_search(num_rollouts: int, tokens: Tensor, seed: int = 0) -> Tensor:
+    """Rewards D of continuations in the TOY world."""
+    policy, scorer = TabularGenerator.toy().stepper(), TabularDiscriminator.toy().scorer()
+    return monte_carlo_rewards(plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed))
+
+
+TOY_Q = torch.tensor([0.631008, 0.505547, 0.530027])
+TOY_VARIANCE = torch.tensor([0.021674, 0.022285, 0.033047])
+
+
+def test_mean_of_ten_thousand_continuations_is_the_action_value() -> None:
+    # T-SEQ-2; the second tokens are there to be ignored.
+    rewards = toy_search(10_000, torch.tensor([[0, 2], [1, 0], [2, 1]]))
+    assert rewards.shape == (3, 2, 10_000)
+    error = (rewards[:, 0].mean(1) - TOY_Q).abs()
+    assert bool((error < 4 * (TOY_VARIANCE / 10_000).sqrt()).all()), error
+    assert float((4 * (TOY_VARIANCE / 10_000).sqrt()).max()) < 4 * 0.00182
+    # Var[D | y1]; by exact fourth moments a sample variance of 10⁴ draws has a standard deviation below 1.1 %.
+    torch.testing.assert_close(rewards[:, 0].var(1), TOY_VARIANCE, rtol=4 * 0.011, atol=0)
+
+
+def test_variance_of_the_estimate_falls_as_one_over_n() -> None:
+    # 3,000 estimates of each Q with N = 4: their variance is Var/4, known to √(2/3000) = 2.6 %.
+    tokens = torch.tensor([[0, 2], [1, 0], [2, 1]]).repeat_interleave(3_000, dim=0)
+    estimates = toy_search(4, tokens)[:, 0].mean(1).view(3, 3_000)
+    torch.testing.assert_close(estimates.var(1), TOY_VARIANCE / 4, rtol=4 * 0.026, atol=0)
+
+
+@pytest.mark.parametrize("num_rollouts", [1, 5])
+def test_the_last_token_is_worth_the_sequence_itself_exactly(num_rollouts: int) -> None:
+    space, policy, scorer = ENDING, lstm(4).stepper(), discriminator(ENDING).scorer()
+    rollouts = collect(plan(space, num_rollouts), SHARD, policy, policy, scorer)
+    values = token_values(rollouts, Probability(), MonteCarlo(num_rollouts=num_rollouts), None, rng())
+    last = rollouts.mask.sum(1) - 1
+    assert len(set(last.tolist())) > 1
+    expected = torch.sigmoid(scorer(rollouts.tokens, rollouts.mask))
+    assert torch.equal(values[torch.arange(6), last], expected)
+
+
+def test_deterministic_policy_gives_every_prefix_the_value_of_the_sequence() -> None:
+    # T-SEQ-3.
+    tokens = torch.tensor([[1, 0, 3, 2, 2]])
+    policy, scorer = TabularGenerator.deterministic(ENDING, tokens[0]).stepper(), discriminator(ENDING).scorer()
+    rollouts = collect(plan(ENDING, 3), SHARD, policy, policy, scorer)
+    assert torch.equal(rollouts.tokens, tokens.expand(6, 5))
+    values = token_values(rollouts, Probability(), MonteCarlo(num_rollouts=3), None, rng())
+    reward = torch.sigmoid(scorer(tokens, sequence_mask(ENDING, tokens)))
+    torch.testing.assert_close(values, reward * rollouts.mask)
+
+
+@torch.no_grad()
+def exact_values(generator: Generator, space: SequenceSpace, table: TabularDiscriminator, tokens: Tensor) -> Tensor:
+    """(2, B, T): mean and variance of D over the completions of each prefix, by enumeration."""
+    sequences = all_sequences(space)
+    mask = sequence_mask(space, sequences)
+    probs = generator.logprobs(sequences).double().masked_fill(~mask, 0.0).sum(1).exp()
+    rewards = torch.sigmoid(table(sequences, mask)).double()
+    result = torch.zeros(2, *tokens.shape, dtype=torch.float64)
+    for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
+        for t in range(length):
+            agrees = (sequences[:, : t + 1] == tokens[b, : t + 1]).all(1)
+            law = probs[agrees] / probs[agrees].sum()
+            mean = float((law * rewards[agrees]).sum())
+            result[0, b, t], result[1, b, t] = mean, float((law * (rewards[agrees] - mean).square()).sum())
+    return result
+
+
+@pytest.mark.parametrize("space", [ENDING, SequenceSpace(4, 5)], ids=["ending early", "fixed length"])
+def test_fast_search_and_slow_twin_both_estimate_the_exact_values(space: SequenceSpace) -> None:
+    generator, table = lstm(4), discriminator(space)
+    tokens = torch.tensor([[1, 0, 3, 2, 2], [3, 2, 2, 2, 2], [0, 1, 1, 3, 0]])
+    mask = sequence_mask(space, tokens)
+    mean, variance = exact_values(generator, space, table, tokens)
+
+    slow = reference.monte_carlo_search(generator, table.scorer(), space, tokens, 60, rng(1))
+    fast_rewards = monte_carlo_rewards(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2))
+    fast = torch.where(
+        torch.arange(5) == mask.sum(1, keepdim=True) - 1,
+        torch.sigmoid(table(tokens, mask)).unsqueeze(1),
+        fast_rewards.mean(2),
+    )
+    for estimate, number in ((slow, 60), (fast, 3_000)):
+        error = (estimate - mean).abs()[mask]
+        assert bool((error < 4 * (variance[mask] / number).sqrt() + 1e-6).all()), error
+        assert bool((estimate[~mask] == 0).all())
+
+
+# -------------------------------------------------------------------------------------------- the whole shard
+
+
+def shard_of(
+    shard: Shard = SHARD, space: SequenceSpace = ENDING, chunk_rows: int = 256, reward: RewardSettings | None = None
+) -> Rollouts:
+    policy = lstm(4).stepper()
+    return collect(plan(space, 3, reward, chunk_rows), shard, policy, policy, discriminator(space).scorer())
+
+
+def test_continuation_rewards_are_zero_at_and_after_the_last_real_token() -> None:
+    rollouts = shard_of()
+    proper = torch.arange(5) < rollouts.mask.sum(1, keepdim=True) - 1
+    assert rollouts.continuation_rewards is not None and rollouts.continuation_rewards.shape == (6, 5, 3)
+    assert bool((rollouts.continuation_rewards[~proper] == 0).all())
+    assert bool((rollouts.continuation_rewards[proper] > 0).all())
+
+
+def test_search_scores_each_continuation_once_and_each_sequence_once() -> None:
+    # N·Σ(length - 1) + B, where the paper's own cost for fixed length is (N·(T-1) + 1)·B.
+    policy, scorer = lstm(4).stepper(), discriminator(ENDING).scorer()
+    rollouts = collect(plan(ENDING, 3), SHARD, policy, policy, scorer)
+    assert scorer.num_scored == 3 * int((rollouts.mask.sum(1) - 1).sum()) + 6
+
+
+def test_record_holds_samples_their_logits_and_the_versions() -> None:
+    generator, table = lstm(4), discriminator(ENDING)
+    rollouts = shard_of()
+    assert torch.equal(rollouts.mask, sequence_mask(ENDING, rollouts.tokens))
+    with torch.no_grad():
+        assert torch.equal(rollouts.real_logits, table(rollouts.tokens, rollouts.mask))
+        expected = generator.logprobs(rollouts.tokens)
+    torch.testing.assert_close(rollouts.logprobs[rollouts.mask], expected[rollouts.mask], atol=1e-5, rtol=0)
+    assert (rollouts.generator_version, rollouts.discriminator_version) == (3, 5)
+
+
+def test_continuations_are_paid_by_the_reward_map() -> None:
+    by_logit, by_prob = shard_of(reward=Logit()), shard_of(reward=Probability())
+    proper = torch.arange(5) < by_prob.mask.sum(1, keepdim=True) - 1
+    assert torch.equal(torch.sigmoid(by_logit.continuation_rewards)[proper], by_prob.continuation_rewards[proper])
+
+
+def test_prefixes_are_continued_by_the_rollout_policy_and_not_by_the_sampler() -> None:
+    # Sampled by an LSTM, continued by one that always says token 0 until the horizon.
+    space = SequenceSpace(4, 5)
+    zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64))
+    table = discriminator(space)
+    rollouts = collect(plan(space, 2), SHARD, lstm(4).stepper(), zeros.stepper(), table.scorer())
+    for t in range(4):
+        completed = rollouts.tokens.clone()
+        completed[:, t + 1 :] = 0
+        expected = torch.sigmoid(table(completed, rollouts.mask)).detach()
+        torch.testing.assert_close(rollouts.continuation_rewards[:, t], expected.unsqueeze(1).expand(6, 2))
+
+
+def assert_equal_rollouts(one: Rollouts, other: Rollouts) -> None:
+    for field in dataclasses.fields(Rollouts):
+        found, expected = getattr(one, field.name), getattr(other, field.name)
+        same = torch.equal(found, expected) if isinstance(found, Tensor) else found == expected
+        assert same, field.name
+
+
+def test_a_shard_is_a_function_of_its_seed_and_nothing_else() -> None:
+    first = shard_of()
+    torch.rand(13)
+    assert_equal_rollouts(first, shard_of())
+    assert not torch.equal(first.tokens, shard_of(dataclasses.replace(SHARD, seed=8)).tokens)
+
+
+def test_without_discriminator_and_rollout_policy_a_shard_is_samples_alone() -> None:
+    # The fakes of a discriminator round: the same sequences as with everything else.
+    shard = dataclasses.replace(SHARD, rollout_version=None, discriminator_version=None)
+    alone = collect(plan(ENDING, None), shard, lstm(4).stepper(), None, None)
+    assert alone.real_logits is None and alone.continuation_rewards is None and alone.discriminator_version is None
+    assert torch.equal(alone.tokens, shard_of().tokens)
+
+
+def test_sequences_of_one_token_need_no_search() -> None:
+    tokens = torch.full((3, 5), 2)
+    rewards = monte_carlo_rewards(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
+    assert rewards.shape == (3, 5, 4) and bool((rewards == 0).all())
+
+
+def test_any_chunk_size_pays_each_prefix_by_its_own_continuations() -> None:
+    # With a one-hot policy every reward is known, so rewards in the wrong place show.
+    space = SequenceSpace(4, 5, end_id=2)
+    tokens = random_sequences(space, 7, seed=3)
+    zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64)).stepper()
+    table = discriminator(space)
+    for chunk_rows in (1, 4, 10**6):
+        rewards = monte_carlo_rewards(plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng())
+        for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
+            for t in range(length - 1):
+                completed = tokens[b : b + 1].clone()
+                completed[:, t + 1 :] = 0
+                expected = torch.sigmoid(table(completed, sequence_mask(space, completed))).detach()
+                torch.testing.assert_close(rewards[b, t], expected.expand(2))
+
+
+# --------------------------------------------------------------------------------------------- joining shards
+
+
+def test_shards_are_joined_in_order() -> None:
+    shards = [shard_of(dataclasses.replace(SHARD, seed=seed)) for seed in (1, 2, 3)]
+    whole = concatenate(shards)
+    for index, shard in enumerate(shards):
+        rows = slice(6 * index, 6 * index + 6)
+        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_rewards"):
+            assert torch.equal(getattr(whole, name)[rows], getattr(shard, name)), name
+    assert (whole.generator_version, whole.discriminator_version) == (3, 5)
+
+
+def test_shards_without_scores_are_joined_without_scores() -> None:
+    policy, shard = lstm(4).stepper(), dataclasses.replace(SHARD, discriminator_version=None)
+    whole = concatenate([collect(plan(ENDING, None), shard, policy, None, None)] * 2)
+    assert whole.tokens.shape == (12, 5) and whole.real_logits is None and whole.continuation_rewards is None
+
+
+@pytest.mark.parametrize("field", ["generator_version", "discriminator_version"])
+def test_shards_of_different_weights_are_refused(field: str) -> None:
+    shards = [shard_of(), shard_of(dataclasses.replace(SHARD, **{field: 99}))]
+    with pytest.raises(ValueError, match="different"):
+        concatenate(shards)
