@@ -1,0 +1,410 @@
+"""TOY: nine sequences, so that every expected gradient, its variance and its bias are sums that can be written down.
+
+The policy's parameters are one table: row 0 the logits of the first token (called a), rows 1-3 those of the second
+token given the first (called B). Sums over all nine sequences, weighted by their probability, are expectations.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlgan.adversary import adversary_loss
+from rlgan.baselines import (
+    BaselineSettings,
+    BaselineState,
+    ConstantBaseline,
+    ImportanceWeights,
+    LeaveOneOut,
+    NoBaseline,
+)
+from rlgan.credit import CreditSettings, MonteCarlo, Terminal
+from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import TOY_PROBS, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.experience import learnable
+from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.objectives import Reinforce, likelihood_weights, weighted_nll
+from rlgan.records import Rollouts
+from rlgan.rewards import DiscriminatorReward, Logit, Probability, Ratio
+from rlgan.rollouts import RolloutPlan, Shard, collect
+from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
+
+pytestmark = pytest.mark.integration
+
+DOUBLE = torch.float64
+SEQUENCES = every_sequence(TOY_SPACE)
+MASK = torch.ones(9, 2, dtype=torch.bool)
+REAL_PROBS = torch.tensor(TOY_PROBS, dtype=DOUBLE).flatten()
+FIXED_LOGITS = TabularDiscriminator.toy(DOUBLE).table.detach()
+
+# Golden numbers, rows a, B[0], B[1], B[2].
+GRADIENT_OF_J = torch.tensor(
+    [
+        [0.024648, -0.013116, -0.011532],
+        [0.022581, -0.016947, -0.005634],
+        [-0.012933, 0.013608, -0.000675],
+        [0.016096, -0.034516, 0.018420],
+    ],
+    dtype=DOUBLE,
+)
+MLE_GRADIENT = torch.tensor(
+    [
+        [-0.037585, 0.049911, -0.012327],
+        [0.054076, -0.015568, -0.038508],
+        [0.034432, 0.061492, -0.095924],
+        [-0.118928, -0.068928, 0.187855],
+    ],
+    dtype=DOUBLE,
+)
+IMPORTANCE_GRADIENT_A = torch.tensor([0.092372, -0.069656, -0.022716])
+J = 0.557994
+Q = torch.tensor([0.631008, 0.505547, 0.530027], dtype=DOUBLE)
+
+
+def policy_probs(policy: TabularGenerator) -> Tensor:
+    return policy.logprobs(SEQUENCES).sum(1).exp()
+
+
+def best_logits(policy: TabularGenerator) -> Tensor:
+    """Logits of the optimal discriminator, log p_d - log p_θ."""
+    return REAL_PROBS.log() - policy.logprobs(SEQUENCES).sum(1).detach()
+
+
+def weights_of(
+    tokens: Tensor,
+    real_logits: Tensor,
+    reward: DiscriminatorReward | None = None,
+    credit: CreditSettings | None = None,
+    baseline: BaselineSettings | None = None,
+    normaliser: str = "sum",
+    action_values: Tensor | None = None,
+) -> Tensor:
+    """The learner's weights of a batch of TOY sequences, by the code that the trainer calls."""
+    rollouts = Rollouts(
+        tokens=tokens,
+        logprobs=torch.zeros(tokens.shape),
+        mask=torch.ones_like(tokens, dtype=torch.bool),
+        real_logits=real_logits,
+        # Continuations that happen to be worth exactly Q.
+        continuation_rewards=None if action_values is None else action_values[tokens].unsqueeze(2),
+        generator_version=0,
+        discriminator_version=0,
+    )
+    return learnable(
+        rollouts,
+        reward or Probability(),
+        credit or Terminal(),
+        baseline or NoBaseline(),
+        Reinforce(loss_normaliser=normaliser),
+        BaselineState(),
+        None,
+        torch.Generator(),
+    ).experience.weights
+
+
+def gradient(policy: TabularGenerator, loss: Tensor) -> Tensor:
+    """Direction of ascent: minus the gradient of the loss, (4, 3)."""
+    (found,) = torch.autograd.grad(-loss, policy.table)
+    return found
+
+
+def expected_gradient(policy: TabularGenerator, weights: Tensor, probs: Tensor | None = None) -> Tensor:
+    """Σ_y prob(y) · gradient of the learner's loss on y."""
+    probs = policy_probs(policy).detach() if probs is None else probs
+    return gradient(policy, weighted_nll(policy.logprobs(SEQUENCES), probs.unsqueeze(1) * weights))
+
+
+def gradient_per_sequence(policy: TabularGenerator, weights: Tensor) -> Tensor:
+    """(9, 4, 3): gradient of the learner's loss on each sequence alone."""
+    rows = [gradient(policy, weighted_nll(policy.logprobs(SEQUENCES[i : i + 1]), weights[i : i + 1])) for i in range(9)]
+    return torch.stack(rows)
+
+
+def exact_gradient_of_j(policy: TabularGenerator) -> Tensor:
+    (found,) = torch.autograd.grad((policy_probs(policy) * FIXED_LOGITS.sigmoid()).sum(), policy.table)
+    return found
+
+
+# -------------------------------------------------------------------------------------- U1, expected gradients
+
+
+def test_the_fixture_is_the_one_of_the_golden_numbers() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    probs, rewards = policy_probs(policy).view(3, 3), FIXED_LOGITS.sigmoid().view(3, 3)
+    assert float((probs * rewards).sum().detach()) == pytest.approx(J, abs=1e-6)
+    torch.testing.assert_close((probs * rewards).sum(1) / probs.sum(1), Q, atol=1e-6, rtol=0)
+    torch.testing.assert_close(exact_gradient_of_j(policy), GRADIENT_OF_J, atol=1e-6, rtol=0)
+    float32 = TabularGenerator.toy()
+    torch.testing.assert_close(policy_probs(float32).double(), policy_probs(policy), atol=1e-6, rtol=0)
+
+
+def test_terminal_reinforce_is_the_gradient_of_the_expected_reward() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    found = expected_gradient(policy, weights_of(SEQUENCES, FIXED_LOGITS))
+    torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, exact_gradient_of_j(policy), atol=1e-12, rtol=0)
+
+
+def test_exact_action_values_give_the_same_gradient() -> None:
+    # T-SEQ-1.
+    policy = TabularGenerator.toy(DOUBLE)
+    probs, rewards = policy_probs(policy).detach().view(3, 3), FIXED_LOGITS.sigmoid().view(3, 3)
+    exact_q = (probs * rewards).sum(1) / probs.sum(1)
+    weights = weights_of(SEQUENCES, FIXED_LOGITS, credit=MonteCarlo(num_rollouts=1), action_values=exact_q)
+    assert not torch.allclose(weights[:, 0], weights[:, 1])
+    found = expected_gradient(policy, weights)
+    torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, exact_gradient_of_j(policy), atol=1e-8, rtol=0)
+
+
+def test_likelihood_weights_on_real_sequences_give_the_mle_gradient() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    # A sequence's loss is its mean over two tokens, so twice its gradient is that of its log-probability.
+    weights = 2 * torch.cat([likelihood_weights(MASK[:1]).double()] * 9)
+    found = expected_gradient(policy, weights, REAL_PROBS)
+    torch.testing.assert_close(found, MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
+def test_density_ratios_of_the_optimal_discriminator_give_the_mle_gradient() -> None:
+    # T-MALI-1: p_θ · D*/(1 - D*) = p_d.
+    policy = TabularGenerator.toy(DOUBLE)
+    best = expected_gradient(policy, weights_of(SEQUENCES, best_logits(policy), reward=Ratio()))
+    torch.testing.assert_close(best, MLE_GRADIENT, atol=1e-6, rtol=0)
+    exact = expected_gradient(policy, torch.ones(9, 2, dtype=DOUBLE), REAL_PROBS)
+    torch.testing.assert_close(best, exact, atol=1e-8, rtol=0)
+
+
+def test_importance_weights_of_many_samples_approach_the_normalised_gradient() -> None:
+    # T-MALI-2, with sequences from the sampler and weights as MaliGAN's learner gets them.
+    policy = TabularGenerator.toy()
+    rollouts = sampled(policy, 100_000)
+    weights = weights_of(
+        rollouts.tokens, rollouts.real_logits, Ratio(), baseline=ImportanceWeights(), normaliser="sequence"
+    )
+    found = gradient(policy, weighted_nll(policy.logprobs(rollouts.tokens), weights))
+    torch.testing.assert_close(found[0], IMPORTANCE_GRADIENT_A, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("group", "fixed_bias", "best_bias"), [(1, 0.2463, None), (2, 0.1440, 0.2008), (3, 0.1005, 0.1602)]
+)
+def test_bias_of_self_normalised_weights_over_all_groups(
+    group: int, fixed_bias: float, best_bias: float | None
+) -> None:
+    # T-MALI-4: Σ over all 9^m groups of prob(group) · Σ_i (w̃_i - 1/m) ∇log p(x_i), against its limit.
+    policy = TabularGenerator.toy(DOUBLE)
+    probs, scores = policy_probs(policy).detach(), gradient_per_sequence(policy, torch.ones(9, 2, dtype=DOUBLE))
+    groups = torch.tensor(list(itertools.product(range(9), repeat=group)))
+    for logits, bias in ((FIXED_LOGITS, fixed_bias), (best_logits(policy), best_bias)):
+        if bias is None:
+            continue
+        ratios = logits.exp() * probs
+        target = (ratios.view(9, 1, 1) * scores).sum(0) / ratios.sum()
+        mean = torch.zeros(4, 3, dtype=DOUBLE)
+        for members in groups:
+            weights = weights_of(
+                SEQUENCES[members], logits[members], Ratio(), baseline=ImportanceWeights(), normaliser="sequence"
+            )
+            mean += probs[members].prod() * (weights[:, :1].unsqueeze(2) * scores[members]).sum(0)
+        assert float((mean - target).norm()) == pytest.approx(bias, abs=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- U2, detach
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # metrics of logits that should have none
+@pytest.mark.parametrize(
+    ("reward", "credit", "baseline"),
+    [
+        (Probability(), Terminal(), NoBaseline()),
+        (Probability(), MonteCarlo(num_rollouts=1), LeaveOneOut()),
+        (Ratio(), Terminal(), ImportanceWeights()),
+    ],
+)
+def test_the_generator_s_loss_has_no_gradient_in_discriminator_or_values(
+    reward: DiscriminatorReward, credit: CreditSettings, baseline: BaselineSettings
+) -> None:
+    policy, table = TabularGenerator.toy(), TabularDiscriminator.toy()
+    values = torch.rand(3, requires_grad=True)
+    # Logits straight from the network, gradient and all, where the hot loop would have a frozen scorer.
+    logits = table(SEQUENCES, MASK)
+    assert logits.requires_grad
+    weights = weights_of(SEQUENCES, logits, reward, credit, baseline, action_values=values)
+    weighted_nll(policy.logprobs(SEQUENCES), weights).backward()
+    assert table.table.grad is None and values.grad is None
+    assert policy.table.grad is not None and bool((policy.table.grad != 0).any())
+
+
+# --------------------------------------------------------------------------------------------------- U3, mask
+
+ENDING = SequenceSpace(5, 6, end_id=2)
+
+
+def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None:
+    torch.manual_seed(0)
+    generator: Generator = LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), 5).eval()
+    judge = CnnHighwayDiscriminator(CnnHighway(embedding=3, windows=(1, 2, 4), filters=(2, 3, 2)), 5).eval()
+    tokens = random_sequences(ENDING, 12, seed=0)
+    mask = sequence_mask(ENDING, tokens)
+    littered = torch.where(mask, tokens, torch.full_like(tokens, 4))
+    assert not torch.equal(littered, tokens) and torch.equal(sequence_mask(ENDING, littered), mask)
+    is_real = torch.arange(12) < 6
+
+    seen = []
+    for rows in (tokens, littered):
+        real_logits = judge(rows, mask)
+        discriminator_loss = adversary_loss(real_logits, is_real)
+        discriminator_gradient = torch.autograd.grad(discriminator_loss, judge.kernels[0])[0]
+        rollouts = Rollouts(rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), None, 0, 0)
+        formed = learnable(
+            rollouts, Probability(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
+        )
+        loss = weighted_nll(generator.logprobs(rows), formed.experience.weights)
+        nll = weighted_nll(generator.logprobs(rows), likelihood_weights(mask))
+        gradients = [
+            torch.cat([g.flatten() for g in torch.autograd.grad(one, list(generator.parameters()))])
+            for one in (loss, nll)
+        ]
+        seen.append(
+            [
+                real_logits,
+                rollouts.real_logits,
+                discriminator_loss,
+                discriminator_gradient,
+                formed.experience.weights,
+                torch.tensor(list(formed.metrics.values())),
+                loss,
+                nll,
+                *gradients,
+            ]
+        )
+    for clean, dirty in zip(*seen, strict=True):
+        assert torch.equal(clean, dirty)
+
+
+# -------------------------------------------------------------------------------------- U4, baseline invariance
+
+
+@pytest.mark.parametrize("constant", [-3.0, 0.5, 10.0])
+def test_a_constant_baseline_leaves_the_expected_gradient_alone(constant: float) -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    plain = expected_gradient(policy, weights_of(SEQUENCES, FIXED_LOGITS))
+    shifted = expected_gradient(policy, weights_of(SEQUENCES, FIXED_LOGITS, baseline=ConstantBaseline(value=constant)))
+    torch.testing.assert_close(shifted, plain, atol=1e-8, rtol=0)
+
+
+def test_leave_one_out_is_unbiased_over_all_pairs() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    probs, scores = policy_probs(policy).detach(), gradient_per_sequence(policy, torch.ones(9, 2, dtype=DOUBLE))
+    mean = torch.zeros(4, 3, dtype=DOUBLE)
+    for pair in torch.cartesian_prod(torch.arange(9), torch.arange(9)):
+        weights = weights_of(SEQUENCES[pair], FIXED_LOGITS[pair], baseline=LeaveOneOut(), normaliser="sequence")
+        mean += probs[pair].prod() * (weights[:, :1].unsqueeze(2) * scores[pair]).sum(0)
+    torch.testing.assert_close(mean, exact_gradient_of_j(policy), atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("constant", [1.0, -8.0])
+@pytest.mark.parametrize("space", [SequenceSpace(3, 4), SequenceSpace(3, 4, end_id=1)], ids=["fixed", "ending early"])
+def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace, constant: float) -> None:
+    policy = TabularGenerator(space)
+    tokens = random_sequences(space, 16, seed=0)
+    mask = sequence_mask(space, tokens)
+    assert space.end_id is None or len(set(mask.sum(1).tolist())) > 2
+    rewards = torch.rand(16, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for shift in (0.0, constant):
+        # The logit of a shifted reward would leave (0, 1), so the reward map is the identity.
+        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, 0, 0)
+        formed = learnable(
+            rollouts, Logit(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
+        )
+        gradients.append(gradient(policy, weighted_nll(policy.logprobs(tokens), formed.experience.weights)))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------------ A6, variance
+
+ESTIMATORS = [
+    pytest.param(Terminal(), NoBaseline(), 0.428620, id="terminal"),
+    pytest.param(MonteCarlo(num_rollouts=1), NoBaseline(), 0.411880, id="per step"),
+    pytest.param(Terminal(), ConstantBaseline(value=J), 0.034647, id="terminal less J"),
+    pytest.param(MonteCarlo(num_rollouts=1), ConstantBaseline(value=J), 0.017907, id="per step less J"),
+]
+
+
+@pytest.mark.parametrize(("credit", "baseline", "variance"), ESTIMATORS)
+def test_exact_variance_of_the_gradient_of_one_sequence(
+    credit: CreditSettings, baseline: BaselineSettings, variance: float
+) -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    probs = policy_probs(policy).detach()
+    rows = gradient_per_sequence(
+        policy, weights_of(SEQUENCES, FIXED_LOGITS, credit=credit, baseline=baseline, action_values=Q)
+    ).flatten(1)
+    mean = (probs.unsqueeze(1) * rows).sum(0)
+    found = float((probs * rows.square().sum(1)).sum() - mean.square().sum())
+    assert found == pytest.approx(variance, abs=2e-6)
+
+
+def sampled(policy: TabularGenerator, number: int) -> Rollouts:
+    """TOY sequences by the sampler, scored by the fixed table."""
+    plan = RolloutPlan(space=TOY_SPACE, reward=Probability(), credit=Terminal(), chunk_rows=10_000)
+    shard = Shard(number, seed=0, generator_version=0, rollout_version=None, discriminator_version=0)
+    return collect(plan, shard, policy.stepper(), None, TabularDiscriminator.toy().scorer())
+
+
+@pytest.mark.parametrize(("credit", "baseline", "variance"), ESTIMATORS)
+def test_variance_of_the_gradient_of_sampled_sequences(
+    credit: CreditSettings, baseline: BaselineSettings, variance: float
+) -> None:
+    # A6. The baseline buys 12 times, the per-step credit 2 times.
+    policy = TabularGenerator.toy()
+    rollouts = sampled(policy, 100_000)
+    weights = weights_of(
+        rollouts.tokens, rollouts.real_logits, credit=credit, baseline=baseline, action_values=Q.float()
+    )
+    # ∇ log softmax = one-hot - probabilities, in the rows of the first token and of the second given the first.
+    probs = policy.table.detach().softmax(1)
+    first, second = rollouts.tokens.T
+    rows = torch.zeros(100_000, 4, 3)
+    rows[:, 0] = weights[:, :1] * (torch.nn.functional.one_hot(first, 3) - probs[0])
+    rows[torch.arange(100_000), 1 + first] = weights[:, 1:] * (
+        torch.nn.functional.one_hot(second, 3) - probs[1 + first]
+    )
+    assert float(rows.flatten(1).var(0).sum()) == pytest.approx(variance, rel=0.03)
+    torch.testing.assert_close(rows.mean(0), GRADIENT_OF_J.float(), atol=4 * (variance / 100_000) ** 0.5, rtol=0)
+
+
+# ----------------------------------------------------------------------------------- U6, optimal discriminator
+
+
+def test_a_discriminator_trained_to_the_end_reaches_its_optimum_and_its_loss() -> None:
+    # The sum of both class means at D* is 2 log 2 - 2 JS = 1.233086 nats. Ours is the mean over a balanced minibatch,
+    # as in the released SeqGAN code: half of that.
+    policy, table = TabularGenerator.toy(DOUBLE), TabularDiscriminator(TOY_SPACE, torch.zeros(9, dtype=DOUBLE))
+    fake_probs = policy_probs(policy).detach()
+    optimizer = torch.optim.LBFGS(table.parameters(), max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def expected_loss() -> Tensor:
+        logits = table(SEQUENCES, MASK)
+        pairs = [
+            real * adversary_loss(logits[i : i + 1], torch.tensor([True]))
+            + fake * adversary_loss(logits[i : i + 1], torch.tensor([False]))
+            for i, (real, fake) in enumerate(zip(REAL_PROBS, fake_probs, strict=True))
+        ]
+        return torch.stack(pairs).sum() / 2
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = expected_loss()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert 2 * float(expected_loss().detach()) == pytest.approx(1.233086, abs=1e-6)
+    torch.testing.assert_close(table.table.detach(), best_logits(policy), atol=1e-4, rtol=0)
