@@ -130,7 +130,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             "there is no discriminator to train. Set both to 0, or choose a discriminator."
         )
     if adversarial and pays_by_discriminator and not config.has_adversary:
-        yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant or random."
+        yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
     if adversarial and not pays_by_discriminator and config.has_adversary:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
     if isinstance(credit, MonteCarlo) and not pays_by_discriminator:

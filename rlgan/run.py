@@ -345,8 +345,9 @@ def _slug(name: str) -> str:
 
 
 def _named_for_phase(unit: Unit) -> dict[str, float]:
-    """Each phase counts its own steps, so metrics that several phases have are named apart: eval/* and discriminator/*
-    belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
+    """Name apart what several phases have, for each counts its own steps.
+
+    eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
     """
     if unit.phase == "mle":
         return {name.replace("eval/", "mle/").replace("timing/", "mle/timing/"): v for name, v in unit.metrics.items()}

@@ -111,6 +111,9 @@ def _cluster() -> Iterator[None]:
         # keeps other users of the machine out just as well, and leaves nothing behind.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Keeps every port on loopback, on Linux too; asking `ray.init` for 127.0.0.1 does not.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:

@@ -1,0 +1,62 @@
+"""A run as a `ray.tune.Trainable`, so that Tune's schedulers and searchers drive it as it is.
+
+    space = {**to_dict(config), VARIED + "optimizers.generator.lr": tune.loguniform(1e-4, 1e-2)}
+    tune.Tuner(SequenceGAN, param_space=space).fit()
+
+A training iteration is one unit of the schedule. Checkpoints are those of `rlgan.checkpoint`: plain data, no pickle.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.result import DONE
+
+from rlgan.envs.tasks import build_task
+
+from .checkpoint import load_latest, save_checkpoint
+from .overrides import from_dict, override
+from .trainer import Trainer
+from .workers.parts import build_parts
+
+
+VARIED = "vary:"
+"""Before a dotted path that a search varies; without it stand the fields of the base configuration."""
+
+
+class SequenceGAN(tune.Trainable):
+    """A trainer that Tune steps, saves and restores.
+
+    Its configuration is what `rlgan.overrides.to_dict` returns, with `VARIED` paths for what a search varies.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Build the run; called by Tune."""
+        whole = {name: value for name, value in config.items() if not name.startswith(VARIED)}
+        varied = {name.removeprefix(VARIED): value for name, value in config.items() if name.startswith(VARIED)}
+        resolved = override(from_dict(whole), varied)
+        task = build_task(resolved.task)
+        self._stack = ExitStack()
+        parts = self._stack.enter_context(build_parts(resolved, task))
+        self.trainer = Trainer(resolved, task, parts)
+
+    def step(self) -> dict[str, Any]:
+        """One unit of the schedule; called by Tune."""
+        unit = self.trainer.step()
+        return {**unit.metrics, "phase": unit.phase, "phase_step": unit.step, DONE: self.trainer.next_phase is None}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep the state in Tune's folder; called by Tune."""
+        save_checkpoint(Path(checkpoint_dir), self.trainer.state(), self.trainer.position.units, keep=1)
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        """Go on from a state in Tune's folder; called by Tune."""
+        assert checkpoint_dir is not None
+        self.trainer.restore(load_latest(Path(checkpoint_dir)).state)
+
+    def cleanup(self) -> None:
+        """End what was started; called by Tune."""
+        self._stack.close()

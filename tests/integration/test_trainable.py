@@ -1,0 +1,53 @@
+"""A run inside Ray Tune: stepped to its end, and taken up again from Tune's own checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray import tune
+
+from rlgan.envs.tasks import OracleTask
+from rlgan.generators import LSTM
+from rlgan.overrides import override, to_dict
+from rlgan.presets import mle
+from rlgan.trainable import VARIED, SequenceGAN
+
+TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=128, num_valid=64, num_test=64)
+
+
+def small_run() -> dict:
+    config = mle(TASK).model_copy(update={"generator": LSTM(embedding=8, hidden=8)})
+    return to_dict(override(config, {"schedule.mle_epochs": 3, "evaluation.num_sequences": 50, "workers.threads": 1}))
+
+
+def test_saved_and_restored_trainable_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    undisturbed = SequenceGAN(small_run())
+    results = [undisturbed.train() for _ in range(3)]
+    assert [result["done"] for result in results] == [False, False, True]
+
+    first = SequenceGAN(small_run())
+    first.train()
+    first.save(str(tmp_path))
+    second = SequenceGAN(small_run())
+    second.restore(str(tmp_path))
+    resumed = [second.train() for _ in range(2)]
+    for name in ("mle/train_nll", "mle/valid_nll", "eval/nll_gen", "eval/kl_sum"):
+        assert resumed[-1][name] == results[-1][name]
+    for one in (undisturbed, first, second):
+        one.stop()
+
+
+@pytest.mark.ray
+def test_tuner_varies_dotted_paths(ray_session: None, tmp_path: Path) -> None:
+    space = {**small_run(), VARIED + "optimizers.mle.lr": tune.grid_search([1e-3, 1e-2])}
+    tuner = tune.Tuner(
+        tune.with_resources(SequenceGAN, {"cpu": 1}),
+        param_space=space,
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="two", verbose=0),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    losses = {result.config[VARIED + "optimizers.mle.lr"]: result.metrics["mle/train_nll"] for result in results}
+    assert set(losses) == {1e-3, 1e-2}
+    assert losses[1e-2] < losses[1e-3]
