@@ -164,7 +164,8 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
     rng = np.random.default_rng(seed)
     ended = [False] * env.num_envs
     for _ in range(num_steps):
-        actions = rng.integers(space.vocab_size, size=env.num_envs)
+        # Where a new sequence begins, the action is not read: anything may stand there.
+        actions = np.where(ended, space.vocab_size, rng.integers(space.vocab_size, size=env.num_envs))
         handed_out = observations.copy()
         seen, rewards, terminated, truncated, _ = env.step(actions)
         _require(np.array_equal(handed_out, observations), "step changes an observation that was handed out")

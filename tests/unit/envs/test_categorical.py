@@ -70,5 +70,19 @@ def test_no_rounding_makes_a_token_of_weight_zero_possible(weights, uniform):
     assert row[0, token].item() > 0
 
 
+def test_sums_rounded_in_another_order_do_not_lead_past_the_last_weight():
+    # A block's sum and its cumulative sum are added up in different orders: one may end above the other.
+    weights = torch.zeros(5_000, 2 * BLOCK)
+    weights[:, : BLOCK - 3] = torch.rand(5_000, BLOCK - 3, generator=torch.Generator().manual_seed(0))
+    tokens = draw_from_weights(weights, torch.full((5_000,), JUST_BELOW_1))
+    assert (weights.gather(1, tokens.unsqueeze(1)) > 0).all()
+
+
+def test_a_target_rounded_up_to_the_total_gives_the_last_token_with_weight():
+    weights = torch.zeros(1, 2 * BLOCK)
+    weights[0, 3] = 1e-45  # the smallest float32: any fraction above 1/2 of it is rounded to itself
+    assert draw_from_weights(weights, torch.tensor([JUST_BELOW_1])).tolist() == [3]
+
+
 def test_vocabulary_is_padded_to_whole_blocks():
     assert [padded_vocab_size(size) for size in (1, BLOCK, BLOCK + 1)] == [BLOCK, BLOCK, 2 * BLOCK]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from rlgan.envs import ConfigError, SequenceSpace, ShapeError, TokenEnv, TokenVectorEnv
+from rlgan.envs import ConfigError, SequenceProbability, SequenceSpace, ShapeError, TokenEnv, TokenVectorEnv
 from rlgan.envs.testing import (
     TOY_PROBS,
     check_reward_function,
@@ -117,6 +117,16 @@ def test_a_step_before_the_first_reset_is_refused(env):
         env.step(env.action_space.sample())
 
 
+def test_the_probability_of_a_sequence_leaves_its_padding_out():
+    class HalfEach:
+        def logprobs(self, tokens):
+            return torch.full(tokens.shape, 0.5).log()
+
+    tokens = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    assert SequenceProbability(HalfEach())(tokens, mask).tolist() == pytest.approx([1 / 8, 1 / 4])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -211,7 +221,7 @@ def test_broken_environments_are_noticed(broken, message):
 
 class ForgetsToBeginAgain(TokenVectorEnv):
     def step(self, actions):
-        result = super().step(actions)
+        result = super().step(np.minimum(actions, self.space.vocab_size - 1))
         self._finished = self._finished & False
         self._num_tokens %= self.space.max_length
         return result
