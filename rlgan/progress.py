@@ -17,6 +17,7 @@ _PHASE_NAMES: dict[Phase, str] = {"mle": "MLE epoch", "discriminator": "D round"
 _SHOWN = {
     "mle/train_nll": "train NLL",
     "mle/valid_nll": "valid NLL",
+    "eval/nll_oracle": "NLL_oracle",
     "eval/nll_gen": "NLL_gen",
     "eval/kl_forward": "KL fwd",
     "eval/kl_reverse": "KL rev",
