@@ -1,0 +1,303 @@
+"""The discriminator's training: loss by hand, what a round sees, polarity, the known optimum, and repeatability."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan import adversary as adversary_module
+from rlgan.adversary import Adversary, AdversarySettings, Round, adversary_loss
+from rlgan.discriminators import CnnHighway, build_discriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import ToyTask, build_task
+from rlgan.envs.testing import TOY_PROBS, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.metrics import discriminator_health
+from rlgan.optimizers import SGD, Adam, OptimizerSettings
+from rlgan.sampling import sample
+from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
+
+SPACE = SequenceSpace(8, 5, end_id=3)
+NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
+
+
+def reals(number: int, seed: int = 0) -> Tensor:
+    """Sequences that hold no token above 3."""
+    return random_sequences(SequenceSpace(4, 5, end_id=3), number, seed)
+
+
+def fakes(number: int, seed: int = 0) -> Tensor:
+    """Sequences that begin with a token above 3."""
+    tokens = random_sequences(SPACE, number, seed)
+    tokens[:, 0] = 4 + tokens[:, 0] % 4
+    return tokens
+
+
+def adversary(
+    *,
+    batch: int = 8,
+    sequences_per_round: int = 20,
+    buffer: int | None = None,
+    label_smoothing: float = 0.0,
+    num_reals: int = 30,
+    network: CnnHighway = NETWORK,
+    optimizer: OptimizerSettings | None = None,
+    seed: int = 0,
+) -> Adversary:
+    settings = AdversarySettings(
+        batch=batch, sequences_per_round=sequences_per_round, buffer=buffer, label_smoothing=label_smoothing
+    )
+    return Adversary(
+        network, settings, optimizer or Adam(lr=0.01), SPACE, reals(num_reals), reals(25, seed=5), seed=seed
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ loss
+
+
+def test_loss_by_hand() -> None:
+    # -log D of a real with D = 3/4, -log(1 - D) of fakes with D = 1/2 and 1/4; their mean.
+    logits = torch.tensor([math.log(3), 0.0, -math.log(3)])
+    expected = -(math.log(3 / 4) + math.log(1 / 2) + math.log(3 / 4)) / 3
+    assert float(adversary_loss(logits, torch.tensor([True, False, False]))) == pytest.approx(expected)
+
+
+def test_loss_is_half_the_sum_of_both_class_means_where_they_are_balanced() -> None:
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.7])
+    real, fake = logits[:2], logits[2:]
+    total = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    found = adversary_loss(logits, torch.tensor([True, True, False, False]))
+    torch.testing.assert_close(found, total / 2)
+
+
+def test_smoothing_relabels_reals_only() -> None:
+    # D = 3/4 for both: a real labelled .9 costs -(.9 log ¾ + .1 log ¼), a fake -log ¼.
+    logits = torch.full((2,), math.log(3))
+    expected = (-(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4)) - math.log(1 / 4)) / 2
+    assert float(adversary_loss(logits, torch.tensor([True, False]), 0.1)) == pytest.approx(expected)
+
+
+def test_loss_is_finite_at_logits_of_80() -> None:
+    loss = adversary_loss(torch.tensor([-80.0, 80.0]), torch.tensor([True, False]))
+    assert float(loss) == pytest.approx(80.0)
+
+
+# ------------------------------------------------------------------------------------------- what a round sees
+
+
+def watch(judge: Adversary) -> list[tuple[Tensor, Tensor]]:
+    """Tokens and masks of every minibatch the network is trained on from now on."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def note(module: torch.nn.Module, arguments: tuple[Tensor, Tensor]) -> None:
+        assert module.training
+        seen.append(arguments)
+
+    judge.network.register_forward_pre_hook(note)
+    return seen
+
+
+def as_rows(tokens: Tensor) -> list[tuple[int, ...]]:
+    return sorted(map(tuple, tokens.tolist()))
+
+
+def test_every_epoch_sees_each_fresh_fake_once_and_as_many_reals() -> None:
+    judge = adversary()
+    seen, fresh = watch(judge), fakes(20)
+    judge.train_round(Round(0, fresh, epochs=2))
+    # 20 reals and 20 fakes in minibatches of 8: five an epoch.
+    assert [tokens.shape[0] for tokens, _ in seen] == [8] * 10
+    known = set(as_rows(reals(30)))
+    for epoch in (seen[:5], seen[5:]):
+        tokens = torch.cat([rows for rows, _ in epoch])
+        is_fake = tokens[:, 0] > 3
+        assert as_rows(tokens[is_fake]) == as_rows(fresh)
+        assert int((~is_fake).sum()) == 20 and set(as_rows(tokens[~is_fake])) <= known
+    for tokens, mask in seen:
+        assert torch.equal(mask, sequence_mask(SPACE, tokens))
+    assert any(0 < int((tokens[:, 0] > 3).sum()) < 8 for tokens, _ in seen), "reals and fakes are not mixed"
+    assert not torch.equal(seen[0][0], seen[5][0]), "the order is the same in every epoch"
+
+
+def test_without_a_buffer_all_fakes_are_fresh() -> None:
+    judge = adversary()
+    judge.train_round(Round(0, fakes(20, seed=1), epochs=1))
+    seen, fresh = watch(judge), fakes(20, seed=2)
+    judge.train_round(Round(1, fresh, epochs=1))
+    tokens = torch.cat([rows for rows, _ in seen])
+    assert as_rows(tokens[tokens[:, 0] > 3]) == as_rows(fresh)
+
+
+def test_a_buffer_keeps_fakes_of_earlier_rounds() -> None:
+    judge = adversary(buffer=40)
+    old, fresh = fakes(20, seed=1), fakes(20, seed=2)
+    judge.train_round(Round(0, old, epochs=1))
+    seen = watch(judge)
+    judge.train_round(Round(1, fresh, epochs=6))
+    drawn = {tuple(row) for rows, _ in seen for row in rows[rows[:, 0] > 3].tolist()}
+    assert drawn & (set(as_rows(old)) - set(as_rows(fresh))) and drawn & (set(as_rows(fresh)) - set(as_rows(old)))
+    # An epoch is still one round's worth.
+    assert sum(rows.shape[0] for rows, _ in seen) == 6 * 40
+
+
+def test_reals_differ_from_round_to_round_where_there_are_more_than_a_round() -> None:
+    judge = adversary(num_reals=200)
+    seen = watch(judge)
+    for index in range(2):
+        judge.train_round(Round(index, fakes(20), epochs=1))
+    first, second = (as_rows(torch.cat([rows for rows, _ in part])) for part in (seen[:5], seen[5:]))
+    assert first != second
+
+
+def test_fewer_reals_than_fakes_stay_balanced() -> None:
+    judge = adversary(num_reals=6)
+    seen = watch(judge)
+    judge.train_round(Round(0, fakes(20), epochs=1))
+    tokens = torch.cat([rows for rows, _ in seen])
+    assert int((tokens[:, 0] > 3).sum()) == 6 and as_rows(tokens[tokens[:, 0] <= 3]) == as_rows(reals(6))
+
+
+# ------------------------------------------------------------------------------------------------ one step
+
+
+def test_a_round_of_one_minibatch_is_one_step_on_loss_and_penalty() -> None:
+    network = CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4), dropout=0.0, l2_out=0.7)
+    judge = adversary(batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20)
+    twin, fresh = copy.deepcopy(judge.network), fakes(20)
+    tokens = torch.cat([reals(20), fresh])
+    loss = adversary_loss(twin(tokens, sequence_mask(SPACE, tokens)), torch.arange(40) < 20)
+    (loss + twin.penalty()).backward()
+    norm = torch.cat([parameter.grad.flatten() for parameter in twin.parameters()]).norm()
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), abs=1e-6)
+    assert metrics["discriminator/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+def test_gradients_are_clipped_to_the_optimiser_s_norm() -> None:
+    def moved(clip_norm: float | None) -> float:
+        judge = adversary(batch=40, optimizer=SGD(lr=1.0, clip_norm=clip_norm))
+        before = torch.nn.utils.parameters_to_vector(judge.network.parameters()).detach().clone()
+        judge.train_round(Round(0, fakes(20), epochs=1))
+        return float((torch.nn.utils.parameters_to_vector(judge.network.parameters()).detach() - before).norm())
+
+    assert moved(None) > 0.02
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+# ----------------------------------------------------------------------------------------------- repeatability
+
+
+def assert_same(one: object, other: object, path: str = "") -> None:
+    if isinstance(one, dict):
+        assert isinstance(other, dict) and one.keys() == other.keys(), path
+        for key, value in one.items():
+            assert_same(value, other[key], f"{path}/{key}")
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other, path
+
+
+def test_the_same_call_on_the_same_state_gives_the_same_result() -> None:
+    judge = adversary(buffer=50)
+    judge.train_round(Round(0, fakes(20), epochs=2))
+    state = judge.state()
+    again = adversary(buffer=50, seed=0)
+    request, results = Round(1, fakes(20, seed=1), epochs=2), []
+    for worker in (judge, judge, again):
+        worker.restore(state)
+        torch.rand(5)  # what others draw from the global generator is nobody's business
+        results.append((worker.train_round(request), worker.state()))
+    for metrics, after in results[1:]:
+        assert metrics == results[0][0]
+        assert_same(after, results[0][1])
+    judge.restore(state)
+    assert judge.train_round(Round(2, fakes(20, seed=1), epochs=2)) != results[0][0]
+
+
+def test_a_round_leaves_the_global_generator_alone() -> None:
+    judge = adversary()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    judge.train_round(Round(0, fakes(20), epochs=1))
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_seed_decides_the_start() -> None:
+    assert_same(adversary(seed=1).state(), adversary(seed=1).state())
+    with pytest.raises(AssertionError):
+        assert_same(adversary(seed=1).state(), adversary(seed=2).state())
+
+
+# ------------------------------------------------------------------------------------------------- held out
+
+
+def test_held_out_figures_are_of_the_network_before_it_saw_these_fakes() -> None:
+    judge, fresh = adversary(optimizer=Adam(lr=0.05)), fakes(30)
+    scorer, heldout = judge.network.scorer(), reals(25, seed=5)
+    expected = discriminator_health(
+        scorer(heldout, sequence_mask(SPACE, heldout)), scorer(fresh[:25], sequence_mask(SPACE, fresh[:25]))
+    )
+    metrics = judge.train_round(Round(0, fresh, epochs=20))
+    assert metrics["discriminator/accuracy_heldout"] == expected.accuracy
+    assert metrics["discriminator/auc_heldout"] == expected.auc
+    assert metrics["discriminator/mean_prob_real"] == expected.mean_prob_real
+    assert metrics["discriminator/mean_prob_fake"] == expected.mean_prob_fake
+    after = judge.train_round(Round(1, fresh, epochs=1))
+    assert after["discriminator/accuracy_heldout"] > 0.9 > metrics["discriminator/accuracy_heldout"]
+
+
+# ------------------------------------------------------------------------------------- learning the right thing
+
+
+def toy_adversary(optimizer: OptimizerSettings, settings: AdversarySettings) -> Adversary:
+    task = build_task(ToyTask(num_train=100_000, num_valid=1_000))
+    return Adversary(NETWORK, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
+
+
+def toy_fakes(number: int, seed: int) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return sample(TabularGenerator.toy().stepper(), TOY_SPACE, number, rng, chunk_rows=number).tokens
+
+
+def test_trained_alone_it_calls_reals_more_real_than_fakes() -> None:
+    # U5: 200 steps. A slip of polarity anywhere between data and logit turns this round.
+    judge = toy_adversary(Adam(lr=0.01), AdversarySettings(batch=64, sequences_per_round=640))
+    for index in range(10):
+        metrics = judge.train_round(Round(index, toy_fakes(640, index), epochs=1))
+    scorer, heldout, fresh = judge.network.scorer(), build_task(ToyTask()).test, toy_fakes(1_000, 99)
+    real = torch.sigmoid(scorer(heldout, sequence_mask(TOY_SPACE, heldout))).mean()
+    fake = torch.sigmoid(scorer(fresh, sequence_mask(TOY_SPACE, fresh))).mean()
+    assert float(real) > float(fake) + 0.05
+    assert metrics["discriminator/mean_prob_real"] > metrics["discriminator/mean_prob_fake"]
+    assert metrics["discriminator/accuracy_real"] + metrics["discriminator/accuracy_fake"] > 1.1
+
+
+def test_a_table_trained_by_rounds_reaches_the_loss_of_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    # U6: 2 log 2 - 2 JS = 1.2331 nats for the sum of both class means, twice our balanced mean.
+    monkeypatch.setattr(adversary_module, "build_discriminator", lambda network, space: TabularDiscriminator(space))
+    judge = toy_adversary(Adam(lr=0.02), AdversarySettings(batch=2_000, sequences_per_round=40_000))
+    for index in range(3):
+        judge.train_round(Round(index, toy_fakes(40_000, index), epochs=2))
+    sequences = every_sequence(TOY_SPACE)
+    logits = judge.network(sequences, torch.ones(9, 2, dtype=torch.bool)).detach()
+    real_probs = torch.tensor(TOY_PROBS).flatten()
+    fake_probs = TabularGenerator.toy().logprobs(sequences).sum(1).exp().detach()
+    loss = (real_probs * functional.softplus(-logits)).sum() + (fake_probs * functional.softplus(logits)).sum()
+    assert float(loss) == pytest.approx(1.2331, abs=0.002)
+
+
+def test_the_initial_network_is_that_of_its_named_stream() -> None:
+    before = torch.random.get_rng_state()
+    judge = adversary()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    other = build_discriminator(NETWORK, SPACE)
+    assert not torch.equal(other.output.weight, judge.network.output.weight)
