@@ -61,6 +61,12 @@ class Generator(nn.Module, ABC):
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
 
+    def use_dropout(self, enabled: bool) -> None:
+        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
+
+        Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
+        """
+
     def logits(self, tokens: Tensor) -> Tensor:
         """(B, T, V) logits of every token of `tokens` (B, T) given its prefix."""
         return self(shift_right(tokens))

@@ -27,7 +27,7 @@ class LSTM(Settings):
     layers: int = Field(1, ge=1)
     """Number of LSTM layers."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout on the embedding and on each layer's output while learning by maximum likelihood."""
+    """Dropout on the embedding and on each layer's output in maximum-likelihood pretraining."""
     init_std: float = Field(0.1, gt=0.0)
     """Every parameter starts from N(0, init_std²)."""
 
@@ -43,18 +43,25 @@ class LSTMGenerator(Generator):
     def __init__(self, settings: LSTM, vocab_size: int) -> None:
         super().__init__()
         self.vocab_size = vocab_size
+        self._dropout_rate = settings.dropout
         self.embedding = nn.Embedding(vocab_size, settings.embedding)
         self.lstm = nn.LSTM(
             settings.embedding,
             settings.hidden,
             settings.layers,
             batch_first=True,
-            dropout=settings.dropout if settings.layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = nn.Dropout()
         self.output = nn.Linear(settings.hidden, vocab_size)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=settings.init_std)
+        self.use_dropout(True)
+
+    def use_dropout(self, enabled: bool) -> None:
+        """Switch dropout on or off; see `Generator.use_dropout`."""
+        self.dropout.p = self._dropout_rate if enabled else 0.0
+        # Between layers; torch warns of it where there is only one.
+        self.lstm.dropout = self.dropout.p if self.lstm.num_layers > 1 else 0.0
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `Generator.forward`."""

@@ -27,7 +27,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.generators import GeneratorSettings, build_generator
+from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.objectives import weighted_nll
 from rlgan.optimizers import (
     OptimizerSettings,
@@ -37,7 +37,7 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.records import Experience
-from rlgan.seeding import global_stream, torch_threads
+from rlgan.seeding import global_stream, stream_seed, torch_threads
 
 from .weights import Weights, load_weights, weights_of
 
@@ -80,10 +80,12 @@ class GeneratorLearner(TorchLearner):
         self._losses: list[float] = []
         self._gradient_norms: list[float] = []
 
-    def begin(self, phase: LearnerPhase, seed: int) -> None:
-        """Choose the optimiser and seed dropout for the next update."""
+    def begin(self, phase: LearnerPhase, seed: int, threads: int) -> None:
+        """Choose the optimiser, seed dropout and set this process's threads for the next update."""
         self._phase = phase
+        self.network().use_dropout(phase == "mle")
         torch.manual_seed(seed)
+        torch.set_num_threads(threads)
 
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
@@ -110,10 +112,10 @@ class GeneratorLearner(TorchLearner):
         self._losses, self._gradient_norms = [], []
         return taken
 
-    def network(self) -> nn.Module:
+    def network(self) -> Generator:
         """The generator itself."""
-        module: nn.Module = self.module[_MODULE].generator
-        return module
+        generator: Generator = self.module[_MODULE].generator
+        return generator
 
     def optimizer_states(self) -> dict[str, Any]:
         """State of each phase's optimiser."""
@@ -194,10 +196,11 @@ class GeneratorLearners:
             "loss" and "grad_norm", means over the steps.
         """
         assert experience.tokens.shape[0] % minibatch == 0
-        seed, self._num_updates = self._num_updates, self._num_updates + 1
-        with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
-            name = self._seed * 1_000_003 + seed
-            self._each(lambda learner: learner.begin(phase, name))
+        seed = stream_seed(self._seed, "learner", self._num_updates)
+        self._num_updates += 1
+        threads = self._threads
+        with torch_threads(threads), torch.random.fork_rng(devices=[]):
+            self._each(lambda learner: learner.begin(phase, seed, threads))
             if self._num_learners < 2:
                 self._group.update(batch=_batch(experience), minibatch_size=minibatch, num_epochs=1)
             else:

@@ -1,0 +1,154 @@
+"""The learner in this process against a plain torch loop."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import random_sequences
+from rlgan.generators import LSTM, Generator, build_generator
+from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
+from rlgan.records import Experience
+from rlgan.workers.learner import GeneratorLearners
+from rlgan.workers.weights import load_weights
+
+pytestmark = pytest.mark.integration
+
+SPACE = SequenceSpace(9, 5, end_id=2)
+NETWORK = LSTM(embedding=6, hidden=6, init_std=0.5)
+
+
+def learners(
+    mle: OptimizerSettings | None = None, adversarial: OptimizerSettings | None = None, network: LSTM = NETWORK
+) -> GeneratorLearners:
+    optimizers = {"mle": mle or Adam(lr=0.05), "adversarial": adversarial or SGD(lr=0.3)}
+    return GeneratorLearners(network, SPACE, optimizers, num_learners=0, threads=1, seed=3)
+
+
+def experience(number: int, seed: int = 0) -> Experience:
+    weights = torch.randn(number, 5, generator=torch.Generator().manual_seed(seed)) / number
+    return Experience(tokens=random_sequences(SPACE, number, seed), weights=weights)
+
+
+def generator_of(group: GeneratorLearners, network: LSTM = NETWORK) -> Generator:
+    return load_weights(build_generator(network, SPACE), group.weights().arrays)
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        (Adam(lr=0.05), lambda net: torch.optim.Adam(net.parameters(), lr=0.05)),
+        (RMSProp(lr=0.01), lambda net: torch.optim.RMSprop(net.parameters(), lr=0.01)),
+        (SGD(lr=0.5, momentum=0.9), lambda net: torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)),
+    ],
+    ids=["adam", "rmsprop", "sgd"],
+)
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+def test_an_update_is_one_step_for_each_minibatch_in_order(settings, plain, clip_norm) -> None:  # type: ignore[no-untyped-def]
+    group = learners(mle=settings.model_copy(update={"clip_norm": clip_norm}))
+    twin = generator_of(group)
+    optimizer = plain(twin)
+    for call in range(2):
+        rows = experience(12, seed=call)
+        losses, norms = [], []
+        for first in range(0, 12, 4):
+            part = slice(first, first + 4)
+            loss = -(rows.weights[part] * twin.logprobs(rows.tokens[part])).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(float(torch.nn.utils.clip_grad_norm_(twin.parameters(), clip_norm or 1e9)))
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        learned = group.update("mle", rows, minibatch=4)
+        assert learned == pytest.approx({"loss": sum(losses) / 3, "grad_norm": sum(norms) / 3}, rel=1e-4, abs=1e-6)
+    assert clip_norm is None or max(norms) > clip_norm
+    found = generator_of(group)
+    for one, other in zip(found.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_each_phase_has_an_optimiser_and_a_memory_of_its_own() -> None:
+    # Momentum gathered in one phase would show in the first step of the other.
+    group = learners(mle=SGD(lr=0.1, momentum=0.9), adversarial=SGD(lr=0.2, momentum=0.9))
+    for call in range(3):
+        group.update("mle", experience(4, seed=call), minibatch=4)
+    twin, rows = generator_of(group), experience(4, seed=9)
+    (-(rows.weights * twin.logprobs(rows.tokens)).sum()).backward()
+    group.update("adversarial", rows, minibatch=4)
+    for one, before in zip(generator_of(group).parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.detach(), before.detach() - 0.2 * before.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_acts_in_pretraining_and_never_in_a_policy_gradient(layers: int) -> None:
+    # The sampler has no dropout, so a policy gradient with dropout would be that of another law.
+    network = NETWORK.model_copy(update={"dropout": 0.5, "layers": layers})
+    rows = experience(8)
+    for phase, acts in (("adversarial", False), ("mle", True), ("adversarial", False)):
+        group = learners(mle=SGD(lr=0.3), adversarial=SGD(lr=0.3), network=network)
+        group.update("mle", experience(8, seed=1), minibatch=8)
+        twin = generator_of(group, network).eval()
+        (-(rows.weights * twin.logprobs(rows.tokens)).sum()).backward()
+        group.update(phase, rows, minibatch=8)
+        same = all(
+            torch.allclose(one.detach(), before.detach() - 0.3 * before.grad, atol=1e-6)
+            for one, before in zip(generator_of(group, network).parameters(), twin.parameters(), strict=True)
+        )
+        assert same != acts, phase
+
+
+def test_dropout_differs_between_updates_and_is_the_same_again_after_restoring() -> None:
+    network = NETWORK.model_copy(update={"dropout": 0.5})
+    group, rows = learners(mle=SGD(lr=1e-9), network=network), experience(8)
+    state = group.state()
+    losses = [group.update("mle", rows, minibatch=8)["loss"] for _ in range(3)]
+    assert len(set(losses)) == 3
+    group.restore(state)
+    assert [group.update("mle", rows, minibatch=8)["loss"] for _ in range(3)] == losses
+
+
+def test_an_update_leaves_threads_and_the_global_generator_alone() -> None:
+    group = learners(network=NETWORK.model_copy(update={"dropout": 0.5}))
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        group.update("mle", experience(4), minibatch=4)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_versions_rise_with_every_change_and_weights_are_copies() -> None:
+    group = learners()
+    before = group.weights()
+    kept = copy.deepcopy(before.arrays)
+    group.update("mle", experience(4), minibatch=4)
+    after = group.weights()
+    assert after.version > before.version
+    assert all((before.arrays[name] == kept[name]).all() for name in kept)
+    assert any((after.arrays[name] != kept[name]).any() for name in kept)
+    group.load(kept)
+    assert group.weights().version > after.version
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_step() -> None:
+    group, rows = learners(), experience(4)
+    kept = group.weights().arrays
+    bad = Experience(tokens=rows.tokens, weights=rows.weights * float("nan"))
+    with pytest.raises(FloatingPointError, match="not made"):
+        group.update("mle", bad, minibatch=4)
+    assert all((group.weights().arrays[name] == kept[name]).all() for name in kept)
+
+
+def test_the_initial_generator_is_that_of_its_seed() -> None:
+    one, again = learners().weights().arrays, learners().weights().arrays
+    assert all((one[name] == again[name]).all() for name in one)
+    other = GeneratorLearners(NETWORK, SPACE, {"mle": Adam(), "adversarial": Adam()}, 0, 1, seed=4).weights().arrays
+    assert any((one[name] != other[name]).any() for name in one)
