@@ -172,8 +172,11 @@ class Trainer:
     def _finish_mle(self) -> None:
         """Pretraining is over: its weights are where the adversarial phase and all controls begin."""
         self.position = dataclasses.replace(self.position, mle_finished=True)
-        self.mle_start = self._parts.learners.weights().arrays
+        start = self._parts.learners.weights()
+        self.mle_start = start.arrays
         self._best_weights = None
+        if isinstance(self.config.credit, MonteCarlo) and self.config.credit.policy_ema > 0.0:
+            self._rollout_policy = start
 
     # ------------------------------------------------------------------ discriminator
 
@@ -268,11 +271,10 @@ class Trainer:
         handle = pool.publish(generator)
         rollout_policy, rollout_handle = None, None
         if isinstance(config.credit, MonteCarlo):
-            if config.credit.policy_ema == 0.0:
+            if self._rollout_policy is None:
                 rollout_policy, rollout_handle = generator, handle
             else:
-                rollout_policy = self._rollout_policy or generator
-                rollout_handle = pool.publish(rollout_policy)
+                rollout_policy, rollout_handle = self._rollout_policy, pool.publish(self._rollout_policy)
         discriminator, discriminator_handle = None, None
         if isinstance(config.reward, DiscriminatorReward):
             assert self._parts.discriminator is not None
@@ -290,12 +292,10 @@ class Trainer:
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
-        credit = self.config.credit
-        if not isinstance(credit, MonteCarlo) or credit.policy_ema == 0.0:
+        if self._rollout_policy is None:
             return
-        theta, kappa = self._parts.learners.weights(), credit.policy_ema
-        assert self.mle_start is not None
-        old = self._rollout_policy.arrays if self._rollout_policy is not None else self.mle_start
+        assert isinstance(self.config.credit, MonteCarlo)
+        theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.policy_ema
         moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
         self._rollout_policy = Weights(theta.version, moved)
 

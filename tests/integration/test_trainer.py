@@ -1,0 +1,442 @@
+"""The outer loop in one process: order of units, resuming from any unit, early stopping, rollout policy, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rlgan.adversary import AdversarySettings
+from rlgan.baselines import ExponentialMean, ImportanceWeights, NoBaseline, PerStepMean
+from rlgan.checkpoint import load_latest, save_checkpoint
+from rlgan.config import Config, Control, Optimizers
+from rlgan.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.envs.errors import DataError
+from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.generators import LSTM
+from rlgan.objectives import InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Reinforce
+from rlgan.optimizers import SGD, Adam
+from rlgan.presets import control, quick, seqgan, seqgan_quick
+from rlgan.rewards import ConstantReward, OracleRatio, RandomReward, Ratio
+from rlgan.trainer import Trainer, Unit
+from rlgan.workers.parts import build_parts
+from tests.support.tiny import TASK, Recorder, finish, numbers, tiny_config
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(TASK)
+
+
+@contextmanager
+def trainer_of(
+    config: Config, task: Task, mle_start: dict[str, np.ndarray] | None = None, recorder: Recorder | None = None
+) -> Iterator[Trainer]:
+    with build_parts(config, task) as parts:
+        yield Trainer(config, task, parts if recorder is None else recorder.around(parts), mle_start)
+
+
+def assert_same(one: object, other: object, path: str = "") -> None:
+    """Bit for bit."""
+    if isinstance(one, dict):
+        assert isinstance(other, dict) and one.keys() == other.keys(), path
+        for key, value in one.items():
+            assert_same(value, other[key], f"{path}/{key}")
+    elif isinstance(one, Tensor | np.ndarray):
+        assert np.array_equal(np.asarray(one), np.asarray(other)), path
+    else:
+        assert one == other, path
+
+
+# ------------------------------------------------------------------------------------------------------ order
+
+
+def test_units_come_in_the_order_of_algorithm_1(task: Task) -> None:
+    schedule = {"mle_epochs": 3, "discriminator_rounds": 2, "adversarial_updates": 3, "g_steps": 2, "d_steps": 2}
+    recorder = Recorder()
+    with trainer_of(tiny_config(schedule), task, recorder=recorder) as trainer:
+        units = finish(trainer)
+        assert [(unit.phase, unit.step) for unit in units] == [
+            *(("mle", step) for step in (1, 2, 3)),
+            *(("discriminator", step) for step in (1, 2)),
+            *(("adversarial", step) for step in (1, 2, 3)),
+        ]
+        assert trainer.position.units == len(units)
+        with pytest.raises(RuntimeError, match="complete"):
+            trainer.step()
+    # 70 sequences in batches of 16: four whole ones an epoch. Then g = 2 generator updates a unit.
+    assert [(phase, len(rows.tokens), size) for phase, rows, size in recorder.updates] == [
+        *[("mle", 64, 16)] * 3,
+        *[("adversarial", 8, 8)] * 6,
+    ]
+    # Fakes of 2 rounds, then in each unit 2 batches that are searched and fakes of 2 rounds.
+    searched = [rollout_policy is not None for _, _, rollout_policy, _ in recorder.searches]
+    assert searched == [False] * 2 + [True, True, False, False] * 3
+    sizes = [sum(shard.num_sequences for shard in shards) for shards, *_ in recorder.searches]
+    assert sizes == [24] * 2 + [8, 8, 24, 24] * 3
+    # No two calls share a stream, and no two shards of a call.
+    seeds = [shard.seed for shards, *_ in recorder.searches for shard in shards]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_each_round_is_scored_by_the_discriminator_of_the_moment(task: Task) -> None:
+    recorder = Recorder()
+    config = tiny_config({"discriminator_rounds": 2, "adversarial_updates": 3, "d_steps": 2})
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    judges = [judge.version for _, _, _, judge in recorder.searches if judge is not None]
+    assert judges == [2, 4, 6]
+    generators = [policy.version for _, policy, *_ in recorder.searches]
+    assert generators == sorted(generators) and len(set(generators)) == 4
+
+
+def test_an_epoch_teaches_each_sequence_at_most_once_in_fresh_order(task: Task) -> None:
+    recorder = Recorder()
+    with trainer_of(tiny_config({"mle_epochs": 2}), task, recorder=recorder) as trainer:
+        finish(trainer)
+    known = {tuple(row) for row in task.train.tolist()}
+    first, second = (rows.tokens for phase, rows, _ in recorder.updates if phase == "mle")
+    assert not torch.equal(first, second)
+    for tokens, (_, rows, _) in zip((first, second), recorder.updates, strict=False):
+        names = [tuple(row) for row in tokens.tolist()]
+        assert len(set(names)) == 64 and set(names) <= known
+        # Each minibatch is a mean over its tokens.
+        torch.testing.assert_close(rows.weights, torch.full((64, 6), 1 / (16 * 6)))
+
+
+def test_measurements_come_as_scheduled_and_at_the_end_of_a_phase(task: Task) -> None:
+    config = tiny_config({"mle_epochs": 5, "adversarial_updates": 3})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"mle_every": 2, "every": 2})})
+    with trainer_of(config, task) as trainer:
+        units = finish(trainer)
+    measured = [(unit.phase, unit.step) for unit in units if unit.measurement is not None]
+    assert measured == [("mle", 2), ("mle", 4), ("mle", 5), ("adversarial", 2), ("adversarial", 3)]
+    with trainer_of(config, task) as trainer:
+        assert all(trainer.step(measure=False).measurement is None for _ in range(5))
+
+
+def test_a_run_can_begin_without_pretraining(task: Task) -> None:
+    with trainer_of(tiny_config({"mle_epochs": 0, "discriminator_rounds": 0}), task) as trainer:
+        assert trainer.mle_start is not None
+        assert_same(trainer.mle_start, trainer.current_weights())
+        assert [unit.phase for unit in finish(trainer)] == ["adversarial"] * 2
+
+
+def test_too_few_sequences_for_a_batch_is_said_before_anything_is_done(task: Task) -> None:
+    config = tiny_config({"mle_batch": 71})
+    with pytest.raises(DataError, match="70 training sequences are fewer than one batch"), trainer_of(config, task):
+        pass
+
+
+@pytest.mark.parametrize("seed", [1, 2**63 - 1])
+def test_any_legal_seed_can_be_run(task: Task, seed: int) -> None:
+    with trainer_of(tiny_config(seed=seed, generator=LSTM(embedding=8, hidden=8, dropout=0.2)), task) as trainer:
+        other = numbers(trainer.step())
+    with trainer_of(tiny_config(generator=LSTM(embedding=8, hidden=8, dropout=0.2)), task) as trainer:
+        assert numbers(trainer.step()) != other
+
+
+# --------------------------------------------------------------------------------------------------- resuming
+
+PATIENT = {"mle_epochs": 5, "mle_patience": 2}
+RUNS: dict[str, Config] = {
+    "rollout policy and patience": tiny_config(
+        PATIENT | {"discriminator_rounds": 2, "g_steps": 2},
+        credit=MonteCarlo(num_rollouts=2, policy_ema=0.5),
+        optimizers=Optimizers(mle=Adam(lr=0.1), generator=Adam(lr=0.01, clip_norm=1.0), discriminator=Adam(lr=0.01)),
+    ),
+    "moving average, mixed teacher forcing, replay, dropout": tiny_config(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        generator=LSTM(embedding=8, hidden=8, layers=2, dropout=0.3),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=50),
+        credit=Terminal(),
+        baseline=ExponentialMean(decay=0.8),
+    ),
+    "importance weights, interleaved teacher forcing, momentum": tiny_config(
+        {"adversarial_updates": 3, "g_steps": 2, "teacher_forcing": InterleavedTeacherForcing(num_updates=2)},
+        reward=Ratio(),
+        credit=Terminal(),
+        baseline=ImportanceWeights(ramp_updates=4),
+        optimizers=Optimizers(mle=SGD(lr=0.5, momentum=0.9), generator=SGD(lr=0.1, momentum=0.9)),
+    ),
+    "oracle ratio, no discriminator": tiny_config(
+        {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
+        discriminator=None,
+        reward=OracleRatio(),
+        credit=RewardToGo(),
+        baseline=PerStepMean(),
+    ),
+    "random rewards, sequences that end": tiny_config(
+        {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
+        task=ToyTask(vocab_size=4, max_length=4, ends=True, num_train=70, num_valid=20, num_test=20),
+        discriminator=None,
+        reward=RandomReward(),
+        credit=Terminal(),
+        baseline=ExponentialMean(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) -> None:
+    config = RUNS[name]
+    task = build_task(config.task)
+    states: list[dict[str, Any]] = []
+    with trainer_of(config, task) as trainer:
+        # States are only looked at once the run has gone on: one that is not a copy has changed by then.
+        units = finish(trainer, lambda running: states.append(running.state()))
+        weights, mle_start = trainer.current_weights(), trainer.mle_start
+    assert len(states) == len(units)
+    assert {unit.phase for unit in units} >= {"mle", "adversarial"}
+    for number, state in enumerate(states, start=1):
+        # Through memory and through the files of a run folder.
+        save_checkpoint(tmp_path, state, number)
+        for kept in (state, load_latest(tmp_path).state):
+            with trainer_of(config, task) as resumed:
+                resumed.restore(kept)
+                assert_same(resumed.state(), states[number - 1], "state")
+                rest = finish(resumed)
+                assert [(unit.phase, unit.step) for unit in rest] == [(u.phase, u.step) for u in units[number:]]
+                assert_same([numbers(unit) for unit in rest], [numbers(unit) for unit in units[number:]])
+                assert_same(resumed.current_weights(), weights, "weights")
+                assert_same(resumed.mle_start, mle_start, "start")
+                assert_same(resumed.state(), states[-1], "last state")
+
+
+def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(task: Task) -> None:
+    def run(seed: int) -> list[Unit]:
+        with trainer_of(tiny_config(seed=seed), task) as trainer:
+            return finish(trainer)
+
+    first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
+    assert_same(first, again)
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# --------------------------------------------------------------------------------------------- early stopping
+
+
+def test_patience_stops_and_takes_the_best_epoch(task: Task) -> None:
+    config = tiny_config(
+        {"mle_epochs": 40, "mle_patience": 2, "discriminator_rounds": 1},
+        optimizers=Optimizers(mle=Adam(lr=0.1), generator=Adam(lr=0.01), discriminator=Adam(lr=0.01)),
+    )
+    losses, weights = [], []
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        update = trainer._parts.learners.update
+
+        def note_weights(phase: Any, experience: Any, minibatch: int) -> dict[str, float]:
+            learned = update(phase, experience, minibatch)
+            weights.append(trainer.current_weights())  # of the epoch just done, before anything is taken back
+            return learned
+
+        trainer._parts.learners.update = note_weights  # type: ignore[method-assign]
+        while trainer.next_phase == "mle":
+            losses.append(trainer.step().metrics["mle/valid_nll"])
+        best = int(np.argmin(losses))
+        assert len(losses) == best + 1 + 2 < 40, "did not stop 2 epochs after the best one"
+        assert_same(trainer.current_weights(), weights[best])
+        assert_same(trainer.mle_start, weights[best])
+        with pytest.raises(AssertionError):
+            assert_same(weights[best], weights[-1])
+        held_out = trainer.evaluator.held_out_nll(trainer.current_generator(), task.valid)
+        assert held_out == pytest.approx(min(losses), abs=1e-6)
+        assert trainer.step().phase == "discriminator"
+
+
+def test_patience_that_never_runs_out_still_takes_the_best_epoch(task: Task) -> None:
+    config = tiny_config(
+        {"mle_epochs": 8, "mle_patience": 50, "discriminator_rounds": 1},
+        optimizers=Optimizers(mle=Adam(lr=0.1), generator=Adam(lr=0.01), discriminator=Adam(lr=0.01)),
+    )
+    with trainer_of(config, task) as trainer:
+        losses = []
+        while trainer.next_phase == "mle":
+            losses.append(trainer.step().metrics["mle/valid_nll"])
+        assert len(losses) == 8 and losses[-1] > min(losses)
+        held_out = trainer.evaluator.held_out_nll(trainer.current_generator(), task.valid)
+        assert held_out == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_without_patience_the_last_epoch_stays(task: Task) -> None:
+    with trainer_of(tiny_config({"mle_epochs": 3}), task) as trainer:
+        for _ in range(3):
+            assert "mle/valid_nll" not in trainer.step().metrics
+        assert_same(trainer.mle_start, trainer.current_weights())
+
+
+# --------------------------------------------------------------------------------------------- rollout policy
+
+
+def searches(recorder: Recorder) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Weights of policy and rollout policy at each generator update."""
+    return [(policy.arrays, rollout.arrays) for _, policy, rollout, _ in recorder.searches if rollout is not None]
+
+
+def test_rollouts_are_continued_by_the_generator_itself_where_nothing_else_is_asked_for(task: Task) -> None:
+    recorder = Recorder()
+    with trainer_of(tiny_config(), task, recorder=recorder) as trainer:
+        finish(trainer)
+    for policy, rollout in searches(recorder):
+        assert_same(policy, rollout)
+
+
+def test_rollout_policy_moves_once_a_unit_towards_the_generator(task: Task) -> None:
+    # β₀ = θ₀ throughout the first unit, both of its updates; then β ← 0.75 β + 0.25 θ after each.
+    recorder = Recorder()
+    config = tiny_config({"g_steps": 2, "adversarial_updates": 3}, credit=MonteCarlo(num_rollouts=2, policy_ema=0.75))
+    ends = []
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer, lambda running: ends.append(running.current_weights()))
+        assert trainer.mle_start is not None
+        expected = trainer.mle_start
+    used = searches(recorder)
+    for unit in range(3):
+        for policy, rollout in used[2 * unit : 2 * unit + 2]:
+            assert_same(rollout, expected)
+            first = unit == 0 and policy is used[0][0]
+            assert first == all(np.array_equal(policy[name], rollout[name]) for name in policy)
+        after = ends[3 + unit]
+        expected = {name: 0.75 * expected[name] + (1.0 - 0.75) * after[name] for name in after}
+
+
+# -------------------------------------------------------------------------------------------- teacher forcing
+
+
+def real_rows(task: Task, tokens: Tensor) -> bool:
+    known = {tuple(row) for row in task.train.tolist()}
+    return all(tuple(row) in known for row in tokens.tolist())
+
+
+def test_mixed_teacher_forcing_is_one_update_on_both(task: Task) -> None:
+    recorder = Recorder()
+    config = tiny_config({"teacher_forcing": MixedTeacherForcing(weight=0.5)})
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    updates = [(rows, size) for phase, rows, size in recorder.updates if phase == "adversarial"]
+    assert len(updates) == 2
+    for rows, size in updates:
+        assert len(rows.tokens) == size == 8 + 16
+        assert real_rows(task, rows.tokens[8:])
+        torch.testing.assert_close(rows.weights[8:], torch.full((16, 6), 0.5 / (16 * 6)))
+    assert not torch.equal(updates[0][0].tokens[8:], updates[1][0].tokens[8:])
+
+
+def test_interleaved_teacher_forcing_follows_each_generator_update(task: Task) -> None:
+    recorder = Recorder()
+    config = tiny_config({"g_steps": 2, "teacher_forcing": InterleavedTeacherForcing(num_updates=3)})
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    updates = [(rows, size) for phase, rows, size in recorder.updates if phase == "adversarial"]
+    assert [(len(rows.tokens), size) for rows, size in updates] == [(8, 8), (48, 16)] * 4
+    taught = [rows.tokens for rows, _ in updates[1::2]]
+    assert all(real_rows(task, tokens) for tokens in taught)
+    batches = [batch for tokens in taught for batch in tokens.split(16)]
+    assert len({batch.numpy().tobytes() for batch in batches}) == 12, "a batch came twice"
+
+
+# --------------------------------------------------------------------------------------------------- controls
+
+CONTROLS: tuple[Control, ...] = ("mle_continued", "oracle_ratio", "constant_reward", "random_reward")
+
+
+@pytest.mark.parametrize("preset", [quick, seqgan, seqgan_quick], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_keep_task_generator_pretraining_and_number_of_updates(preset: Any, name: Control) -> None:
+    run = preset()
+    other = control(run, name)
+    assert Config.model_validate(other.model_dump()) == other
+    for kept in ("task", "generator", "seed", "evaluation", "workers"):
+        assert getattr(other, kept) == getattr(run, kept), kept
+    for kept in ("mle_epochs", "mle_patience", "mle_batch", "adversarial_updates", "g_steps", "g_batch"):
+        assert getattr(other.schedule, kept) == getattr(run.schedule, kept), kept
+    assert other.optimizers.mle == run.optimizers.mle
+    assert other.discriminator is None and other.schedule.d_steps == other.schedule.discriminator_rounds == 0
+    assert other.controls == () and other.preset == name
+    if name != "oracle_ratio":
+        assert other.optimizers == run.optimizers
+
+
+FORCINGS = [
+    InterleavedTeacherForcing(num_updates=2),
+    MixedTeacherForcing(weight=0.5),
+]
+
+
+@pytest.mark.parametrize("forcing", FORCINGS, ids=lambda forcing: forcing.kind)
+def test_mle_continued_learns_the_very_rows_of_the_run_s_teacher_forcing(task: Task, forcing: Any) -> None:
+    run, ours = tiny_config({"g_steps": 2, "teacher_forcing": forcing}), Recorder()
+    with trainer_of(run, task, recorder=ours) as trainer:
+        finish(trainer)
+        start = trainer.mle_start
+    other, theirs = control(run, "mle_continued"), Recorder()
+    with trainer_of(other, task, mle_start=start, recorder=theirs) as trainer:
+        assert_same(trainer.current_weights(), start)
+        assert [unit.phase for unit in finish(trainer)] == ["adversarial"] * 2
+    assert other.optimizers.generator == run.optimizers.generator
+    taught = [(rows, size) for phase, rows, size in ours.updates if phase == "adversarial"]
+    taught = taught[1::2] if forcing.kind == "interleaved" else taught
+    assert len(taught) == len(theirs.updates) == 4
+    for (rows, size), (phase, learnt, their_size) in zip(taught, theirs.updates, strict=True):
+        assert phase == "adversarial"
+        generated = 0 if forcing.kind == "interleaved" else 8
+        assert their_size == size - generated
+        assert torch.equal(learnt.tokens, rows.tokens[generated:])
+        assert torch.equal(learnt.weights, rows.weights[generated:])
+
+
+def test_mle_continued_is_the_run_whose_reward_teaches_nothing(task: Task) -> None:
+    # A reward of 0 gives a gradient of 0, and plain gradient descent then does not move.
+    optimizers = Optimizers(mle=Adam(lr=0.02), generator=SGD(lr=0.5), discriminator=Adam(lr=0.01))
+    run = tiny_config(
+        {
+            "discriminator_rounds": 0,
+            "d_steps": 0,
+            "adversarial_updates": 3,
+            "teacher_forcing": InterleavedTeacherForcing(num_updates=2),
+        },
+        discriminator=None,
+        reward=ConstantReward(value=0.0),
+        credit=Terminal(),
+        optimizers=optimizers,
+    )
+    with trainer_of(run, task) as trainer:
+        finish(trainer)
+        weights, start = trainer.current_weights(), trainer.mle_start
+    with trainer_of(control(run, "mle_continued"), task, mle_start=start) as trainer:
+        finish(trainer)
+        assert_same(trainer.current_weights(), weights)
+    with pytest.raises(AssertionError):
+        assert_same(weights, start)
+
+
+def test_mle_continued_of_a_run_without_teacher_forcing_makes_as_many_updates(task: Task) -> None:
+    run, recorder = tiny_config({"g_steps": 2}), Recorder()
+    other = control(run, "mle_continued")
+    assert isinstance(other.objective, NoPolicyGradient)
+    with trainer_of(other, task, recorder=recorder) as trainer:
+        units = finish(trainer)
+    updates = [(rows, size) for phase, rows, size in recorder.updates if phase == "adversarial"]
+    assert [(len(rows.tokens), size) for rows, size in updates] == [(16, 16)] * 4
+    assert recorder.searches == [] and "generator/teacher_forcing_nll" in units[-1].metrics
+
+
+def test_reward_controls_learn_from_what_they_say(task: Task) -> None:
+    # The advantage of each sampled token is the reward itself, 1, over the batch of 8.
+    run, recorder = tiny_config(objective=Reinforce(loss_normaliser="sequence")), Recorder()
+    with trainer_of(control(run, "constant_reward"), task, recorder=recorder) as trainer:
+        finish(trainer)
+    for phase, rows, _ in recorder.updates:
+        if phase == "adversarial":
+            torch.testing.assert_close(rows.weights, torch.full((8, 6), 1 / 8))
+    assert all(judge is None and rollout is None for _, _, rollout, judge in recorder.searches)
+    assert isinstance(control(run, "random_reward").baseline, NoBaseline)

@@ -1,0 +1,122 @@
+"""Runs of seconds: every kind of unit on a world of twenty tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlgan.adversary import AdversarySettings
+from rlgan.baselines import NoBaseline
+from rlgan.config import Config, Optimizers, Workers
+from rlgan.credit import MonteCarlo
+from rlgan.discriminators import CnnHighway
+from rlgan.envs.tasks import OracleTask
+from rlgan.evaluation import EvaluationSettings
+from rlgan.generators import LSTM
+from rlgan.objectives import Reinforce
+from rlgan.optimizers import Adam
+from rlgan.records import Experience, Rollouts
+from rlgan.rewards import Probability
+from rlgan.rollouts import Shard
+from rlgan.schedule import Schedule
+from rlgan.trainer import Trainer, Unit
+from rlgan.workers.learner import GeneratorLearners
+from rlgan.workers.parts import Parts
+from rlgan.workers.rollout import RolloutPool
+from rlgan.workers.weights import Weights
+
+TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)
+
+
+def tiny_config(schedule: dict[str, Any] | None = None, **changes: Any) -> Config:
+    """SeqGAN in small: 2 epochs, 1 discriminator round, 2 adversarial units; sizes that divide nothing evenly."""
+    given = {
+        "mle_epochs": 2,
+        "mle_batch": 16,
+        "discriminator_rounds": 1,
+        "adversarial_updates": 2,
+        "g_batch": 8,
+        "d_steps": 1,
+        "d_epochs": 1,
+    }
+    settings: dict[str, Any] = {
+        "task": TASK,
+        "generator": LSTM(embedding=8, hidden=8),
+        "discriminator": CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4)),
+        "adversary": AdversarySettings(batch=16, sequences_per_round=24),
+        "reward": Probability(),
+        "credit": MonteCarlo(num_rollouts=2),
+        "baseline": NoBaseline(),
+        "objective": Reinforce(loss_normaliser="sum"),
+        "schedule": Schedule(**(given | (schedule or {}))),
+        "optimizers": Optimizers(
+            mle=Adam(lr=0.02, clip_norm=5.0), generator=Adam(lr=0.01, clip_norm=5.0), discriminator=Adam(lr=0.01)
+        ),
+        "evaluation": EvaluationSettings(every=1, mle_every=1, num_sequences=32, num_bleu=16),
+        "workers": Workers(threads=1, shard_sequences=3, shard_fakes=7, chunk_rows=11),
+    }
+    return Config(**(settings | changes))
+
+
+def numbers(unit: Unit) -> dict[str, float]:
+    """Metrics of a unit but for its times."""
+    return {name: value for name, value in unit.metrics.items() if not name.startswith("timing/")}
+
+
+def finish(trainer: Trainer, between: Callable[[Trainer], object] = lambda _: None) -> list[Unit]:
+    """Do all units that are left, calling `between` after each."""
+    units = []
+    while trainer.next_phase is not None:
+        units.append(trainer.step())
+        between(trainer)
+    return units
+
+
+@dataclass
+class Recorder:
+    """Notes what a trainer asks of its parts, which do it as always.
+
+    Attributes:
+        updates: (phase, experience, rows a minibatch) of each call to the learners.
+        searches: (shards, policy, rollout policy, discriminator) of each call for rollouts or fakes.
+    """
+
+    updates: list[tuple[str, Experience, int]] = field(default_factory=list)
+    searches: list[tuple[list[Shard], Weights, Weights | None, Weights | None]] = field(default_factory=list)
+
+    def around(self, parts: Parts) -> Parts:
+        """The same parts, watched; they must be in this process."""
+        return Parts(
+            rollouts=_WatchedRollouts(parts.rollouts, self),
+            discriminator=parts.discriminator,
+            learners=_watched_learners(parts.learners, self),
+        )
+
+
+class _WatchedRollouts:
+    def __init__(self, pool: RolloutPool, recorder: Recorder) -> None:
+        self._pool, self._recorder = pool, recorder
+
+    def publish(self, weights: Weights) -> Any:
+        return self._pool.publish(weights)
+
+    def collect(
+        self, shards: Sequence[Shard], generator: Any, rollout_policy: Any, discriminator: Any
+    ) -> list[Rollouts]:
+        self._recorder.searches.append((list(shards), generator, rollout_policy, discriminator))
+        return self._pool.collect(shards, generator, rollout_policy, discriminator)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _watched_learners(learners: GeneratorLearners, recorder: Recorder) -> GeneratorLearners:
+    update = learners.update
+
+    def watched(phase: Any, experience: Experience, minibatch: int) -> dict[str, float]:
+        recorder.updates.append((phase, experience, minibatch))
+        return update(phase, experience, minibatch)
+
+    learners.update = watched  # type: ignore[method-assign]
+    return learners
