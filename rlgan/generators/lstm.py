@@ -13,7 +13,8 @@ from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import START_ID
 from rlgan.envs.settings import Settings
 
-from .generator import Generator, State, Stepper
+from .generator import Generator, State, Stepper, shift_right
+from .vocabulary import token_logprobs
 
 
 class LSTM(Settings):
@@ -65,9 +66,20 @@ class LSTMGenerator(Generator):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `Generator.forward`."""
-        features, _ = self.lstm(self.dropout(self.embedding(inputs)))
-        logits: Tensor = self.output(self.dropout(features))
+        logits: Tensor = self.output(self._features(inputs))
         return logits
+
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probability of each token; see `Generator.logprobs`."""
+        features = self._features(shift_right(tokens)).flatten(0, 1) / temperature
+        return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
+            tokens
+        )
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        features, _ = self.lstm(self.dropout(self.embedding(inputs)))
+        dropped: Tensor = self.dropout(features)
+        return dropped
 
     def stepper(self, temperature: float = 1.0) -> LSTMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
