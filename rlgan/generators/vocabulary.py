@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens from features, without ever holding all logits.
 
 Learning by likelihood at a vocabulary of thousands spends its time on (rows, V) matrices that are written and read:
-logits, their softmax, their gradient. Here rows go through in chunks that stay in cache; forward keeps one normaliser a row, backward
-computes the chunk's logits again. That is one more matrix product and less than half of the time.
+logits, their softmax, their gradient. Here rows go through in chunks that stay in cache; forward keeps one normaliser
+a row, backward computes the chunk's logits again. That is one more matrix product and less than half of the time.
 
     R rows, H features, V vocabulary
 """
