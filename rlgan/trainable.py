@@ -22,7 +22,6 @@ from .overrides import from_dict, override
 from .trainer import Trainer
 from .workers.parts import build_parts
 
-
 VARIED = "vary:"
 """Before a dotted path that a search varies; without it stand the fields of the base configuration."""
 
