@@ -114,7 +114,8 @@ class GeneratorLearner(TorchLearner):
 
     def network(self) -> Generator:
         """The generator itself."""
-        generator: Generator = self.module[_MODULE].generator
+        # Unwrapped, for among several learners the module stands inside torch's DistributedDataParallel.
+        generator: Generator = self.module[_MODULE].unwrapped().generator
         return generator
 
     def optimizer_states(self) -> dict[str, Any]:
@@ -182,7 +183,18 @@ class GeneratorLearners:
         self.load(weights_of(initial, 0).arrays)
 
     def _each(self, function: Any) -> list[Any]:
-        return [result.get() for result in self._group.foreach_learner(function)]
+        """Results of a function of every learner.
+
+        RLlib hands errors back as if they were results, and from then on leaves the learner out. Here both end the
+        run, which can be resumed from its last checkpoint.
+        """
+        results = list(self._group.foreach_learner(function))
+        for result in results:
+            if not result.ok:
+                raise result.get()
+        if len(results) < max(1, self._num_learners):
+            raise RuntimeError(f"{self._num_learners - len(results)} of {self._num_learners} learners have failed.")
+        return [result.get() for result in results]
 
     def update(self, phase: LearnerPhase, experience: Experience, minibatch: int) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.

@@ -1,0 +1,248 @@
+"""The same numbers whoever computes them: in this process, by any number of actors, after a loss of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from torch import Tensor
+
+from rlgan.adversary import AdversarySettings
+from rlgan.config import Config, Optimizers, Workers
+from rlgan.credit import MonteCarlo
+from rlgan.discriminators import build_discriminator
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.envs.testing import random_sequences
+from rlgan.generators import LSTM, build_generator
+from rlgan.optimizers import SGD, Adam
+from rlgan.records import Experience, Rollouts
+from rlgan.rewards import Probability
+from rlgan.rollouts import RolloutPlan, Shard
+from rlgan.trainer import Trainer
+from rlgan.workers.learner import GeneratorLearners
+from rlgan.workers.parts import build_parts
+from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
+from rlgan.workers.weights import weights_of
+from tests.support.tiny import finish, numbers, tiny_config
+
+pytestmark = [pytest.mark.ray, pytest.mark.integration]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster(ray_session: None) -> None:
+    """Every test here shares the session's cluster of two CPUs."""
+
+
+def config_of(rollout_workers: int, learners: int = 0) -> Config:
+    """SeqGAN in small, on sequences of differing lengths, 8 of which are split over shards of 3, 3 and 2."""
+    return tiny_config(
+        {"adversarial_updates": 2, "g_steps": 2},
+        task=ToyTask(vocab_size=5, max_length=5, ends=True, num_train=70, num_valid=20, num_test=20),
+        credit=MonteCarlo(num_rollouts=2, policy_ema=0.5),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=40),
+        workers=Workers(
+            rollout=rollout_workers,
+            learners=learners,
+            threads=1,
+            shard_sequences=3,
+            shard_fakes=7,
+            chunk_rows=11,
+            cpus_per_rollout=0.2,
+            cpus_discriminator=0.2,
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(config_of(0).task)
+
+
+@contextmanager
+def trainer_of(config: Config, task: Task) -> Iterator[Trainer]:
+    with build_parts(config, task) as parts:
+        yield Trainer(config, task, parts)
+
+
+def assert_same(one: object, other: object, path: str = "") -> None:
+    """Bit for bit."""
+    if isinstance(one, dict):
+        assert isinstance(other, dict) and one.keys() == other.keys(), path
+        for key, value in one.items():
+            assert_same(value, other[key], f"{path}/{key}")
+    elif isinstance(one, Tensor | np.ndarray):
+        assert np.array_equal(np.asarray(one), np.asarray(other)), path
+    else:
+        assert one == other, path
+
+
+# ------------------------------------------------------------------------------------------ number of workers
+
+
+@pytest.fixture(scope="module")
+def alone(task: Task) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
+    """Metrics and states after each unit, computed in this process."""
+    states: list[dict[str, Any]] = []
+    with trainer_of(config_of(0), task) as trainer:
+        units = finish(trainer, lambda running: states.append(running.state()))
+    return [numbers(unit) for unit in units], states
+
+
+@pytest.mark.parametrize("rollout_workers", [1, 2, 4])
+def test_any_number_of_workers_gives_the_same_numbers_and_weights(
+    rollout_workers: int, task: Task, alone: tuple[list[dict[str, float]], list[dict[str, Any]]]
+) -> None:
+    metrics, states = alone
+    with trainer_of(config_of(rollout_workers), task) as trainer:
+        assert_same([numbers(unit) for unit in finish(trainer)], metrics)
+        assert_same(trainer.state(), states[-1])
+        # Back to a state of the run in this process, and on from there: no worker may answer with networks it kept.
+        trainer.restore(states[3])
+        assert_same([numbers(unit) for unit in finish(trainer)], metrics[4:])
+        assert_same(trainer.state(), states[-1])
+
+
+@pytest.mark.parametrize(("rollout_workers", "learners"), [(10, 0), (0, 3), (1, 2)])
+def test_more_workers_than_cpus_are_refused_at_once(task: Task, rollout_workers: int, learners: int) -> None:
+    # Two CPUs: 10·0.2 + 0.2, 3, and 0.2 + 0.2 + 2 are too many. An actor that cannot be placed waits for ever.
+    started = time.monotonic()
+    config = config_of(rollout_workers, learners)
+    with pytest.raises(ConfigError, match=r"the cluster has 2\. Lower the numbers"), build_parts(config, task):
+        pass
+    assert time.monotonic() - started < 5
+
+
+# ------------------------------------------------------------------------------------------------- the pool
+
+SPACE = SequenceSpace(6, 5, end_id=2)
+GENERATOR = LSTM(embedding=4, hidden=4, init_std=1.0)
+JUDGE = tiny_config().discriminator
+PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=2), chunk_rows=7)
+SHARDS = [
+    Shard(1 + 5 * (seed % 3), seed, generator_version=1, rollout_version=1, discriminator_version=1)
+    for seed in range(9)
+]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[RayRollouts]:
+    # They reserve nothing, for the learners below need both CPUs.
+    pool = RayRollouts(PLAN, GENERATOR, JUDGE, num_workers=2, cpus_per_worker=0.0)
+    yield pool
+    pool.close()
+
+
+def collected(pool: Any, seed: int = 0, version: int = 1) -> list[Rollouts]:
+    """All shards by the networks of a seed."""
+    torch.manual_seed(seed)
+    generator = pool.publish(weights_of(build_generator(GENERATOR, SPACE), version))
+    judge = pool.publish(weights_of(build_discriminator(JUDGE, SPACE), version))
+    return pool.collect(SHARDS, generator, generator, judge)
+
+
+def assert_same_rollouts(one: list[Rollouts], other: list[Rollouts]) -> None:
+    assert len(one) == len(other)
+    for found, expected in zip(one, other, strict=True):
+        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_rewards"):
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_shards_come_back_in_their_order_whoever_had_them(pool: RayRollouts) -> None:
+    here = LocalRollouts(RolloutWorker(PLAN, GENERATOR, JUDGE))
+    assert_same_rollouts(collected(pool), collected(here))
+    # Published again under another version: no worker may answer with the networks it kept.
+    assert_same_rollouts(collected(pool, seed=1, version=2), collected(here, seed=1, version=2))
+
+
+def test_a_lost_worker_costs_time_and_no_numbers(pool: RayRollouts) -> None:
+    expected = collected(LocalRollouts(RolloutWorker(PLAN, GENERATOR, JUDGE)))
+    collected(pool)
+    ray.kill(pool._actors[0], no_restart=False)
+    assert_same_rollouts(collected(pool), expected)
+
+
+def test_an_error_in_a_worker_is_an_error_here_and_the_pool_goes_on(pool: RayRollouts) -> None:
+    torch.manual_seed(0)
+    whole = weights_of(build_generator(GENERATOR, SPACE), 3)
+    del whole.arrays["output.bias"]
+    broken = pool.publish(whole)
+    with pytest.raises(RuntimeError, match="output.bias"):
+        pool.collect(SHARDS, broken, None, None)
+    assert len(collected(pool, version=4)) == len(SHARDS)
+
+
+# -------------------------------------------------------------------------------------------------- learners
+
+
+def experience(number: int, seed: int) -> Experience:
+    weights = torch.randn(number, 5, generator=torch.Generator().manual_seed(seed)) / number
+    return Experience(tokens=random_sequences(SPACE, number, seed), weights=weights)
+
+
+def learn(num_learners: int, threads: int = 1) -> tuple[list[dict[str, float]], dict[str, Any], list[int]]:
+    """Updates of both phases: minibatches that two learners share evenly, unevenly, and of a single row."""
+    optimizers = Optimizers(mle=Adam(lr=0.05, clip_norm=0.05), generator=SGD(lr=0.3, momentum=0.9))
+    group = GeneratorLearners(
+        GENERATOR,
+        SPACE,
+        {"mle": optimizers.mle, "adversarial": optimizers.generator},
+        num_learners=num_learners,
+        threads=threads,
+        seed=0,
+    )
+    try:
+        learned = [
+            group.update("mle", experience(12, 0), minibatch=4),
+            group.update("mle", experience(15, 1), minibatch=5),
+            group.update("adversarial", experience(7, 2), minibatch=7),
+            group.update("adversarial", experience(1, 3), minibatch=1),
+        ]
+        before, after = group.state(), None
+        learned.append(group.update("adversarial", experience(7, 4), minibatch=7))
+        after = group.state()
+        group.restore(before)
+        again = group.update("adversarial", experience(7, 4), minibatch=7)
+        assert again == learned[-1], "restored learners go on otherwise"
+        assert_same(group.state(), after)
+        return learned, after, group._each(lambda learner: torch.get_num_threads())
+    finally:
+        group.close()
+
+
+def test_one_learner_elsewhere_is_one_here_bit_for_bit() -> None:
+    learned, state, _ = learn(0, threads=2)
+    elsewhere, their_state, threads = learn(1, threads=2)
+    assert_same(elsewhere, learned)
+    assert_same(their_state, state)
+    # Sums are rounded by the number of threads, so it is part of the result wherever the learner is.
+    assert threads == [2]
+
+
+def test_an_error_in_a_learner_is_an_error_here_and_so_is_its_absence() -> None:
+    group = GeneratorLearners(GENERATOR, SPACE, {"mle": Adam(), "adversarial": Adam()}, 1, threads=1, seed=0)
+    try:
+        wrong = {name: array for name, array in group.weights().arrays.items() if name != "output.bias"}
+        with pytest.raises(RuntimeError, match="output.bias"):
+            group.load(wrong)
+        # RLlib has taken the learner out of service and would leave it out without a word.
+        with pytest.raises(RuntimeError, match="1 of 1 learners have failed"):
+            group.update("mle", experience(4, 0), minibatch=4)
+    finally:
+        group.close()
+
+
+def test_two_learners_average_to_one() -> None:
+    learned, state, _ = learn(0)
+    shared, their_state, _ = learn(2)
+    for one, two in zip(shared, learned, strict=True):
+        assert one == pytest.approx(two, abs=1e-6, rel=1e-5)
+    for name, weights in state["weights"].items():
+        torch.testing.assert_close(their_state["weights"][name], weights, atol=1e-6, rtol=0)
