@@ -55,7 +55,7 @@ def seqgan(task: TaskSettings | None = None) -> Config:
         optimizers=Optimizers(
             mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=0.01, clip_norm=5.0), discriminator=Adam(lr=1e-4)
         ),
-        controls=("mle_continued", "constant_reward", "oracle_ratio") if _has_oracle(task) else ("mle_continued",),
+        controls=_controls(task),
     )
 
 
@@ -78,19 +78,21 @@ def seqgan_quick(task: TaskSettings | None = None) -> Config:
 
 
 def quick(task: TaskSettings | None = None) -> Config:
-    """The default: the point of the space that did best on both KL gaps in minutes, beside its controls."""
+    """The default: MaliGAN's weights beside maximum likelihood, the best found on both KL gaps in minutes."""
     return Config(
         preset="quick",
         task=task or SMALL_ORACLE,
         generator=LSTM(embedding=32, hidden=32),
-        discriminator=_SMALL_DISCRIMINATOR,
+        # Small and much regularised: on 5,000 sequences a larger one learns them by heart, its held-out accuracy
+        # falls to chance and its ratios leave a handful of sequences with all the weight.
+        discriminator=CnnHighway(embedding=32, windows=(1, 2, 3, 4), filters=(64, 64, 64, 64), dropout=0.5),
         adversary=AdversarySettings(batch=64, sequences_per_round=2_000),
         reward=Ratio(),
         credit=Terminal(),
         baseline=ImportanceWeights(),
         objective=Reinforce(loss_normaliser="sequence"),
         schedule=Schedule(
-            mle_epochs=40,
+            mle_epochs=60,
             mle_patience=3,
             discriminator_rounds=5,
             adversarial_updates=60,
@@ -99,11 +101,14 @@ def quick(task: TaskSettings | None = None) -> Config:
             d_epochs=1,
             teacher_forcing=MixedTeacherForcing(weight=1.0),
         ),
+        # Weight decay buys more than any adversary tried; start and controls have it too.
         optimizers=Optimizers(
-            mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=1e-3, clip_norm=5.0), discriminator=Adam(lr=1e-3)
+            mle=Adam(lr=0.01, weight_decay=0.2, clip_norm=5.0),
+            generator=Adam(lr=1e-3, weight_decay=0.2, clip_norm=5.0),
+            discriminator=Adam(lr=3e-4),
         ),
         evaluation=_SMALL_EVALUATION,
-        controls=("mle_continued", "constant_reward", "oracle_ratio") if _has_oracle(task) else ("mle_continued",),
+        controls=_controls(task),
     )
 
 
@@ -185,8 +190,10 @@ def control(config: Config, name: Control) -> Config:
     return Config.model_validate(config.model_copy(update={**changes, "schedule": schedule}).model_dump())
 
 
-def _has_oracle(task: TaskSettings | None) -> bool:
-    return task is None or task.kind != "text"
+def _controls(task: TaskSettings | None) -> tuple[Control, ...]:
+    """What stands beside an adversarial run; the ceiling only where the exact law is known."""
+    has_oracle = task is None or task.kind != "text"
+    return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
 
 
 PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
