@@ -1,9 +1,12 @@
 """A run folder's states: atomic, checked, and plain data that is safe to load from strangers.
 
 A state is a nested dictionary of tensors and JSON values. Tensors go into `tensors.safetensors` under their path, the
-rest into `state.json` with a checksum of the tensors; nothing is ever unpickled. A checkpoint is written beside its
-place, flushed to the disk and renamed, so a folder named by its position is always whole; the one before is kept until
-the next is in place.
+rest into `state.json` with checksums of both; nothing is ever unpickled. A checkpoint is written beside its place,
+flushed to the disk and renamed, so a folder named by its position is always whole; the one before is kept until the
+next is in place.
+
+A folder has one writer. What a state means is the trainer's; what may differ between a run and its resumption is
+`rlgan.run`'s.
 """
 
 from __future__ import annotations
@@ -13,15 +16,16 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
@@ -29,6 +33,11 @@ from rlgan.envs.errors import CheckpointError
 _FORMAT = 1
 _TENSORS, _STATE, _CONFIG = "tensors.safetensors", "state.json", "config.json"
 _TENSOR_KEY, _FLOAT_KEY = "__tensor__", "__float__"
+# The last one is what safetensors calls its own header entry: it writes a tensor of that name and then cannot read it.
+_RESERVED = (_TENSOR_KEY, _FLOAT_KEY, "__metadata__")
+_UNFINISHED, _REPLACED = ".tmp", ".old"
+_PLACE = re.compile(r"[0-9]{8,}")
+_HIDDEN = re.compile(r"\.([0-9]{8,})(\.tmp|\.old)")
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class LoadedCheckpoint:
     """The newest whole checkpoint of a run.
 
     Attributes:
-        state: what was saved.
+        state: what was saved; tuples come back as lists.
         position: its number.
         path: its folder.
         skipped: why newer ones were passed over, a sentence each.
@@ -49,15 +58,27 @@ class LoadedCheckpoint:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place; readers see the old or the new one whole."""
-    beside = path.with_name(f".{path.name}.tmp")
+    """Let `write` fill a file beside `path`, then put it in place; readers see the old or the new one whole.
+
+    Args:
+        path: of the file.
+        write: is called with the path of an empty place in the same folder.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written; what was at `path` is untouched.
+    """
+    beside = path.with_name(f".{path.name}{_UNFINISHED}")
     try:
         write(beside)
         _flush(beside)
         os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
+    finally:
+        # Nothing is there after the rename; after an error or Ctrl-C, half a file may be.
+        if beside.exists():
+            beside.unlink()
 
 
 def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep: int = 2) -> Path:
@@ -65,46 +86,57 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
 
     Args:
         run_dir: folder of the run.
-        state: nested dictionaries of tensors and JSON values; floats may be infinite or NaN.
-        position: number of the state; a checkpoint of the same number is replaced.
-        keep: how many checkpoints stay.
+        state: nested dictionaries and lists of tensors and JSON values; floats may be infinite or NaN.
+        position: number of the state; a checkpoint of the same number is replaced. Those of higher numbers are
+            removed: a run that saves here has gone back behind them, and would otherwise be resumed from them.
+        keep: how many checkpoints stay, this one included.
 
     Returns:
         Folder of the checkpoint.
 
     Raises:
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
+        TypeError: the state holds something else than tensors and JSON values.
+        ValueError: `position` is negative, `keep` is below 1, or a key cannot be kept.
     """
-    folder = run_dir / "checkpoints"
-    place, beside = folder / f"{position:08d}", folder / f".{position:08d}.tmp"
+    if position < 0 or keep < 1:
+        raise ValueError(f"position={position}, keep={keep}: positions begin at 0, and one checkpoint at least stays.")
     tensors: dict[str, torch.Tensor] = {}
-    tree = _encode(state, "", tensors)
+    text = json.dumps(_encode(state, "", tensors), allow_nan=False)
+    packed = save(tensors)
+    document = {
+        "format": _FORMAT,
+        "rlgan": __version__,
+        "position": position,
+        "tensors_sha256": _sha256(packed),
+        "state_sha256": _sha256(text.encode()),
+    }
+    head = json.dumps(document).removesuffix("}")
+    contents = {_TENSORS: packed, _STATE: f'{head}, "state": {text}}}\n'.encode()}
+
+    folder = run_dir / "checkpoints"
+    place = folder / f"{position:08d}"
+    beside, replaced = _hidden(place, _UNFINISHED), _hidden(place, _REPLACED)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(beside, ignore_errors=True)
+        _tidy(folder)
         beside.mkdir()
-        save_file(tensors, beside / _TENSORS)
-        document = {"format": _FORMAT, "rlgan": __version__, "position": position, "state": tree}
-        document["tensors_sha256"] = _sha256(beside / _TENSORS)
-        (beside / _STATE).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-        for name in (_TENSORS, _STATE):
-            _flush(beside / name)
+        for name, content in contents.items():
+            _write_flushed(beside / name, content)
         _flush(beside)
         if place.exists():
-            shutil.rmtree(place)
+            os.replace(place, replaced)  # a folder cannot be renamed onto another
         os.replace(beside, place)
         _flush(folder)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        raise _cannot_write(place, error, needed) from error
-    for old in sorted(_positions(folder))[:-keep]:
-        shutil.rmtree(folder / f"{old:08d}")
+        raise cannot_write(place, error, sum(map(len, contents.values()))) from error
+    _prune(folder, position, keep)
     return place
 
 
 def load_latest(run_dir: Path) -> LoadedCheckpoint:
-    """The newest whole checkpoint.
+    """The newest whole checkpoint. Nothing in the folder is changed.
 
     Raises:
         CheckpointError: there is none.
@@ -112,20 +144,29 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
     folder = run_dir / "checkpoints"
     skipped: list[str] = []
     for position in sorted(_positions(folder), reverse=True):
-        path = folder / f"{position:08d}"
+        place = folder / f"{position:08d}"
+        # The second is there only if a crash fell between the two renames of a checkpoint that was saved again.
+        path = place if place.exists() else _hidden(place, _REPLACED)
         try:
-            return LoadedCheckpoint(_load(path), position, path, tuple(skipped))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            skipped.append(f"checkpoint {path.name} is damaged ({error})")
+            return LoadedCheckpoint(_load(path, position), position, path, tuple(skipped))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
+            skipped.append(f"checkpoint {place.name} is damaged ({error})")
     if skipped:
-        raise CheckpointError(f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Start a new run.")
+        raise CheckpointError(
+            f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, or "
+            "start a new run."
+        )
     raise CheckpointError(
         f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run."
     )
 
 
 def write_run_config(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """Write the resolved configuration of a run."""
+    """Write the resolved configuration of a run.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
     text = json.dumps(config, indent=2, ensure_ascii=False)
     write_atomically(run_dir / _CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
@@ -141,7 +182,7 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}).") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new run.") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: holds {type(values).__name__}, expected an object. Restore it.")
@@ -149,31 +190,80 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
 
 
 def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Differences of two flat configurations, as "path: saved → wanted" each."""
-    absent = "not set"
+    """Differences of two flat configurations, as "path: saved → wanted" each.
+
+    Args:
+        saved: dotted path → value.
+        wanted: dotted path → value.
+
+    Returns:
+        In the order of `saved`, then what only `wanted` has; empty where nothing differs.
+    """
+
+    def shown(values: Mapping[str, Any], path: str) -> str:
+        return repr(values[path]) if path in values else "not set"
+
     return [
-        f"{path}: {saved.get(path, absent)!r} → {wanted.get(path, absent)!r}"
+        f"{path}: {shown(saved, path)} → {shown(wanted, path)}"
         for path in dict.fromkeys([*saved, *wanted])
-        if saved.get(path, absent) != wanted.get(path, absent)
+        if path not in saved or path not in wanted or saved[path] != wanted[path]
     ]
+
+
+def cannot_write(path: Path, error: Exception, num_bytes: int | None = None) -> CheckpointError:
+    """The error to raise when a file of a run cannot be written.
+
+    Args:
+        path: what was to be written.
+        error: what the system said.
+        num_bytes: what was to be written, where it is known.
+
+    Returns:
+        With the reason, the space that is needed and free, and what to do.
+    """
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    needed = "" if num_bytes is None else f"{num_bytes:,} bytes are needed, "
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Free some space" if is_full else "Check the disk and permissions"
+    return CheckpointError(
+        f"{path}: cannot be written ({reason}); {needed}{_free_bytes(path)} are free. {advice}, then --resume."
+    )
+
+
+def _free_bytes(path: Path) -> str:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        return f"{shutil.disk_usage(folder).free:,}"
+    except OSError:  # the disk that could not be written may not answer either
+        return "unknown"
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
+        if path in tensors:
+            raise ValueError(f"{path}: two tensors have this path, for a key contains '/'")
         # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR_KEY: path}
     if isinstance(value, Mapping):
         return {
-            str(key): _encode(below, f"{path}/{key}" if path else str(key), tensors) for key, below in value.items()
+            _key(key, path): _encode(below, f"{path}/{key}" if path else key, tensors) for key, below in value.items()
         }
     if isinstance(value, list | tuple):
         return [_encode(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        return {_FLOAT_KEY: repr(value)}
+        return {_FLOAT_KEY: repr(float(value))}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{path}: a checkpoint holds tensors and JSON values, not {type(value).__name__}")
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{path}: keys of a checkpoint are text, not {type(key).__name__} {key!r}")
+    if key in _RESERVED:
+        raise ValueError(f"{path}: the key {key!r} is reserved")
+    return key
 
 
 def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -188,29 +278,78 @@ def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return value
 
 
-def _load(path: Path) -> dict[str, Any]:
-    document = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    if document["format"] != _FORMAT:
-        raise ValueError(f"format {document['format']}, expected {_FORMAT}")
-    if _sha256(path / _TENSORS) != document["tensors_sha256"]:
-        raise ValueError(f"{_TENSORS} is not what was written")
-    state: dict[str, Any] = _decode(document["state"], load_file(path / _TENSORS))
+def _load(path: Path, position: int) -> dict[str, Any]:
+    try:
+        document = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        form, version = document["format"], document["rlgan"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{_STATE} is not what was written: {error}") from error
+    if form != _FORMAT:
+        raise ValueError(
+            f"{_STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT}"
+        )
+    if document["position"] != position:
+        raise ValueError(f"it holds position {document['position']}")
+    # Floats are written so that reading gives the same bits, hence writing again gives the same text.
+    if _sha256(json.dumps(document["state"]).encode()) != document["state_sha256"]:
+        raise ValueError(f"{_STATE} is not what was written")
+    packed = (path / _TENSORS).read_bytes()
+    if _sha256(packed) != document["tensors_sha256"]:
+        raise ValueError(f"{_TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
+    state = _decode(document["state"], load(packed))
+    if not isinstance(state, dict):
+        raise ValueError(f"{_STATE} holds {type(state).__name__}, expected an object")
     return state
 
 
-def _positions(folder: Path) -> Iterator[int]:
-    if folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.is_dir() and entry.name.isdigit():
-                yield int(entry.name)
+def _positions(folder: Path) -> set[int]:
+    """Numbers of the checkpoints in a folder."""
+    if not folder.is_dir():
+        return set()
+    names = [entry.name for entry in folder.iterdir()]
+    replaced = [match[1] for name in names if (match := _HIDDEN.fullmatch(name)) and match[2] == _REPLACED]
+    return {int(name) for name in (*filter(_PLACE.fullmatch, names), *replaced)}
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _hidden(place: Path, suffix: str) -> Path:
+    return place.with_name(f".{place.name}{suffix}")
+
+
+def _tidy(folder: Path) -> None:
+    """Clear up after a crash: half-written checkpoints, and those that were being replaced."""
+    for entry in list(folder.iterdir()):
+        match = _HIDDEN.fullmatch(entry.name)
+        if match and match[2] == _REPLACED and not (folder / match[1]).exists():
+            os.replace(entry, folder / match[1])
+        elif match:
+            shutil.rmtree(entry)
+
+
+def _prune(folder: Path, position: int, keep: int) -> None:
+    """Leave the checkpoint at `position` and the `keep` - 1 before it."""
+    earlier = sorted(other for other in _positions(folder) if other < position)
+    later = [other for other in _positions(folder) if other > position]
+    places = [folder / f"{other:08d}" for other in (*later, *earlier[: max(0, len(earlier) - (keep - 1))])]
+    try:
+        _tidy(folder)
+        for place in places:
+            shutil.rmtree(place)
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is kept; remove this one, "
+            "then --resume."
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _flush(path: Path) -> None:
@@ -219,15 +358,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _cannot_write(path: Path, error: Exception, needed: int = 0) -> CheckpointError:
-    free = "unknown"
-    for parent in path.parents:
-        if parent.exists():
-            free = f"{shutil.disk_usage(parent).free / 1e6:.0f} MB"
-            break
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    advice = "Free some space" if getattr(error, "errno", None) == errno.ENOSPC else "Check the disk and permissions"
-    size = f"{needed / 1e6:.0f} MB are needed, " if needed else ""
-    return CheckpointError(f"{path}: cannot be written ({reason}); {size}{free} are free. {advice}, then --resume.")
