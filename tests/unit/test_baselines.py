@@ -191,9 +191,11 @@ def test_importance_weights_sum_to_one_and_ignore_a_shift_of_all_logits(shift: f
     assert float(plain.sum()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("logits", [[80.0, -80.0, 0.0], [80.0, 80.0, 80.0], [-80.0, -80.0, -80.0]])
-def test_importance_weights_are_finite_at_logits_of_80(logits: list[float]) -> None:
-    weights = importance_weights(torch.tensor(logits))
+# exp(80) is still a float32; from 89 on it is infinite, and below -103 it is 0.
+@pytest.mark.parametrize("size", [80.0, 200.0])
+@pytest.mark.parametrize("logits", [[1.0, -1.0, 0.0], [1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]])
+def test_importance_weights_are_finite_at_far_logits(logits: list[float], size: float) -> None:
+    weights = importance_weights(size * torch.tensor(logits))
     assert bool(torch.isfinite(weights).all()) and float(weights.sum()) == pytest.approx(1.0)
 
 

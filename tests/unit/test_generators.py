@@ -105,6 +105,20 @@ def test_dropout_acts_while_training_only(layers: int) -> None:
         assert not torch.equal(net.train().logprobs(tokens), net.logprobs(tokens))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("layers", "between"), [(1, False), (3, True)])
+def test_dropout_acts_between_layers_too_and_can_be_switched_off_while_training(layers: int, between: bool) -> None:
+    net = generator(layers=layers, dropout=0.5).train()
+    tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
+    net.dropout.p = 0.0  # that of the embedding and of the output
+    assert torch.equal(net.logprobs(tokens), net.logprobs(tokens)) != between
+    for _ in range(2):
+        net.use_dropout(False)
+        assert net.training and torch.equal(net.logprobs(tokens), net.logprobs(tokens))
+        net.use_dropout(True)
+        assert not torch.equal(net.logprobs(tokens), net.logprobs(tokens))
+
+
 def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
     torch.manual_seed(1)
     net = build_generator(LSTM(embedding=32, hidden=32, init_std=0.3), SequenceSpace(100, 5))

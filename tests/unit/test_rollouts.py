@@ -185,11 +185,24 @@ def test_prefixes_are_continued_by_the_rollout_policy_and_not_by_the_sampler() -
     zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64))
     table = discriminator(space)
     rollouts = collect(plan(space, 2), SHARD, lstm(4).stepper(), zeros.stepper(), table.scorer())
+    assert torch.equal(rollouts.tokens, collect(plan(space, None), SHARD, lstm(4).stepper(), None, None).tokens)
     for t in range(4):
         completed = rollouts.tokens.clone()
         completed[:, t + 1 :] = 0
         expected = torch.sigmoid(table(completed, rollouts.mask)).detach()
         torch.testing.assert_close(rollouts.continuation_rewards[:, t], expected.unsqueeze(1).expand(6, 2))
+
+
+def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
+    def length(tokens: Tensor, mask: Tensor) -> Tensor:
+        assert torch.equal(mask, sequence_mask(ENDING, tokens))
+        return mask.sum(1).float()
+
+    # Token 1 until the horizon, but the terminator after two of them.
+    policy = TabularGenerator.deterministic(ENDING, torch.tensor([1, 1, 2, 2, 2])).stepper()
+    rewards = monte_carlo_rewards(plan(ENDING, 2, Logit()), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
+    # After 1 and 1 1 comes the terminator: length 3; after 1 1 1 and 1 1 1 1 token 0 until the horizon: 5.
+    assert rewards[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
 
 
 def assert_equal_rollouts(one: Rollouts, other: Rollouts) -> None:

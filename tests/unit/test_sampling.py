@@ -70,11 +70,12 @@ def test_sample_draws_every_sequence_with_its_probability(space: SequenceSpace, 
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_sample_draws_from_any_stepper(space: SequenceSpace) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sample_draws_from_any_stepper(space: SequenceSpace, temperature: float) -> None:
     generator = TabularGenerator(space)
     sequences = all_sequences(space)
-    drawn = sample(generator.stepper(), space, 40_000, rng(1), chunk_rows=4_000)
-    assert_law(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences))
+    drawn = sample(generator.stepper(temperature), space, 40_000, rng(1), chunk_rows=4_000)
+    assert_law(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences, temperature))
 
 
 @pytest.mark.parametrize("vocab_size", [2, BLOCK - 1, BLOCK, BLOCK + 1, 150])
