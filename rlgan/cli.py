@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -49,7 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RlganError as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("rlgan: interrupted", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:
+        # Nobody reads on (`rlgan presets | head -1`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -127,16 +133,18 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
+    return int(text)
 
 
 def _positive_float(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value}: must be a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a positive number")
     return value
 
 
@@ -167,7 +175,7 @@ def _nearest_option(path: str) -> str:
     return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "config", "dry-run"))
 
 
-def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config | None = None) -> Config:
+def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
     """The configuration that the command line asks for: preset, then file, then options.
 
     Args:
@@ -179,7 +187,7 @@ def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config
         ConfigError: anything unknown, contradictory or without effect.
     """
     from rlgan.envs.tasks import OracleTask, TextTask
-    from rlgan.overrides import ConfigPathError, flatten, override
+    from rlgan.overrides import ConfigPathError, flatten, merge, override
     from rlgan.presets import preset
 
     if options.data and options.oracle_params:
@@ -198,9 +206,9 @@ def resolve(options: argparse.Namespace, overrides: dict[str, str], base: Config
     if options.config is not None:
         changes |= flatten(_read_config(options.config))
     if options.seed is not None:
-        changes["seed"] = options.seed
+        overrides = {**overrides, "seed": options.seed}
     try:
-        return override(config, {**changes, **overrides})
+        return override(config, merge(changes, overrides))
     except ConfigPathError as error:
         raise ConfigError(f"{error}{_nearest_option(error.path) if '.' not in error.path else ''}") from None
 
@@ -218,17 +226,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _train(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    from rlgan.run import RunRequest, dry_run, run
-
     if options.resume is not None:
-        from rlgan.run import resumable_config
+        from rlgan.checkpoint import read_run_config
+        from rlgan.overrides import from_dict
 
         if options.out is not None:
             raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
-        saved = resumable_config(options.resume)
-        request = RunRequest(resolve(options, overrides, base=saved), options.resume, resume=True)
+        config = resolve(options, overrides, base=from_dict(read_run_config(options.resume)))
     else:
-        request = RunRequest(resolve(options, overrides), options.out, resume=False)
+        config = resolve(options, overrides)
+    # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
+    from rlgan.run import RunRequest, dry_run, run
+
+    request = RunRequest(config, options.resume or options.out, resume=options.resume is not None)
     if options.dry_run:
         return dry_run(request)
     return STOPPED if run(request).stopped else 0

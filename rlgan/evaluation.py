@@ -7,6 +7,7 @@ than the rows. Held-out data is the test split; nothing is ever selected on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -48,7 +49,7 @@ class EvaluationSettings(Settings):
     """Sequences sampled for each row of the final table."""
     num_bleu: int = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
-    temperatures: tuple[float, ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+    temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the MLE start stands in the final table."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""

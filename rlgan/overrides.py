@@ -48,7 +48,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem) for problem in error.errors(include_url=False))) from None
+        raise ConfigError(" ".join(_explain(problem) for problem in error.errors(include_url=False))) from None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -79,20 +79,37 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
     """
     tree = to_dict(config)
-    # A file spells the choice of a variant as `credit.kind`.
-    changes = {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
-    for path, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
+    for path, value in sorted(merge({}, changes).items(), key=lambda item: item[0].count(".")):
         *parents, leaf = path.split(".")
-        node: Any = tree
+        node: dict[str, Any] = tree
+        owner: type[Settings] = Config
         for depth, name in enumerate(parents):
-            if not isinstance(node, dict) or name not in node:
-                raise _unknown_path(tree, path, ".".join(parents[: depth + 1]))
-            node = node[name]
-        if not isinstance(node, dict) or leaf not in node:
-            raise _unknown_path(tree, path, path)
-        field = _field_at(tree, parents, leaf)
-        node[leaf] = _variant_or_value(path, field, value)
+            below = _settings_class(owner.model_fields.get(name), node.get(name))
+            if below is None:
+                raise _unknown_path(tree, owner, path, parents[: depth + 1])
+            node, owner = node[name], below
+        if leaf not in owner.model_fields or leaf == "kind":
+            raise _unknown_path(tree, owner, path, [*parents, leaf])
+        node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
     return from_dict(tree)
+
+
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes by path, where `upper` goes before `lower`: a variant that it chooses leaves nothing of another's fields.
+
+    Args:
+        lower: dotted path → value; `credit.kind` is the same as `credit`, and dashes are underscores.
+        upper: likewise.
+
+    Returns:
+        Both, with paths spelled as in the configuration.
+    """
+    lower, upper = (
+        {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
+        for changes in (lower, upper)
+    )
+    kept = {path: value for path, value in lower.items() if not any(path.startswith(f"{above}.") for above in upper)}
+    return {**kept, **upper}
 
 
 def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
@@ -112,7 +129,7 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
         return value
     if value.lower() in ("none", "null") and _is_optional(field):
         return None
-    if value[:1] in "[{":
+    if value.startswith(("[", "{")) and str not in ([] if field is None else _members(field.annotation)):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
@@ -158,17 +175,6 @@ def _settings_class(field: FieldInfo | None, node: Any) -> type[Settings] | None
     return None
 
 
-def _field_at(tree: Mapping[str, Any], parents: list[str], leaf: str) -> FieldInfo | None:
-    owner: type[Settings] | None = Config
-    node: Any = tree
-    for name in parents:
-        if owner is None:
-            return None
-        node = node[name]
-        owner = _settings_class(owner.model_fields.get(name), node)
-    return None if owner is None else owner.model_fields.get(leaf)
-
-
 def all_paths(tree: Mapping[str, Any]) -> list[str]:
     """Every path that may be set, axes included."""
     paths: list[str] = []
@@ -179,13 +185,39 @@ def all_paths(tree: Mapping[str, Any]) -> list[str]:
     return paths
 
 
-def _unknown_path(tree: Mapping[str, Any], path: str, first_unknown: str) -> ConfigPathError:
-    known = all_paths(tree)
-    parent = first_unknown.rpartition(".")[0]
-    siblings = [name for name in known if name.rpartition(".")[0] == parent]
-    where = f"under {parent!r} there are {', '.join(siblings)}" if parent else f"settings are {', '.join(siblings)}"
-    hint = nearest(path, known) or nearest(path.rpartition(".")[2], [name.rpartition(".")[2] for name in known])
-    return ConfigPathError(path, f"{path}: no such setting; {where}.{hint}")
+def _unknown_path(
+    tree: Mapping[str, Any], owner: type[Settings], path: str, first_unknown: list[str]
+) -> ConfigPathError:
+    """The error of a path that leads nowhere; `owner` has the fields among which the last name should be."""
+    *parents, name = first_unknown
+    above = ".".join(parents)
+    if name in owner.model_fields and name != "kind":
+        full = ".".join(first_unknown)
+        return ConfigPathError(path, f"{path}: no such setting; {full} has no settings below it as it stands.")
+    siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
+    kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
+    having = [
+        other.model_fields["kind"].default
+        for other in _walk_classes(Config)
+        if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
+    ]
+    known = list(dict.fromkeys([*siblings, *(known for known in all_paths(tree) if not known.endswith(".kind"))]))
+    if having:
+        hint = f" It belongs to {above}={' or '.join(map(repr, having))}."
+    else:
+        hint = nearest(".".join(first_unknown), siblings) or nearest(path, known)
+        hint = hint or nearest(path.rpartition(".")[2], [other.rpartition(".")[2] for other in known])
+    where = f"{above}={kind!r} has" if kind else f"under {above!r} there are" if above else "settings are"
+    return ConfigPathError(path, f"{path}: no such setting; {where} {', '.join(siblings) or 'none'}.{hint}")
+
+
+def _rivals(variant: type[Settings]) -> set[str]:
+    """Kinds of the axis that a variant is on."""
+    for owner in _walk_classes(Config):
+        for field in owner.model_fields.values():
+            if variant in _variants(field).values():
+                return set(_variants(field))
+    return set()
 
 
 def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
@@ -222,6 +254,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "value_error":
         text = message.removeprefix("Value error, ")
         return text if not path or text.startswith(path) else f"{path}: {text}"
+    if problem["type"] == "missing":
+        return f"{path}: is not set, and has no default."
     if problem["type"] == "extra_forbidden":
         return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):

@@ -25,6 +25,7 @@ from .objectives import (
     Reinforce,
 )
 from .optimizers import Adam
+from .overrides import from_dict, to_dict
 from .rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
 from .schedule import Schedule
 
@@ -187,7 +188,7 @@ def control(config: Config, name: Control) -> Config:
     else:
         baseline = LeaveOneOut() if isinstance(config.baseline, ImportanceWeights) else config.baseline
         changes |= {"reward": RandomReward(), "baseline": baseline}
-    return Config.model_validate(config.model_copy(update={**changes, "schedule": schedule}).model_dump())
+    return from_dict(to_dict(config.model_copy(update={**changes, "schedule": schedule})))
 
 
 def _controls(task: TaskSettings | None) -> tuple[Control, ...]:
@@ -220,4 +221,4 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     if known is None:
         raise ConfigError(f"preset {name!r}: not known. Presets are {', '.join(PRESETS)}.{nearest(name, PRESETS)}")
     config = PRESETS[known](task)
-    return Config.model_validate(config.model_dump())
+    return from_dict(to_dict(config))

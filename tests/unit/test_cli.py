@@ -1,0 +1,241 @@
+"""The command line: what is typed, what is meant, and what a mistake is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlgan import cli
+from rlgan.cli import main
+from rlgan.config import Config
+from rlgan.overrides import from_dict
+from rlgan.presets import PRESETS, preset
+from tests.support.commands import ask
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def config_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Config:
+    """The configuration that options stand for."""
+    answer = ask(capsys, "show-config", "--json", *arguments)
+    assert (answer.status, answer.err) == (0, "")
+    return from_dict(json.loads(answer.out))
+
+
+def test_short_options_and_paths_may_be_mixed_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = preset("seqgan").model_copy(update={"seed": 1, "checkpoint_every_s": 0.5})
+    for arguments in (
+        ["--seed", 1, "seqgan", "--checkpoint-every-s=0.5"],
+        ["seqgan", "--checkpoint-every-s", 0.5, "--seed=1"],
+        ["--checkpoint_every_s", "0.5", "--seed", "1", "seqgan"],
+    ):
+        assert config_of(capsys, *arguments) == expected
+
+
+def test_a_value_may_look_like_a_preset_an_option_or_a_negative_number(capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(capsys, "mle", "--data", "quick", "--tracking.experiment=--seed", "--task.split-seed", "7")
+    assert config.preset == "mle" and config.tracking.experiment == "--seed"
+    assert config.task.model_dump()["data"] == "quick"
+    assert config_of(capsys, "--data=a=b.txt", "mle").task.model_dump()["data"] == "a=b.txt"
+    assert ask(capsys, "show-config", "--seed", "-1").err == (
+        "rlgan: seed=-1: input should be greater than or equal to 0.\n"
+    )
+
+
+def test_no_preset_means_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    assert config_of(capsys) == preset("quick")
+
+
+def test_data_makes_a_text_task_and_parameters_an_oracle_task(capsys: pytest.CaptureFixture[str]) -> None:
+    text = config_of(capsys, "--data", "a.txt", "--tokens", "char", "--task.max-length", 9)
+    assert text.task.model_dump(include={"kind", "data", "tokens", "max_length"}) == {
+        "kind": "text",
+        "data": "a.txt",
+        "tokens": "char",
+        "max_length": 9,
+    }
+    assert "oracle_ratio" not in text.controls
+    oracle = config_of(capsys, "seqgan", "--oracle-params", "o.npz")
+    assert oracle.task.model_dump(include={"kind", "params"}) == {"kind": "oracle", "params": "o.npz"}
+
+
+def test_options_go_before_the_file_and_the_file_before_the_preset(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(
+        json.dumps({"seed": 5, "schedule": {"g_batch": 9}, "credit": {"kind": "monte_carlo", "num_rollouts": 3}})
+    )
+    config = config_of(capsys, "seqgan", "--config", path, "--seed", 6)
+    assert (config.seed, config.schedule.g_batch, config.credit.model_dump()["num_rollouts"]) == (6, 9, 3)
+    assert config.schedule.mle_epochs == preset("seqgan").schedule.mle_epochs
+    assert config_of(capsys, "seqgan", "--config", path).seed == 5
+    # A variant chosen by an option leaves nothing of the file's.
+    assert config_of(capsys, "seqgan", "--config", path, "--credit", "terminal").credit.kind == "terminal"
+    assert config_of(capsys, "seqgan", "--config", path, "--credit.num-rollouts", 4).credit.model_dump() == {
+        "kind": "monte_carlo",
+        "num_rollouts": 4,
+        "policy_ema": 0.0,
+    }
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_show_config_prints_can_be_read_back(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(ask(capsys, "show-config", name, "--json").out)
+    assert config_of(capsys, "--config", path) == preset(name)
+
+
+def test_show_config_prints_paths_values_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ask(capsys, "show-config", "seqgan").out.splitlines()
+    position = lines.index("credit.num_rollouts = 16")
+    assert lines[position + 1] == "    Continuations N of each prefix."
+    assert 'credit = "monte_carlo"' in lines
+
+
+def test_presets_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ask(capsys, "presets").out.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+MISTAKES = [
+    (["trian"], "'trian': not a verb. Verbs are train, sample, evaluate, presets, show-config. Did you mean 'train'?"),
+    (["train", "seqgann"], "Did you mean 'seqgan'?"),
+    (["train", "seqgan", "quick"], "unrecognized arguments: quick"),
+    (["train", "-x"], "unrecognized arguments: -x"),
+    (["train", "--daat", "a"], "Did you mean 'data'?"),
+    (["train", "--data"], "argument --data: expected one argument"),
+    (["train", "--schedule.mle-epochs"], "--schedule.mle-epochs: needs a value"),
+    (["train", "--schedule.mle-epochs", "--seed", "1"], "--schedule.mle-epochs: needs a value"),
+    (["train", "--outt"], "--outt: needs a value. Did you mean 'out'?"),
+    (["train", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+    (["train", "--tokens", "word"], "--tokens: says how --data is cut, and there is no --data."),
+    (["train", "--data", "a", "--oracle-params", "b"], "--data and --oracle-params: a run has one task."),
+    (["train", "--data", "a", "--tokens", "syllable"], "invalid choice: 'syllable'"),
+    (["train", "oracle_ratio", "--data", "a"], "the exact law of task='text' is not known"),
+    (["train", "--resume", "a", "--out", "b"], "--out: has no effect beside --resume"),
+    (["train", "--resume", "missing"], "missing: is no folder of a run"),
+    (["train", "--config", "missing.json"], "--config missing.json: cannot be read (No such file or directory)"),
+    (["sample"], "the following arguments are required: --run"),
+    (["sample", "--run", "missing"], "missing: holds no trained generator"),
+    (["sample", "--run", "a", "--num", "0"], "argument --num: '0': must be a whole number, at least 1"),
+    (["sample", "--run", "a", "--num", "x"], "argument --num: 'x': must be a whole number, at least 1"),
+    (["sample", "--run", "a", "--temperature", "0"], "argument --temperature: '0': must be a positive number"),
+    (["sample", "--run", "a", "--temperature", "nan"], "argument --temperature: 'nan': must be a positive number"),
+    (["sample", "--run", "a", "--temperature", "hot"], "argument --temperature: 'hot': must be a positive number"),
+    (["sample", "--run", "a", "--nmu", "3"], "unrecognized arguments: --nmu 3"),
+    (["evaluate", "--run", "missing"], "missing: is no folder of a run"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_paragraph_and_status_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = ask(capsys, *arguments)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith("rlgan: ") and message in answer.err
+    assert answer.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[1]", "holds list"), ('{"seed": "x"}', "seed='x'")])
+def test_a_bad_settings_file_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    answer = ask(capsys, "train", "--config", path)
+    assert answer.status == 2 and message in answer.err
+
+
+def test_without_a_verb_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = ask(capsys)
+    assert answer.status == 2 and "show-config" in answer.out
+
+
+def test_ctrl_c_before_a_run_begins_is_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train", interrupted)
+    answer = ask(capsys, "train")
+    assert (answer.status, answer.err) == (130, "rlgan: interrupted\n")
+
+
+def test_an_error_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(cli, "_train", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["train"])
+
+
+# ------------------------------------------------------------------------------------------------------ as a program
+
+
+def program(*arguments: object, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_train_py_works_as_a_script_and_a_typing_error_does_not_wait_for_ray(tmp_path: Path) -> None:
+    done = program("-X", "importtime", PROJECT / "rlgan" / "train.py", "seqgan", "--credit.foo", "1", cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert [line for line in lines if not line.startswith("import time:")] == [
+        "rlgan: credit.foo: no such setting; credit='monte_carlo' has credit.num_rollouts, credit.policy_ema. "
+        "Did you mean 'credit.num_rollouts'?"
+    ]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "rlgan.config" in imported
+    assert not imported & {"ray", "mlflow", "matplotlib", "pandas"}
+
+
+def test_a_lone_train_py_beside_an_installed_package_works(tmp_path: Path) -> None:
+    """This is what submitting a script to a cluster makes of it."""
+    script = shutil.copy(PROJECT / "rlgan" / "train.py", tmp_path)
+    done = program(script, "--help", cwd=tmp_path, path=PROJECT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: rlgan train ") and "--credit.num-rollouts 8" in done.stdout
+
+
+def test_the_package_is_a_program_and_nobody_need_read_all_it_says(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m rlgan presets | true"
+    done = subprocess.run(command, shell=True, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("in_checkout", [True, False])
+def test_modules_of_ours_do_not_shadow_others_of_their_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_checkout: bool
+) -> None:
+    """`rlgan/run.py` must not be what `import run` finds."""
+    script = PROJECT / "rlgan" / "train.py" if in_checkout else Path(shutil.copy(PROJECT / "rlgan/train.py", tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.setattr(sys, "path", [str(script.parent), "elsewhere"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(script), run_name="__main__")
+    assert left.value.code == 0
+    assert sys.path == ([str(PROJECT), "elsewhere"] if in_checkout else ["elsewhere"])

@@ -1,0 +1,175 @@
+"""Configurations: every preset and control can be made and written down, and every contradiction is named."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, get_args
+
+import pytest
+
+from rlgan.baselines import ImportanceWeights, LeaveOneOut
+from rlgan.config import Config, Control
+from rlgan.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.discriminators import CnnHighway
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import OracleTask, TextTask
+from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
+from rlgan.overrides import documentation, flatten, from_dict, to_dict
+from rlgan.presets import PRESETS, control, preset
+from rlgan.rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from tests.support.tiny import TASK
+
+TEXT = TextTask(data="lines.txt")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("task", [None, TEXT], ids=["its own task", "text"])
+def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | None) -> None:
+    if name == "oracle_ratio" and task is not None:
+        with pytest.raises(ConfigError, match="reward='oracle_ratio': the exact law of task='text' is not known"):
+            preset(name, task)
+        return
+    config = preset(name, task)
+    assert config.preset == name
+    assert task is None or config.task == task
+    assert from_dict(to_dict(config)) == config
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).has_adversary])
+@pytest.mark.parametrize("which", get_args(Control))
+def test_every_adversarial_preset_has_every_control(name: str, which: Control) -> None:
+    config = preset(name)
+    controlled = control(config, which)
+    assert (controlled.task, controlled.seed, controlled.generator) == (config.task, config.seed, config.generator)
+    assert controlled.discriminator is None and controlled.controls == ()
+    assert controlled.schedule.adversarial_updates == config.schedule.adversarial_updates
+    # Made through `model_copy`, which does not validate: what comes out must be legal all the same.
+    assert from_dict(to_dict(controlled)) == controlled
+
+
+@pytest.mark.parametrize("typed", ["seqgan-quick", "seqgan_quick"])
+def test_presets_are_found_with_dashes_and_underscores(typed: str) -> None:
+    assert preset(typed).preset == "seqgan-quick"
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'seqgann': not known. Presets are quick, .* Did you mean 'seqgan'\?"):
+        preset("seqgann")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_setting_is_documented_once(name: str) -> None:
+    config = preset(name)
+    rows = list(documentation(config))
+    paths = [path for path, _, _ in rows]
+    assert len(set(paths)) == len(paths)
+    assert {path.removesuffix(".kind") for path in flatten(to_dict(config))} == set(paths)
+    assert [path for path, _, text in rows if not text.strip()] == []
+    values = {path: value for path, value, _ in rows}
+    assert values["credit"] == config.credit.kind
+    assert values["workers.chunk_rows"] == config.workers.chunk_rows
+
+
+def test_documentation_of_an_axis_lists_its_variants() -> None:
+    texts = {path: text for path, _, text in documentation(preset("mle"))}
+    assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
+    assert texts["discriminator"].endswith("One of cnn_highway, none.")
+
+
+# What has no adversary, and what is learned by a discriminator.
+PLAIN: dict[str, Any] = {
+    "task": TASK,
+    "discriminator": None,
+    "reward": ConstantReward(),
+    "credit": Terminal(),
+    "schedule": {"discriminator_rounds": 0, "d_steps": 0},
+}
+JUDGED: dict[str, Any] = {"task": TASK, "discriminator": CnnHighway(), "reward": Probability(), "credit": Terminal()}
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    (JUDGED | {"schedule": {"discriminator_rounds": 0, "d_steps": 0}}, "discriminator: is never trained"),
+    (
+        JUDGED | {"schedule": {"discriminator_rounds": 0, "adversarial_updates": 0, "d_steps": 5}},
+        "discriminator: is never trained",
+    ),
+    (
+        PLAIN | {"schedule": {"discriminator_rounds": 3, "d_steps": 0}},
+        "schedule.discriminator_rounds=3, schedule.d_steps=0: there is no discriminator to train",
+    ),
+    (
+        PLAIN | {"schedule": {"discriminator_rounds": 0, "d_steps": 2}},
+        "schedule.discriminator_rounds=0, schedule.d_steps=2: there is no discriminator to train",
+    ),
+    (PLAIN | {"reward": Probability()}, "reward='probability': needs a discriminator"),
+    (JUDGED | {"reward": RandomReward()}, "discriminator: has no effect with reward='random'"),
+    (PLAIN | {"credit": MonteCarlo()}, r"credit='monte_carlo': every continuation .* Use credit terminal\.$"),
+    (
+        PLAIN | {"reward": OracleRatio(), "credit": MonteCarlo()},
+        r"credit='monte_carlo': .* Use credit terminal or reward_to_go\.$",
+    ),
+    (PLAIN | {"reward": OracleRatio()}, "credit='terminal': reward='oracle_ratio' pays every token"),
+    (PLAIN | {"credit": RewardToGo()}, "credit='reward_to_go': needs a reward for every token, and reward='constant'"),
+    (
+        PLAIN | {"task": TEXT, "reward": OracleRatio(), "credit": RewardToGo()},
+        "reward='oracle_ratio': the exact law of task='text' is not known",
+    ),
+    (JUDGED | {"baseline": ImportanceWeights()}, "baseline='importance_weights': .* reward='probability'"),
+    (
+        JUDGED | {"reward": Ratio(), "credit": MonteCarlo(), "baseline": ImportanceWeights()},
+        "baseline='importance_weights': .* credit='monte_carlo'",
+    ),
+    (JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}}, "schedule.g_batch=1: baseline='leave_one_out'"),
+    (
+        PLAIN
+        | {
+            "schedule": {
+                "discriminator_rounds": 0,
+                "d_steps": 0,
+                "adversarial_updates": 0,
+                "teacher_forcing": MixedTeacherForcing(),
+            }
+        },
+        "schedule.teacher_forcing='mixed': has no effect with schedule.adversarial_updates=0",
+    ),
+    (PLAIN | {"objective": NoPolicyGradient()}, "objective='none': with schedule.teacher_forcing none nothing"),
+    (
+        PLAIN
+        | {
+            "objective": NoPolicyGradient(),
+            "reward": RandomReward(),
+            "schedule": PLAIN["schedule"] | {"teacher_forcing": MixedTeacherForcing()},
+        },
+        "objective='none': reward='random', credit='terminal' and baseline='none' would have no effect",
+    ),
+    (
+        PLAIN | {"schedule": PLAIN["schedule"] | {"adversarial_updates": 0}, "controls": ["mle_continued"]},
+        r"controls=\['mle_continued'\]: are controls of the adversarial phase",
+    ),
+    (PLAIN | {"task": TEXT, "controls": ["oracle_ratio"]}, "controls: oracle_ratio needs an exact law"),
+    (
+        JUDGED | {"adversary": {"buffer": 10, "sequences_per_round": 11}},
+        "adversary.buffer=10: holds less than one round of adversary.sequences_per_round=11",
+    ),
+]
+
+
+def test_what_the_contradictions_are_varied_from_is_legal() -> None:
+    for legal in (PLAIN, JUDGED, PLAIN | {"task": TEXT}, PLAIN | {"reward": OracleRatio(), "credit": RewardToGo()}):
+        Config(**legal)
+    Config(**(JUDGED | {"adversary": {"buffer": 11, "sequences_per_round": 11}}))
+    Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
+
+
+@pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS, ids=[message[:50] for _, message in CONTRADICTIONS])
+def test_a_contradiction_names_the_setting(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict({name: to_dict(part) if hasattr(part, "model_dump") else part for name, part in settings.items()})
+    assert re.match(message, str(caught.value)), caught.value
+
+
+def test_an_oracle_has_its_sizes_from_one_place() -> None:
+    with pytest.raises(ConfigError, match="task: vocab_size=7: has no effect beside params='o.npz'"):
+        from_dict({"task": {"kind": "oracle", "params": "o.npz", "vocab_size": 7}})
+    assert isinstance(from_dict({"task": {"kind": "oracle"}}).task, OracleTask)

@@ -1,0 +1,171 @@
+"""Changing a configuration by paths: what is typed, what comes out, and what a mistake is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlgan.config import Config
+from rlgan.envs.errors import ConfigError
+from rlgan.objectives import InterleavedTeacherForcing
+from rlgan.optimizers import SGD
+from rlgan.overrides import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict
+from rlgan.presets import preset
+
+
+def seqgan(**changes: Any) -> Config:
+    return override(preset("seqgan"), changes)
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "value"),
+    [
+        ("credit.num-rollouts", "8", 8),
+        ("credit.num_rollouts", 8, 8),
+        ("checkpoint-every-s", "1.5", 1.5),
+        ("evaluation.temperatures", "1.0,0.8", (1.0, 0.8)),
+        ("evaluation.temperatures", "[1, 0.5]", (1.0, 0.5)),
+        ("evaluation.temperatures", [1, 0.5], (1.0, 0.5)),
+        ("controls", "mle_continued, constant_reward", ("mle_continued", "constant_reward")),
+        ("controls", "", ()),
+        ("controls", "[]", ()),
+        ("tracking.enabled", "false", False),
+        ("tracking.uri", "none", None),
+        ("tracking.uri", "[odd] name", "[odd] name"),
+        ("tracking.experiment", "none", "none"),
+        ("schedule.mle_patience", "null", None),
+        ("schedule.mle_patience", "3", 3),
+    ],
+)
+def test_a_value_is_read_as_its_field_wants_it(path: str, typed: Any, value: Any) -> None:
+    changed: Any = override(preset("seqgan"), {path: typed})
+    for name in path.replace("-", "_").split("."):
+        changed = getattr(changed, name)
+    assert changed == value and type(changed) is type(value)
+
+
+def test_nothing_else_moves() -> None:
+    before, after = (flatten(to_dict(config)) for config in (preset("seqgan"), seqgan(seed=3)))
+    assert {path for path in before if before[path] != after[path]} == {"seed"}
+    assert override(preset("seqgan"), {}) == preset("seqgan")
+
+
+def test_an_axis_takes_the_name_of_a_variant() -> None:
+    assert seqgan(credit="terminal").credit.kind == "terminal"
+    mle = override(
+        preset("seqgan"),
+        {
+            "discriminator": "none",
+            "reward": "constant",
+            "credit": "terminal",
+            "schedule.discriminator-rounds": "0",
+            "schedule.d-steps": "0",
+        },
+    )
+    assert mle.discriminator is None and mle.reward.kind == "constant"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_fields_of_a_chosen_variant_can_be_set_in_any_order(order: int) -> None:
+    changes = {"schedule.teacher-forcing": "interleaved", "schedule.teacher-forcing.num-updates": "3"}
+    config = override(preset("seqgan"), dict(list(changes.items())[::order]))
+    assert config.schedule.teacher_forcing == InterleavedTeacherForcing(num_updates=3)
+    config = override(preset("seqgan"), {"optimizers.mle": "sgd", "optimizers.mle.momentum": "0.5"})
+    assert config.optimizers.mle == SGD(momentum=0.5)
+
+
+def test_a_variant_is_chosen_with_its_defaults() -> None:
+    config = override(preset("seqgan"), {"optimizers.discriminator": "adam"})
+    assert config.optimizers.discriminator.lr == 1e-3 != preset("seqgan").optimizers.discriminator.lr
+
+
+def test_another_task_can_be_chosen_by_its_kind() -> None:
+    config = override(preset("seqgan"), {"task": "text", "task.data": "a.txt", "controls": "mle_continued"})
+    assert to_dict(config.task)["data"] == "a.txt"
+    with pytest.raises(ConfigError, match=r"^task.data: is not set, and has no default\.$"):
+        override(preset("seqgan"), {"task": "text"})
+
+
+def test_a_whole_configuration_as_a_file_overrides_everything() -> None:
+    target = preset("oracle_ratio")
+    assert override(preset("seqgan"), flatten(to_dict(target))) == target
+
+
+def test_the_upper_of_two_sources_goes_first() -> None:
+    assert merge({"credit.num_rollouts": 4, "seed": 1}, {"credit.num-rollouts": "8"}) == {
+        "credit.num_rollouts": "8",
+        "seed": 1,
+    }
+    assert merge({"credit.kind": "reward_to_go", "credit.gamma": 0.5}, {"credit": "terminal"}) == {"credit": "terminal"}
+    assert merge({"credit.kind": "monte_carlo"}, {"credit.policy-ema": "0.5"}) == {
+        "credit": "monte_carlo",
+        "credit.policy_ema": "0.5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "credit.num-rolouts",
+            r"^credit.num_rolouts: no such setting; credit='monte_carlo' has .*'credit.num_rollouts'\?",
+        ),
+        ("credit.gamma", r"credit='monte_carlo' has .* It belongs to credit='reward_to_go'\.$"),
+        ("kredit.num-rollouts", r"settings are preset, seed, .* Did you mean 'credit'\?$"),
+        ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
+        ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
+        ("seed.x", "seed has no settings below it"),
+        ("optimizers.mle.kinds", "optimizers.mle='adam' has"),
+    ],
+)
+def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
+    with pytest.raises(ConfigPathError, match=message) as caught:
+        override(preset("seqgan"), {path: "1"})
+    assert caught.value.path == path.replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "message"),
+    [
+        ("credit.num-rollouts", "x", "^credit.num_rollouts='x': input should be a valid integer"),
+        ("credit.num-rollouts", "1.5", "^credit.num_rollouts='1.5': input should be a valid integer"),
+        ("credit.num-rollouts", "0", "^credit.num_rollouts='0': input should be greater than or equal to 1"),
+        ("credit", "monte", r"^credit='monte': choose one of terminal, monte_carlo, reward_to_go. .* 'monte_carlo'\?$"),
+        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, none"),
+        ("credit", "5", r"^credit='5': choose one of"),
+        ("evaluation.temperatures", "1,a", "^evaluation.temperatures.1='a': input should be a valid number"),
+        ("evaluation.temperatures", "1,0", "^evaluation.temperatures.1='0': input should be greater than 0"),
+        ("evaluation.temperatures", "[1,", r"looks like JSON but is not"),
+        ("controls", "mle", "^controls.0='mle': input should be 'mle_continued'"),
+        ("checkpoint-every-s", "nan", "^checkpoint_every_s='nan'"),
+        ("tracking.enabled", "maybe", "^tracking.enabled='maybe': input should be a valid boolean"),
+        ("discriminator.filters", "3", r"^discriminator.filters=\[3\]: needs one number of filters for each"),
+        ("workers", "4", "^workers='4': input should be"),
+    ],
+)
+def test_a_wrong_value_names_the_setting_and_what_is_allowed(path: str, typed: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        override(preset("seqgan"), {path: typed})
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_and_kinds_in_a_dictionary_are_told() -> None:
+    values = to_dict(preset("seqgan"))
+    with pytest.raises(ConfigError, match=r"^seeed=3: no such setting. Did you mean 'seed'\?$"):
+        from_dict({**values, "seeed": 3})
+    with pytest.raises(ConfigError, match=r"^credit.num_rolls=3: no such setting. Did you mean 'num_rollouts'\?$"):
+        from_dict({**values, "credit": {"kind": "monte_carlo", "num_rolls": 3}})
+    with pytest.raises(ConfigError, match="^credit: choose one of 'terminal', 'monte_carlo', 'reward_to_go'"):
+        from_dict({**values, "credit": {"kind": "x"}})
+    with pytest.raises(ConfigError, match="seed.*credit.num_rollouts|credit.num_rollouts.*seed"):
+        from_dict({**values, "seed": -1, "credit": {"kind": "monte_carlo", "num_rollouts": 0}})
+
+
+def test_every_path_can_be_set_to_what_it_is() -> None:
+    config = preset("seqgan")
+    flat = flatten(to_dict(config))
+    assert set(flat) <= set(all_paths(to_dict(config)))
+    for path, value in flat.items():
+        if not path.endswith(".kind"):
+            assert override(config, {path: value}) == config, path
