@@ -1,8 +1,12 @@
 """Where the numbers go: always into the run's own metrics.jsonl, and to an MLflow server as long as it answers.
 
-The only room that imports mlflow, and only once a run starts: the import costs seconds. Uploading happens in a thread,
-in order, so that a slow or dead server never holds up training. When the server fails, that is said once; numbers go
-on into metrics.jsonl, uploading is tried again from time to time, and what was missed is then sent.
+The only room that imports mlflow, and only once a run starts: the import and a new database cost seconds. A thread
+reads metrics.jsonl and uploads what the server has not yet, in order and many rows a call, so that a slow or dead
+server never holds up training and nothing is kept in memory for it. When the server fails, that is said once; numbers
+go on into metrics.jsonl, uploading is tried again from time to time, and what was missed is then sent.
+
+How many rows it has is a tag of the run on the server, set by the call that brings them. It decides what is sent after
+a failure, and after a resumption: units that are done again give the numbers that the server has already.
 """
 
 from __future__ import annotations
@@ -12,26 +16,31 @@ import logging
 import math
 import os
 import queue
+import re
 import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from rlgan import __version__
+from rlgan.envs.errors import CheckpointError
 from rlgan.envs.settings import Settings
 
-from .checkpoint import write_atomically
+from .checkpoint import cannot_write, write_atomically
 
+_SEND_EVERY_S = 1.0  # a call costs a tenth of a second of CPU, however many rows it brings
 _RETRY_EVERY_S = 30.0
 _FINISH_WAIT_S = 60.0
-_METRICS_A_CALL = 1000  # MLflow's limit for one batch
+_METRICS_A_CALL = 500  # MLflow takes 1,000 entities a call; a row that begins below this ends below that
 _PARAMS_A_CALL = 100
 _PARAM_LENGTH = 6000
+_ROWS_TAG = "rlgan.rows_uploaded"
 
 
 class TrackingSettings(Settings):
@@ -39,26 +48,37 @@ class TrackingSettings(Settings):
 
     enabled: bool = True
     """Whether to track in MLflow; metrics.jsonl is written in any case."""
-    uri: str | None = None
+    uri: str | None = Field(None, min_length=1)
     """MLflow tracking server; null takes MLFLOW_TRACKING_URI, else mlruns.db beside the run's folder."""
     experiment: str = Field("rlgan", min_length=1)
     """Name of the MLflow experiment."""
 
 
 def run_tags(preset: str, seed: int) -> dict[str, str]:
-    """What identifies a run beside its configuration: preset, seed, version, git state of the code that runs."""
+    """What identifies a run beside its configuration.
+
+    Args:
+        preset: it began from.
+        seed: of the run.
+
+    Returns:
+        Preset, seed, version; commit of the code that runs and whether it was changed since, where git knows it.
+    """
     tags = {"preset": preset, "seed": str(seed), "rlgan_version": __version__}
-    folder = Path(__file__).resolve().parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is not None:
-        tags["git_commit"] = commit
-        tags["git_dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
+    here = Path(__file__).resolve()
+    # A package that is installed inside somebody's repository is not of that repository.
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None:
+        commit, changes = _git(here.parent, "rev-parse", "HEAD"), _git(here.parent, "status", "--porcelain")
+        if commit is not None and changes is not None:
+            tags |= {"git_commit": commit, "git_dirty": str(bool(changes)).lower()}
     return tags
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where there is no git, no repository, or no such file in it."""
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -78,7 +98,7 @@ class Tracker:
         self._uploader: _Uploader | None = None
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open the run in MLflow, or go on with the one that this folder belongs to.
+        """Open the run in MLflow, or go on with the one that this folder belongs to. Does not wait for the server.
 
         Args:
             name: shown in MLflow.
@@ -87,71 +107,90 @@ class Tracker:
         """
         if not self._settings.enabled:
             return
+        # A dead server should cost the thread seconds, not the minutes of MLflow's defaults.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         uri = self._settings.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        local = uri is None
-        if local:
-            uri = f"sqlite:///{self._run_dir.parent.resolve() / 'mlruns.db'}"
-        self._uploader = _Uploader(
-            uri=str(uri),
-            artifact_folder=self._run_dir.parent.resolve() / "mlartifacts" if local else None,
-            experiment=self._settings.experiment,
-            run_dir=self._run_dir,
-            name=name,
-            params=dict(params),
-            tags=dict(tags),
-        )
-        for row in self.rows():
-            self._uploader.put_row(row)
+        self._uploader = _Uploader(uri, self._settings.experiment, self._path, name, params, tags)
         self._uploader.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, phase: str, unit: int | None) -> None:
         """Keep numbers.
 
         Args:
-            metrics: name → value; NaN and infinities are written as null.
+            metrics: name → value; NaN and infinities, which JSON has not, are null in metrics.jsonl and NaN in MLflow.
             step: counts within the phase.
             phase: which kind of unit.
             unit: units of the run done, or None for what belongs to its end.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written.
         """
         row = {
             "unit": unit,
             "phase": phase,
             "step": step,
             "time": time.time(),
-            "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+            "metrics": {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()},
         }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
         if self._uploader is not None:
-            self._uploader.put_row(row)
+            self._uploader.wake()
+        self._tell()
 
-    def log_artifact(self, path: Path) -> None:
-        """Upload a file of the run's folder, where there is a server; its place in the folder is its truth."""
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Upload a file of the run's folder, where there is a server; its place in the folder is its truth.
+
+        Args:
+            path: of the file.
+            folder: among the run's artifacts; None is their top.
+        """
         if self._uploader is not None:
-            self._uploader.put_artifact(path)
+            self._uploader.put_artifact(path, folder)
+        self._tell()
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line that was cut off by a crash is left out."""
-        if not self._path.exists():
-            return []
+        """All rows so far; a last line that was cut off by a crash is left out.
+
+        Raises:
+            CheckpointError: a line before the last is damaged.
+        """
         rows = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(_whole_lines(self._path), start=1):
             try:
                 rows.append(json.loads(line))
-            except ValueError:
-                break
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{self._path}, line {number}: is damaged ({error}). Remove the line; its numbers are lost."
+                ) from None
         return rows
 
     def truncate_after(self, unit: int) -> None:
-        """Drop rows of units past `unit`, which will be done again, and rows of the run's end."""
+        """Drop rows of units past `unit`, which will be done again, and rows of the run's end. Before `start` only.
+
+        Raises:
+            CheckpointError: a line is damaged, or the disk cannot be written.
+        """
+        assert self._uploader is None, "the uploader has already read on"
         kept = [row for row in self.rows() if row["unit"] is not None and row["unit"] <= unit]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
 
     def finish(self, status: str) -> None:
-        """Send what is left and close the run: "FINISHED", "FAILED" or "KILLED"."""
+        """Send what is left and close the run: "FINISHED", "FAILED" or "KILLED". Waits at most a minute."""
         if self._uploader is not None:
             self._uploader.finish(status)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Warnings of the uploader, in the caller's thread: there filters and stack levels mean something."""
+        while self._uploader is not None and not self._uploader.warnings.empty():
+            warnings.warn(self._uploader.warnings.get(), stacklevel=3)
 
 
 class _Uploader:
@@ -159,129 +198,231 @@ class _Uploader:
 
     def __init__(
         self,
-        uri: str,
-        artifact_folder: Path | None,
+        uri: str | None,
         experiment: str,
-        run_dir: Path,
+        path: Path,
         name: str,
-        params: dict[str, Any],
-        tags: dict[str, str],
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
     ) -> None:
-        self._uri, self._artifact_folder, self._experiment = uri, artifact_folder, experiment
-        self._run_dir, self._name, self._params, self._tags = run_dir, name, params, tags
-        self._waiting: queue.SimpleQueue[Callable[[Any, str], None] | None] = queue.SimpleQueue()
-        self._failed: list[Callable[[Any, str], None]] = []
+        self._uri = uri or f"sqlite:///{path.parent.parent.resolve() / 'mlruns.db'}"
+        self._path, self._experiment, self._name = path, experiment, name
+        self._params = {key: _param_text(value) for key, value in params.items()}
+        self._tags = dict(tags)
+        # Where the run's place on the server is remembered. A run folder may move together with the database beside it.
+        self._place = path.with_name("mlflow_run.json")
+        self._place_uri = None if uri is None else _without_password(uri)
+
+        self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._said: set[str] = set()
+        self._artifacts: deque[tuple[Path, str | None]] = deque()
+        self._status = ""
+        self._awake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-upload", daemon=True)
-        self._warned = False
-        self._next_try = 0.0
+        self._next_call = 0.0
+        # The thread's own; None while there is no connection.
         self._client: Any = None
         self._run_id = ""
+        self._num_rows = self._num_bytes = 0  # of metrics.jsonl, that the server has
 
     def start(self) -> None:
-        # A dead server should cost a thread seconds, not the minutes of MLflow's defaults.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_DO_NOT_TRACK", "true")
+        self._awake.set()
         self._thread.start()
 
-    def put_row(self, row: dict[str, Any]) -> None:
-        self._waiting.put(lambda client, run_id: _send_row(client, run_id, row))
+    def wake(self) -> None:
+        self._awake.set()
 
-    def put_artifact(self, path: Path) -> None:
-        self._waiting.put(lambda client, run_id: client.log_artifact(run_id, str(path)))
+    def put_artifact(self, path: Path, folder: str | None) -> None:
+        self._artifacts.append((path, folder))
+        self._awake.set()
 
     def finish(self, status: str) -> None:
-        self._waiting.put(lambda client, run_id: client.set_terminated(run_id, status))
-        self._waiting.put(None)
+        self._status = status
+        self._closing.set()
+        self._awake.set()
         self._thread.join(timeout=_FINISH_WAIT_S)
         if self._thread.is_alive():
-            self._warn(f"the server did not take the last numbers within {_FINISH_WAIT_S:.0f} s")
+            self._warn_of_server(f"no answer within {_FINISH_WAIT_S:.0f} s")
 
     def _work(self) -> None:
         while True:
-            task = self._waiting.get()
-            if task is not None:
-                self._failed.append(task)
-            is_last = task is None
-            if is_last or time.monotonic() >= self._next_try:
-                self._send_all()
+            self._awake.wait()
+            is_last = self._closing.wait(max(0.0, self._next_call - time.monotonic()))
+            self._awake.clear()
+            self._send(is_last)
             if is_last:
                 return
 
-    def _send_all(self) -> None:
-        """Send in order; whatever fails stays and is tried again later."""
+    def _send(self, is_last: bool) -> None:
         try:
             if self._client is None:
                 self._connect()
-            while self._failed:
-                self._failed[0](self._client, self._run_id)
-                self._failed.pop(0)
+            self._send_rows()
+            self._send_artifacts()
+            if is_last:
+                self._client.set_terminated(self._run_id, self._status)
+            self._next_call = time.monotonic() + _SEND_EVERY_S
         except Exception as error:  # whatever a server, a driver or a proxy may throw: training must go on
-            self._next_try = time.monotonic() + _RETRY_EVERY_S
-            self._warn(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            self._client = None  # the next try asks the server how far it got
+            self._next_call = time.monotonic() + _RETRY_EVERY_S
+            self._awake.set()
+            self._warn_of_server(_first_line(error))
 
     def _connect(self) -> None:
         import mlflow
 
-        # Both configure their loggers while they are imported, so they are quieted afterwards.
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+            # Both configure their loggers while they are imported, so they are quieted afterwards.
+            for noisy in ("alembic", "mlflow"):
+                logging.getLogger(noisy).setLevel(logging.WARNING)
         client = mlflow.MlflowClient(tracking_uri=self._uri)
-        run_id = self._known_run(client)
-        if run_id is None:
-            run_id = client.create_run(self._experiment_id(client), run_name=self._name, tags=self._tags).info.run_id
-            params = [mlflow.entities.Param(key, _param_text(value)) for key, value in self._params.items()]
-            for first in range(0, len(params), _PARAMS_A_CALL):
-                client.log_batch(run_id, params=params[first : first + _PARAMS_A_CALL])
-            write_atomically(
-                self._run_dir / "mlflow_run.json",
-                lambda path: path.write_text(json.dumps({"uri": self._uri, "run_id": run_id}), encoding="utf-8"),
-            )
-        else:
-            client.update_run(run_id, status="RUNNING")
-        self._client, self._run_id = client, run_id
+        run = self._known_run(client)
+        if run is None:
+            run = client.create_run(self._experiment_id(client), run_name=self._name, tags=self._tags)
+            self._run_id = run.info.run_id
+        elif run.info.status != "RUNNING":
+            client.update_run(self._run_id, status="RUNNING")
+        place = json.dumps({"uri": self._place_uri, "run_id": self._run_id})
+        write_atomically(self._place, lambda path: path.write_text(place, encoding="utf-8"))
+        # A resumed run keeps the parameters that it began with: MLflow does not let them change.
+        missing = [mlflow.entities.Param(*item) for item in self._params.items() if item[0] not in run.data.params]
+        for some in _pieces(missing, _PARAMS_A_CALL):
+            client.log_batch(self._run_id, params=some)
+        self._num_rows, self._num_bytes = int(run.data.tags.get(_ROWS_TAG, 0)), 0
+        self._client = client
 
-    def _known_run(self, client: Any) -> str | None:
-        """The MLflow run that this folder already belongs to, on the same server."""
-        path = self._run_dir / "mlflow_run.json"
-        if not path.exists():
+    def _known_run(self, client: Any) -> Any:
+        """The MLflow run that this folder already belongs to, on the same server; None where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        if not self._run_id and self._place.exists():
+            known = json.loads(self._place.read_text(encoding="utf-8"))
+            if known["uri"] == self._place_uri:
+                self._run_id = known["run_id"]
+        if not self._run_id:
             return None
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known["uri"] != self._uri:
+        try:
+            run = client.get_run(self._run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             return None
-        client.get_run(known["run_id"])
-        return str(known["run_id"])
+        return run if run.info.lifecycle_stage == "active" else None
 
     def _experiment_id(self, client: Any) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = client.get_experiment_by_name(self._experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        location = None if self._artifact_folder is None else self._artifact_folder.as_uri()
-        return str(client.create_experiment(self._experiment, artifact_location=location))
+        if found is None:
+            try:
+                return str(client.create_experiment(self._experiment, artifact_location=_artifacts_beside(self._uri)))
+            except MlflowException:  # another run may have made it in between
+                found = client.get_experiment_by_name(self._experiment)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
-    def _warn(self, reason: str) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"MLflow at {self._uri} does not take our numbers ({reason}). Training goes on; all numbers are in "
-                f"{self._run_dir / 'metrics.jsonl'} and are sent when the server answers again.",
-                stacklevel=2,
-            )
+    def _send_rows(self) -> None:
+        """Send the rows of metrics.jsonl that the server has not."""
+        number = 0 if self._num_bytes == 0 else self._num_rows
+        end = self._num_bytes
+        waiting: list[tuple[int, list[Any]]] = []
+        for line in _whole_lines(self._path, self._num_bytes):
+            number, end = number + 1, end + len(line)
+            if number > self._num_rows:
+                waiting.append((number, _metrics(json.loads(line))))
+            if sum(len(metrics) for _, metrics in waiting) >= _METRICS_A_CALL:
+                self._send_some(waiting)
+                waiting = []
+        if waiting:
+            self._send_some(waiting)
+        # Below what the server has, rows of a resumed run are still to come: they are counted from the beginning.
+        if number >= self._num_rows:
+            self._num_rows, self._num_bytes = number, end
+
+    def _send_some(self, rows: Sequence[tuple[int, list[Any]]]) -> None:
+        from mlflow.entities import RunTag
+        from mlflow.exceptions import MlflowException
+
+        *first, last = _pieces([metric for _, metrics in rows for metric in metrics], 2 * _METRICS_A_CALL - 1) or [[]]
+        try:
+            for some in first:
+                self._client.log_batch(self._run_id, metrics=some)
+            self._client.log_batch(self._run_id, metrics=last, tags=[RunTag(_ROWS_TAG, str(rows[-1][0]))])
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            # The server answers and does not want these. One row must not hold up all that come after it.
+            if len(rows) > 1:
+                for row in rows:
+                    self._send_some([row])
+            else:
+                number = rows[0][0]
+                self._warn(
+                    "refused", f"MLflow refused row {number} of {self._path} ({_first_line(error)}). It stays there."
+                )
+
+    def _send_artifacts(self) -> None:
+        while self._artifacts:
+            path, folder = self._artifacts[0]
+            if path.exists():
+                self._client.log_artifact(self._run_id, str(path), folder)
+            else:
+                self._warn(str(path), f"{path}: does not exist, so it is not uploaded to MLflow.")
+            self._artifacts.popleft()
+
+    def _warn_of_server(self, reason: str) -> None:
+        self._warn(
+            "server",
+            f"MLflow at {_without_password(self._uri)} does not take our numbers ({_without_password(reason)}). "
+            f"Training goes on; all numbers are in {self._path}. What is missing is sent when the server answers "
+            "again, or with --resume.",
+        )
+
+    def _warn(self, subject: str, message: str) -> None:
+        """Say something once."""
+        if subject not in self._said:
+            self._said.add(subject)
+            self.warnings.put(message)
 
 
-def _send_row(client: Any, run_id: str, row: dict[str, Any]) -> None:
+def _whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """Lines from a byte on; the last one only if it was written to its end."""
+    if path.exists():
+        with path.open("rb") as file:
+            file.seek(offset)
+            yield from (line for line in file if line.endswith(b"\n"))
+
+
+def _metrics(row: Mapping[str, Any]) -> list[Any]:
     from mlflow.entities import Metric
 
     stamp = int(row["time"] * 1000)
-    metrics = [
-        Metric(name, float("nan") if value is None else value, stamp, row["step"])
-        for name, value in row["metrics"].items()
+    return [
+        Metric(name, math.nan if value is None else value, stamp, row["step"]) for name, value in row["metrics"].items()
     ]
-    for first in range(0, len(metrics), _METRICS_A_CALL):
-        client.log_batch(run_id, metrics=metrics[first : first + _METRICS_A_CALL])
+
+
+def _pieces(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _param_text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:_PARAM_LENGTH]
+    text = _without_password(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= _PARAM_LENGTH else text[: _PARAM_LENGTH - 1] + "…"
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Where artifacts go: beside a database of our own; a server knows its place."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    return (database.resolve().parent / "mlartifacts").as_uri()
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//…@", text)
