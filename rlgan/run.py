@@ -44,6 +44,7 @@ from .overrides import flatten, from_dict, to_dict
 from .presets import control
 from .progress import Progress
 from .report import format_table, plot_learning_curves, plot_quality_diversity
+from .seeding import torch_threads
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
 from .workers.parts import build_parts
@@ -167,7 +168,8 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
     exported = load_run_generator(run_dir)
     evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
-    return evaluator.measure(exported.generator, temperature, number).metrics
+    with torch_threads(config.workers.threads):
+        return evaluator.measure(exported.generator, temperature, number).metrics
 
 
 class _Session:
@@ -196,7 +198,8 @@ class _Session:
                     status = "KILLED"
                     self._progress.say(f"stopped; go on with: rlgan train --resume {self._run_dir}")
                     return RunResult(self._run_dir, stopped=True)
-            table = self._report()
+            with torch_threads(self._config.workers.threads):
+                table = self._report()
             status = "FINISHED"
             return RunResult(self._run_dir, stopped=False, table=table)
         finally:

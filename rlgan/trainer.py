@@ -42,7 +42,7 @@ from .records import Experience, Rollouts, concatenate
 from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
-from .seeding import stream, stream_seed
+from .seeding import stream, stream_seed, torch_threads
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
@@ -115,6 +115,11 @@ class Trainer:
         phase = self.next_phase
         if phase is None:
             raise RuntimeError("the run is complete; there is no next unit.")
+        # Measurements are rounded by the number of threads as learning is: the same number everywhere.
+        with torch_threads(self.config.workers.threads):
+            return self._unit(phase, measure)
+
+    def _unit(self, phase: Phase, measure: bool) -> Unit:
         self._timings = {}
         started = time.perf_counter()
         metrics = {
@@ -343,7 +348,7 @@ class Trainer:
 
     def measure(self, num_sequences: int | None = None) -> Measurement:
         """Measure the generator as it stands; see `Evaluator.measure`."""
-        with self._timed("timing/evaluate_s"):
+        with self._timed("timing/evaluate_s"), torch_threads(self.config.workers.threads):
             return self.evaluator.measure(self.current_generator(), num_sequences=num_sequences)
 
     def _is_measurement_due(self, phase: Phase, step: int) -> bool:
