@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MISSING = "–"
+_DOTS_PER_INCH = 120
 
-# Panel title → (unit, metric → label); a panel appears if any of its metrics was logged.
-_PANELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "Likelihood": (
-        "nats per token",
-        {
-            "mle/train_nll": "MLE, train",
-            "mle/valid_nll": "MLE, valid",
-            "mle/nll_gen": "NLL_gen",
-            "eval/nll_gen": "NLL_gen",
-            "mle/nll_oracle": "NLL_oracle",
-            "eval/nll_oracle": "NLL_oracle",
-        },
-    ),
-    "KL gaps": (
-        "nats per token",
-        {
-            "mle/kl_forward": "forward",
-            "eval/kl_forward": "forward",
-            "mle/kl_reverse": "reverse",
-            "eval/kl_reverse": "reverse",
-        },
-    ),
-    "BLEU": (
-        "score",
-        {
-            "mle/bleu_2": "BLEU-2",
-            "eval/bleu_2": "BLEU-2",
-            "mle/bleu_4": "BLEU-4",
-            "eval/bleu_4": "BLEU-4",
-            "mle/self_bleu_4": "Self-BLEU-4",
-            "eval/self_bleu_4": "Self-BLEU-4",
-        },
-    ),
-    "Discriminator accuracy": (
-        "share",
-        {
-            "discriminator_pretraining/accuracy_heldout": "held-out",
-            "discriminator/accuracy_heldout": "held-out",
-            "discriminator_pretraining/accuracy_fake": "training, fakes",
-            "discriminator/accuracy_fake": "training, fakes",
-            "discriminator_pretraining/accuracy_real": "training, reals",
-            "discriminator/accuracy_real": "training, reals",
-        },
-    ),
-    "Value of a token": ("reward units", {"generator/mean_value": "mean", "generator/advantage_std": "advantage std"}),
-    "Entropy of the generator": ("nats per token", {"generator/entropy": "rollouts"}),
-}
-_PHASES = {
-    "mle": ("MLE", "#dbe9f6"),
-    "discriminator": ("D pretraining", "#fde6cd"),
-    "adversarial": ("adversarial", "#ffffff"),
-}
+# ------------------------------------------------------------------------------------------------------ tables
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int = 3) -> str:
@@ -77,67 +35,172 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], deci
     Returns:
         Lines without a final newline: header, rule, rows.
     """
+    cells = _cells(rows, columns, decimals)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([lines[0], rule, *lines[1:]])
 
+
+def to_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int = 3) -> str:
+    """The same table as `format_table`, for a Markdown document."""
+    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in _cells(rows, columns, decimals))
+    alignment = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, alignment, *body))
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: Path) -> None:
+    """Write a table to a file, in the form that its suffix names.
+
+    `.txt` and `.md` are for reading. `.csv` holds the columns, and `.json` everything in the rows, to the last digit;
+    what is missing is empty in the one and null in the other, and NaN likewise.
+
+    Args:
+        rows: values by column.
+        columns: in order.
+        path: ends in one of the four.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+        KeyError: another suffix.
+    """
+    text = {".txt": format_table, ".md": to_markdown, ".csv": _csv, ".json": _json}[path.suffix](rows, columns)
+    write_atomically(path, lambda beside: beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8"))
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int) -> list[list[str]]:
     def cell(value: Any) -> str:
         if value is None:
             return _MISSING
         return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
-    cells = [list(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if index == 0 else text.rjust(width)
-            for index, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join([lines[0].rstrip(), "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])])
+    return [list(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_finite(row.get(column)) for column in columns] for row in rows)
+    return file.getvalue()
+
+
+def _json(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    plain = [{name: _finite(value) for name, value in row.items()} for row in rows]
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ------------------------------------------------------------------------------------------------------ curves
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A small multiple: what is drawn in it, in which unit, and the value that a guess would have."""
+
+    title: str
+    unit: str
+    curves: Mapping[str, tuple[str, ...]]  # label → its name in each phase
+    chance: float | None = None
+
+
+def _measured(*names: str) -> tuple[str, ...]:
+    return tuple(f"{phase}/{name}" for name in names for phase in ("mle", "eval"))
+
+
+def _discriminator(name: str) -> tuple[str, ...]:
+    return (f"discriminator_pretraining/{name}", f"discriminator/{name}")
+
+
+_PANELS = (
+    _Panel(
+        "Likelihood",
+        "nats per token",
+        {
+            "MLE, train": ("mle/train_nll",),
+            "MLE, valid": ("mle/valid_nll",),
+            "NLL_gen": _measured("nll_gen"),
+            "NLL_oracle": _measured("nll_oracle"),
+        },
+    ),
+    _Panel(
+        "KL gaps to the oracle",
+        "nats per token",
+        {"forward: coverage": _measured("kl_forward"), "reverse: quality": _measured("kl_reverse")},
+    ),
+    _Panel(
+        "BLEU",
+        "share",
+        {
+            "BLEU-2": _measured("bleu_2"),
+            "BLEU-4": _measured("bleu_4"),
+            "Self-BLEU-2": _measured("self_bleu_2"),
+            "Self-BLEU-4": _measured("self_bleu_4"),
+        },
+    ),
+    _Panel(
+        "Discriminator accuracy",
+        "share",
+        {
+            "held-out": _discriminator("accuracy_heldout"),
+            "training, fakes": _discriminator("accuracy_fake"),
+            "training, reals": _discriminator("accuracy_real"),
+        },
+        chance=0.5,
+    ),
+    _Panel("Discriminator loss", "units of its loss", {"training": _discriminator("loss")}),
+    _Panel(
+        "Value of a token",
+        "reward units",
+        {"mean": ("generator/mean_value",), "standard deviation of advantages": ("generator/advantage_std",)},
+    ),
+    _Panel("Entropy of the generator", "nats per token", {"on its rollouts": ("generator/entropy",)}),
+)
+_PHASES = {
+    "mle": ("MLE", "#dbe9f6"),
+    "discriminator": ("discriminator pretraining", "#fde6cd"),
+    "adversarial": ("adversarial", "#eef3ea"),
+}
 
 
 def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figure:
-    """Small multiples over the units of a run, its phases shaded.
+    """Small multiples over the units of a run, its phases shaded; a panel for whatever was logged.
 
     Args:
         rows: of metrics.jsonl: "unit", "phase", "metrics".
         path: PNG to write.
 
     Returns:
-        The figure, already saved and closed.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+        The figure, already saved.
 
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
     rows = [row for row in rows if row["unit"] is not None]
     logged = {name for row in rows for name, value in row["metrics"].items() if value is not None}
-    panels = {title: panel for title, panel in _PANELS.items() if logged & set(panel[1])}
-    num_columns = 2 if len(panels) > 1 else 1
-    num_rows = max(1, -(-len(panels) // num_columns))
-    figure = Figure(figsize=(6.5 * num_columns, 3.2 * num_rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    for index, (title, (unit, metrics)) in enumerate(panels.items()):
-        axes = figure.add_subplot(num_rows, num_columns, index + 1)
+    panels = [panel for panel in _PANELS if logged & {name for names in panel.curves.values() for name in names}]
+    num_columns = min(2, max(1, len(panels)))
+    num_lines = max(1, -(-len(panels) // num_columns))
+    figure = _figure(6.5 * num_columns, 3.1 * num_lines + 0.4)
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(num_lines, num_columns, index + 1)
         _shade_phases(axes, rows)
-        colours: dict[str, Any] = {}
-        for name, label in metrics.items():
-            points = [(row["unit"], row["metrics"][name]) for row in rows if row["metrics"].get(name) is not None]
-            if points:
-                # The same quantity before and after a change of phase is one curve in one colour.
-                line = axes.plot(
-                    *zip(*points, strict=True),
-                    label=None if label in colours else label,
-                    color=colours.get(label),
-                    linewidth=1.4,
-                    marker="." if len(points) < 40 else None,
-                )[0]
-                colours.setdefault(label, line.get_color())
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("units of the run", fontsize=8)
-        axes.set_ylabel(unit, fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+        _draw_curves(axes, panel, rows)
+        axes.set_title(panel.title, fontsize=10, loc="left")
+        axes.set_ylabel(panel.unit, fontsize=8)
+        if index >= len(panels) - num_columns:
+            axes.set_xlabel("units done: epochs, discriminator rounds, adversarial units", fontsize=8)
+    if panels:
+        phases, names = figure.axes[0].get_legend_handles_labels()
+        known = [name for name, _ in _PHASES.values()]
+        shown = [(phase, name) for phase, name in zip(phases, names, strict=True) if name in known]
+        figure.legend(*zip(*shown, strict=True), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    else:
+        figure.text(0.5, 0.5, "this run logged none of the curves that are drawn here", ha="center", va="center")
+    _save(figure, path)
     return figure
 
 
@@ -145,14 +208,45 @@ def _shade_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     start = 0
     for phase, (name, colour) in _PHASES.items():
         units = [row["unit"] for row in rows if row["phase"] == phase]
-        if not units:
-            continue
-        axes.axvspan(start, max(units), color=colour, zorder=0, linewidth=0)
-        axes.annotate(
-            name, ((start + max(units)) / 2, 1.0), xycoords=("data", "axes fraction"), xytext=(0, -9),
-            textcoords="offset points", ha="center", fontsize=7, color="#666666",
-        )  # fmt: skip
-        start = max(units)
+        if units:
+            axes.axvspan(start, max(units), color=colour, zorder=0, linewidth=0, label=name)
+            start = max(units)
+    axes.set_xlim(0, max(start, 1))
+
+
+def _draw_curves(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    lines = []
+    for label, names in panel.curves.items():
+        points = [
+            (row["unit"], row["metrics"][name])
+            for row in rows
+            for name in names
+            if row["metrics"].get(name) is not None
+        ]
+        if points:
+            marker = "." if len(points) < 40 else None
+            lines += axes.plot(*zip(*points, strict=True), label=label, linewidth=1.4, marker=marker, clip_on=False)
+    if panel.chance is not None:
+        lines.append(axes.axhline(panel.chance, color="#888888", linewidth=1.0, linestyle=":", label="chance"))
+    axes.tick_params(labelsize=8)
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(handles=lines, fontsize=8)
+
+
+# ------------------------------------------------------------------------------------------------------ plane
+
+_AXIS_NAMES = {
+    "kl_reverse": "KL(generator‖oracle), nats per token: quality, lower is better",
+    "kl_forward": "KL(oracle‖generator), nats per token: coverage, lower is better",
+    "bleu_4": "BLEU-4 against the test set: quality, higher is better",
+    "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
+}
+_LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points
+_DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Path) -> Figure:
@@ -161,41 +255,104 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
     A generator is of interest where it lies off that curve on the better side, not where it lies along it.
 
     Args:
-        rows: of the final table; those whose name begins with "MLE" make the curve, ordered by temperature.
+        rows: of the final table; those whose name begins with "MLE" make the curve, ordered by temperature. Rows
+            without a finite number for either axis are left out.
         x: column of the horizontal axis.
         y: column of the vertical axis.
         path: PNG to write.
 
     Returns:
         The figure, already saved.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    rows = [row for row in rows if _finite(row.get(x)) is not None and _finite(row.get(y)) is not None]
     curve = sorted((row for row in rows if str(row["name"]).startswith("MLE")), key=lambda row: -row["temperature"])
-    axes.plot([row[x] for row in curve], [row[y] for row in curve], "o-", color="#888888", label="MLE by temperature")
-    for row in curve:
-        axes.annotate(
-            f"τ={row['temperature']:g}", (row[x], row[y]), xytext=(5, -11), textcoords="offset points", fontsize=8,
-            color="#666666",
-        )  # fmt: skip
+    others = [row for row in rows if row not in curve]
+    figure = _figure(7.5, 5.5)
+    axes = figure.add_subplot()
+    axes.plot(
+        [row[x] for row in curve], [row[y] for row in curve], "o-", color="#888888", label="MLE start, by temperature τ"
+    )
+    labels = [(f"τ={row['temperature']:g}", row[x], row[y], "#666666") for row in curve]
     markers = "sD^vP*X"
-    for index, row in enumerate(row for row in rows if row not in curve):
-        axes.plot([row[x]], [row[y]], markers[index % len(markers)], markersize=9, linestyle="none", label=row["name"])
+    for index, row in enumerate(others):
+        marker, colour = markers[index % len(markers)], f"C{index % 10}"
+        axes.plot([row[x]], [row[y]], marker, markersize=9, color=colour, zorder=3)
+        labels.append((str(row["name"]), row[x], row[y], colour))
     axes.set_xlabel(_AXIS_NAMES.get(x, x))
     axes.set_ylabel(_AXIS_NAMES.get(y, y))
+    axes.margins(0.12)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
-    figure.savefig(path, dpi=120)
+    if curve:
+        figure.legend(loc="outside upper center", fontsize=9, frameon=False)
+    _label_points(axes, labels, [(row[x], row[y]) for row in curve])
+    _save(figure, path)
     return figure
 
 
-_AXIS_NAMES = {
-    "kl_reverse": "KL(generator‖oracle), nats per token: quality, lower is better",
-    "kl_forward": "KL(oracle‖generator), nats per token: coverage, lower is better",
-    "bleu_4": "BLEU-4 against the test set: quality, higher is better",
-    "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
-}
+def _label_points(
+    axes: Axes, labels: Sequence[tuple[str, float, float, str]], curve: Sequence[tuple[float, float]]
+) -> None:
+    """Write (text, x, y, colour) beside each point, where it covers neither text, point nor curve if there is room."""
+    import numpy as np
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # fixes the layout, and with it where a point is in pixels
+    pixels_a_point = figure.dpi / 72.0
+    to_pixels = axes.transData.transform
+    points = to_pixels([(px, py) for _, px, py, _ in labels]) if labels else np.empty((0, 2))
+    corners = to_pixels(curve) if curve else np.empty((0, 2))
+    # A curve is avoided as the dots that would draw it.
+    dots = [start + (end - start) * share for start, end in pairwise(corners) for share in np.linspace(0, 1, 60)]
+    obstacles = np.array([*points, *dots]).reshape(-1, 2)
+    inside = axes.get_window_extent()
+    taken: list[Bbox] = []
+    for (text, px, py, colour), at in zip(labels, points, strict=True):
+        label = axes.annotate(
+            text, (px, py), xytext=(0, 0), textcoords="offset points", fontsize=8.5, color=colour, zorder=4,
+        )  # fmt: skip
+        size = label.get_window_extent()
+        choices = []
+        for distance in _LABEL_DISTANCES:
+            for right, up in _DIRECTIONS:
+                reach = distance / math.hypot(right, up)
+                left = at[0] + right * reach * pixels_a_point - (1 - right) / 2 * size.width
+                bottom = at[1] + up * reach * pixels_a_point - (1 - up) / 2 * size.height
+                box = Bbox.from_bounds(left, bottom, size.width, size.height)
+                covered = sum(_overlap(box, other) for other in taken)
+                beyond = size.width * size.height - _overlap(box, inside)
+                hidden = box.padded(2.0).count_contains(obstacles)
+                choices.append((covered + beyond + 30.0 * hidden + distance, left, bottom, distance, box))
+        _, left, bottom, distance, box = min(choices, key=lambda choice: choice[0])
+        taken.append(box)
+        label.xyann = ((left - at[0]) / pixels_a_point, (bottom - at[1]) / pixels_a_point)
+        if distance > _LABEL_DISTANCES[1]:
+            axes.annotate(
+                "", (px, py), xytext=((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2), textcoords="figure pixels",
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 4, "alpha": 0.6},
+            )  # fmt: skip
+
+
+def _overlap(one: Any, other: Any) -> float:
+    """Area that two boxes share."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(0.0, width) * max(0.0, height)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, apart from pyplot, which would keep it and choose a window system."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda beside: figure.savefig(beside, format="png"))
