@@ -123,6 +123,22 @@ def test_measurements_come_as_scheduled_and_at_the_end_of_a_phase(task: Task) ->
         assert all(trainer.step(measure=False).measurement is None for _ in range(5))
 
 
+def test_the_baseline_remembers_all_generator_updates_of_the_run(task: Task) -> None:
+    config = tiny_config(
+        {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3, "g_steps": 2},
+        discriminator=None,
+        reward=ConstantReward(value=1.0),
+        credit=Terminal(),
+        baseline=ExponentialMean(decay=0.5),
+    )
+    with trainer_of(config, task) as trainer:
+        units = finish(trainer)
+        # 1 - (1 - 2⁻ⁿ) after the n-th update; metrics are those of each unit's second one.
+        advantages = [unit.metrics["generator/advantage_mean"] for unit in units if unit.phase == "adversarial"]
+        assert advantages == pytest.approx([0.5**2, 0.5**4, 0.5**6])
+        assert trainer.state()["baseline"]["num_updates"] == 6
+
+
 def test_a_run_can_begin_without_pretraining(task: Task) -> None:
     with trainer_of(tiny_config({"mle_epochs": 0, "discriminator_rounds": 0}), task) as trainer:
         assert trainer.mle_start is not None

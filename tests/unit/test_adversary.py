@@ -209,9 +209,9 @@ def test_the_same_call_on_the_same_state_gives_the_same_result() -> None:
     judge = adversary(buffer=50)
     judge.train_round(Round(0, fakes(20), epochs=2))
     state = judge.state()
-    again = adversary(buffer=50, seed=0)
-    request, results = Round(1, fakes(20, seed=1), epochs=2), []
-    for worker in (judge, judge, again):
+    request = Round(1, fakes(20, seed=1), epochs=2)
+    results = [(judge.train_round(request), judge.state())]  # undisturbed
+    for worker in (judge, judge, adversary(buffer=50)):
         worker.restore(state)
         torch.rand(5)  # what others draw from the global generator is nobody's business
         results.append((worker.train_round(request), worker.state()))
