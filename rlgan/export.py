@@ -100,9 +100,10 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         return ExportedGenerator(generator.eval(), space, token_names, description["separator"])
     except FileNotFoundError as error:
+        missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
-            f"{run_dir}: holds no trained generator ({Path(error.filename).name} is missing). Give the folder of a run "
-            "that has finished at least its first checkpoint."
+            f"{run_dir}: holds no trained generator ({missing} is missing). Give the folder of a run that has finished "
+            "at least its first checkpoint."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(

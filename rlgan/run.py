@@ -10,15 +10,21 @@ A run folder holds:
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     table.json, table.txt  the final comparison;  *.png  its pictures
+    mlflow_run.json        which MLflow run this is
+
+A folder has one writer at a time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import shlex
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +35,8 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task, build_task
 
 from .checkpoint import (
+    LoadedCheckpoint,
+    cannot_write,
     config_differences,
     load_latest,
     read_run_config,
@@ -43,7 +51,7 @@ from .metrics import headroom_captured
 from .overrides import flatten, from_dict, to_dict
 from .presets import control
 from .progress import Progress
-from .report import format_table, plot_learning_curves, plot_quality_diversity
+from .report import format_table, plot_learning_curves, plot_quality_diversity, write_table
 from .seeding import torch_threads
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
@@ -51,6 +59,11 @@ from .workers.parts import build_parts
 
 # Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
 _FREE_TO_CHANGE = ("workers.rollout", "workers.learners", "workers.cpus_", "tracking.", "checkpoint_every_s", "preset")
+
+_LAST_FILE = "table.txt"  # is written when everything else is done
+_ARTIFACTS = ("config.json", "table.json", _LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
+_DATA = "data_sha256"
+_INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
 _TEXT_COLUMNS = (
@@ -135,6 +148,8 @@ def run(request: RunRequest) -> RunResult:
     if request.resume:
         assert request.run_dir is not None
         _require_same_run(request.run_dir, config)
+        if (request.run_dir / _LAST_FILE).exists():
+            return _show_finished(request.run_dir, config)
     elif request.run_dir is not None and (request.run_dir / "config.json").exists():
         raise CheckpointError(
             f"--out {request.run_dir}: already holds a run. Go on with it by --resume {request.run_dir}, or name "
@@ -143,12 +158,27 @@ def run(request: RunRequest) -> RunResult:
     task = build_task(config.task)
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
-        run_dir = request.run_dir or _free_folder(config)
-        if not request.resume:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            write_run_config(run_dir, to_dict(config))
-        session = _Session(config, task, trainer, run_dir)
-        return session.run(resume=request.resume)
+        if request.resume:
+            run_dir = request.run_dir
+            assert run_dir is not None
+            state = load_latest(run_dir)
+            _require_same_data(run_dir, state.state, task)
+            return _Session(config, task, trainer, run_dir).run(state)
+        run_dir = _new_folder(config, request.run_dir)
+        write_run_config(run_dir, to_dict(config))
+        return _Session(config, task, trainer, run_dir).run(None)
+
+
+def _show_finished(run_dir: Path, config: Config) -> RunResult:
+    """A run with nothing left to do: its table again, and to MLflow what did not arrive."""
+    progress = Progress()
+    progress.say(f"run {run_dir} is complete\n{(run_dir / _LAST_FILE).read_text('utf-8').rstrip()}")
+    tracker = Tracker(config.tracking, run_dir, progress.say)
+    tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
+    for name in _ARTIFACTS:
+        tracker.log_artifact(run_dir / name)
+    tracker.finish("FINISHED")
+    return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
 
 
 def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -> dict[str, float]:
@@ -178,33 +208,45 @@ class _Session:
     def __init__(self, config: Config, task: Task, trainer: Trainer, run_dir: Path) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._progress = Progress()
-        self._tracker = Tracker(config.tracking, run_dir)
+        self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
+        self._kept_position: int | None = None
 
-    def run(self, resume: bool) -> RunResult:
-        if resume:
-            self._restore()
-        name = self._run_dir.name
-        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
+    def run(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
         self._progress.say(f"run {self._run_dir}")
         for note in self._task.notes:
             self._progress.say(note)
+        if resumed_from is not None:
+            self._restore(resumed_from)
+        name = self._run_dir.name
+        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
         status = "FAILED"
+        wait_s: float | None = None
         try:
             with self._stop_on_signals():
                 self._train()
-                if self._stop_asked:
-                    status = "KILLED"
-                    self._progress.say(f"stopped; go on with: rlgan train --resume {self._run_dir}")
-                    return RunResult(self._run_dir, stopped=True)
+            if self._stop_asked:
+                status = "KILLED"
+                return self._stopped()
             with torch_threads(self._config.workers.threads):
                 table = self._report()
             status = "FINISHED"
             return RunResult(self._run_dir, stopped=False, table=table)
+        except KeyboardInterrupt:
+            status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
+            return self._stopped()
         finally:
             self._progress.close()
-            self._tracker.finish(status)
+            self._tracker.finish(status, wait_s)
+
+    def _stopped(self) -> RunResult:
+        if self._kept_position is None:
+            self._progress.say("stopped before the first checkpoint; there is nothing to go on with")
+        else:
+            where = f"rlgan train --resume {shlex.quote(str(self._run_dir))}"
+            self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
+        return RunResult(self._run_dir, stopped=True)
 
     # ------------------------------------------------------------------ training
 
@@ -215,7 +257,8 @@ class _Session:
             self._log(unit)
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
-        self._checkpoint()
+        if self._kept_position != trainer.position.units:
+            self._checkpoint()
 
     def _log(self, unit: Unit) -> None:
         self._tracker.log_metrics(
@@ -227,21 +270,26 @@ class _Session:
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
         shown = self._task.decode(measurement.tokens[: self._config.evaluation.num_shown])
-        with (self._run_dir / "samples.txt").open("a", encoding="utf-8") as file:
-            file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
+        path = self._run_dir / "samples.txt"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units
-        save_checkpoint(self._run_dir, self._trainer.state(), position)
+        save_checkpoint(self._run_dir, {**self._trainer.state(), _DATA: _fingerprint(self._task)}, position)
+        self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
         self._last_checkpoint = time.monotonic()
 
-    def _restore(self) -> None:
-        loaded = load_latest(self._run_dir)
+    def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
             self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
-        self._trainer.restore(loaded.state)
+        self._trainer.restore({name: part for name, part in loaded.state.items() if name != _DATA})
+        self._kept_position = loaded.position
         self._tracker.truncate_after(loaded.position)
         _truncate_samples(self._run_dir / "samples.txt", self._trainer)
         self._progress.say(f"resumed after {loaded.position} units")
@@ -256,6 +304,9 @@ class _Session:
             self._stop_asked = True
             self._progress.say("stopping after this unit (again: at once, losing what is not in the last checkpoint)")
 
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may ask for signals
+            return
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -275,7 +326,7 @@ class _Session:
         columns = _ORACLE_COLUMNS if self._task.oracle is not None else _TEXT_COLUMNS
         text = format_table(rows, ("name", "temperature", *columns))
         if captured is not None:
-            text += f"\n{captured}\n"
+            text += f"\n{captured}"
         self._progress.say(text)
         self._publish_report(rows, text)
         return rows
@@ -285,7 +336,8 @@ class _Session:
         assert trainer.mle_start is not None
         start = trainer.generator_from(trainer.mle_start)
         rows, num = [], self._config.evaluation.final_sequences
-        for temperature in self._config.evaluation.temperatures:
+        # The start as it is stands in every table, and no temperature twice.
+        for temperature in dict.fromkeys((1.0, *self._config.evaluation.temperatures)):
             name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
             rows.append(_row(name, temperature, trainer.evaluator.measure(start, temperature, num)))
         return rows
@@ -293,7 +345,7 @@ class _Session:
     def _control_rows(self) -> list[dict[str, Any]]:
         """Controls begin at the run's own MLE start and make as many generator updates."""
         rows = []
-        for name in self._config.controls:
+        for name in dict.fromkeys(self._config.controls):
             config = control(self._config, name)
             started = time.perf_counter()
             with build_parts(config, self._task) as parts:
@@ -319,13 +371,10 @@ class _Session:
 
     def _publish_report(self, rows: list[dict[str, Any]], text: str) -> None:
         run_dir = self._run_dir
-        write_atomically(run_dir / "table.json", lambda path: path.write_text(json.dumps(rows, indent=2), "utf-8"))
-        write_atomically(run_dir / "table.txt", lambda path: path.write_text(text + "\n", "utf-8"))
+        write_table(rows, [], run_dir / "table.json")
         plot_learning_curves(self._tracker.rows(), run_dir / "curves.png")
-        if self._task.oracle is not None:
-            plot_quality_diversity(rows, "kl_reverse", "kl_forward", run_dir / "quality_diversity.png")
-        else:
-            plot_quality_diversity(rows, "bleu_4", "nll_gen", run_dir / "quality_diversity.png")
+        x, y = ("kl_reverse", "kl_forward") if self._task.oracle is not None else ("bleu_4", "nll_gen")
+        plot_quality_diversity(rows, x, y, run_dir / "quality_diversity.png")
         for row in rows:
             metrics = {
                 f"final/{_slug(row['name'])}/{key}": float(value)
@@ -333,7 +382,8 @@ class _Session:
                 if key not in ("name", "temperature")
             }
             self._tracker.log_metrics(metrics, step=0, phase="final", unit=None)
-        for name in ("config.json", "table.json", "table.txt", "samples.txt", "curves.png", "quality_diversity.png"):
+        write_atomically(run_dir / _LAST_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
+        for name in _ARTIFACTS:
             self._tracker.log_artifact(run_dir / name)
 
 
@@ -364,14 +414,28 @@ def _named_for_phase(unit: Unit) -> dict[str, float]:
     return unit.metrics
 
 
-def _free_folder(config: Config) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"{config.preset}-{config.task.kind}-{stamp}"
-    candidate, number = base, 1
-    while candidate.exists():
-        number += 1
-        candidate = base.with_name(f"{base.name}-{number}")
-    return candidate
+def _new_folder(config: Config, wanted: Path | None) -> Path:
+    """Make the folder of a new run: the one that was asked for, or the first free name under runs/."""
+    base = wanted or Path("runs") / f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = base, 1
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=wanted is not None)
+            return folder
+        except FileExistsError as error:
+            if wanted is None and folder.is_dir():
+                number += 1
+                folder = base.with_name(f"{base.name}-{number}")
+                continue
+            raise _cannot_make(folder, error) from None
+        except OSError as error:
+            raise _cannot_make(folder, error) from None
+
+
+def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"--out {folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write."
+    )
 
 
 def _require_same_run(run_dir: Path, config: Config) -> None:
@@ -386,6 +450,23 @@ def _require_same_run(run_dir: Path, config: Config) -> None:
         )
 
 
+def _fingerprint(task: Task) -> str:
+    """Tells whether a task is built of the same sequences and tokens as another."""
+    digest = hashlib.sha256("\n".join(task.token_names).encode())
+    for split in (task.train, task.valid, task.test):
+        digest.update(str(tuple(split.shape)).encode())
+        digest.update(split.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _require_same_data(run_dir: Path, state: Mapping[str, Any], task: Task) -> None:
+    if state.get(_DATA, _fingerprint(task)) != _fingerprint(task):
+        raise CheckpointError(
+            f"--resume {run_dir}: its data has changed: the task {task.name!r} now gives other sequences than the ones "
+            "the run began with. Bring the file back as it was, or start a new run."
+        )
+
+
 def _truncate_samples(path: Path, trainer: Trainer) -> None:
     """Drop samples of units that will be done again."""
     if not path.exists():
@@ -396,8 +477,12 @@ def _truncate_samples(path: Path, trainer: Trainer) -> None:
         "adversarial": trainer.position.adversarial_updates,
     }
     kept = []
-    for block in path.read_text("utf-8").split("=== ")[1:]:
-        phase, _, step = block.partition("\n")[0].partition(" ")
-        if step.isdigit() and int(step) <= done[phase]:
-            kept.append(f"=== {block}")
+    # A sample may hold the mark too, so it counts only with the rest of its line.
+    for block in re.split(
+        r"^(?==== (?:mle \d+|discriminator \d+|adversarial \d+|final)$)", path.read_text("utf-8"), flags=re.M
+    ):
+        _, _, title = block.partition("\n")[0].partition(" ")
+        phase, _, step = title.partition(" ")
+        if step and int(step) <= done[phase]:
+            kept.append(block)
     write_atomically(path, lambda target: target.write_text("".join(kept), "utf-8"))

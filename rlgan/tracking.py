@@ -22,7 +22,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,11 @@ class Tracker:
     Args:
         settings: where to.
         run_dir: folder of the run; metrics.jsonl lies in it.
+        say: shows the user a sentence; None makes them Python's warnings.
     """
 
-    def __init__(self, settings: TrackingSettings, run_dir: Path) -> None:
-        self._settings, self._run_dir = settings, run_dir
+    def __init__(self, settings: TrackingSettings, run_dir: Path, say: Callable[[str], None] | None = None) -> None:
+        self._settings, self._run_dir, self._say = settings, run_dir, say
         self._path = run_dir / "metrics.jsonl"
         self._uploader: _Uploader | None = None
 
@@ -181,16 +182,25 @@ class Tracker:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def finish(self, status: str) -> None:
-        """Send what is left and close the run: "FINISHED", "FAILED" or "KILLED". Waits at most a minute."""
+    def finish(self, status: str, wait_s: float | None = None) -> None:
+        """Send what is left and close the run.
+
+        Args:
+            status: "FINISHED", "FAILED" or "KILLED".
+            wait_s: how long at most; None is a minute.
+        """
         if self._uploader is not None:
-            self._uploader.finish(status)
+            self._uploader.finish(status, _FINISH_WAIT_S if wait_s is None else wait_s)
         self._tell()
 
     def _tell(self) -> None:
         """Warnings of the uploader, in the caller's thread: there filters and stack levels mean something."""
         while self._uploader is not None and not self._uploader.warnings.empty():
-            warnings.warn(self._uploader.warnings.get(), stacklevel=3)
+            message = self._uploader.warnings.get()
+            if self._say is not None:
+                self._say(f"warning: {message}")
+            else:
+                warnings.warn(message, stacklevel=3)
 
 
 class _Uploader:
@@ -236,13 +246,13 @@ class _Uploader:
         self._artifacts.append((path, folder))
         self._awake.set()
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, wait_s: float) -> None:
         self._status = status
         self._closing.set()
         self._awake.set()
-        self._thread.join(timeout=_FINISH_WAIT_S)
+        self._thread.join(timeout=wait_s)
         if self._thread.is_alive():
-            self._warn_of_server(f"no answer within {_FINISH_WAIT_S:.0f} s")
+            self._warn_of_server(f"no answer within {wait_s:.0f} s")
 
     def _work(self) -> None:
         while True:

@@ -1,0 +1,343 @@
+"""Whole runs through real files: what a folder holds, and that stopping and going on changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlgan import run as run_module
+from rlgan.cli import main
+from rlgan.config import Config
+from rlgan.envs.tasks import TextTask
+from rlgan.run import RunRequest, run
+from rlgan.trainer import Trainer, Unit
+from tests.support.commands import ask, copy_of, rows_of, write_config
+from tests.support.tiny import tiny_config
+
+pytestmark = pytest.mark.integration
+
+PROJECT = Path(__file__).resolve().parents[2]
+LEFT_BEHIND = ("table.json", "table.txt", "generator.safetensors", "generator.json", "samples.txt")
+
+
+def small(**changes: Any) -> Config:
+    """A tiny run that is reported in seconds: 2 epochs, 1 round, 2 adversarial units."""
+    given: dict[str, Any] = {"controls": ("mle_continued", "oracle_ratio"), "checkpoint_every_s": 0.0}
+    config = tiny_config(**(given | changes))
+    evaluation = config.evaluation.model_copy(
+        update={"final_sequences": 32, "temperatures": (0.8, 1.0), "num_shown": 3}
+    )
+    tracking = config.tracking.model_copy(update={"enabled": False})
+    return config.model_copy(update={"preset": "tiny", "evaluation": evaluation, "tracking": tracking})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that was never stopped, tracked in the default place."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = write_config(folder / "config.json", small(), tracked=True)
+    assert main(["train", "--config", str(config), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("settings") / "config.json", small())
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, num_units: int, error: type[BaseException] | None = None) -> None:
+    """Ctrl-C once so many units are done, as the user presses it; or an error instead."""
+    real, done = Trainer.step, 0
+
+    def step(trainer: Trainer, measure: bool = True) -> Unit:
+        nonlocal done
+        unit = real(trainer, measure)
+        done += 1
+        if done == num_units:
+            if error is not None:
+                raise error("killed")
+            os.kill(os.getpid(), signal.SIGINT)
+        return unit
+
+    monkeypatch.setattr(Trainer, "step", step)
+
+
+def assert_ends_alike(one: Path, other: Path) -> None:
+    for name in LEFT_BEHIND:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert rows_of(one) == rows_of(other)
+
+
+# ------------------------------------------------------------------------------------------------------ one run
+
+
+def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
+    names = {entry.name for entry in undisturbed.iterdir()}
+    assert names == {
+        *LEFT_BEHIND,
+        "config.json",
+        "checkpoints",
+        "metrics.jsonl",
+        "curves.png",
+        "quality_diversity.png",
+        "mlflow_run.json",
+    }
+    assert [entry.name for entry in sorted((undisturbed / "checkpoints").iterdir())] == ["00000004", "00000005"]
+    rows = rows_of(undisturbed)
+    assert [(row["phase"], row["step"], row["unit"]) for row in rows[:5]] == [
+        ("mle", 1, 1),
+        ("mle", 2, 2),
+        ("discriminator", 1, 3),
+        ("adversarial", 1, 4),
+        ("adversarial", 2, 5),
+    ]
+    assert {row["phase"] for row in rows[5:]} == {"final"}
+    titles = [line for line in (undisturbed / "samples.txt").read_text().splitlines() if line.startswith("=== ")]
+    assert titles == ["=== mle 1", "=== mle 2", "=== adversarial 1", "=== adversarial 2", "=== final"]
+
+
+def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path) -> None:
+    table = json.loads((undisturbed / "table.json").read_text())
+    assert [(row["name"], row["temperature"]) for row in table] == [
+        ("MLE start", 1.0),
+        ("MLE τ=0.8", 0.8),
+        ("mle_continued", 1.0),
+        ("oracle_ratio", 1.0),
+        ("tiny (this run)", 1.0),
+    ]
+    text = (undisturbed / "table.txt").read_text()
+    for row in table:
+        line = next(line for line in text.splitlines() if line.startswith(row["name"]))
+        shown = [f"{row[name]:.3f}" for name in ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse")]
+        assert line.split()[-6:-1] == shown
+    assert "share of the headroom captured" in text
+
+
+def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
+    table = json.loads((undisturbed / "table.json").read_text())
+    database = sqlite3.connect(undisturbed.parent / "mlruns.db")
+    stored = dict(database.execute("select key, value from latest_metrics where key like 'final/%'"))
+    slugs = {
+        "MLE start": "MLE_start",
+        "MLE τ=0.8": "MLE_tau_0.8",
+        "mle_continued": "mle_continued",
+        "oracle_ratio": "oracle_ratio",
+        "tiny (this run)": "tiny__this_run_",
+    }
+    for row in table:
+        for name, value in row.items():
+            if name not in ("name", "temperature"):
+                assert stored[f"final/{slugs[row['name']]}/{name}"] == value
+    steps = database.execute("select step from metrics where key = 'eval/nll_gen' order by step").fetchall()
+    assert steps == [(1,), (2,)]
+    assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+
+
+def test_a_generator_can_be_sampled_and_measured_from_its_folder(
+    undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ask(capsys, "sample", "--run", undisturbed, "--num", 3).out.splitlines()
+    assert len(lines) == 3 and all(len(line.split()) == 6 for line in lines)
+    assert ask(capsys, "sample", "--run", undisturbed, "--num", 3, "--seed", 1).out.splitlines() != lines
+    measured = json.loads(ask(capsys, "evaluate", "--run", undisturbed, "--json").out)
+    final = json.loads((undisturbed / "table.json").read_text())[-1]
+    assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
+
+
+# ------------------------------------------------------------------------------------------------------ resuming
+
+
+@pytest.mark.parametrize("num_units", [1, 2, 3, 4])
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
+    undisturbed: Path,
+    config_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    num_units: int,
+) -> None:
+    folder = tmp_path / "a run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, num_units)
+        answer = ask(capsys, "train", "--config", config_file, "--out", folder)
+    assert answer.status == 130
+    assert answer.out.rstrip().endswith(f"stopped after {num_units} units; go on with: rlgan train --resume '{folder}'")
+    assert not (folder / "table.json").exists()
+    answer = ask(capsys, "train", "--resume", folder)
+    assert answer.status == 0 and f"resumed after {num_units} units" in answer.out
+    assert_ends_alike(folder, undisturbed)
+
+
+def test_a_run_that_died_between_checkpoints_does_units_again(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "config.json", small())
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 2)
+        assert ask(capsys, "train", "--config", config, "--out", folder).status == 130
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(run_module, "save_checkpoint", lambda *_: None)
+        stop_after(monkeypatch, 3, RuntimeError)
+        with pytest.raises(RuntimeError):
+            main(["train", "--resume", str(folder)])
+    assert rows_of(folder)[-1]["unit"] == 4
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"unit": 5, "pha')
+    assert "resumed after 2 units" in ask(capsys, "train", "--resume", folder).out
+    assert_ends_alike(folder, undisturbed)
+
+
+def test_ctrl_c_during_the_report_loses_nothing(
+    undisturbed: Path, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+
+        def interrupted(*_: object) -> object:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(run_module, "control", interrupted)
+        answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
+    assert answer.status == 130 and "stopped after 5 units; go on with" in answer.out
+    assert ask(capsys, "train", "--resume", tmp_path / "run").status == 0
+    assert_ends_alike(tmp_path / "run", undisturbed)
+
+
+def test_a_second_ctrl_c_ends_at_once(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+
+        def step(trainer: Trainer, measure: bool = True) -> Unit:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("went on")
+
+        monkeypatch.setattr(Trainer, "step", step)
+        answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
+    assert answer.status == 130
+    assert "stopping after this unit" in answer.out and "there is nothing to go on with" in answer.out
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_finished_run_is_shown_again_and_not_changed(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy_of(undisturbed, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    answer = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
+    assert answer.status == 0
+    assert answer.out == f"run {folder} is complete\n{(folder / 'table.txt').read_text()}"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(
+    undisturbed: Path, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 4)
+        ask(capsys, "train", "--config", config_file, "--out", folder)
+    newest = folder / "checkpoints" / "00000004" / "tensors.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    answer = ask(capsys, "train", "--resume", folder)
+    assert answer.status == 0
+    assert "warning: checkpoint 00000004 is damaged (" in answer.out
+    assert "going on from 00000003, the last good one" in answer.out
+    assert_ends_alike(folder, undisturbed)
+
+
+def test_a_resumed_run_keeps_its_settings_but_not_who_computes(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy_of(undisturbed, tmp_path / "run")
+    answer = ask(capsys, "train", "--resume", folder, "--seed", 1, "--credit.num-rollouts", 3)
+    assert answer.status == 2
+    assert "is a run of another configuration: seed: 0 → 1; credit.num_rollouts: 2 → 3." in answer.err
+    for free in (("--workers.rollout", 1), ("--checkpoint-every-s", 9), ("--workers.cpus-per-rollout", 0.5)):
+        assert ask(capsys, "train", "--resume", folder, *free, "--tracking.enabled", "false").status == 0
+
+
+def test_data_that_changed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "lines.txt"
+    words = "abcdefgh"
+    data.write_text("".join(f"{a} {b} {c}\n" for a in words for b in words for c in "xy"))
+    config = small(task=TextTask(data=str(data)), controls=())
+    settings = write_config(tmp_path / "config.json", config)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 1)
+        ask(capsys, "train", "--config", settings, "--out", tmp_path / "run")
+    data.write_text(data.read_text().replace("a b x", "b a x"))
+    answer = ask(capsys, "train", "--resume", tmp_path / "run")
+    assert answer.status == 2 and "its data has changed" in answer.err
+
+
+# ------------------------------------------------------------------------------------------------------ folders
+
+
+def test_two_runs_of_one_second_have_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module.time, "strftime", lambda _: "20300101-000000")
+    folders = []
+    for _ in range(3):
+        with pytest.MonkeyPatch.context() as stopping:
+            stop_after(stopping, 1)
+            folders.append(run(RunRequest(small(), None, resume=False)).run_dir)
+    assert [str(folder) for folder in folders] == [
+        "runs/tiny-oracle-20300101-000000",
+        "runs/tiny-oracle-20300101-000000-2",
+        "runs/tiny-oracle-20300101-000000-3",
+    ]
+
+
+def test_a_dry_run_writes_nothing(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = ask(capsys, "train", "--config", config_file, "--dry-run", "--out", tmp_path / "run")
+    assert answer.status == 0 and "credit.num_rollouts = 2" in answer.out and "oracle: drew 70 train" in answer.out
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------ as a program
+
+
+@pytest.fixture
+def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process with a run that would take hours."""
+    config = write_config(tmp_path / "config.json", small(schedule={"mle_epochs": 1_000_000}))
+    command = [sys.executable, "-m", "rlgan", "train", "--config", str(config), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
+    long_run: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert long_run.stdout is not None
+    for line in long_run.stdout:
+        if "MLE epoch 4 " in line:
+            break
+    long_run.send_signal(number)
+    out, err = long_run.communicate(timeout=60)
+    assert err == ""
+    if number == signal.SIGINT:
+        assert long_run.returncode == 130 and f"go on with: rlgan train --resume {tmp_path / 'run'}" in out
+    else:
+        assert long_run.returncode == -signal.SIGKILL
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 1)
+        assert ask(capsys, "train", "--resume", tmp_path / "run").status == 130
+    units = [row["unit"] for row in rows_of(tmp_path / "run")]
+    assert units == list(range(1, len(units) + 1)) and len(units) >= 4

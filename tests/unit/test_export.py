@@ -1,0 +1,75 @@
+"""A generator in a folder of its own: comes back as it was, and is refused when it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rlgan.envs.errors import CheckpointError
+from rlgan.envs.tasks import Task, build_task
+from rlgan.export import load_run_generator, save_run_generator
+from rlgan.generators import LSTM, build_generator
+from tests.support.tiny import TASK
+
+SETTINGS = LSTM(embedding=3, hidden=4, dropout=0.5)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(TASK)
+
+
+@pytest.fixture
+def folder(task: Task, tmp_path: Path) -> Path:
+    generator = build_generator(SETTINGS, task.space)
+    arrays = {name: tensor.numpy() for name, tensor in generator.state_dict().items()}
+    save_run_generator(tmp_path, SETTINGS, task, arrays)
+    return tmp_path
+
+
+def test_what_is_loaded_is_what_was_saved(folder: Path, task: Task) -> None:
+    exported = load_run_generator(folder)
+    other = load_run_generator(folder)
+    assert exported.space == task.space and exported.token_names == task.token_names
+    assert not exported.generator.training
+    for name, tensor in exported.generator.state_dict().items():
+        assert torch.equal(tensor, other.generator.state_dict()[name])
+    assert exported.sample(4, seed=1) == other.sample(4, seed=1) != exported.sample(4, seed=2)
+    assert {token for line in exported.sample(50) for token in line.split(" ")} <= set(task.token_names)
+
+
+def test_a_low_temperature_writes_the_likeliest(folder: Path) -> None:
+    assert len(set(load_run_generator(folder).sample(8, temperature=1e-4))) == 1
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / "generator.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "generator.json").unlink(), "generator.json is missing"),
+        (lambda folder: (folder / "generator.safetensors").unlink(), "generator.safetensors is missing"),
+        (lambda folder: (folder / "generator.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "generator.json").write_text("{}"), "cannot be read"),
+        (lambda folder: (folder / "generator.safetensors").write_bytes(b"\x80\x04."), "cannot be read"),
+        (lambda folder: save_file({"x": torch.ones(1)}, folder / "generator.safetensors"), "cannot be read"),
+        (edit(token_names=["a"]), "1 token names for 20 tokens"),
+        (edit(vocab_size=21), "cannot be read"),
+        (edit(generator={"kind": "rnn"}), "cannot be read"),
+    ],
+)
+def test_a_damaged_generator_is_refused(folder: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        load_run_generator(folder)
