@@ -108,6 +108,7 @@ def as_rows(tokens: Tensor) -> list[tuple[int, ...]]:
 
 def test_every_epoch_sees_each_fresh_fake_once_and_as_many_reals() -> None:
     judge = adversary()
+    judge.network.eval()  # as someone who scored with it may have left it
     seen, fresh = watch(judge), fakes(20)
     judge.train_round(Round(0, fresh, epochs=2))
     # 20 reals and 20 fakes in minibatches of 8: five an epoch.

@@ -106,6 +106,18 @@ def test_dropout_acts_while_training_only(layers: int) -> None:
 
 
 @torch.no_grad()
+def test_dropout_falls_on_the_embedding_and_on_the_output() -> None:
+    net, seen = generator(dropout=0.5).train(), {}
+    for name in ("lstm", "output"):
+        getattr(net, name).register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    net.logits(random_sequences(SequenceSpace(7, 4), 20, seed=0))
+    for name, inputs in seen.items():
+        # At least 320 coins: standard deviation below 0.028.
+        assert abs(float((inputs == 0).float().mean()) - 0.5) < 4 * 0.028, name
+    assert set(seen) == {"lstm", "output"}
+
+
+@torch.no_grad()
 @pytest.mark.parametrize(("layers", "between"), [(1, False), (3, True)])
 def test_dropout_acts_between_layers_too_and_can_be_switched_off_while_training(layers: int, between: bool) -> None:
     net = generator(layers=layers, dropout=0.5).train()
