@@ -219,9 +219,7 @@ class _Uploader:
         self._path, self._experiment, self._name = path, experiment, name
         self._params = {key: _param_text(value) for key, value in params.items()}
         self._tags = dict(tags)
-        # Where the run's place on the server is remembered. A run folder may move together with the database beside it.
-        self._place = path.with_name("mlflow_run.json")
-        self._place_uri = None if uri is None else _without_password(uri)
+        self._id_path = path.with_name("mlflow_run.json")
 
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._said: set[str] = set()
@@ -292,8 +290,8 @@ class _Uploader:
             self._run_id = run.info.run_id
         elif run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
-        place = json.dumps({"uri": self._place_uri, "run_id": self._run_id})
-        write_atomically(self._place, lambda path: path.write_text(place, encoding="utf-8"))
+        known = json.dumps({"run_id": self._run_id})
+        write_atomically(self._id_path, lambda path: path.write_text(known, encoding="utf-8"))
         # A resumed run keeps the parameters that it began with: MLflow does not let them change.
         missing = [mlflow.entities.Param(*item) for item in self._params.items() if item[0] not in run.data.params]
         for some in _pieces(missing, _PARAMS_A_CALL):
@@ -302,13 +300,14 @@ class _Uploader:
         self._client = client
 
     def _known_run(self, client: Any) -> Any:
-        """The MLflow run that this folder already belongs to, on the same server; None where there is none."""
+        """The MLflow run that this folder already belongs to; None where this server has none.
+
+        The server's address does not matter: folders move with the database beside them, and addresses change.
+        """
         from mlflow.exceptions import MlflowException
 
-        if not self._run_id and self._place.exists():
-            known = json.loads(self._place.read_text(encoding="utf-8"))
-            if known["uri"] == self._place_uri:
-                self._run_id = known["run_id"]
+        if not self._run_id and self._id_path.exists():
+            self._run_id = json.loads(self._id_path.read_text(encoding="utf-8"))["run_id"]
         if not self._run_id:
             return None
         try:

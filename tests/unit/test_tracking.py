@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from rlgan import __version__, tracking
 from rlgan.envs.errors import CheckpointError
@@ -109,9 +110,11 @@ class Flaky:
 
     Attributes:
         failure: raised by every call while it is set.
-        forgets: whether a failing call does its work first, as when only the answer is lost.
+        forgets: whether a failing call does nothing; if not, it does its work first, as when only the answer is lost.
         failed: set by a call that failed.
         calls: names of the calls that went through.
+        arrived: steps of the rows that reached the server, in order.
+        sizes: how many parameters, metrics and tags each call of `log_batch` brought.
     """
 
     def __init__(self) -> None:
@@ -119,6 +122,8 @@ class Flaky:
         self.forgets = True
         self.failed = threading.Event()
         self.calls: list[str] = []
+        self.arrived: list[int] = []
+        self.sizes: list[int] = []
         self.before: Callable[[str], None] = lambda name: None
 
     def around(self, client: Any) -> Any:
@@ -128,10 +133,12 @@ class Flaky:
             def __getattr__(self, name: str) -> Callable[..., Any]:
                 def call(*arguments: Any, **named: Any) -> Any:
                     flaky.before(name)
+                    if name == "log_batch":
+                        flaky.sizes.append(sum(map(len, named.values())))
                     failure = flaky.failure
-                    result = (
-                        getattr(client, name)(*arguments, **named) if failure is None or not flaky.forgets else None
-                    )
+                    if failure is None or not flaky.forgets:
+                        result = getattr(client, name)(*arguments, **named)
+                        flaky.arrived += [metric.step for metric in named.get("metrics", ()) if metric.key == "mle/nll"]
                     if failure is not None:
                         flaky.failed.set()
                         raise failure
@@ -283,12 +290,28 @@ def test_the_first_run_makes_the_database_without_a_word(tmp_path: Path, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_a_row_holds_beyond_one_call_arrives(run_dir: Path) -> None:
+def test_calls_are_as_large_as_mlflow_allows(run_dir: Path, flaky: Flaky) -> None:
+    metrics = {f"m/{number}": float(number) for number in range(2_100)}
     tracker = Tracker(TrackingSettings(), run_dir)
-    tracker.log_metrics({f"m/{number}": float(number) for number in range(2_100)}, step=1, phase="mle", unit=1)
-    tracker.start("a", {}, {})
+    tracker.log_metrics(metrics, step=1, phase="mle", unit=1)
+    tracker.start("a", {f"p.{number}": number for number in range(250)}, {})
     tracker.finish("FINISHED")
-    assert Server(run_dir).run.data.metrics == {f"m/{number}": float(number) for number in range(2_100)}
+    # At most 100 parameters, and 1,000 of all kinds; the last call brings the tag too.
+    assert flaky.sizes == [100, 100, 50, 999, 999, 103]
+    run = Server(run_dir).run
+    assert run.data.metrics == metrics
+    assert len(run.data.params) == 250
+
+
+def test_rows_arrive_while_the_run_goes_on(run_dir: Path, flaky: Flaky) -> None:
+    connected, arrived = threading.Event(), threading.Event()
+    flaky.before = lambda name: {"create_run": connected, "log_batch": arrived}.get(name, connected).set()
+    tracker = Tracker(TrackingSettings(), run_dir)
+    tracker.start("a", {}, {})
+    connected.wait()
+    log_units(tracker, 1)
+    assert arrived.wait(60.0)
+    tracker.finish("FINISHED")
 
 
 def test_rows_go_many_to_a_call(run_dir: Path, flaky: Flaky) -> None:
@@ -297,7 +320,7 @@ def test_rows_go_many_to_a_call(run_dir: Path, flaky: Flaky) -> None:
     tracker.start("a", {}, {})
     tracker.finish("FINISHED")
     assert Server(run_dir).history("mle/nll") == [(unit, float(unit)) for unit in range(600)]
-    assert flaky.calls.count("log_batch") == 3  # 1,200 metrics
+    assert flaky.sizes == [501, 501, 201]
 
 
 def test_addresses_come_from_settings_then_environment(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +408,7 @@ def test_a_server_that_comes_back_gets_every_row_once(run_dir: Path, flaky: Flak
     flaky.before = lambda name: sent.set() if name == "log_batch" else None
     log_units(tracker, 1, 2)
     sent.wait()
-    flaky.forgets, flaky.failure = arrives, ConnectionError("connection reset")
+    flaky.forgets, flaky.failure = not arrives, MlflowException("connection reset")
     with pytest.warns(UserWarning, match="connection reset") as caught:
         for unit in range(3, 8):
             flaky.failed.clear()
@@ -395,25 +418,33 @@ def test_a_server_that_comes_back_gets_every_row_once(run_dir: Path, flaky: Flak
         log_units(tracker, 8, 9)
         tracker.finish("FINISHED")
     assert len(caught) == 1
+    assert flaky.arrived == list(range(1, 10))
     server = Server(run_dir)
     assert server.history("mle/nll") == [(unit, float(unit)) for unit in range(1, 10)]
     assert server.run.data.params == {"seed": "3"}
     assert server.run.info.status == "FINISHED"
 
 
-def test_a_run_is_made_once_though_the_server_fails_while_it_is_made(run_dir: Path, flaky: Flaky) -> None:
-    def fail(name: str) -> None:
-        if name == "log_batch" and not flaky.failed.is_set():
-            flaky.failed.set()
-            raise ConnectionError("in the middle of it")
+def test_what_failed_is_tried_again_without_being_asked_and_no_second_run_is_made(run_dir: Path, flaky: Flaky) -> None:
+    calls: list[str] = []
+    recovered = threading.Event()
 
-    flaky.before = fail
-    (warning,) = track(run_dir, 1)
-    assert "in the middle of it" in warning
-    # `track` may have been done before the retry; a resumed run sends what is missing.
-    resume(run_dir, 1)
+    def fail_once(name: str) -> None:
+        calls.append(name)
+        if name == "log_batch" and calls.count(name) == 1:
+            raise ConnectionError("in the middle of it")
+        if calls.count("log_batch") == 3:  # parameters, parameters again, rows
+            recovered.set()
+
+    flaky.before = fail_once
+    tracker = Tracker(TrackingSettings(), run_dir)
+    log_units(tracker, 1)
+    tracker.start("a", {"seed": 3}, {})
+    assert recovered.wait(60.0)
+    with pytest.warns(UserWarning, match="in the middle of it"):
+        tracker.finish("FINISHED")
     server = Server(run_dir)
-    assert server.run.data.params["seed"] == "3"
+    assert server.run.data.params == {"seed": "3"}
     assert server.history("mle/nll") == [(1, 1.0)]
 
 
@@ -429,6 +460,16 @@ def test_two_runs_that_make_the_experiment_at_once_share_it(run_dir: Path, flaky
     assert Server(run_dir).history("mle/nll") == [(1, 1.0)]
 
 
+def test_an_experiment_that_cannot_be_made_is_told(run_dir: Path, flaky: Flaky) -> None:
+    def refuse(name: str) -> None:
+        if name == "create_experiment":
+            raise MlflowException("you may not")
+
+    flaky.before = refuse
+    (warning,) = track(run_dir, 1)
+    assert "(MlflowException: you may not)" in warning
+
+
 def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
     tracker = Tracker(TrackingSettings(), run_dir)
     log_units(tracker, 1)
@@ -442,6 +483,34 @@ def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
         tracker.finish("FINISHED")
     assert len(all) == 1
     assert Server(run_dir).history("mle/nll") == [(1, 1.0), (4, 4.0)]
+
+
+def test_a_server_is_asked_seldom(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_RETRY_EVERY_S", 1_000.0)
+    flaky.failure = ConnectionError("down")
+    asked: list[str] = []
+    flaky.before = asked.append
+    tracker = Tracker(TrackingSettings(), run_dir)
+    tracker.start("a", {}, {})
+    flaky.failed.wait()
+    with pytest.warns(UserWarning, match="down"):
+        log_units(tracker, *range(50))
+        tracker.finish("FINISHED")
+    assert len(asked) == 2, "once when the run starts and once when it ends"
+
+
+def test_rows_of_a_moment_are_sent_together(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_SEND_EVERY_S", 1_000.0)
+    sent = threading.Event()
+    flaky.before = lambda name: sent.set() if name == "log_batch" else None
+    tracker = Tracker(TrackingSettings(), run_dir)
+    log_units(tracker, 0)
+    tracker.start("a", {}, {})
+    sent.wait()
+    log_units(tracker, *range(1, 50))
+    tracker.finish("FINISHED")
+    assert flaky.sizes == [3, 99]
+    assert flaky.arrived == list(range(50))
 
 
 def test_a_file_that_is_not_there_is_told_and_the_rest_goes_on(run_dir: Path) -> None:
@@ -484,6 +553,21 @@ def test_a_resumed_run_that_is_behind_the_server_sends_nothing_until_it_is_past_
     resume(run_dir, 1, 2)
     resume(run_dir, 2, 3, 4, 5)
     assert Server(run_dir).history("mle/nll") == [(unit, float(unit)) for unit in range(1, 6)]
+
+
+def test_rows_read_while_behind_the_server_are_still_counted(run_dir: Path, flaky: Flaky) -> None:
+    track(run_dir, 1, 2, 3)
+    (run_dir / "table.txt").write_text("table")
+    read = threading.Event()
+    flaky.before = lambda name: read.set() if name == "log_artifact" else None
+    tracker = Tracker(TrackingSettings(), run_dir)
+    tracker.truncate_after(1)
+    tracker.start("a", {}, {})
+    tracker.log_artifact(run_dir / "table.txt")
+    assert read.wait(60.0)
+    log_units(tracker, 2, 3, 4)
+    tracker.finish("FINISHED")
+    assert flaky.arrived == [1, 2, 3, 4]
 
 
 def test_a_resumed_run_is_running_until_it_ends(run_dir: Path, flaky: Flaky) -> None:
