@@ -112,16 +112,40 @@ class Evaluator:
             "eval/nll_div": mean_nll(samples.logprobs, samples.mask),
         }
         if self._task.oracle is not None:
-            metrics |= self._oracle_metrics(samples.tokens, samples.mask, metrics)
+            metrics |= self._oracle_metrics(samples.tokens, metrics)
         if self._task.name == "text":
             metrics |= self._text_metrics(samples.tokens)
         return Measurement(metrics=metrics, tokens=samples.tokens)
 
-    def _oracle_metrics(self, tokens: Tensor, mask: Tensor, likelihoods: dict[str, float]) -> dict[str, float]:
+    def measure_real(self, num_sequences: int | None = None) -> Measurement:
+        """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
+
+        Where the task knows its law these are test sequences, whose NLL_oracle estimates the law's entropy. Elsewhere
+        they are validation sequences, compared with the test split as samples are.
+
+        Args:
+            num_sequences: at most so many; None takes the settings' `num_sequences`.
+
+        Returns:
+            Metrics and the sequences.
+        """
+        num_sequences = num_sequences or self._settings.num_sequences
+        if self._task.oracle is not None:
+            tokens = self._task.test[:num_sequences]
+            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens)}, tokens)
+        tokens = self._task.valid[:num_sequences]
+        return Measurement(self._text_metrics(tokens) if self._task.name == "text" else {}, tokens)
+
+    def _nll_oracle(self, tokens: Tensor) -> float:
         oracle = self._task.oracle
         assert oracle is not None
         logprobs = torch.cat([oracle.logprobs(part) for part in tokens.split(self._BATCH)])
-        nll_oracle = mean_nll(logprobs, mask)
+        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+
+    def _oracle_metrics(self, tokens: Tensor, likelihoods: dict[str, float]) -> dict[str, float]:
+        oracle = self._task.oracle
+        assert oracle is not None
+        nll_oracle = self._nll_oracle(tokens)
         gaps = kl_gaps(
             nll_oracle=nll_oracle,
             nll_div=likelihoods["eval/nll_div"],

@@ -255,8 +255,8 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
     A generator is of interest where it lies off that curve on the better side, not where it lies along it.
 
     Args:
-        rows: of the final table; those whose name begins with "MLE" make the curve, ordered by temperature. Rows
-            without a finite number for either axis are left out.
+        rows: of the final table; those whose name begins with "MLE" make the curve, ordered by temperature. A row with
+            a finite number for the horizontal axis alone is an upright line, any other without both is left out.
         x: column of the horizontal axis.
         y: column of the vertical axis.
         path: PNG to write.
@@ -267,7 +267,9 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
     Raises:
         CheckpointError: the disk is full or cannot be written.
     """
-    rows = [row for row in rows if _finite(row.get(x)) is not None and _finite(row.get(y)) is not None]
+    rows = [row for row in rows if _finite(row.get(x)) is not None]
+    uprights = [row for row in rows if _finite(row.get(y)) is None]
+    rows = [row for row in rows if row not in uprights]
     curve = sorted((row for row in rows if str(row["name"]).startswith("MLE")), key=lambda row: -row["temperature"])
     others = [row for row in rows if row not in curve]
     figure = _figure(7.5, 5.5)
@@ -281,12 +283,14 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
         marker, colour = markers[index % len(markers)], f"C{index % 10}"
         axes.plot([row[x]], [row[y]], marker, markersize=9, color=colour, zorder=3)
         labels.append((str(row["name"]), row[x], row[y], colour))
+    for row in uprights:
+        axes.axvline(row[x], color="#888888", linestyle=":", label=str(row["name"]))
     axes.set_xlabel(_AXIS_NAMES.get(x, x))
     axes.set_ylabel(_AXIS_NAMES.get(y, y))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if curve:
-        figure.legend(loc="outside upper center", fontsize=9, frameon=False)
+        figure.legend(loc="outside upper center", fontsize=9, frameon=False, ncols=1 + len(uprights))
     _label_points(axes, labels, [(row[x], row[y]) for row in curve])
     _save(figure, path)
     return figure

@@ -63,6 +63,7 @@ _FREE_TO_CHANGE = ("workers.rollout", "workers.learners", "workers.cpus_", "trac
 _LAST_FILE = "table.txt"  # is written when everything else is done
 _ARTIFACTS = ("config.json", "table.json", _LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
 _DATA = "data_sha256"
+_OURS = " (this run)"  # marks the run's own row of the table
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
@@ -317,10 +318,10 @@ class _Session:
     # ------------------------------------------------------------------ controls and report
 
     def _report(self) -> list[dict[str, Any]]:
-        rows = [*self._temperature_rows(), *self._control_rows()]
+        rows = [self._real_row(), *self._temperature_rows(), *self._control_rows()]
         final = self._trainer.measure(self._config.evaluation.final_sequences)
         if self._config.schedule.adversarial_updates:
-            rows.append(_row(f"{self._config.preset} (this run)", 1.0, final))
+            rows.append(_row(f"{self._config.preset}{_OURS}", 1.0, final))
         self._write_samples("final", final)
         captured = self._headroom(rows)
         columns = _ORACLE_COLUMNS if self._task.oracle is not None else _TEXT_COLUMNS
@@ -330,6 +331,11 @@ class _Session:
         self._progress.say(text)
         self._publish_report(rows, text)
         return rows
+
+    def _real_row(self) -> dict[str, Any]:
+        """What real sequences score: a generator beyond it is not better than the data."""
+        real = self._trainer.evaluator.measure_real(self._config.evaluation.final_sequences)
+        return _row(f"real data (n={real.tokens.shape[0]})", None, real)
 
     def _temperature_rows(self) -> list[dict[str, Any]]:
         trainer = self._trainer
@@ -359,7 +365,7 @@ class _Session:
     def _headroom(self, rows: list[dict[str, Any]]) -> str | None:
         """Share of the headroom captured, in words (specification 16.3)."""
         sums = {row["name"]: row.get("kl_sum") for row in rows}
-        ours = sums.get(f"{self._config.preset} (this run)")
+        ours = sums.get(f"{self._config.preset}{_OURS}")
         continued, ceiling = sums.get("mle_continued"), sums.get("oracle_ratio")
         if ours is None or continued is None or ceiling is None:
             return None
@@ -387,13 +393,16 @@ class _Session:
             self._tracker.log_artifact(run_dir / name)
 
 
-def _row(name: str, temperature: float, measurement: Measurement) -> dict[str, Any]:
+def _row(name: str, temperature: float | None, measurement: Measurement) -> dict[str, Any]:
     values = {key.removeprefix("eval/"): value for key, value in measurement.metrics.items()}
     return {"name": name, "temperature": temperature, **values}
 
 
 def _slug(name: str) -> str:
-    """A row's name as MLflow allows it in a metric's name."""
+    """A row's name as MLflow allows it in a metric's name; that of the run itself is the same in all runs."""
+    if name.endswith(_OURS):
+        return "this_run"
+    name = re.sub(r" \(n=\d+\)$", "", name)
     return re.sub(r"[^\w.\- /]", "_", name.replace("τ=", "tau ")).replace(" ", "_")
 
 

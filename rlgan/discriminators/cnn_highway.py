@@ -1,17 +1,19 @@
 """Convolutions of many window sizes, max over time, one highway layer (Yu et al. 2017; specification 2.4).
 
-All windows of one size are one matrix product over unfolded embeddings. For scoring, where weights stand still, the
-product of every embedding with every window offset is a table, and a convolution is a sum of table rows.
+All windows of one size are one matrix product over unfolded embeddings. The maximum over time lets one position of each
+filter through, so its gradient is a sum over those positions alone. For scoring, where weights stand still, the product
+of every embedding with every window offset is a table, and a convolution is a sum of table rows.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlgan.envs.errors import ConfigError
@@ -88,18 +90,13 @@ class CnnHighwayDiscriminator(Discriminator):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
         embedded = self.embedding(tokens) * mask.unsqueeze(2)
-        batch, length, width = embedded.shape
-        longest = max(self.windows)
-        if longest > length:
+        length = tokens.shape[1]
+        if (longest := max(self.windows)) > length:
             embedded = functional.pad(embedded, (0, 0, 0, longest - length))
-        flat = embedded.view(batch, -1)
-        pooled = []
-        for window, kernel in zip(self.windows, self.kernels, strict=True):
-            # Row-major (T, E) makes each window one contiguous run: unfolding is a strided view.
-            unfolded = flat.unfold(1, window * width, width)
-            positions = max(length - window, 0) + 1
-            scores = unfolded[:, :positions].reshape(batch * positions, -1) @ kernel
-            pooled.append(scores.view(batch, positions, -1).amax(1))
+        pooled = [
+            max_over_time(embedded, kernel, num_positions=max(length - window, 0) + 1)
+            for window, kernel in zip(self.windows, self.kernels, strict=True)
+        ]
         # The bias is the same at every position and ReLU is monotone, so both commute with the maximum.
         features = functional.relu(torch.cat(pooled, dim=1) + self.kernel_bias)
         return self.head(features)
@@ -107,8 +104,7 @@ class CnnHighwayDiscriminator(Discriminator):
     def head(self, features: Tensor) -> Tensor:
         """Highway layer, dropout, output: (B, F) pooled features to (B,) real-logits."""
         transform, gate = self.highway(features).chunk(2, 1)
-        gate = torch.sigmoid(gate)
-        mixed = torch.lerp(features, functional.relu(transform), gate)
+        mixed = torch.lerp(features, functional.relu(transform), torch.sigmoid(gate))
         scores = self.output(self.dropout(mixed))
         return scores[:, 1] - scores[:, 0]
 
@@ -125,8 +121,8 @@ class CnnHighwayScorer(Scorer):
     """Frozen copy that convolves by table look-up.
 
     For each window the product of every embedding with every offset of the window is a table of (window · (V + 1))
-    rows; the last row of each offset is zero and stands for padding. A convolution is then a sum of `window` rows,
-    without a multiplication. Tables are used one window after another over many sequences, so that one stays in cache.
+    rows; the last row of each offset stands for padding. A convolution is then a sum of `window` rows, without a
+    multiplication. Tables are used one window after another over many sequences, so that one stays in cache.
 
     Memory: 4 · (V + 1) · Σ window·filters bytes (250 MB at the published sizes, V = 5,000). Where that exceeds
     `max_table_bytes` the discriminator's own matrix products are used.
@@ -137,6 +133,7 @@ class CnnHighwayScorer(Scorer):
     """
 
     _CHUNK = 2048  # sequences a table is used for before the next one takes its place in cache
+    _HEAD = 256  # sequences whose highway layer still fits into cache
     _BAGS = 2048  # window positions summed together, so that the sums are still in cache for the maximum
 
     @torch.no_grad()
@@ -147,9 +144,10 @@ class CnnHighwayScorer(Scorer):
         self._tables: list[Tensor] | None = None
         if 4 * (vocab_size + 1) * num_columns <= max_table_bytes:
             self._padding_row = vocab_size
+            biases = discriminator.kernel_bias.split(discriminator.filters)
             self._tables = [
-                _offset_table(discriminator.embedding.weight, kernel.view(window, width, -1))
-                for window, kernel in zip(discriminator.windows, discriminator.kernels, strict=True)
+                _offset_table(discriminator.embedding.weight, kernel.view(window, width, -1), bias)
+                for window, kernel, bias in zip(discriminator.windows, discriminator.kernels, biases, strict=True)
             ]
 
     @torch.no_grad()
@@ -166,7 +164,8 @@ class CnnHighwayScorer(Scorer):
         if (longest := max(self._discriminator.windows)) > length:
             rows = functional.pad(rows, (0, longest - length), value=self._padding_row)
         pooled = [self._pool(rows, length, window, table) for window, table in self._windows_and_tables()]
-        return self._discriminator.head(functional.relu(torch.cat(pooled, 1) + self._discriminator.kernel_bias))
+        features = torch.cat(pooled, 1).relu_()
+        return torch.cat([self._discriminator.head(part) for part in features.split(self._HEAD)])
 
     def _windows_and_tables(self) -> zip[tuple[int, Tensor]]:
         assert self._tables is not None
@@ -183,12 +182,95 @@ class CnnHighwayScorer(Scorer):
         return torch.cat(pooled)
 
 
-def _offset_table(embedding: Tensor, kernel: Tensor) -> Tensor:
-    """(window · (V + 1), F) products of every embedding (V, E) with every offset of a kernel (window, E, F)."""
+def max_over_time(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+    """Greatest response of each filter over the positions of its window.
+
+    pooled[b, f] = max_p ⟨embedded[b, p : p + window], kernel[:, f]⟩; the gradient flows to one position that does so.
+
+    Args:
+        embedded: (B, T, E).
+        kernel: (window · E, F), offsets of the window in row-major order.
+        num_positions: positions 0 … num_positions - 1 count; each must leave room for the window.
+
+    Returns:
+        (B, F).
+    """
+    # A GPU has multiplications to spare and pays for each small step instead; with one position nothing can be saved.
+    if embedded.device.type == "cpu" and num_positions > 1:
+        pooled: Tensor = _SparseMaxOverTime.apply(embedded, kernel, num_positions)
+        return pooled
+    batch = embedded.shape[0]
+    return (_unfold(embedded, kernel, num_positions) @ kernel).view(batch, num_positions, -1).max(1).values
+
+
+def _unfold(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+    """(B · P, window · E) windows of (B, T, E)."""
+    batch, _, width = embedded.shape
+    # Row-major (T, E) makes each window one contiguous run: unfolding is a strided view until it is copied.
+    windows = embedded.reshape(batch, -1).unfold(1, kernel.shape[0], width)
+    return windows[:, :num_positions].reshape(batch * num_positions, -1)
+
+
+class _SparseMaxOverTime(torch.autograd.Function):
+    """`max_over_time` whose backward pass does B · F dot products for each of its two gradients, not B · P · F."""
+
+    @staticmethod
+    def forward(ctx: Any, embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+        windows = _unfold(embedded, kernel, num_positions)
+        scores = (windows @ kernel).view(embedded.shape[0], num_positions, -1)
+        pooled = scores.amax(1)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            # The last position that attains it, position by position: far faster than `max` with indices.
+            position = torch.zeros(pooled.shape, dtype=torch.int64)
+            for p in range(1, num_positions):
+                position.masked_fill_(scores[:, p] == pooled, p)
+            ctx.save_for_backward(windows, kernel, position)
+            ctx.shape = embedded.shape
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, pooled_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        windows, kernel, position = ctx.saved_tensors
+        batch, length, width = ctx.shape
+        num_positions = windows.shape[0] // batch
+        # Row of `windows` that each sequence and filter let through.
+        row = position + num_positions * torch.arange(batch).unsqueeze(1)
+        embedded_grad = kernel_grad = None
+        if ctx.needs_input_grad[1]:
+            # kernel_grad[:, f] = Σ_b pooled_grad[b, f] · windows[row[b, f]]
+            kernel_grad = functional.embedding_bag(
+                row.t().contiguous(), windows, mode="sum", per_sample_weights=pooled_grad.t().contiguous()
+            ).t()
+        if ctx.needs_input_grad[0]:
+            # windows_grad[r] = Σ_{b, f with row[b, f] = r} pooled_grad[b, f] · kernel[:, f]
+            row = row.flatten()
+            order = row.argsort(stable=True)
+            counts = torch.bincount(row, minlength=windows.shape[0])
+            windows_grad = functional.embedding_bag(
+                order % kernel.shape[1],
+                kernel.t().contiguous(),
+                counts.cumsum(0) - counts,
+                mode="sum",
+                per_sample_weights=pooled_grad.flatten()[order],
+            ).view(batch, num_positions, -1)
+            embedded_grad = windows_grad.new_zeros(batch, length, width)
+            for offset in range(kernel.shape[0] // width):
+                part = windows_grad[:, :, offset * width : (offset + 1) * width]
+                embedded_grad[:, offset : offset + num_positions] += part
+        return embedded_grad, kernel_grad, None
+
+
+def _offset_table(embedding: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """(window · (V + 1), F) products of every embedding (V, E) with every offset of a kernel (window, E, F).
+
+    The bias (F,) is in the rows of the first offset: each window reads exactly one of them.
+    """
     window, _, filters = kernel.shape
     vocab_size = embedding.shape[0]
     table = embedding.new_empty(window, vocab_size + 1, filters)
     table[:, vocab_size] = 0.0
     for offset in range(window):
         torch.mm(embedding, kernel[offset], out=table[offset, :vocab_size])
+    table[0] += bias
     return table.flatten(0, 1)

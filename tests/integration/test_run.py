@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -108,6 +109,7 @@ def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
 def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path) -> None:
     table = json.loads((undisturbed / "table.json").read_text())
     assert [(row["name"], row["temperature"]) for row in table] == [
+        ("real data (n=20)", None),
         ("MLE start", 1.0),
         ("MLE τ=0.8", 0.8),
         ("mle_continued", 1.0),
@@ -117,7 +119,8 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
     text = (undisturbed / "table.txt").read_text()
     for row in table:
         line = next(line for line in text.splitlines() if line.startswith(row["name"]))
-        shown = [f"{row[name]:.3f}" for name in ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse")]
+        columns = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse")
+        shown = [f"{row[name]:.3f}" if name in row else "–" for name in columns]
         assert line.split()[-6:-1] == shown
     assert "share of the headroom captured" in text
 
@@ -127,11 +130,12 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     database = sqlite3.connect(undisturbed.parent / "mlruns.db")
     stored = dict(database.execute("select key, value from latest_metrics where key like 'final/%'"))
     slugs = {
+        "real data (n=20)": "real_data",
         "MLE start": "MLE_start",
         "MLE τ=0.8": "MLE_tau_0.8",
         "mle_continued": "mle_continued",
         "oracle_ratio": "oracle_ratio",
-        "tiny (this run)": "tiny__this_run_",
+        "tiny (this run)": "this_run",
     }
     for row in table:
         for name, value in row.items():
@@ -140,6 +144,23 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     steps = database.execute("select step from metrics where key = 'eval/nll_gen' order by step").fetchall()
     assert steps == [(1,), (2,)]
     assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+
+
+def test_every_logged_name_is_explained(undisturbed: Path) -> None:
+    page = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"(?m)^\| `([a-z]+/[a-z0-9_*]+)`", page))
+    logged = {name for row in rows_of(undisturbed) for name in row["metrics"]}
+    for name in logged:
+        if name == "final/headroom_captured":
+            continue
+        quantity = name.rpartition("/")[2]
+        if name.startswith("final/"):
+            assert f"eval/{quantity}" in rows, name
+        elif "timing/" in name:
+            assert quantity.endswith("_s"), name
+        else:
+            plain = name.replace("discriminator_pretraining/", "discriminator/")
+            assert plain in rows or plain.replace("mle/", "eval/") in rows, name
 
 
 def test_a_generator_can_be_sampled_and_measured_from_its_folder(
