@@ -210,7 +210,8 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     try:
         return override(config, merge(changes, overrides))
     except ConfigPathError as error:
-        raise ConfigError(f"{error}{_nearest_option(error.path) if '.' not in error.path else ''}") from None
+        option = _nearest_option(error.path) if "." not in error.path else ""
+        raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

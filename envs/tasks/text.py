@@ -353,8 +353,9 @@ def _split(data: _Lines, settings: TextTask) -> dict[str, list[Tokens]]:
     total = len(data.sequences)
     sizes = {split: max(1, round(fraction * total)) for split, fraction in settings.held_out_fractions.items()}
     if sum(sizes.values()) >= total:
+        split_off = " and ".join(f"{size} for {split}" for split, size in sizes.items())
         raise DataError(
-            f"{data.path}: {_count(total, 'usable line')}, too few to split off {sizes} and still train on one. "
+            f"{data.path}: {_count(total, 'usable line')}, too few to split off {split_off} and still train on one. "
             "Give more lines, or files of their own for valid and test."
         )
     order = np.random.default_rng(settings.split_seed or 0).permutation(total)

@@ -214,7 +214,7 @@ REFUSED = {
     ),
     "one_word": (b"a\na a\na a a\na a a a\n", {}, r"fewer than 2 distinct tokens .* \(kept: 'a'\)"),
     "no_frequent_word": (b"a b\nc d\ne f\ng h\n", {"min_count": 2}, r"min_count=2 times \(kept: none\)"),
-    "too_few_lines": (b"a b\nb a\n", {}, r"2 usable lines, too few to split off {'valid': 1, 'test': 1}"),
+    "too_few_lines": (b"a b\nb a\n", {}, r"2 usable lines, too few to split off 1 for valid and 1 for test"),
     "too_few_different_lines": (b"a b\nb a\n" * 50, {}, r"2 usable lines, too few"),
     "all_unknown": (
         b"a b x\na b y\na b z\na b w\n",
