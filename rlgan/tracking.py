@@ -41,6 +41,8 @@ _METRICS_A_CALL = 500  # MLflow takes 1,000 entities a call; a row that begins b
 _PARAMS_A_CALL = 100
 _PARAM_LENGTH = 6000
 _ROWS_TAG = "rlgan.rows_uploaded"
+# Without it MLflow's page opens on traces of chat applications, not on the table of runs.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class TrackingSettings(Settings):
@@ -324,7 +326,11 @@ class _Uploader:
         found = client.get_experiment_by_name(self._experiment)
         if found is None:
             try:
-                return str(client.create_experiment(self._experiment, artifact_location=_artifacts_beside(self._uri)))
+                return str(
+                    client.create_experiment(
+                        self._experiment, artifact_location=_artifacts_beside(self._uri), tags=_EXPERIMENT_TAGS
+                    )
+                )
             except MlflowException:  # another run may have made it in between
                 found = client.get_experiment_by_name(self._experiment)
                 if found is None:

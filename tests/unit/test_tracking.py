@@ -323,6 +323,13 @@ def test_rows_go_many_to_a_call(run_dir: Path, flaky: Flaky) -> None:
     assert flaky.sizes == [501, 501, 201]
 
 
+def test_mlflows_page_opens_on_runs(run_dir: Path) -> None:
+    track(run_dir, 1)
+    server = Server(run_dir)
+    experiment = server.client.get_experiment(server.run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_addresses_come_from_settings_then_environment(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (run_dir.parent / name).mkdir()
