@@ -135,6 +135,8 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
         except json.JSONDecodeError as error:
             raise ConfigError(f"{value!r}: looks like JSON but is not ({error}).") from None
     if field is not None and typing.get_origin(field.annotation) is tuple:
+        if value.lower() == "none":
+            return []
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
 

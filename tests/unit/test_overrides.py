@@ -27,6 +27,7 @@ def seqgan(**changes: Any) -> Config:
         ("evaluation.temperatures", "1.0,0.8", (1.0, 0.8)),
         ("evaluation.temperatures", "[1, 0.5]", (1.0, 0.5)),
         ("evaluation.temperatures", [1, 0.5], (1.0, 0.5)),
+        ("controls", "none", ()),
         ("controls", "mle_continued, constant_reward", ("mle_continued", "constant_reward")),
         ("controls", "", ()),
         ("controls", "[]", ()),
