@@ -24,6 +24,7 @@ from rlgan.overrides import override
 from rlgan.presets import seqgan
 from rlgan.records import Experience
 from rlgan.trainer import Trainer
+from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts
 
@@ -48,7 +49,9 @@ def learner_update(repeats: int) -> None:
     task = build_task(OracleTask(num_train=1280, num_valid=10, num_test=10))
     settings = Adam(lr=0.01, clip_norm=5.0)
     experience = Experience(task.train, torch.full((1280, 20), 1.0 / 1280))
-    learners = GeneratorLearners(config.generator, task.space, {"mle": settings, "adversarial": settings}, 0, 1, seed=0)
+    learners = GeneratorLearners(
+        config.generator, task.space, {"mle": settings, "adversarial": settings}, 0, 1, seed=0, faults=Faults(3, 600.0)
+    )
     bare = build_generator(LSTM(), task.space)
     optimizer = build_optimizer(settings, bare.parameters())
 

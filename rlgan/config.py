@@ -55,6 +55,10 @@ class Workers(Settings):
     """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
     cpus_discriminator: float = Field(1.0, gt=0.0)
     """CPUs that the discriminator actor reserves."""
+    max_retries: int = Field(3, ge=0, le=1_000)
+    """Times that a call is made again after the actor that it was made to was lost, before the run stops."""
+    call_timeout_s: float = Field(1800.0, gt=0.0)
+    """Seconds after which an actor that has not answered is taken for hung, and replaced."""
     shard_sequences: int = Field(16, ge=1)
     """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
     shard_fakes: int = Field(512, ge=1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -60,8 +63,33 @@ class Progress:
             elapsed = time.monotonic() - self._started
             print(f"[{elapsed:6.0f} s] {_PHASE_NAMES[unit.phase]} {unit.step:<4} {figures}", flush=True)
 
+    @contextmanager
+    def showing_log(self) -> Iterator[None]:
+        """Show what rlgan logs meanwhile, such as the loss of a worker, as lines of our own."""
+        logger, handler = logging.getLogger("rlgan"), _Said(self)
+        propagates = logger.propagate
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagates
+
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class _Said(logging.Handler):
+    """Log records as lines among the others."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it; called by logging."""
+        self._progress.say(f"{record.levelname.lower()}: {record.getMessage()}")

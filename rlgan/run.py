@@ -55,10 +55,20 @@ from .report import format_table, plot_learning_curves, plot_quality_diversity, 
 from .seeding import torch_threads
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
+from .workers.faults import Faults
 from .workers.parts import build_parts
 
 # Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
-_FREE_TO_CHANGE = ("workers.rollout", "workers.learners", "workers.cpus_", "tracking.", "checkpoint_every_s", "preset")
+_FREE_TO_CHANGE = (
+    "workers.rollout",
+    "workers.learners",
+    "workers.cpus_",
+    "workers.max_retries",
+    "workers.call_timeout_s",
+    "tracking.",
+    "checkpoint_every_s",
+    "preset",
+)
 
 _LAST_FILE = "table.txt"  # is written when everything else is done
 _ARTIFACTS = ("config.json", "table.json", _LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
@@ -164,10 +174,10 @@ def run(request: RunRequest) -> RunResult:
             assert run_dir is not None
             state = load_latest(run_dir)
             _require_same_data(run_dir, state.state, task)
-            return _Session(config, task, trainer, run_dir).run(state)
+            return _Session(config, task, trainer, parts.faults, run_dir).run(state)
         run_dir = _new_folder(config, request.run_dir)
         write_run_config(run_dir, to_dict(config))
-        return _Session(config, task, trainer, run_dir).run(None)
+        return _Session(config, task, trainer, parts.faults, run_dir).run(None)
 
 
 def _show_finished(run_dir: Path, config: Config) -> RunResult:
@@ -206,8 +216,9 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
 class _Session:
     """One process working on one run."""
 
-    def __init__(self, config: Config, task: Task, trainer: Trainer, run_dir: Path) -> None:
+    def __init__(self, config: Config, task: Task, trainer: Trainer, faults: Faults, run_dir: Path) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
+        self._faults = faults
         self._progress = Progress()
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
@@ -225,12 +236,12 @@ class _Session:
         status = "FAILED"
         wait_s: float | None = None
         try:
-            with self._stop_on_signals():
+            with self._progress.showing_log(), self._stop_on_signals():
                 self._train()
             if self._stop_asked:
                 status = "KILLED"
                 return self._stopped()
-            with torch_threads(self._config.workers.threads):
+            with self._progress.showing_log(), torch_threads(self._config.workers.threads):
                 table = self._report()
             status = "FINISHED"
             return RunResult(self._run_dir, stopped=False, table=table)
@@ -238,6 +249,8 @@ class _Session:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
         finally:
+            if lost := self._faults.summary():
+                self._progress.say(lost)
             self._progress.close()
             self._tracker.finish(status, wait_s)
 
@@ -359,7 +372,9 @@ class _Session:
                 while trainer.next_phase is not None:
                     trainer.step(measure=False)
                 rows.append(_row(name, 1.0, trainer.measure(self._config.evaluation.final_sequences)))
-            self._progress.say(f"control {name}: {time.perf_counter() - started:.0f} s")
+                lost = parts.faults.summary()
+            took = f"control {name}: {time.perf_counter() - started:.0f} s"
+            self._progress.say(took if lost is None else f"{took}; {lost}")
         return rows
 
     def _headroom(self, rows: list[dict[str, Any]]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
@@ -9,7 +10,9 @@ import ray
 from rlgan.adversary import Adversary, Round
 from rlgan.seeding import torch_threads
 
-from .weights import Weights, weights_of
+from .faults import Faults
+from .processes import ProcessInfo, require_same_versions, this_process
+from .weights import Weights, as_arrays, as_tensors, weights_of
 
 
 class DiscriminatorWorker:
@@ -73,35 +76,93 @@ class DiscriminatorHandle(Protocol):
         ...
 
 
+class DiscriminatorActor(DiscriminatorWorker):
+    """A `DiscriminatorWorker` that hands out its state with every answer, so that the driver can replace it."""
+
+    def advance(self, request: Round) -> tuple[dict[str, float], dict[str, Any]]:
+        """Train, and what has come of it."""
+        metrics = self.train_round(request)
+        return metrics, self.snapshot()
+
+    def snapshot(self) -> dict[str, Any]:
+        """`state` as arrays."""
+        state: dict[str, Any] = as_arrays(self.state())
+        return state
+
+    def restore_snapshot(self, snapshot: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned."""
+        self.restore(as_tensors(snapshot))
+
+    def process(self) -> ProcessInfo:
+        """Which process this actor is."""
+        return this_process()
+
+
 class RayDiscriminator:
-    """A `DiscriminatorWorker` as a Ray actor.
+    """A `DiscriminatorWorker` as a Ray actor that may be lost at any moment.
+
+    The driver holds the state after each round. A lost actor is made anew from it and repeats its round.
 
     Args:
+        faults: how often a call is tried again.
         num_cpus: CPUs that the actor reserves.
         arguments: of `DiscriminatorWorker`.
+
+    Attributes:
+        process: which process the actor is.
     """
 
-    def __init__(self, num_cpus: float, **arguments: Any) -> None:
-        self._actor = ray.remote(num_cpus=num_cpus)(DiscriminatorWorker).remote(**arguments)
+    def __init__(self, faults: Faults, num_cpus: float, **arguments: Any) -> None:
+        self._faults = faults
+        self._remote = ray.remote(num_cpus=num_cpus)(DiscriminatorActor)
+        # Training data goes into the object store once, however often the actor is made.
+        self._arguments = {name: ray.put(value) for name, value in arguments.items()}
+        self._actor: Any = None
+        self._snapshot: dict[str, Any] | None = None
+        self._snapshot = self._retry(self._begin)
+        require_same_versions("the discriminator", self.process)
+
+    def _begin(self) -> dict[str, Any]:
+        self._replace()
+        snapshot: dict[str, Any] = self._ask("snapshot")
+        return snapshot
+
+    def _retry(self, call: Callable[[], Any]) -> Any:
+        who = "the discriminator" + (f" ({self.process})" if self._snapshot is not None else "")
+        return self._faults.retry("discriminator", who, call, self._replace)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        return ray.get(getattr(self._actor, method).remote(*arguments), timeout=self._faults.call_timeout_s)
+
+    def _replace(self) -> None:
+        """A new actor, in the state that the driver holds."""
+        if self._actor is not None:
+            ray.kill(self._actor)  # it may only be hung
+        self._actor = self._remote.remote(**self._arguments)
+        self.process: ProcessInfo = self._ask("process")
+        if self._snapshot is not None:
+            self._ask("restore_snapshot", self._snapshot)
 
     def train_round(self, request: Round) -> dict[str, float]:
         """See `DiscriminatorWorker.train_round`."""
-        result: dict[str, float] = ray.get(self._actor.train_round.remote(request))
-        return result
+        metrics: dict[str, float]
+        metrics, self._snapshot = self._retry(lambda: self._ask("advance", request))
+        return metrics
 
     def weights(self) -> Weights:
         """See `DiscriminatorWorker.weights`."""
-        result: Weights = ray.get(self._actor.weights.remote())
-        return result
+        assert self._snapshot is not None
+        return Weights(self._snapshot["version"], self._snapshot["weights"])
 
     def state(self) -> dict[str, Any]:
         """See `DiscriminatorWorker.state`."""
-        result: dict[str, Any] = ray.get(self._actor.state.remote())
-        return result
+        state: dict[str, Any] = as_tensors(self._snapshot)
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `DiscriminatorWorker.restore`."""
-        ray.get(self._actor.restore.remote(state))
+        self._snapshot = as_arrays(state)
+        self._retry(lambda: self._ask("restore_snapshot", self._snapshot))
 
     def close(self) -> None:
         """End the actor."""

@@ -12,7 +12,9 @@ finite to zero: here they end the run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium
@@ -20,7 +22,9 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -39,7 +43,9 @@ from rlgan.optimizers import (
 from rlgan.records import Experience
 from rlgan.seeding import global_stream, stream_seed, torch_threads
 
-from .weights import Weights, load_weights, weights_of
+from .faults import Fault, Faults, fault_of
+from .processes import ProcessInfo, require_same_versions, this_process
+from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 
 LearnerPhase = Literal["mle", "adversarial"]
 
@@ -145,6 +151,7 @@ class GeneratorLearners:
         num_learners: 0 learns in this process, N in N data-parallel actors.
         threads: intra-op threads of a learner.
         seed: the run's seed; initialises the generator.
+        faults: how often a call is tried again.
     """
 
     def __init__(
@@ -155,13 +162,15 @@ class GeneratorLearners:
         num_learners: int,
         threads: int,
         seed: int,
+        faults: Faults,
     ) -> None:
-        self._threads, self._num_learners, self._seed = threads, num_learners, seed
+        self._faults, self._threads, self._num_learners, self._seed = faults, threads, num_learners, seed
         self._num_updates = 0
         self._version = 0
-        # RLlib warns of its own deprecated calls each time a module is built.
-        for noisy in ("ray.rllib", "ray._common.deprecation"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        # RLlib warns of its own deprecated calls each time a module is built, and prints each error before it hands it
+        # back; here an error is raised and a loss is told in a line.
+        for noisy in ("ray.rllib", "ray.train", "ray._common.deprecation"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         config = (
             _GeneratorConfig()
             .framework("torch")
@@ -177,24 +186,63 @@ class GeneratorLearners:
         action: gymnasium.Space[Any] = gymnasium.spaces.Discrete(space.vocab_size)
         config = config.rl_module(rl_module_spec=module)
         spec = config.get_multi_rl_module_spec(spaces={_MODULE: (observation, action)})
-        self._group = config.build_learner_group(rl_module_spec=spec)
+        self._build_group = partial(config.build_learner_group, rl_module_spec=spec)
+        self._group: LearnerGroup | None = None
+        # What the driver holds of actors that may be lost: the state after the last call that changed it.
+        self._kept: _LearnerState | None = None
+
+        def begin() -> list[ProcessInfo]:
+            self._replace()
+            return self._each(_process)
+
+        for process in faults.retry("learner", "a learner", begin, lambda: None):
+            require_same_versions("a learner", process)
         with global_stream(seed, "generator", "initial"):
             initial = build_generator(generator, space)
         self.load(weights_of(initial, 0).arrays)
 
-    def _each(self, function: Any) -> list[Any]:
+    def _replace(self) -> None:
+        """A new group, in the state that the driver holds."""
+        if self._group is not None:
+            self._group.shutdown()
+        self._group = self._build_group()
+        if self._kept is not None:
+            self._each(partial(_restore, self._kept))
+
+    def _each(self, function: Callable[[GeneratorLearner], Any]) -> list[Any]:
         """Results of a function of every learner.
 
-        RLlib hands errors back as if they were results, and from then on leaves the learner out. Here both end the
-        run, which can be resumed from its last checkpoint.
+        RLlib hands errors back as if they were results, and from then on leaves the learner out.
+
+        Raises:
+            LearnerLostError: a learner was lost; the others' results are void, for they may have waited for it.
+            Exception: whatever the function raised.
         """
-        results = list(self._group.foreach_learner(function))
-        for result in results:
-            if not result.ok:
-                raise result.get()
+        assert self._group is not None
+        timeout_s = self._faults.call_timeout_s if self._num_learners else None
+        results = list(self._group.foreach_learner(function, timeout_seconds=timeout_s))
+        errors = [result.get() for result in results if not result.ok]
+        for error in errors:
+            if reason := fault_of(error):
+                raise LearnerLostError(reason) from error
+        if errors:
+            raise errors[0]
         if len(results) < max(1, self._num_learners):
-            raise RuntimeError(f"{self._num_learners - len(results)} of {self._num_learners} learners have failed.")
+            raise LearnerLostError("it did not answer in time")
         return [result.get() for result in results]
+
+    def _change(self, function: Callable[[GeneratorLearner], Any]) -> list[Any]:
+        """`_each` for functions that change the learners and return (their state if they are the first, a result).
+
+        With learner actors: after a loss the group is built anew from the state that the driver holds, and the function
+        is called again.
+        """
+        if not self._num_learners:
+            return [result for _, result in self._each(function)]
+
+        answers = self._faults.retry("learner", "a learner", lambda: self._each(function), self._replace)
+        self._kept = next(state for state, _ in answers if state is not None)
+        return [result for _, result in answers]
 
     def update(self, phase: LearnerPhase, experience: Experience, minibatch: int) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
@@ -209,16 +257,11 @@ class GeneratorLearners:
         """
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
+        shards, rows = _split(experience, minibatch, max(1, self._num_learners))
+        call = partial(_learn, phase=phase, shards=shards, minibatch=rows, seed=seed, threads=self._threads)
+        with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
+            taken = self._change(call)
         self._num_updates += 1
-        threads = self._threads
-        with torch_threads(threads), torch.random.fork_rng(devices=[]):
-            self._each(lambda learner: learner.begin(phase, seed, threads))
-            if self._num_learners < 2:
-                self._group.update(batch=_batch(experience), minibatch_size=minibatch, num_epochs=1)
-            else:
-                shards, rows = _split(experience, minibatch, self._num_learners)
-                self._group.update(batches=[_batch(shard) for shard in shards], minibatch_size=rows, num_epochs=1)
-            taken = self._each(lambda learner: learner.take_metrics())
         self._version += 1
         num_steps = len(taken[0]["loss"])
         return {
@@ -229,34 +272,97 @@ class GeneratorLearners:
 
     def weights(self) -> Weights:
         """Weights of now; the version counts updates."""
-        version = self._version
-        arrays = self._each(lambda learner: weights_of(learner.network(), version).arrays)[0]
-        return Weights(version, arrays)
+        if self._kept is not None:
+            return Weights(self._version, self._kept.weights)
+        return Weights(self._version, self._each(lambda learner: weights_of(learner.network(), 0).arrays)[0])
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Put weights into every learner; counts as a new version."""
-        self._each(lambda learner: load_weights(learner.network(), arrays) and None)
+        self._change(partial(_load, arrays))
         self._version += 1
+
+    def processes(self) -> list[ProcessInfo]:
+        """Which processes the learners are."""
+        return self._each(_process)
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
+        state: _LearnerState = self._kept or self._each(_state_of)[0]
         return {
-            "weights": {name: torch.tensor(array) for name, array in self.weights().arrays.items()},
-            "optimizers": self._each(lambda learner: learner.optimizer_states())[0],
+            "weights": as_tensors(state.weights),
+            "optimizers": as_tensors(state.optimizers),
             "num_updates": self._num_updates,
             "version": self._version,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        self.load({name: value.numpy() for name, value in state["weights"].items()})
-        optimizers = state["optimizers"]
-        self._each(lambda learner: learner.restore_optimizer_states(optimizers))
+        self._change(partial(_restore, _LearnerState(as_arrays(state["weights"]), as_arrays(state["optimizers"]))))
         self._num_updates, self._version = state["num_updates"], state["version"]
 
     def close(self) -> None:
         """End the learner actors."""
+        assert self._group is not None
         self._group.shutdown()
+
+
+# ---------------------------------------------------------------------------- what runs where a learner is
+
+
+class LearnerLostError(Fault):
+    """A learner actor is gone, and with it what the others computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LearnerState:
+    """What a learner is made anew from.
+
+    Attributes:
+        weights: parameter name → array.
+        optimizers: phase → state of its optimiser, as arrays.
+    """
+
+    weights: dict[str, np.ndarray]
+    optimizers: dict[str, Any]
+
+
+def _rank() -> int:
+    """Which learner this is: 0 in process, and the first of several."""
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def _learn(
+    learner: GeneratorLearner, phase: LearnerPhase, shards: list[Experience], minibatch: int, seed: int, threads: int
+) -> tuple[_LearnerState | None, dict[str, list[float]]]:
+    learner.begin(phase, seed, threads)
+    data = TrainingData(batch=_batch(shards[_rank()]))
+    learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)
+    return _first_state(learner), learner.take_metrics()
+
+
+def _load(arrays: dict[str, np.ndarray], learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), arrays)
+    return _first_state(learner), None
+
+
+def _restore(state: _LearnerState, learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), state.weights)
+    learner.restore_optimizer_states(as_tensors(state.optimizers))
+    return _first_state(learner), None
+
+
+def _first_state(learner: GeneratorLearner) -> _LearnerState | None:
+    """The state, from the first of several learners; in process nobody needs a copy."""
+    return _state_of(learner) if learner.config.num_learners and _rank() == 0 else None
+
+
+def _state_of(learner: GeneratorLearner) -> _LearnerState:
+    return _LearnerState(weights_of(learner.network(), 0).arrays, as_arrays(learner.optimizer_states()))
+
+
+def _process(learner: GeneratorLearner) -> ProcessInfo:
+    return this_process()
 
 
 def _batch(experience: Experience) -> MultiAgentBatch:

@@ -19,6 +19,7 @@ from rlgan.envs.tasks import Task
 from rlgan.rollouts import RolloutPlan
 
 from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
+from .faults import Faults
 from .learner import GeneratorLearners
 from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
 
@@ -31,11 +32,13 @@ class Parts:
         rollouts: computes shards.
         discriminator: trains and hands out weights; None without an adversary.
         learners: the generator's.
+        faults: what was lost so far.
     """
 
     rollouts: RolloutPool
     discriminator: DiscriminatorHandle | None
     learners: GeneratorLearners
+    faults: Faults
 
 
 @contextmanager
@@ -54,6 +57,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
     """
     workers = config.workers
     plan = RolloutPlan(space=task.space, reward=config.reward, credit=config.credit, chunk_rows=workers.chunk_rows)
+    faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
         if on_ray:
@@ -61,12 +65,12 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             _require_cpus(config)
         if workers.rollout > 0:
             rollouts: RolloutPool = RayRollouts(
-                plan, config.generator, config.discriminator, workers.rollout, workers.cpus_per_rollout
+                faults, plan, config.generator, config.discriminator, workers.rollout, workers.cpus_per_rollout
             )
         else:
             rollouts = LocalRollouts(RolloutWorker(plan, config.generator, config.discriminator))
         stack.callback(rollouts.close)
-        discriminator = _build_discriminator(config, task)
+        discriminator = _build_discriminator(config, task, faults)
         if discriminator is not None:
             stack.callback(discriminator.close)
         learners = GeneratorLearners(
@@ -76,12 +80,13 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             num_learners=workers.learners,
             threads=workers.threads,
             seed=config.seed,
+            faults=faults,
         )
         stack.callback(learners.close)
-        yield Parts(rollouts=rollouts, discriminator=discriminator, learners=learners)
+        yield Parts(rollouts=rollouts, discriminator=discriminator, learners=learners, faults=faults)
 
 
-def _build_discriminator(config: Config, task: Task) -> DiscriminatorHandle | None:
+def _build_discriminator(config: Config, task: Task, faults: Faults) -> DiscriminatorHandle | None:
     if config.discriminator is None:
         return None
     arguments: dict[str, Any] = {
@@ -95,7 +100,7 @@ def _build_discriminator(config: Config, task: Task) -> DiscriminatorHandle | No
         "seed": config.seed,
     }
     if config.workers.rollout > 0:
-        return RayDiscriminator(config.workers.cpus_discriminator, **arguments)
+        return RayDiscriminator(faults, config.workers.cpus_discriminator, **arguments)
     return DiscriminatorWorker(**arguments)
 
 

@@ -1,13 +1,15 @@
 """Rollout workers: whoever runs a shard, in this process or on a cluster, runs the same function.
 
 The pool hands shards to whichever worker is free and returns the results in the order of the shards. Weights travel
-with every call, so a worker that was restarted needs nothing but its next task; it keeps the networks of the versions
-that it saw last.
+with every call, so a worker that is new needs nothing but its next task; it keeps the networks of the versions that it
+saw last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -19,13 +21,13 @@ from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect
 from rlgan.seeding import torch_threads
 
+from .faults import Faults, fault_of
+from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, load_weights
 
 SHARD_THREADS = 1
 """Threads that compute a shard wherever it runs: two one-thread processes beat one two-thread process, and sums are
 rounded by the number of threads."""
-
-_MAX_RESTARTS = 3
 
 Built = TypeVar("Built")
 
@@ -140,11 +142,46 @@ class LocalRollouts:
         """See `RolloutPool.close`."""
 
 
-@dataclass
+class RolloutActor(RolloutWorker):
+    """A `RolloutWorker` on a cluster."""
+
+    def process(self) -> ProcessInfo:
+        """Which process this actor is."""
+        return this_process()
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A place for an actor: who sits there now and what it is doing.
+
+    Attributes:
+        index: number of the place.
+        actor: who sits there.
+        process: which process that is, once it is known.
+        losses: actors lost here in a row, without a finished shard in between.
+        shard: index of the shard that is being computed; None while idle, and while the actor is being started.
+        is_ready: whether the actor has answered its first call.
+        answer: reference of the call that is open, None while idle.
+        asked_at: when that call was made, in seconds of the monotonic clock.
+    """
+
+    index: int
+    actor: Any
+    process: ProcessInfo | None = None
+    losses: int = 0
+    shard: int | None = None
+    is_ready: bool = False
+    answer: Any = None
+    asked_at: float = 0.0
+
+
 class RayRollouts:
-    """Rollout actors on a Ray cluster.
+    """Rollout actors on a Ray cluster, any of which may be lost at any moment.
+
+    A lost actor is made anew, on any node that has room: now, or when one joins. Its shard goes to whoever is free.
 
     Args:
+        faults: how often a call is tried again.
         plan: common to the run.
         generator: architecture of the generator.
         discriminator: architecture of the discriminator, or None.
@@ -152,17 +189,24 @@ class RayRollouts:
         cpus_per_worker: CPUs that each reserves.
     """
 
-    plan: RolloutPlan
-    generator: GeneratorSettings
-    discriminator: DiscriminatorSettings | None
-    num_workers: int
-    cpus_per_worker: float
-
-    def __post_init__(self) -> None:
-        remote = ray.remote(num_cpus=self.cpus_per_worker, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS)(
-            RolloutWorker
-        )
-        self._actors = [remote.remote(self.plan, self.generator, self.discriminator) for _ in range(self.num_workers)]
+    def __init__(
+        self,
+        faults: Faults,
+        plan: RolloutPlan,
+        generator: GeneratorSettings,
+        discriminator: DiscriminatorSettings | None,
+        num_workers: int,
+        cpus_per_worker: float,
+    ) -> None:
+        self._faults = faults
+        # Spread, for each node that has an actor fetches the weights once, and a lost node should take few with it.
+        self._remote = ray.remote(num_cpus=cpus_per_worker, scheduling_strategy="SPREAD")(RolloutActor)
+        self._arguments = (plan, generator, discriminator)
+        self._seats = [_Seat(index, None) for index in range(num_workers)]
+        for seat in self._seats:
+            self._start(seat)
+        while not all(seat.is_ready for seat in self._seats):
+            self._next_answers()
 
     def publish(self, weights: Weights) -> ray.ObjectRef:
         """See `RolloutPool.publish`: into the object store, from where each node fetches it once."""
@@ -176,22 +220,103 @@ class RayRollouts:
         discriminator: ray.ObjectRef | None,
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
+        for seat in self._seats:
+            seat.shard = None  # what an interrupted call left running is not waited for, and not taken for ours
         results: dict[int, Rollouts] = {}
-        running: dict[Any, tuple[int, Any]] = {}
-        idle, waiting = list(self._actors), list(enumerate(shards))[::-1]
-        while waiting or running:
-            while waiting and idle:
-                index, shard = waiting.pop()
-                actor = idle.pop()
-                running[actor.run.remote(shard, generator, rollout_policy, discriminator)] = (index, actor)
-            finished, _ = ray.wait(list(running))
-            for reference in finished:
-                index, actor = running.pop(reference)
-                results[index] = ray.get(reference)
-                idle.append(actor)
+        tries: Counter[int] = Counter()
+        waiting = deque(range(len(shards)))
+        while len(results) < len(shards):
+            for seat in self._seats:
+                if waiting and seat.is_ready and seat.answer is None:
+                    seat.shard = waiting.popleft()
+                    tries[seat.shard] += 1
+                    self._ask(seat, seat.actor.run, shards[seat.shard], generator, rollout_policy, discriminator)
+            for index, answer in self._next_answers(tries):
+                if answer is None:
+                    waiting.appendleft(index)
+                else:
+                    results[index] = answer
         return [results[index] for index in range(len(shards))]
+
+    def _ask(self, seat: _Seat, method: Any, *arguments: Any) -> None:
+        seat.answer, seat.asked_at = method.remote(*arguments), time.monotonic()
+
+    def _start(self, seat: _Seat) -> None:
+        seat.actor, seat.is_ready, seat.shard = self._remote.remote(*self._arguments), False, None
+        self._ask(seat, seat.actor.process)
+
+    def _next_answers(self, tries: Mapping[int, int] | None = None) -> Iterator[tuple[int, Rollouts | None]]:
+        """Wait until something happens.
+
+        Args:
+            tries: how often each shard has been handed out.
+
+        Returns:
+            Finished shards as (index, rollouts), and those to be handed out again as (index, None).
+        """
+        busy = [seat for seat in self._seats if seat.answer is not None]
+        # An actor that has no place yet may wait for as long as others work.
+        timed = [seat for seat in busy if seat.shard is not None] or busy
+        patience = self._faults.call_timeout_s - (time.monotonic() - min(seat.asked_at for seat in timed))
+        ready, _ = ray.wait([seat.answer for seat in busy], timeout=max(0.0, patience))
+        now = time.monotonic()
+        late = [seat for seat in timed if now - seat.asked_at >= self._faults.call_timeout_s]
+        events = []
+        for seat in busy:
+            if seat.answer in ready:
+                events += self._take(seat, tries or {})
+            elif seat in late:
+                events += self._lost(seat, self._late(seat), None, tries or {})
+        return iter(events)
+
+    def _late(self, seat: _Seat) -> str:
+        if seat.is_ready:
+            return f"it did not answer in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
+        return (
+            f"it was not started in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds; free on the "
+            f"cluster are {ray.available_resources().get('CPU', 0.0):g} CPUs"
+        )
+
+    def _take(self, seat: _Seat, tries: Mapping[int, int]) -> list[tuple[int, Rollouts | None]]:
+        try:
+            answer = ray.get(seat.answer)
+        except Exception as error:
+            reason = fault_of(error)
+            if reason is None and seat.is_ready and seat.shard is None:
+                seat.answer = None  # an error of the interrupted call, which has been raised once
+                return []
+            if reason is None:
+                raise
+            return self._lost(seat, reason, error, tries)
+        seat.answer, index = None, seat.shard
+        if not seat.is_ready:
+            require_same_versions(f"rollout worker {seat.index}", answer)
+            seat.process, seat.is_ready = answer, True
+            return []
+        seat.shard, seat.losses = None, 0
+        return [] if index is None else [(index, answer)]
+
+    def _lost(
+        self, seat: _Seat, reason: str, error: Exception | None, tries: Mapping[int, int]
+    ) -> list[tuple[int, Rollouts | None]]:
+        ray.kill(seat.actor)  # it may only be hung
+        index = seat.shard
+        seat.losses += 1
+        # A shard that costs every actor its life is as hopeless as an actor that dies of every shard.
+        losses = seat.losses if index is None else max(seat.losses, tries[index])
+        who = f"rollout worker {seat.index}" + (f" ({seat.process})" if seat.is_ready else "")
+        self._faults.record("rollout worker", who, reason, losses, error)
+        self._start(seat)
+        if index is None:
+            return []
+        self._faults.reissued_shards += 1
+        return [(index, None)]
+
+    def processes(self) -> list[ProcessInfo]:
+        """Which processes the actors are, as far as they have started."""
+        return [seat.process for seat in self._seats if seat.process is not None and seat.is_ready]
 
     def close(self) -> None:
         """See `RolloutPool.close`."""
-        for actor in self._actors:
-            ray.kill(actor)
+        for seat in self._seats:
+            ray.kill(seat.actor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,3 +35,17 @@ def load_weights(module: Module, arrays: dict[str, np.ndarray]) -> Module:
     # Arrays out of Ray's object store are read-only, and torch.from_numpy warns of that: torch.tensor copies.
     module.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return module
+
+
+def as_arrays(state: Any) -> Any:
+    """A state's tensors as arrays, which Ray moves without pickling what they hold; nothing is copied."""
+    if isinstance(state, dict):
+        return {name: as_arrays(part) for name, part in state.items()}
+    return state.detach().cpu().numpy() if isinstance(state, torch.Tensor) else state
+
+
+def as_tensors(state: Any) -> Any:
+    """The opposite of `as_arrays`; everything is copied, for arrays out of Ray's object store are read-only."""
+    if isinstance(state, dict):
+        return {name: as_tensors(part) for name, part in state.items()}
+    return torch.tensor(state) if isinstance(state, np.ndarray) else state

@@ -21,11 +21,13 @@ from rlgan.rewards import Probability
 from rlgan.rollouts import Shard
 from rlgan.schedule import Schedule
 from rlgan.trainer import Trainer, Unit
+from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import Parts
 from rlgan.workers.rollout import RolloutPool
 from rlgan.workers.weights import Weights
 
+FAULTS = Faults(max_retries=3, call_timeout_s=60.0)
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)
 
 
@@ -91,6 +93,7 @@ class Recorder:
             rollouts=_WatchedRollouts(parts.rollouts, self),
             discriminator=parts.discriminator,
             learners=_watched_learners(parts.learners, self),
+            faults=parts.faults,
         )
 
 

@@ -1,0 +1,78 @@
+"""What tests of workers share: a small run, a small pool of rollouts, equality to the bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgan.adversary import AdversarySettings
+from rlgan.config import Config, Workers
+from rlgan.credit import MonteCarlo
+from rlgan.discriminators import build_discriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import ToyTask
+from rlgan.generators import LSTM, build_generator
+from rlgan.records import Rollouts
+from rlgan.rewards import Probability
+from rlgan.rollouts import RolloutPlan, Shard
+from rlgan.workers.weights import weights_of
+from tests.support.tiny import tiny_config
+
+SPACE = SequenceSpace(6, 5, end_id=2)
+GENERATOR = LSTM(embedding=4, hidden=4, init_std=1.0)
+JUDGE = tiny_config().discriminator
+PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=2), chunk_rows=7)
+SHARDS = [
+    Shard(1 + 5 * (seed % 3), seed, generator_version=1, rollout_version=1, discriminator_version=1)
+    for seed in range(9)
+]
+
+
+def config_of(rollout_workers: int, learners: int = 0) -> Config:
+    """SeqGAN in small, on sequences of differing lengths, 8 of which are split over shards of 3, 3 and 2."""
+    return tiny_config(
+        {"adversarial_updates": 2, "g_steps": 2},
+        task=ToyTask(vocab_size=5, max_length=5, ends=True, num_train=70, num_valid=20, num_test=20),
+        credit=MonteCarlo(num_rollouts=2, policy_ema=0.5),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=40),
+        workers=Workers(
+            rollout=rollout_workers,
+            learners=learners,
+            threads=1,
+            shard_sequences=3,
+            shard_fakes=7,
+            chunk_rows=11,
+            cpus_per_rollout=0.2,
+            cpus_discriminator=0.2,
+        ),
+    )
+
+
+def assert_same(one: object, other: object, path: str = "") -> None:
+    """Bit for bit."""
+    if isinstance(one, dict):
+        assert isinstance(other, dict) and one.keys() == other.keys(), path
+        for key, value in one.items():
+            assert_same(value, other[key], f"{path}/{key}")
+    elif isinstance(one, Tensor | np.ndarray):
+        assert np.array_equal(np.asarray(one), np.asarray(other)), path
+    else:
+        assert one == other, path
+
+
+def collected(pool: Any, seed: int = 0, version: int = 1) -> list[Rollouts]:
+    """All shards by the networks of a seed."""
+    torch.manual_seed(seed)
+    generator = pool.publish(weights_of(build_generator(GENERATOR, SPACE), version))
+    judge = pool.publish(weights_of(build_discriminator(JUDGE, SPACE), version))
+    return pool.collect(SHARDS, generator, generator, judge)
+
+
+def assert_same_rollouts(one: list[Rollouts], other: list[Rollouts]) -> None:
+    assert len(one) == len(other)
+    for found, expected in zip(one, other, strict=True):
+        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_rewards"):
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
