@@ -33,6 +33,7 @@ from typing import Any
 
 from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.threads import torch_threads
 
 from .checkpoint import (
     LoadedCheckpoint,
@@ -52,7 +53,6 @@ from .overrides import flatten, from_dict, to_dict
 from .presets import control
 from .progress import Progress
 from .report import format_table, plot_learning_curves, plot_quality_diversity, write_table
-from .seeding import torch_threads
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
 from .workers.faults import Faults

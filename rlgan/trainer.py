@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rlgan.envs.errors import DataError
 from rlgan.envs.tasks import Task
+from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
 from .adversary import Round
@@ -42,7 +43,7 @@ from .records import Experience, Rollouts, concatenate
 from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
-from .seeding import stream, stream_seed, torch_threads
+from .seeding import stream, stream_seed
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 

@@ -23,6 +23,7 @@ from ..categorical import draw_from_weights, padded_vocab_size
 from ..errors import ConfigError, DataError, ShapeError
 from ..sequence_space import START_ID, SequenceSpace
 from ..settings import Settings
+from ..threads import torch_threads
 from .task import Task
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
@@ -154,7 +155,10 @@ class LSTMOracle:
         The mean, over the steps of 5,000 sequences of the oracle's own (a fixed seed), of the *exact* entropy of the
         next token. On the published oracle its standard error is 0.003, and that of their mean NLL 0.0075.
         """
-        tokens = self.sample(NUM_ENTROPY_SEQUENCES, ENTROPY_SEED)
+        with torch_threads(1):
+            return self._mean_entropy(self._sample(NUM_ENTROPY_SEQUENCES, ENTROPY_SEED))
+
+    def _mean_entropy(self, tokens: Tensor) -> float:
         total = 0.0
         for logits, _ in self._logits_in_chunks(tokens):
             # H = log Z - E[l] with l = logit - max and Z = sum exp l: one exponential a logit.
@@ -198,6 +202,10 @@ class LSTMOracle:
         Returns:
             (B, T) int64.
         """
+        with torch_threads(1):  # rounding, and thereby a rare token, must not depend on the machine
+            return self._sample(num_sequences, seed)
+
+    def _sample(self, num_sequences: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         length = self.space.max_length
         chunks = []

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import ray
 
 from rlgan.adversary import Adversary, Round
-from rlgan.seeding import torch_threads
+from rlgan.envs.threads import torch_threads
 
 from .faults import Faults
 from .processes import ProcessInfo, require_same_versions, this_process

@@ -31,6 +31,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.objectives import weighted_nll
 from rlgan.optimizers import (
@@ -41,7 +42,7 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.records import Experience
-from rlgan.seeding import global_stream, stream_seed, torch_threads
+from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
 from .processes import ProcessInfo, require_same_versions, this_process

@@ -16,10 +16,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
+from rlgan.envs.threads import torch_threads
 from rlgan.generators import GeneratorSettings, Stepper, build_generator
 from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect
-from rlgan.seeding import torch_threads
 
 from .faults import Faults, fault_of
 from .processes import ProcessInfo, require_same_versions, this_process
