@@ -266,6 +266,8 @@ class _Session:
 
     def _train(self) -> None:
         trainer = self._trainer
+        if self._kept_position is None:
+            self._checkpoint()  # so that a run can be gone on with from its first moment
         while trainer.next_phase is not None and not self._stop_asked:
             unit = trainer.step()
             self._log(unit)
