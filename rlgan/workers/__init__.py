@@ -6,8 +6,23 @@ this room imports it. Whatever the user has set stays.
 
 import os
 import secrets
+import sys
+from pathlib import Path
 
-if "RAY_ADDRESS" not in os.environ:
+
+def running_cluster() -> str | None:
+    """Address of the cluster that a run joins: RAY_ADDRESS, or the one that `ray start` began on this machine.
+
+    These are Ray's own rules. A script that `ray submit` runs on a cluster's head finds that cluster by the second.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    temporary = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None)
+    note = Path(temporary or "/tmp") / "ray" / "ray_current_cluster"
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+
+
+if running_cluster() is None:
     # Left to itself Ray 2.60 writes a token file into the user's home. A token that lives as long as this process keeps
     # other users of the machine out just as well, and leaves nothing behind.
     if "RAY_AUTH_MODE" not in os.environ:

@@ -5,7 +5,7 @@ With `workers.rollout = 0` and `workers.learners = 0` no Ray cluster is started.
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,10 +18,13 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.rollouts import RolloutPlan
 
+from . import running_cluster
 from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
 from .faults import Faults
 from .learner import GeneratorLearners
 from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +109,13 @@ def _build_discriminator(config: Config, task: Task, faults: Faults) -> Discrimi
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """The cluster that is there (RAY_ADDRESS, or one that the caller joined), or one of our own on this machine."""
+    """The cluster that is there (that the caller joined, or `running_cluster`), or one of our own on this machine."""
     if ray.is_initialized():
         yield
         return
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level="ERROR")
+    if address := running_cluster():
+        logger.warning("joining the Ray cluster at %s", address)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
