@@ -176,7 +176,6 @@ def run(request: RunRequest) -> RunResult:
             _require_same_data(run_dir, state.state, task)
             return _Session(config, task, trainer, parts.faults, run_dir).run(state)
         run_dir = _new_folder(config, request.run_dir)
-        write_run_config(run_dir, to_dict(config))
         return _Session(config, task, trainer, parts.faults, run_dir).run(None)
 
 
@@ -231,6 +230,10 @@ class _Session:
             self._progress.say(note)
         if resumed_from is not None:
             self._restore(resumed_from)
+        else:
+            # The configuration makes the folder a run, and comes when there is something to go on with.
+            self._checkpoint()
+            write_run_config(self._run_dir, to_dict(self._config))
         name = self._run_dir.name
         self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
         status = "FAILED"
@@ -255,19 +258,14 @@ class _Session:
             self._tracker.finish(status, wait_s)
 
     def _stopped(self) -> RunResult:
-        if self._kept_position is None:
-            self._progress.say("stopped before the first checkpoint; there is nothing to go on with")
-        else:
-            where = f"rlgan train --resume {shlex.quote(str(self._run_dir))}"
-            self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
+        where = f"rlgan train --resume {shlex.quote(str(self._run_dir))}"
+        self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
         return RunResult(self._run_dir, stopped=True)
 
     # ------------------------------------------------------------------ training
 
     def _train(self) -> None:
         trainer = self._trainer
-        if self._kept_position is None:
-            self._checkpoint()  # so that a run can be gone on with from its first moment
         while trainer.next_phase is not None and not self._stop_asked:
             unit = trainer.step()
             self._log(unit)

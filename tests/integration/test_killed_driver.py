@@ -66,7 +66,7 @@ def test_a_driver_killed_at_any_moment_loses_nothing(
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, output
-        arguments = ["--resume", str(run_dir), *workers] if (run_dir / "checkpoints").exists() else begin
+        arguments = ["--resume", str(run_dir), *workers] if (run_dir / "config.json").exists() else begin
     assert rows_of(run_dir) == rows_of(undisturbed)
     for name in ("table.txt", "samples.txt", "generator.safetensors"):
         assert (run_dir / name).read_bytes() == (undisturbed / name).read_bytes(), name
@@ -77,5 +77,5 @@ def wait_for_rows(process: subprocess.Popen[str], run_dir: Path, wanted: int) ->
     while process.poll() is None and num_rows(run_dir) < wanted:
         time.sleep(0.02)
     # Before it writes anything, a process is only importing.
-    while process.poll() is None and not (run_dir / "config.json").exists():
+    while process.poll() is None and not run_dir.exists():
         time.sleep(0.02)
