@@ -118,6 +118,8 @@ class Adversary:
         self._fake_buffer.add(request.fakes)
         with global_stream(self._seed, "adversary", "dropout", request.index):
             metrics |= self._train_epochs(request.epochs, rng)
+        metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
+        metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
 
     def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:

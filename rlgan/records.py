@@ -25,6 +25,7 @@ class Rollouts:
             at or after the last real token are 0 and not read. None without Monte Carlo search.
         generator_version: version of the weights that drew the sequences.
         discriminator_version: version of the weights that scored them, or None.
+        num_drawn: tokens drawn for all of this, continuations included: what it cost.
     """
 
     tokens: Tensor
@@ -34,6 +35,7 @@ class Rollouts:
     continuation_rewards: Tensor | None
     generator_version: int
     discriminator_version: int | None
+    num_drawn: int
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -61,6 +63,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         continuation_rewards=joined("continuation_rewards"),
         generator_version=generator_version,
         discriminator_version=discriminator_version,
+        num_drawn=sum(shard.num_drawn for shard in shards),
     )
 
 

@@ -75,10 +75,12 @@ def collect(
     """
     rng = torch.Generator().manual_seed(shard.seed)
     samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows)
-    continuation_rewards = None
+    continuation_rewards, num_drawn = None, int(samples.mask.sum())
     if rollout_policy is not None:
         assert scorer is not None
-        continuation_rewards = monte_carlo_rewards(plan, samples.tokens, rollout_policy, scorer, rng)
+        search = monte_carlo_rewards(plan, samples.tokens, rollout_policy, scorer, rng)
+        continuation_rewards = search.rewards
+        num_drawn += search.num_drawn
     return Rollouts(
         tokens=samples.tokens,
         logprobs=samples.logprobs,
@@ -87,12 +89,26 @@ def collect(
         continuation_rewards=continuation_rewards,
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
+        num_drawn=num_drawn,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What Monte Carlo search found.
+
+    Attributes:
+        rewards: (B, T, N) float32; 0 at and after each sequence's last real token.
+        num_drawn: tokens that were drawn for it.
+    """
+
+    rewards: Tensor
+    num_drawn: int
 
 
 def monte_carlo_rewards(
     plan: RolloutPlan, tokens: Tensor, rollout_policy: Stepper, scorer: Scorer, rng: torch.Generator
-) -> Tensor:
+) -> Search:
     """Rewards of N continuations of every proper prefix.
 
     Args:
@@ -103,17 +119,19 @@ def monte_carlo_rewards(
         rng: source of all randomness.
 
     Returns:
-        (B, T, N) float32; 0 at and after each sequence's last real token.
+        Rewards and what they cost.
     """
     assert isinstance(plan.credit, MonteCarlo) and isinstance(plan.reward, DiscriminatorReward)
     num_rollouts = plan.credit.num_rollouts
     rewards = torch.zeros(*tokens.shape, num_rollouts)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows))
-    if finished:
-        rows = torch.cat([part.tokens for part in finished])
-        index = tuple(
-            torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
-        )
-        rewards[index] = discriminator_reward(plan.reward, scorer(rows, sequence_mask(plan.space, rows)))
-    return rewards
+    if not finished:
+        return Search(rewards, num_drawn=0)
+    rows = torch.cat([part.tokens for part in finished])
+    sequence, position, rollout = (
+        torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
+    )
+    mask = sequence_mask(plan.space, rows)
+    rewards[sequence, position, rollout] = discriminator_reward(plan.reward, scorer(rows, mask))
+    return Search(rewards, num_drawn=int(mask.sum()) - int((position + 1).sum()))

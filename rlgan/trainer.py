@@ -118,7 +118,10 @@ class Trainer:
             raise RuntimeError("the run is complete; there is no next unit.")
         # Measurements are rounded by the number of threads as learning is: the same number everywhere.
         with torch_threads(self.config.workers.threads):
-            return self._unit(phase, measure)
+            unit = self._unit(phase, measure)
+        if self._parts.telemetry is not None:
+            self._parts.telemetry.record(unit.metrics)
+        return unit
 
     def _unit(self, phase: Phase, measure: bool) -> Unit:
         self._timings = {}
@@ -257,6 +260,8 @@ class Trainer:
     def _policy_gradient_rows(self, update: int, objective: Reinforce, metrics: dict[str, float]) -> Experience:
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
+        metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
+        metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
         batch = learnable(
             rollouts,
             self.config.reward,

@@ -271,6 +271,11 @@ class GeneratorLearners:
             "grad_norm": sum(taken[0]["grad_norm"]) / num_steps,
         }
 
+    @property
+    def version(self) -> int:
+        """Version of the weights of now; rises with every update."""
+        return self._version
+
     def weights(self) -> Weights:
         """Weights of now; the version counts updates."""
         if self._kept is not None:

@@ -23,6 +23,7 @@ from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscrimi
 from .faults import Faults
 from .learner import GeneratorLearners
 from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
+from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class Parts:
         discriminator: trains and hands out weights; None without an adversary.
         learners: the generator's.
         faults: what was lost so far.
+        telemetry: shows figures on Ray's dashboard; None without Ray.
     """
 
     rollouts: RolloutPool
     discriminator: DiscriminatorHandle | None
     learners: GeneratorLearners
     faults: Faults
+    telemetry: Telemetry | None
 
 
 @contextmanager
@@ -86,7 +89,8 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             faults=faults,
         )
         stack.callback(learners.close)
-        yield Parts(rollouts=rollouts, discriminator=discriminator, learners=learners, faults=faults)
+        telemetry = Telemetry(faults) if on_ray else None
+        yield Parts(rollouts, discriminator, learners, faults, telemetry)
 
 
 def _build_discriminator(config: Config, task: Task, faults: Faults) -> DiscriminatorHandle | None:

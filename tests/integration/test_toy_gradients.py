@@ -94,6 +94,7 @@ def weights_of(
         continuation_rewards=None if action_values is None else action_values[tokens].unsqueeze(2),
         generator_version=0,
         discriminator_version=0,
+        num_drawn=0,
     )
     return learnable(
         rollouts,
@@ -260,7 +261,7 @@ def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None
         real_logits = judge(rows, mask)
         discriminator_loss = adversary_loss(real_logits, is_real)
         discriminator_gradient = torch.autograd.grad(discriminator_loss, judge.kernels[0])[0]
-        rollouts = Rollouts(rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), None, 0, 0)
+        rollouts = Rollouts(rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), None, 0, 0, 0)
         formed = learnable(
             rollouts, Probability(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
         )
@@ -319,7 +320,7 @@ def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace,
     gradients = []
     for shift in (0.0, constant):
         # The logit of a shifted reward would leave (0, 1), so the reward map is the identity.
-        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, 0, 0)
+        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, 0, 0, 0)
         formed = learnable(
             rollouts, Logit(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
         )

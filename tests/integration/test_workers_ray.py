@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import ray
 import torch
 
 from rlgan.config import Config, Optimizers
@@ -189,3 +191,27 @@ def test_two_learners_average_to_one() -> None:
         assert one == pytest.approx(two, abs=1e-6, rel=1e-5)
     for name, weights in state["weights"].items():
         torch.testing.assert_close(their_state["weights"][name], weights, atol=1e-6, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------------ telemetry
+
+
+def test_the_figures_of_a_run_are_where_the_dashboard_reads_them(task: Task) -> None:
+    with trainer_of(config_of(1), task) as trainer:
+        trainer._parts.faults.lost["rollout worker"] = 3
+        units = finish(trainer)
+        (node,) = [node for node in ray.nodes() if node["Alive"]]
+        address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        shown: dict[str, float] = {}
+        end = time.monotonic() + 60
+        while len(shown) < 7 and time.monotonic() < end:
+            time.sleep(1.0)  # Ray gathers them every few seconds
+            with urllib.request.urlopen(address, timeout=10) as page:
+                lines = [line.decode() for line in page if line.startswith(b"ray_rlgan_")]
+            shown = {line.partition("{")[0]: float(line.split()[-1]) for line in lines}
+    last = units[-1].metrics
+    assert shown["ray_rlgan_tokens_per_s"] == pytest.approx(last["timing/tokens_per_s"])
+    assert shown["ray_rlgan_buffer_fake"] == last["discriminator/buffer_fake"] == 40
+    assert shown["ray_rlgan_buffer_real"] == 40 and shown["ray_rlgan_staleness"] == 0
+    assert shown["ray_rlgan_accuracy_heldout"] == pytest.approx(last["discriminator/accuracy_heldout"])
+    assert shown["ray_rlgan_actors_lost"] == 3 and shown["ray_rlgan_shards_computed_again"] == 0

@@ -94,6 +94,7 @@ class Recorder:
             discriminator=parts.discriminator,
             learners=_watched_learners(parts.learners, self),
             faults=parts.faults,
+            telemetry=parts.telemetry,
         )
 
 

@@ -35,6 +35,7 @@ ROLLOUTS = Rollouts(
     continuation_rewards=torch.tensor([[[0.1, 0.3], [0.5, 0.9], [0.0, 0.0]], [[0.5, 0.7], [0.0, 0.0], [0.0, 0.0]]]),
     generator_version=1,
     discriminator_version=2,
+    num_drawn=0,
 )
 
 

@@ -53,7 +53,9 @@ def discriminator(space: SequenceSpace) -> TabularDiscriminator:
 def toy_search(num_rollouts: int, tokens: Tensor, seed: int = 0) -> Tensor:
     """Rewards D of continuations in the TOY world."""
     policy, scorer = TabularGenerator.toy().stepper(), TabularDiscriminator.toy().scorer()
-    return monte_carlo_rewards(plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed))
+    return monte_carlo_rewards(
+        plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed)
+    ).rewards
 
 
 TOY_Q = torch.tensor([0.631008, 0.505547, 0.530027])
@@ -125,7 +127,7 @@ def test_fast_search_and_slow_twin_both_estimate_the_exact_values(space: Sequenc
     mean, variance = exact_values(generator, space, table, tokens)
 
     slow = reference.monte_carlo_search(generator, table.scorer(), space, tokens, 60, rng(1))
-    fast_rewards = monte_carlo_rewards(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2))
+    fast_rewards = monte_carlo_rewards(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2)).rewards
     fast = torch.where(
         torch.arange(5) == mask.sum(1, keepdim=True) - 1,
         torch.sigmoid(table(tokens, mask)).unsqueeze(1),
@@ -200,9 +202,10 @@ def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
 
     # Token 1 until the horizon, but the terminator after two of them.
     policy = TabularGenerator.deterministic(ENDING, torch.tensor([1, 1, 2, 2, 2])).stepper()
-    rewards = monte_carlo_rewards(plan(ENDING, 2, Logit()), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
+    search = monte_carlo_rewards(plan(ENDING, 2, Logit()), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
     # After 1 and 1 1 comes the terminator: length 3; after 1 1 1 and 1 1 1 1 token 0 until the horizon: 5.
-    assert rewards[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
+    assert search.rewards[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
+    assert search.num_drawn == 2 * ((3 - 1) + (3 - 2) + (5 - 3) + (5 - 4))
 
 
 def assert_equal_rollouts(one: Rollouts, other: Rollouts) -> None:
@@ -225,12 +228,23 @@ def test_without_discriminator_and_rollout_policy_a_shard_is_samples_alone() -> 
     alone = collect(plan(ENDING, None), shard, lstm(4).stepper(), None, None)
     assert alone.real_logits is None and alone.continuation_rewards is None and alone.discriminator_version is None
     assert torch.equal(alone.tokens, shard_of().tokens)
+    assert alone.num_drawn == int(alone.mask.sum())
+
+
+def test_every_drawn_token_is_counted() -> None:
+    space = SequenceSpace(4, 5)
+    policy, scorer = lstm(4).stepper(), discriminator(space).scorer()
+    whole = collect(plan(space, 3), SHARD, policy, policy, scorer)
+    # All have 5 tokens: 5 sampled, and 4 + 3 + 2 + 1 in each of 3 continuations of each prefix.
+    assert whole.num_drawn == SHARD.num_sequences * (5 + 3 * 10)
+    assert concatenate([whole, whole]).num_drawn == 2 * whole.num_drawn
 
 
 def test_sequences_of_one_token_need_no_search() -> None:
     tokens = torch.full((3, 5), 2)
-    rewards = monte_carlo_rewards(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
-    assert rewards.shape == (3, 5, 4) and bool((rewards == 0).all())
+    search = monte_carlo_rewards(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
+    assert search.rewards.shape == (3, 5, 4) and bool((search.rewards == 0).all())
+    assert search.num_drawn == 0
 
 
 def test_any_chunk_size_pays_each_prefix_by_its_own_continuations() -> None:
@@ -240,7 +254,9 @@ def test_any_chunk_size_pays_each_prefix_by_its_own_continuations() -> None:
     zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64)).stepper()
     table = discriminator(space)
     for chunk_rows in (1, 4, 10**6):
-        rewards = monte_carlo_rewards(plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng())
+        rewards = monte_carlo_rewards(
+            plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng()
+        ).rewards
         for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
             for t in range(length - 1):
                 completed = tokens[b : b + 1].clone()
