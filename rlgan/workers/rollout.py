@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -245,7 +245,7 @@ class RayRollouts:
         seat.actor, seat.is_ready, seat.shard = self._remote.remote(*self._arguments), False, None
         self._ask(seat, seat.actor.process)
 
-    def _next_answers(self, tries: Mapping[int, int] | None = None) -> Iterator[tuple[int, Rollouts | None]]:
+    def _next_answers(self, tries: Mapping[int, int] | None = None) -> list[tuple[int, Rollouts | None]]:
         """Wait until something happens.
 
         Args:
@@ -261,13 +261,13 @@ class RayRollouts:
         ready, _ = ray.wait([seat.answer for seat in busy], timeout=max(0.0, patience))
         now = time.monotonic()
         late = [seat for seat in timed if now - seat.asked_at >= self._faults.call_timeout_s]
-        events = []
+        events: list[tuple[int, Rollouts | None]] = []
         for seat in busy:
             if seat.answer in ready:
                 events += self._take(seat, tries or {})
             elif seat in late:
                 events += self._lost(seat, self._late(seat), None, tries or {})
-        return iter(events)
+        return events
 
     def _late(self, seat: _Seat) -> str:
         if seat.is_ready:
