@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import torch
 
+from rlgan.config import Workers
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
 from rlgan.objectives import weighted_nll
@@ -27,6 +28,7 @@ from rlgan.trainer import Trainer
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts
+from rlgan.workers.placement import roles_of
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -50,7 +52,13 @@ def learner_update(repeats: int) -> None:
     settings = Adam(lr=0.01, clip_norm=5.0)
     experience = Experience(task.train, torch.full((1280, 20), 1.0 / 1280))
     learners = GeneratorLearners(
-        config.generator, task.space, {"mle": settings, "adversarial": settings}, 0, 1, seed=0, faults=Faults(3, 600.0)
+        config.generator,
+        task.space,
+        {"mle": settings, "adversarial": settings},
+        roles_of(Workers(), has_discriminator=False).learner,
+        1,
+        seed=0,
+        faults=Faults(3, 600.0),
     )
     bare = build_generator(LSTM(), task.space)
     optimizer = build_optimizer(settings, bare.parameters())

@@ -17,6 +17,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
+from .devices import CPU
 from .discriminators import DiscriminatorSettings, build_discriminator
 from .metrics import discriminator_health
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
@@ -81,6 +82,7 @@ class Adversary:
         reals: (n, T) int64 training sequences.
         heldout_reals: (m, T) int64 never trained on, for the accuracy that is reported.
         seed: the run's seed.
+        device: where it computes; the buffers stay on the CPU.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class Adversary:
         reals: Tensor,
         heldout_reals: Tensor,
         seed: int,
+        device: torch.device = CPU,
     ) -> None:
+        self._device = device
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
         with global_stream(seed, "discriminator", "initial"):
-            self.network = build_discriminator(network, space)
+            self.network = build_discriminator(network, space).to(device)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
         self._real_buffer = ReplayBuffer(capacity, space.max_length)
@@ -131,16 +135,17 @@ class Adversary:
             tokens = torch.cat([reals, fakes])
             is_real = torch.arange(2 * num_each) < num_each
             for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
-                logits = self.network(tokens[rows], sequence_mask(self._space, tokens[rows]))
-                loss = adversary_loss(logits, is_real[rows], self._settings.label_smoothing)
+                batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
+                logits = self.network(batch, sequence_mask(self._space, batch))
+                loss = adversary_loss(logits, is_real_batch, self._settings.label_smoothing)
                 self._optimizer.zero_grad()
                 (loss + self.network.penalty()).backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
                 losses.append(float(loss.detach()))
-                correct = (logits.detach() > 0) == is_real[rows]
-                correct_real += int((correct & is_real[rows]).sum())
-                correct_fake += int((correct & ~is_real[rows]).sum())
+                correct = (logits.detach() > 0) == is_real_batch
+                correct_real += int((correct & is_real_batch).sum())
+                correct_fake += int((correct & ~is_real_batch).sum())
         return {
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
@@ -151,10 +156,11 @@ class Adversary:
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         scorer = self.network.scorer()
         number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
-        reals, fakes = self._heldout_reals[:number], fresh_fakes[:number]
-        health = discriminator_health(
-            scorer(reals, sequence_mask(self._space, reals)), scorer(fakes, sequence_mask(self._space, fakes))
-        )
+        logits = [
+            scorer(tokens, sequence_mask(self._space, tokens)).to(CPU)
+            for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device))
+        ]
+        health = discriminator_health(*logits)
         return {
             "discriminator/accuracy_heldout": health.accuracy,
             "discriminator/auc_heldout": health.auc,

@@ -55,6 +55,15 @@ class Workers(Settings):
     """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
     cpus_discriminator: float = Field(1.0, gt=0.0)
     """CPUs that the discriminator actor reserves."""
+    gpus_per_rollout: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that a rollout worker reserves, a fraction to share one; 0 computes on CPUs. A GPU draws and rounds other
+    numbers than a CPU."""
+    gpus_discriminator: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that the discriminator reserves; as above."""
+    gpus_per_learner: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that a learner reserves; as above. Several learners need a whole one each."""
+    start_timeout_s: float = Field(0.0, ge=0.0)
+    """Seconds to wait for nodes that are missing when the run begins, as an autoscaler adds them; 0 refuses at once."""
     max_retries: int = Field(3, ge=0, le=1_000)
     """Times that a call is made again after the actor that it was made to was lost, before the run stops."""
     call_timeout_s: float = Field(1800.0, gt=0.0)
@@ -66,6 +75,15 @@ class Workers(Settings):
     chunk_rows: int = Field(256, ge=1)
     """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
     result's rounding."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.learners > 1 and 0.0 < self.gpus_per_learner < 1.0:
+            raise ConfigError(
+                f"workers.gpus_per_learner={self.gpus_per_learner:g}: learners that sum their gradients cannot share a "
+                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1."
+            )
+        return self
 
 
 class Config(Settings):

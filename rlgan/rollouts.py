@@ -15,11 +15,13 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
 from .credit import CreditSettings, MonteCarlo
+from .devices import CPU
 from .discriminators import Scorer
 from .generators import Stepper
 from .records import Rollouts
 from .rewards import DiscriminatorReward, RewardSettings, discriminator_reward
 from .sampling import continue_prefixes, sample
+from .seeding import generator_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,12 @@ class Shard:
 
 
 def collect(
-    plan: RolloutPlan, shard: Shard, policy: Stepper, rollout_policy: Stepper | None, scorer: Scorer | None
+    plan: RolloutPlan,
+    shard: Shard,
+    policy: Stepper,
+    rollout_policy: Stepper | None,
+    scorer: Scorer | None,
+    device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
 
@@ -69,11 +76,12 @@ def collect(
         policy: samples the sequences.
         rollout_policy: continues prefixes; None continues none.
         scorer: frozen discriminator; None leaves the sequences unscored.
+        device: of the three; it draws the random numbers too.
 
     Returns:
-        The shard's rollouts.
+        The shard's rollouts, on the CPU.
     """
-    rng = torch.Generator().manual_seed(shard.seed)
+    rng = generator_on(device, shard.seed)
     samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows)
     continuation_rewards, num_drawn = None, int(samples.mask.sum())
     if rollout_policy is not None:
@@ -82,11 +90,11 @@ def collect(
         continuation_rewards = search.rewards
         num_drawn += search.num_drawn
     return Rollouts(
-        tokens=samples.tokens,
-        logprobs=samples.logprobs,
-        mask=samples.mask,
-        real_logits=None if scorer is None else scorer(samples.tokens, samples.mask),
-        continuation_rewards=continuation_rewards,
+        tokens=samples.tokens.to(CPU),
+        logprobs=samples.logprobs.to(CPU),
+        mask=samples.mask.to(CPU),
+        real_logits=None if scorer is None else scorer(samples.tokens, samples.mask).to(CPU),
+        continuation_rewards=None if continuation_rewards is None else continuation_rewards.to(CPU),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
         num_drawn=num_drawn,
@@ -123,7 +131,7 @@ def monte_carlo_rewards(
     """
     assert isinstance(plan.credit, MonteCarlo) and isinstance(plan.reward, DiscriminatorReward)
     num_rollouts = plan.credit.num_rollouts
-    rewards = torch.zeros(*tokens.shape, num_rollouts)
+    rewards = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows))
     if not finished:

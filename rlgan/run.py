@@ -63,6 +63,8 @@ _FREE_TO_CHANGE = (
     "workers.rollout",
     "workers.learners",
     "workers.cpus_",
+    "workers.gpus_",
+    "workers.start_timeout_s",
     "workers.max_retries",
     "workers.call_timeout_s",
     "tracking.",

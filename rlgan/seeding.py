@@ -28,6 +28,11 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, *purpose))
 
 
+def generator_on(device: torch.device, seed: int) -> torch.Generator:
+    """A seeded generator of random numbers on a device."""
+    return torch.Generator(device).manual_seed(seed)
+
+
 @contextlib.contextmanager
 def global_stream(seed: int, *purpose: str | int) -> Iterator[None]:
     """Seed torch's global generator inside the block and restore it afterwards.

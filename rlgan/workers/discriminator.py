@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import ray
 
 from rlgan.adversary import Adversary, Round
+from rlgan.devices import device_of
 from rlgan.envs.threads import torch_threads
 
 from .faults import Faults
+from .placement import Reservation, Role, Room
 from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, as_arrays, as_tensors, weights_of
 
@@ -20,12 +22,16 @@ class DiscriminatorWorker:
 
     Args:
         threads: intra-op threads; sums are rounded by it.
+        gpus: above 0 it trains on a GPU.
         arguments: of `Adversary`.
+
+    Raises:
+        ConfigError: there is no GPU where one is asked for.
     """
 
-    def __init__(self, threads: int, **arguments: Any) -> None:
+    def __init__(self, threads: int, gpus: float, **arguments: Any) -> None:
         self._threads = threads
-        self._adversary = Adversary(**arguments)
+        self._adversary = Adversary(**arguments, device=device_of("workers.gpus_discriminator", gpus))
         self._version = 0
 
     def train_round(self, request: Round) -> dict[str, float]:
@@ -105,16 +111,18 @@ class RayDiscriminator:
 
     Args:
         faults: how often a call is tried again.
-        num_cpus: CPUs that the actor reserves.
+        room: where it stands.
+        role: what it reserves.
         arguments: of `DiscriminatorWorker`.
 
     Attributes:
         process: which process the actor is.
     """
 
-    def __init__(self, faults: Faults, num_cpus: float, **arguments: Any) -> None:
-        self._faults = faults
-        self._remote = ray.remote(num_cpus=num_cpus)(DiscriminatorActor)
+    def __init__(self, faults: Faults, room: Room, role: Role, **arguments: Any) -> None:
+        self._faults, self._room, self._role = faults, room, role
+        self._place: Reservation | None = None
+        self._remote = ray.remote(num_cpus=role.cpus, num_gpus=role.gpus)(DiscriminatorActor)
         # Training data goes into the object store once, however often the actor is made.
         self._arguments = {name: ray.put(value) for name, value in arguments.items()}
         self._actor: Any = None
@@ -136,9 +144,9 @@ class RayDiscriminator:
 
     def _replace(self) -> None:
         """A new actor, in the state that the driver holds."""
-        if self._actor is not None:
-            ray.kill(self._actor)  # it may only be hung
-        self._actor = self._remote.remote(**self._arguments)
+        self.close()  # it may only be hung
+        self._place = self._room.reserve(self._role)
+        self._actor = self._remote.options(**self._place.options).remote(**self._arguments)
         self.process: ProcessInfo = self._ask("process")
         if self._snapshot is not None:
             self._ask("restore_snapshot", self._snapshot)
@@ -166,4 +174,9 @@ class RayDiscriminator:
 
     def close(self) -> None:
         """End the actor."""
-        ray.kill(self._actor)
+        if self._actor is not None:
+            ray.kill(self._actor)
+            self._actor = None
+        if self._place is not None:
+            self._place.release()
+            self._place = None

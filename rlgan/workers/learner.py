@@ -30,6 +30,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
+from rlgan.devices import device_of
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, build_generator
@@ -45,6 +46,7 @@ from rlgan.records import Experience
 from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
+from .placement import Role, Room
 from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 
@@ -149,10 +151,14 @@ class GeneratorLearners:
         generator: architecture.
         space: the task's sequences.
         optimizers: settings of each phase's optimiser.
-        num_learners: 0 learns in this process, N in N data-parallel actors.
+        role: how many data-parallel actors, and what each reserves; 0 learn in this process.
         threads: intra-op threads of a learner.
         seed: the run's seed; initialises the generator.
         faults: how often a call is tried again.
+        room: where the actors stand; None where there are none.
+
+    Raises:
+        ConfigError: there is no GPU where one is asked for.
     """
 
     def __init__(
@@ -160,12 +166,16 @@ class GeneratorLearners:
         generator: GeneratorSettings,
         space: SequenceSpace,
         optimizers: dict[LearnerPhase, OptimizerSettings],
-        num_learners: int,
+        role: Role,
         threads: int,
         seed: int,
         faults: Faults,
+        room: Room | None = None,
     ) -> None:
-        self._faults, self._threads, self._num_learners, self._seed = faults, threads, num_learners, seed
+        if not role.number:
+            device_of("workers.gpus_per_learner", role.gpus)
+        self._faults, self._room, self._role = faults, room, role
+        self._threads, self._num_learners, self._seed = threads, role.number, seed
         self._num_updates = 0
         self._version = 0
         # RLlib warns of its own deprecated calls each time a module is built, and prints each error before it hands it
@@ -177,7 +187,8 @@ class GeneratorLearners:
             .framework("torch")
             .api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
             .learners(
-                num_learners=num_learners,
+                num_learners=role.number,
+                num_gpus_per_learner=role.gpus,
                 learner_class=GeneratorLearner,
                 learner_config_dict={"optimizers": optimizers},
             )
@@ -206,7 +217,9 @@ class GeneratorLearners:
         """A new group, in the state that the driver holds."""
         if self._group is not None:
             self._group.shutdown()
-        self._group = self._build_group()
+        # RLlib gives the place back when it ends the group.
+        place = self._room.reserve(self._role).group if self._room is not None and self._num_learners else None
+        self._group = self._build_group(placement_group=place)
         if self._kept is not None:
             self._each(partial(_restore, self._kept))
 

@@ -14,7 +14,6 @@ from typing import Any
 import ray
 
 from rlgan.config import Config
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.rollouts import RolloutPlan
 
@@ -22,6 +21,7 @@ from . import running_cluster
 from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
 from .faults import Faults
 from .learner import GeneratorLearners
+from .placement import Role, Room, require_room, roles_of
 from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
 from .telemetry import Telemetry
 
@@ -59,7 +59,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         The parts.
 
     Raises:
-        ConfigError: the cluster has fewer CPUs than the workers ask for.
+        ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
     """
     workers = config.workers
     plan = RolloutPlan(space=task.space, reward=config.reward, credit=config.credit, chunk_rows=workers.chunk_rows)
@@ -68,36 +68,43 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         on_ray = workers.rollout > 0 or workers.learners > 0
         if on_ray:
             stack.enter_context(_cluster())
-            _require_cpus(config)
-        if workers.rollout > 0:
-            rollouts: RolloutPool = RayRollouts(
-                faults, plan, config.generator, config.discriminator, workers.rollout, workers.cpus_per_rollout
-            )
-        else:
-            rollouts = LocalRollouts(RolloutWorker(plan, config.generator, config.discriminator))
-        stack.callback(rollouts.close)
-        discriminator = _build_discriminator(config, task, faults)
+        roles, room = roles_of(workers, config.discriminator is not None), None
+        if on_ray:
+            require_room(roles, workers.start_timeout_s)
+            room = Room(workers.call_timeout_s)
+        # What the run cannot do without takes its places first.
+        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator)
         if discriminator is not None:
             stack.callback(discriminator.close)
         learners = GeneratorLearners(
             config.generator,
             task.space,
             {"mle": config.optimizers.mle, "adversarial": config.optimizers.generator},
-            num_learners=workers.learners,
+            role=roles.learner,
             threads=workers.threads,
             seed=config.seed,
             faults=faults,
+            room=room,
         )
         stack.callback(learners.close)
+        networks = (plan, config.generator, config.discriminator)
+        if room is not None and roles.rollout.number:
+            rollouts: RolloutPool = RayRollouts(faults, room, roles.rollout, *networks)
+        else:
+            rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
+        stack.callback(rollouts.close)
         telemetry = Telemetry(faults) if on_ray else None
         yield Parts(rollouts, discriminator, learners, faults, telemetry)
 
 
-def _build_discriminator(config: Config, task: Task, faults: Faults) -> DiscriminatorHandle | None:
+def _build_discriminator(
+    config: Config, task: Task, faults: Faults, room: Room | None, role: Role
+) -> DiscriminatorHandle | None:
     if config.discriminator is None:
         return None
     arguments: dict[str, Any] = {
         "threads": config.workers.threads,
+        "gpus": role.gpus,
         "network": config.discriminator,
         "settings": config.adversary,
         "optimizer": config.optimizers.discriminator,
@@ -106,8 +113,8 @@ def _build_discriminator(config: Config, task: Task, faults: Faults) -> Discrimi
         "heldout_reals": task.valid,
         "seed": config.seed,
     }
-    if config.workers.rollout > 0:
-        return RayDiscriminator(faults, config.workers.cpus_discriminator, **arguments)
+    if room is not None and role.number:
+        return RayDiscriminator(faults, room, role, **arguments)
     return DiscriminatorWorker(**arguments)
 
 
@@ -126,17 +133,3 @@ def _cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _require_cpus(config: Config) -> None:
-    """Say at once what is missing; an actor that cannot be placed would wait for ever."""
-    workers = config.workers
-    discriminator = workers.cpus_discriminator if workers.rollout and config.discriminator is not None else 0.0
-    wanted = workers.rollout * workers.cpus_per_rollout + discriminator + workers.learners
-    available = float(ray.cluster_resources().get("CPU", 0.0))
-    if wanted > available:
-        raise ConfigError(
-            f"workers.rollout={workers.rollout}, workers.learners={workers.learners}: ask for {wanted:g} CPUs "
-            f"({workers.cpus_per_rollout:g} a rollout worker, {discriminator:g} for the discriminator, 1 a learner) "
-            f"and the cluster has {available:g}. Lower the numbers, or workers.cpus_per_rollout below 1 to share CPUs."
-        )

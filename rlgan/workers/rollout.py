@@ -7,6 +7,8 @@ saw last.
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 
+from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.envs.threads import torch_threads
 from rlgan.generators import GeneratorSettings, Stepper, build_generator
@@ -22,12 +25,17 @@ from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect
 
 from .faults import Faults, fault_of
+from .placement import Role, Room, shown
 from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, load_weights
 
 SHARD_THREADS = 1
 """Threads that compute a shard wherever it runs: two one-thread processes beat one two-thread process, and sums are
 rounded by the number of threads."""
+
+_START_TOGETHER_S = 20.0  # a machine that is loaded takes as long to start a few processes
+
+logger = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 
@@ -55,22 +63,33 @@ class RolloutWorker:
         plan: common to the run.
         generator: architecture of the generator.
         discriminator: architecture of the discriminator, or None.
+        gpus: above 0 it computes on a GPU.
+
+    Raises:
+        ConfigError: there is no GPU where one is asked for.
     """
 
     def __init__(
-        self, plan: RolloutPlan, generator: GeneratorSettings, discriminator: DiscriminatorSettings | None
+        self,
+        plan: RolloutPlan,
+        generator: GeneratorSettings,
+        discriminator: DiscriminatorSettings | None,
+        gpus: float = 0.0,
     ) -> None:
+        self._device = device_of("workers.gpus_per_rollout", gpus)
         self._plan, self._generator, self._discriminator = plan, generator, discriminator
         self._policy: _Latest[Stepper] = _Latest(self._stepper)
         self._rollout_policy: _Latest[Stepper] = _Latest(self._stepper)
         self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
 
     def _stepper(self, weights: Weights) -> Stepper:
-        return load_weights(build_generator(self._generator, self._plan.space), weights.arrays).eval().stepper()
+        generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
+        return generator.to(self._device).eval().stepper()
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None
-        return load_weights(build_discriminator(self._discriminator, self._plan.space), weights.arrays).scorer()
+        discriminator = load_weights(build_discriminator(self._discriminator, self._plan.space), weights.arrays)
+        return discriminator.to(self._device).scorer()
 
     def run(
         self, shard: Shard, generator: Weights, rollout_policy: Weights | None, discriminator: Weights | None
@@ -93,6 +112,7 @@ class RolloutWorker:
                 self._policy.of(generator),
                 None if rollout_policy is None else self._rollout_policy.of(rollout_policy),
                 None if discriminator is None else self._scorer.of(discriminator),
+                self._device,
             )
 
 
@@ -156,7 +176,7 @@ class _Seat:
 
     Attributes:
         index: number of the place.
-        actor: who sits there.
+        actor: who sits there; None while the place is given up.
         process: which process that is, once it is known.
         losses: actors lost here in a row, without a finished shard in between.
         shard: index of the shard that is being computed; None while idle, and while the actor is being started.
@@ -179,34 +199,41 @@ class RayRollouts:
     """Rollout actors on a Ray cluster, any of which may be lost at any moment.
 
     A lost actor is made anew, on any node that has room: now, or when one joins. Its shard goes to whoever is free.
+    Work begins with the first actor; the others join it as they find room.
 
     Args:
         faults: how often a call is tried again.
+        room: where they stand.
+        role: how many, and what each reserves.
         plan: common to the run.
         generator: architecture of the generator.
         discriminator: architecture of the discriminator, or None.
-        num_workers: actors.
-        cpus_per_worker: CPUs that each reserves.
     """
 
     def __init__(
         self,
         faults: Faults,
+        room: Room,
+        role: Role,
         plan: RolloutPlan,
         generator: GeneratorSettings,
         discriminator: DiscriminatorSettings | None,
-        num_workers: int,
-        cpus_per_worker: float,
     ) -> None:
         self._faults = faults
         # Spread, for each node that has an actor fetches the weights once, and a lost node should take few with it.
-        self._remote = ray.remote(num_cpus=cpus_per_worker, scheduling_strategy="SPREAD")(RolloutActor)
-        self._arguments = (plan, generator, discriminator)
-        self._seats = [_Seat(index, None) for index in range(num_workers)]
+        self._remote = ray.remote(num_cpus=role.cpus, num_gpus=role.gpus, **room.spread)(RolloutActor)
+        self._arguments = (plan, generator, discriminator, role.gpus)
+        self._seats = [_Seat(index, None) for index in range(role.number)]
         for seat in self._seats:
             self._start(seat)
-        while not all(seat.is_ready for seat in self._seats):
-            self._next_answers()
+        started = time.monotonic()
+        while (late := [seat for seat in self._seats if not seat.is_ready]) and (
+            len(late) == role.number or time.monotonic() - started < _START_TOGETHER_S
+        ):
+            self._next_answers(at_most_s=1.0)
+        if late:
+            logger.warning("%d of %d rollout workers are not there yet; the others begin", len(late), role.number)
+        room.yielded_by(self._give_way)
 
     def publish(self, weights: Weights) -> ray.ObjectRef:
         """See `RolloutPool.publish`: into the object store, from where each node fetches it once."""
@@ -222,6 +249,8 @@ class RayRollouts:
         """See `RolloutPool.collect`."""
         for seat in self._seats:
             seat.shard = None  # what an interrupted call left running is not waited for, and not taken for ours
+            if seat.actor is None:
+                self._start(seat)
         results: dict[int, Rollouts] = {}
         tries: Counter[int] = Counter()
         waiting = deque(range(len(shards)))
@@ -245,11 +274,27 @@ class RayRollouts:
         seat.actor, seat.is_ready, seat.shard = self._remote.remote(*self._arguments), False, None
         self._ask(seat, seat.actor.process)
 
-    def _next_answers(self, tries: Mapping[int, int] | None = None) -> list[tuple[int, Rollouts | None]]:
+    def _give_way(self, to: str) -> None:
+        """Make room for what the run cannot do without; whoever left asks for a place again with the next batch.
+
+        Those without a place leave first, for they would take what is made free; then one that works, but never the
+        last.
+        """
+        leaving = [seat for seat in self._seats if seat.actor is not None and not seat.is_ready]
+        working = [seat for seat in self._seats if seat.is_ready]
+        for seat in leaving or working[1:][-1:]:
+            logger.warning("rollout worker %d gives way to the %s", seat.index, to)
+            ray.kill(seat.actor)
+            seat.actor, seat.is_ready, seat.answer = None, False, None
+
+    def _next_answers(
+        self, tries: Mapping[int, int] | None = None, at_most_s: float = math.inf
+    ) -> list[tuple[int, Rollouts | None]]:
         """Wait until something happens.
 
         Args:
             tries: how often each shard has been handed out.
+            at_most_s: seconds to wait.
 
         Returns:
             Finished shards as (index, rollouts), and those to be handed out again as (index, None).
@@ -258,7 +303,7 @@ class RayRollouts:
         # An actor that has no place yet may wait for as long as others work.
         timed = [seat for seat in busy if seat.shard is not None] or busy
         patience = self._faults.call_timeout_s - (time.monotonic() - min(seat.asked_at for seat in timed))
-        ready, _ = ray.wait([seat.answer for seat in busy], timeout=max(0.0, patience))
+        ready, _ = ray.wait([seat.answer for seat in busy], timeout=max(0.0, min(patience, at_most_s)))
         now = time.monotonic()
         late = [seat for seat in timed if now - seat.asked_at >= self._faults.call_timeout_s]
         events: list[tuple[int, Rollouts | None]] = []
@@ -274,7 +319,7 @@ class RayRollouts:
             return f"it did not answer in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
         return (
             f"it was not started in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds; free on the "
-            f"cluster are {ray.available_resources().get('CPU', 0.0):g} CPUs"
+            f"cluster: {shown({'CPU': 0.0, **ray.available_resources()})}"
         )
 
     def _take(self, seat: _Seat, tries: Mapping[int, int]) -> list[tuple[int, Rollouts | None]]:
@@ -319,4 +364,5 @@ class RayRollouts:
     def close(self) -> None:
         """See `RolloutPool.close`."""
         for seat in self._seats:
-            ray.kill(seat.actor)
+            if seat.actor is not None:
+                ray.kill(seat.actor)

@@ -33,6 +33,7 @@ from tests.support.on_ray import (
     assert_same_rollouts,
     collected,
     config_of,
+    ray_pool,
 )
 from tests.support.tiny import finish, numbers
 
@@ -69,7 +70,7 @@ def wait_until(condition: Callable[[], bool], complaint: str, seconds: float = 3
 
 @contextmanager
 def pool_of(faults: Faults, num_workers: int = 2) -> Iterator[RayRollouts]:
-    pool = RayRollouts(faults, PLAN, GENERATOR, JUDGE, num_workers=num_workers, cpus_per_worker=0.0)
+    pool = ray_pool(faults, num_workers)
     try:
         yield pool
     finally:
@@ -152,7 +153,7 @@ def test_an_exception_in_the_constructor_is_no_restart_loop(monkeypatch: pytest.
     monkeypatch.setattr(rollout_module, "RolloutActor", Broken)
     faults = Faults(max_retries=3, call_timeout_s=60.0)
     with pytest.raises(ray.exceptions.ActorDiedError, match="a task that does not build"):
-        RayRollouts(faults, PLAN, GENERATOR, JUDGE, num_workers=1, cpus_per_worker=0.0)
+        ray_pool(faults, 1)
     assert not faults.lost
 
 

@@ -14,6 +14,7 @@ from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
 from rlgan.records import Experience
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.weights import load_weights
+from tests.support.on_ray import learner_role
 from tests.support.tiny import FAULTS
 
 pytestmark = pytest.mark.integration
@@ -26,7 +27,7 @@ def learners(
     mle: OptimizerSettings | None = None, adversarial: OptimizerSettings | None = None, network: LSTM = NETWORK
 ) -> GeneratorLearners:
     optimizers = {"mle": mle or Adam(lr=0.05), "adversarial": adversarial or SGD(lr=0.3)}
-    return GeneratorLearners(network, SPACE, optimizers, num_learners=0, threads=1, seed=3, faults=FAULTS)
+    return GeneratorLearners(network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS)
 
 
 def experience(number: int, seed: int = 0) -> Experience:
@@ -152,7 +153,9 @@ def test_the_initial_generator_is_that_of_its_seed() -> None:
     one, again = learners().weights().arrays, learners().weights().arrays
     assert all((one[name] == again[name]).all() for name in one)
     other = (
-        GeneratorLearners(NETWORK, SPACE, {"mle": Adam(), "adversarial": Adam()}, 0, 1, seed=4, faults=FAULTS)
+        GeneratorLearners(
+            NETWORK, SPACE, {"mle": Adam(), "adversarial": Adam()}, learner_role(0), 1, seed=4, faults=FAULTS
+        )
         .weights()
         .arrays
     )

@@ -22,6 +22,7 @@ from rlgan.records import Experience
 from rlgan.trainer import Trainer
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts
+from rlgan.workers.placement import Room
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
 from rlgan.workers.weights import weights_of
 from tests.support.on_ray import (
@@ -34,6 +35,8 @@ from tests.support.on_ray import (
     assert_same_rollouts,
     collected,
     config_of,
+    learner_role,
+    ray_pool,
 )
 from tests.support.tiny import FAULTS, finish, numbers
 
@@ -87,7 +90,7 @@ def test_more_workers_than_cpus_are_refused_at_once(task: Task, rollout_workers:
     # Two CPUs: 10·0.2 + 0.2, 3, and 0.2 + 0.2 + 2 are too many. An actor that cannot be placed waits for ever.
     started = time.monotonic()
     config = config_of(rollout_workers, learners)
-    with pytest.raises(ConfigError, match=r"the cluster has 2\. Lower the numbers"), build_parts(config, task):
+    with pytest.raises(ConfigError, match=r"the cluster has 2 CPUs and 0 GPUs\. Lower the"), build_parts(config, task):
         pass
     assert time.monotonic() - started < 5
 
@@ -97,8 +100,7 @@ def test_more_workers_than_cpus_are_refused_at_once(task: Task, rollout_workers:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[RayRollouts]:
-    # They reserve nothing, for the learners below need both CPUs.
-    pool = RayRollouts(FAULTS, PLAN, GENERATOR, JUDGE, num_workers=2, cpus_per_worker=0.0)
+    pool = ray_pool(FAULTS, num_workers=2)
     yield pool
     pool.close()
 
@@ -135,10 +137,11 @@ def learn(num_learners: int, threads: int = 1) -> tuple[list[dict[str, float]], 
         GENERATOR,
         SPACE,
         {"mle": optimizers.mle, "adversarial": optimizers.generator},
-        num_learners=num_learners,
+        learner_role(num_learners),
         threads=threads,
         seed=0,
         faults=FAULTS,
+        room=Room(60.0),
     )
     try:
         learned = [
@@ -170,7 +173,7 @@ def test_one_learner_elsewhere_is_one_here_bit_for_bit() -> None:
 
 def test_an_error_in_a_learner_is_an_error_here_and_is_not_tried_again() -> None:
     optimizers: dict[Any, Any] = {"mle": Adam(), "adversarial": Adam()}
-    group = GeneratorLearners(GENERATOR, SPACE, optimizers, 1, threads=1, seed=0, faults=FAULTS)
+    group = GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(1), 1, 0, FAULTS, Room(60.0))
     try:
         wrong = {name: array for name, array in group.weights().arrays.items() if name != "output.bias"}
         with pytest.raises(RuntimeError, match="output.bias"):
@@ -178,7 +181,7 @@ def test_an_error_in_a_learner_is_an_error_here_and_is_not_tried_again() -> None
         assert not FAULTS.lost
         # RLlib has taken the learner out of service; it is made anew, in the state before the error.
         learned = group.update("mle", experience(4, 0), minibatch=4)
-        undisturbed = GeneratorLearners(GENERATOR, SPACE, optimizers, 0, threads=1, seed=0, faults=FAULTS)
+        undisturbed = GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(0), 1, 0, FAULTS)
         assert learned == undisturbed.update("mle", experience(4, 0), minibatch=4)
     finally:
         group.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from rlgan.generators import LSTM, build_generator
 from rlgan.records import Rollouts
 from rlgan.rewards import Probability
 from rlgan.rollouts import RolloutPlan, Shard
+from rlgan.workers.faults import Faults
+from rlgan.workers.placement import Role, Room
+from rlgan.workers.processes import ProcessInfo
+from rlgan.workers.rollout import RayRollouts, RolloutPool
 from rlgan.workers.weights import weights_of
 from tests.support.tiny import tiny_config
 
@@ -49,6 +54,29 @@ def config_of(rollout_workers: int, learners: int = 0) -> Config:
             cpus_discriminator=0.2,
         ),
     )
+
+
+def ray_pool(faults: Faults, num_workers: int) -> RayRollouts:
+    """Rollout actors that reserve nothing, for other tests need the CPUs."""
+    role = Role("rollout worker", num_workers, cpus=0.0, gpus=0.0)
+    pool = RayRollouts(faults, Room(faults.call_timeout_s), role, PLAN, GENERATOR, JUDGE)
+    all_there(pool, num_workers)
+    return pool
+
+
+def all_there(pool: RolloutPool, num_workers: int, seconds: float = 120.0) -> list[ProcessInfo]:
+    """The rollout workers, once the last of them has found its place: work begins with the first."""
+    assert isinstance(pool, RayRollouts)
+    end = time.monotonic() + seconds
+    while len(pool.processes()) < num_workers:
+        assert time.monotonic() < end, f"only {pool.processes()} are there"
+        pool._next_answers(at_most_s=1.0)
+    return pool.processes()
+
+
+def learner_role(number: int) -> Role:
+    """So many learner actors; 0 learn in this process."""
+    return Role("learner", number, cpus=1.0, gpus=0.0)
 
 
 def assert_same(one: object, other: object, path: str = "") -> None:

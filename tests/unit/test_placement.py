@@ -1,0 +1,133 @@
+"""What a cluster lacks is said before anything starts; who gives way; tests/cluster/nodes.py has real nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlgan.config import Workers
+from rlgan.envs.errors import ConfigError
+from rlgan.workers import placement
+from rlgan.workers.faults import WorkerLostError
+from rlgan.workers.placement import Role, Room, require_room, roles_of
+
+WORKERS = Workers(rollout=8, learners=2, gpus_per_rollout=0.25, gpus_per_learner=1.0, gpus_discriminator=0.5)
+
+
+def on_nodes(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
+    monkeypatch.setattr(placement.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+
+
+def test_every_role_reserves_what_its_settings_say() -> None:
+    roles = roles_of(WORKERS, has_discriminator=True)
+    assert [(role.number, role.bundle) for role in roles] == [
+        (1, {"CPU": 1.0, "GPU": 0.5}),
+        (2, {"GPU": 1.0}),
+        (8, {"CPU": 1.0, "GPU": 0.25}),
+    ]
+    assert roles_of(WORKERS, has_discriminator=False).discriminator.number == 0
+    # Without rollout workers the discriminator stays in the driver's process.
+    assert roles_of(Workers(learners=2), has_discriminator=True).discriminator.number == 0
+
+
+def test_a_cluster_that_holds_it_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_nodes(monkeypatch, {"CPU": 5.0, "GPU": 2.5}, {"CPU": 4.0, "GPU": 2.0})
+    require_room(roles_of(WORKERS, has_discriminator=True), wait_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([{"CPU": 4.0, "GPU": 4.0}] * 2, r"ask for 9 CPUs and 4\.5 GPUs .* has 8 CPUs and 8 GPUs\. Lower"),
+        ([{"CPU": 16.0, "GPU": 2.0}] * 2, r"ask for 9 CPUs and 4\.5 GPUs .* has 32 CPUs and 4 GPUs\. Lower"),
+        ([{"CPU": 16.0}], r"8 × rollout worker: 1 CPUs and 0\.25 GPUs each\), .* has 16 CPUs and 0 GPUs\. Lower"),
+        # Enough in all, and no node with both.
+        ([{"CPU": 16.0}, {"GPU": 8.0}], r"no node of the cluster can hold one discriminator of 1 CPUs and 0\.5 GPUs"),
+    ],
+)
+def test_what_is_missing_is_said(nodes: list[dict[str, float]], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_nodes(monkeypatch, *nodes)
+    with pytest.raises(ConfigError, match=message):
+        require_room(roles_of(WORKERS, has_discriminator=True), wait_s=0.0)
+
+
+def test_nodes_that_are_dead_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement.ray, "nodes", lambda: [{"Alive": False, "Resources": {"CPU": 64.0}}])
+    with pytest.raises(ConfigError, match="has 0 CPUs"):
+        require_room([Role("learner", 1, cpus=1.0, gpus=0.0)], wait_s=0.0)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_an_autoscaler_is_asked_and_waited_for(comes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(placement, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(placement, "request_resources", lambda *, bundles: asked.append(bundles))
+    looks = iter([0, 0, 3 if comes else 0])
+    number = 0
+
+    def nodes() -> list[dict[str, Any]]:
+        nonlocal number
+        number = next(looks, number)
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * number
+
+    monkeypatch.setattr(placement.ray, "nodes", nodes)
+    roles = [Role("discriminator", 0, 1.0, 0.0), Role("rollout worker", 3, 1.0, 0.0)]
+    if comes:
+        require_room(roles, wait_s=60.0)
+    else:
+        with pytest.raises(ConfigError, match=r"has 0 CPUs and 0 GPUs\. Lower .*workers\.start_timeout_s"):
+            require_room(roles, wait_s=0.2)
+    # Afterwards nothing is asked for any more: what is asked for keeps nodes that nobody uses.
+    assert asked == [[{"CPU": 1.0}] * 3, []]
+
+
+class Group:
+    """A placement group that is ready when so many have given way."""
+
+    needed = 0
+    removed = 0
+
+    def wait(self, seconds: float) -> bool:
+        return Group.needed <= 0
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    monkeypatch.setattr(placement, "get_current_placement_group", lambda: None)
+    monkeypatch.setattr(placement, "placement_group", lambda bundles, strategy: Group())
+    monkeypatch.setattr(placement, "remove_placement_group", lambda group: setattr(Group, "removed", Group.removed + 1))
+    monkeypatch.setattr(placement.ray, "available_resources", lambda: {"CPU": 0.25})
+    Group.needed = Group.removed = 0
+    return Room(timeout_s=0.3)
+
+
+def test_others_give_way_until_there_is_room(room: Room) -> None:
+    left: list[str] = []
+
+    def give_way(to: str) -> None:
+        left.append(to)
+        Group.needed -= 1
+
+    Group.needed = 2
+    room.yielded_by(give_way)
+    room.reserve(Role("discriminator", 1, 1.0, 0.0)).release()
+    assert left == ["discriminator", "discriminator"] and Group.removed == 1
+
+
+def test_no_room_in_time_ends_the_run(room: Room) -> None:
+    Group.needed = 1
+    with pytest.raises(
+        WorkerLostError, match=r"No node had room for 0\.3 seconds .*: 1 × learner: .*: 0\.25 CPUs\. Add"
+    ):
+        room.reserve(Role("learner", 1, 1.0, 0.0))
+    assert Group.removed == 1
+
+
+def test_in_a_tune_trial_everything_stands_in_the_trials_own_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "get_current_placement_group", object)
+    monkeypatch.setattr(placement, "placement_group", lambda *_, **__: pytest.fail("made a group of its own"))
+    room = Room(timeout_s=1.0)
+    place = room.reserve(Role("discriminator", 1, 1.0, 0.0))
+    assert place.group is None and place.options == {} and room.spread == {}
+    place.release()
