@@ -18,9 +18,11 @@ from ray.tune.result import DONE
 from rlgan.envs.tasks import build_task
 
 from .checkpoint import load_latest, save_checkpoint
+from .config import Config
 from .overrides import from_dict, override
 from .trainer import Trainer
 from .workers.parts import build_parts
+from .workers.placement import roles_of
 
 VARIED = "vary:"
 """Before a dotted path that a search varies; without it stand the fields of the base configuration."""
@@ -32,11 +34,29 @@ class SequenceGAN(tune.Trainable):
     Its configuration is what `rlgan.overrides.to_dict` returns, with `VARIED` paths for what a search varies.
     """
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Room for the driver's threads and for every actor of the trial; called by Tune."""
+        resolved = _resolved(config)
+        workers = resolved.workers
+        roles = roles_of(workers, resolved.has_adversary)
+        driver = {"CPU": float(workers.threads)}
+        # What stays in the trial's own process computes on its GPU.
+        if gpus := sum(
+            gpus
+            for gpus, role in (
+                (workers.gpus_discriminator if resolved.has_adversary else 0.0, roles.discriminator),
+                (workers.gpus_per_learner, roles.learner),
+                (workers.gpus_per_rollout, roles.rollout),
+            )
+            if not role.number
+        ):
+            driver["GPU"] = min(1.0, gpus)
+        return tune.PlacementGroupFactory([driver, *(role.bundle for role in roles for _ in range(role.number))])
+
     def setup(self, config: dict[str, Any]) -> None:
         """Build the run; called by Tune."""
-        whole = {name: value for name, value in config.items() if not name.startswith(VARIED)}
-        varied = {name.removeprefix(VARIED): value for name, value in config.items() if name.startswith(VARIED)}
-        resolved = override(from_dict(whole), varied)
+        resolved = _resolved(config)
         task = build_task(resolved.task)
         self._stack = ExitStack()
         parts = self._stack.enter_context(build_parts(resolved, task))
@@ -59,3 +79,10 @@ class SequenceGAN(tune.Trainable):
     def cleanup(self) -> None:
         """End what was started; called by Tune."""
         self._stack.close()
+
+
+def _resolved(config: dict[str, Any]) -> Config:
+    """The run that Tune's configuration means."""
+    whole = {name: value for name, value in config.items() if not name.startswith(VARIED)}
+    varied = {name.removeprefix(VARIED): value for name, value in config.items() if name.startswith(VARIED)}
+    return override(from_dict(whole), varied)

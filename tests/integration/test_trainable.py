@@ -12,6 +12,7 @@ from rlgan.generators import LSTM
 from rlgan.overrides import override, to_dict
 from rlgan.presets import mle
 from rlgan.trainable import VARIED, SequenceGAN
+from tests.support.on_ray import config_of
 
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=128, num_valid=64, num_test=64)
 
@@ -51,3 +52,37 @@ def test_tuner_varies_dotted_paths(ray_session: None, tmp_path: Path) -> None:
     losses = {result.config[VARIED + "optimizers.mle.lr"]: result.metrics["mle/train_nll"] for result in results}
     assert set(losses) == {1e-3, 1e-2}
     assert losses[1e-2] < losses[1e-3]
+
+
+def test_a_trial_asks_for_room_for_its_actors() -> None:
+    alone = SequenceGAN.default_resource_request(small_run())
+    assert alone.bundles == [{"CPU": 1.0}]
+    wide = to_dict(override(config_of(2, learners=1), {"workers.threads": 3, "workers.gpus_per_rollout": 0.5}))
+    assert SequenceGAN.default_resource_request(wide).bundles == [
+        {"CPU": 3.0},
+        {"CPU": 0.2},
+        {"CPU": 1.0},
+        {"CPU": 0.2, "GPU": 0.5},
+        {"CPU": 0.2, "GPU": 0.5},
+    ]
+    shared = override(config_of(0), {"workers.gpus_per_rollout": 0.25, "workers.gpus_discriminator": 0.5})
+    assert SequenceGAN.default_resource_request(to_dict(shared)).bundles == [{"CPU": 1.0, "GPU": 0.75}]
+
+
+@pytest.mark.ray
+def test_a_trial_has_its_actors_in_its_own_room(ray_session: None, tmp_path: Path) -> None:
+    space = to_dict(override(config_of(1), {"schedule.adversarial_updates": 1}))
+    tuner = tune.Tuner(
+        SequenceGAN,
+        param_space=space,
+        run_config=tune.RunConfig(storage_path=str(tmp_path), name="one", verbose=0),
+    )
+    (result,) = tuner.fit()
+    assert result.error is None
+    alone = SequenceGAN(to_dict(override(config_of(0), {"schedule.adversarial_updates": 1})))
+    last = {}
+    while not last.get("done"):
+        last = alone.train()
+    alone.stop()
+    for name in ("generator/loss", "discriminator/loss", "eval/kl_sum"):
+        assert result.metrics[name] == last[name]

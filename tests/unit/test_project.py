@@ -303,3 +303,48 @@ def test_a_cluster_file_that_forgets_a_source_or_the_token_is_refused() -> None:
     without_token = copy.deepcopy(config)
     without_token["worker_start_ray_commands"] = ["ray start --address=$RAY_HEAD_IP:6379"]
     assert any(complaint.startswith("worker_start_ray_commands") for complaint in cluster_complaints(without_token))
+
+
+def kuberay_complaints(documents: list[dict[str, Any]]) -> list[str]:
+    """What would go wrong with `kubectl apply`, as far as it shows without Kubernetes."""
+    claims = {one["metadata"]["name"] for one in documents if one["kind"] == "PersistentVolumeClaim"}
+    clusters = [one for one in documents if one["kind"] == "RayCluster"]
+    if len(clusters) != 1 or clusters[0].get("apiVersion") != "ray.io/v1":
+        return ["no RayCluster of ray.io/v1"]
+    spec = clusters[0]["spec"]
+    complaints = []
+    if spec.get("rayVersion") != pins("3.11")["ray"]:
+        complaints.append(f"rayVersion {spec.get('rayVersion')} is not the pinned one")
+    if spec.get("authOptions") != {"mode": "token"}:
+        complaints.append("no token authentication")
+    groups = [spec["headGroupSpec"], *spec.get("workerGroupSpecs", [])]
+    if len(groups) < 2:
+        complaints.append("no workers")
+    for group in groups:
+        pod = group["template"]["spec"]
+        if any({"image", "name", "resources"} - set(container) for container in pod["containers"]):
+            complaints.append("a container without an image, a name or resources")
+        volumes = {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in pod.get("volumes", [])}
+        mounted = {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", [])}
+        if mounted - set(volumes) or set(volumes.values()) - claims:
+            complaints.append("a mount without a volume, or a volume without a claim")
+    return complaints
+
+
+def kuberay_documents() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((PROJECT / "cluster-kuberay.yaml").read_text()))
+
+
+def test_the_kubernetes_manifest_is_complete() -> None:
+    assert kuberay_complaints(kuberay_documents()) == []
+
+
+@pytest.mark.parametrize("field", ["rayVersion", "authOptions", "workerGroupSpecs"])
+def test_a_kubernetes_manifest_that_lacks_a_field_is_refused(field: str) -> None:
+    documents = kuberay_documents()
+    del documents[-1]["spec"][field]
+    assert kuberay_complaints(documents)
+
+
+def test_a_kubernetes_manifest_without_its_claim_is_refused() -> None:
+    assert kuberay_complaints(kuberay_documents()[1:])
