@@ -6,21 +6,27 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import ray
 import torch
 
+from rlgan.baselines import BaselineSettings, BaselineState, ImportanceWeights
 from rlgan.config import Config, Optimizers
+from rlgan.credit import MonteCarlo, Terminal
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.experience import learnable
 from rlgan.generators import build_generator
-from rlgan.optimizers import SGD, Adam
-from rlgan.records import Experience
+from rlgan.objectives import LossNormaliser, Reinforce, likelihood_weights
+from rlgan.optimizers import SGD, Adam, OptimizerSettings
+from rlgan.records import Experience, concatenate
+from rlgan.rewards import Probability, Ratio
 from rlgan.trainer import Trainer
-from rlgan.workers.learner import GeneratorLearners
+from rlgan.workers.learner import GeneratorLearners, LearnerPhase
 from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import Room
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
@@ -194,6 +200,49 @@ def test_two_learners_average_to_one() -> None:
         assert one == pytest.approx(two, abs=1e-6, rel=1e-5)
     for name, weights in state["weights"].items():
         torch.testing.assert_close(their_state["weights"][name], weights, atol=1e-6, rtol=0)
+
+
+def every_objective() -> Iterator[tuple[str, Experience]]:
+    """Every baseline with every normaliser, on a batch that two learners cannot share evenly; and teacher forcing."""
+    rollouts = concatenate(collected(LocalRollouts(RolloutWorker(PLAN, GENERATOR, JUDGE)))[:2])
+    assert rollouts.tokens.shape[0] == 7
+    for kind in get_args(get_args(BaselineSettings)[0]):
+        credit = Terminal() if kind is ImportanceWeights else MonteCarlo(num_rollouts=2)
+        reward = Ratio() if kind is ImportanceWeights else Probability()
+        for normaliser in get_args(LossNormaliser):
+            objective, rng = Reinforce(loss_normaliser=normaliser), torch.Generator()
+            formed = learnable(rollouts, reward, credit, kind(), objective, BaselineState(), None, rng)
+            yield f"{kind.__name__}, {normaliser}", formed.experience
+    mask = sequence_mask(SPACE, rollouts.tokens)
+    yield "likelihood", Experience(tokens=rollouts.tokens, weights=likelihood_weights(mask))
+    mixed = torch.cat([formed.experience.weights, 0.3 * likelihood_weights(mask)])
+    yield "mixed", Experience(tokens=rollouts.tokens.repeat(2, 1), weights=mixed)
+    yield "fewer sequences than learners", Experience(formed.experience.tokens[:1], formed.experience.weights[:1])
+
+
+def test_two_learners_take_the_step_of_one_for_every_objective() -> None:
+    optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
+    groups = [
+        GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0))
+        for number in (0, 2)
+    ]
+    one, two = groups
+    try:
+        start = one.weights().arrays
+        names = []
+        for name, experience in every_objective():
+            names.append(name)
+            for group in groups:
+                group.load(start)
+                group.update("adversarial", experience, minibatch=experience.tokens.shape[0])
+            stepped, there = one.weights().arrays, two.weights().arrays
+            assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
+            for key in stepped:
+                assert abs(there[key] - stepped[key]).max() <= 1e-6, f"{name}: {key}"
+        assert len(names) == 7 * 4 + 3
+    finally:
+        for group in groups:
+            group.close()
 
 
 # ------------------------------------------------------------------------------------------------ telemetry
