@@ -14,9 +14,10 @@ def running_cluster() -> str | None:
     """Address of the cluster that a run joins: RAY_ADDRESS, or the one that `ray start` began on this machine.
 
     These are Ray's own rules. A script that `ray submit` runs on a cluster's head finds that cluster by the second.
+    None where there is none, or where RAY_ADDRESS says "local".
     """
     if address := os.environ.get("RAY_ADDRESS"):
-        return address
+        return None if address == "local" else address
     temporary = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None)
     note = Path(temporary or "/tmp") / "ray" / "ray_current_cluster"
     return note.read_text(encoding="utf-8").strip() if note.is_file() else None

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from rlgan.config import Config
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.rollouts import RolloutPlan
 
@@ -126,10 +127,27 @@ def _cluster() -> Iterator[None]:
         return
     if address := running_cluster():
         logger.warning("joining the Ray cluster at %s", address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        _join(address)
     else:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Connect to a cluster that somebody else started.
+
+    Raises:
+        ConfigError: it is not there, or it has another token.
+    """
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        reason = str(error).partition(". ")[0].rstrip(".")
+        raise ConfigError(
+            f"the Ray cluster at {address} (named by RAY_ADDRESS, or by `ray start` on this machine) cannot be joined: "
+            f"{reason}. If it runs, give this process its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, with "
+            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run."
+        ) from None

@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir .` for real: the checkout travels with the job, and nothing of ours is installed."""
+"""A cluster that somebody started: jobs from a checkout, of which nothing is installed, and processes that join it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ def free_ports(number: int) -> list[int]:
     raise AssertionError("no port is free")
 
 
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """Address of a job server, and the environment of whoever uses it.
 
     Its notes are in a folder of its own, so that no other process of this machine takes it for its cluster.
     """
+    head_log = tmp_path_factory.mktemp("head") / "log"
     # The socket's path has little room, and pytest's own folders are long.
     notes = Path(
         subprocess.run(["mktemp", "-d", "/tmp/rlgan.XXXX"], capture_output=True, text=True, check=True).stdout[:-1]
@@ -62,13 +63,13 @@ def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", "--disable-usage-stats",
     ]  # fmt: skip
-    with (tmp_path / "head.log").open("w") as log:
+    with head_log.open("w") as log:
         started = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + 120
         for port in (dashboard, agent):
             while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
-                assert started.poll() is None and time.monotonic() < end, (tmp_path / "head.log").read_text()
+                assert started.poll() is None and time.monotonic() < end, head_log.read_text()
                 time.sleep(0.5)
         yield f"http://127.0.0.1:{dashboard}", environment
     finally:
@@ -98,3 +99,13 @@ def test_a_checkout_runs_as_a_job(head: tuple[str, dict[str, str]], tmp_path: Pa
     assert "MLE start" in told.stdout and (run_dir / "table.txt").exists()
     (state, *_) = (run_dir / "checkpoints").glob("*/state.json")
     assert json.loads(state.read_text())["rlgan"].startswith("7")
+
+
+def test_another_token_is_refused_before_anything_starts(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "rlgan", "train", "--out", tmp_path / "run", "--workers.rollout", "1"],
+        env=head[1] | {"RAY_AUTH_TOKEN": "0" * 64}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert told.returncode == 2 and not (tmp_path / "run").exists(), told.stderr
+    assert "rlgan: the Ray cluster at 127.0.0.1:" in told.stderr and "RAY_AUTH_TOKEN" in told.stderr
+    assert "Traceback" not in told.stderr

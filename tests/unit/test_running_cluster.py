@@ -1,0 +1,41 @@
+"""Which cluster a run joins, and what is said when it cannot; the integration test of this name has a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import ray
+
+from rlgan.envs.errors import ConfigError
+from rlgan.workers import parts, running_cluster
+
+
+def test_the_cluster_is_the_named_one_or_that_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert running_cluster() is None
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("192.0.2.1:6379\n")
+    assert running_cluster() == "192.0.2.1:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
+    assert running_cluster() == "192.0.2.2:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert running_cluster() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379"),  # gone, or a token that it refuses
+        ray.exceptions.AuthenticationError("Token authentication is enabled but no authentication token was found. E"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(parts.ray, "init", init)
+    with pytest.raises(ConfigError, match=r"at 192\.0\.2\.1:6379 .*: (Failed|Token).*\w\. If it .*RAY_AUTH_TOKEN"):
+        parts._join("192.0.2.1:6379")
