@@ -73,9 +73,19 @@ def rollout_role(faults: Faults, num_workers: int) -> Role:
     generator = pool.publish(weights_of(build_generator(LSTM(), SPACE), 1))
     judge = pool.publish(weights_of(build_discriminator(CnnHighway(), SPACE), 1))
     shards = [Shard(16, seed, generator_version=1, rollout_version=1, discriminator_version=1) for seed in range(4)]
+
+    def call() -> list[Rollouts]:
+        return pool.collect(shards, generator, generator, judge)
+
+    def prepare() -> None:
+        # The pool answers without waiting for the actor that takes a lost one's place, which is noticed to be ready in
+        # a later call; a call beside a process that is still starting would not be an undisturbed one.
+        while len(pool.processes()) < num_workers:
+            call()
+
     return Role(
-        prepare=lambda: None,  # a shard is a function of what travels with the call
-        call=lambda: pool.collect(shards, generator, generator, judge),
+        prepare=prepare,
+        call=call,
         process=lambda: pool.processes()[0],
         close=pool.close,
     )

@@ -259,12 +259,13 @@ def draw(path: Path, samples: Sequence[Sample], iterations: int) -> None:
     figure = Figure(figsize=(10, 9), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     level, change = figure.subplots(2, 1, sharex=True)
-    colours = mpl.colormaps["tab20"].colors
+    colours = mpl.colormaps["tab10"].colors
     warm = WARM_UP * iterations
     for index, (name, held) in enumerate(by_process(samples).items()):
         x = [sample.iteration for sample in held]
         y = [sample.usage.anon / MB for sample in held]
-        look: dict[str, Any] = {"color": colours[index % len(colours)], "linewidth": 1.5}
+        styles = ("-", "--", ":")
+        look: dict[str, Any] = {"color": colours[index % 10], "linestyle": styles[index // 10 % 3], "linewidth": 1.5}
         level.plot(x, y, label=name, **look)
         base = [value for at, value in zip(x, y, strict=True) if warm < at <= 2 * warm]
         if base and name != STORE:
