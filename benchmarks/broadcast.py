@@ -34,6 +34,7 @@ from rlgan.generators import LSTM, Generator, build_generator
 from rlgan.rewards import Probability
 from rlgan.rollouts import RolloutPlan
 from rlgan.workers.faults import Faults
+from rlgan.workers.placement import Role, Room
 from rlgan.workers.rollout import RayRollouts, RolloutActor
 from rlgan.workers.weights import Weights, load_weights, weights_of
 
@@ -129,7 +130,8 @@ def main() -> None:
         f"{'MB/s':>6}  {'message / store':>18}  {'build':>22}"
     )
     with own_cluster(_system_config=limits):
-        pool = RayRollouts(Faults(3, 600.0), PLAN, LSTM(), None, num_workers=0, cpus_per_worker=1.0)
+        nobody = Role("rollout worker", 0, cpus=1.0, gpus=0.0)  # only `publish` is asked of the pool
+        pool = RayRollouts(Faults(3, 600.0), Room(600.0), nobody, PLAN, LSTM(), None)
         for hidden in options.hidden:
             for num_actors in options.actors:
                 measure(hidden, num_actors, options.repeats, pool)

@@ -1,6 +1,6 @@
 """What the loss of an actor costs: SIGKILL in the middle of a call, and seconds until the same call is answered.
 
-    python -m benchmarks.restarts [--repeats 5] [--roles rollout rollout-of-two discriminator learner]
+    python -m benchmarks.restarts [--repeats 5] [--cases rollout rollout-of-two discriminator learner]
 
 V=5000, T=20 and the networks of Yu et al. 2017; calls of a second or a few: rollouts of 64 sequences with Monte Carlo
 search (N=4) in 4 shards, a round of the discriminator on 640 reals and 640 fakes, 40 updates of the learner. A call is
@@ -41,6 +41,7 @@ from rlgan.rollouts import RolloutPlan, Shard
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
+from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import RayRollouts
 from rlgan.workers.weights import weights_of
@@ -51,7 +52,7 @@ KILL_AFTER = 0.4
 
 
 @dataclass(frozen=True)
-class Role:
+class Case:
     """An actor and a call to it.
 
     Attributes:
@@ -67,8 +68,9 @@ class Role:
     close: Callable[[], None]
 
 
-def rollout_role(faults: Faults, num_workers: int) -> Role:
-    pool = RayRollouts(faults, PLAN, LSTM(), CnnHighway(), num_workers, cpus_per_worker=0.5)
+def rollout_case(faults: Faults, num_workers: int) -> Case:
+    role = Role("rollout worker", num_workers, cpus=0.5, gpus=0.0)
+    pool = RayRollouts(faults, Room(faults.call_timeout_s), role, PLAN, LSTM(), CnnHighway())
     torch.manual_seed(0)
     generator = pool.publish(weights_of(build_generator(LSTM(), SPACE), 1))
     judge = pool.publish(weights_of(build_discriminator(CnnHighway(), SPACE), 1))
@@ -83,7 +85,7 @@ def rollout_role(faults: Faults, num_workers: int) -> Role:
         while len(pool.processes()) < num_workers:
             call()
 
-    return Role(
+    return Case(
         prepare=prepare,
         call=call,
         process=lambda: pool.processes()[0],
@@ -91,13 +93,15 @@ def rollout_role(faults: Faults, num_workers: int) -> Role:
     )
 
 
-def discriminator_role(faults: Faults) -> Role:
+def discriminator_case(faults: Faults) -> Case:
     torch.manual_seed(0)
     sequences = torch.randint(0, SPACE.vocab_size, (1281, SPACE.max_length))
     discriminator = RayDiscriminator(
         faults,
-        0.5,
+        Room(faults.call_timeout_s),
+        Role("discriminator", 1, cpus=0.5, gpus=0.0),
         threads=1,
+        gpus=0.0,
         network=CnnHighway(),
         settings=AdversarySettings(sequences_per_round=640),
         optimizer=Adam(lr=1e-4),
@@ -112,13 +116,20 @@ def discriminator_role(faults: Faults) -> Role:
         metrics = discriminator.train_round(Round(0, sequences[641:], 1))
         return metrics, discriminator.weights().arrays
 
-    return Role(lambda: discriminator.restore(state), call, lambda: discriminator.process, discriminator.close)
+    return Case(lambda: discriminator.restore(state), call, lambda: discriminator.process, discriminator.close)
 
 
-def learner_role(faults: Faults) -> Role:
+def learner_case(faults: Faults) -> Case:
     settings = Adam(lr=0.01, clip_norm=5.0)
     learners = GeneratorLearners(
-        LSTM(), SPACE, {"mle": settings, "adversarial": settings}, num_learners=1, threads=1, seed=0, faults=faults
+        LSTM(),
+        SPACE,
+        {"mle": settings, "adversarial": settings},
+        Role("learner", 1, cpus=1.0, gpus=0.0),
+        threads=1,
+        seed=0,
+        faults=faults,
+        room=Room(faults.call_timeout_s),
     )
     torch.manual_seed(0)
     experience = Experience(torch.randint(0, SPACE.vocab_size, (2560, 20)), torch.full((2560, 20), 1.0 / 1280))
@@ -128,14 +139,14 @@ def learner_role(faults: Faults) -> Role:
         metrics = learners.update("mle", experience, 64)
         return metrics, learners.weights().arrays
 
-    return Role(lambda: learners.restore(state), call, lambda: learners.processes()[0], learners.close)
+    return Case(lambda: learners.restore(state), call, lambda: learners.processes()[0], learners.close)
 
 
-ROLES: dict[str, Callable[[Faults], Role]] = {
-    "rollout": lambda faults: rollout_role(faults, 1),
-    "rollout-of-two": lambda faults: rollout_role(faults, 2),
-    "discriminator": discriminator_role,
-    "learner": learner_role,
+CASES: dict[str, Callable[[Faults], Case]] = {
+    "rollout": lambda faults: rollout_case(faults, 1),
+    "rollout-of-two": lambda faults: rollout_case(faults, 2),
+    "discriminator": discriminator_case,
+    "learner": learner_case,
 }
 
 
@@ -157,18 +168,18 @@ def kill(process: ProcessInfo) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-def undisturbed(role: Role) -> tuple[float, Any]:
+def undisturbed(case: Case) -> tuple[float, Any]:
     """Seconds, and the answer."""
-    role.prepare()
+    case.prepare()
     started = time.perf_counter()
-    answer = role.call()
+    answer = case.call()
     return time.perf_counter() - started, plain(answer)
 
 
-def disturbed(role: Role, kill_after_s: float, faults: Faults) -> tuple[float, float, Any]:
+def disturbed(case: Case, kill_after_s: float, faults: Faults) -> tuple[float, float, Any]:
     """Seconds of the whole call, seconds from the kill to the answer, and the answer."""
-    role.prepare()
-    victim = role.process()
+    case.prepare()
+    victim = case.process()
     killed_at: list[float] = []
 
     def strike() -> None:
@@ -179,7 +190,7 @@ def disturbed(role: Role, kill_after_s: float, faults: Faults) -> tuple[float, f
     timer = threading.Timer(kill_after_s, strike)
     started = time.perf_counter()
     timer.start()
-    answer = role.call()
+    answer = case.call()
     answered = time.perf_counter()
     timer.join()
     assert killed_at[0] < answered and faults.lost.total() == losses + 1, "the kill missed the call"
@@ -189,15 +200,15 @@ def disturbed(role: Role, kill_after_s: float, faults: Faults) -> tuple[float, f
 def measure(name: str, repeats: int) -> None:
     faults = Faults(max_retries=3, call_timeout_s=600.0)
     began = time.perf_counter()
-    role = ROLES[name](faults)
+    case = CASES[name](faults)
     start_s = time.perf_counter() - began
     calls, wholes, waits = [], [], []
     with ExitStack() as stack:
-        stack.callback(role.close)
-        undisturbed(role)  # warms up
+        stack.callback(case.close)
+        undisturbed(case)  # warms up
         for _ in range(repeats):
-            call_s, expected = undisturbed(role)
-            whole_s, wait_s, answer = disturbed(role, KILL_AFTER * call_s, faults)
+            call_s, expected = undisturbed(case)
+            whole_s, wait_s, answer = disturbed(case, KILL_AFTER * call_s, faults)
             assert answer == expected, f"{name}: the answer after a kill differs from the undisturbed one"
             calls.append(call_s)
             wholes.append(whole_s)
@@ -213,7 +224,7 @@ def measure(name: str, repeats: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--roles", nargs="+", choices=list(ROLES), default=list(ROLES))
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("rlgan").setLevel(logging.ERROR)  # each loss is a warning, and here they are the point
@@ -223,7 +234,7 @@ def main() -> None:
         f"{'start':>8}"
     )
     with own_cluster():
-        for name in options.roles:
+        for name in options.cases:
             measure(name, options.repeats)
 
 
