@@ -1,21 +1,23 @@
-"""What Ray and RLlib cost, as ratios: a learner update against bare torch, an iteration on an actor against in process.
+"""What Ray and RLlib cost, as ratios: a learner update against bare torch, an iteration on actors against in process.
 
-    python -m benchmarks.overhead [--repeats 5]
+    python -m benchmarks.overhead [--repeats 5] [--workers 1 2]
 
 Both at the published SeqGAN sizes (W1 of `benchmarks.speed`). The iteration is a generator update with Monte Carlo
-search, without discriminator rounds, which are the same work wherever they run; one rollout actor does it all, so that
-nothing is gained by parallelism that could hide the cost.
+search, fakes for the discriminator and a small round of its training, with 0 rollout workers and on Ray with 1 and 2,
+turn by turn, one thread everywhere. One rollout actor does it all, so that nothing gained by parallelism hides the
+cost; two show what is gained. Every number of every iteration must be equal to the bit.
+
+Last comes what the driver holds so that it can replace actors: the discriminator's state after each round.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 
+from benchmarks.common import machine, own_cluster, ratios, seconds, spread
 from rlgan.config import Workers
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
@@ -24,25 +26,11 @@ from rlgan.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.overrides import override
 from rlgan.presets import seqgan
 from rlgan.records import Experience
-from rlgan.trainer import Trainer
+from rlgan.trainer import Trainer, Unit
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import roles_of
-
-
-def seconds(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def show(name: str, with_cost: list[float], bare: list[float]) -> None:
-    ratios = [a / b for a, b in zip(with_cost, bare, strict=True)]
-    print(
-        f"{name:<44} {statistics.median(with_cost) * 1e3:9.1f} ms against {statistics.median(bare) * 1e3:9.1f} ms: "
-        f"{statistics.median(ratios):.3f}x ({min(ratios):.3f}-{max(ratios):.3f})"
-    )
 
 
 def learner_update(repeats: int) -> None:
@@ -79,41 +67,82 @@ def learner_update(repeats: int) -> None:
     for warm_up in (without, through):
         warm_up()
     pairs = [(seconds(through), seconds(without)) for _ in range(repeats)]
-    show("RLlib: 20 learner updates", [a for a, _ in pairs], [b for _, b in pairs])
+    with_cost, bare_cost = [a for a, _ in pairs], [b for _, b in pairs]
+    print(
+        f"RLlib, 20 learner updates: {spread(with_cost, 3)} s against {spread(bare_cost, 3)} s, "
+        f"{spread(ratios(with_cost, bare_cost))}"
+    )
 
 
-def iteration(repeats: int) -> None:
-    """A generator update with its rollouts on one actor and in process, turn by turn."""
+STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "unit")
+
+
+def iterations(repeats: int, workers: list[int]) -> None:
+    """An adversarial iteration in process and on each number of rollout actors, turn by turn."""
     base = override(
         seqgan(OracleTask(num_train=1280, num_valid=100, num_test=100)),
         {
             "schedule.mle_epochs": 0,
             "schedule.discriminator_rounds": 1,
-            "schedule.d_steps": 0,
+            "schedule.d_steps": 1,
             "schedule.d_epochs": 1,
-            "schedule.adversarial_updates": repeats + 2,
-            "adversary.sequences_per_round": 64,
+            "schedule.adversarial_updates": repeats + 1,
+            "adversary.sequences_per_round": 640,
             "workers.threads": 1,
+            "workers.shard_fakes": 128,
         },
     )
+    # All of them are there at once and work in turn: reservations are small, so that they fit on any machine.
+    cpus = {"workers.cpus_per_rollout": 0.1, "workers.cpus_discriminator": 0.1}
+    configs = [base, *(override(base, {"workers.rollout": number, **cpus}) for number in workers)]
     task = build_task(base.task)
-    on_ray = override(base, {"workers.rollout": 1, "workers.cpus_per_rollout": 0.5, "workers.cpus_discriminator": 0.5})
-    with build_parts(base, task) as here, build_parts(on_ray, task) as there:
-        trainers = [Trainer(on_ray, task, there), Trainer(base, task, here)]
+    with own_cluster(), ExitStack() as stack:
+        parts = [stack.enter_context(build_parts(config, task)) for config in configs]
+        trainers = [Trainer(config, task, part) for config, part in zip(configs, parts, strict=True)]
         for trainer in trainers:
             trainer.step(measure=False)
             trainer.step(measure=False)
-        pairs = [[seconds(lambda t=trainer: t.step(measure=False)) for trainer in trainers] for _ in range(repeats)]
-    show("Ray: an iteration on one rollout actor", [a for a, _ in pairs], [b for _, b in pairs])
+        units = [[trainer.step(measure=False) for trainer in trainers] for _ in range(repeats)]
+        for together in units:
+            assert all(numbers(unit) == numbers(together[0]) for unit in together), "the numbers differ"
+        print("an iteration's numbers are equal to the bit for", ", ".join(["0", *map(str, workers)]), "workers")
+        print(f"{'':<16}{'0, s':>24}" + "".join(f"{f'{number}, s':>24}{f'{number} / 0':>20}" for number in workers))
+        for stage in STAGES:
+            times = [
+                [together[side].metrics[f"timing/{stage}_s"] for together in units] for side in range(len(configs))
+            ]
+            line = f"{stage:<16}{spread(times[0], 3):>24}"
+            for taken in times[1:]:
+                line += f"{spread(taken, 3):>24}{spread(ratios(taken, times[0])):>20}"
+            print(line)
+        held = parts[-1].discriminator
+        assert held is not None
+        print(
+            f"the driver holds of the discriminator {num_bytes(held.state()) / 1e6:.1f} MB with workers, else nothing"
+        )
+
+
+def numbers(unit: Unit) -> dict[str, float]:
+    """Metrics but for times."""
+    return {name: value for name, value in unit.metrics.items() if not name.startswith("timing/")}
+
+
+def num_bytes(state: object) -> int:
+    """Of all tensors in a state."""
+    if isinstance(state, dict):
+        return sum(num_bytes(part) for part in state.values())
+    return state.nbytes if isinstance(state, torch.Tensor) else 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of rollout actors")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"{machine()}; seed 0, {options.repeats} repeats: median (least-greatest)")
     learner_update(options.repeats)
-    iteration(options.repeats)
+    iterations(options.repeats, options.workers)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,11 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from benchmarks.common import seconds
 from benchmarks.reference import (
     ReferenceDiscriminator,
     ReferenceGenerator,
@@ -146,12 +145,6 @@ class Row:
         ours, reference, ratio = (statistics.median(v) for v in (self.ours, self.reference, self.ratios))
         spread = f"{min(self.ratios):.2f}-{max(self.ratios):.2f}"
         return f"{self.name:<34} {ours:>12.1f} {reference:>12.1f} {self.unit:<12} {ratio:>6.2f}x  ({spread})"
-
-
-def seconds(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
 
 
 def measure(repeats: int) -> list[Row]:

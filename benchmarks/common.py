@@ -1,0 +1,58 @@
+"""What several benchmarks need: a stopwatch, median with spread, a cluster of their own, on what it was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+
+def seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median (least-greatest)."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def ratios(with_cost: Sequence[float], bare: Sequence[float]) -> list[float]:
+    """Formed within a repeat, so that a slow moment of the machine meets both sides."""
+    return [a / b for a, b in zip(with_cost, bare, strict=True)]
+
+
+@contextmanager
+def own_cluster(**options: Any) -> Iterator[None]:
+    """A Ray cluster on this machine alone, whatever else runs here: no other work in it, none of ours in another."""
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def machine() -> str:
+    """Processor, cores and versions, in a line."""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"Ray {ray.__version__}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,103 @@
+"""What the benchmarks calculate from their measurements; the measuring itself is not part of the tests."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+
+import pytest
+
+from benchmarks.common import ratios, spread
+from benchmarks.processes import Census, Usage, parse_rollup, role
+from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def test_slope_is_exact_on_a_line_and_jumps_do_not_move_it() -> None:
+    x = [float(at) for at in range(0, 100, 5)]
+    line = [3.0 + 0.25 * at for at in x]
+    assert theil_sen(x, line) == pytest.approx(0.25)
+    spiked = [value + (1000.0 if at in (10.0, 95.0) else 0.0) for at, value in zip(x, line, strict=True)]
+    assert theil_sen(x, spiked) == pytest.approx(0.25, abs=0.02)
+
+
+def test_slope_by_hand() -> None:
+    # Pairs of (0, 0), (1, 1), (2, 5): slopes 1, 2.5 and 4.
+    assert theil_sen([0.0, 1.0, 2.0], [0.0, 1.0, 5.0]) == 2.5
+
+
+def test_no_slope_without_two_places() -> None:
+    assert math.isnan(theil_sen([1.0], [2.0]))
+    assert math.isnan(theil_sen([1.0, 1.0], [2.0, 3.0]))
+
+
+def test_gain_sees_a_single_jump_that_the_slope_does_not() -> None:
+    x = [float(at) for at in range(101)]
+    y = [0.0 if at < 85 else 7.0 for at in x]
+    assert tenths_gain(x, y, 100) == 7.0
+    assert theil_sen(x, y) == 0.0
+    assert math.isnan(tenths_gain([50.0], [1.0], 100))
+
+
+def sample(iteration: int, megabytes: float, num_fds: int = 9) -> Sample:
+    size = int(megabytes * 1e6)
+    return Sample(iteration, 0.0, "driver", Usage(size, 2 * size, size, size, 0, num_fds, 4))
+
+
+def test_trend_is_by_a_thousand_iterations_and_leaves_out_the_warm_up() -> None:
+    warm = [sample(at, 500.0 - at) for at in range(0, 11)]
+    later = [sample(at, 100.0 + 0.002 * at, num_fds=at) for at in range(11, 101)]
+    found = trend([*warm, *later], 100)
+    assert found.slope == pytest.approx(2.0) and found.pss_slope == pytest.approx(4.0)
+    # Median of 91-100 less that of 11-20 is 80 iterations.
+    assert found.gain == pytest.approx(0.16)
+    assert found.fds == (11, 100, 100) and found.threads == (4, 4, 4) and found.samples == 90
+
+
+def test_stages_by_tenths() -> None:
+    assert stage_tenths([{"a_s": float(at)} for at in range(20)]) == {"a_s": [0.5 + 2 * tenth for tenth in range(10)]}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/x/ray/core/src/ray/gcs/gcs_server --log_dir=/x ", "gcs"),
+        ("/x/ray/core/src/ray/raylet/raylet --raylet_socket_name=/x/sockets/raylet ", "raylet"),
+        ("ray::RolloutActor.run ", "rollout actor"),
+        ("ray::DiscriminatorActor ", "discriminator actor"),
+        ("ray::IDLE ", "idle worker"),
+        ("/usr/bin/python3 -m something ", "python3"),
+        ("", "unnamed"),
+    ],
+)
+def test_roles(command: str, expected: str) -> None:
+    assert role(command) == expected
+
+
+@on_linux
+def test_names_stay_and_no_number_is_given_twice() -> None:
+    census = Census()
+    assert census.name(os.getpid(), "python -m x") == "driver"
+    assert census.name(-1, "ray::IDLE ") == "idle worker"
+    assert census.name(-2, "ray::RolloutActor ") == "rollout actor"
+    assert census.name(-1, "ray::RolloutActor ") == "rollout actor 2"  # what was idle has become an actor
+    assert census.name(-2, "ray::RolloutActor.run ") == "rollout actor"
+    assert census.name(-3, "ray::RolloutActor ") == "rollout actor 3"
+
+
+@on_linux
+def test_the_census_counts_this_process() -> None:
+    held = Census().take()["driver"]
+    assert held.rss >= held.pss >= held.uss > 0 and held.num_fds > 0 and held.num_threads > 0
+
+
+def test_rollup_is_in_bytes() -> None:
+    text = "00400000-7fff0000 ---p 00000000 00:00 0    [rollup]\nRss:      1740 kB\nPss_Anon:      2 kB\n"
+    assert parse_rollup(text) == {"Rss": 1740 * 1024, "Pss_Anon": 2048}
+
+
+def test_spread_and_ratios() -> None:
+    assert spread([3.0, 1.0, 2.0], 1) == "2.0 (1.0-3.0)"
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
