@@ -31,5 +31,7 @@ if running_cluster() is None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Keeps every port on loopback, on Linux too; asking `ray.init` for 127.0.0.1 does not.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # Ray remembers 100,000 tasks for its dashboard, some 300 MB; an iteration of a long run is several.
+    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "2000")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,12 +51,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     """
     head_log = tmp_path_factory.mktemp("head") / "log"
     # The socket's path has little room, and pytest's own folders are long.
-    notes = Path(
-        subprocess.run(["mktemp", "-d", "/tmp/rlgan.XXXX"], capture_output=True, text=True, check=True).stdout[:-1]
-    )
+    notes = tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")
     environment = {
         **os.environ,
-        "RAY_TMPDIR": str(notes),
+        "RAY_TMPDIR": notes,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     dashboard, agent = free_ports(2)
@@ -75,7 +75,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     finally:
         started.send_signal(signal.SIGTERM)  # ends what it started; `ray stop` would end every Ray of this machine
         started.wait(60)
-        subprocess.run(["rm", "-r", notes], check=False)
+        shutil.rmtree(notes, ignore_errors=True)
 
 
 def test_a_checkout_runs_as_a_job(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
