@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rlgan import comparison, session
 from rlgan import run as run_module
 from rlgan.cli import main
 from rlgan.config import Config
@@ -206,7 +207,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
         stop_after(monkeypatch, 2)
         assert ask(capsys, "train", "--config", config, "--out", folder).status == 130
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(run_module, "save_checkpoint", lambda *_: None)
+        monkeypatch.setattr(session, "save_checkpoint", lambda *_: None)
         stop_after(monkeypatch, 3, RuntimeError)
         with pytest.raises(RuntimeError):
             main(["train", "--resume", str(folder)])
@@ -225,7 +226,7 @@ def test_ctrl_c_during_the_report_loses_nothing(
         def interrupted(*_: object) -> object:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(run_module, "control", interrupted)
+        monkeypatch.setattr(comparison, "control", interrupted)
         answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
     assert answer.status == 130 and "stopped after 5 units; go on with" in answer.out
     assert ask(capsys, "train", "--resume", tmp_path / "run").status == 0
