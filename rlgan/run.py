@@ -29,13 +29,14 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.threads import torch_threads
 
-from .checkpoint import config_differences, load_latest, read_run_config
+from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
 from .export import load_run_generator
 from .overrides import flatten, from_dict, to_dict
 from .progress import Progress
-from .session import DATA, RunResult, Session, fingerprint
+from .session import DATA, RunResult, Session, fingerprint, send_last
+from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
 from .trainer import Trainer
 from .workers.parts import build_parts
@@ -61,13 +62,18 @@ class RunRequest:
 
     Attributes:
         config: resolved.
-        run_dir: folder of the run; None names one under runs/.
-        resume: whether the folder holds a run to go on with.
+        run_dir: folder of the run; None names one under `runs_dir`.
+        resume: whether to go on with a run, which lies in the folder or in the storage.
+        runs_dir: where a folder is named.
+        storage: where the run is kept beside its folder: the run's own place if it is resumed, the place that holds
+            runs if it is new; None keeps it in its folder alone.
     """
 
     config: Config
     run_dir: Path | None
     resume: bool
+    runs_dir: Path = Path("runs")
+    storage: Place | None = None
 
 
 def resumable_config(run_dir: Path) -> Config:
@@ -103,34 +109,81 @@ def run(request: RunRequest) -> RunResult:
         What became of it.
 
     Raises:
-        RlganError: bad input, or a folder that cannot be used.
+        RlganError: bad input, or a folder or storage that cannot be used.
+        UploadError: the run is complete or stopped, and its folder did not get into its storage.
     """
-    config = request.config
+    config, run_dir, place = request.config, request.run_dir, request.storage
     if request.resume:
-        assert request.run_dir is not None
-        _require_same_run(request.run_dir, config)
-        if (request.run_dir / LAST_FILE).exists():
-            return _show_finished(request.run_dir, config)
-    elif request.run_dir is not None and (request.run_dir / "config.json").exists():
-        raise CheckpointError(
-            f"--out {request.run_dir}: already holds a run. Go on with it by --resume {request.run_dir}, or name "
-            "another folder."
-        )
+        assert run_dir is not None
+        _find(run_dir, place, config)
+        if (run_dir / LAST_FILE).exists():
+            return _show_finished(run_dir, config, place)
+    else:
+        if run_dir is not None:
+            _require_unused(run_dir, place)
+        if place is not None:
+            require_writable(place)
     task = build_task(config.task)
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
+        state = None
         if request.resume:
-            run_dir = request.run_dir
             assert run_dir is not None
             state = load_latest(run_dir)
             _require_same_data(run_dir, state.state, task)
-            return Session(config, task, trainer, parts.faults, run_dir).run(state)
-        run_dir = _new_folder(config, request.run_dir)
-        return Session(config, task, trainer, parts.faults, run_dir).run(None)
+        else:
+            run_dir = _new_folder(request)
+            place = None if place is None else place.below(run_dir.name)
+        return Session(config, task, trainer, parts.faults, run_dir, _mirror(place, run_dir)).run(state)
 
 
-def _show_finished(run_dir: Path, config: Config) -> RunResult:
-    """A run with nothing left to do: its table again, and to MLflow what did not arrive."""
+def _mirror(place: Place | None, run_dir: Path) -> Mirror | None:
+    return None if place is None else Mirror(place, run_dir, last=(CONFIG, LAST_FILE))
+
+
+def _find(run_dir: Path, place: Place | None, config: Config) -> None:
+    """See to it that a run to go on with lies in its folder, fetching it where it lies in its storage alone."""
+    if place is None or (run_dir / CONFIG).exists():
+        _require_same_run(f"--resume {run_dir}", read_run_config(run_dir), config)
+        if place is not None:
+            _require_not_behind(run_dir, place)
+            require_writable(place)
+        return
+    _require_same_run(f"--resume {place.uri}", place.config(), config)
+    require_writable(place)
+    fetch(place, run_dir)
+
+
+def _require_not_behind(run_dir: Path, place: Place) -> None:
+    """A folder may be sent over what is in the storage only if it is the same run, and as far."""
+    if not place.holds_run():
+        return
+    if place.config() != read_run_config(run_dir):
+        raise CheckpointError(
+            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage."
+        )
+    here, there = load_latest(run_dir).position, place.newest_checkpoint()
+    if there is not None and there > here:
+        raise CheckpointError(
+            f"{run_dir}: is a copy that was left behind: it has {here} units, and {place.uri} has {there}. Remove this "
+            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out."
+        )
+
+
+def _require_unused(run_dir: Path, storage: Place | None) -> None:
+    if (run_dir / CONFIG).exists():
+        raise CheckpointError(
+            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder."
+        )
+    if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
+        raise CheckpointError(
+            f"--out {run_dir}: {place.uri} already holds a run. Go on with it by --resume {place.uri}, or name another "
+            "folder."
+        )
+
+
+def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunResult:
+    """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
     progress = Progress()
     progress.say(f"run {run_dir} is complete\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}")
     tracker = Tracker(config.tracking, run_dir, progress.say)
@@ -138,6 +191,8 @@ def _show_finished(run_dir: Path, config: Config) -> RunResult:
     for name in ARTIFACTS:
         tracker.log_artifact(run_dir / name)
     tracker.finish("FINISHED")
+    if (mirror := _mirror(place, run_dir)) is not None:
+        send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
 
 
@@ -162,38 +217,40 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
         return evaluator.measure(exported.generator, temperature, number).metrics
 
 
-def _new_folder(config: Config, wanted: Path | None) -> Path:
-    """Make the folder of a new run: the one that was asked for, or the first free name under runs/."""
-    base = wanted or Path("runs") / f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, number = base, 1
+def _new_folder(request: RunRequest) -> Path:
+    """Make the folder of a new run: the one that was asked for, or the first whose name is free here and there."""
+    config, wanted, storage = request.config, request.run_dir, request.storage
+    name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = wanted or request.runs_dir / name, 1
     while True:
         try:
-            folder.mkdir(parents=True, exist_ok=wanted is not None)
-            return folder
+            if wanted is not None or storage is None or not storage.below(folder.name).is_taken():
+                folder.mkdir(parents=True, exist_ok=wanted is not None)
+                return folder
         except FileExistsError as error:
-            if wanted is None and folder.is_dir():
-                number += 1
-                folder = base.with_name(f"{base.name}-{number}")
-                continue
-            raise _cannot_make(folder, error) from None
+            if wanted is not None or not folder.is_dir():
+                raise _cannot_make(folder, error) from None
         except OSError as error:
             raise _cannot_make(folder, error) from None
+        number += 1
+        folder = request.runs_dir / f"{name}-{number}"
 
 
 def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
-        f"--out {folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write."
+        f"{folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write, by --out "
+        "or --storage."
     )
 
 
-def _require_same_run(run_dir: Path, config: Config) -> None:
-    saved = flatten(read_run_config(run_dir))
+def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
+    saved = flatten(values)
     differences = [
         line for line in config_differences(saved, flatten(to_dict(config))) if not line.startswith(_FREE_TO_CHANGE)
     ]
     if differences:
         raise CheckpointError(
-            f"--resume {run_dir}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
+            f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
             "to go on with it as it was, or start a new run."
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rlgan.envs.errors import StorageError, UploadError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
@@ -25,6 +26,7 @@ from .evaluation import Measurement
 from .export import save_run_generator
 from .overrides import flatten, to_dict
 from .progress import Progress
+from .storage import Mirror
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
 from .workers.faults import Faults
@@ -59,16 +61,20 @@ class Session:
         trainer: of that configuration and task, with nothing done yet.
         faults: counts the actors that the trainer's parts lose.
         run_dir: folder of the run; it exists.
+        mirror: of that folder in a shared storage; None where there is none.
     """
 
-    def __init__(self, config: Config, task: Task, trainer: Trainer, faults: Faults, run_dir: Path) -> None:
+    def __init__(
+        self, config: Config, task: Task, trainer: Trainer, faults: Faults, run_dir: Path, mirror: Mirror | None = None
+    ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
-        self._faults = faults
+        self._faults, self._mirror = faults, mirror
         self._progress = Progress()
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
         self._kept_position: int | None = None
+        self._not_sent = ""  # the reason that was told last
 
     def run(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
         """Work until the run is complete or stopped.
@@ -81,8 +87,21 @@ class Session:
 
         Raises:
             CheckpointError: the disk is full or cannot be written.
+            UploadError: the run is complete or stopped, and its folder did not get into its storage.
         """
+        try:
+            result = self._work(resumed_from)
+        except Exception:
+            self._send()  # what there is, as far as it goes: this machine may be gone when somebody looks
+            raise
+        if self._mirror is not None:
+            send_last(self._mirror, self._run_dir)
+        return result
+
+    def _work(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
         self._progress.say(f"run {self._run_dir}")
+        if self._mirror is not None:
+            self._progress.say(f"kept in {self._mirror.place.uri}")
         for note in self._task.notes:
             self._progress.say(note)
         if resumed_from is not None:
@@ -91,6 +110,7 @@ class Session:
             # The configuration makes the folder a run, and comes when there is something to go on with.
             self._checkpoint()
             write_run_config(self._run_dir, to_dict(self._config))
+        self._send()
         name = self._run_dir.name
         self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
         status = "FAILED"
@@ -115,7 +135,8 @@ class Session:
             self._tracker.finish(status, wait_s)
 
     def _stopped(self) -> RunResult:
-        where = f"rlgan train --resume {shlex.quote(str(self._run_dir))}"
+        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
+        where = f"rlgan train --resume {shlex.quote(run)}"
         self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
         return RunResult(self._run_dir, stopped=True)
 
@@ -128,8 +149,10 @@ class Session:
             self._log(unit)
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
+                self._send()
         if self._kept_position != trainer.position.units:
             self._checkpoint()
+            self._send()
 
     def _log(self, unit: Unit) -> None:
         self._tracker.log_metrics(
@@ -155,6 +178,18 @@ class Session:
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
         self._last_checkpoint = time.monotonic()
+
+    def _send(self) -> None:
+        """Send what changed into the storage; what does not get there now is tried again after the next checkpoint."""
+        if self._mirror is None:
+            return
+        try:
+            self._mirror.send()
+            self._not_sent = ""
+        except StorageError as error:
+            if str(error) != self._not_sent:
+                self._not_sent = str(error)
+                self._progress.say(f"warning: {error} The run goes on; this is tried again after each checkpoint.")
 
     def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
@@ -193,6 +228,26 @@ class Session:
         self._progress.say(comparison.text)
         publish(comparison, self._task, self._run_dir, self._tracker)
         return comparison.rows
+
+
+def send_last(mirror: Mirror, run_dir: Path) -> None:
+    """Send the folder of a run that is complete or stopped.
+
+    Args:
+        mirror: of the folder.
+        run_dir: folder of the run.
+
+    Raises:
+        UploadError: it did not get into its storage, with what to do.
+    """
+    try:
+        mirror.send()
+    except StorageError as error:
+        again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
+        raise UploadError(
+            f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
+            f"{again}"
+        ) from error
 
 
 def fingerprint(task: Task) -> str:
