@@ -30,6 +30,14 @@ class CheckpointError(RlganError, RuntimeError):
     """A run folder cannot be resumed or read: missing, truncated, corrupted or of another configuration."""
 
 
+class StorageError(RlganError, RuntimeError):
+    """A shared storage cannot be reached, read or written, or its URI is not one that may be used."""
+
+
+class UploadError(StorageError):
+    """A run is complete or stopped, and its folder did not get into its storage; the command line exits with 1."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Sentence part that names the nearest known spelling, or '' where nothing is near.
 

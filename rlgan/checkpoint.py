@@ -31,7 +31,13 @@ from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
 
 _FORMAT = 1
-_TENSORS, _STATE, _CONFIG = "tensors.safetensors", "state.json", "config.json"
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints, in the run's folder; each is a folder named by its position in 8 digits or more."""
+TENSORS, STATE = "tensors.safetensors", "state.json"
+"""The two files of a checkpoint; the second names the hash of the first."""
+CONFIG = "config.json"
+"""The file that makes a folder a run."""
+
 _TENSOR_KEY, _FLOAT_KEY = "__tensor__", "__float__"
 # The last one is what safetensors calls its own header entry: it writes a tensor of that name and then cannot read it.
 _RESERVED = (_TENSOR_KEY, _FLOAT_KEY, "__metadata__")
@@ -112,9 +118,9 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
         "state_sha256": _sha256(text.encode()),
     }
     head = json.dumps(document).removesuffix("}")
-    contents = {_TENSORS: packed, _STATE: f'{head}, "state": {text}}}\n'.encode()}
+    contents = {TENSORS: packed, STATE: f'{head}, "state": {text}}}\n'.encode()}
 
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     place = folder / f"{position:08d}"
     beside, replaced = _hidden(place, _UNFINISHED), _hidden(place, _REPLACED)
     try:
@@ -141,7 +147,7 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
     Raises:
         CheckpointError: there is none.
     """
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     skipped: list[str] = []
     for position in sorted(_positions(folder), reverse=True):
         place = folder / f"{position:08d}"
@@ -168,7 +174,7 @@ def write_run_config(run_dir: Path, config: Mapping[str, Any]) -> None:
         CheckpointError: the disk is full or cannot be written.
     """
     text = json.dumps(config, indent=2, ensure_ascii=False)
-    write_atomically(run_dir / _CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    write_atomically(run_dir / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_run_config(run_dir: Path) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the folder holds no run, or its configuration is damaged.
     """
-    path = run_dir / _CONFIG
+    path = run_dir / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -280,25 +286,25 @@ def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 def _load(path: Path, position: int) -> dict[str, Any]:
     try:
-        document = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        document = json.loads((path / STATE).read_text(encoding="utf-8"))
         form, version = document["format"], document["rlgan"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{_STATE} is not what was written: {error}") from error
+        raise ValueError(f"{STATE} is not what was written: {error}") from error
     if form != _FORMAT:
         raise ValueError(
-            f"{_STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT}"
+            f"{STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT}"
         )
     if document["position"] != position:
         raise ValueError(f"it holds position {document['position']}")
     # Floats are written so that reading gives the same bits, hence writing again gives the same text.
     if _sha256(json.dumps(document["state"]).encode()) != document["state_sha256"]:
-        raise ValueError(f"{_STATE} is not what was written")
-    packed = (path / _TENSORS).read_bytes()
+        raise ValueError(f"{STATE} is not what was written")
+    packed = (path / TENSORS).read_bytes()
     if _sha256(packed) != document["tensors_sha256"]:
-        raise ValueError(f"{_TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
+        raise ValueError(f"{TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
     state = _decode(document["state"], load(packed))
     if not isinstance(state, dict):
-        raise ValueError(f"{_STATE} holds {type(state).__name__}, expected an object")
+        raise ValueError(f"{STATE} holds {type(state).__name__}, expected an object")
     return state
 
 

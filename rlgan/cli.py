@@ -1,7 +1,7 @@
 """The command line: verbs, the few short options that people type, and every setting by its dotted path.
 
-Exit status: 0 done, 1 a run that failed, 2 bad usage or bad input (one paragraph, no traceback, nothing written),
-130 stopped by Ctrl-C after a checkpoint.
+Exit status: 0 done, 1 a run that failed or could not be sent into its storage, 2 bad usage or bad input (one paragraph,
+no traceback, nothing written), 130 stopped by Ctrl-C after a checkpoint.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rlgan.envs.errors import ConfigError, RlganError, nearest
+from rlgan.envs.errors import ConfigError, RlganError, UploadError, nearest
 
 if TYPE_CHECKING:
     from rlgan.config import Config
+    from rlgan.run import RunRequest
 
 STOPPED = 130
 
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except UploadError as error:
+        print(f"rlgan: {error}", file=sys.stderr)
+        return 1
     except RlganError as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 2
@@ -66,14 +71,14 @@ def _dispatch(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     _add_train(verbs)
     sample = verbs.add_parser("sample", help="print sequences of a trained generator", allow_abbrev=False)
-    sample.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
+    sample.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
     sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
     sample.add_argument(
         "--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
     )
     sample.add_argument("--seed", type=int, default=0, help="default 0")
     evaluate = verbs.add_parser("evaluate", help="measure a trained generator on its test split", allow_abbrev=False)
-    evaluate.add_argument("--run", required=True, type=Path, metavar="DIR", help="folder of the run")
+    evaluate.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
     evaluate.add_argument(
         "--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
     )
@@ -112,8 +117,14 @@ def _add_train(verbs: Any) -> None:
         allow_abbrev=False,
     )
     _add_choices(train)
-    train.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default runs/PRESET-TASK-TIME)")
-    train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    train.add_argument("--out", metavar="DIR", help="local folder of the run (default runs/PRESET-TASK-TIME)")
+    train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, or at this URI in a storage")
+    train.add_argument(
+        "--storage",
+        metavar="WHERE",
+        help="folder that holds run folders, in place of runs. A URI (s3://BUCKET/runs, gs://…, file:///…, …) is a "
+        "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
+    )
     train.add_argument("--dry-run", action="store_true", help="resolve and check the configuration and data, then stop")
 
 
@@ -172,7 +183,7 @@ def _split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) 
 
 
 def _nearest_option(path: str) -> str:
-    return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "config", "dry-run"))
+    return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "storage", "config", "dry-run"))
 
 
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
@@ -227,22 +238,82 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _train(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    if options.resume is not None:
-        from rlgan.checkpoint import read_run_config
-        from rlgan.overrides import from_dict
+    request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
+    from rlgan.run import dry_run, run
 
-        if options.out is not None:
-            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
-        config = resolve(options, overrides, base=from_dict(read_run_config(options.resume)))
-    else:
-        config = resolve(options, overrides)
-    # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
-    from rlgan.run import RunRequest, dry_run, run
-
-    request = RunRequest(config, options.resume or options.out, resume=options.resume is not None)
     if options.dry_run:
         return dry_run(request)
     return STOPPED if run(request).stopped else 0
+
+
+def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+    from rlgan.storage import is_uri, open_place
+
+    config = resolve(options, overrides)
+    out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
+    if options.storage is not None and is_uri(options.storage):
+        storage = open_place(options.storage, "--storage")
+        if out is not None:
+            storage.below(out.resolve().name)  # says now if this cannot be a name there
+    elif options.storage is not None:
+        if out is not None:
+            raise ConfigError(
+                f"--out {out} and --storage {options.storage}: --out is the run's own folder, and a --storage that is "
+                "no URI the folder which holds it. Leave out one."
+            )
+        if not options.storage:
+            raise ConfigError("--storage: is empty. Name a folder or a URI, or leave the option out for runs.")
+        if re.match(r"[A-Za-z0-9+.-]+:", options.storage):
+            raise ConfigError(
+                f"--storage {options.storage}: a URI has two slashes after its colon (s3://BUCKET/runs). A folder of "
+                f"this name is ./{options.storage}"
+            )
+        runs_dir = Path(options.storage)
+    # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
+    from rlgan.run import RunRequest
+
+    return RunRequest(config, out, resume=False, runs_dir=runs_dir, storage=storage)
+
+
+def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+    from rlgan.checkpoint import CONFIG, read_run_config
+    from rlgan.overrides import from_dict
+    from rlgan.storage import is_uri, open_place
+
+    if is_uri(options.resume):
+        if options.storage is not None:
+            raise ConfigError("--storage: has no effect beside --resume of a URI, which says it. Leave out one.")
+        storage = open_place(options.resume, "--resume")
+        saved = storage.config()
+        run_dir = _local_folder(options.out) or Path("runs") / storage.name
+        if (run_dir / CONFIG).exists():
+            saved = read_run_config(run_dir)
+    else:
+        if options.out is not None:
+            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
+        run_dir, storage = Path(options.resume), None
+        saved = read_run_config(run_dir)
+        if options.storage is not None:
+            if not is_uri(options.storage):
+                raise ConfigError(
+                    f"--storage {options.storage}: has no effect beside --resume, which goes on in its own folder. "
+                    "Leave it out, or give the URI of a storage to which the run is to be sent."
+                )
+            storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
+    config = resolve(options, overrides, base=from_dict(saved))
+    from rlgan.run import RunRequest
+
+    return RunRequest(config, run_dir, resume=True, storage=storage)
+
+
+def _local_folder(out: str | None) -> Path | None:
+    from rlgan.storage import is_uri
+
+    if out is not None and is_uri(out):
+        raise ConfigError(
+            f"--out {out}: is a URI, and --out names a local folder. For a shared storage give --storage."
+        )
+    return None if out is None else Path(out)
 
 
 def _show_config(options: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -269,17 +340,24 @@ def _presets() -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from rlgan.export import load_run_generator
+    from rlgan.export import GENERATOR_FILES, load_run_generator
+    from rlgan.storage import as_folder
 
-    for line in load_run_generator(options.run).sample(options.num, options.temperature, options.seed):
+    with as_folder(options.run, GENERATOR_FILES) as run_dir:
+        lines = load_run_generator(run_dir).sample(options.num, options.temperature, options.seed)
+    for line in lines:
         print(line)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from rlgan.checkpoint import CONFIG
+    from rlgan.export import GENERATOR_FILES
     from rlgan.run import evaluate_run
+    from rlgan.storage import as_folder
 
-    metrics = evaluate_run(options.run, options.temperature, options.num_sequences)
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
+        metrics = evaluate_run(run_dir, options.temperature, options.num_sequences)
     if options.json:
         print(json.dumps(metrics, indent=2))
         return 0

@@ -26,6 +26,8 @@ from .sampling import sample
 from .seeding import stream
 
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
+GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
+"""Names of the files that hold the generator, in a run's folder."""
 
 
 @dataclass(frozen=True)

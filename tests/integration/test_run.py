@@ -11,34 +11,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from rlgan import comparison, session
 from rlgan import run as run_module
 from rlgan.cli import main
-from rlgan.config import Config
 from rlgan.envs.tasks import TextTask
 from rlgan.run import RunRequest, run
 from rlgan.trainer import Trainer, Unit
 from tests.support.commands import ask, copy_of, rows_of, write_config
-from tests.support.tiny import tiny_config
+from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after
 
 pytestmark = pytest.mark.integration
 
 PROJECT = Path(__file__).resolve().parents[2]
-LEFT_BEHIND = ("table.json", "table.txt", "generator.safetensors", "generator.json", "samples.txt")
-
-
-def small(**changes: Any) -> Config:
-    """A tiny run that is reported in seconds: 2 epochs, 1 round, 2 adversarial units."""
-    given: dict[str, Any] = {"controls": ("mle_continued", "oracle_ratio"), "checkpoint_every_s": 0.0}
-    config = tiny_config(**(given | changes))
-    evaluation = config.evaluation.model_copy(
-        update={"final_sequences": 32, "temperatures": (0.8, 1.0), "num_shown": 3}
-    )
-    tracking = config.tracking.model_copy(update={"enabled": False})
-    return config.model_copy(update={"preset": "tiny", "evaluation": evaluation, "tracking": tracking})
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +40,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_config(tmp_path_factory.mktemp("settings") / "config.json", small())
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, num_units: int, error: type[BaseException] | None = None) -> None:
-    """Ctrl-C once so many units are done, as the user presses it; or an error instead."""
-    real, done = Trainer.step, 0
-
-    def step(trainer: Trainer, measure: bool = True) -> Unit:
-        nonlocal done
-        unit = real(trainer, measure)
-        done += 1
-        if done == num_units:
-            if error is not None:
-                raise error("killed")
-            os.kill(os.getpid(), signal.SIGINT)
-        return unit
-
-    monkeypatch.setattr(Trainer, "step", step)
-
-
-def assert_ends_alike(one: Path, other: Path) -> None:
-    for name in LEFT_BEHIND:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert rows_of(one) == rows_of(other)
 
 
 # ------------------------------------------------------------------------------------------------------ one run
@@ -206,7 +170,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
         stop_after(monkeypatch, 2)
         assert ask(capsys, "train", "--config", config, "--out", folder).status == 130
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(run_module, "save_checkpoint", lambda *_: None)
+        monkeypatch.setattr(session, "save_checkpoint", lambda *_: None)
         stop_after(monkeypatch, 3, RuntimeError)
         with pytest.raises(RuntimeError):
             main(["train", "--resume", str(folder)])
@@ -225,7 +189,7 @@ def test_ctrl_c_during_the_report_loses_nothing(
         def interrupted(*_: object) -> object:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(run_module, "control", interrupted)
+        monkeypatch.setattr(comparison, "control", interrupted)
         answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
     assert answer.status == 130 and "stopped after 5 units; go on with" in answer.out
     assert ask(capsys, "train", "--resume", tmp_path / "run").status == 0
