@@ -9,7 +9,7 @@ a checkpoint now and then. What is not done is tracking and the final table, whi
 Written are OUT.csv (a row a process and sample), OUT.json (the table below and the settings) and OUT.png. Printed is
 for each process, over the samples after the first tenth of the iterations: the slope of its private memory (`anon`: its
 heap, without files and the object store) by the median of all pairs' slopes (Theil and Sen), which a few jumps do not
-move; and the median of the last tenth of the iterations less that of the second, which a jump does move.
+move; the same over the second half; and the median of the last tenth of the iterations less that of the second, which a jump does move.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Trend:
         anon: median private memory.
         slope: of the private memory, a 1,000 iterations.
         gain: of the private memory, median of the last tenth of the iterations less that of the second tenth.
-        pss_slope: as `slope`, of its share of everything that it maps.
+        late_slope: as `slope`, over the second half of the iterations: what is left when all has settled.
         fds: open file descriptors at the first and the last sample, and the most.
         threads: the same of threads.
         samples: how many there were.
@@ -79,7 +79,7 @@ class Trend:
     anon: float
     slope: float
     gain: float
-    pss_slope: float
+    late_slope: float
     fds: tuple[int, int, int]
     threads: tuple[int, int, int]
     samples: int
@@ -105,6 +105,7 @@ def trend(samples: Sequence[Sample], iterations: int) -> Trend:
     later = [sample for sample in samples if sample.iteration > WARM_UP * iterations] or list(samples)
     x = [float(sample.iteration) for sample in later]
     anon = [sample.usage.anon / MB for sample in later]
+    half = sum(at <= iterations / 2 for at in x)
     fds = [sample.usage.num_fds for sample in later]
     threads = [sample.usage.num_threads for sample in later]
     return Trend(
@@ -112,7 +113,7 @@ def trend(samples: Sequence[Sample], iterations: int) -> Trend:
         anon=statistics.median(anon),
         slope=1000 * theil_sen(x, anon),
         gain=tenths_gain(x, anon, iterations),
-        pss_slope=1000 * theil_sen(x, [sample.usage.pss / MB for sample in later]),
+        late_slope=1000 * theil_sen(x[half:], anon[half:]),
         fds=(fds[0], fds[-1], max(fds)),
         threads=(threads[0], threads[-1], max(threads)),
         samples=len(later),
@@ -226,13 +227,13 @@ def by_process(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 def table(trends: Sequence[Trend]) -> str:
     lines = [
-        f"{'':<26} {'private':>8} {'slope':>9} {'last-2nd':>9} {'PSS slope':>9}  descriptors     threads",
+        f"{'':<26} {'private':>8} {'slope':>9} {'last-2nd':>9} {'2nd half':>9}  descriptors     threads",
         f"{'':<26} {'MB':>8} {'MB/1000':>9} {'tenth MB':>9} {'MB/1000':>9}  first last most  first last most",
     ]
     for row in trends:
         fds, threads = ("{:>5} {:>4} {:>4}".format(*counts) for counts in (row.fds, row.threads))
         lines.append(
-            f"{row.process:<26} {row.anon:>8.1f} {row.slope:>+9.2f} {row.gain:>+9.2f} {row.pss_slope:>+9.2f}  "
+            f"{row.process:<26} {row.anon:>8.1f} {row.slope:>+9.2f} {row.gain:>+9.2f} {row.late_slope:>+9.2f}  "
             f"{fds}  {threads}"
         )
     return "\n".join(lines)

@@ -50,7 +50,9 @@ def test_trend_is_by_a_thousand_iterations_and_leaves_out_the_warm_up() -> None:
     warm = [sample(at, 500.0 - at) for at in range(0, 11)]
     later = [sample(at, 100.0 + 0.002 * at, num_fds=at) for at in range(11, 101)]
     found = trend([*warm, *later], 100)
-    assert found.slope == pytest.approx(2.0) and found.pss_slope == pytest.approx(4.0)
+    assert found.slope == pytest.approx(2.0) == found.late_slope
+    settled = [sample(at, min(100.0 + 0.002 * at, 100.1)) for at in range(11, 101)]
+    assert trend(settled, 100).slope > 0.1 and trend(settled, 100).late_slope == 0.0
     # Median of 91-100 less that of 11-20 is 80 iterations.
     assert found.gain == pytest.approx(0.16)
     assert found.fds == (11, 100, 100) and found.threads == (4, 4, 4) and found.samples == 90
