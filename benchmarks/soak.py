@@ -9,7 +9,8 @@ a checkpoint now and then. What is not done is tracking and the final table, whi
 Written are OUT.csv (a row a process and sample), OUT.json (the table below and the settings) and OUT.png. Printed is
 for each process, over the samples after the first tenth of the iterations: the slope of its private memory (`anon`: its
 heap, without files and the object store) by the median of all pairs' slopes (Theil and Sen), which a few jumps do not
-move; the same over the second half; and the median of the last tenth of the iterations less that of the second, which a jump does move.
+move; the same over the second half; and the median of the last tenth of the iterations less that of the second, which a
+jump does move.
 """
 
 from __future__ import annotations

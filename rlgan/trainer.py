@@ -260,6 +260,7 @@ class Trainer:
     def _policy_gradient_rows(self, update: int, objective: Reinforce, metrics: dict[str, float]) -> Experience:
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
+        metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
         metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
         batch = learnable(

@@ -264,6 +264,7 @@ def test_the_figures_of_a_run_are_where_the_dashboard_reads_them(task: Task) -> 
                 lines = [line.decode() for line in page if line.startswith(b"ray_rlgan_")]
             shown = {line.partition("{")[0]: float(line.split()[-1]) for line in lines}
     last = units[-1].metrics
+    assert shown["ray_rlgan_sequences_per_s"] == pytest.approx(last["timing/sequences_per_s"])
     assert shown["ray_rlgan_tokens_per_s"] == pytest.approx(last["timing/tokens_per_s"])
     assert shown["ray_rlgan_buffer_fake"] == last["discriminator/buffer_fake"] == 40
     assert shown["ray_rlgan_buffer_real"] == 40 and shown["ray_rlgan_staleness"] == 0

@@ -30,8 +30,9 @@ def test_newest_values_and_losses_by_role_are_shown(monkeypatch: pytest.MonkeyPa
     figures.record({"timing/tokens_per_s": 5.0, "discriminator/buffer_real": 7.0, "generator/loss": 1.0})
     faults.record("learner", "a learner", "killed", 1, None)
     faults.reissued_shards = 4
-    figures.record({"timing/tokens_per_s": 6.0, "generator/staleness": 0.0})
+    figures.record({"timing/tokens_per_s": 6.0, "timing/sequences_per_s": 2.0, "generator/staleness": 0.0})
     assert shown == {
+        ("rlgan_sequences_per_s", ""): 2.0,
         ("rlgan_tokens_per_s", ""): 6.0,
         ("rlgan_buffer_real", ""): 7.0,
         ("rlgan_staleness", ""): 0.0,
