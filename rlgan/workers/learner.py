@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
@@ -216,6 +217,9 @@ class GeneratorLearners:
     def _replace(self) -> None:
         """A new group, in the state that the driver holds."""
         if self._group is not None:
+            # RLlib's shutdown asks every learner to take its leave, and waits long for one that hangs.
+            for learner in self._group._workers or ():
+                ray.kill(learner)
             self._group.shutdown()
         # RLlib gives the place back when it ends the group.
         place = self._room.reserve(self._role).group if self._room is not None and self._num_learners else None
