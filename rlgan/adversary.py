@@ -6,13 +6,14 @@ B sequences, T positions
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from rlgan.envs.priors import Choice, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
@@ -28,13 +29,13 @@ from .seeding import global_stream, stream
 class AdversarySettings(Settings):
     """How the discriminator is trained."""
 
-    batch: int = Field(64, ge=2)
+    batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
     """Sequences a minibatch, drawn from reals and fakes together."""
-    sequences_per_round: int = Field(10_000, ge=1)
+    sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
     """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
-    buffer: int | None = Field(None, ge=1)
+    buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
-    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+    label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
     """Reals are labelled 1 - this."""
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
+from rlgan.envs.priors import Choice, Uniform
 from rlgan.envs.settings import Settings
 
 
@@ -28,7 +29,7 @@ class ConstantBaseline(Settings):
     """Advantage = value - a constant."""
 
     kind: Literal["constant"] = "constant"
-    value: float = 0.5
+    value: Annotated[float, Uniform(0.0, 1.0)] = 0.5
     """The constant, in reward units."""
 
 
@@ -48,7 +49,7 @@ class ExponentialMean(Settings):
     """Advantage = value - moving average of batch means, this batch included (ScratchGAN, specification 11.2)."""
 
     kind: Literal["ema"] = "ema"
-    decay: float = Field(0.9, ge=0.0, lt=1.0)
+    decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
     """Weight of the old average; ScratchGAN 0.08."""
 
 
@@ -62,7 +63,7 @@ class ImportanceWeights(Settings):
     """MaliGAN: advantage = m · softmax(real-logits) - ramp, over the m sequences of the batch (specification 4.2)."""
 
     kind: Literal["importance_weights"] = "importance_weights"
-    ramp_updates: int = Field(0, ge=0)
+    ramp_updates: Annotated[int, Choice((0, 20, 100))] = Field(0, ge=0)
     """Generator updates over which the ramp rises from 0 to 1; 0 means 1 from the start."""
 
 

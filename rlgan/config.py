@@ -7,12 +7,13 @@ by dotted paths. The rooms never import this module.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
@@ -34,7 +35,7 @@ Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_re
 class Optimizers(Settings):
     """One optimiser a phase; their states are separate."""
 
-    mle: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
+    mle: Annotated[OptimizerSettings, NotSearched("of the start that trials share")] = Adam(lr=0.01, clip_norm=5.0)
     """Generator, maximum-likelihood pretraining."""
     generator: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
     """Generator, adversarial phase, teacher forcing included."""
@@ -89,11 +90,11 @@ class Workers(Settings):
 class Config(Settings):
     """A run."""
 
-    preset: str = "custom"
+    preset: Annotated[str, NotSearched("a label")] = "custom"
     """Name of the preset this began as; a label in logs and tracking."""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: Annotated[int, NotSearched("chance is averaged over, not chosen")] = Field(0, ge=0, lt=2**63)
     """Seeds everything but the task's data, which has seeds of its own."""
-    task: TaskSettings
+    task: Annotated[TaskSettings, NotSearched("what is asked, not how it is answered")]
     """Where real sequences come from."""
     generator: GeneratorSettings = LSTM()
     """The generator's network."""
@@ -113,15 +114,15 @@ class Config(Settings):
     """Who trains when."""
     optimizers: Optimizers = Optimizers()
     """How parameters move."""
-    evaluation: EvaluationSettings = EvaluationSettings()
+    evaluation: Annotated[EvaluationSettings, NotSearched("the same measure for all")] = EvaluationSettings()
     """What is measured, and when."""
-    controls: tuple[Control, ...] = ()
+    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself")] = ()
     """Controls run after this one from the same MLE start, for the final table."""
-    workers: Workers = Workers()
+    workers: Annotated[Workers, NotSearched("who computes, never what")] = Workers()
     """Who computes."""
-    checkpoint_every_s: float = Field(120.0, ge=0.0)
+    checkpoint_every_s: Annotated[float, NotSearched("changes no number")] = Field(120.0, ge=0.0)
     """Least seconds between checkpoints; one is also kept at the end and at Ctrl-C."""
-    tracking: TrackingSettings = TrackingSettings()
+    tracking: Annotated[TrackingSettings, NotSearched("changes no number")] = TrackingSettings()
     """Where the numbers go."""
 
     @model_validator(mode="after")

@@ -5,13 +5,14 @@ B sequences, T positions, N Monte Carlo continuations a prefix
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 
@@ -25,17 +26,18 @@ class MonteCarlo(Settings):
     """A token is worth the mean reward of continuations of the prefix it ends (SeqGAN, eq. 4)."""
 
     kind: Literal["monte_carlo"] = "monte_carlo"
-    num_rollouts: int = Field(16, ge=1)
+    num_rollouts: Annotated[int, Choice((2, 4, 8, 16))] = Field(16, ge=1)
     """Continuations N of each prefix."""
-    policy_ema: float = Field(0.0, ge=0.0, lt=1.0)
+    policy_ema: Annotated[float, Choice((0.0, 0.8, 0.95))] = Field(0.0, ge=0.0, lt=1.0)
     """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
 
 
 class RewardToGo(Settings):
     """A token is worth the discounted sum of the per-token rewards from it on."""
 
+    not_searched: ClassVar[NotSearched] = NotSearched("of rewards a token, which only the control oracle_ratio pays")
     kind: Literal["reward_to_go"] = "reward_to_go"
-    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
     """Discount γ a token."""
 
 

@@ -7,12 +7,13 @@ Normalisers see the whole batch, so the weights are formed where the batch is wh
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 LossNormaliser = Literal["sum", "sequence", "token", "fixed"]
@@ -22,13 +23,14 @@ class Reinforce(Settings):
     """REINFORCE: the weight of a token is its advantage over the normaliser."""
 
     kind: Literal["reinforce"] = "reinforce"
-    loss_normaliser: LossNormaliser = "sequence"
+    loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed"))] = "sequence"
     """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T. SeqGAN sums, ScratchGAN is fixed."""
 
 
 class NoPolicyGradient(Settings):
     """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
 
+    not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
     kind: Literal["none"] = "none"
 
 
@@ -45,7 +47,7 @@ class InterleavedTeacherForcing(Settings):
     """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
 
     kind: Literal["interleaved"] = "interleaved"
-    num_updates: int = Field(1, ge=1)
+    num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
     """Updates on a fresh real batch after each generator update."""
 
 
@@ -53,7 +55,7 @@ class MixedTeacherForcing(Settings):
     """A maximum-likelihood term added to the loss of every generator update."""
 
     kind: Literal["mixed"] = "mixed"
-    weight: float = Field(0.3, gt=0.0)
+    weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
     """Weight of the mean negative log-likelihood per token of a fresh real batch."""
 
 

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from rlgan.envs.priors import Choice, LogUniform, NotSearched
 from rlgan.envs.settings import Settings
 
 
@@ -16,15 +17,17 @@ class Adam(Settings):
     """Adam."""
 
     kind: Literal["adam"] = "adam"
-    lr: float = Field(1e-3, gt=0.0)
+    lr: Annotated[float, LogUniform(1e-5, 1e-2)] = Field(1e-3, gt=0.0)
     """Learning rate."""
-    beta1: float = Field(0.9, ge=0.0, lt=1.0)
+    beta1: Annotated[float, Choice((0.5, 0.9))] = Field(0.9, ge=0.0, lt=1.0)
     """Decay of the first moment."""
-    beta2: float = Field(0.999, ge=0.0, lt=1.0)
+    beta2: Annotated[float, NotSearched("0.999 in every paper of specification 16.2 but one")] = Field(
+        0.999, ge=0.0, lt=1.0
+    )
     """Decay of the second moment."""
-    weight_decay: float = Field(0.0, ge=0.0)
+    weight_decay: Annotated[float, Choice((0.0, 1e-4, 1e-2))] = Field(0.0, ge=0.0)
     """Decoupled weight decay (AdamW)."""
-    clip_norm: float | None = Field(None, gt=0.0)
+    clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
 
 
@@ -32,9 +35,9 @@ class RMSProp(Settings):
     """RMSProp."""
 
     kind: Literal["rmsprop"] = "rmsprop"
-    lr: float = Field(1e-4, gt=0.0)
+    lr: Annotated[float, LogUniform(1e-5, 1e-2)] = Field(1e-4, gt=0.0)
     """Learning rate."""
-    clip_norm: float | None = Field(None, gt=0.0)
+    clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
 
 
@@ -42,11 +45,11 @@ class SGD(Settings):
     """Stochastic gradient descent."""
 
     kind: Literal["sgd"] = "sgd"
-    lr: float = Field(0.01, gt=0.0)
+    lr: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.01, gt=0.0)
     """Learning rate."""
-    momentum: float = Field(0.0, ge=0.0, lt=1.0)
+    momentum: Annotated[float, Choice((0.0, 0.5, 0.9))] = Field(0.0, ge=0.0, lt=1.0)
     """Momentum."""
-    clip_norm: float | None = Field(None, gt=0.0)
+    clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
 
 

@@ -9,9 +9,9 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from rlgan.envs.errors import ConfigError, nearest
@@ -94,6 +94,36 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     return from_dict(tree)
 
 
+def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
+    """Whether a setting allows a value, whatever stands beside it.
+
+    Args:
+        path: of the setting or axis.
+        variants: axis above it → variant that it belongs to.
+        value: as it would be given to `override`.
+
+    Raises:
+        ConfigError: it does not; names what is allowed.
+    """
+    owner: type[Settings] = Config
+    *parents, leaf = path.split(".")
+    for depth, name in enumerate(parents):
+        field = owner.model_fields[name]
+        above = ".".join(parents[: depth + 1])
+        owner = variants_of(field)[variants[above]] if above in variants else settings_classes(field)[0]
+    field = owner.model_fields[leaf]
+    if variants_of(field):
+        _variant_or_value(path, field, value)
+        return
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
+        adapter.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        message = str(problem["msg"])
+        raise ConfigError(f"{path}={value!r}: {message[:1].lower()}{message[1:]}.") from None
+
+
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Changes by path, where `upper` goes before `lower`: a variant that it chooses leaves nothing of another's fields.
 
@@ -114,7 +144,7 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 
 def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     value = _parsed(field, value)
-    variants = _variants(field)
+    variants = variants_of(field)
     if not variants or value is None or isinstance(value, Mapping):
         return value
     if not isinstance(value, str) or value not in variants:
@@ -153,7 +183,7 @@ def _is_optional(field: FieldInfo | None) -> bool:
     return field is not None and type(None) in _members(field.annotation)
 
 
-def _variants(field: FieldInfo | None) -> dict[str, type[Settings]]:
+def variants_of(field: FieldInfo | None) -> dict[str, type[Settings]]:
     """Variants of an axis by the name of their kind; empty for an ordinary field."""
     if field is None:
         return {}
@@ -164,17 +194,20 @@ def _variants(field: FieldInfo | None) -> dict[str, type[Settings]]:
     return found
 
 
+def settings_classes(field: FieldInfo) -> list[type[Settings]]:
+    """Classes of settings that a field may hold and that are no variants of an axis."""
+    classes = [one for one in _members(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+    return [one for one in classes if "kind" not in one.model_fields]
+
+
 def _settings_class(field: FieldInfo | None, node: Any) -> type[Settings] | None:
     """The class of settings that a node of the tree stands for."""
     if field is None or not isinstance(node, Mapping):
         return None
-    variants = _variants(field)
+    variants = variants_of(field)
     if variants:
         return variants.get(node.get("kind", ""))
-    for member in _members(field.annotation):
-        if isinstance(member, type) and issubclass(member, Settings):
-            return member
-    return None
+    return next(iter(settings_classes(field)), None)
 
 
 def all_paths(tree: Mapping[str, Any]) -> list[str]:
@@ -217,8 +250,8 @@ def _rivals(variant: type[Settings]) -> set[str]:
     """Kinds of the axis that a variant is on."""
     for owner in _walk_classes(Config):
         for field in owner.model_fields.values():
-            if variant in _variants(field).values():
-                return set(_variants(field))
+            if variant in variants_of(field).values():
+                return set(variants_of(field))
     return set()
 
 
@@ -238,10 +271,10 @@ def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> 
             continue
         below = _settings_class(field, value)
         if below is None:
-            variants = _variants(field)
+            variants = variants_of(field)
             yield prefix + name, value, text + (f" One of {', '.join([*variants, 'none'])}." if variants else "")
             continue
-        if variants := _variants(field):
+        if variants := variants_of(field):
             choices = [*variants, *(["none"] if _is_optional(field) else [])]
             yield prefix + name, value["kind"], f"{text} One of {', '.join(choices)}."
         yield from _documented(below, value, f"{prefix}{name}.")

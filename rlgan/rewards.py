@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.envs.errors import ShapeError
+from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
 
 
@@ -62,6 +63,7 @@ class Ratio(Settings):
 class ConstantReward(Settings):
     """The same reward for everything: a control. Without a baseline it is self-imitation."""
 
+    not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["constant"] = "constant"
     value: float = 1.0
     """The reward."""
@@ -71,6 +73,7 @@ class ConstantReward(Settings):
 class RandomReward(Settings):
     """Uniform random numbers in [0, 1), one a sequence: a control."""
 
+    not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
     source: ClassVar[str] = "nothing"
 
@@ -78,6 +81,7 @@ class RandomReward(Settings):
 class OracleRatio(Settings):
     """log p_oracle - log p_θ of each token: what a perfect discriminator would pay, an honest upper bound."""
 
+    not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
     kind: Literal["oracle_ratio"] = "oracle_ratio"
     source: ClassVar[str] = "oracle"
 

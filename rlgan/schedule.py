@@ -7,10 +7,11 @@ round of discriminator pretraining, or one adversarial update with the discrimin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
 from .objectives import NoTeacherForcing, TeacherForcingSettings
@@ -21,24 +22,28 @@ Phase = Literal["mle", "discriminator", "adversarial"]
 class Schedule(Settings):
     """Who trains when."""
 
-    mle_epochs: int = Field(120, ge=0)
+    mle_epochs: Annotated[int, Choice((0, 5, 60))] = Field(120, ge=0)
     """Greatest number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
-    mle_patience: int | None = Field(None, ge=1)
+    mle_patience: Annotated[int | None, NotSearched("when pretraining ends is part of the start that trials share")] = (
+        Field(None, ge=1)
+    )
     """Epochs without a better validation NLL after which pretraining stops and the best epoch's weights are taken;
     null runs all epochs and keeps the last weights."""
-    mle_batch: int = Field(64, ge=1)
+    mle_batch: Annotated[int, NotSearched("of the start that trials share, and of the control beside them")] = Field(
+        64, ge=1
+    )
     """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
-    discriminator_rounds: int = Field(50, ge=0)
+    discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
     """Rounds of discriminator pretraining."""
-    adversarial_updates: int = Field(200, ge=0)
+    adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
     """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
-    g_steps: int = Field(1, ge=1)
+    g_steps: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
     """Generator updates a unit."""
-    g_batch: int = Field(64, ge=1)
+    g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
     """Sequences a generator update."""
-    d_steps: int = Field(5, ge=0)
+    d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""
-    d_epochs: int = Field(3, ge=1)
+    d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)
     """Passes over reals and fakes a discriminator round, in pretraining too."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
     """Maximum-likelihood learning during the adversarial phase."""

@@ -1,8 +1,18 @@
-"""Searching the training tricks: what may vary, as paths into the real configuration.
+"""Searching the tricks: the space that the settings span, and the studies of it."""
 
-Imported as `rlgan.tuning`. Nothing in `rlgan` imports this package.
-"""
+from .spaces import Axis, Bundle, Point, Space, axes, not_searched, space, undecided
+from .studies import STUDIES, Study, load_study
 
-from .spaces import AXES, Choice, LogUniform, Uniform, param_space
-
-__all__ = ["AXES", "Choice", "LogUniform", "Uniform", "param_space"]
+__all__ = [
+    "STUDIES",
+    "Axis",
+    "Bundle",
+    "Point",
+    "Space",
+    "Study",
+    "axes",
+    "load_study",
+    "not_searched",
+    "space",
+    "undecided",
+]

@@ -1,108 +1,200 @@
-"""The axes of the search space, as dotted paths into `rlgan.config.Config` with priors (specification 16.3).
+"""The search space, read off the settings themselves (specification 16).
 
-An axis is data, so a test can construct every value that it may take. A search space is some axes over one base
-configuration; whatever is contradictory is refused by the configuration itself when a trial is built.
+Each setting says beside itself what a search may try of it (`rlgan.envs.priors`). Here they are put together: an axis a
+setting or union of variants, active only where the variant that it belongs to is chosen. A *point* is a dictionary of
+dotted path → value of all active axes; contradictory points are refused by the configuration itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray import tune
+from pydantic.fields import FieldInfo
 
 from rlgan.config import Config
 from rlgan.envs.errors import ConfigError, nearest
-from rlgan.overrides import to_dict
-from rlgan.trainable import VARIED
+from rlgan.envs.priors import Choice, LogUniform, NotSearched, Prior, Uniform
+from rlgan.envs.settings import Settings
+from rlgan.overrides import all_paths, override, settings_classes, to_dict, variants_of
+
+Point = dict[str, Any]
+"""Dotted path, or name of a bundle → value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of some values, all alike likely."""
+class Axis:
+    """One dimension.
 
-    values: tuple[Any, ...]
+    Attributes:
+        path: dotted path into the configuration.
+        prior: what may be tried.
+        only_if: (path of an axis, its variant) above this one, from the outside in; all must be so for it to be active.
+    """
 
-    def domain(self) -> Any:
-        """The prior as Tune writes it."""
-        return tune.choice(list(self.values))
-
-    def examples(self) -> tuple[Any, ...]:
-        """Every value."""
-        return self.values
-
-
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """Uniform between two numbers."""
-
-    low: float
-    high: float
-
-    def domain(self) -> Any:
-        """The prior as Tune writes it."""
-        return tune.uniform(self.low, self.high)
-
-    def examples(self) -> tuple[Any, ...]:
-        """Both ends and the middle."""
-        return (self.low, (self.low + self.high) / 2, self.high)
+    path: str
+    prior: Prior
+    only_if: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class LogUniform:
-    """Uniform in the logarithm between two positive numbers."""
+class Bundle:
+    """Settings that change together, under a name that is no path.
 
-    low: float
-    high: float
+    Attributes:
+        name: of the dimension.
+        options: label → changes by dotted path.
+    """
 
-    def domain(self) -> Any:
-        """The prior as Tune writes it."""
-        return tune.loguniform(self.low, self.high)
-
-    def examples(self) -> tuple[Any, ...]:
-        """Both ends and the geometric middle."""
-        return (self.low, (self.low * self.high) ** 0.5, self.high)
+    name: str
+    options: Mapping[str, Mapping[str, Any]]
 
 
-Axis = Choice | Uniform | LogUniform
-
-AXES: dict[str, Axis] = {
-    "reward": Choice(("probability", "logit", "log_probability", "neg_log_complement", "signed_probability", "ratio")),
-    "credit": Choice(("terminal", "monte_carlo")),
-    "baseline": Choice(("none", "constant", "batch_mean", "per_step_mean", "ema", "leave_one_out")),
-    "objective.loss_normaliser": Choice(("sum", "sequence", "token", "fixed")),
-    "schedule.teacher_forcing": Choice(("none", "interleaved", "mixed")),
-    "schedule.g_batch": Choice((64, 128, 256, 512, 1024)),
-    "schedule.d_steps": Choice((1, 2, 5, 10)),
-    "schedule.d_epochs": Choice((1, 2, 3)),
-    "discriminator.dropout": Uniform(0.0, 0.5),
-    "discriminator.l2_out": LogUniform(1e-3, 1.0),
-    "adversary.label_smoothing": Uniform(0.0, 0.3),
-    "optimizers.generator.lr": LogUniform(1e-5, 1e-2),
-    "optimizers.discriminator.lr": LogUniform(1e-5, 1e-2),
-}
-"""Path → prior. An axis that names a variant takes that variant's defaults."""
+def axes() -> dict[str, Axis]:
+    """Every axis of the whole configuration, those outside before those inside them."""
+    return {axis.path: axis for axis in _walk(Config, "", ())[0]}
 
 
-def param_space(base: Config, paths: Iterable[str]) -> dict[str, Any]:
-    """A `param_space` for `tune.Tuner(rlgan.trainable.SequenceGAN, ...)`.
+def undecided() -> list[str]:
+    """Settings of which nobody has said whether a search may try them; a test keeps this empty."""
+    return _walk(Config, "", ())[1]
+
+
+def not_searched() -> dict[str, str]:
+    """Paths that no search varies, and `path=variant` → reason."""
+    return _walk(Config, "", ())[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a study varies, over one base configuration.
+
+    Attributes:
+        base: everything that does not vary.
+        axes: dimensions of the configuration; one that others depend on comes before them.
+        bundles: dimensions of several settings each.
+    """
+
+    base: Config
+    axes: tuple[Axis, ...]
+    bundles: tuple[Bundle, ...] = ()
+
+    def draw(self, suggest: Callable[[str, Prior], Any]) -> Point:
+        """A point, which may be contradictory.
+
+        Args:
+            suggest: value for a name and its prior; is asked for active dimensions only.
+        """
+        tree = to_dict(self.base)
+        point: Point = {bundle.name: suggest(bundle.name, Choice(tuple(bundle.options))) for bundle in self.bundles}
+        for axis in self.axes:
+            if all(point.get(path, _kind_at(tree, path)) == variant for path, variant in axis.only_if):
+                point[axis.path] = suggest(axis.path, axis.prior)
+        return point
+
+    def config(self, point: Point) -> Config:
+        """The configuration at a point.
+
+        A variant that the base has already keeps the base's settings of it.
+
+        Raises:
+            ConfigError: the point is contradictory, or a dimension does not exist.
+        """
+        tree, bundles = to_dict(self.base), {bundle.name: bundle.options for bundle in self.bundles}
+        changes: Point = {}
+        for name, value in point.items():
+            if name in bundles:
+                changes |= bundles[name][value]
+            elif _kind_at(tree, name) != value:
+                changes[name] = value
+        return override(self.base, changes)
+
+
+def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) -> Space:
+    """A space of axes with the priors that stand beside the settings.
 
     Args:
         base: everything that does not vary.
-        paths: names of axes.
-
-    Returns:
-        The base configuration and a prior for each path.
+        names: paths of axes, or `PATH.*` for all below a path.
+        bundles: settings that change together.
 
     Raises:
-        ConfigError: a path that is no axis; names the nearest.
+        ConfigError: a name that is no axis; names the nearest, or the reason why it is not searched.
     """
-    space = to_dict(base)
-    for path in paths:
-        if path not in AXES:
-            raise ConfigError(
-                f"{path}: not an axis of the search space. Axes are {', '.join(AXES)}.{nearest(path, AXES)}"
-            )
-        space[VARIED + path] = AXES[path].domain()
-    return space
+    known, chosen = axes(), []
+    for name in names:
+        found = [path for path in known if path == name or (name.endswith(".*") and path.startswith(name[:-1]))]
+        if not found:
+            raise _no_axis(base, name, known)
+        chosen += found
+    return Space(base, tuple(axis for path, axis in known.items() if path in chosen), tuple(bundles))
+
+
+def _no_axis(base: Config, name: str, known: Mapping[str, Axis]) -> ConfigError:
+    plain = name.removesuffix(".*")
+    for path, reason in not_searched().items():
+        if plain == path or plain.startswith(f"{path}."):
+            return ConfigError(f"{name}: is not searched: {path} is {reason}.")
+    if plain in all_paths(to_dict(base)):
+        return ConfigError(f"{name}: is no dimension by itself. Those below it are chosen by {plain}.*")
+    return ConfigError(f"{name}: no such dimension. Dimensions are {', '.join(known)}.{nearest(plain, known)}")
+
+
+def _kind_at(tree: Mapping[str, Any], path: str) -> Any:
+    """The variant that stands at a path of a configuration; None where there is none."""
+    node: Any = tree
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node.get("kind") if isinstance(node, Mapping) else None
+
+
+def _walk(
+    owner: type[Settings], prefix: str, only_if: tuple[tuple[str, str], ...]
+) -> tuple[list[Axis], list[str], dict[str, str]]:
+    found: list[Axis] = []
+    missing: list[str] = []
+    left: dict[str, str] = {}
+    for name, field in owner.model_fields.items():
+        if name == "kind":
+            continue
+        path = prefix + name
+        said = _said(field)
+        if isinstance(said, NotSearched):
+            left[path] = said.reason
+        elif variants := variants_of(field):
+            open_variants = {}
+            for kind, variant in variants.items():
+                if isinstance(reason := getattr(variant, "not_searched", None), NotSearched):
+                    left[f"{path}={kind}"] = reason.reason
+                else:
+                    open_variants[kind] = variant
+            if len(open_variants) > 1:
+                found.append(Axis(path, Choice(tuple(open_variants)), only_if))
+            for kind, variant in open_variants.items():
+                below = _walk(variant, f"{path}.", (*only_if, (path, kind)))
+                _merge(found, missing, left, below)
+        elif classes := settings_classes(field):
+            for inner in classes:
+                _merge(found, missing, left, _walk(inner, f"{path}.", only_if))
+        elif said is None:
+            missing.append(path)
+        else:
+            found.append(Axis(path, said, only_if))
+    return found, missing, left
+
+
+def _merge(
+    found: list[Axis],
+    missing: list[str],
+    left: dict[str, str],
+    below: tuple[list[Axis], list[str], dict[str, str]],
+) -> None:
+    found += below[0]
+    missing += below[1]
+    left |= below[2]
+
+
+def _said(field: FieldInfo) -> Prior | NotSearched | None:
+    """What stands beside a setting."""
+    return next((one for one in field.metadata if isinstance(one, Choice | Uniform | LogUniform | NotSearched)), None)

@@ -8,7 +8,7 @@ of every embedding with every window offset is a table, and a convolution is a s
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.priors import Choice, LogUniform, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 from .discriminator import Discriminator, Scorer
@@ -24,20 +25,22 @@ from .discriminator import Discriminator, Scorer
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
+_TOGETHER = NotSearched("windows and filters change together, as a study's bundle `capacity`")
+
 
 class CnnHighway(Settings):
     """Convolutional discriminator with a highway layer."""
 
     kind: Literal["cnn_highway"] = "cnn_highway"
-    embedding: int = Field(64, ge=1)
+    embedding: Annotated[int, Choice((16, 32, 64))] = Field(64, ge=1)
     """Width of the token embedding."""
-    windows: tuple[int, ...] = SEQGAN_WINDOWS
+    windows: Annotated[tuple[int, ...], _TOGETHER] = SEQGAN_WINDOWS
     """Window sizes in tokens; sequences shorter than a window are extended by zeros."""
-    filters: tuple[int, ...] = SEQGAN_FILTERS
+    filters: Annotated[tuple[int, ...], _TOGETHER] = SEQGAN_FILTERS
     """Number of filters of each window size."""
-    dropout: float = Field(0.25, ge=0.0, lt=1.0)
+    dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
     """Dropout before the output layer."""
-    l2_out: float = Field(0.2, ge=0.0)
+    l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.2, ge=0.0)
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
 
     @model_validator(mode="after")

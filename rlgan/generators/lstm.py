@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.envs.categorical import padded_vocab_size
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID
 from rlgan.envs.settings import Settings
 
@@ -21,15 +22,15 @@ class LSTM(Settings):
     """LSTM generator."""
 
     kind: Literal["lstm"] = "lstm"
-    embedding: int = Field(32, ge=1)
+    embedding: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
     """Width of the token embedding."""
-    hidden: int = Field(32, ge=1)
+    hidden: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
     """Width of each LSTM layer."""
-    layers: int = Field(1, ge=1)
+    layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of LSTM layers."""
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on the embedding and on each layer's output in maximum-likelihood pretraining."""
-    init_std: float = Field(0.1, gt=0.0)
+    init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
     """Every parameter starts from N(0, init_std²)."""
 
 

@@ -1,35 +1,154 @@
-"""Every value that a search may try is a value of the real configuration."""
+"""The space is that of the settings: nothing undecided, every value constructs, what is inactive is not asked for."""
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rlgan.config import Config
 from rlgan.envs.errors import ConfigError
-from rlgan.overrides import override, to_dict
-from rlgan.presets import seqgan
-from rlgan.trainable import VARIED
-from rlgan.tuning import AXES, param_space
+from rlgan.envs.priors import Choice, LogUniform, Prior, Uniform
+from rlgan.overrides import check_value, flatten, override, to_dict
+from rlgan.presets import quick, seqgan
+from rlgan.tuning import STUDIES, Bundle, Point, Space, axes, not_searched, space, undecided
 
 
-@pytest.mark.parametrize("path", AXES)
-def test_every_value_of_an_axis_constructs(path: str) -> None:
-    for value in AXES[path].examples():
-        changed = to_dict(override(seqgan(), {path: value}))
-        node = changed
-        for name in path.split("."):
-            node = node[name]
-        assert node == value or node["kind"] == value
+def test_no_setting_is_undecided() -> None:
+    # A new setting needs a prior beside it, or the reason why no search varies it.
+    assert undecided() == []
 
 
-def test_param_space_keeps_the_base_and_adds_priors() -> None:
-    space = param_space(seqgan(), ["reward", "optimizers.generator.lr"])
-    assert {name: value for name, value in space.items() if not name.startswith(VARIED)} == to_dict(seqgan())
-    assert [name for name in space if name.startswith(VARIED)] == [
-        VARIED + "reward",
-        VARIED + "optimizers.generator.lr",
-    ]
+def test_every_axis_of_the_specification_is_there() -> None:
+    for path in (
+        "reward", "credit", "credit.num_rollouts", "credit.policy_ema", "baseline", "baseline.decay",
+        "objective.loss_normaliser", "discriminator.dropout", "discriminator.l2_out", "adversary.label_smoothing",
+        "adversary.buffer", "schedule.g_steps", "schedule.d_steps", "schedule.d_epochs", "schedule.mle_epochs",
+        "schedule.discriminator_rounds", "schedule.teacher_forcing", "schedule.teacher_forcing.weight",
+        "schedule.g_batch", "adversary.batch", "optimizers.generator", "optimizers.generator.lr",
+        "optimizers.generator.beta1", "optimizers.discriminator.lr", "generator.hidden",
+    ):  # fmt: skip
+        assert path in axes(), path
 
 
-def test_unknown_axis_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"baselin: not an axis.*Did you mean 'baseline'"):
-        param_space(seqgan(), ["baselin"])
+def test_controls_and_what_changes_no_number_are_not_searched() -> None:
+    left = not_searched()
+    assert {"reward=constant", "reward=random", "reward=oracle_ratio", "objective=none", "workers", "seed"} <= set(left)
+    assert set(axes()["reward"].prior.examples()).isdisjoint({"constant", "random", "oracle_ratio"})
+
+
+@pytest.mark.parametrize("path", axes())
+def test_every_value_of_an_axis_is_allowed_by_its_setting(path: str) -> None:
+    axis = axes()[path]
+    for value in axis.prior.examples():
+        check_value(path, dict(axis.only_if), value)
+
+
+@pytest.mark.parametrize(
+    ("path", "variants", "value"),
+    [
+        ("schedule.d_steps", {}, -1),
+        ("discriminator.dropout", {"discriminator": "cnn_highway"}, 1.0),
+        ("optimizers.generator.lr", {"optimizers.generator": "sgd"}, 0.0),
+        ("schedule.teacher_forcing.weight", {"schedule.teacher_forcing": "mixed"}, -0.1),
+        ("baseline", {}, "medium"),
+    ],
+)
+def test_a_value_outside_the_legal_range_is_refused(path: str, variants: dict[str, str], value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{path}={value!r}: "):
+        check_value(path, variants, value)
+
+
+def drawer(seed: int) -> Any:
+    rng = random.Random(seed)
+    return lambda name, prior: prior.quantile(rng.random())
+
+
+def random_config(whole: Space, seed: int) -> tuple[Point, Config | None]:
+    point = whole.draw(drawer(seed))
+    try:
+        return point, whole.config(point)
+    except ConfigError:
+        return point, None  # contradictory: pruned before it is a trial
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_points_of_a_study_are_configurations_or_contradictory(name: str) -> None:
+    whole = STUDIES[name].space(None, {})
+    configs = 0
+    for seed in range(60):
+        point, config = random_config(whole, seed)
+        if config is None:
+            continue
+        configs += 1
+        flat = flatten(to_dict(config))
+        for path, value in point.items():
+            found = flat.get(path, flat.get(f"{path}.kind"))
+            if "." in path or path in ("reward", "credit", "baseline"):
+                assert found == value, path
+    assert configs >= 10, f"of 60 points only {configs} are no contradiction"
+
+
+def test_what_belongs_to_another_variant_is_not_asked_for() -> None:
+    whole = space(seqgan(), ["credit", "credit.*"])
+    asked: list[str] = []
+
+    def suggest(kind: str) -> Any:
+        def answer(name: str, prior: Prior) -> Any:
+            asked.append(name)
+            return kind if name == "credit" else prior.quantile(0.0)
+
+        return answer
+
+    assert whole.draw(suggest("terminal")) == {"credit": "terminal"} and asked == ["credit"]
+    assert whole.draw(suggest("monte_carlo")) == {
+        "credit": "monte_carlo", "credit.num_rollouts": 2, "credit.policy_ema": 0.0
+    }  # fmt: skip
+
+
+def test_an_axis_below_a_variant_that_does_not_vary_follows_the_base() -> None:
+    below = ["schedule.teacher_forcing.*"]
+    assert set(space(quick(), below).draw(drawer(0))) == {"schedule.teacher_forcing.weight"}  # quick's is mixed
+    assert space(seqgan(), below).draw(drawer(0)) == {}
+
+
+def test_a_variant_that_the_base_has_keeps_the_bases_settings_of_it() -> None:
+    whole = space(quick(), ["optimizers.generator"])
+    assert whole.config({"optimizers.generator": "adam"}).optimizers == quick().optimizers
+    assert whole.config({"optimizers.generator": "sgd"}).optimizers.generator.kind == "sgd"
+
+
+def test_bundles_change_their_settings_together() -> None:
+    sizes = Bundle("capacity", {"one": {"discriminator.windows": [2], "discriminator.filters": [8]}})
+    config = space(quick(), ["baseline"], [sizes]).config({"capacity": "one", "baseline": "ema"})
+    assert config == override(quick(), {"baseline": "ema", **sizes.options["one"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("baselin", "no such dimension.*Did you mean 'baseline'"),
+        ("workers.rollout", "is not searched: workers is who computes, never what"),
+        ("optimizers.mle.lr", "is not searched: optimizers.mle is of the start"),
+        ("schedule", r"is no dimension by itself\. Those below it are chosen by schedule\.\*"),
+    ],
+)
+def test_what_is_no_dimension_is_refused_with_the_reason(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        space(quick(), [name])
+
+
+@given(st.floats(0.0, 1.0, exclude_max=True))
+def test_quantiles_are_within_their_prior(level: float) -> None:
+    assert Choice((3, None, "a")).quantile(level) in (3, None, "a")
+    assert 1.0 <= Uniform(1.0, 4.0).quantile(level) <= 4.0
+    assert 1e-5 * (1 - 1e-9) <= LogUniform(1e-5, 1e-2).quantile(level) <= 1e-2 * (1 + 1e-9)
+
+
+def test_quantiles_reach_what_they_say() -> None:
+    assert [Choice("abcd").quantile(level) for level in (0.0, 0.26, 0.5, 0.99)] == list("abcd")
+    assert Uniform(1.0, 4.0).quantile(0.5) == 2.5
+    assert LogUniform(1e-4, 1e-2).quantile(0.5) == pytest.approx(1e-3)

@@ -1,0 +1,88 @@
+"""What a search may try of a setting, written beside the setting; what no search tries, with the reason.
+
+    dropout: Annotated[float, Uniform(0.0, 0.5)] = 0.25
+
+Priors are data. Whoever searches draws from them by a quantile, so that one number in [0, 1) is one value whatever the
+prior, or turns them into the words of a library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some values, all alike likely.
+
+    Attributes:
+        values: in an order that means nothing.
+    """
+
+    values: tuple[Any, ...]
+
+    def quantile(self, level: float) -> Any:
+        """The value at a level in [0, 1)."""
+        return self.values[int(level * len(self.values))]
+
+    def examples(self) -> tuple[Any, ...]:
+        """Every value."""
+        return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Uniform between two numbers.
+
+    Attributes:
+        low: least.
+        high: greatest.
+    """
+
+    low: float
+    high: float
+
+    def quantile(self, level: float) -> float:
+        """The value at a level in [0, 1)."""
+        return self.low + level * (self.high - self.low)
+
+    def examples(self) -> tuple[float, ...]:
+        """Both ends and the middle."""
+        return (self.low, self.quantile(0.5), self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """Uniform in the logarithm between two positive numbers.
+
+    Attributes:
+        low: least.
+        high: greatest.
+    """
+
+    low: float
+    high: float
+
+    def quantile(self, level: float) -> float:
+        """The value at a level in [0, 1)."""
+        return math.exp(math.log(self.low) + level * (math.log(self.high) - math.log(self.low)))
+
+    def examples(self) -> tuple[float, ...]:
+        """Both ends and the geometric middle."""
+        return (self.low, self.quantile(0.5), self.high)
+
+
+Prior = Choice | Uniform | LogUniform
+
+
+@dataclass(frozen=True, slots=True)
+class NotSearched:
+    """A setting, or a variant of an axis, that no search varies.
+
+    Attributes:
+        reason: why, in a clause.
+    """
+
+    reason: str
