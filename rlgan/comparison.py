@@ -41,6 +41,8 @@ _TEXT_COLUMNS = (
     "bleu_5",
     "self_bleu_2",
     "self_bleu_4",
+    "lm_5gram",
+    "rlm_5gram",
     "distinct_2",
 )
 

@@ -20,6 +20,7 @@ from rlgan.envs.transition import sequence_mask
 from .generators import Generator
 from .metrics import (
     CorpusReferences,
+    KneserNey,
     distinct,
     kl_gaps,
     mean_length,
@@ -82,6 +83,7 @@ class Evaluator:
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int) -> None:
         self._task, self._settings, self._seed = task, settings, seed
         self._references: CorpusReferences | None = None
+        self._language_model: KneserNey | None = None  # of training sequences
 
     def held_out_nll(self, generator: Generator, tokens: Tensor, temperature: float = 1.0) -> float:
         """NLL of held-out sequences (n, T) in nats per token, dropout off."""
@@ -163,6 +165,8 @@ class Evaluator:
         space = self._task.space
         if self._references is None:
             self._references = CorpusReferences(strip(space, self._task.test), max(BLEU_ORDERS))
+            self._language_model = self._learned_from(strip(space, self._task.train))
+        assert self._language_model is not None
         sequences = strip(space, tokens)
         hypotheses = sequences[: self._settings.num_bleu]
         bleu = self._references.bleu(hypotheses)
@@ -170,9 +174,15 @@ class Evaluator:
         return {
             **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
             **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS},
+            "eval/lm_5gram": self._language_model.mean_nll(sequences),
+            "eval/rlm_5gram": self._learned_from(sequences).mean_nll(strip(space, self._task.test)),
             "eval/distinct_2": distinct(sequences, 2),
             "eval/repetition_4": repetition_rate(sequences, 4),
             "eval/mean_length": mean_length(sequences),
             "eval/share_unique": share_unique(sequences),
             "eval/share_unfinished": share_unfinished(space, tokens),
         }
+
+    def _learned_from(self, sequences: list[tuple[int, ...]]) -> KneserNey:
+        space = self._task.space
+        return KneserNey(sequences, space.vocab_size, ends=space.end_id is not None)

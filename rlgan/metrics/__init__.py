@@ -13,6 +13,7 @@ from .discriminator_health import (
     mean_prob,
 )
 from .diversity import distinct, mean_length, num_unique, repetition_rate, share_unfinished, share_unique
+from .language_model import KneserNey
 from .likelihood import KLGaps, headroom_captured, kl_gaps, mean_nll
 from .sequences import strip
 
@@ -20,6 +21,7 @@ __all__ = [
     "CorpusReferences",
     "DiscriminatorHealth",
     "KLGaps",
+    "KneserNey",
     "accuracy_fake",
     "accuracy_real",
     "auc",

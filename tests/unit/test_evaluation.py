@@ -9,7 +9,7 @@ from torch import Tensor
 from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.evaluation import EvaluationSettings, Evaluator
 from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.metrics import CorpusReferences, distinct, self_bleu, strip
+from rlgan.metrics import CorpusReferences, KneserNey, distinct, self_bleu, strip
 from tests.support.tiny import TASK
 
 SETTINGS = EvaluationSettings(num_sequences=40, final_sequences=50, num_bleu=6)
@@ -74,6 +74,10 @@ def test_text_is_compared_with_the_whole_test_set(text_task: Task) -> None:
         assert measurement.metrics[f"eval/bleu_{order}"] == bleu[order]
         assert measurement.metrics[f"eval/self_bleu_{order}"] == own[order]
     assert measurement.metrics["eval/distinct_2"] == distinct(sequences, 2)
+    train, test = strip(space, text_task.train), strip(space, text_task.test)
+    ends = space.end_id is not None
+    assert measurement.metrics["eval/lm_5gram"] == KneserNey(train, space.vocab_size, ends).mean_nll(sequences)
+    assert measurement.metrics["eval/rlm_5gram"] == KneserNey(sequences, space.vocab_size, ends).mean_nll(test)
     assert "eval/nll_oracle" not in measurement.metrics
 
 
