@@ -35,7 +35,7 @@ from .config import Config
 from .export import load_run_generator
 from .overrides import flatten, from_dict, to_dict
 from .progress import Progress
-from .session import DATA, RunResult, Session, fingerprint, send_last
+from .session import DATA, RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
 from .trainer import Trainer
@@ -256,7 +256,7 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
 
 
 def _require_same_data(run_dir: Path, state: Mapping[str, Any], task: Task) -> None:
-    if state.get(DATA, fingerprint(task)) != fingerprint(task):
+    if state.get(DATA, task.fingerprint()) != task.fingerprint():
         raise CheckpointError(
             f"--resume {run_dir}: its data has changed: the task {task.name!r} now gives other sequences than the ones "
             "the run began with. Bring the file back as it was, or start a new run."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 import signal
@@ -173,7 +172,7 @@ class Session:
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units
-        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: fingerprint(self._task)}, position)
+        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: self._task.fingerprint()}, position)
         self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
@@ -248,22 +247,6 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
             f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
             f"{again}"
         ) from error
-
-
-def fingerprint(task: Task) -> str:
-    """Tells whether a task is built of the same sequences and tokens as another.
-
-    Args:
-        task: any.
-
-    Returns:
-        SHA-256 of its tokens' names and of the three splits, as hexadecimal digits.
-    """
-    digest = hashlib.sha256("\n".join(task.token_names).encode())
-    for split in (task.train, task.valid, task.test):
-        digest.update(str(tuple(split.shape)).encode())
-        digest.update(split.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _named_for_phase(unit: Unit) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,6 +67,14 @@ class Task:
     separator: str = " "
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
+
+    def fingerprint(self) -> str:
+        """Tells whether this task is built of the same sequences and tokens as another; hexadecimal."""
+        digest = hashlib.sha256("\n".join(self.token_names).encode())
+        for split in (self.train, self.valid, self.test):
+            digest.update(str(tuple(split.shape)).encode())
+            digest.update(split.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show sequences as text, cut at the terminator, which is not shown.

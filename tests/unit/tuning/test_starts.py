@@ -1,0 +1,73 @@
+"""Starts are those of the run itself, to the bit; trained once; kept apart by whatever decides them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlgan.config import Config
+from rlgan.envs.tasks import Task, build_task
+from rlgan.overrides import override
+from rlgan.trainer import Trainer
+from rlgan.tuning import starts
+from rlgan.tuning.starts import Starts
+from rlgan.workers.parts import build_parts
+from tests.support.on_ray import assert_same
+from tests.support.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(tiny_config().task)
+
+
+def with_dropout(patience: int | None) -> Config:
+    return override(tiny_config(), {"generator.dropout": 0.3, "schedule.mle_patience": patience, "seed": 3})
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_start_is_where_the_whole_run_begins_its_adversarial_phase(
+    patience: int | None, task: Task, tmp_path: Path
+) -> None:
+    config = with_dropout(patience)
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        while trainer.next_phase == "mle":
+            trainer.step(measure=False)
+    assert_same(Starts(tmp_path).get(config, task), trainer.mle_start)
+
+
+def test_it_is_trained_once_and_again_when_damaged(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    train = starts._train
+    monkeypatch.setattr(starts, "_train", lambda *given: trained.append(1) or train(*given))
+    first = Starts(tmp_path).get(tiny_config(), task)
+    # What belongs to the adversarial phase makes no other start.
+    other = override(tiny_config(), {"reward": "logit", "schedule.d_steps": 1, "optimizers.generator.lr": 0.5})
+    assert_same(Starts(tmp_path).get(other, task), first)
+    assert len(trained) == 1
+    (kept,) = tmp_path.glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-7])
+    assert_same(Starts(tmp_path).get(other, task), first)
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"generator.hidden": 9},
+        {"schedule.mle_epochs": 1},
+        {"schedule.mle_patience": 1},
+        {"schedule.mle_batch": 8},
+        {"optimizers.mle.lr": 0.0321},
+        {"workers.threads": 2},
+        {"task.num_train": 80},
+    ],
+)
+def test_whatever_decides_a_start_makes_another(change: dict[str, Any], task: Task, tmp_path: Path) -> None:
+    config = override(tiny_config(), change)
+    changed_task = build_task(config.task)
+    assert starts._what_decides(config, changed_task) != starts._what_decides(tiny_config(), task)

@@ -1,0 +1,99 @@
+"""Maximum-likelihood starts that trials share: trained once, kept under the hash of all that decides them.
+
+A trial then costs only what it varies. The start of a run is a function of its data, its generator, the likelihood part
+of its schedule and optimisers, its seed and its threads; two configurations that agree in these begin at the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from rlgan import __version__
+from rlgan.checkpoint import write_atomically
+from rlgan.config import Config, Workers
+from rlgan.envs.tasks import Task
+from rlgan.overrides import to_dict
+from rlgan.presets import mle
+from rlgan.trainer import Trainer
+from rlgan.workers.parts import build_parts
+
+
+class Starts:
+    """A folder of starts that several processes may use at once.
+
+    Args:
+        folder: is made when the first start is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, config: Config, task: Task) -> dict[str, np.ndarray]:
+        """The generator's weights at the end of a run's pretraining; trained now if nobody has.
+
+        Args:
+            config: of the run.
+            task: built from `config.task`.
+
+        Returns:
+            Parameter name → array.
+        """
+        what = _what_decides(config, task)
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{key}.safetensors"
+        # Who comes second waits for who came first, and finds it done.
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                try:
+                    return load_file(path)
+                except SafetensorError:
+                    path.unlink()  # damaged: the same bits are trained again
+            arrays = _train(config, task)
+            write_atomically(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(what, indent=2), "utf-8"))
+            write_atomically(path, lambda to: save_file(arrays, to))
+            return arrays
+
+
+def _what_decides(config: Config, task: Task) -> dict[str, Any]:
+    schedule = config.schedule
+    return {
+        "data": task.fingerprint(),
+        "generator": to_dict(config.generator),
+        "mle_epochs": schedule.mle_epochs,
+        "mle_patience": schedule.mle_patience,
+        "mle_batch": schedule.mle_batch,
+        "optimizer": to_dict(config.optimizers.mle),
+        "seed": config.seed,
+        "threads": config.workers.threads,
+        "versions": [__version__, torch.__version__],
+    }
+
+
+def _train(config: Config, task: Task) -> dict[str, np.ndarray]:
+    alone = mle(config.task)
+    schedule = {name: getattr(config.schedule, name) for name in ("mle_epochs", "mle_patience", "mle_batch")}
+    alone = alone.model_copy(
+        update={
+            "generator": config.generator,
+            "optimizers": config.optimizers,
+            "seed": config.seed,
+            "workers": Workers(threads=config.workers.threads),
+            "schedule": alone.schedule.model_copy(update=schedule),
+        }
+    )
+    with build_parts(alone, task) as parts:
+        trainer = Trainer(alone, task, parts)
+        while trainer.next_phase is not None:
+            trainer.step(measure=False)
+        assert trainer.mle_start is not None
+        return trainer.mle_start
