@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray import tune
 from ray.tune.result import DONE
 
-from rlgan.envs.tasks import build_task
+from rlgan.envs.tasks import Task, build_task
 
 from .checkpoint import load_latest, save_checkpoint
 from .config import Config
 from .overrides import from_dict, override
 from .trainer import Trainer
-from .workers.parts import build_parts
+from .workers.parts import Parts, build_parts
 from .workers.placement import roles_of
 
 VARIED = "vary:"
@@ -34,10 +34,13 @@ class SequenceGAN(tune.Trainable):
     Its configuration is what `rlgan.overrides.to_dict` returns, with `VARIED` paths for what a search varies.
     """
 
+    own_keys: ClassVar[frozenset[str]] = frozenset()
+    """Keys of Tune's configuration that a subclass reads itself."""
+
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Room for the driver's threads and for every actor of the trial; called by Tune."""
-        resolved = _resolved(config)
+        resolved = _resolved(config, cls.own_keys)
         workers = resolved.workers
         roles = roles_of(workers, resolved.has_adversary)
         driver = {"CPU": float(workers.threads)}
@@ -56,11 +59,15 @@ class SequenceGAN(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the run; called by Tune."""
-        resolved = _resolved(config)
+        resolved = _resolved(config, self.own_keys)
         task = build_task(resolved.task)
         self._stack = ExitStack()
         parts = self._stack.enter_context(build_parts(resolved, task))
-        self.trainer = Trainer(resolved, task, parts)
+        self.trainer = self.build(resolved, task, parts)
+
+    def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
+        """The trainer of this run; a search may give it another start."""
+        return Trainer(config, task, parts)
 
     def step(self) -> dict[str, Any]:
         """One unit of the schedule; called by Tune."""
@@ -81,8 +88,8 @@ class SequenceGAN(tune.Trainable):
         self._stack.close()
 
 
-def _resolved(config: dict[str, Any]) -> Config:
+def _resolved(config: dict[str, Any], own_keys: frozenset[str]) -> Config:
     """The run that Tune's configuration means."""
-    whole = {name: value for name, value in config.items() if not name.startswith(VARIED)}
+    whole = {name: value for name, value in config.items() if not name.startswith(VARIED) and name not in own_keys}
     varied = {name.removeprefix(VARIED): value for name, value in config.items() if name.startswith(VARIED)}
     return override(from_dict(whole), varied)

@@ -1,0 +1,63 @@
+"""Selection cannot be gamed: one-sided measures are refused, and nothing is selected on what is reported."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import Task, build_task
+from rlgan.evaluation import Evaluator
+from rlgan.generators import build_generator
+from rlgan.metrics import mean_nll
+from rlgan.tuning import OBJECTIVES, objective_for, selection_view
+from tests.support.tiny import TASK, tiny_config
+
+
+@pytest.fixture(scope="module")
+def oracle_task() -> Task:
+    return build_task(TASK)
+
+
+def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
+    assert objective_for(oracle_task, None) is OBJECTIVES["kl_sum"] is objective_for(oracle_task, "kl_sum")
+    text = dataclasses.replace(oracle_task, name="text", oracle=None)
+    assert objective_for(text, None) is OBJECTIVES["lm_rlm"] is objective_for(text, "lm_rlm")
+    for objective in OBJECTIVES.values():
+        assert len(objective.sides) == 2
+        assert objective.value({objective.sides[0]: 1.5, objective.sides[1]: 2.0, "eval/nll_oracle": 9.0}) == 3.5
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nll_oracle", "eval/nll_oracle", "bleu_4", "eval/bleu_2", "self_bleu_4", "nll_gen", "eval/kl_reverse",
+     "generator/mean_prob_real", "discriminator/accuracy_heldout"],
+)  # fmt: skip
+def test_a_one_sided_measure_is_refused_with_the_reason(name: str, oracle_task: Task) -> None:
+    with pytest.raises(ConfigError, match=rf"^objective {name}: (sees|is the judge).*at once: kl_sum\.$"):
+        objective_for(oracle_task, name)
+
+
+def test_what_the_task_has_not_and_what_nobody_knows_is_refused(oracle_task: Task) -> None:
+    with pytest.raises(ConfigError, match="lm_rlm: needs text, which task oracle has not. Use kl_sum"):
+        objective_for(oracle_task, "lm_rlm")
+    with pytest.raises(ConfigError, match="Did you mean 'kl_sum'"):
+        objective_for(oracle_task, "kl_sums")
+
+
+def test_an_objective_that_was_never_logged_is_named(oracle_task: Task) -> None:
+    with pytest.raises(ConfigError, match=r"eval/kl_forward was not logged; logged are eval/bleu_2"):
+        OBJECTIVES["kl_sum"].value({"eval/bleu_2": 0.5, "generator/loss": 1.0})
+
+
+def test_trials_are_measured_on_validation_data(oracle_task: Task) -> None:
+    config = tiny_config()
+    torch.manual_seed(0)
+    generator = build_generator(config.generator, oracle_task.space).eval()
+    measured = Evaluator(selection_view(oracle_task), config.evaluation, seed=0).measure(generator)
+    with torch.no_grad():
+        logprobs = generator.logprobs(oracle_task.valid)
+    assert measured.metrics["eval/nll_gen"] == mean_nll(logprobs, torch.ones_like(oracle_task.valid, dtype=torch.bool))
+    assert torch.equal(selection_view(oracle_task).train, oracle_task.train)
