@@ -7,7 +7,7 @@ dotted path → value of all active axes; contradictory points are refused by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ class Axis:
     prior: Prior
     only_if: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Names this dimension alone: variants may share a path and not a prior (`optimizers.generator[sgd].lr`)."""
+        shown = self.path
+        for path, variant in reversed(self.only_if):
+            shown = f"{path}[{variant}]{shown.removeprefix(path)}"
+        return shown
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -51,9 +59,9 @@ class Bundle:
     options: Mapping[str, Mapping[str, Any]]
 
 
-def axes() -> dict[str, Axis]:
+def axes() -> list[Axis]:
     """Every axis of the whole configuration, those outside before those inside them."""
-    return {axis.path: axis for axis in _walk(Config, "", ())[0]}
+    return _walk(Config, "", ())[0]
 
 
 def undecided() -> list[str]:
@@ -90,7 +98,7 @@ class Space:
         point: Point = {bundle.name: suggest(bundle.name, Choice(tuple(bundle.options))) for bundle in self.bundles}
         for axis in self.axes:
             if all(point.get(path, _kind_at(tree, path)) == variant for path, variant in axis.only_if):
-                point[axis.path] = suggest(axis.path, axis.prior)
+                point[axis.path] = suggest(axis.name, axis.prior)
         return point
 
     def config(self, point: Point) -> Config:
@@ -106,7 +114,7 @@ class Space:
         for name, value in point.items():
             if name in bundles:
                 changes |= bundles[name][value]
-            elif _kind_at(tree, name) != value:
+            elif (kind := _kind_at(tree, name)) is None or kind != value:
                 changes[name] = value
         return override(self.base, changes)
 
@@ -122,16 +130,17 @@ def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) ->
     Raises:
         ConfigError: a name that is no axis; names the nearest, or the reason why it is not searched.
     """
-    known, chosen = axes(), []
+    known, chosen = axes(), set()
+    paths = list(dict.fromkeys(axis.path for axis in known))
     for name in names:
-        found = [path for path in known if path == name or (name.endswith(".*") and path.startswith(name[:-1]))]
+        found = {path for path in paths if path == name or (name.endswith(".*") and path.startswith(name[:-1]))}
         if not found:
-            raise _no_axis(base, name, known)
-        chosen += found
-    return Space(base, tuple(axis for path, axis in known.items() if path in chosen), tuple(bundles))
+            raise _no_axis(base, name, paths)
+        chosen |= found
+    return Space(base, tuple(axis for axis in known if axis.path in chosen), tuple(bundles))
 
 
-def _no_axis(base: Config, name: str, known: Mapping[str, Axis]) -> ConfigError:
+def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:
     plain = name.removesuffix(".*")
     for path, reason in not_searched().items():
         if plain == path or plain.startswith(f"{path}."):

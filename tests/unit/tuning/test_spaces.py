@@ -14,7 +14,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Prior, Uniform
 from rlgan.overrides import check_value, flatten, override, to_dict
 from rlgan.presets import quick, seqgan
-from rlgan.tuning import STUDIES, Bundle, Point, Space, axes, not_searched, space, undecided
+from rlgan.tuning import STUDIES, Axis, Bundle, Point, Space, axes, not_searched, space, undecided
 
 
 def test_no_setting_is_undecided() -> None:
@@ -31,20 +31,36 @@ def test_every_axis_of_the_specification_is_there() -> None:
         "schedule.g_batch", "adversary.batch", "optimizers.generator", "optimizers.generator.lr",
         "optimizers.generator.beta1", "optimizers.discriminator.lr", "generator.hidden",
     ):  # fmt: skip
-        assert path in axes(), path
+        assert path in {axis.path for axis in axes()}, path
+
+
+def prior_of(path: str) -> Prior:
+    return next(axis.prior for axis in axes() if axis.path == path)
 
 
 def test_controls_and_what_changes_no_number_are_not_searched() -> None:
     left = not_searched()
     assert {"reward=constant", "reward=random", "reward=oracle_ratio", "objective=none", "workers", "seed"} <= set(left)
-    assert set(axes()["reward"].prior.examples()).isdisjoint({"constant", "random", "oracle_ratio"})
+    assert set(prior_of("reward").examples()).isdisjoint({"constant", "random", "oracle_ratio"})
 
 
-@pytest.mark.parametrize("path", axes())
-def test_every_value_of_an_axis_is_allowed_by_its_setting(path: str) -> None:
-    axis = axes()[path]
+@pytest.mark.parametrize("axis", axes(), ids=lambda axis: axis.name)
+def test_every_value_of_an_axis_is_allowed_by_its_setting(axis: Axis) -> None:
     for value in axis.prior.examples():
-        check_value(path, dict(axis.only_if), value)
+        check_value(axis.path, dict(axis.only_if), value)
+
+
+def test_variants_may_share_a_path_and_not_a_prior() -> None:
+    names = [axis.name for axis in axes()]
+    assert len(set(names)) == len(names)
+    whole = space(quick(), ["optimizers.generator", "optimizers.generator.lr"])
+
+    def suggest(kind: str) -> Any:
+        return lambda name, prior: kind if name == "optimizers.generator" else (name, prior)
+
+    for kind, high in (("adam", 1e-2), ("sgd", 1.0)):
+        name, prior = whole.draw(suggest(kind))["optimizers.generator.lr"]
+        assert name == f"optimizers.generator[{kind}].lr" and prior.high == high
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""What is tried next: reproducible, complete where it is a grid, learned where it is TPE, never contradictory."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.priors import Choice, Prior, Uniform
+from rlgan.presets import quick, seqgan
+from rlgan.tuning import Axis, Point, Space, space
+from rlgan.tuning.proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
+
+
+def points(whole: Space, source: Source, number: int) -> list[Point]:
+    proposals, found = Proposals(whole, source), []
+    while len(found) < number and (proposed := proposals.next()) is not None:
+        found.append(proposed[0])
+    return found
+
+
+def narrow(base: Any, **priors: Prior) -> Space:
+    whole = space(base, [path.replace("__", ".") for path in priors])
+    own = {path.replace("__", "."): prior for path, prior in priors.items()}
+    return Space(base, tuple(Axis(axis.path, own[axis.path], axis.only_if) for axis in whole.axes))
+
+
+@pytest.mark.parametrize("source", [RandomSource, OptunaSource])
+def test_a_seed_proposes_the_same_and_another_seed_others(source: Any) -> None:
+    whole = space(quick(), ["baseline", "baseline.*", "optimizers.generator.lr"])
+    assert points(whole, source(0), 8) == points(whole, source(0), 8) != points(whole, source(1), 8)
+    assert len({str(point) for point in points(whole, source(0), 8)}) == 8
+
+
+def test_a_grid_is_every_combination_once_and_no_more() -> None:
+    whole = narrow(seqgan(), schedule__d_steps=Choice((1, 2)), adversary__label_smoothing=Uniform(0.0, 0.2))
+    found = points(whole, GridSource(), 100)
+    assert sorted((point["schedule.d_steps"], point["adversary.label_smoothing"]) for point in found) == sorted(
+        itertools.product((1, 2), (0.0, 0.1, 0.2))
+    )
+    assert len(found) == 6
+
+
+def test_a_grid_asks_what_is_active_only() -> None:
+    whole = narrow(
+        seqgan(), baseline=Choice(("none", "ema", "batch_mean")), baseline__decay=Choice((0.1, 0.9)),
+        schedule__g_steps=Choice((1, 2)),
+    )  # fmt: skip
+    found = points(whole, GridSource(), 100)
+    expected = [
+        *({"baseline": kind, "schedule.g_steps": steps} for kind in ("none", "batch_mean") for steps in (1, 2)),
+        *({"baseline": "ema", "baseline.decay": d, "schedule.g_steps": steps} for d in (0.1, 0.9) for steps in (1, 2)),
+    ]
+    assert sorted(map(repr, map(sorted, map(dict.items, found)))) == sorted(
+        map(repr, map(sorted, map(dict.items, expected)))
+    )
+
+
+def test_contradictions_are_dropped_and_counted_by_reason() -> None:
+    # Importance weights want the reward `ratio`; Monte Carlo search does not go with them.
+    whole = narrow(seqgan(), baseline=Choice(("none", "importance_weights")), schedule__g_steps=Choice((1, 2)))
+    proposals, found = Proposals(whole, GridSource()), []
+    while (proposed := proposals.next()) is not None:
+        found.append(proposed[0])
+        assert proposed[1].schedule.g_steps == proposed[0]["schedule.g_steps"]
+    assert found == [{"baseline": "none", "schedule.g_steps": 1}, {"baseline": "none", "schedule.g_steps": 2}]
+    ((reason, number),) = proposals.contradictions.items()
+    assert number == 2 and reason.startswith("weighs sequences by the density ratio")
+
+
+@pytest.mark.parametrize("source", [RandomSource, OptunaSource])
+def test_a_space_of_contradictions_ends_with_the_reason(source: Any) -> None:
+    whole = narrow(seqgan(), baseline=Choice(("importance_weights",)))
+    with pytest.raises(ConfigError, match="1000 points in a row were contradictory.*density ratio.*Widen the study"):
+        Proposals(whole, source(0)).next()
+
+
+def test_tpe_learns_where_it_is_good() -> None:
+    whole = narrow(quick(), schedule__d_steps=Choice((1, 2, 5, 10)), adversary__label_smoothing=Uniform(0.0, 0.3))
+
+    def late_mean(source: Source) -> float:
+        proposals, values = Proposals(whole, source), []
+        for _ in range(50):
+            proposed = proposals.next()
+            assert proposed is not None
+            point, _, token = proposed
+            values.append((point["adversary.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
+            proposals.tell(token, (values[-1],))
+        return sum(values[-20:]) / 20
+
+    for seed in range(3):
+        assert late_mean(OptunaSource(seed)) < 0.6 * late_mean(RandomSource(seed))
+
+
+def test_tpe_takes_several_objectives_and_failures() -> None:
+    whole = narrow(quick(), adversary__label_smoothing=Uniform(0.0, 0.3))
+    proposals = Proposals(whole, OptunaSource(0, num_objectives=2))
+    for index in range(15):
+        proposed = proposals.next()
+        assert proposed is not None
+        x = proposed[0]["adversary.label_smoothing"]
+        proposals.tell(proposed[2], None if index % 5 == 0 else (x, 0.3 - x))
