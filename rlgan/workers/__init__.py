@@ -6,21 +6,37 @@ this room imports it. Whatever the user has set stays.
 
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
+
+_ANSWERS_WITHIN_S = 3.0  # it is on this machine
 
 
 def running_cluster() -> str | None:
     """Address of the cluster that a run joins: RAY_ADDRESS, or the one that `ray start` began on this machine.
 
     These are Ray's own rules. A script that `ray submit` runs on a cluster's head finds that cluster by the second.
-    None where there is none, or where RAY_ADDRESS says "local".
+    None where there is none, or where RAY_ADDRESS says "local". `ray start` notes its address in a file, which outlives
+    a cluster that crashed: where nobody listens any more there is no cluster.
     """
     if address := os.environ.get("RAY_ADDRESS"):
         return None if address == "local" else address
     temporary = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None)
     note = Path(temporary or "/tmp") / "ray" / "ray_current_cluster"
-    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+    if not note.is_file():
+        return None
+    address = note.read_text(encoding="utf-8").strip()
+    return address if _listens(address) else None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_S):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 if running_cluster() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,8 +18,17 @@ def test_the_cluster_is_the_named_one_or_that_of_this_machine(tmp_path: Path, mo
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert running_cluster() is None
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("192.0.2.1:6379\n")
-    assert running_cluster() == "192.0.2.1:6379"
+    note = tmp_path / "ray" / "ray_current_cluster"
+    with socket.socket() as cluster:
+        cluster.bind(("127.0.0.1", 0))
+        cluster.listen()
+        address = f"127.0.0.1:{cluster.getsockname()[1]}"
+        note.write_text(f"{address}\n")
+        assert running_cluster() == address
+    # It crashed, and its note is still there.
+    assert running_cluster() is None
+    note.write_text("nonsense")
+    assert running_cluster() is None
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
     assert running_cluster() == "192.0.2.2:6379"
     monkeypatch.setenv("RAY_ADDRESS", "local")
