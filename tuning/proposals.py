@@ -1,14 +1,15 @@
 """Which points a sweep tries next: at random, all of a grid, or by what was learned from those before (Optuna's TPE).
 
-A contradictory point is dropped before it becomes a trial, and counted with its reason. What a source proposes depends
-on its seed and on what it was told, never on when it was asked, so a sweep that is taken up again proposes the same.
+A contradictory point is dropped before it becomes a trial, and counted with its reason. A sweep that is taken up again
+repeats what it proposed before; chance and grid then go on as if nothing had happened, TPE with fresh random numbers.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rlgan.config import Config
@@ -25,8 +26,29 @@ Suggest = Callable[[str, Prior], Any]
 _MOST_CONTRADICTIONS = 1_000  # in a row; a space that is all contradictions has no trial to offer
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to try.
+
+    Attributes:
+        point: what varies.
+        config: the whole configuration.
+        draws: name of each dimension → value.
+        token: for `Proposals.tell`.
+    """
+
+    point: Point
+    config: Config
+    draws: dict[str, Any]
+    token: Any
+
+
 class Source(Protocol):
     """Proposes values, and may learn from results."""
+
+    def repeat(self, draws: Mapping[str, Any]) -> None:
+        """Let the next point be one that was proposed before; all are repeated, in their order."""
+        ...
 
     def begin(self) -> Suggest | None:
         """Values of the next point; None when there are no more."""
@@ -59,6 +81,9 @@ class RandomSource:
     def __init__(self, seed: int) -> None:
         self._seed, self._index = seed, 0
 
+    def repeat(self, draws: Mapping[str, Any]) -> None:
+        """See `Source.repeat`: it does so by itself."""
+
     def begin(self) -> Suggest:
         """See `Source.begin`."""
         index = self._index
@@ -80,6 +105,9 @@ class GridSource:
 
     def __init__(self) -> None:
         self._digits: list[tuple[int, int]] | None = []  # (which, of how many) of each value that was asked for
+
+    def repeat(self, draws: Mapping[str, Any]) -> None:
+        """See `Source.repeat`: it does so by itself."""
 
     def begin(self) -> Suggest | None:
         """See `Source.begin`."""
@@ -137,14 +165,26 @@ class OptunaSource:
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
+        self._seed, self._num_repeated = seed, 0
+        self._study = optuna.create_study(directions=["minimize"] * num_objectives, sampler=self._sampler())
+        self._begun: optuna.trial.Trial | None = None
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        optuna = self._optuna
+        # What is repeated draws no random numbers: those that it drew before must not come again.
+        seed = stream_seed(self._seed, "tpe", self._num_repeated) % 2**32
         # Groups: dimensions of a variant are modelled together, apart from those of others. Constant liar: trials that
         # run at the same time are not proposed alike.
         with warnings.catch_warnings():
             # It warns that these may change; the version is pinned.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-        self._study = optuna.create_study(directions=["minimize"] * num_objectives, sampler=sampler)
-        self._begun: optuna.trial.Trial | None = None
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+    def repeat(self, draws: Mapping[str, Any]) -> None:
+        """See `Source.repeat`."""
+        self._study.enqueue_trial(dict(draws))
+        self._num_repeated += 1
+        self._study.sampler = self._sampler()
 
     def begin(self) -> Suggest:
         """See `Source.begin`."""
@@ -190,8 +230,12 @@ class Proposals:
         self._space, self._source = whole, source
         self.contradictions: Counter[str] = Counter()
 
-    def next(self) -> tuple[Point, Config, Any] | None:
-        """The next point, its configuration, and what to `tell` of it; None when there are no more.
+    def repeat(self, draws: Mapping[str, Any]) -> None:
+        """Let the next point be one that was proposed before, in the order in which they were."""
+        self._source.repeat(draws)
+
+    def next(self) -> Proposal | None:
+        """The next point; None when there are no more.
 
         Raises:
             ConfigError: the space seems to be nothing but contradictions.
@@ -200,14 +244,15 @@ class Proposals:
             suggest = self._source.begin()
             if suggest is None:
                 return None
-            point = self._space.draw(suggest)
+            draws: dict[str, Any] = {}
+            point = self._space.draw(_noting(suggest, draws))
             try:
                 config = self._space.config(point)
             except ConfigError as error:
                 self._source.refuse()
                 self.contradictions[_without_numbers(str(error))] += 1
                 continue
-            return point, config, self._source.accept()
+            return Proposal(point, config, draws, self._source.accept())
         most, number = self.contradictions.most_common(1)[0]
         raise ConfigError(
             f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most} Widen the study."
@@ -216,6 +261,14 @@ class Proposals:
     def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
         """What became of a trial: its objectives, lower is better, or None for one that failed."""
         self._source.tell(proposed, values)
+
+
+def _noting(suggest: Suggest, draws: dict[str, Any]) -> Suggest:
+    def suggest_and_note(name: str, prior: Prior) -> Any:
+        draws[name] = suggest(name, prior)
+        return draws[name]
+
+    return suggest_and_note
 
 
 def _without_numbers(text: str) -> str:

@@ -104,11 +104,13 @@ class Space:
     def config(self, point: Point) -> Config:
         """The configuration at a point.
 
-        A variant that the base has already keeps the base's settings of it.
-
         Raises:
             ConfigError: the point is contradictory, or a dimension does not exist.
         """
+        return override(self.base, self.changes(point))
+
+    def changes(self, point: Point) -> Point:
+        """What a point changes of the base, by path. A variant that the base has already keeps the base's settings."""
         tree, bundles = to_dict(self.base), {bundle.name: bundle.options for bundle in self.bundles}
         changes: Point = {}
         for name, value in point.items():
@@ -116,7 +118,7 @@ class Space:
                 changes |= bundles[name][value]
             elif (kind := _kind_at(tree, name)) is None or kind != value:
                 changes[name] = value
-        return override(self.base, changes)
+        return changes
 
 
 def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) -> Space:

@@ -68,7 +68,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
         if on_ray:
-            stack.enter_context(_cluster())
+            stack.enter_context(cluster())
         roles, room = roles_of(workers, config.discriminator is not None), None
         if on_ray:
             require_room(roles, workers.start_timeout_s)
@@ -120,7 +120,7 @@ def _build_discriminator(
 
 
 @contextmanager
-def _cluster() -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """The cluster that is there (that the caller joined, or `running_cluster`), or one of our own on this machine."""
     if ray.is_initialized():
         yield

@@ -9,6 +9,7 @@ import pytest
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, Prior, Uniform
+from rlgan.overrides import override
 from rlgan.presets import quick, seqgan
 from rlgan.tuning import Axis, Point, Space, space
 from rlgan.tuning.proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
@@ -17,7 +18,7 @@ from rlgan.tuning.proposals import GridSource, OptunaSource, Proposals, RandomSo
 def points(whole: Space, source: Source, number: int) -> list[Point]:
     proposals, found = Proposals(whole, source), []
     while len(found) < number and (proposed := proposals.next()) is not None:
-        found.append(proposed[0])
+        found.append(proposed.point)
     return found
 
 
@@ -63,8 +64,8 @@ def test_contradictions_are_dropped_and_counted_by_reason() -> None:
     whole = narrow(seqgan(), baseline=Choice(("none", "importance_weights")), schedule__g_steps=Choice((1, 2)))
     proposals, found = Proposals(whole, GridSource()), []
     while (proposed := proposals.next()) is not None:
-        found.append(proposed[0])
-        assert proposed[1].schedule.g_steps == proposed[0]["schedule.g_steps"]
+        found.append(proposed.point)
+        assert proposed.config.schedule.g_steps == proposed.point["schedule.g_steps"]
     assert found == [{"baseline": "none", "schedule.g_steps": 1}, {"baseline": "none", "schedule.g_steps": 2}]
     ((reason, number),) = proposals.contradictions.items()
     assert number == 2 and reason.startswith("weighs sequences by the density ratio")
@@ -85,7 +86,7 @@ def test_tpe_learns_where_it_is_good() -> None:
         for _ in range(50):
             proposed = proposals.next()
             assert proposed is not None
-            point, _, token = proposed
+            point, token = proposed.point, proposed.token
             values.append((point["adversary.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
             proposals.tell(token, (values[-1],))
         return sum(values[-20:]) / 20
@@ -100,5 +101,22 @@ def test_tpe_takes_several_objectives_and_failures() -> None:
     for index in range(15):
         proposed = proposals.next()
         assert proposed is not None
-        x = proposed[0]["adversary.label_smoothing"]
-        proposals.tell(proposed[2], None if index % 5 == 0 else (x, 0.3 - x))
+        x = proposed.point["adversary.label_smoothing"]
+        proposals.tell(proposed.token, None if index % 5 == 0 else (x, 0.3 - x))
+
+
+@pytest.mark.parametrize("source", [lambda: RandomSource(0), GridSource, lambda: OptunaSource(0)])
+def test_what_was_proposed_is_repeated_and_nothing_of_it_comes_again(source: Any) -> None:
+    whole = space(quick(), ["baseline", "baseline.*", "optimizers.generator.lr", "reward"])
+    whole = Space(override(quick(), {"baseline": "none"}), whole.axes)
+    first = Proposals(whole, source())
+    before = [first.next() for _ in range(6)]
+    again = Proposals(whole, source())
+    for proposed in before:
+        assert proposed is not None
+        again.repeat(proposed.draws)
+        repeated = again.next()
+        assert repeated is not None and (repeated.point, repeated.config) == (proposed.point, proposed.config)
+        again.tell(repeated.token, (1.0,))
+    after = [again.next() for _ in range(6)]
+    assert not [one for one in after if one is not None and one.point in [p.point for p in before if p is not None]]
