@@ -147,7 +147,7 @@ class RayDiscriminator:
         self.close()  # it may only be hung
         self._place = self._room.reserve(self._role)
         self._actor = self._remote.options(**self._place.options).remote(**self._arguments)
-        self.process: ProcessInfo = self._ask("process")
+        self.process: ProcessInfo = ray.get(self._actor.process.remote(), timeout=self._faults.start_timeout_s)
         if self._snapshot is not None:
             self._ask("restore_snapshot", self._snapshot)
 

@@ -26,6 +26,8 @@ _MEMORY_HINT = (
     "(workers.rollout, or a higher workers.cpus_per_rollout), or lower schedule.g_batch."
 )
 
+_START_S = 60.0  # a loaded machine takes as long to start a process that imports torch and Ray
+
 
 class Fault(Exception):
     """A loss that was noticed otherwise than by an error of Ray's."""
@@ -79,6 +81,11 @@ class Faults:
         self.max_retries, self.call_timeout_s = max_retries, call_timeout_s
         self.lost: Counter[str] = Counter()
         self.reissued_shards = 0
+
+    @property
+    def start_timeout_s(self) -> float:
+        """Seconds after which an actor that has not started counts as lost."""
+        return max(self.call_timeout_s, _START_S)
 
     def record(self, role: str, who: str, reason: str, losses_in_a_row: int, error: BaseException | None) -> None:
         """Note the loss of an actor whose call will be made again.

@@ -302,10 +302,10 @@ class RayRollouts:
         busy = [seat for seat in self._seats if seat.answer is not None]
         # An actor that has no place yet may wait for as long as others work.
         timed = [seat for seat in busy if seat.shard is not None] or busy
-        patience = self._faults.call_timeout_s - (time.monotonic() - min(seat.asked_at for seat in timed))
+        patience = min(seat.asked_at + self._allowed_s(seat) for seat in timed) - time.monotonic()
         ready, _ = ray.wait([seat.answer for seat in busy], timeout=max(0.0, min(patience, at_most_s)))
         now = time.monotonic()
-        late = [seat for seat in timed if now - seat.asked_at >= self._faults.call_timeout_s]
+        late = [seat for seat in timed if now - seat.asked_at >= self._allowed_s(seat)]
         events: list[tuple[int, Rollouts | None]] = []
         for seat in busy:
             if seat.answer in ready:
@@ -314,12 +314,16 @@ class RayRollouts:
                 events += self._lost(seat, self._late(seat), None, tries or {})
         return events
 
+    def _allowed_s(self, seat: _Seat) -> float:
+        """Seconds that a seat's call may take."""
+        return self._faults.call_timeout_s if seat.is_ready else self._faults.start_timeout_s
+
     def _late(self, seat: _Seat) -> str:
         if seat.is_ready:
             return f"it did not answer in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
         return (
-            f"it was not started in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds; free on the "
-            f"cluster: {shown({'CPU': 0.0, **ray.available_resources()})}"
+            f"it was not started in {self._faults.start_timeout_s:g} seconds; free on the cluster: "
+            f"{shown({'CPU': 0.0, **ray.available_resources()})}"
         )
 
     def _take(self, seat: _Seat, tries: Mapping[int, int]) -> list[tuple[int, Rollouts | None]]:
@@ -350,6 +354,7 @@ class RayRollouts:
         # A shard that costs every actor its life is as hopeless as an actor that dies of every shard.
         losses = seat.losses if index is None else max(seat.losses, tries[index])
         who = f"rollout worker {seat.index}" + (f" ({seat.process})" if seat.is_ready else "")
+        who += "" if index is None else f" with shard {index}"
         self._faults.record("rollout worker", who, reason, losses, error)
         self._start(seat)
         if index is None:

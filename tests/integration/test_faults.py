@@ -98,7 +98,7 @@ def test_all_workers_killed_before_a_batch(expected: list[Any], caplog: pytest.L
     assert all(f"rollout worker {seat} (pid {before[seat].pid}" in caplog.text for seat in (0, 1))
 
 
-def test_a_hung_worker_is_noticed_and_replaced(expected: list[Any]) -> None:
+def test_a_hung_worker_is_noticed_and_replaced(expected: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     faults = Faults(max_retries=3, call_timeout_s=8.0)
     with pool_of(faults) as pool:
         hung = pool.processes()[0]
@@ -106,6 +106,7 @@ def test_a_hung_worker_is_noticed_and_replaced(expected: list[Any]) -> None:
         assert_same_rollouts(collected(pool), expected)
         # The other one did the whole rest meanwhile; the lost shard was computed again.
         assert faults.lost == {"rollout worker": 1} and faults.reissued_shards == 1
+        assert f"rollout worker 0 ({hung}) with shard 0 was lost (it did not answer in" in caplog.text
         wait_until(lambda: not os.path.exists(f"/proc/{hung.pid}"), "what was hung still holds its memory")
 
 
