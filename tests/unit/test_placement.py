@@ -31,9 +31,14 @@ def test_every_role_reserves_what_its_settings_say() -> None:
     assert roles_of(Workers(learners=2), has_discriminator=True).discriminator.number == 0
 
 
-def test_a_cluster_that_holds_it_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_just_holds_it_is_accepted_and_one_with_less_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = roles_of(WORKERS, has_discriminator=True)
     on_nodes(monkeypatch, {"CPU": 5.0, "GPU": 2.5}, {"CPU": 4.0, "GPU": 2.0})
-    require_room(roles_of(WORKERS, has_discriminator=True), wait_s=0.0)
+    assert placement._missing(roles) is None
+    require_room(roles, wait_s=0.0)
+    for less in ({"CPU": 3.0, "GPU": 2.0}, {"CPU": 4.0, "GPU": 1.75}):
+        on_nodes(monkeypatch, {"CPU": 5.0, "GPU": 2.5}, less)
+        assert placement._missing(roles) is not None
 
 
 @pytest.mark.parametrize(
