@@ -1,7 +1,27 @@
-"""`python -m rlgan VERB ...`."""
+"""`rlgan VERB ...`, or `python -m rlgan VERB ...`: the verbs of this package, and those of `rlgan.tuning`.
+
+Here alone does `rlgan` know of `rlgan.tuning`.
+"""
 
 import sys
+from collections.abc import Sequence
 
-from rlgan.cli import main
+from rlgan.cli import Verb, VerbModule, main
 
-sys.exit(main())
+
+def _tune() -> VerbModule:
+    from rlgan.tuning import command
+
+    return command
+
+
+VERBS = (Verb("tune", "search which settings matter, and whether any of it beats likelihood", _tune, has_paths=True),)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; see `rlgan.cli.main`."""
+    return main(arguments, VERBS)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -137,14 +137,17 @@ class Adversary:
             is_real = torch.arange(2 * num_each) < num_each
             for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
-                logits = self.network(batch, sequence_mask(self._space, batch))
-                loss = adversary_loss(logits, is_real_batch, self._settings.label_smoothing)
+                member_logits = self.network.member_logits(batch, sequence_mask(self._space, batch))
+                member_losses = [
+                    adversary_loss(logits, is_real_batch, self._settings.label_smoothing) for logits in member_logits
+                ]
                 self._optimizer.zero_grad()
-                (loss + self.network.penalty()).backward()
+                # A sum, so that each member's gradient is that of a network alone.
+                (torch.stack(member_losses).sum() + self.network.penalty()).backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
-                losses.append(float(loss.detach()))
-                correct = (logits.detach() > 0) == is_real_batch
+                losses.append(float(torch.stack(member_losses).detach().mean()))
+                correct = (member_logits.detach().mean(0) > 0) == is_real_batch
                 correct_real += int((correct & is_real_batch).sum())
                 correct_fake += int((correct & ~is_real_batch).sum())
         return {

@@ -12,14 +12,16 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from rlgan.envs.errors import ConfigError, RlganError, UploadError, nearest
 
 if TYPE_CHECKING:
     from rlgan.config import Config
+    from rlgan.envs.tasks import OracleTask, TextTask
     from rlgan.run import RunRequest
 
 STOPPED = 130
@@ -38,17 +40,55 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+class VerbModule(Protocol):
+    """A module that does the work of a verb from another package."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add what the verb takes; every other option is a path into the configuration."""
+        ...
+
+    def run(self, options: argparse.Namespace, overrides: dict[str, str]) -> int:
+        """Do it.
+
+        Args:
+            options: parsed.
+            overrides: dotted path → text.
+
+        Returns:
+            The exit status.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb from another package.
+
+    Attributes:
+        name: as it is typed.
+        help: a line.
+        load: imports its module, which may take seconds; called only if the verb is typed.
+        has_paths: whether it takes settings by their paths.
+    """
+
+    name: str
+    help: str
+    load: Callable[[], VerbModule]
+    has_paths: bool = False
+
+
+def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = ()) -> int:
     """Run a verb.
 
     Args:
         arguments: as typed, without the program's name; None reads the command line.
+        verbs: beyond those of this package.
 
     Returns:
         The exit status.
     """
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments), verbs)
     except UploadError as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 1
@@ -64,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], more: Sequence[Verb]) -> int:
     parser = _Parser(
         prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
     )
@@ -88,17 +128,29 @@ def _dispatch(arguments: list[str]) -> int:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("presets", help="list the presets", allow_abbrev=False)
     _add_show_config(verbs)
+    added = {verb.name: verb for verb in more}
+    for verb in more:
+        epilog = _EPILOG if verb.has_paths else None
+        form = argparse.RawDescriptionHelpFormatter
+        parser_of_verb = verbs.add_parser(
+            verb.name, help=verb.help, epilog=epilog, formatter_class=form, allow_abbrev=False
+        )
+        if arguments and arguments[0] == verb.name:
+            verb.load().add_options(parser_of_verb)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs.choices:
         raise ConfigError(
             f"{arguments[0]!r}: not a verb. Verbs are {', '.join(verbs.choices)}.{nearest(arguments[0], verbs.choices)}"
         )
     overrides: dict[str, str] = {}
-    if arguments and arguments[0] in ("train", "show-config"):
+    with_paths = {"train", "show-config"} | {verb.name for verb in more if verb.has_paths}
+    if arguments and arguments[0] in with_paths:
         arguments, overrides = _split_overrides(arguments, verbs.choices[arguments[0]])
     options = parser.parse_args(arguments)
     if options.verb is None:
         parser.print_help()
         return 2
+    if options.verb in added:
+        return added[options.verb].load().run(options, overrides)
     if options.verb == "train":
         return _train(options, overrides)
     if options.verb == "show-config":
@@ -136,9 +188,7 @@ def _add_show_config(verbs: Any) -> None:
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
-    parser.add_argument("--data", metavar="FILE", help="a text task from this file, one sequence a line, plain or .gz")
-    parser.add_argument("--tokens", choices=("word", "char"), help="what a token of --data is (default word)")
-    parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+    add_task_options(parser)
     parser.add_argument("--seed", type=int, help="seed of the run (default 0)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings, between preset and options")
 
@@ -186,6 +236,30 @@ def _nearest_option(path: str) -> str:
     return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "storage", "config", "dry-run"))
 
 
+def task_of(options: argparse.Namespace) -> OracleTask | TextTask | None:
+    """The task that --data, --tokens and --oracle-params ask for; None where they do not.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    from rlgan.envs.tasks import OracleTask, TextTask
+
+    if options.data and options.oracle_params:
+        raise ConfigError("--data and --oracle-params: a run has one task. Leave out one of the two.")
+    if options.tokens and not options.data:
+        raise ConfigError("--tokens: says how --data is cut, and there is no --data.")
+    if options.data:
+        return TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
+    return OracleTask(params=options.oracle_params) if options.oracle_params else None
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Options for `task_of`."""
+    parser.add_argument("--data", metavar="FILE", help="a text task from this file, one sequence a line, plain or .gz")
+    parser.add_argument("--tokens", choices=("word", "char"), help="what a token of --data is (default word)")
+    parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+
+
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
     """The configuration that the command line asks for: preset, then file, then options.
 
@@ -197,19 +271,10 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     Raises:
         ConfigError: anything unknown, contradictory or without effect.
     """
-    from rlgan.envs.tasks import OracleTask, TextTask
     from rlgan.overrides import ConfigPathError, flatten, merge, override
     from rlgan.presets import preset
 
-    if options.data and options.oracle_params:
-        raise ConfigError("--data and --oracle-params: a run has one task. Leave out one of the two.")
-    if options.tokens and not options.data:
-        raise ConfigError("--tokens: says how --data is cut, and there is no --data.")
-    task: OracleTask | TextTask | None = None
-    if options.data:
-        task = TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
-    elif options.oracle_params:
-        task = OracleTask(params=options.oracle_params)
+    task = task_of(options)
     config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
     if base is not None and options.preset is None and task is not None:
         config = config.model_copy(update={"task": task})

@@ -117,7 +117,7 @@ def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
         return
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
-        adapter.validate_python(value)
+        adapter.validate_python(_parsed(field, value))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         message = str(problem["msg"])

@@ -26,6 +26,8 @@ from .workers.placement import roles_of
 
 VARIED = "vary:"
 """Before a dotted path that a search varies; without it stand the fields of the base configuration."""
+VARIED_LOG10 = "vary log10:"
+"""Before a dotted path whose value is ten to the number given, for searchers that know linear scales alone."""
 
 
 class SequenceGAN(tune.Trainable):
@@ -60,8 +62,8 @@ class SequenceGAN(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Build the run; called by Tune."""
         resolved = _resolved(config, self.own_keys)
-        task = build_task(resolved.task)
         self._stack = ExitStack()
+        task = build_task(resolved.task)
         parts = self._stack.enter_context(build_parts(resolved, task))
         self.trainer = self.build(resolved, task, parts)
 
@@ -83,6 +85,12 @@ class SequenceGAN(tune.Trainable):
         assert checkpoint_dir is not None
         self.trainer.restore(load_latest(Path(checkpoint_dir)).state)
 
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial in the same process, which has everything imported; called by Tune."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
     def cleanup(self) -> None:
         """End what was started; called by Tune."""
         self._stack.close()
@@ -90,6 +98,12 @@ class SequenceGAN(tune.Trainable):
 
 def _resolved(config: dict[str, Any], own_keys: frozenset[str]) -> Config:
     """The run that Tune's configuration means."""
-    whole = {name: value for name, value in config.items() if not name.startswith(VARIED) and name not in own_keys}
-    varied = {name.removeprefix(VARIED): value for name, value in config.items() if name.startswith(VARIED)}
+    whole, varied = {}, {}
+    for name, value in config.items():
+        if name.startswith(VARIED):
+            varied[name.removeprefix(VARIED)] = value
+        elif name.startswith(VARIED_LOG10):
+            varied[name.removeprefix(VARIED_LOG10)] = 10.0**value
+        elif name not in own_keys:
+            whole[name] = value
     return override(from_dict(whole), varied)

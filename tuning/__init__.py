@@ -2,23 +2,17 @@
 
 from .selection import OBJECTIVES, Objective, objective_for, selection_view
 from .spaces import Axis, Bundle, Point, Space, axes, not_searched, space, undecided
-from .starts import Starts
 from .studies import STUDIES, Study, load_study
-from .trial import OBJECTIVE, STARTS, Trial
 
 __all__ = [
-    "OBJECTIVE",
     "OBJECTIVES",
-    "STARTS",
     "STUDIES",
     "Axis",
     "Bundle",
     "Objective",
     "Point",
     "Space",
-    "Starts",
     "Study",
-    "Trial",
     "axes",
     "load_study",
     "not_searched",

@@ -1,18 +1,16 @@
-"""What a sweep has done, a line an event: nothing that is finished is lost or done again, whenever the driver dies.
+"""What a sweep has done: nothing that is finished is lost or done again, whenever the driver dies.
 
-Tune keeps notes of its own, as pickles, which are never read; a sweep is taken up again from this file.
+Tune keeps notes of its own, as pickles, which are never read; a sweep is taken up again from these files.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rlgan.envs.errors import CheckpointError
-
+from .journal import Event, Journal
+from .results import FinalResult, Kind, TrialResult
 from .spaces import Point
 
 State = Literal["finished", "stopped", "failed"]
@@ -24,18 +22,23 @@ class Entry:
 
     Attributes:
         index: its number in the sweep, from 0.
-        point: what it varies.
+        point: what it varies, as it stands.
         draws: name of each dimension → value, as the source of proposals knows them.
+        schedule: (adversarial updates done, point from then on), from (0, the first point): where it took over another
+            trial's state, what that one had done before.
+        taken_from: folder of the checkpoint that it took over last; None if it never did.
         results: (adversarial updates done, objective) at each measurement.
         state: how it ended; None while it has not.
         metrics: of its last measurement.
         error: what a failed one raised.
-        seconds: that it trained.
+        seconds: that it trained, what was done twice included.
     """
 
     index: int
     point: Point
     draws: dict[str, Any]
+    schedule: list[tuple[int, Point]] = field(default_factory=list)
+    taken_from: str | None = None
     results: list[tuple[int, float]] = field(default_factory=list)
     state: State | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -47,12 +50,29 @@ class Entry:
         """The last objective; None where nothing was measured."""
         return self.results[-1][1] if self.results else None
 
+    @property
+    def has_gone_on(self) -> bool:
+        """Whether it was measured since it took over another's state, if it ever did."""
+        return self.taken_from is None or (bool(self.results) and self.results[-1][0] > self.schedule[-1][0])
+
+    def result(self) -> TrialResult:
+        """As it is reported."""
+        return TrialResult(
+            index=self.index,
+            point=self.point,
+            state=self.state or "unfinished",
+            curve=tuple(self.results),
+            metrics={name.removeprefix("eval/"): value for name, value in self.metrics.items()},
+            seconds=self.seconds,
+            error=self.error,
+        )
+
 
 class Ledger:
-    """The file of a sweep.
+    """Trials of the search.
 
     Args:
-        path: is made with the first event.
+        path: of the file.
 
     Attributes:
         entries: trials by their number.
@@ -62,58 +82,47 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self.entries: dict[int, Entry] = {}
-        if path.exists():
-            self._read()
+        self._journal = Journal(path, self._apply)
 
-    def _read(self) -> None:
-        content = self._path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
-        if torn:  # the driver died while it wrote this line
-            self._path.write_bytes(whole + b"\n" if whole else b"")
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise CheckpointError(
-                    f"{self._path}, line {number}: is no event of a sweep ({error!r}). Restore the file, or start a "
-                    "new sweep."
-                ) from None
-
-    def _apply(self, event: dict[str, Any]) -> None:
+    def _apply(self, event: Event) -> None:
         index = event["index"]
         if event["event"] == "begun":
-            self.entries[index] = Entry(index, event["point"], event["draws"])
+            point = event["point"]
+            self.entries[index] = Entry(index, point, event["draws"], [(0, point)])
         elif event["event"] == "result":
             entry, update = self.entries[index], event["update"]
             # A trial that is gone on with from its checkpoint measures again what came after it.
             entry.results = [*(one for one in entry.results if one[0] < update), (update, event["value"])]
-            entry.metrics, entry.seconds = event["metrics"], event["seconds"]
+            entry.metrics = event["metrics"]
+            entry.seconds += event["seconds"]
+        elif event["event"] == "exploited":
+            entry, donor, update = self.entries[index], self.entries[event["donor"]], event["update"]
+            entry.point, entry.taken_from = event["point"], event["checkpoint"]
+            entry.schedule = [*(one for one in donor.schedule if one[0] < update), (update, entry.point)]
+            entry.results = [one for one in donor.results if one[0] <= update]
         elif event["event"] == "ended":
             self.entries[index].state, self.entries[index].error = event["state"], event["error"]
         else:
             raise ValueError(event["event"])
 
-    def _append(self, **event: Any) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._apply(event)
-
     def begun(self, index: int, point: Point, draws: dict[str, Any]) -> None:
         """A trial begins."""
-        self._append(event="begun", index=index, point=point, draws=draws)
+        self._journal.append(event="begun", index=index, point=point, draws=draws)
 
     def result(self, index: int, update: int, value: float, metrics: dict[str, float], seconds: float) -> None:
-        """A trial was measured."""
-        self._append(event="result", index=index, update=update, value=value, metrics=metrics, seconds=seconds)
+        """A trial was measured, `seconds` after it was before."""
+        self._journal.append(event="result", index=index, update=update, value=value, metrics=metrics, seconds=seconds)
+
+    def exploited(self, index: int, donor: int, update: int, point: Point, checkpoint: str) -> None:
+        """A trial goes on from another's state after `update` updates, kept in `checkpoint`, at a point of its own."""
+        self._journal.append(
+            event="exploited", index=index, donor=donor, update=update, point=point, checkpoint=checkpoint
+        )
 
     def ended(self, index: int, state: State, error: str | None = None) -> None:
         """A trial is over."""
-        self._append(event="ended", index=index, state=state, error=error)
+        self._journal.append(event="ended", index=index, state=state, error=error)
 
     def unfinished(self) -> list[Entry]:
         """Trials that began and have not ended, in order."""
@@ -123,3 +132,73 @@ class Ledger:
         """Trials that ended with a value, the best first: those that were not stopped before those that were."""
         ended = [entry for entry in self.entries.values() if entry.state in ("finished", "stopped") and entry.results]
         return sorted(ended, key=lambda entry: (entry.state != "finished", entry.value, entry.index))
+
+
+@dataclass(frozen=True, slots=True)
+class FinalRun:
+    """One run of the final race.
+
+    Attributes:
+        entrant: who ran.
+        kind: as what.
+        seed: of the run.
+        results: one a temperature; empty if it failed.
+        seconds: that it took.
+        error: what a failed one raised.
+    """
+
+    entrant: str
+    kind: Kind
+    seed: int
+    results: tuple[FinalResult, ...]
+    seconds: float
+    error: str | None
+
+
+class FinalLedger:
+    """Runs of the final race.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        finalists: numbers of the trials that were chosen, the best first; None before.
+        runs: (entrant, seed) → its run.
+
+    Raises:
+        CheckpointError: the file is not what a sweep wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.finalists: list[int] | None = None
+        self.runs: dict[tuple[str, int], FinalRun] = {}
+        self._journal = Journal(path, self._apply)
+
+    def _apply(self, event: Event) -> None:
+        if event["event"] == "chosen":
+            self.finalists = event["finalists"]
+        elif event["event"] == "ran":
+            who, kind, seed = event["entrant"], event["kind"], event["seed"]
+            results = tuple(
+                FinalResult(who, kind, seed, one["temperature"], one["validation"], one["test"])
+                for one in event["results"]
+            )
+            self.runs[who, seed] = FinalRun(who, kind, seed, results, event["seconds"], event["error"])
+        else:
+            raise ValueError(event["event"])
+
+    def chosen(self, finalists: list[int]) -> None:
+        """The finalists are chosen; they are not chosen again."""
+        self._journal.append(event="chosen", finalists=finalists)
+
+    def ran(
+        self, entrant: str, kind: Kind, seed: int, results: list[dict[str, Any]], seconds: float, error: str | None
+    ) -> None:
+        """A run is over."""
+        self._journal.append(
+            event="ran", entrant=entrant, kind=kind, seed=seed, results=results, seconds=seconds, error=error
+        )
+
+    def results(self) -> tuple[FinalResult, ...]:
+        """Of all runs that did not fail, in the order in which they ended."""
+        return tuple(result for run in self.runs.values() for result in run.results)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import Task
@@ -29,18 +30,12 @@ class Objective:
     sides: tuple[str, ...]
     reason: str
 
-    def value(self, metrics: Mapping[str, float]) -> float:
-        """The measure of one measurement.
+    def is_in(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether all sides were measured."""
+        return all(side in metrics for side in self.sides)
 
-        Raises:
-            ConfigError: a side was never logged.
-        """
-        for side in self.sides:
-            if side not in metrics:
-                logged = sorted(name for name in metrics if name.startswith("eval/"))
-                raise ConfigError(
-                    f"objective {self.name}: {side} was not logged; logged are {', '.join(logged) or 'none'}."
-                )
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """The measure of one measurement."""
         return sum(metrics[side] for side in self.sides)
 
 
@@ -61,23 +56,28 @@ OBJECTIVES = {
 }
 """Measures by which trials may be selected."""
 
-_ONE_SIDED = {
-    r"(eval/)?(nll_oracle|kl_reverse|lm_5gram|bleu_\d)": "sees quality alone, which collapse wins",
-    r"(eval/)?(nll_gen|kl_forward)": "sees coverage alone, which a generator of noise in between keeps",
-    r"(eval/)?(nll_div|self_bleu_\d|distinct_2|share_unique)": "sees diversity alone, which noise wins",
+# Nats a token, lower is better, so that they may be added.
+_QUALITY = ("eval/kl_reverse", "eval/lm_5gram")
+_COVERAGE = ("eval/kl_forward", "eval/rlm_5gram", "eval/nll_gen")
+_REFUSED = {
+    r"eval/(nll_oracle|bleu_\d)": "sees quality alone, which collapse wins",
+    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique)": "sees diversity alone, which noise wins",
+    r"eval/(mean_length|repetition_\d|share_unfinished)": "sees one trait of samples, which many bad generators have",
     r"(generator|discriminator)/.*": "is the judge's own opinion, which is won by fooling it",
 }
 
 
-def objective_for(task: Task, name: str | None) -> Objective:
+def objective_for(task: Task, name: str | None, logged: Collection[str] | None = None) -> Objective:
     """The measure to select by.
 
     Args:
         task: what is measured; only a known law has KL gaps, only text has language models.
-        name: None takes the one that fits the task.
+        name: None takes the one that fits the task. Otherwise a name of `OBJECTIVES`, or logged metrics with `+`
+            between them, of which one sees quality and another coverage: `lm_5gram+nll_gen`.
+        logged: names of what is measured on this task, where they are known; a side that is not among them is refused.
 
     Raises:
-        ConfigError: the name is of a one-sided measure, unknown, or needs what the task has not.
+        ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not.
     """
     fitting = "kl_sum" if task.oracle is not None else "lm_rlm"
     if name is None or name == fitting:
@@ -85,10 +85,33 @@ def objective_for(task: Task, name: str | None) -> Objective:
     if name in OBJECTIVES:
         needed = "a known law" if name == "kl_sum" else "text"
         raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
-    for pattern, reason in _ONE_SIDED.items():
-        if re.fullmatch(pattern, name):
-            raise ConfigError(f"objective {name}: {reason}. Select by both sides at once: {fitting}.")
-    raise ConfigError(f"objective {name}: there is {', '.join(OBJECTIVES)}.{nearest(name, OBJECTIVES)}")
+    sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
+    for side in sides:
+        _require_honest(name, side, fitting, logged)
+    if not any(side in _QUALITY for side in sides):
+        raise ConfigError(
+            f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}."
+        )
+    if not any(side in _COVERAGE for side in sides):
+        raise ConfigError(
+            f"objective {name}: sees quality alone, which collapse wins. Select by both sides at once: {fitting}."
+        )
+    return Objective(name, sides, "chosen by the user")
+
+
+def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] | None) -> None:
+    for pattern, reason in _REFUSED.items():
+        if re.fullmatch(pattern, side):
+            of = "" if side.removeprefix("eval/") == name.removeprefix("eval/") else f"{side} "
+            raise ConfigError(f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.")
+    known = (*_QUALITY, *_COVERAGE)
+    if side not in known or (logged is not None and side not in logged):
+        possible = [one for one in known if logged is None or one in logged]
+        plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")
+        raise ConfigError(
+            f"objective {name}: {plain_side} was never logged on this task. There is {fitting}, or a sum of some "
+            f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
+        )
 
 
 def selection_view(task: Task) -> Task:

@@ -101,6 +101,11 @@ class Space:
                 point[axis.path] = suggest(axis.name, axis.prior)
         return point
 
+    def is_active_in_base(self, axis: Axis) -> bool:
+        """Whether the base has the variants that a dimension belongs to."""
+        tree = to_dict(self.base)
+        return all(_kind_at(tree, path) == variant for path, variant in axis.only_if)
+
     def config(self, point: Point) -> Config:
         """The configuration at a point.
 
@@ -139,7 +144,15 @@ def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) ->
         if not found:
             raise _no_axis(base, name, paths)
         chosen |= found
-    return Space(base, tuple(axis for axis in known if axis.path in chosen), tuple(bundles))
+    # What belongs to a variant that the base has not, and that nothing chooses, is never active.
+    tree = to_dict(base)
+    reachable = tuple(
+        axis
+        for axis in known
+        if axis.path in chosen
+        and all(path in chosen or _kind_at(tree, path) == variant for path, variant in axis.only_if)
+    )
+    return Space(base, reachable, tuple(bundles))
 
 
 def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:

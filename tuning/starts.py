@@ -75,22 +75,30 @@ def _what_decides(config: Config, task: Task) -> dict[str, Any]:
         "optimizer": to_dict(config.optimizers.mle),
         "seed": config.seed,
         "threads": config.workers.threads,
+        "on_gpu": config.workers.gpus_per_learner > 0,
         "versions": [__version__, torch.__version__],
     }
 
 
-def _train(config: Config, task: Task) -> dict[str, np.ndarray]:
+def likelihood_alone(config: Config) -> Config:
+    """The maximum-likelihood pretraining of a run, and nothing after it."""
     alone = mle(config.task)
     schedule = {name: getattr(config.schedule, name) for name in ("mle_epochs", "mle_patience", "mle_batch")}
-    alone = alone.model_copy(
+    return alone.model_copy(
         update={
             "generator": config.generator,
-            "optimizers": config.optimizers,
+            "optimizers": alone.optimizers.model_copy(update={"mle": config.optimizers.mle}),
             "seed": config.seed,
-            "workers": Workers(threads=config.workers.threads),
+            "workers": Workers(threads=config.workers.threads, gpus_per_learner=config.workers.gpus_per_learner),
             "schedule": alone.schedule.model_copy(update=schedule),
+            "evaluation": config.evaluation,
+            "tracking": config.tracking,
         }
     )
+
+
+def _train(config: Config, task: Task) -> dict[str, np.ndarray]:
+    alone = likelihood_alone(config)
     with build_parts(alone, task) as parts:
         trainer = Trainer(alone, task, parts)
         while trainer.next_phase is not None:

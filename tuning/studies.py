@@ -7,8 +7,9 @@ A study of your own is a TOML file, or a Python file that sets `STUDY`:
     [changes]                                   # of the preset, for all trials
     "schedule.adversarial_updates" = 100
     [axes]
-    "adversary.buffer" = "all"                  # what stands beside the setting
+    "discriminator.dropout" = "all"             # what stands beside the setting
     "schedule.d_steps" = [1, 2, 4]
+    "adversary.buffer" = ["null", 10000]
     "optimizers.discriminator.lr" = {log_uniform = [1e-4, 1e-2]}
     [bundles.capacity]                          # settings that change together
     small = {"discriminator.windows" = [1, 2, 3], "discriminator.filters" = [32, 32, 32]}
@@ -138,6 +139,7 @@ STUDIES = {
                 "discriminator.embedding",
                 "discriminator.dropout",
                 "discriminator.l2_out",
+                "discriminator.members",
                 "adversary.*",
                 "optimizers.discriminator.lr",
                 "optimizers.discriminator.weight_decay",

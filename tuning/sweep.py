@@ -1,72 +1,51 @@
-"""A sweep: trials of a study by Ray Tune, until a number of them, or of hours, is spent.
+"""A sweep: a study is searched, the best of it race against what they have to beat, and a report says what was found.
 
 A sweep's folder holds:
 
     sweep.json     what was asked for
-    trials.jsonl   what was done (`rlgan.tuning.ledger`)
-    starts/        maximum-likelihood starts that trials share
+    trials.jsonl   what the search did (`rlgan.tuning.ledger`)
+    finals.jsonl   what the final race did
+    starts/        maximum-likelihood starts that runs share
     tune/          Tune's own folder: checkpoints of trials, errors; its pickles are never read
+    report.html, *.png, summary.txt   what was found
 
-A sweep that was interrupted is taken up again from the ledger: what is finished stays, what was under way goes on from
-its last checkpoint, and what is proposed next follows from what was told before.
+A sweep that was interrupted is taken up again from these files: what is finished stays, what was under way goes on from
+its last checkpoint, and what is proposed next follows from what was told before. A folder has one process at a time.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-from ray import tune
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from filelock import FileLock, Timeout
 
 from rlgan.checkpoint import write_atomically
 from rlgan.envs.errors import CheckpointError, ConfigError
-from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import Task, TaskSettings, build_task
-from rlgan.overrides import to_dict
-from rlgan.trainable import VARIED
+from rlgan.evaluation import Evaluator
+from rlgan.generators import build_generator
+from rlgan.overrides import flatten, to_dict
 from rlgan.workers.parts import cluster
 
-from .ledger import Entry, Ledger
-from .proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
+from .ledger import FinalLedger, Ledger
+from .proposals import Proposals, RandomSource
+from .race import entrants, race
+from .results import SweepResults
+from .schedulers import require_something_to_change
+from .search import End, Folders, search
 from .selection import Objective, objective_for
-from .spaces import Point, Space
+from .settings import FREE_TO_CHANGE, SweepSettings
+from .spaces import Space
 from .studies import Study
-from .trial import COMPLETE, INDEX, OBJECTIVE, RESUME, STARTS, UPDATE, Trial
+from .tuner import Deadline
 
-# Tune's own table, which knows a trial by noise, and its advice on how often to save what is never read.
-_QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0"}
-
-_REQUEST, _LEDGER, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "starts", "tune"
-
-
-class SweepSettings(Settings):
-    """How a study is searched."""
-
-    trials: int = Field(40, ge=1)
-    """Trials at most."""
-    hours: float | None = Field(None, gt=0.0)
-    """Hours after which no trial begins and those under way are stopped where they are; null for no limit."""
-    search: Literal["random", "tpe", "grid"] = "tpe"
-    """Who proposes points: chance, Optuna's TPE, or all combinations."""
-    stop_early: bool = True
-    """Whether trials that stand badly are stopped before their end (ASHA, Li et al. 2020)."""
-    grace: float = Field(0.2, gt=0.0, le=1.0)
-    """Share of the updates before which no trial is stopped early."""
-    reduction: float = Field(3.0, gt=1.0)
-    """One of so many trials goes on at each halving."""
-    concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; null for as many as the cluster has room for."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Of the proposals; trials have that of the base configuration."""
+_REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
+_CHECKED = 200  # random points that a preview tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +59,7 @@ class SweepRequest:
         settings: how it is searched.
         folder: of the sweep.
         resume: whether it goes on with the sweep there.
+        words: the same as JSON values, for whoever takes it up again.
     """
 
     study: Study
@@ -88,6 +68,7 @@ class SweepRequest:
     settings: SweepSettings
     folder: Path
     resume: bool
+    words: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +77,17 @@ class SweepResult:
 
     Attributes:
         space: that was searched.
-        objective: by which trials are told apart.
         ledger: of all trials.
-        contradictions: reason → points that were dropped for it, in this session.
-        stopped: whether it was interrupted.
+        finals: of the final race.
+        results: the same, as it is reported.
+        end: all was done; the time was spent; or somebody stopped it.
     """
 
     space: Space
-    objective: Objective
     ledger: Ledger
-    contradictions: Mapping[str, int]
-    stopped: bool
+    finals: FinalLedger
+    results: SweepResults
+    end: End
 
 
 def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
@@ -118,273 +99,195 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
 
     Raises:
         ConfigError: the study does not fit, or a setting has no effect.
-        CheckpointError: the folder holds another sweep, or none to go on with.
+        CheckpointError: the folder holds another sweep, or none to go on with, or another process is at it.
         DataError: the data cannot be read.
     """
-    _check(request)
-    space = request.study.space(request.task, {"workers.threads": 1, "tracking.enabled": False, **request.changes})
-    task = build_task(space.base.task)
-    objective = objective_for(task, None)
-    asked = _asked(request, space, task)
-    ledger = _open(request, asked)
-    for note in task.notes:
-        say(note)
-    proposals = Proposals(space, _source(request.settings))
-    searcher = _Searcher(space, proposals, ledger, request)
-    done = sum(entry.state is not None for entry in ledger.entries.values())
-    say(f"sweep {request.folder}: study {request.study.name}, {done} of {request.settings.trials} trials done")
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    with cluster():
-        sessions = len(list((request.folder / _TUNE).glob("session_*")))
-        tuner = tune.Tuner(
-            Trial,
-            param_space={},
-            tune_config=tune.TuneConfig(
-                metric=OBJECTIVE,
-                mode="min",
-                search_alg=searcher,
-                scheduler=_scheduler(request.settings, space, ledger),
-                num_samples=-1,
-                max_concurrent_trials=request.settings.concurrent,
-                time_budget_s=None if request.settings.hours is None else request.settings.hours * 3600.0,
-                trial_name_creator=_name,
-                trial_dirname_creator=_name,
-            ),
-            run_config=tune.RunConfig(
-                name=f"session_{sessions}",
-                storage_path=str((request.folder / _TUNE).resolve()),
-                callbacks=[_Recorder(ledger, say)],
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1),
-                failure_config=tune.FailureConfig(max_failures=0),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-    left = ledger.unfinished()
-    return SweepResult(space, objective, ledger, dict(proposals.contradictions), stopped=bool(left))
-
-
-def _check(request: SweepRequest) -> None:
     settings = request.settings
-    if not settings.stop_early:
-        for name in ("grace", "reduction"):
-            if getattr(settings, name) != SweepSettings.model_fields[name].default:
-                raise ConfigError(f"sweep.{name}: has no effect with stop_early=false. Leave out one of the two.")
-    if settings.search == "grid" and settings.seed != 0:
-        raise ConfigError("sweep.seed: has no effect with search='grid'. Leave it out.")
-    for path in ("controls", "tracking"):
-        if any(name.replace("-", "_").startswith(path) for name in request.changes):
-            raise ConfigError(f"{path}: belongs to a run; a sweep has its own. Leave it out.")
+    space, task, objective = _checked(request)
+    asked = _asked(request, space, task, objective)
+    with _opened(request, asked):
+        ledger, finals = Ledger(request.folder / _LEDGER), FinalLedger(request.folder / _FINALS)
+        for note in task.notes:
+            say(note)
+        done = sum(entry.state is not None for entry in ledger.entries.values())
+        say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
+        end, contradictions = _work(request, space, task, objective, ledger, finals, say)
+        results = SweepResults(
+            name=request.folder.name,
+            study=request.study.name,
+            description=request.study.description,
+            task=_described(space, task),
+            objective=objective.name,
+            sides=tuple(side.removeprefix("eval/") for side in objective.sides),
+            dimensions=tuple(dict.fromkeys([bundle.name for bundle in space.bundles] + [a.path for a in space.axes])),
+            trials=tuple(entry.result() for _, entry in sorted(ledger.entries.items())),
+            finals=finals.results(),
+            contradictions=contradictions,
+        )
+        return SweepResult(space, ledger, finals, results, end)
 
 
-def _asked(request: SweepRequest, space: Space, task: Task) -> dict[str, Any]:
+def preview(request: SweepRequest) -> list[str]:
+    """What a sweep would do; nothing is written, and Ray is not started.
+
+    Returns:
+        Lines: the data, the dimensions with what may be tried of each, and how many random points are contradictory.
+
+    Raises:
+        ConfigError: the study does not fit, or a setting has no effect.
+        DataError: the data cannot be read.
+    """
+    space, task, objective = _checked(request)
+    proposals = Proposals(space, RandomSource(request.settings.seed))
+    for _ in range(_CHECKED):
+        proposals.next()
+    lines = [*task.notes, f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better", "dimensions:"]
+    lines += [f"  {bundle.name}: {', '.join(bundle.options)}" for bundle in space.bundles]
+    lines += [f"  {axis.name}: {axis.prior}" for axis in space.axes]
+    dropped = sum(proposals.contradictions.values())
+    lines.append(f"of {_CHECKED + dropped} random points {dropped} contradict themselves; they are never tried:")
+    return lines + [f"  {number} × {reason}" for reason, number in proposals.contradictions.most_common()]
+
+
+def _work(
+    request: SweepRequest,
+    space: Space,
+    task: Task,
+    objective: Objective,
+    ledger: Ledger,
+    finals: FinalLedger,
+    say: Callable[[str], None],
+) -> tuple[End, Mapping[str, int]]:
+    """Search, then race."""
+    settings, folder = request.settings, request.folder
+    seconds = None if settings.hours is None else settings.hours * 3600.0
+    whole = Deadline(seconds)
+    half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
+    folders = Folders(folder / _TUNE / "search", folder / _STARTS, folder / _LEDGER)
+    with cluster():
+        found = search(space, objective, settings, ledger, folders, half, say)
+        best = ledger.ranked()[: settings.finalists]
+        if found.end == "interrupted" or not best:
+            return found.end, found.contradictions
+        chosen = [entry.index for entry in best]
+        if finals.finalists != chosen:
+            finals.chosen(chosen)
+        who = entrants(space, best, task)
+        complete = race(who, settings, finals, folder / _TUNE / "finals", folders.starts, whole, say)
+    end: End = found.end if complete else "time" if whole.is_past else "interrupted"
+    return end, found.contradictions
+
+
+def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
+    """What is asked for, found to make sense."""
+    request.settings.require_effect()
+    space = _space(request)
+    require_something_to_change(request.settings, space)
+    task = build_task(space.base.task)
+    return space, task, _objective(space, task, request.settings.objective)
+
+
+def _space(request: SweepRequest) -> Space:
+    for path in request.changes:
+        plain = path.replace("-", "_")
+        if plain.startswith("controls"):
+            raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.")
+        if plain == "seed":
+            raise ConfigError("seed: a sweep has one for all, which is --seed.")
+    task = _with_absolute_paths(request.task)
+    changes = {"workers.threads": 1, **request.changes, "tracking.enabled": False, "seed": request.settings.seed}
+    return request.study.space(task, changes)
+
+
+def _with_absolute_paths(task: TaskSettings | None) -> TaskSettings | None:
+    """Trials may work in another folder than the one in which the user named the file."""
+    names = ("data", "params")
+    paths = {name: str(Path(value).resolve()) for name in names if (value := getattr(task, name, None)) is not None}
+    return task if task is None or not paths else task.model_copy(update=paths)
+
+
+def _objective(space: Space, task: Task, name: str | None) -> Objective:
+    if name is None:
+        return objective_for(task, None)
+    # What is measured is asked of the measuring itself, on a handful of sequences of an untrained generator.
+    settings = space.base.evaluation.model_copy(update={"num_bleu": 2})
+    generator = build_generator(space.base.generator, task.space)
+    return objective_for(task, name, Evaluator(task, settings, 0).measure(generator, num_sequences=2).metrics)
+
+
+def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective) -> dict[str, Any]:
     """Everything that decides what trials are; a sweep that is taken up again must agree in it."""
+    settings = to_dict(request.settings)
+    # Where a file lies may change; what is in it may not.
+    base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in _PATHS}
     return {
         "study": request.study.name,
-        "search": request.settings.search,
-        "seed": request.settings.seed,
-        "base": to_dict(space.base),
+        "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
+        "objective": objective.name,
+        "base": base,
         "dimensions": {axis.name: repr(axis.prior) for axis in space.axes}
         | {bundle.name: json.dumps(bundle.options, sort_keys=True) for bundle in space.bundles},
         "data": task.fingerprint(),
     }
 
 
-def _open(request: SweepRequest, asked: dict[str, Any]) -> Ledger:
+_PATHS = ("task.data", "task.params")
+
+
+def _described(space: Space, task: Task) -> str:
+    return " ".join(task.notes) or f"{task.name}: {task.train.shape[0]} training sequences, {space.base.task!r}"
+
+
+@contextmanager
+def _opened(request: SweepRequest, asked: dict[str, Any]) -> Iterator[None]:
+    """The folder of the sweep, which is this process's alone."""
     path = request.folder / _REQUEST
-    if not request.resume:
-        if path.exists():
-            raise CheckpointError(
-                f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
-                "another folder."
-            )
-        request.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda to: to.write_text(json.dumps(asked, indent=2), "utf-8"))
-        return Ledger(request.folder / _LEDGER)
+    if request.resume:
+        _require_same(request, asked)
+    elif path.exists():
+        raise CheckpointError(
+            f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
+            "another folder."
+        )
+    request.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(request.folder / ".lock")
     try:
-        before = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"--resume {request.folder}: is no folder of a sweep ({error.strerror}).") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new sweep.") from None
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            f"{request.folder}: another process is at work on this sweep. Wait for it, or name another folder by --out."
+        ) from None
+    try:
+        values = json.dumps({**asked, "words": request.words}, indent=2, ensure_ascii=False)
+        write_atomically(path, lambda to: to.write_text(values, "utf-8"))
+        yield
+    finally:
+        lock.release()
+
+
+def _require_same(request: SweepRequest, asked: dict[str, Any]) -> None:
+    before = read_request(request.folder)
     different = [name for name, value in asked.items() if before.get(name) != value]
     if different:
         raise CheckpointError(
             f"--resume {request.folder}: is a sweep of another {', '.join(different)}. Leave the options out to go on "
             "with it as it was, or start a new sweep."
         )
-    return Ledger(request.folder / _LEDGER)
 
 
-def _source(settings: SweepSettings) -> Source:
-    if settings.search == "grid":
-        return GridSource()
-    return RandomSource(settings.seed) if settings.search == "random" else OptunaSource(settings.seed)
+def read_request(folder: Path) -> dict[str, Any]:
+    """What a sweep was asked for.
 
-
-def _scheduler(settings: SweepSettings, space: Space, ledger: Ledger) -> TrialScheduler:
-    if not settings.stop_early:
-        return FIFOScheduler()
-    # The budget of a study is the same for all its trials.
-    most = space.base.schedule.adversarial_updates
-    scheduler = ASHAScheduler(
-        time_attr=UPDATE,
-        max_t=most,
-        grace_period=max(1, math.ceil(settings.grace * most)),
-        reduction_factor=settings.reduction,
-    )
-    return _Remembering(scheduler, ledger)
-
-
-class _Remembering(TrialScheduler):
-    """ASHA that knows how the trials of earlier sessions stood at each halving."""
-
-    def __init__(self, scheduler: ASHAScheduler, ledger: Ledger) -> None:
-        super().__init__()
-        self._inner, self._ledger = scheduler, ledger
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        known = self._inner.set_search_properties(metric, mode, **spec)
-        for entry in self._ledger.entries.values():
-            past = _Past(f"past_{entry.index}")
-            self._inner.on_trial_add(None, past)
-            for update, value in entry.results:
-                self._inner.on_trial_result(None, past, {UPDATE: update, OBJECTIVE: value})
-        return bool(known)
-
-    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._inner.on_trial_add(tune_controller, trial)
-
-    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._inner.on_trial_error(tune_controller, trial)
-
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        return str(self._inner.on_trial_result(tune_controller, trial, result))
-
-    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
-        self._inner.on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._inner.on_trial_remove(tune_controller, trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        return self._inner.choose_trial_to_run(tune_controller)
-
-    def debug_string(self) -> str:
-        return str(self._inner.debug_string())
-
-
-@dataclass(frozen=True)
-class _Past:
-    """What ASHA asks of a trial."""
-
-    trial_id: str
-
-
-def _name(trial: TuneTrial) -> str:
-    return f"trial_{trial.config[INDEX]:04d}"
-
-
-class _Searcher(Searcher):
-    """Hands Tune first the trials that were under way, then new ones."""
-
-    def __init__(self, space: Space, proposals: Proposals, ledger: Ledger, request: SweepRequest) -> None:
-        super().__init__(metric=OBJECTIVE, mode="min")
-        self._space, self._proposals, self._ledger, self._request = space, proposals, ledger, request
-        self._told: dict[str, Any] = {}
-        self._tokens: dict[int, Any] = {}
-        for index in sorted(ledger.entries):
-            self._remember(ledger.entries[index])
-        self._waiting = ledger.unfinished()
-
-    def _remember(self, entry: Entry) -> None:
-        """Propose again what was proposed, and tell what came of it."""
-        self._proposals.repeat(entry.draws)
-        proposed = self._proposals.next()
-        if proposed is None or proposed.point != entry.point:
-            raise CheckpointError(
-                f"{self._request.folder / _LEDGER}: trial {entry.index} is not what this study proposes. Restore the "
-                "file, or start a new sweep."
-            )
-        self._tokens[entry.index] = proposed.token
-        if entry.state is not None:
-            self._proposals.tell(proposed.token, _values(entry))
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        if self._waiting:
-            entry = self._waiting.pop(0)
-            index, point = entry.index, entry.point
-        else:
-            index = len(self._ledger.entries)
-            if index >= self._request.settings.trials:
-                return Searcher.FINISHED
-            proposed = self._proposals.next()
-            if proposed is None:
-                return Searcher.FINISHED
-            point, self._tokens[index] = proposed.point, proposed.token
-            self._ledger.begun(index, point, proposed.draws)
-        self._told[trial_id] = index
-        return {
-            **to_dict(self._space.base),
-            **{VARIED + path: value for path, value in self._space.changes(point).items()},
-            STARTS: str((self._request.folder / _STARTS).resolve()),
-            INDEX: index,
-            RESUME: _last_checkpoint(self._request.folder, index),
-        }
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        index = self._told.pop(trial_id)
-        self._proposals.tell(self._tokens[index], None if error else _values(self._ledger.entries[index]))
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the ledger has it."""
-
-
-def _values(entry: Entry) -> tuple[float, ...] | None:
-    return None if entry.value is None or entry.state == "failed" else (entry.value,)
-
-
-def _last_checkpoint(folder: Path, index: int) -> str | None:
-    """The newest checkpoint of a trial, by the number of units that it has done."""
-    found = (folder / _TUNE).glob(f"session_*/trial_{index:04d}/checkpoint_*/checkpoints/[0-9]*")
-    newest = max(found, key=lambda path: int(path.name), default=None)
-    return None if newest is None else str(newest.parent.parent)
-
-
-class _Recorder(tune.Callback):
-    """Writes into the ledger what Tune sees."""
-
-    def __init__(self, ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._ledger, self._say = ledger, say
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        metrics = {
-            name: float(value)
-            for name, value in result.items()
-            if "/" in name and isinstance(value, int | float) and not name.startswith("timing/")
-        }
-        self._ledger.result(
-            trial.config[INDEX], result[UPDATE], result[OBJECTIVE], metrics, float(result["time_total_s"])
-        )
-
-    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        index, result = trial.config[INDEX], trial.last_result
-        self._ledger.ended(index, "finished" if result[COMPLETE] else "stopped")
-        word = "finished" if result[COMPLETE] else f"stopped after {result[UPDATE]} updates"
-        self._say(
-            f"trial {index}: {word}, {OBJECTIVE} {result[OBJECTIVE]:.4f}: {_shown(self._ledger.entries[index].point)}"
-        )
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        index = trial.config[INDEX]
-        error = Path(trial.error_file).read_text("utf-8").strip().splitlines()[-1] if trial.error_file else "unknown"
-        self._ledger.ended(index, "failed", error)
-        self._say(f"trial {index}: failed: {error}: {_shown(self._ledger.entries[index].point)}")
-
-
-def _shown(point: Point) -> str:
-    values = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in point.items()}
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+    Raises:
+        CheckpointError: the folder holds none, or it is damaged.
+    """
+    path = folder / _REQUEST
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict) or "words" not in values:
+            raise ValueError("holds no request")
+        return values
+    except OSError as error:
+        raise CheckpointError(f"--resume {folder}: is no folder of a sweep ({error.strerror}).") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new sweep.") from None

@@ -1,17 +1,22 @@
 """One trial of a sweep: a run from a shared start, measured on validation data, that reports as Tune wants it.
 
-Its configuration is that of `rlgan.trainable.SequenceGAN`, with `STARTS`, the folder of starts.
+Its configuration is that of `rlgan.trainable.SequenceGAN`, with the keys below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+
+from ray.tune.result import DONE
 
 from rlgan.checkpoint import load_latest
 from rlgan.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.trainable import SequenceGAN
+from rlgan.envs.threads import torch_threads
+from rlgan.evaluation import Evaluator
+from rlgan.trainable import VARIED, SequenceGAN
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import Parts
 
@@ -20,17 +25,27 @@ from .starts import Starts
 
 STARTS = "starts"
 """Key of a trial's configuration: folder of the starts."""
+NAME = "name"
+"""Key of a trial's configuration: of its folder."""
 INDEX = "index"
-"""Key of a trial's configuration: its number in the sweep."""
+"""Key of a trial's configuration: its number in the search."""
 RESUME = "resume"
 """Key of a trial's configuration: folder of the checkpoint that it goes on from, or None."""
+SELECT_BY = "select_by"
+"""Key of a trial's configuration: name of the objective, or None for what fits the task."""
+CHANGES = "changes"
+"""Key of a trial's configuration: [[updates done, {path: value}], ...], what changes while it trains."""
+FINAL = "final"
+"""Key of a trial's configuration: whether it is measured at its end at all temperatures, on test data too."""
+
 OBJECTIVE = "objective"
 """Name of the reported value that trials are told apart by; lower is better."""
-
 UPDATE = "update"
 """Name of the reported number of adversarial updates done."""
 COMPLETE = "complete"
 """Name of the report whether the run is at its end."""
+MEASURED = "measured"
+"""Name of the report of a final measurement: a list of {temperature, validation, test}."""
 
 
 class Trial(SequenceGAN):
@@ -39,11 +54,15 @@ class Trial(SequenceGAN):
     A step goes on to the next measurement, so that every result has a value of the objective.
     """
 
-    own_keys: ClassVar[frozenset[str]] = frozenset({STARTS, INDEX, RESUME})
+    config: dict[str, Any]  # Tune's own has no annotation
+    _changed_at = 0  # the first point is the configuration itself
+
+    own_keys: ClassVar[frozenset[str]] = frozenset({STARTS, NAME, INDEX, RESUME, SELECT_BY, CHANGES, FINAL})
 
     def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
         """Begin at the shared start; see `SequenceGAN.build`."""
-        self._objective = objective_for(task, None)
+        self._objective = objective_for(task, self.config.get(SELECT_BY))
+        self._task = task
         start = Starts(Path(self.config[STARTS])).get(config, task)
         trainer = Trainer(config, selection_view(task), parts, mle_start=start)
         if (checkpoint := self.config.get(RESUME)) is not None:
@@ -52,12 +71,57 @@ class Trial(SequenceGAN):
 
     def step(self) -> dict[str, Any]:
         """Units up to the next measurement; called by Tune."""
-        while True:
-            result = super().step()
-            if all(side in result for side in self._objective.sides):
-                return {
-                    **result,
-                    OBJECTIVE: self._objective.value(result),
-                    UPDATE: self.trainer.position.adversarial_updates,
-                    COMPLETE: self.trainer.next_phase is None,
-                }
+        result: dict[str, Any] = {}
+        while not self._objective.is_in(result):
+            if self.trainer.next_phase is None:  # nothing to train: a start as it is
+                result = self.trainer.measure().metrics
+            else:
+                self._change()
+                result = super().step()
+        complete = self.trainer.next_phase is None
+        report = {
+            **result,
+            OBJECTIVE: self._objective.value(result),
+            UPDATE: self.trainer.position.adversarial_updates,
+            COMPLETE: complete,
+            DONE: complete,
+        }
+        return {**report, MEASURED: self._measure()} if complete and self.config.get(FINAL) else report
+
+    def _change(self) -> None:
+        """Go on at another point, if it is time: what a population found is a schedule of points."""
+        done = self.trainer.position.adversarial_updates
+        due = [one for one in self.config.get(CHANGES) or [] if self._changed_at < one[0] <= done]
+        if due:
+            update, changes = due[-1]
+            state = self.trainer.state()
+            config = {name: value for name, value in self.config.items() if not name.startswith(VARIED)}
+            self.reset_config({**config, **{VARIED + path: value for path, value in changes.items()}, RESUME: None})
+            self.trainer.restore(state)
+            self._changed_at = update
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Build the run; called by Tune."""
+        self._changed_at, self.config = 0, config
+        super().setup(config)
+
+    def _measure(self) -> list[dict[str, Any]]:
+        """The run at its end, at every temperature, on the data that it was chosen by and on that which it was not."""
+        trainer, settings = self.trainer, self.trainer.config.evaluation
+        on_test = Evaluator(self._task, settings, trainer.config.seed)
+        generator = trainer.current_generator()
+        measured = []
+        with torch_threads(trainer.config.workers.threads):
+            for temperature in dict.fromkeys((1.0, *settings.temperatures)):
+                one, other = (
+                    evaluator.measure(generator, temperature, settings.final_sequences).metrics
+                    for evaluator in (trainer.evaluator, on_test)
+                )
+                measured.append(
+                    {"temperature": temperature, "validation": _plain(one), "test": _plain(other)},
+                )
+        return measured
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix("eval/"): float(value) for name, value in metrics.items()}

@@ -42,6 +42,8 @@ class CnnHighway(Settings):
     """Dropout before the output layer."""
     l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.2, ge=0.0)
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
+    members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Networks that learn side by side, whose logits are averaged."""
 
     @model_validator(mode="after")
     def _check(self) -> CnnHighway:

@@ -35,6 +35,16 @@ class Discriminator(nn.Module, ABC):
             (B,) float32, positive means real.
         """
 
+    def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits (M, B) of what learns separately: of the network itself, where there is but one.
+
+        Args:
+            tokens: (B, T) int64.
+            mask: (B, T) bool.
+        """
+        logits: Tensor = self(tokens, mask)
+        return logits.unsqueeze(0)
+
     @abstractmethod
     def penalty(self) -> Tensor:
         """Scalar added to the loss: the weight penalties that belong to the architecture."""

@@ -17,7 +17,8 @@ from rlgan.envs.priors import Choice
 from rlgan.envs.tasks import OracleTask
 from rlgan.tuning import Study
 from rlgan.tuning.ledger import Entry, Ledger
-from rlgan.tuning.sweep import SweepRequest, SweepResult, SweepSettings, sweep
+from rlgan.tuning.settings import SweepSettings
+from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -43,7 +44,7 @@ STUDY = Study(
 
 
 def request(folder: Path, resume: bool = False, **settings: object) -> SweepRequest:
-    given = SweepSettings(**{"search": "grid", "stop_early": False, "trials": 8, **settings})
+    given = SweepSettings(**{"search": "grid", "scheduler": "none", "trials": 8, "finalists": 0, **settings})
     return SweepRequest(STUDY, TASK, {}, given, folder, resume)
 
 
@@ -85,7 +86,7 @@ def test_a_killed_sweep_loses_and_repeats_nothing(ray_session: None, tmp_path: P
 
     size = (tmp_path / "killed" / "trials.jsonl").stat().st_size
     resumed = sweep(request(tmp_path / "killed", resume=True), print)
-    assert told(resumed) == told(undisturbed) and not resumed.stopped
+    assert told(resumed) == told(undisturbed) and resumed.end == "done"
     added = (tmp_path / "killed" / "trials.jsonl").read_bytes()[size:].decode()
     begun_again = [json.loads(line)["index"] for line in added.splitlines() if '"begun"' in line]
     assert not {entry.index for entry in finished} & set(begun_again)
@@ -97,7 +98,7 @@ def test_trials_that_stand_badly_are_stopped_and_one_that_fails_is_recorded(
     # A learning rate that throws the generator far away; and one after which its numbers are not finite.
     study = Study("rates", "a question", "quick", {"optimizers.generator.lr": Choice((1e-3, 0.3, 1e38))}, STUDY.changes)
     lines: list[str] = []
-    given = SweepSettings(search="grid", trials=3, grace=0.25, reduction=2.0, concurrent=1)
+    given = SweepSettings(search="grid", trials=3, grace=0.25, reduction=2.0, concurrent=1, finalists=0)
     result = sweep(SweepRequest(study, TASK, {}, given, tmp_path / "rates", False), lines.append)
     good, bad, broken = (result.ledger.entries[index] for index in range(3))
     assert good.state == "finished" and good.results[-1][0] == 8
@@ -108,17 +109,21 @@ def test_trials_that_stand_badly_are_stopped_and_one_that_fails_is_recorded(
 
 
 def test_a_sweep_that_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sweep.grace: has no effect with stop_early=false"):
+    with pytest.raises(ConfigError, match="--grace: has no effect with --scheduler none; it is for asha"):
         sweep(request(tmp_path / "a", grace=0.5), print)
+    with pytest.raises(ConfigError, match="--search grid: has no effect with --scheduler pbt"):
+        sweep(request(tmp_path / "a", scheduler="pbt"), print)
+    with pytest.raises(ConfigError, match="this study varies none: baseline, schedule.d_steps. Use another"):
+        sweep(request(tmp_path / "c", scheduler="pbt", search=None), print)
     with pytest.raises(CheckpointError, match="is no folder of a sweep"):
         sweep(request(tmp_path / "a", resume=True), print)
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "sweep.json").write_text("{}")
+    (tmp_path / "b" / "sweep.json").write_text('{"words": {}}')
     with pytest.raises(CheckpointError, match="already holds a sweep. Go on with it by --resume"):
         sweep(request(tmp_path / "b"), print)
-    with pytest.raises(CheckpointError, match="is a sweep of another study, search, seed, base"):
+    with pytest.raises(CheckpointError, match="is a sweep of another study, settings, objective, base"):
         sweep(request(tmp_path / "b", resume=True), print)
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from rlgan.envs.errors import ConfigError
 from rlgan.overrides import override, to_dict
 from rlgan.trainable import VARIED
-from rlgan.tuning import OBJECTIVE, STARTS, Trial
+from rlgan.tuning.trial import OBJECTIVE, STARTS, Trial
 from tests.support.tiny import tiny_config
 
 pytestmark = pytest.mark.integration

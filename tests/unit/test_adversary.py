@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from rlgan import adversary as adversary_module
 from rlgan.adversary import Adversary, AdversarySettings, Round, adversary_loss
-from rlgan.discriminators import CnnHighway, build_discriminator
+from rlgan.discriminators import CnnHighway, Ensemble, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
@@ -179,6 +179,29 @@ def test_a_round_of_one_minibatch_is_one_step_on_loss_and_penalty() -> None:
     assert metrics["discriminator/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
     for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+def test_each_member_of_an_ensemble_learns_as_if_it_were_alone() -> None:
+    network = CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4), dropout=0.0, l2_out=0.7, members=3)
+    judge = adversary(batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20)
+    assert isinstance(judge.network, Ensemble)
+    twins, fresh = [copy.deepcopy(member) for member in judge.network.members], fakes(20)
+    tokens = torch.cat([reals(20), fresh])
+    mask, is_real = sequence_mask(SPACE, tokens), torch.arange(40) < 20
+    logits = torch.stack([twin(tokens, mask) for twin in twins])
+    torch.testing.assert_close(judge.network.scorer()(tokens, mask), logits.detach().mean(0), atol=1e-5, rtol=0)
+    losses = [adversary_loss(one, is_real) for one in logits]
+    assert len({float(loss.detach()) for loss in losses}) == 3  # each begins elsewhere
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/loss"] == pytest.approx(sum(float(loss.detach()) for loss in losses) / 3, abs=1e-6)
+    for twin, member in zip(twins, judge.network.members, strict=True):
+        (adversary_loss(twin(tokens, mask), is_real) + twin.penalty()).backward()
+        for found, start in zip(member.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+def test_an_ensemble_of_one_is_the_network_itself() -> None:
+    assert not isinstance(build_discriminator(CnnHighway(), SPACE), Ensemble)
 
 
 def test_gradients_are_clipped_to_the_optimiser_s_norm() -> None:

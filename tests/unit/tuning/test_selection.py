@@ -47,9 +47,27 @@ def test_what_the_task_has_not_and_what_nobody_knows_is_refused(oracle_task: Tas
         objective_for(oracle_task, "kl_sums")
 
 
+def test_a_sum_of_both_sides_may_be_chosen_if_it_is_logged(oracle_task: Task) -> None:
+    logged = {"eval/kl_forward", "eval/kl_reverse", "eval/nll_gen", "eval/nll_oracle"}
+    chosen = objective_for(oracle_task, "kl_reverse+nll_gen", logged)
+    assert chosen.sides == ("eval/kl_reverse", "eval/nll_gen")
+    assert chosen.value({"eval/kl_reverse": 1.0, "eval/nll_gen": 2.0}) == 3.0
+    with pytest.raises(ConfigError, match="eval/nll_oracle sees quality alone, which collapse wins"):
+        objective_for(oracle_task, "nll_oracle+nll_gen", logged)
+    with pytest.raises(ConfigError, match="sees coverage alone"):
+        objective_for(oracle_task, "nll_gen+kl_forward", logged)
+    with pytest.raises(ConfigError, match="sees quality alone"):
+        objective_for(oracle_task, "kl_reverse+kl_reverse", logged)
+
+
 def test_an_objective_that_was_never_logged_is_named(oracle_task: Task) -> None:
-    with pytest.raises(ConfigError, match=r"eval/kl_forward was not logged; logged are eval/bleu_2"):
-        OBJECTIVES["kl_sum"].value({"eval/bleu_2": 0.5, "generator/loss": 1.0})
+    logged = {"eval/kl_forward", "eval/kl_reverse", "eval/nll_gen"}
+    with pytest.raises(
+        ConfigError, match="lm_5gram was never logged on this task. There is kl_sum, or a sum of some of"
+    ):
+        objective_for(oracle_task, "lm_5gram+nll_gen", logged)
+    with pytest.raises(ConfigError, match="kl_revers was never logged.*Did you mean 'kl_reverse'"):
+        objective_for(oracle_task, "kl_revers+nll_gen", logged)
 
 
 def test_trials_are_measured_on_validation_data(oracle_task: Task) -> None:

@@ -1,0 +1,47 @@
+"""Several networks of one architecture, side by side, averaged (deep ensembles, Lakshminarayanan et al. 2017).
+
+Each member learns as if it were alone, from its own initial weights and with its own dropout; what they learned by
+heart differs, and averages out. Only a clip of the gradient's norm is over all of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .discriminator import Discriminator, Scorer
+
+
+class Ensemble(Discriminator):
+    """The mean of its members' logits: the geometric mean of their density ratios.
+
+    Args:
+        members: at least one.
+    """
+
+    def __init__(self, members: Sequence[Discriminator]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Discriminator.forward`."""
+        return self.member_logits(tokens, mask).mean(0)
+
+    def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(M, B) real-logits; see `Discriminator.member_logits`."""
+        return torch.stack([member(tokens, mask) for member in self.members])
+
+    def penalty(self) -> Tensor:
+        """The sum of the members': each pays its own."""
+        return torch.stack([member.penalty() for member in self.members]).sum()  # type: ignore[operator]
+
+    def scorer(self) -> Scorer:
+        """Frozen copies; see `Discriminator.scorer`."""
+        scorers = [member.scorer() for member in self.members]  # type: ignore[operator]
+
+        def score(tokens: Tensor, mask: Tensor) -> Tensor:
+            return torch.stack([one(tokens, mask) for one in scorers]).mean(0)
+
+        return score

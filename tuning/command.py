@@ -1,0 +1,115 @@
+"""`rlgan tune STUDY ...`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rlgan.cli import STOPPED, add_task_options, task_of
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import TaskSettings
+from rlgan.overrides import to_dict
+
+from .settings import FREE_TO_CHANGE, SweepSettings
+from .studies import STUDIES, load_study
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.description = "Studies:\n" + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
+    add_task_options(parser)
+    for name, field in SweepSettings.model_fields.items():
+        text = " ".join((field.description or "").split()).replace("%", "%%")
+        default = "" if field.default is None else f" (default {field.default})"
+        words = re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
+        parser.add_argument(f"--{name}", metavar="|".join(words) or name.upper(), help=text + default)
+    parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
+    )
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Do a sweep; see `rlgan.cli.VerbModule`."""
+    given = {name: value for name in SweepSettings.model_fields if (value := getattr(options, name)) is not None}
+    asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
+    from . import sweep as sweeps
+
+    request = sweeps.SweepRequest(
+        study=load_study(asked["study"]),
+        task=asked["task"],
+        changes=asked["changes"],
+        settings=asked["settings"],
+        folder=asked["folder"],
+        resume=options.resume is not None,
+        words={
+            "study": asked["study"],
+            "task": None if asked["task"] is None else to_dict(asked["task"]),
+            "changes": asked["changes"],
+            "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
+        },
+    )
+    if options.dry_run:
+        for line in sweeps.preview(request):
+            print(line)
+        return 0
+    result = sweeps.sweep(request, lambda line: print(line, flush=True))
+    if result.end != "done":
+        again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
+        print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
+    return STOPPED if result.end == "interrupted" else 0
+
+
+def _settings(values: Mapping[str, Any]) -> SweepSettings:
+    try:
+        return SweepSettings.model_validate(dict(values))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(map(str, problem["loc"][:1]))
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise ConfigError(f"--{name} {problem['input']}: {message}.") from None
+
+
+def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    if options.study is None:
+        raise ConfigError(f"name a study: {', '.join(STUDIES)}, or your own file in .toml or .py.")
+    study = load_study(options.study)
+    folder = Path(options.out or Path("runs") / f"tune-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return {
+        "study": options.study if options.study in STUDIES else str(Path(options.study).resolve()),
+        "task": task_of(options),
+        "changes": dict(overrides),
+        "settings": _settings(given),
+        "folder": folder,
+    }
+
+
+def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    from .sweep import read_request
+
+    other = [f"--{name}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None]
+    other += [f"--{path}" for path in overrides] + ([] if options.study is None else [options.study])
+    other += [f"--{name}" for name in given if name not in FREE_TO_CHANGE]
+    if other:
+        raise ConfigError(
+            f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
+            f"{', '.join(f'--{name}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
+        )
+    folder = Path(options.resume)
+    words = read_request(folder)["words"]
+    return {
+        "study": words["study"],
+        "task": None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"]),
+        "changes": words["changes"],
+        "settings": _settings({**words["settings"], **given}),
+        "folder": folder,
+    }

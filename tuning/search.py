@@ -1,0 +1,234 @@
+"""The search: trials of a study, until a number of them, or the time, is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
+
+from rlgan.envs.errors import CheckpointError
+from rlgan.overrides import to_dict
+
+from .ledger import Entry, Ledger
+from .proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
+from .schedulers import build_scheduler, tune_keys
+from .selection import Objective
+from .settings import SweepSettings
+from .spaces import Point, Space
+from .trial import COMPLETE, INDEX, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, UPDATE
+from .tuner import Deadline, error_of, last_checkpoint, run_trials
+
+End = Literal["done", "time", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        end: all was done; the time was spent; or somebody stopped it.
+        contradictions: reason → points that were dropped for it, in this session.
+    """
+
+    end: End
+    contradictions: Mapping[str, int]
+
+
+def search(
+    space: Space,
+    objective: Objective,
+    settings: SweepSettings,
+    ledger: Ledger,
+    folders: Folders,
+    deadline: Deadline,
+    say: Callable[[str], None],
+) -> SearchResult:
+    """Search, or go on searching; Ray runs.
+
+    Args:
+        space: what is varied.
+        objective: lower is better.
+        settings: how.
+        ledger: of the trials so far.
+        folders: of the sweep.
+        deadline: when to stop.
+        say: is told what happens, a line at a time.
+    """
+    proposals = Proposals(space, _source(settings, objective))
+    scheduler, tell = build_scheduler(settings, space, ledger)
+    searcher = _Searcher(space, objective, proposals, settings, ledger, folders, deadline)
+    run_trials(
+        folders.tune,
+        searcher,
+        scheduler,
+        _Recorder(ledger, tell, deadline, say),
+        concurrent=settings.concurrent,
+        deadline=deadline,
+        population=settings.trials if settings.is_population else None,
+    )
+    done = searcher.exhausted and not ledger.unfinished()
+    return SearchResult(
+        "done" if done else "time" if deadline.is_past else "interrupted", dict(proposals.contradictions)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where things of a search lie.
+
+    Attributes:
+        tune: Tune's own.
+        starts: maximum-likelihood starts.
+        ledger: file of its events, for messages.
+    """
+
+    tune: Path
+    starts: Path
+    ledger: Path
+
+
+def _source(settings: SweepSettings, objective: Objective) -> Source:
+    if settings.searcher == "grid":
+        return GridSource()
+    if settings.searcher == "random":
+        return RandomSource(settings.seed)
+    return OptunaSource(settings.seed, len(objective.sides) if settings.searcher == "motpe" else 1)
+
+
+class _Searcher(Searcher):
+    """Hands Tune first the trials that were under way, then new ones."""
+
+    def __init__(
+        self,
+        space: Space,
+        objective: Objective,
+        proposals: Proposals,
+        settings: SweepSettings,
+        ledger: Ledger,
+        folders: Folders,
+        deadline: Deadline,
+    ) -> None:
+        super().__init__(metric=OBJECTIVE, mode="min")
+        self._space, self._objective, self._proposals, self._settings = space, objective, proposals, settings
+        self._ledger, self._folders, self._deadline = ledger, folders, deadline
+        self._told: dict[str, int] = {}
+        self._tokens: dict[int, Any] = {}
+        self.exhausted = False
+        for index in sorted(ledger.entries):
+            self._remember(ledger.entries[index])
+        self._waiting = ledger.unfinished()
+
+    def _remember(self, entry: Entry) -> None:
+        """Propose again what was proposed, and tell what came of it."""
+        self._proposals.repeat(entry.draws)
+        proposed = self._proposals.next()
+        if proposed is None or proposed.point != entry.schedule[0][1]:
+            raise CheckpointError(
+                f"{self._folders.ledger}: trial {entry.index} is not what this study proposes. Restore the file, or "
+                "start a new sweep."
+            )
+        self._tokens[entry.index] = proposed.token
+        if entry.state is not None:
+            self._proposals.tell(proposed.token, self._values(entry))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        if self._waiting:
+            entry = self._waiting.pop(0)
+            index, point = entry.index, entry.point
+        else:
+            index = len(self._ledger.entries)
+            proposed = None if index >= self._settings.trials else self._proposals.next()
+            if proposed is None:
+                self.exhausted = True
+                return Searcher.FINISHED
+            point, self._tokens[index] = proposed.point, proposed.token
+            self._ledger.begun(index, point, proposed.draws)
+        self._told[trial_id], name = index, f"trial_{index:04d}"
+        return {
+            **to_dict(self._space.base),
+            **tune_keys(self._space.changes(point), self._settings, self._space),
+            STARTS: str(self._folders.starts.resolve()),
+            NAME: name,
+            INDEX: index,
+            RESUME: self._last_checkpoint(index, name),
+            SELECT_BY: self._settings.objective,
+        }
+
+    def _last_checkpoint(self, index: int, name: str) -> str | None:
+        entry = self._ledger.entries[index]
+        if entry.taken_from is not None and not entry.has_gone_on and Path(entry.taken_from).exists():
+            return entry.taken_from
+        return last_checkpoint(self._folders.tune, name)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        index = self._told.pop(trial_id)
+        if error:
+            self._proposals.tell(self._tokens[index], None)
+        elif (result or {}).get(COMPLETE) or not self._deadline.is_past:
+            self._proposals.tell(self._tokens[index], self._values(self._ledger.entries[index]))
+
+    def _values(self, entry: Entry) -> tuple[float, ...] | None:
+        """What the source of proposals learns of a trial."""
+        if entry.value is None or entry.state == "failed":
+            return None
+        if self._settings.searcher != "motpe":
+            return (entry.value,)
+        return tuple(entry.metrics[side] for side in self._objective.sides)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the ledger has it."""
+
+
+class _Recorder(tune.Callback):
+    """Writes into the ledger what Tune sees."""
+
+    def __init__(
+        self, ledger: Ledger, tell: Callable[[], None], deadline: Deadline, say: Callable[[str], None]
+    ) -> None:
+        self._ledger, self._tell, self._deadline, self._say = ledger, tell, deadline, say
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._ledger.result(
+            trial.config[INDEX],
+            result[UPDATE],
+            result[OBJECTIVE],
+            reported_metrics(result),
+            float(result["time_this_iter_s"]),
+        )
+        self._tell()
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        index, result = trial.config[INDEX], trial.last_result
+        if not result.get(COMPLETE) and self._deadline.is_past:
+            return  # nobody judged it: with more time it goes on
+        self._ledger.ended(index, "finished" if result[COMPLETE] else "stopped")
+        word = "finished" if result[COMPLETE] else f"stopped after {result[UPDATE]} updates"
+        self._say(
+            f"trial {index}: {word}, {OBJECTIVE} {result[OBJECTIVE]:.4f}: {_shown(self._ledger.entries[index].point)}"
+        )
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        index, error = trial.config[INDEX], error_of(trial)
+        self._ledger.ended(index, "failed", error)
+        self._say(f"trial {index}: failed: {error}: {_shown(self._ledger.entries[index].point)}")
+
+
+def reported_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """What a trial measured, out of what Tune makes of it."""
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if "/" in name and isinstance(value, int | float) and not name.startswith("timing/")
+    }
+
+
+def _shown(point: Point) -> str:
+    values = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in point.items()}
+    return ", ".join(f"{name}={value}" for name, value in values.items())

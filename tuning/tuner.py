@@ -1,0 +1,138 @@
+"""Trials on Ray Tune: what the search and the final race have in common."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from .trial import NAME, OBJECTIVE, Trial
+
+# Tune's own table, which knows a trial by noise; its advice on how often to save what is never read; and its habit of
+# sending trials to work in a folder of their own, where a path that the user gave means something else.
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+_ALL_AT_ONCE = "TUNE_MAX_PENDING_TRIALS_PG"
+
+
+class Deadline:
+    """When to stop.
+
+    Args:
+        seconds: from now; None for never.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, at least 1, for Tune knows no less; None for no end."""
+        return None if self._end is None else max(1.0, self._end - time.monotonic())
+
+    @property
+    def is_past(self) -> bool:
+        """Whether it is time."""
+        return self._end is not None and time.monotonic() >= self._end
+
+
+def run_trials(
+    folder: Path,
+    searcher: Searcher,
+    scheduler: TrialScheduler,
+    recorder: tune.Callback,
+    *,
+    concurrent: int | None,
+    deadline: Deadline,
+    population: int | None = None,
+) -> None:
+    """Let Tune run what a searcher hands out.
+
+    Args:
+        folder: Tune's own; a folder in it is made for this session.
+        searcher: hands out configurations of `rlgan.tuning.trial.Trial`.
+        scheduler: interferes.
+        recorder: is told what happens.
+        concurrent: trials at a time; None for as many as the cluster has room for.
+        deadline: when trials under way are stopped where they are.
+        population: trials that must all be known from the beginning.
+    """
+    session = len(list(folder.glob("session_*")))
+    # Others may want to go on from a state a while after it was written.
+    kept = 1 if population is None else 3
+    with (
+        warnings.catch_warnings(),
+        _environment({**_QUIET, **({} if population is None else {_ALL_AT_ONCE: str(population)})}),
+    ):
+        # PB2's Gaussian process has seen a handful of points, and says so at each of them.
+        warnings.filterwarnings("ignore", module="sklearn.gaussian_process")
+        tune.Tuner(
+            Trial,
+            tune_config=tune.TuneConfig(
+                metric=OBJECTIVE,
+                mode="min",
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=concurrent,
+                time_budget_s=deadline.left,
+                # A trial costs what it trains, and not what a fresh process spends on imports.
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                name=f"session_{session}",
+                storage_path=str(folder.resolve()),
+                callbacks=[recorder],
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=kept, checkpoint_frequency=1),
+                failure_config=tune.FailureConfig(max_failures=0),
+                verbose=0,
+            ),
+        ).fit()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Tune is told some things by environment variables alone; the user's own are left as they are."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _name(trial: TuneTrial) -> str:
+    return str(trial.config[NAME])
+
+
+def last_checkpoint(folder: Path, name: str) -> str | None:
+    """The newest checkpoint of a trial: not always the farthest, for it may have taken over from another.
+
+    Args:
+        folder: as given to `run_trials`.
+        name: of the trial.
+    """
+    found = folder.glob(f"session_*/{name}/checkpoint_*/checkpoints/[0-9]*")
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else str(newest.parent.parent)
+
+
+def error_of(trial: TuneTrial) -> str:
+    """The last line of what a trial raised."""
+    if not trial.error_file:
+        return "unknown"
+    return Path(trial.error_file).read_text("utf-8").strip().splitlines()[-1]
