@@ -34,8 +34,8 @@ def require_something_to_change(settings: SweepSettings, space: Space) -> None:
         varied = [bundle.name for bundle in space.bundles] + [axis.path for axis in space.axes]
         raise ConfigError(
             f"--scheduler {settings.scheduler}: changes numbers on a scale (learning rates, weights, shares) while a "
-            f"trial trains, and this study varies none: {', '.join(dict.fromkeys(varied))}. Use another scheduler, or a "
-            "study that varies such numbers."
+            f"trial trains, and this study varies none: {', '.join(dict.fromkeys(varied))}. Use another scheduler, or "
+            "a study that varies such numbers."
         )
 
 
