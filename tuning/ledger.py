@@ -5,6 +5,7 @@ Tune keeps notes of its own, as pickles, which are never read; a sweep is taken 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,10 @@ from .spaces import Point
 State = Literal["finished", "stopped", "failed"]
 
 
+def _nobody(event: object) -> None:
+    """Nobody is told."""
+
+
 @dataclass
 class Entry:
     """One trial.
@@ -24,8 +29,8 @@ class Entry:
         index: its number in the sweep, from 0.
         point: what it varies, as it stands.
         draws: name of each dimension → value, as the source of proposals knows them.
-        schedule: (adversarial updates done, point from then on), from (0, the first point): where it took over another
-            trial's state, what that one had done before.
+        schedule: (adversarial updates done, point from then on) of the generator that it has now, from (0, the first
+            point): where it took over another trial's state, what that one had done before.
         taken_from: folder of the checkpoint that it took over last; None if it never did.
         results: (adversarial updates done, objective) at each measurement.
         state: how it ended; None while it has not.
@@ -76,6 +81,7 @@ class Ledger:
 
     Attributes:
         entries: trials by their number.
+        told: is told of each event after it happened, and not of those that are read.
 
     Raises:
         CheckpointError: the file is not what a sweep wrote.
@@ -83,7 +89,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.entries: dict[int, Entry] = {}
+        self.told: Callable[[Event], None] = _nobody
         self._journal = Journal(path, self._apply)
+
+    def _append(self, **event: Any) -> None:
+        self._journal.append(**event)
+        self.told(event)
 
     def _apply(self, event: Event) -> None:
         index = event["index"]
@@ -100,7 +111,6 @@ class Ledger:
             entry, donor, update = self.entries[index], self.entries[event["donor"]], event["update"]
             entry.point, entry.taken_from = event["point"], event["checkpoint"]
             entry.schedule = [*(one for one in donor.schedule if one[0] < update), (update, entry.point)]
-            entry.results = [one for one in donor.results if one[0] <= update]
         elif event["event"] == "ended":
             self.entries[index].state, self.entries[index].error = event["state"], event["error"]
         else:
@@ -108,21 +118,21 @@ class Ledger:
 
     def begun(self, index: int, point: Point, draws: dict[str, Any]) -> None:
         """A trial begins."""
-        self._journal.append(event="begun", index=index, point=point, draws=draws)
+        self._append(event="begun", index=index, point=point, draws=draws)
 
     def result(self, index: int, update: int, value: float, metrics: dict[str, float], seconds: float) -> None:
         """A trial was measured, `seconds` after it was before."""
-        self._journal.append(event="result", index=index, update=update, value=value, metrics=metrics, seconds=seconds)
+        self._append(event="result", index=index, update=update, value=value, metrics=metrics, seconds=seconds)
 
     def exploited(self, index: int, donor: int, update: int, point: Point, checkpoint: str) -> None:
         """A trial goes on from another's state after `update` updates, kept in `checkpoint`, at a point of its own."""
-        self._journal.append(
+        self._append(
             event="exploited", index=index, donor=donor, update=update, point=point, checkpoint=checkpoint
         )
 
     def ended(self, index: int, state: State, error: str | None = None) -> None:
         """A trial is over."""
-        self._journal.append(event="ended", index=index, state=state, error=error)
+        self._append(event="ended", index=index, state=state, error=error)
 
     def unfinished(self) -> list[Entry]:
         """Trials that began and have not ended, in order."""
@@ -164,6 +174,8 @@ class FinalLedger:
     Attributes:
         finalists: numbers of the trials that were chosen, the best first; None before.
         runs: (entrant, seed) → its run.
+        model: name and version under which the best generator is registered; None before.
+        told: is told of each run after it ended, and not of those that are read.
 
     Raises:
         CheckpointError: the file is not what a sweep wrote.
@@ -172,6 +184,8 @@ class FinalLedger:
     def __init__(self, path: Path) -> None:
         self.finalists: list[int] | None = None
         self.runs: dict[tuple[str, int], FinalRun] = {}
+        self.model: tuple[str, int] | None = None
+        self.told: Callable[[FinalRun], None] = _nobody
         self._journal = Journal(path, self._apply)
 
     def _apply(self, event: Event) -> None:
@@ -184,6 +198,8 @@ class FinalLedger:
                 for one in event["results"]
             )
             self.runs[who, seed] = FinalRun(who, kind, seed, results, event["seconds"], event["error"])
+        elif event["event"] == "registered":
+            self.model = (event["name"], event["version"])
         else:
             raise ValueError(event["event"])
 
@@ -198,6 +214,11 @@ class FinalLedger:
         self._journal.append(
             event="ran", entrant=entrant, kind=kind, seed=seed, results=results, seconds=seconds, error=error
         )
+        self.told(self.runs[entrant, seed])
+
+    def registered(self, name: str, version: int) -> None:
+        """The best generator is in the registry."""
+        self._journal.append(event="registered", name=name, version=version)
 
     def results(self) -> tuple[FinalResult, ...]:
         """Of all runs that did not fail, in the order in which they ended."""
