@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from rlgan import __version__, tracking
+from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
-from rlgan.tracking import Tracker, TrackingSettings, run_tags
+from rlgan.tracking import Tracker, TrackingSettings, run_tags, upload
+from rlgan.tracking import tracker as tracker_module
 
 REFUSING = "http://127.0.0.1:9"  # nobody listens on the discard port
 
@@ -31,8 +32,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, "true")
         monkeypatch.delenv(name)
-    monkeypatch.setattr(tracking, "_SEND_EVERY_S", 0.0)
-    monkeypatch.setattr(tracking, "_RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr(upload, "_SEND_EVERY_S", 0.0)
+    monkeypatch.setattr(upload, "_RETRY_EVERY_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +386,7 @@ def test_an_address_that_mlflow_does_not_know_is_told_too(tmp_path: Path) -> Non
 def test_a_server_that_hangs_does_not_hold_up_a_run(
     run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "_FINISH_WAIT_S", 0.0)
+    monkeypatch.setattr(tracker_module, "_FINISH_WAIT_S", 0.0)
     hangs, answers = threading.Event(), threading.Event()
 
     def hang(name: str) -> None:
@@ -493,7 +494,7 @@ def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
 
 
 def test_a_server_is_asked_seldom(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_RETRY_EVERY_S", 1_000.0)
+    monkeypatch.setattr(upload, "_RETRY_EVERY_S", 1_000.0)
     flaky.failure = ConnectionError("down")
     asked: list[str] = []
     flaky.before = asked.append
@@ -507,7 +508,7 @@ def test_a_server_is_asked_seldom(run_dir: Path, flaky: Flaky, monkeypatch: pyte
 
 
 def test_rows_of_a_moment_are_sent_together(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_SEND_EVERY_S", 1_000.0)
+    monkeypatch.setattr(upload, "_SEND_EVERY_S", 1_000.0)
     sent = threading.Event()
     flaky.before = lambda name: sent.set() if name == "log_batch" else None
     tracker = Tracker(TrackingSettings(), run_dir)
@@ -632,9 +633,9 @@ def test_a_run_moved_with_its_database_goes_on_in_it(run_dir: Path) -> None:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """A git repository that seems to hold the code; runs git in it."""
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "rlgan" / "tracking.py"))
+    monkeypatch.setattr(tracker_module, "__file__", str(tmp_path / "rlgan" / "tracker.py"))
     (tmp_path / "rlgan").mkdir()
-    (tmp_path / "rlgan" / "tracking.py").write_text("code\n")
+    (tmp_path / "rlgan" / "tracker.py").write_text("code\n")
 
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
@@ -654,7 +655,7 @@ def test_tags_name_the_commit_and_whether_it_was_changed(repository: Callable[..
     repository("commit", "-m", "code")
     commit = repository("rev-parse", "HEAD")
     assert run_tags("quick", 5) == {**IDENTITY, "git_commit": commit, "git_dirty": "false"}
-    (tmp_path / "rlgan" / "tracking.py").write_text("changed\n")
+    (tmp_path / "rlgan" / "tracker.py").write_text("changed\n")
     assert run_tags("quick", 5) == {**IDENTITY, "git_commit": commit, "git_dirty": "true"}
 
 
