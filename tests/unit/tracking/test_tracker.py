@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,69 +22,9 @@ from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
 from rlgan.tracking import Tracker, TrackingSettings, run_tags, upload
 from rlgan.tracking import tracker as tracker_module
+from tests.support.mlflow_server import Flaky, Server, log_units
 
 REFUSING = "http://127.0.0.1:9"  # nobody listens on the discard port
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a tracker sets in the environment goes with the test; retries come at once."""
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "true")
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(upload, "_SEND_EVERY_S", 0.0)
-    monkeypatch.setattr(upload, "_RETRY_EVERY_S", 0.0)
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without runs; making one takes seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("empty") / "mlruns.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path, empty_database: Path) -> Path:
-    """Folder of a run, with a database beside it."""
-    folder = tmp_path / "my runs" / "a"
-    folder.mkdir(parents=True)
-    shutil.copy(empty_database, folder.parent)
-    return folder
-
-
-class Server:
-    """The only run beside a folder, as MLflow has it."""
-
-    def __init__(self, run_dir: Path) -> None:
-        from mlflow.tracking import MlflowClient  # `flaky` changes the name in `mlflow` only
-
-        self.client = MlflowClient(f"sqlite:///{run_dir.parent / 'mlruns.db'}")
-
-    @property
-    def runs(self) -> list[Any]:
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        return list(self.client.search_runs(experiments))
-
-    @property
-    def run(self) -> Any:
-        (run,) = self.runs
-        return run
-
-    def history(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of a metric, in order."""
-        found = self.client.get_metric_history(self.run.info.run_id, name)
-        return sorted((metric.step, metric.value) for metric in found)
-
-    def artifacts(self, folder: str | None = None) -> list[str]:
-        return [file.path for file in self.client.list_artifacts(self.run.info.run_id, folder)]
-
-
-def log_units(tracker: Tracker, *units: int) -> None:
-    for unit in units:
-        tracker.log_metrics({"mle/nll": float(unit), "timing/unit_s": 0.5}, step=unit, phase="mle", unit=unit)
 
 
 def track(run_dir: Path, *units: int, **settings: Any) -> list[str]:
@@ -104,60 +44,6 @@ def resume(run_dir: Path, after: int, *units: int, **settings: Any) -> None:
     tracker.start("a", {"seed": 3, "tracking.enabled": True}, {"preset": "quick"})
     log_units(tracker, *units)
     tracker.finish("FINISHED")
-
-
-class Flaky:
-    """Stands between a tracker and MLflow's client, and fails as it is told.
-
-    Attributes:
-        failure: raised by every call while it is set.
-        forgets: whether a failing call does nothing; if not, it does its work first, as when only the answer is lost.
-        failed: set by a call that failed.
-        calls: names of the calls that went through.
-        arrived: steps of the rows that reached the server, in order.
-        sizes: how many parameters, metrics and tags each call of `log_batch` brought.
-    """
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.forgets = True
-        self.failed = threading.Event()
-        self.calls: list[str] = []
-        self.arrived: list[int] = []
-        self.sizes: list[int] = []
-        self.before: Callable[[str], None] = lambda name: None
-
-    def around(self, client: Any) -> Any:
-        flaky = self
-
-        class Client:
-            def __getattr__(self, name: str) -> Callable[..., Any]:
-                def call(*arguments: Any, **named: Any) -> Any:
-                    flaky.before(name)
-                    if name == "log_batch":
-                        flaky.sizes.append(sum(map(len, named.values())))
-                    failure = flaky.failure
-                    if failure is None or not flaky.forgets:
-                        result = getattr(client, name)(*arguments, **named)
-                        flaky.arrived += [metric.step for metric in named.get("metrics", ()) if metric.key == "mle/nll"]
-                    if failure is not None:
-                        flaky.failed.set()
-                        raise failure
-                    flaky.calls.append(name)
-                    return result
-
-                return call
-
-        return Client()
-
-
-@pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flaky]:
-    import mlflow
-
-    flaky, real = Flaky(), mlflow.MlflowClient
-    monkeypatch.setattr(mlflow, "MlflowClient", lambda tracking_uri: flaky.around(real(tracking_uri)))
-    yield flaky
 
 
 # ------------------------------------------------------------------------------------------------------ the file
