@@ -5,6 +5,7 @@ The import and a new database cost seconds, and a configuration must be there wi
 
 from __future__ import annotations
 
+from .reading import LoggedRun, children, history, read_run
 from .tracker import Tracker, TrackingSettings, run_tags
 
-__all__ = ["Tracker", "TrackingSettings", "run_tags"]
+__all__ = ["LoggedRun", "children", "history", "read_run", "Tracker", "TrackingSettings", "run_tags"]
