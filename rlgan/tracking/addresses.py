@@ -17,11 +17,15 @@ def tracking_uri(uri: str | None, runs_dir: Path) -> str:
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_dir.resolve() / 'mlruns.db'}"
 
 
-def be_quick() -> None:
-    """Let MLflow's calls fail within seconds where nobody answers; its defaults are minutes. The user's own stay."""
+def be_brief() -> None:
+    """Let MLflow's calls fail within seconds where nobody answers, for its defaults are minutes, and draw no bars.
+
+    What the user has set stays.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def artifacts_beside(uri: str) -> str | None:

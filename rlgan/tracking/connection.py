@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rlgan.envs.errors import TrackingError
 
-from .addresses import be_quick, without_password
+from .addresses import be_brief, without_password
 
 
 @contextmanager
@@ -31,11 +33,12 @@ def asking(uri: str) -> Iterator[Any]:
             f"{path}: there is no tracking database. Name the tracking server (--tracking-uri, MLFLOW_TRACKING_URI), "
             "or the right folder."
         )
-    be_quick()
+    be_brief()
     import mlflow
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    quieten()
     try:
         yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -53,6 +56,23 @@ def first_line(error: Exception) -> str:
 def is_unknown(error: Any) -> bool:
     """Whether an MlflowException says that something does not exist."""
     return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: the first ten, and how many more."""
+    shown = sorted(names)
+    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+    return (", ".join(shown[:10]) or "none") + more
+
+
+def quieten() -> None:
+    """Let MLflow and its database speak of warnings only, unless the user wants to hear more."""
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        # Both configure their loggers while they are imported, so they are quieted afterwards.
+        import mlflow  # noqa: F401
+
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _database(uri: str) -> Path | None:

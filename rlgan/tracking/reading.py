@@ -10,7 +10,7 @@ from typing import Any
 from rlgan.envs.errors import CheckpointError, TrackingError, nearest
 
 from .addresses import tracking_uri, without_password
-from .connection import asking, is_unknown
+from .connection import asking, is_unknown, listed
 from .upload import RECORD, RunRecord
 
 _PARENT_TAG = "mlflow.parentRunId"
@@ -156,7 +156,7 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     if not known:
         raise TrackingError(
             f"{run!r}: is no folder, and {server} has no experiment {splits[0][0]!r}."
-            f"{nearest(splits[0][0], experiments)} It has {_listed(experiments)}."
+            f"{nearest(splits[0][0], experiments)} It has {listed(experiments)}."
         )
     for experiment, name in known:
         quote = '"' if "'" in name else "'"
@@ -172,14 +172,8 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     names = {one.info.run_name or "" for one in _search(client, experiments[experiment], "")}
     raise TrackingError(
         f"{run!r}: experiment {experiment!r} at {server} has no run {name!r}.{nearest(name, names)} It has "
-        f"{_listed(names)}."
+        f"{listed(names)}."
     )
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = sorted(names)
-    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
-    return (", ".join(shown[:10]) or "none") + more
 
 
 def _experiments(client: Any) -> Iterator[Any]:

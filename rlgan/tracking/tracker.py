@@ -23,7 +23,7 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.settings import Settings
 
 from ..checkpoint import cannot_write, write_atomically
-from .addresses import be_quick, tracking_uri
+from .addresses import be_brief, tracking_uri
 from .upload import RunUpload, Uploader, whole_lines
 
 _FINISH_WAIT_S = 60.0
@@ -96,7 +96,7 @@ class Tracker:
         """
         if not self._settings.enabled:
             return
-        be_quick()
+        be_brief()
         self._upload = RunUpload(self._run_dir, name, params, tags, parent=None, goes_on=True)
         uri = tracking_uri(self._settings.uri, self._run_dir.parent)
         self._uploader = Uploader(uri, self._settings.experiment, self._upload)

@@ -12,9 +12,7 @@ must outlive the process lies in mlflow_run.json: which MLflow run the folder be
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
 import queue
 import threading
 import time
@@ -29,6 +27,7 @@ from rlgan.envs.errors import CheckpointError
 
 from ..checkpoint import write_atomically
 from .addresses import artifacts_beside, without_password
+from .connection import first_line, quieten
 
 RECORD = "mlflow_run.json"
 """Name of the file that says which MLflow run a folder belongs to."""
@@ -251,7 +250,7 @@ class Uploader:
             if error is not None:
                 self._disconnect()
                 self._awake.set()
-                self._warn_of_server(_first_line(error))
+                self._warn_of_server(first_line(error))
             if is_last:
                 return
 
@@ -300,10 +299,7 @@ class Uploader:
     def _connect(self) -> None:
         import mlflow
 
-        if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-            # Both configure their loggers while they are imported, so they are quieted afterwards.
-            for noisy in ("alembic", "mlflow"):
-                logging.getLogger(noisy).setLevel(logging.WARNING)
+        quieten()
         self._client = mlflow.MlflowClient(tracking_uri=self._uri)
 
     def _disconnect(self) -> None:
@@ -430,7 +426,7 @@ class Uploader:
             else:
                 number = rows[0][0]
                 self._warn(
-                    "refused", f"MLflow refused row {number} of {run.path} ({_first_line(error)}). It stays there."
+                    "refused", f"MLflow refused row {number} of {run.path} ({first_line(error)}). It stays there."
                 )
 
     def _send_artifacts(self, run: RunUpload) -> None:
@@ -539,7 +535,3 @@ def _tag_text(value: str) -> str:
 def _cut(text: str, length: int) -> str:
     text = without_password(text)
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

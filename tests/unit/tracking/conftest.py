@@ -15,7 +15,12 @@ from tests.support.mlflow_server import Flaky
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a tracker sets in the environment goes with the test; retries come at once."""
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY"):
+    for name in (
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT",
+        "MLFLOW_DISABLE_TELEMETRY",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+    ):
         monkeypatch.setenv(name, "true")
         monkeypatch.delenv(name)
     monkeypatch.setattr(upload, "_SEND_EVERY_S", 0.0)
