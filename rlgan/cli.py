@@ -370,8 +370,7 @@ def _sample_of_run(options: argparse.Namespace) -> list[str]:
 
     if options.tracking_uri is not None:
         raise ConfigError(
-            f"--tracking-uri {options.tracking_uri}: has no effect beside --run, which asks no server. Leave it out, or "
-            "give --model."
+            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
         )
     temperature = 1.0 if options.temperature is None else options.temperature
     with as_folder(options.run, GENERATOR_FILES) as run_dir:

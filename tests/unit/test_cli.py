@@ -128,7 +128,7 @@ MISTAKES = [
     (["train", "--config", "missing.json"], "--config missing.json: cannot be read (No such file or directory)"),
     (["sample"], "one of the arguments --run --model is required"),
     (["sample", "--run", "a", "--model", "models:/a/1"], "argument --model: not allowed with argument --run"),
-    (["sample", "--run", "a", "--tracking-uri", "b"], "--tracking-uri b: has no effect beside --run"),
+    (["sample", "--run", "a", "--tracking-uri", "b"], "--tracking-uri: has no effect beside --run"),
     (
         ["sample", "--model", "a"],
         "is no address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS",
