@@ -47,8 +47,17 @@ _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Artifact:
+    sha256: str | None  # of what the server has
+    waiting: bool  # whether it may have changed since
+
+
 class RunRecord:
     """What mlflow_run.json says of a folder. Both threads change it.
+
+    Files outside the folder are kept in memory only, and those that the record names there are passed over: a folder
+    from a stranger must not make us send what else lies on this machine.
 
     Args:
         path: of the file; it need not exist.
@@ -63,10 +72,11 @@ class RunRecord:
         try:
             if path.exists():
                 values = json.loads(path.read_text(encoding="utf-8"))
-            self.run_id: str = values.get("run_id", "")
-            self.key: str = values.get("key", "")
-            self._artifacts: dict[tuple[str, str | None], dict[str, Any]] = {
-                (one["path"], one["folder"]): one for one in values.get("artifacts", [])
+            self.run_id, self.key = str(values.get("run_id", "")), str(values.get("key", ""))
+            self._artifacts = {
+                (one["path"], one["folder"]): _Artifact(one["sha256"], one["waiting"])
+                for one in values.get("artifacts", [])
+                if self._within(path.parent / one["path"])
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
@@ -82,8 +92,7 @@ class RunRecord:
         """
         with self._lock:
             self.run_id, self.key = "", uuid.uuid4().hex
-            for one in self._artifacts.values():
-                one.update(sha256=None, waiting=True)
+            self._artifacts = dict.fromkeys(self._artifacts, _Artifact(None, True))
             self._write()
             return self.key
 
@@ -97,17 +106,18 @@ class RunRecord:
     def want(self, path: Path, folder: str | None) -> None:
         """Note that the server should have a file as it is now."""
         with self._lock:
-            base = self._path.parent.resolve()
-            full = path.resolve()
-            name = full.relative_to(base).as_posix() if full.is_relative_to(base) else str(full)
-            known = self._artifacts.setdefault((name, folder), {"path": name, "folder": folder, "sha256": None})
-            known["waiting"] = True
+            full = path.parent.resolve() / path.name
+            if self._within(full):
+                full = full.relative_to(self._path.parent.resolve())
+            key = (full.as_posix(), folder)
+            known = self._artifacts.get(key)
+            self._artifacts[key] = _Artifact(None if known is None else known.sha256, True)
             self._write()
 
     def waiting(self) -> list[tuple[str, str | None, str | None]]:
         """Files that the server may not have as they are: (path, folder, SHA-256 of what it has)."""
         with self._lock:
-            return [(*key, one["sha256"]) for key, one in self._artifacts.items() if one["waiting"]]
+            return [(*key, one.sha256) for key, one in self._artifacts.items() if one.waiting]
 
     def settle(self, name: str, folder: str | None, digest: str | None) -> None:
         """Note that the server has a file, or by None that the file is gone."""
@@ -115,11 +125,19 @@ class RunRecord:
             if digest is None:
                 del self._artifacts[name, folder]
             else:
-                self._artifacts[name, folder].update(sha256=digest, waiting=False)
+                self._artifacts[name, folder] = _Artifact(digest, False)
             self._write()
 
+    def _within(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._path.parent.resolve())
+
     def _write(self) -> None:
-        values = {"run_id": self.run_id, "key": self.key, "artifacts": list(self._artifacts.values())}
+        artifacts = [
+            {"path": name, "folder": folder, "sha256": one.sha256, "waiting": one.waiting}
+            for (name, folder), one in self._artifacts.items()
+            if self._within(self._path.parent / name)
+        ]
+        values = {"run_id": self.run_id, "key": self.key, "artifacts": artifacts}
         text = json.dumps(values, ensure_ascii=False)
         write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -230,7 +230,6 @@ def test_a_dead_server_is_not_asked_for_each_child(run_dir: Path, flaky: Flaky) 
 
 
 def test_what_a_dead_server_missed_is_sent_by_a_later_process(run_dir: Path) -> None:
-    (run_dir / "table.txt").write_text("table")
     for uri in (REFUSING, None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore" if uri else "error")
@@ -242,7 +241,7 @@ def test_what_a_dead_server_missed_is_sent_by_a_later_process(run_dir: Path) -> 
                     path = run_dir / "trials" / name / "weights.txt"
                     path.write_text(name)
                     child.log_artifact(path)
-                    child.log_artifact(run_dir / "table.txt", "shared")
+                    child.log_artifact(path, "again")
                 child.finish("FINISHED", tags={"rank": name})
             tracker.finish("FINISHED")
     runs = by_name(run_dir)
@@ -253,21 +252,21 @@ def test_what_a_dead_server_missed_is_sent_by_a_later_process(run_dir: Path) -> 
         assert history(run_dir, run) == [1, 2] and run.data.params == {"lr": name}
         assert run.data.tags["rank"] == name and run.info.status == "FINISHED"
         assert run.data.tags[PARENT] == runs["sweep"].info.run_id
-        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["shared", "weights.txt"]
+        assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["again", "weights.txt"]
         first = json.loads((run_dir / "trials" / name / "metrics.jsonl").read_text().splitlines()[0])
         assert run.info.start_time <= int(first["time"] * 1000), "it began in the first process"
 
 
 def test_going_on_with_what_is_complete_costs_a_request_each(run_dir: Path, flaky: Flaky) -> None:
-    (run_dir / "table.txt").write_text("table")
-
     def work() -> None:
         tracker = started(run_dir)
         for number in range(4):
             child = child_of(tracker, run_dir, str(number))
             if not child.rows():
                 log_units(child, 1)
-            child.log_artifact(run_dir / "table.txt")
+            table = run_dir / "trials" / str(number) / "table.txt"
+            table.write_text("table")
+            child.log_artifact(table)
             child.finish("FAILED" if number == 0 else "FINISHED", tags={"value": "1.0"})
         tracker.finish("FINISHED")
 
@@ -282,7 +281,8 @@ def test_going_on_with_what_is_complete_costs_a_request_each(run_dir: Path, flak
 
 
 def test_a_changed_file_is_sent_again(run_dir: Path, flaky: Flaky) -> None:
-    table = run_dir / "table.txt"
+    table = run_dir / "trials" / "one" / "table.txt"
+    table.parent.mkdir(parents=True)
     for text in ("old", "old", "new"):
         table.write_text(text)
         tracker = started(run_dir)
@@ -310,6 +310,28 @@ def test_files_of_a_folder_that_moved_are_still_found(run_dir: Path, empty_datab
     tracker.finish("FINISHED")
     run_id = by_name(moved)["one"].info.run_id
     assert [file.path for file in Server(moved).client.list_artifacts(run_id)] == ["table.txt"]
+
+
+def test_a_strangers_folder_sends_nothing_from_outside(run_dir: Path) -> None:
+    secret = run_dir.parent / "secret.txt"
+    secret.write_text("secret")
+    (run_dir / "own.txt").write_text("own")
+    (run_dir / "link.txt").symlink_to(secret)
+    named = [str(secret), "../secret.txt", "link.txt", "own.txt"]
+    artifacts = [{"path": path, "folder": None, "sha256": None, "waiting": True} for path in named]
+    (run_dir / "mlflow_run.json").write_text(json.dumps({"run_id": "", "key": "", "artifacts": artifacts}))
+    tracker = started(run_dir)
+    tracker.finish("FINISHED")
+    assert Server(run_dir).artifacts() == ["own.txt"]
+
+
+def test_a_file_outside_the_folder_is_sent_by_who_asked_for_it(run_dir: Path) -> None:
+    (run_dir.parent / "table.txt").write_text("table")
+    tracker = started(run_dir)
+    tracker.log_artifact(run_dir.parent / "table.txt")
+    tracker.finish("FINISHED")
+    assert Server(run_dir).artifacts() == ["table.txt"]
+    assert "table.txt" not in (run_dir / "mlflow_run.json").read_text()
 
 
 def test_a_run_whose_making_was_not_answered_is_found_again(run_dir: Path, flaky: Flaky) -> None:
@@ -429,8 +451,9 @@ def test_a_lost_database_gets_everything_anew(run_dir: Path, empty_database: Pat
         child = child_of(tracker, run_dir, "one")
         if not child.rows():
             log_units(child, 1)
-            (run_dir / "table.txt").write_text("table")
-            child.log_artifact(run_dir / "table.txt")
+            table = run_dir / "trials" / "one" / "table.txt"
+            table.write_text("table")
+            child.log_artifact(table)
         child.finish("FINISHED")
         tracker.finish("FINISHED")
         run = by_name(run_dir)["one"]
