@@ -38,6 +38,10 @@ class UploadError(StorageError):
     """A run is complete or stopped, and its folder did not get into its storage; the command line exits with 1."""
 
 
+class TrackingError(RlganError, RuntimeError):
+    """A tracking server or its model registry cannot be reached, or has not what is asked of it."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Sentence part that names the nearest known spelling, or '' where nothing is near.
 

@@ -110,13 +110,7 @@ def _dispatch(arguments: list[str], more: Sequence[Verb]) -> int:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     _add_train(verbs)
-    sample = verbs.add_parser("sample", help="print sequences of a trained generator", allow_abbrev=False)
-    sample.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
-    sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
-    sample.add_argument(
-        "--temperature", type=_positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
-    )
-    sample.add_argument("--seed", type=int, default=0, help="default 0")
+    _add_sample(verbs)
     evaluate = verbs.add_parser("evaluate", help="measure a trained generator on its test split", allow_abbrev=False)
     evaluate.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
     evaluate.add_argument(
@@ -178,6 +172,30 @@ def _add_train(verbs: Any) -> None:
         "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
     )
     train.add_argument("--dry-run", action="store_true", help="resolve and check the configuration and data, then stop")
+
+
+def _add_sample(verbs: Any) -> None:
+    sample = verbs.add_parser("sample", help="print sequences of a trained generator", allow_abbrev=False)
+    origin = sample.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--run", metavar="DIR", help="folder of the run, or its URI in a storage")
+    origin.add_argument(
+        "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
+    )
+    sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
+    sample.add_argument(
+        "--temperature",
+        type=_positive_float,
+        default=None,
+        metavar="τ",
+        help="divides logits (default 1; with --model, the registered one)",
+    )
+    sample.add_argument("--seed", type=int, default=0, help="default 0")
+    sample.add_argument(
+        "--tracking-uri",
+        default=None,
+        metavar="URI",
+        help="MLflow server that has --model (default MLFLOW_TRACKING_URI, else runs/mlruns.db)",
+    )
 
 
 def _add_show_config(verbs: Any) -> None:
@@ -405,14 +423,33 @@ def _presets() -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from rlgan.export import GENERATOR_FILES, load_run_generator
-    from rlgan.storage import as_folder
-
-    with as_folder(options.run, GENERATOR_FILES) as run_dir:
-        lines = load_run_generator(run_dir).sample(options.num, options.temperature, options.seed)
+    lines = _sample_of_run(options) if options.model is None else _sample_of_model(options)
     for line in lines:
         print(line)
     return 0
+
+
+def _sample_of_run(options: argparse.Namespace) -> list[str]:
+    from rlgan.export import GENERATOR_FILES, load_run_generator
+    from rlgan.storage import as_folder
+
+    if options.tracking_uri is not None:
+        raise ConfigError(
+            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
+        )
+    temperature = 1.0 if options.temperature is None else options.temperature
+    with as_folder(options.run, GENERATOR_FILES) as run_dir:
+        return load_run_generator(run_dir).sample(options.num, temperature, options.seed)
+
+
+def _sample_of_model(options: argparse.Namespace) -> list[str]:
+    from rlgan.export import load_run_generator
+    from rlgan.tracking import fetch, find_generator
+
+    found = find_generator(options.tracking_uri, options.model)
+    temperature = found.temperature if options.temperature is None else options.temperature
+    with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
+        return load_run_generator(folder).sample(options.num, temperature, options.seed)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

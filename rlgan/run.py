@@ -11,7 +11,7 @@ A run folder holds:
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     table.json, table.txt  the final comparison;  *.png  its pictures
-    mlflow_run.json        which MLflow run this is
+    mlflow_run.json        which MLflow run this is, and which files it has
 
 A folder has one writer at a time.
 """

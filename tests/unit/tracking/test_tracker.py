@@ -11,79 +11,20 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
 
-from rlgan import __version__, tracking
+from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
-from rlgan.tracking import Tracker, TrackingSettings, run_tags
+from rlgan.tracking import Tracker, TrackingSettings, run_tags, upload
+from rlgan.tracking import tracker as tracker_module
+from tests.support.mlflow_server import Flaky, Server, log_units
 
 REFUSING = "http://127.0.0.1:9"  # nobody listens on the discard port
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a tracker sets in the environment goes with the test; retries come at once."""
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "true")
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(tracking, "_SEND_EVERY_S", 0.0)
-    monkeypatch.setattr(tracking, "_RETRY_EVERY_S", 0.0)
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without runs; making one takes seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("empty") / "mlruns.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path, empty_database: Path) -> Path:
-    """Folder of a run, with a database beside it."""
-    folder = tmp_path / "my runs" / "a"
-    folder.mkdir(parents=True)
-    shutil.copy(empty_database, folder.parent)
-    return folder
-
-
-class Server:
-    """The only run beside a folder, as MLflow has it."""
-
-    def __init__(self, run_dir: Path) -> None:
-        from mlflow.tracking import MlflowClient  # `flaky` changes the name in `mlflow` only
-
-        self.client = MlflowClient(f"sqlite:///{run_dir.parent / 'mlruns.db'}")
-
-    @property
-    def runs(self) -> list[Any]:
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        return list(self.client.search_runs(experiments))
-
-    @property
-    def run(self) -> Any:
-        (run,) = self.runs
-        return run
-
-    def history(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of a metric, in order."""
-        found = self.client.get_metric_history(self.run.info.run_id, name)
-        return sorted((metric.step, metric.value) for metric in found)
-
-    def artifacts(self, folder: str | None = None) -> list[str]:
-        return [file.path for file in self.client.list_artifacts(self.run.info.run_id, folder)]
-
-
-def log_units(tracker: Tracker, *units: int) -> None:
-    for unit in units:
-        tracker.log_metrics({"mle/nll": float(unit), "timing/unit_s": 0.5}, step=unit, phase="mle", unit=unit)
 
 
 def track(run_dir: Path, *units: int, **settings: Any) -> list[str]:
@@ -103,60 +44,6 @@ def resume(run_dir: Path, after: int, *units: int, **settings: Any) -> None:
     tracker.start("a", {"seed": 3, "tracking.enabled": True}, {"preset": "quick"})
     log_units(tracker, *units)
     tracker.finish("FINISHED")
-
-
-class Flaky:
-    """Stands between a tracker and MLflow's client, and fails as it is told.
-
-    Attributes:
-        failure: raised by every call while it is set.
-        forgets: whether a failing call does nothing; if not, it does its work first, as when only the answer is lost.
-        failed: set by a call that failed.
-        calls: names of the calls that went through.
-        arrived: steps of the rows that reached the server, in order.
-        sizes: how many parameters, metrics and tags each call of `log_batch` brought.
-    """
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.forgets = True
-        self.failed = threading.Event()
-        self.calls: list[str] = []
-        self.arrived: list[int] = []
-        self.sizes: list[int] = []
-        self.before: Callable[[str], None] = lambda name: None
-
-    def around(self, client: Any) -> Any:
-        flaky = self
-
-        class Client:
-            def __getattr__(self, name: str) -> Callable[..., Any]:
-                def call(*arguments: Any, **named: Any) -> Any:
-                    flaky.before(name)
-                    if name == "log_batch":
-                        flaky.sizes.append(sum(map(len, named.values())))
-                    failure = flaky.failure
-                    if failure is None or not flaky.forgets:
-                        result = getattr(client, name)(*arguments, **named)
-                        flaky.arrived += [metric.step for metric in named.get("metrics", ()) if metric.key == "mle/nll"]
-                    if failure is not None:
-                        flaky.failed.set()
-                        raise failure
-                    flaky.calls.append(name)
-                    return result
-
-                return call
-
-        return Client()
-
-
-@pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flaky]:
-    import mlflow
-
-    flaky, real = Flaky(), mlflow.MlflowClient
-    monkeypatch.setattr(mlflow, "MlflowClient", lambda tracking_uri: flaky.around(real(tracking_uri)))
-    yield flaky
 
 
 # ------------------------------------------------------------------------------------------------------ the file
@@ -385,7 +272,7 @@ def test_an_address_that_mlflow_does_not_know_is_told_too(tmp_path: Path) -> Non
 def test_a_server_that_hangs_does_not_hold_up_a_run(
     run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "_FINISH_WAIT_S", 0.0)
+    monkeypatch.setattr(tracker_module, "_FINISH_WAIT_S", 0.0)
     hangs, answers = threading.Event(), threading.Event()
 
     def hang(name: str) -> None:
@@ -493,7 +380,7 @@ def test_a_refused_row_does_not_hold_up_the_others(run_dir: Path) -> None:
 
 
 def test_a_server_is_asked_seldom(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_RETRY_EVERY_S", 1_000.0)
+    monkeypatch.setattr(upload, "_RETRY_EVERY_S", 1_000.0)
     flaky.failure = ConnectionError("down")
     asked: list[str] = []
     flaky.before = asked.append
@@ -507,7 +394,7 @@ def test_a_server_is_asked_seldom(run_dir: Path, flaky: Flaky, monkeypatch: pyte
 
 
 def test_rows_of_a_moment_are_sent_together(run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_SEND_EVERY_S", 1_000.0)
+    monkeypatch.setattr(upload, "_SEND_EVERY_S", 1_000.0)
     sent = threading.Event()
     flaky.before = lambda name: sent.set() if name == "log_batch" else None
     tracker = Tracker(TrackingSettings(), run_dir)
@@ -632,9 +519,9 @@ def test_a_run_moved_with_its_database_goes_on_in_it(run_dir: Path) -> None:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """A git repository that seems to hold the code; runs git in it."""
-    monkeypatch.setattr(tracking, "__file__", str(tmp_path / "rlgan" / "tracking.py"))
+    monkeypatch.setattr(tracker_module, "__file__", str(tmp_path / "rlgan" / "tracker.py"))
     (tmp_path / "rlgan").mkdir()
-    (tmp_path / "rlgan" / "tracking.py").write_text("code\n")
+    (tmp_path / "rlgan" / "tracker.py").write_text("code\n")
 
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
@@ -654,7 +541,7 @@ def test_tags_name_the_commit_and_whether_it_was_changed(repository: Callable[..
     repository("commit", "-m", "code")
     commit = repository("rev-parse", "HEAD")
     assert run_tags("quick", 5) == {**IDENTITY, "git_commit": commit, "git_dirty": "false"}
-    (tmp_path / "rlgan" / "tracking.py").write_text("changed\n")
+    (tmp_path / "rlgan" / "tracker.py").write_text("changed\n")
     assert run_tags("quick", 5) == {**IDENTITY, "git_commit": commit, "git_dirty": "true"}
 
 

@@ -1,0 +1,288 @@
+"""Generators in MLflow's model registry: put there to be served, and fetched to be sampled from.
+
+A registered generator is a model of MLflow's "models from code": two data files, a script (`served_model`) and a copy
+of this package. It loads where rlgan is not installed, and nothing in it is a pickle. What is fetched are the data
+files alone: code of a registry is run by those who serve it, not by us.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rlgan.envs.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+
+from ..export import GENERATOR_FILES, load_run_generator
+from .addresses import tracking_uri, without_password
+from .connection import asking, first_line, is_unknown, listed
+
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "gymnasium")
+"""Packages without which a registered generator cannot answer; its versions are those that are installed here."""
+
+_MODEL = "generator"  # its name among the models of the run
+_SCRIPT = Path(__file__).with_name("served_model.py")
+_ADDRESS = re.compile(r"models:/([^/@:]+)(?:/([0-9]+)|@([^/@]+))")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredGenerator:
+    """A version of a registered model.
+
+    Attributes:
+        name: of the model.
+        version: of it, from 1.
+        run_id: of the MLflow run that it came from; None where nobody said.
+        temperature: at which it samples unless another is asked for.
+        tags: of the version.
+        uri: of the server; it may hold a password, and is not shown.
+    """
+
+    name: str
+    version: int
+    run_id: str | None
+    temperature: float
+    tags: dict[str, str]
+    uri: str = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        """As `fetch`, `rlgan sample --model` and MLflow take it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def register(
+    uri: str | None, run_id: str, generator_dir: Path, name: str, temperature: float, tags: Mapping[str, str]
+) -> int:
+    """Log the generator of a run with an MLflow run, and register it as a new version of a model.
+
+    Args:
+        uri: of the server; None takes MLFLOW_TRACKING_URI, else runs/mlruns.db.
+        run_id: of the MLflow run that it belongs to.
+        generator_dir: folder that holds the generator, such as that of a run.
+        name: of the registered model; made if there is none.
+        temperature: at which it samples unless a request says otherwise; divides the logits.
+        tags: of the version.
+
+    Returns:
+        The version, from 1.
+
+    Raises:
+        CheckpointError: the folder holds no generator that can be read.
+        ConfigError: the name or the temperature cannot be.
+        TrackingError: the server cannot be reached, has no such run, or refuses.
+    """
+    if not 0.0 < temperature < math.inf:
+        raise ConfigError(f"temperature={temperature}: must be a positive number.")
+    if not re.fullmatch(r"[^/@:\s][^/@:]*", name):
+        raise ConfigError(f"name={name!r}: a registered model needs a name without '/', ':' and '@'. Choose another.")
+    load_run_generator(generator_dir)  # what cannot be read must not be served
+    with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
+        from mlflow.entities import LoggedModelOutput
+
+        run = _run(client, run_id)
+        model = client.create_logged_model(run.info.experiment_id, name=_MODEL, source_run_id=run_id)
+        folder = Path(temporary) / "model"
+        _save(folder, Path(temporary) / "code", generator_dir, temperature, model, run_id)
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        _make_model(client, name)
+        made = client.create_model_version(
+            name, model.artifact_location, run_id, tags=dict(tags), model_id=model.model_id
+        )
+        return int(made.version)
+
+
+def find_generator(uri: str | None, model: str) -> RegisteredGenerator:
+    """What is registered at an address.
+
+    Args:
+        uri: as in `register`.
+        model: models:/NAME/VERSION or models:/NAME@ALIAS.
+
+    Raises:
+        ConfigError: that is no such address.
+        CheckpointError: what is registered there is no generator of ours.
+        TrackingError: the server cannot be reached, or has no such model.
+    """
+    address = tracking_uri(uri, Path("runs"))
+    parts = _ADDRESS.fullmatch(model)
+    if parts is None:
+        raise ConfigError(
+            f"{model!r}: is no address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS."
+        )
+    with asking(address) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
+        found = _version(client, address, model, *parts.groups())
+        path = _download(client, address, found, "MLmodel", Path(temporary), model)
+        return RegisteredGenerator(
+            name=found.name,
+            version=int(found.version),
+            run_id=found.run_id or None,
+            temperature=_temperature(path, model),
+            tags=dict(found.tags),
+            uri=address,
+        )
+
+
+@contextmanager
+def fetch(uri: str | None, model: str) -> Iterator[Path]:
+    """The files of a registered generator, for as long as the context lasts. Code that lies beside them stays there.
+
+    Args:
+        uri: as in `register`.
+        model: as in `find_generator`.
+
+    Yields:
+        A folder that `rlgan.export.load_run_generator` reads.
+
+    Raises:
+        ConfigError: `model` is no address.
+        CheckpointError: what is registered there is no generator of ours.
+        TrackingError: the server cannot be reached, or has no such model.
+    """
+    found = find_generator(uri, model)
+    with TemporaryDirectory(prefix="rlgan-") as temporary:
+        with asking(found.uri) as client:
+            version = client.get_model_version(found.name, str(found.version))
+            for name in GENERATOR_FILES:
+                _download(client, found.uri, version, f"artifacts/{name}", Path(temporary), model)
+        folder = Path(temporary) / "artifacts"
+        try:
+            yield folder
+        except RlganError as error:
+            raise type(error)(str(error).replace(str(folder), model)) from None
+
+
+# ---------------------------------------------------------------------- logging
+
+
+def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, model: Any, run_id: str) -> None:
+    """Write the model as MLflow keeps it."""
+    import pandas
+    from mlflow.models import Model, ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    # rlgan/envs and rlgan/tuning may be links, which are followed: what is logged stands on its own.
+    package = shutil.copytree(
+        Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
+    weights, description = (generator_dir / name for name in GENERATOR_FILES)
+    save_model(
+        path=str(folder),
+        python_model=str(_SCRIPT),
+        artifacts={"weights": str(weights.resolve()), "description": str(description.resolve())},
+        code_paths=[str(package)],
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("long", "num_sequences")]),
+            outputs=Schema([ColSpec("string", "text")]),
+            params=ParamSchema(
+                [ParamSpec("temperature", "double", float(temperature)), ParamSpec("seed", "long", None)]
+            ),
+        ),
+        input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),
+        pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in REQUIREMENTS],
+        mlflow_model=Model(
+            artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
+        ),
+    )
+    # Saving runs the script.
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
+
+
+def _run(client: Any, run_id: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        raise TrackingError(
+            f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} that a generator could belong "
+            "to. Give the id of a run that it has."
+        ) from None
+
+
+def _make_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+# ---------------------------------------------------------------------- finding
+
+
+def _version(client: Any, uri: str, model: str, name: str, version: str | None, alias: str | None) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if version is not None:
+            return client.get_model_version(name, version)
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        # An unknown alias is called an invalid value.
+        if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+    server = f"MLflow at {without_password(uri)}"
+    names = {one.name: one for one in _pages(client.search_registered_models)}
+    if name not in names:
+        raise TrackingError(
+            f"{model}: {server} has no registered model {name!r}.{nearest(name, names)} It has {listed(names)}."
+        )
+    there = [f"/{one.version}" for one in _pages(client.search_model_versions, f"name = '{name}'")]
+    there += [f"@{one}" for one in client.get_registered_model(name).aliases]
+    raise TrackingError(f"{model}: {server} has no such version of {name!r}. It has {listed(there)}.")
+
+
+def _pages(search: Any, condition: str | None = None) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(filter_string=condition, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _download(client: Any, uri: str, version: Any, path: str, folder: Path, model: str) -> Path:
+    """One file of a registered model."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = client.get_model_version_download_uri(version.name, version.version)
+    if location.startswith("models:/"):
+        location = client.get_logged_model(location.removeprefix("models:/")).artifact_location
+    try:
+        fetched = get_artifact_repository(location, uri, uri).download_artifacts(path, str(folder))
+    except (MlflowException, OSError) as error:
+        raise CheckpointError(
+            f"{model}: its file {path} cannot be fetched from {without_password(location)} ({first_line(error)}). Give "
+            "a generator that rlgan registered, and see that its files can be reached from here."
+        ) from None
+    return Path(fetched)
+
+
+def _temperature(path: Path, model: str) -> float:
+    from mlflow.models import Model
+
+    signature = Model.load(str(path)).signature
+    known = {one.name: one.default for one in (signature.params if signature and signature.params else [])}
+    value = known.get("temperature")
+    if not isinstance(value, float) or not 0.0 < value < math.inf:
+        raise CheckpointError(
+            f"{model}: is no generator that rlgan registered, for it has no parameter temperature. Give another model."
+        )
+    return value
