@@ -5,7 +5,8 @@ Tune keeps notes of its own, as pickles, which are never read; a sweep is taken 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,7 @@ class Ledger:
 
     Attributes:
         entries: trials by their number.
+        contradictions: reason → points that were dropped for it.
         told: is told of each event after it happened, and not of those that are read.
 
     Raises:
@@ -89,6 +91,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.entries: dict[int, Entry] = {}
+        self.contradictions: Counter[str] = Counter()
         self.told: Callable[[Event], None] = _nobody
         self._journal = Journal(path, self._apply)
 
@@ -97,6 +100,9 @@ class Ledger:
         self.told(event)
 
     def _apply(self, event: Event) -> None:
+        if event["event"] == "dropped":
+            self.contradictions.update(event["reasons"])
+            return
         index = event["index"]
         if event["event"] == "begun":
             point = event["point"]
@@ -115,6 +121,10 @@ class Ledger:
             self.entries[index].state, self.entries[index].error = event["state"], event["error"]
         else:
             raise ValueError(event["event"])
+
+    def dropped(self, reasons: Mapping[str, int]) -> None:
+        """Points were contradictory."""
+        self._append(event="dropped", reasons=dict(reasons))
 
     def begun(self, index: int, point: Point, draws: dict[str, Any]) -> None:
         """A trial begins."""

@@ -15,7 +15,7 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.overrides import to_dict
 
 from .ledger import Entry, Ledger
-from .proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
+from .proposals import GridSource, OptunaSource, Proposal, Proposals, RandomSource, Source
 from .schedulers import build_scheduler, tune_keys
 from .selection import Objective
 from .settings import SweepSettings
@@ -24,19 +24,7 @@ from .trial import COMPLETE, INDEX, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, 
 from .tuner import Deadline, error_of, last_checkpoint, run_trials
 
 End = Literal["done", "time", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """How a search ended.
-
-    Attributes:
-        end: all was done; the time was spent; or somebody stopped it.
-        contradictions: reason → points that were dropped for it, in this session.
-    """
-
-    end: End
-    contradictions: Mapping[str, int]
+"""How a search ended: all was done, the time was spent, or somebody stopped it."""
 
 
 def search(
@@ -47,7 +35,7 @@ def search(
     folders: Folders,
     deadline: Deadline,
     say: Callable[[str], None],
-) -> SearchResult:
+) -> End:
     """Search, or go on searching; Ray runs.
 
     Args:
@@ -71,10 +59,9 @@ def search(
         deadline=deadline,
         population=settings.trials if settings.is_population else None,
     )
-    done = searcher.exhausted and not ledger.unfinished()
-    return SearchResult(
-        "done" if done else "time" if deadline.is_past else "interrupted", dict(proposals.contradictions)
-    )
+    if searcher.exhausted and not ledger.unfinished():
+        return "done"
+    return "time" if deadline.is_past else "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +129,7 @@ class _Searcher(Searcher):
             index, point = entry.index, entry.point
         else:
             index = len(self._ledger.entries)
-            proposed = None if index >= self._settings.trials else self._proposals.next()
+            proposed = None if index >= self._settings.trials else self._propose()
             if proposed is None:
                 self.exhausted = True
                 return Searcher.FINISHED
@@ -158,6 +145,13 @@ class _Searcher(Searcher):
             RESUME: self._last_checkpoint(index, name),
             SELECT_BY: self._settings.objective,
         }
+
+    def _propose(self) -> Proposal | None:
+        before = self._proposals.contradictions.copy()
+        proposed = self._proposals.next()
+        if dropped := self._proposals.contradictions - before:
+            self._ledger.dropped(dropped)
+        return proposed
 
     def _last_checkpoint(self, index: int, name: str) -> str | None:
         entry = self._ledger.entries[index]

@@ -7,7 +7,8 @@ A sweep's folder holds:
     finals.jsonl   what the final race did
     starts/        maximum-likelihood starts that runs share
     tune/          Tune's own folder: checkpoints of trials, errors; its pickles are never read
-    report.html, *.png, summary.txt   what was found
+    report/        what was found: report.html, its pictures, summary.txt
+    trials/, entrants/  metrics.jsonl of each, and which MLflow run it is
 
 A sweep that was interrupted is taken up again from these files: what is finished stays, what was under way goes on from
 its last checkpoint, and what is proposed next follows from what was told before. A folder has one process at a time.
@@ -29,10 +30,13 @@ from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.evaluation import Evaluator
 from rlgan.generators import build_generator
-from rlgan.overrides import flatten, to_dict
+from rlgan.overrides import flatten, override, to_dict
+from rlgan.presets import preset
+from rlgan.tracking import TrackingSettings
 from rlgan.workers.parts import cluster
 
 from .ledger import FinalLedger, Ledger
+from .page import analyse, summary_text, write_page
 from .proposals import Proposals, RandomSource
 from .race import entrants, race
 from .results import SweepResults
@@ -42,9 +46,12 @@ from .selection import Objective, objective_for
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .spaces import Space
 from .studies import Study
+from .tracked import SweepTracking
 from .tuner import Deadline
 
 _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
+_REPORT = "report"
+_INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 _CHECKED = 200  # random points that a preview tries
 
 
@@ -107,24 +114,75 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
     asked = _asked(request, space, task, objective)
     with _opened(request, asked):
         ledger, finals = Ledger(request.folder / _LEDGER), FinalLedger(request.folder / _FINALS)
+
+        def results() -> SweepResults:
+            return _results(request, space, task, objective, ledger, finals)
+
         for note in task.notes:
             say(note)
         done = sum(entry.state is not None for entry in ledger.entries.values())
         say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
-        end, contradictions = _work(request, space, task, objective, ledger, finals, say)
-        results = SweepResults(
-            name=request.folder.name,
-            study=request.study.name,
-            description=request.study.description,
-            task=_described(space, task),
-            objective=objective.name,
-            sides=tuple(side.removeprefix("eval/") for side in objective.sides),
-            dimensions=tuple(dict.fromkeys([bundle.name for bundle in space.bundles] + [a.path for a in space.axes])),
-            trials=tuple(entry.result() for _, entry in sorted(ledger.entries.items())),
-            finals=finals.results(),
-            contradictions=contradictions,
+        tracking = SweepTracking(
+            _tracking_settings(request), request.folder, space, ledger, finals, results(), _params(request), say
         )
-        return SweepResult(space, ledger, finals, results, end)
+        status, files, wait_s = "FAILED", [], None
+        try:
+            end = _work(request, space, task, objective, ledger, finals, say)
+            status = "KILLED" if end == "interrupted" else "FINISHED"
+            wait_s = _INTERRUPTED_WAIT_S if end == "interrupted" else None
+            if end != "interrupted":
+                files = _report(request.folder, results(), say)
+        finally:
+            tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s)
+        return SweepResult(space, ledger, finals, results(), end)
+
+
+def _results(
+    request: SweepRequest, space: Space, task: Task, objective: Objective, ledger: Ledger, finals: FinalLedger
+) -> SweepResults:
+    return SweepResults(
+        name=request.folder.name,
+        study=request.study.name,
+        description=request.study.description,
+        task=_described(space, task),
+        objective=objective.name,
+        sides=tuple(side.removeprefix("eval/") for side in objective.sides),
+        dimensions=tuple(dict.fromkeys([*(bundle.name for bundle in space.bundles), *(axis.path for axis in space.axes)])),
+        trials=tuple(entry.result() for _, entry in sorted(ledger.entries.items())),
+        finals=finals.results(),
+        contradictions=dict(ledger.contradictions),
+    )
+
+
+def _report(folder: Path, results: SweepResults, say: Callable[[str], None]) -> list[Path]:
+    """Say what was found, and write it with its pictures into the folder."""
+    report = folder / _REPORT
+    report.mkdir(exist_ok=True)
+    say("")
+    analysis = analyse(results)
+    text = summary_text(results, analysis)
+    say(text)
+    write_atomically(report / "summary.txt", lambda to: to.write_text(text + "\n", "utf-8"))
+    page = write_page(results, report, analysis)
+    say(f"\nreport with pictures: {page}")
+    return sorted(path for path in report.iterdir() if path.suffix in (".html", ".png", ".txt"))
+
+
+def _tracking_settings(request: SweepRequest) -> TrackingSettings:
+    changes = {path: value for path, value in request.changes.items() if path.startswith("tracking.")}
+    return override(preset(request.study.preset), changes).tracking
+
+
+def _params(request: SweepRequest) -> dict[str, Any]:
+    """What tells sweeps apart in MLflow."""
+    settings = request.settings
+    return {
+        "study": request.study.name,
+        "search": settings.searcher,
+        "scheduler": settings.scheduler,
+        "preset": request.study.preset,
+        "seed": settings.seed,
+    }
 
 
 def preview(request: SweepRequest) -> list[str]:
@@ -157,7 +215,7 @@ def _work(
     ledger: Ledger,
     finals: FinalLedger,
     say: Callable[[str], None],
-) -> tuple[End, Mapping[str, int]]:
+) -> End:
     """Search, then race."""
     settings, folder = request.settings, request.folder
     seconds = None if settings.hours is None else settings.hours * 3600.0
@@ -165,17 +223,18 @@ def _work(
     half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
     folders = Folders(folder / _TUNE / "search", folder / _STARTS, folder / _LEDGER)
     with cluster():
-        found = search(space, objective, settings, ledger, folders, half, say)
+        end = search(space, objective, settings, ledger, folders, half, say)
         best = ledger.ranked()[: settings.finalists]
-        if found.end == "interrupted" or not best:
-            return found.end, found.contradictions
+        if end == "interrupted" or not best:
+            return end
         chosen = [entry.index for entry in best]
         if finals.finalists != chosen:
             finals.chosen(chosen)
         who = entrants(space, best, task)
         complete = race(who, settings, finals, folder / _TUNE / "finals", folders.starts, whole, say)
-    end: End = found.end if complete else "time" if whole.is_past else "interrupted"
-    return end, found.contradictions
+    if complete:
+        return end
+    return "time" if whole.is_past else "interrupted"
 
 
 def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
@@ -195,7 +254,8 @@ def _space(request: SweepRequest) -> Space:
         if plain == "seed":
             raise ConfigError("seed: a sweep has one for all, which is --seed.")
     task = _with_absolute_paths(request.task)
-    changes = {"workers.threads": 1, **request.changes, "tracking.enabled": False, "seed": request.settings.seed}
+    changes = {path: value for path, value in request.changes.items() if not path.startswith("tracking.")}
+    changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
     return request.study.space(task, changes)
 
 

@@ -1,6 +1,6 @@
 """A sweep in MLflow: the sweep a run, its trials and the entrants of its final race below it, their seeds below those.
 
-What is uploaded is what the ledgers hold, and all of it can be read back (`rlgan.tuning.results.read_results`): a
+What is uploaded is what the ledgers hold, and all of it can be read back (`rlgan.tuning.logged`): a
 trial's parameters are what the study varies, and the identity of the whole configuration.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from .spaces import Space
 
 KIND, INDEX, STATE, ERROR = "rlgan.kind", "rlgan.trial", "rlgan.state", "rlgan.error"
 """Tags of a run of a sweep: what it is, the number of a trial, how it ended, and what it raised."""
+ENTRANT, ENTRANT_KIND = "rlgan.entrant", "rlgan.entrant_kind"
+"""Tags of a run of the final race: who ran, and as what."""
+OBJECTIVE = "objective"
+"""Metric of a trial."""
 SWEEP = "rlgan.sweep"
 """Tag of a sweep: what is known of it beside its trials, as JSON."""
 POPULATION = "population/"
@@ -65,16 +69,8 @@ class SweepTracking:
         self._folder, self._space, self._ledger, self._finals = folder, space, ledger, finals
         self._tracker = Tracker(settings, folder, say)
         base = space.base
-        facts = {
-            "study": results.study,
-            "description": results.description,
-            "task": results.task,
-            "objective": results.objective,
-            "sides": results.sides,
-            "dimensions": results.dimensions,
-        }
         self._tags = run_tags(base.preset, base.seed)
-        tags = {**self._tags, KIND: "sweep", SWEEP: json.dumps(facts, ensure_ascii=False)}
+        tags = {**self._tags, KIND: "sweep", SWEEP: _facts(results)}
         self._tracker.start(folder.name, {**params, "config": identity(base)}, tags)
         self._open: dict[str, Tracker] = {}
         # What ended in an earlier session, and perhaps did not arrive.
@@ -97,6 +93,8 @@ class SweepTracking:
         return self._open[name]
 
     def _trial_event(self, event: Event) -> None:
+        if event["event"] == "dropped":
+            return  # told at the end, all together
         index = event["index"]
         if event["event"] == "begun":
             self._trial(index)
@@ -115,7 +113,7 @@ class SweepTracking:
             self._log_best()
 
     def _log_result(self, tracker: Tracker, update: int, value: float, metrics: Mapping[str, float]) -> None:
-        tracker.log_metrics({"objective": value, **metrics}, step=update, phase="adversarial", unit=update)
+        tracker.log_metrics({OBJECTIVE: value, **metrics}, step=update, phase="adversarial", unit=update)
 
     def _catch_up(self, entry: Entry) -> None:
         """Log the last measurement, if the driver died between the ledger's line and ours."""
@@ -149,7 +147,7 @@ class SweepTracking:
     def _final_run(self, run: FinalRun) -> None:
         folder = self._folder / "entrants" / run.entrant.replace(" ", "_") / f"seed_{run.seed}"
         name = f"{run.entrant}, seed {run.seed}"
-        tags = {KIND: "final", "seed": str(run.seed), "rlgan.entrant": run.entrant, "rlgan.entrant_kind": run.kind}
+        tags = {KIND: "final", "seed": str(run.seed), ENTRANT: run.entrant, ENTRANT_KIND: run.kind}
         tracker = self._entrant(run).child(folder, name, {"entrant": run.entrant, "seed": run.seed}, tags)
         if run.results and not tracker.rows():
             tracker.log_metrics(final_metrics(run), step=0, phase="final", unit=None)
@@ -157,22 +155,36 @@ class SweepTracking:
         error = {} if run.error is None else {ERROR: run.error}
         tracker.finish("FINISHED" if run.error is None else "FAILED", tags=error)
 
-    def finish(self, status: str, report: Path | None, wait_s: float | None = None) -> None:
-        """Send what is left, the report too.
+    def finish(self, status: str, results: SweepResults, files: Iterable[Path], wait_s: float | None = None) -> None:
+        """Send what is left, and files.
 
         Args:
-            status: "FINISHED" or "KILLED".
-            report: folder of files; None where there is none.
+            status: "FINISHED", "KILLED" or "FAILED".
+            results: of the sweep as it stands.
+            files: of its folder.
             wait_s: how long at most; None is the tracker's own.
         """
         for name, tracker in self._open.items():
             index = int(name.removeprefix("trial ")) if name.startswith("trial ") else None
             state = "FINISHED" if index is None or self._ledger.entries[index].state is not None else "KILLED"
             tracker.finish(state)
-        if report is not None:
-            for path in sorted(report.iterdir()):
-                self._tracker.log_artifact(path)
-        self._tracker.finish(status, wait_s)
+        for path in files:
+            self._tracker.log_artifact(path)
+        self._tracker.finish(status, wait_s, tags={SWEEP: _facts(results)})
+
+
+def _facts(results: SweepResults) -> str:
+    """What is known of a sweep beside its trials."""
+    facts = {
+        "study": results.study,
+        "description": results.description,
+        "task": results.task,
+        "objective": results.objective,
+        "sides": results.sides,
+        "dimensions": results.dimensions,
+        "contradictions": dict(results.contradictions),
+    }
+    return json.dumps(facts, ensure_ascii=False)
 
 
 def final_metrics(run: FinalRun) -> dict[str, float]:
