@@ -312,10 +312,10 @@ def estimate(
     pairs = list(combinations(paired, 2))
     interactions = []
     if pairs:
-        groups = [*pairs, *((name, _PROBE) for name in paired)]
-        together = np.stack([sample.losses(groups) for sample in samples]).T / variance
+        tried = [*pairs, *((name, _PROBE) for name in paired)]
+        together = np.stack([sample.losses(tried) for sample in samples]).T / variance
         excesses = [
-            _estimate(loss - single[one] - single[other]) for (one, other), loss in zip(groups, together, strict=True)
+            _estimate(loss - single[one] - single[other]) for (one, other), loss in zip(tried, together, strict=True)
         ]
         nulls = dict(zip(paired, excesses[len(pairs) :], strict=True))
         for (one, other), excess in zip(pairs, excesses, strict=False):
