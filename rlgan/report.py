@@ -320,7 +320,7 @@ def label_points(
     import numpy as np
     from matplotlib.transforms import Bbox
 
-    figure = axes.getnew_figure(root=True)
+    figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # fixes the layout, and with it where a point is in pixels
     pixels_a_point = figure.dpi / 72.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from .spaces import Point
 
-_LOG_FROM = 100.0  # greatest over least number; beyond two decades a linear scale would crowd the small values
+_LOG_FROM = 50.0  # greatest over least number; draws from two decades do not quite reach both ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Scale:
         low: least number; NaN where no value is a number.
         high: greatest number.
         log: whether numbers are told apart by their logarithm.
-        levels: every value that is no finite number, by its label, in the order of the alphabet.
+        levels: every value that is no finite number, by its label, in an order that does not depend on the trials'.
     """
 
     dimension: str
@@ -57,7 +57,9 @@ def scale(dimension: str, points: Iterable[Point]) -> Scale:
     numbers = [float(value) for value in values if _is_number(value)]
     low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
     levels = {label(value) for value in values if not _is_number(value)}
-    return Scale(dimension, low, high, low > 0 and high / low > _LOG_FROM, tuple(sorted(levels)))
+    # Words by the alphabet; lists, which have brackets, by their length.
+    in_order = sorted(levels, key=lambda text: (len(text) if text.startswith("[") else 0, text))
+    return Scale(dimension, low, high, low > 0 and high / low > _LOG_FROM, tuple(in_order))
 
 
 def label(value: Any) -> str:

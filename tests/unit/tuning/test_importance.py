@@ -305,12 +305,11 @@ def test_scales_are_read_off_the_points() -> None:
     found = points(200)
     assert scale("lr", found).log and not scale("noise", found).log
     assert scale("size", found).levels == ("null",) and scale("size", found).high == 10
-    assert scale("windows", found).levels == ("[1, 2, 3]", "[1, 2]", "[1]")
+    assert scale("windows", found).levels == ("[1]", "[1, 2]", "[1, 2, 3]")
     assert scale("flag", found).levels == ("false", "true") and not scale("flag", found).has_numbers
     assert not scale("absent", found).has_numbers and scale("absent", found).levels == ()
     assert scale("lr", found).number(0.01) == pytest.approx(-2) and scale("flag", found).number(True) is None
-    # Two decades exactly stay linear: a log scale begins beyond them.
-    assert not scale("x", [{"x": 1}, {"x": 100}]).log and scale("x", [{"x": 1}, {"x": 101}]).log
+    assert not scale("x", [{"x": 2}, {"x": 100}]).log and scale("x", [{"x": 2}, {"x": 101}]).log
     assert not scale("x", [{"x": 0}, {"x": 101}]).log
     assert [label(value) for value in ("a", 0.00012345, 3, None, True, [1, 2])] == [
         "a", "0.000123", "3", "null", "true", "[1, 2]",
