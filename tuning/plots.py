@@ -101,8 +101,8 @@ def plot_plane(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         bars += [(point[0], point[1] + share * high) for share in np.linspace(-1, 1, 9)]
     axes.set_xlim(across.limits)
     axes.set_ylim(up.limits)
-    axes.set_xlabel(f"{axis_name(x)}\n(validation data)", fontsize=9)
-    axes.set_ylabel(f"{axis_name(y)}\n(validation data)", fontsize=9)
+    axes.set_xlabel(f"{axis_name(x).replace(': ', chr(10), 1)} (validation data)", fontsize=9)
+    axes.set_ylabel(f"{axis_name(y).replace(': ', chr(10), 1)} (validation data)", fontsize=9)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper center", fontsize=8.5, frameon=False, ncols=2)
@@ -491,57 +491,75 @@ def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
             rows.append((f"{BASELINE} (τ=1)", entry.kind, entry.as_trained_by_seed))
     if not rows:
         return _words_alone(new_figure(_WIDTH, 2.0), verdict.finding, path)
-    across = _Range.of(value for _, _, by_seed in rows for value in by_seed.values())
+    across = _race_range(rows)
     figure = new_figure(_WIDTH, 1.9 + 0.42 * len(rows))
     axes = figure.add_subplot()
+    axes.set_xlim(across.limits)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     seeds = sorted({final.seed for final in results.finals})
-    beyond = broken = 0
-    named: dict[Kind, Any] = {}
     for row, (_, kind, by_seed) in enumerate(rows):
-        colour, marker = _KINDS[kind]
         if row % 2:
             axes.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
-        for seed, value in by_seed.items():
-            if not math.isfinite(value):
-                broken += 1
-                continue
-            # A seed has the same height in each row.
-            height = row + 0.5 * ((seeds.index(seed) + 0.5) / len(seeds) - 0.5)
-            outside = not across.holds(value)
-            beyond += outside
-            axes.plot(
-                [across.clip(value)], [height], ">" if outside else "o", color=_DARK if outside else colour,
-                markersize=7 if outside else 4, alpha=1.0 if outside else 0.55, clip_on=False, zorder=2,
-            )  # fmt: skip
-        finite = [value for value in by_seed.values() if math.isfinite(value)]
-        # A mean of the seeds that did not break would flatter.
-        if finite and len(finite) == len(by_seed):
-            its = interval(finite)
-            if its.low is not None and its.high is not None:
-                ends = [max(its.low, across.limits[0]), min(its.high, across.limits[1])]
-                axes.plot(ends, [row, row], color=colour, linewidth=2.2, zorder=3)
-            (named[kind],) = axes.plot(
-                [across.clip(its.mean)], [row], marker, color=colour, markersize=15 if marker == "*" else 9,
-                markeredgecolor="white", zorder=4, linestyle="none", label=kind,
-            )  # fmt: skip
+        _draw_entrant(axes, row, kind, by_seed, across, seeds)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=9)
     for tick, (_, kind, _) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(_KINDS[kind][0])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(across.limits)
     axes.set_xlabel(_objective_label(results, "test data"), fontsize=9)
     axes.grid(axis="x", alpha=0.3)
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if named:
         names = [f"{kind}: mean and 95 % interval" for kind in named]
         figure.legend(named.values(), names, loc="outside upper center", fontsize=8.5, frameon=False, ncols=3)
+    values = [value for _, _, by_seed in rows for value in by_seed.values() if not value < across.low]
     _caption(
         figure,
         "In the order of validation data, by which τ was chosen too. Small dots: seeds, each at its own height.",
-        _beyond(beyond, "results"),
-        f"{broken} results are not finite and not drawn." if broken else "",
+        _beyond(sum(not across.holds(value) for value in values), "results"),
+        "No mean where a seed is not finite." if not all(map(math.isfinite, values)) else "",
     )
     save_figure(figure, path)
     return figure
+
+
+def _race_range(rows: Sequence[tuple[str, Kind, Mapping[int, float]]]) -> _Range:
+    """Of all but ceilings: one that is farther below than the others are wide would squash what is to be compared."""
+    ceiling = [value for _, kind, by_seed in rows if kind == "ceiling" for value in by_seed.values()]
+    others = [value for _, kind, by_seed in rows if kind != "ceiling" for value in by_seed.values()]
+    its = _Range.of(others or ceiling)
+    near = [value for value in ceiling if value >= its.low - its.size]
+    return _Range(min([its.low, *near]), its.high, its.cut) if len(near) == len(ceiling) else its
+
+
+def _draw_entrant(
+    axes: Axes, row: int, kind: Kind, by_seed: Mapping[int, float], across: _Range, seeds: Sequence[int]
+) -> None:
+    colour, marker = _KINDS[kind]
+    left, right = across.limits
+    finite = [value for value in by_seed.values() if math.isfinite(value)]
+    if finite and min(finite) < across.low:
+        axes.annotate(
+            f"◀ {spread(finite)}, left of this axis", (left, row), xytext=(6, 0), textcoords="offset points",
+            color=colour, va="center", fontsize=9,
+        )  # fmt: skip
+        return
+    for seed, value in by_seed.items():
+        # A seed has the same height in each row.
+        height = row + 0.5 * ((seeds.index(seed) + 0.5) / len(seeds) - 0.5)
+        outside = not across.holds(value)
+        axes.plot(
+            [across.clip(value)], [height], ">" if outside else "o", color=_DARK if outside else colour,
+            markersize=7 if outside else 4, alpha=1.0 if outside else 0.55, clip_on=False, zorder=2,
+        )  # fmt: skip
+    # A mean of the seeds that did not break would flatter.
+    if not finite or len(finite) < len(by_seed):
+        return
+    its = interval(finite)
+    if its.low is not None and its.high is not None:
+        axes.plot([max(its.low, left), min(its.high, right)], [row, row], color=colour, linewidth=2.2, zorder=3)
+    axes.plot(
+        [across.clip(its.mean)], [row], marker, color=colour, markersize=15 if marker == "*" else 9,
+        markeredgecolor="white", zorder=4, linestyle="none", label=kind,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------ helpers

@@ -79,7 +79,7 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
     level = 4.0 if text else 1.2
 
     def split(value: float) -> dict[str, float]:
-        first = value * (0.5 + 0.03 * float(rng.standard_normal()))
+        first = value / 2 + 0.03 * float(rng.standard_normal())
         return {sides[0]: first, sides[1]: value - first, "nll_gen": 5.0 + 0.1 * float(rng.standard_normal())}
 
     points = [a_point(rng) for _ in range(num_trials)]
@@ -106,6 +106,8 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
         trials.append(TrialResult(index, point, state, tuple(curve), metrics, 90.0 + last, error))
     finals = []
     for entrant, kind, shift, temperatures in _ENTRANTS:
+        if text and kind == "ceiling":  # nobody knows the law
+            continue
         for one in SEEDS:
             of_seed = 0.04 * math.sin(one) + 0.015 * float(rng.standard_normal())
             for temperature in temperatures:
