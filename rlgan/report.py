@@ -35,16 +35,16 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], deci
     Returns:
         Lines without a final newline: header, rule, rows.
     """
-    cells = _cells(rows, columns, decimals)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
+    texts = cells(rows, columns, decimals)
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in texts]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int = 3) -> str:
     """The same table as `format_table`, for a Markdown document."""
-    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in _cells(rows, columns, decimals))
+    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in cells(rows, columns, decimals))
     alignment = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, alignment, *body))
 
@@ -68,7 +68,9 @@ def write_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path:
     write_atomically(path, lambda beside: beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8"))
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int) -> list[list[str]]:
+def cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int) -> list[list[str]]:
+    """The header and each row as texts: floats with fixed decimals, "–" for what is missing."""
+
     def cell(value: Any) -> str:
         if value is None:
             return _MISSING
@@ -378,6 +380,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG.
+
+    Args:
+        figure: of `new_figure`.
+        path: of the file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
