@@ -1,6 +1,6 @@
 """A page of results that is one file: sections of prose, tables, pictures and plain text, nothing fetched, nothing run.
 
-Whatever is put in is text: names, errors and values of a user are escaped. The page's own policy (Content-Security-Policy)
+Whatever is put in is text: names, errors and values of a user are escaped. The page's own Content-Security-Policy
 forbids scripts, requests and any style but its own, so that a page that was sent by somebody can be opened.
 """
 

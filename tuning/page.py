@@ -1,8 +1,9 @@
-"""What came of a sweep, for people: a page with pictures, and the same in words for the terminal. The finding is first."""
+"""What came of a sweep, for people: a page with pictures, and the same in words for a terminal; the finding first."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rlgan.report import format_table
 
 from .importance import Importance, importances
 from .plots import plot_importance, plot_interactions, plot_parallel, plot_plane, plot_race, plot_trials
-from .results import SweepResults, TrialResult
+from .results import SweepResults, TrialResult, TrialState
 from .scales import label
 from .selection import OBJECTIVES
 from .verdict import Verdict, verdict
@@ -27,7 +28,13 @@ _NUM_BEST = 5  # trials whose settings are shown
 _MOST_LINES = 12  # of an error; its end says most
 _RACE = ("entrant", "kind", "τ", "validation", "test", "test, τ=1", "seeds")
 _EFFECTS = ("dimension", "loss of R²", "5 %", "95 %", "finding")
-_STATES = {"finished": "finished", "stopped": "were stopped early", "failed": "failed", "unfinished": "are under way"}
+_STATES: dict[TrialState, str] = {
+    "finished": "finished",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "unfinished": "unfinished",
+}
+_LINE = 110  # characters of a line of prose in a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +127,22 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
     """
     analysis = analysis or analyse(results)
     judged = analysis.verdict
-    parts = [f"sweep {results.name}: {results.study} on {results.task}\n{results.description}", judged.finding]
-    parts.append("\n".join(paragraph.text for paragraph in _ran(results)))
+    parts = [
+        f"sweep {results.name}: {results.study} on {results.task}\n{results.description}",
+        _wrapped(judged.finding),
+    ]
+    parts.append("\n".join(_wrapped(paragraph.text) for paragraph in _ran(results)))
     if judged.entries:
         parts.append(f"final race, {results.objective}\n" + format_table(_race_rows(judged), _RACE))
-        parts.append(f"share of the headroom captured: {judged.headroom}")
+        parts.append(_wrapped(f"share of the headroom captured: {judged.headroom}"))
     for importance in analysis.importances:
-        text = f"importance: {importance.target}\n{importance.verdict}"
+        text = f"importance: {importance.target}\n{_wrapped(importance.verdict)}"
         parts.append(f"{text}\n{format_table(_effect_rows(importance), _EFFECTS)}" if importance.effects else text)
     if best := _best(results):
         parts.append("best trials, one seed each\n" + format_table(*_best_table(results, best)))
     if failed := _failed(results):
         parts.append("failed trials\n" + "\n".join(failed))
-    parts.append("\n".join(["how it was judged", *(f"- {text}" for text in _judged(results, judged))]))
+    parts.append("\n".join(["how it was judged", *(_wrapped(text, "- ") for text in _judged(results, judged))]))
     text = "\n\n".join(parts)
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
@@ -157,7 +167,7 @@ def _ran(results: SweepResults) -> list[Paragraph]:
 def _race_section(results: SweepResults, judged: Verdict, folder: Path) -> Section:
     blocks: list[Block] = []
     if judged.entries:
-        caption = f"{results.objective}, mean ± standard deviation over seeds, lower is better; the best on validation data first"
+        caption = f"{results.objective}, mean ± standard deviation over seeds, lower is better; in validation order"
         blocks.append(Table(_race_rows(judged), _RACE, caption))
     blocks.append(
         Picture(
@@ -192,8 +202,8 @@ def _trials_section(results: SweepResults, folder: Path) -> Section:
     ]
     if best := _best(results):
         caption = (
-            f"The best {len(best)} trials. The best of many is lower than it deserves: it was chosen for its luck as well, "
-            "so only the final race tells how good it is"
+            f"The best {len(best)} trials. The best of many looks better than it is, for it was chosen by its luck as "
+            "well; only the final race tells how good it is"
         )
         rows, columns = _best_table(results, best)
         blocks.append(Table(rows, columns, caption))
@@ -286,24 +296,29 @@ def _best_table(results: SweepResults, best: Sequence[TrialResult]) -> tuple[lis
 
 
 def _failed(results: SweepResults) -> list[str]:
-    found = []
+    """What failed trials raised, those alike together."""
+    alike: dict[str, list[str]] = {}
     for trial in results.trials:
         if trial.state == "failed":
-            lines = (trial.error or "no error was recorded").strip().splitlines() or ["an error without words"]
+            lines = (trial.error or "").strip().splitlines() or ["no error was recorded"]
             cut = [f"({len(lines) - _MOST_LINES} lines before)"] if len(lines) > _MOST_LINES else []
-            found.append(f"trial {trial.index}: " + "\n  ".join([*cut, *lines[-_MOST_LINES:]]))
-    return found
+            alike.setdefault("\n  ".join([*cut, *lines[-_MOST_LINES:]]), []).append(str(trial.index))
+    return [f"trial {', '.join(indices)}: {error}" for error, indices in alike.items()]
+
+
+def _wrapped(text: str, bullet: str = "") -> str:
+    return textwrap.fill(text, _LINE, initial_indent=bullet, subsequent_indent=" " * len(bullet))
 
 
 def _judged(results: SweepResults, judged: Verdict) -> list[str]:
     known = OBJECTIVES.get(results.objective)
     reason = f": {known.reason}" if known is not None else ""
     return [
-        f"The objective {results.objective} = {' + '.join(results.sides)} is two-sided{reason}. Neither side can be gained "
-        "for free by losing the other, which a lower temperature or collapse would do.",
+        f"The objective {results.objective} = {' + '.join(results.sides)} is two-sided{reason}. Neither side can be "
+        "gained for free by losing the other, which a lower temperature or collapse would do.",
         "Trials are told apart on validation data, each with one seed. Test data are used in the final race alone, and "
         "nothing is chosen by them.",
         *judged.notes,
-        "Importance is of the trials that the search chose to try, compared at equal numbers of updates by their ranks; "
+        "Importance is of the trials that the search chose to try, compared by rank at equal numbers of updates; "
         "what is not distinguishable from nothing may matter still, and these trials do not show it.",
     ]

@@ -513,8 +513,8 @@ def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
     values = [value for _, _, by_seed in rows for value in by_seed.values() if not value < across.low]
     _caption(
         figure,
-        "In the order of validation data, by which τ was chosen too. Small dots: seeds, each at its own height. What seeds "
-        "have in common widens these intervals and not those of the differences, which are paired.",
+        "In the order of validation data, by which τ was chosen too. Small dots: seeds, each at its own height. What "
+        "seeds have in common widens these intervals and not those of the differences, which are paired.",
         _beyond(sum(not across.holds(value) for value in values), "results"),
         "No mean where a seed is not finite." if not all(map(math.isfinite, values)) else "",
     )
