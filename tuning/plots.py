@@ -647,7 +647,7 @@ def _not_shown(results: SweepResults, number: int) -> str:
 def _caption(figure: Figure, *sentences: str) -> None:
     text = " ".join(sentence.strip() for sentence in sentences if sentence.strip())
     if text:
-        figure.supxlabel(textwrap.fill(text, 138), x=0.01, ha="left", fontsize=8, color=_DARK)
+        figure.supxlabel(textwrap.fill(text, 126), x=0.01, ha="left", fontsize=8, color=_DARK)
 
 
 def _words_alone(figure: Figure, words: str, path: Path) -> Figure:
