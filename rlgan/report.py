@@ -35,16 +35,16 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], deci
     Returns:
         Lines without a final newline: header, rule, rows.
     """
-    cells = _cells(rows, columns, decimals)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in cells]
+    texts = cells(rows, columns, decimals)
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in texts]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int = 3) -> str:
     """The same table as `format_table`, for a Markdown document."""
-    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in _cells(rows, columns, decimals))
+    header, *body = ([cell.replace("|", "\\|") for cell in line] for line in cells(rows, columns, decimals))
     alignment = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, alignment, *body))
 
@@ -68,7 +68,9 @@ def write_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path:
     write_atomically(path, lambda beside: beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8"))
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int) -> list[list[str]]:
+def cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: int) -> list[list[str]]:
+    """The header and each row as texts: floats with fixed decimals, "–" for what is missing."""
+
     def cell(value: Any) -> str:
         if value is None:
             return _MISSING
@@ -184,7 +186,7 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
     panels = [panel for panel in _PANELS if logged & {name for names in panel.curves.values() for name in names}]
     num_columns = min(2, max(1, len(panels)))
     num_lines = max(1, -(-len(panels) // num_columns))
-    figure = _figure(6.5 * num_columns, 3.1 * num_lines + 0.4)
+    figure = new_figure(6.5 * num_columns, 3.1 * num_lines + 0.4)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(num_lines, num_columns, index + 1)
         _shade_phases(axes, rows)
@@ -200,7 +202,7 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
         figure.legend(*zip(*shown, strict=True), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     else:
         figure.text(0.5, 0.5, "this run logged none of the curves that are drawn here", ha="center", va="center")
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -244,6 +246,8 @@ _AXIS_NAMES = {
     "kl_forward": "KL(oracle‖generator), nats per token: coverage, lower is better",
     "bleu_4": "BLEU-4 against the test set: quality, higher is better",
     "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
+    "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
+    "rlm_5gram": "NLL of held-out text, 5-gram model of samples, nats per token: coverage, lower is better",
 }
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -272,7 +276,7 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
     rows = [row for row in rows if row not in uprights]
     curve = sorted((row for row in rows if str(row["name"]).startswith("MLE")), key=lambda row: -row["temperature"])
     others = [row for row in rows if row not in curve]
-    figure = _figure(7.5, 5.5)
+    figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
     axes.plot(
         [row[x] for row in curve], [row[y] for row in curve], "o-", color="#888888", label="MLE start, by temperature τ"
@@ -285,21 +289,36 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
         labels.append((str(row["name"]), row[x], row[y], colour))
     for row in uprights:
         axes.axvline(row[x], color="#888888", linestyle=":", label=str(row["name"]))
-    axes.set_xlabel(_AXIS_NAMES.get(x, x))
-    axes.set_ylabel(_AXIS_NAMES.get(y, y))
+    axes.set_xlabel(axis_name(x))
+    axes.set_ylabel(axis_name(y))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if curve:
         figure.legend(loc="outside upper center", fontsize=9, frameon=False, ncols=1 + len(uprights))
-    _label_points(axes, labels, [(row[x], row[y]) for row in curve])
-    _save(figure, path)
+    label_points(axes, labels, [(row[x], row[y]) for row in curve])
+    save_figure(figure, path)
     return figure
 
 
-def _label_points(
-    axes: Axes, labels: Sequence[tuple[str, float, float, str]], curve: Sequence[tuple[float, float]]
+def axis_name(metric: str) -> str:
+    """A metric as an axis is named: what it is, its unit, what it sees, which way is better."""
+    return _AXIS_NAMES.get(metric, metric)
+
+
+def label_points(
+    axes: Axes,
+    labels: Sequence[tuple[str, float, float, str]],
+    curve: Sequence[tuple[float, float]],
+    others: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Write (text, x, y, colour) beside each point, where it covers neither text, point nor curve if there is room."""
+    """Write a name beside each point, where it covers neither text, point nor curve if there is room.
+
+    Args:
+        axes: with its limits and whatever is drawn beside it, for the layout is fixed here.
+        labels: (text, x, y, colour) of each point.
+        curve: that is avoided.
+        others: points without a name that are avoided.
+    """
     import numpy as np
     from matplotlib.transforms import Bbox
 
@@ -312,7 +331,8 @@ def _label_points(
     corners = to_pixels(curve) if curve else np.empty((0, 2))
     # A curve is avoided as the dots that would draw it.
     dots = [start + (end - start) * share for start, end in pairwise(corners) for share in np.linspace(0, 1, 60)]
-    obstacles = np.array([*points, *dots]).reshape(-1, 2)
+    unnamed = to_pixels(others) if others else np.empty((0, 2))
+    obstacles = np.array([*points, *dots, *unnamed]).reshape(-1, 2)
     inside = axes.get_window_extent()
     taken: list[Bbox] = []
     for (text, px, py, colour), at in zip(labels, points, strict=True):
@@ -348,7 +368,7 @@ def _overlap(one: Any, other: Any) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, apart from pyplot, which would keep it and choose a window system."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -358,5 +378,14 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG.
+
+    Args:
+        figure: of `new_figure`.
+        path: of the file.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
     write_atomically(path, lambda beside: figure.savefig(beside, format="png"))

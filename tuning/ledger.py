@@ -136,9 +136,7 @@ class Ledger:
 
     def exploited(self, index: int, donor: int, update: int, point: Point, checkpoint: str) -> None:
         """A trial goes on from another's state after `update` updates, kept in `checkpoint`, at a point of its own."""
-        self._append(
-            event="exploited", index=index, donor=donor, update=update, point=point, checkpoint=checkpoint
-        )
+        self._append(event="exploited", index=index, donor=donor, update=update, point=point, checkpoint=checkpoint)
 
     def ended(self, index: int, state: State, error: str | None = None) -> None:
         """A trial is over."""

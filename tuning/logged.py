@@ -104,4 +104,3 @@ def _finals(run: LoggedRun) -> list[FinalResult]:
         )
         for temperature, measured in found.items()
     ]
-

@@ -147,7 +147,9 @@ def _results(
         task=_described(space, task),
         objective=objective.name,
         sides=tuple(side.removeprefix("eval/") for side in objective.sides),
-        dimensions=tuple(dict.fromkeys([*(bundle.name for bundle in space.bundles), *(axis.path for axis in space.axes)])),
+        dimensions=tuple(
+            dict.fromkeys([*(bundle.name for bundle in space.bundles), *(axis.path for axis in space.axes)])
+        ),
         trials=tuple(entry.result() for _, entry in sorted(ledger.entries.items())),
         finals=finals.results(),
         contradictions=dict(ledger.contradictions),

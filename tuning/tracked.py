@@ -101,11 +101,16 @@ class SweepTracking:
         elif event["event"] == "result":
             # One that goes on from its checkpoint measures again what came after it.
             self._log_result(
-                self._trial(index, truncate_after=event["update"] - 1), event["update"], event["value"], event["metrics"]
+                self._trial(index, truncate_after=event["update"] - 1),
+                event["update"],
+                event["value"],
+                event["metrics"],
             )
         elif event["event"] == "exploited":
             numbers = {name: value for name, value in event["point"].items() if _is_number(value)}
-            metrics = {f"{POPULATION}{name}": float(value) for name, value in {"donor": event["donor"], **numbers}.items()}
+            metrics = {
+                f"{POPULATION}{name}": float(value) for name, value in {"donor": event["donor"], **numbers}.items()
+            }
             update = event["update"]
             self._trial(index).log_metrics(metrics, step=update, phase="population", unit=update)
         else:

@@ -1,0 +1,386 @@
+"""The final race: whether what the search found beats what it has to beat, as far as the seeds can tell.
+
+Everything is chosen on validation data, the temperature of each entrant and the best finalist alike, and everything is
+reported on test data. Differences are paired by seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rlgan.metrics import headroom_captured
+
+from .results import FinalResult, Kind, SweepResults
+
+BASELINE, CONTINUED = "MLE", "mle_continued"
+"""Names of entrants: the maximum-likelihood start, and the same updates without an adversary."""
+TEMPERED, AS_TRAINED = f"tempered {BASELINE}", f"{BASELINE} at τ=1"
+"""The start at the temperature that validation data choose, and as it was trained."""
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A quantity over seeds.
+
+    Attributes:
+        mean: over the seeds; NaN where one of them is not finite.
+        sd: standard deviation over the seeds (n − 1); None with one seed.
+        num: seeds.
+    """
+
+    mean: float
+    sd: float | None
+    num: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with a 95 % t interval, which takes what is averaged for normally distributed.
+
+    Attributes:
+        mean: of n values.
+        low: mean − t(0.975, n − 1) s / √n, s with n − 1; None with one value.
+        high: likewise.
+        num: n.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    num: int
+
+    def __str__(self) -> str:
+        seeds = f"{self.num} seed{'' if self.num == 1 else 's'}"
+        if self.low is None or self.high is None:
+            return f"{self.mean:+.3f}, {seeds} and so no interval"
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {seeds}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entrant.
+
+    Attributes:
+        entrant: its name.
+        kind: finalist, control or ceiling.
+        temperature: chosen on validation data; None where none could be, for want of finite values.
+        validation: objective at that temperature.
+        test: objective at that temperature.
+        test_by_seed: the same, seed → objective.
+        as_trained: objective on test data at temperature 1; None where it was not measured.
+        as_trained_by_seed: the same, seed → objective.
+    """
+
+    entrant: str
+    kind: Kind
+    temperature: float | None
+    validation: Spread | None
+    test: Spread | None
+    test_by_seed: Mapping[int, float]
+    as_trained: Spread | None
+    as_trained_by_seed: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The best finalist against one control, on test data, each at its chosen temperature.
+
+    Attributes:
+        control: what it is against.
+        interval: objective of the finalist less that of the control, below 0 where the finalist is better; None where
+            no seed has both.
+        left_out: why seeds were left out, a sentence part for each entrant; empty where none was.
+    """
+
+    control: str
+    interval: Interval | None
+    left_out: tuple[str, ...]
+
+    @property
+    def outcome(self) -> str:
+        """Whether the finalist "beats" it, "is worse than" it, or "is not told apart from" it."""
+        if self.interval is not None and self.interval.high is not None and self.interval.high < 0:
+            return "beats"
+        if self.interval is not None and self.interval.low is not None and self.interval.low > 0:
+            return "is worse than"
+        return "is not told apart from"
+
+    def __str__(self) -> str:
+        number = "no seed has both" if self.interval is None else f"difference {self.interval}"
+        return "; ".join([number, *self.left_out])
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Share of what a perfect discriminator gains that the best finalist gained, on test data at temperature 1.
+
+    Attributes:
+        by_seed: seed → share; None where the ceiling did not end below mle_continued: there was nothing to gain.
+        interval: over the seeds where it is defined; None where there is none.
+        missing: why it is undefined; None where it is not.
+    """
+
+    by_seed: Mapping[int, float | None]
+    interval: Interval | None
+    missing: str | None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"undefined: {self.missing}"
+        without = [str(seed) for seed, share in self.by_seed.items() if share is None]
+        left_out = f"; undefined with seed {', '.join(without)}, where there was nothing to gain" if without else ""
+        return f"{self.interval} (0 = {CONTINUED}, 1 = the ceiling){left_out}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of the final race.
+
+    Attributes:
+        entries: of all entrants, the best on validation data first; those without a value last.
+        winner: best on validation data of all but the ceiling; None where nothing was measured.
+        finalist: best finalist on validation data; None where there is none.
+        differences: of the best finalist and each control.
+        headroom: that it captured.
+        finding: what may be said, in a sentence or two.
+        notes: what one has to know to read it: missing seeds, how things were chosen.
+    """
+
+    entries: tuple[Entry, ...]
+    winner: str | None
+    finalist: str | None
+    differences: tuple[Difference, ...]
+    headroom: Headroom
+    finding: str
+    notes: tuple[str, ...]
+
+
+def verdict(results: SweepResults) -> Verdict:
+    """Judge the final race.
+
+    Args:
+        results: of the sweep; the objective is the sum of its sides.
+
+    Raises:
+        ValueError: a final lacks a side of the objective, or an entrant is of two kinds.
+    """
+    names = dict.fromkeys(final.entrant for final in results.finals)
+    entries = sorted((_entry(results, name) for name in names), key=_standing)
+    racing = [entry for entry in entries if entry.kind != "ceiling" and entry.temperature is not None]
+    finalists = [entry for entry in racing if entry.kind == "finalist"]
+    best = finalists[0] if finalists else None
+    differences = () if best is None else _differences(best, entries, results)
+    return Verdict(
+        entries=tuple(entries),
+        winner=racing[0].entrant if racing else None,
+        finalist=None if best is None else best.entrant,
+        differences=differences,
+        headroom=_headroom(best, entries),
+        finding=_finding(results, racing[0] if racing else None, best, differences),
+        notes=_notes(results, entries),
+    )
+
+
+def objective_value(metrics: Mapping[str, float], sides: Sequence[str]) -> float:
+    """The objective of one measurement; not finite where a side is not.
+
+    Raises:
+        ValueError: a side is missing.
+    """
+    for side in sides:
+        if side not in metrics:
+            raise ValueError(
+                f"{side}: is a side of the objective and was not measured; measured were {', '.join(metrics)}"
+            )
+    return sum(metrics[side] for side in sides)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of values, one a seed; at least one."""
+    mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+    if len(values) == 1:
+        return Spread(mean, None, 1)
+    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % t interval of values, one a seed; at least one."""
+    from scipy.stats import t
+
+    its = spread(values)
+    if its.sd is None:
+        return Interval(its.mean, None, None, its.num)
+    reach = float(t.ppf((1 + _CONFIDENCE) / 2, its.num - 1)) * its.sd / math.sqrt(its.num)
+    return Interval(its.mean, its.mean - reach, its.mean + reach, its.num)
+
+
+# ----------------------------------------------------------------------------------------------------- entries
+
+
+def _entry(results: SweepResults, entrant: str) -> Entry:
+    finals = [final for final in results.finals if final.entrant == entrant]
+    kinds = {final.kind for final in finals}
+    if len(kinds) > 1:
+        raise ValueError(f"{entrant}: is of two kinds, {' and '.join(sorted(kinds))}; it must be of one")
+    validation = _by_temperature(finals, results.sides, "validation")
+    test = _by_temperature(finals, results.sides, "test")
+    # A temperature that was measured with fewer seeds than another is no match for it: seeds differ.
+    most = max(map(len, validation.values()))
+    means = {
+        temperature: spread(list(seeds.values())).mean
+        for temperature, seeds in validation.items()
+        if len(seeds) == most
+    }
+    finite = {temperature: mean for temperature, mean in means.items() if math.isfinite(mean)}
+    # Of equal ones the nearest to 1: a temperature has to earn its place.
+    chosen = min(finite, key=lambda one: (finite[one], abs(math.log(one)), one)) if finite else None
+    at_one = test.get(1.0, {})
+    return Entry(
+        entrant=entrant,
+        kind=finals[0].kind,
+        temperature=chosen,
+        validation=None if chosen is None else spread(list(validation[chosen].values())),
+        test=None if chosen is None else spread(list(test[chosen].values())),
+        test_by_seed={} if chosen is None else test[chosen],
+        as_trained=spread(list(at_one.values())) if at_one else None,
+        as_trained_by_seed=at_one,
+    )
+
+
+def _by_temperature(finals: Sequence[FinalResult], sides: Sequence[str], split: str) -> dict[float, dict[int, float]]:
+    found: dict[float, dict[int, float]] = {}
+    for final in sorted(finals, key=lambda one: (one.temperature, one.seed)):
+        value = objective_value(getattr(final, split), sides)
+        found.setdefault(final.temperature, {})[final.seed] = value
+    return found
+
+
+def _standing(entry: Entry) -> tuple[float, bool, str]:
+    # Of equal ones a control comes first: a finalist has to earn its place.
+    mean = math.inf if entry.validation is None else entry.validation.mean
+    return mean, entry.kind == "finalist", entry.entrant
+
+
+# ------------------------------------------------------------------------------------------------- differences
+
+
+def _differences(best: Entry, entries: Sequence[Entry], results: SweepResults) -> tuple[Difference, ...]:
+    seeds = {final.seed for final in results.finals}
+    found = []
+    for control in entries:
+        if control.kind != "control":
+            continue
+        if control.entrant == BASELINE:
+            found.append(_difference(best, TEMPERED, control.test_by_seed, seeds))
+            found.append(_difference(best, AS_TRAINED, control.as_trained_by_seed, seeds))
+        else:
+            found.append(_difference(best, control.entrant, control.test_by_seed, seeds))
+    # First what an adversary has to beat before anything else.
+    order = (TEMPERED, AS_TRAINED, CONTINUED)
+    return tuple(sorted(found, key=lambda one: order.index(one.control) if one.control in order else len(order)))
+
+
+def _difference(best: Entry, name: str, control: Mapping[int, float], seeds: set[int]) -> Difference:
+    left_out = [*_left_out(best.entrant, best.test_by_seed, seeds), *_left_out(name, control, seeds)]
+    pairs = {
+        seed: best.test_by_seed[seed] - control[seed] for seed in sorted(best.test_by_seed.keys() & control.keys())
+    }
+    finite = [difference for difference in pairs.values() if math.isfinite(difference)]
+    return Difference(name, interval(finite) if finite else None, tuple(left_out))
+
+
+def _left_out(entrant: str, by_seed: Mapping[int, float], seeds: set[int]) -> list[str]:
+    missing = sorted(seeds - by_seed.keys())
+    broken = sorted(seed for seed, value in by_seed.items() if not math.isfinite(value))
+    words = []
+    for found, what in ((missing, "has no result"), (broken, "is not finite")):
+        if found:
+            words.append(f"{entrant} {what} with seed {', '.join(map(str, found))}")
+    return words
+
+
+def _headroom(best: Entry | None, entries: Sequence[Entry]) -> Headroom:
+    ceilings = [entry for entry in entries if entry.kind == "ceiling"]
+    continued = next((entry for entry in entries if entry.entrant == CONTINUED), None)
+    if best is None or not ceilings or continued is None:
+        lacking = "no finalist" if best is None else "no ceiling" if not ceilings else f"no {CONTINUED}"
+        return Headroom({}, None, f"there is {lacking}")
+    ceiling = ceilings[0]
+    shares: dict[int, float | None] = {}
+    for seed, run in sorted(best.as_trained_by_seed.items()):
+        if seed in continued.as_trained_by_seed and seed in ceiling.as_trained_by_seed:
+            share = headroom_captured(
+                gap_sum_run=run,
+                gap_sum_mle_continued=continued.as_trained_by_seed[seed],
+                gap_sum_oracle_ratio=ceiling.as_trained_by_seed[seed],
+            )
+            shares[seed] = None if share is None or not math.isfinite(share) else share
+    defined = [share for share in shares.values() if share is not None]
+    if not shares:
+        missing = f"no seed has {best.entrant}, {CONTINUED} and {ceiling.entrant} at temperature 1"
+    else:
+        missing = f"{ceiling.entrant} ended below {CONTINUED} with no seed, so there was nothing to gain"
+    return Headroom(shares, interval(defined), None) if defined else Headroom(shares, None, missing)
+
+
+# ------------------------------------------------------------------------------------------------------- words
+
+
+def _finding(results: SweepResults, winner: Entry | None, best: Entry | None, differences: Sequence[Difference]) -> str:
+    if not results.finals:
+        return "There was no final race, so nothing is known of whether any trial beats maximum likelihood."
+    if best is None:
+        return "No finalist could be measured, so none beats anything."
+    if not differences:
+        return f"{best.entrant} is the best finalist on validation data; there was no control to beat."
+    beaten = [one for one in differences if one.outcome == "beats"]
+    if len(beaten) == len(differences):
+        text = f"{best.entrant} beats every control: {_listed(beaten)}."
+    else:
+        # "No finalist": the others were worse on validation data, and nothing is chosen on test data.
+        first, *rest = [one for one in differences if one.outcome != "beats"]
+        text = (
+            f"No finalist is shown to beat {first.control}: {best.entrant}, the best of them on validation data, "
+            f"{first.outcome} it ({first})."
+        )
+        if rest:
+            text += " Nor " + "; nor ".join(f"{one.control}: it {one.outcome} it ({one})" for one in rest) + "."
+        if beaten:
+            text += f" It beats {_listed(beaten)}."
+    if winner is not None and winner.kind != "finalist":
+        text += f" On validation data the best of all but a ceiling was {winner.entrant}, not a finalist."
+    return text
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    return ", ".join(f"{one.control} ({one})" for one in differences)
+
+
+def _notes(results: SweepResults, entries: Sequence[Entry]) -> tuple[str, ...]:
+    if not results.finals:
+        return ()
+    notes = [
+        "The temperature of each entrant and the best finalist were chosen on validation data, by the mean over seeds; "
+        "differences are of test data, paired by seed, below 0 where the finalist is better.",
+        "Finalists are the best trials of the search, trained again with seeds that the search never saw: what was "
+        "luck of a seed in the search does not count here. The best of several finalists is a choice still.",
+        "Intervals are 95 % t intervals of each difference by itself, not corrected for the number of controls.",
+    ]
+    seeds = {final.seed for final in results.finals}
+    if len(seeds) == 1:
+        notes.append("One seed shows no difference between chance and merit.")
+    for entry in entries:
+        with_any = {final.seed for final in results.finals if final.entrant == entry.entrant}
+        if seeds - with_any:
+            missing = ", ".join(map(str, sorted(seeds - with_any)))
+            notes.append(f"{entry.entrant} has no result with seed {missing}: its means are of fewer seeds.")
+        if entry.temperature is None:
+            notes.append(f"{entry.entrant} has no place: at no temperature is it finite with all its seeds.")
+    return tuple(notes)
