@@ -14,6 +14,14 @@ from rlgan.envs.errors import CheckpointError
 Event = dict[str, Any]
 
 
+class Unpickled:
+    """What Tune writes into pickles that nobody reads, and that should hold nothing of it."""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: it lies in a file of its own."""
+        return {}
+
+
 class Journal:
     """Events in the order in which they happened; each is applied once, when it is read or appended.
 

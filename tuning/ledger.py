@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .journal import Event, Journal
+from .journal import Event, Journal, Unpickled
 from .results import FinalResult, Kind, TrialResult
 from .spaces import Point
 
@@ -74,7 +74,7 @@ class Entry:
         )
 
 
-class Ledger:
+class Ledger(Unpickled):
     """Trials of the search.
 
     Args:
@@ -173,7 +173,7 @@ class FinalRun:
     error: str | None
 
 
-class FinalLedger:
+class FinalLedger(Unpickled):
     """Runs of the final race.
 
     Args:

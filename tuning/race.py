@@ -145,9 +145,9 @@ def race(
     return all((one.name, seed) in ledger.runs for one, seed in waiting)
 
 
-def _key(one: Entrant, seed: int) -> str:
-    """Names the folder of a run, in all sessions alike."""
-    return f"{one.name.replace(' ', '_')}_seed_{seed}"
+def run_name(entrant: str, seed: int) -> str:
+    """Names Tune's folder of a run, in all sessions alike."""
+    return f"{entrant.replace(' ', '_')}_seed_{seed}"
 
 
 class _Starter(Searcher):
@@ -168,8 +168,8 @@ class _Starter(Searcher):
         return {
             **to_dict(one.config.model_copy(update={"seed": seed})),
             STARTS: str(self._starts.resolve()),
-            NAME: _key(one, seed),
-            RESUME: last_checkpoint(self._folder, _key(one, seed)),
+            NAME: run_name(one.name, seed),
+            RESUME: last_checkpoint(self._folder, run_name(one.name, seed)),
             SELECT_BY: self._settings.objective,
             CHANGES: [[update, changes] for update, changes in one.schedule],
             FINAL: True,
@@ -186,7 +186,7 @@ class _Timekeeper(tune.Callback):
     """Writes into the ledger what Tune sees."""
 
     def __init__(self, waiting: Sequence[tuple[Entrant, int]], ledger: FinalLedger, say: Callable[[str], None]) -> None:
-        self._runs = {_key(one, seed): (one, seed) for one, seed in waiting}
+        self._runs = {run_name(one.name, seed): (one, seed) for one, seed in waiting}
         self._ledger, self._say = ledger, say
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -47,7 +47,7 @@ def search(
         deadline: when to stop.
         say: is told what happens, a line at a time.
     """
-    proposals = Proposals(space, _source(settings, objective))
+    proposals = Proposals(space, source_of_proposals(settings, objective))
     scheduler, tell = build_scheduler(settings, space, ledger)
     searcher = _Searcher(space, objective, proposals, settings, ledger, folders, deadline)
     run_trials(
@@ -79,7 +79,12 @@ class Folders:
     ledger: Path
 
 
-def _source(settings: SweepSettings, objective: Objective) -> Source:
+def source_of_proposals(settings: SweepSettings, objective: Objective) -> Source:
+    """Who proposes points.
+
+    Raises:
+        ConfigError: its library is not installed.
+    """
     if settings.searcher == "grid":
         return GridSource()
     if settings.searcher == "random":

@@ -26,7 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rlgan.checkpoint import write_atomically
-from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.evaluation import Evaluator
 from rlgan.generators import build_generator
@@ -35,22 +35,24 @@ from rlgan.presets import preset
 from rlgan.tracking import TrackingSettings
 from rlgan.workers.parts import cluster
 
+from .champion import champion, register_champion
 from .ledger import FinalLedger, Ledger
-from .page import analyse, summary_text, write_page
+from .page import Analysis, analyse, summary_text, write_page
 from .proposals import Proposals, RandomSource
 from .race import entrants, race
 from .results import SweepResults
 from .schedulers import require_something_to_change
-from .search import End, Folders, search
+from .search import End, Folders, search, source_of_proposals
 from .selection import Objective, objective_for
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .spaces import Space
 from .studies import Study
 from .tracked import SweepTracking
 from .tuner import Deadline
+from .verdict import Verdict
 
 _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
-_REPORT = "report"
+_REPORT, _SEARCH, _RACE = "report", "search", "finals"
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 _CHECKED = 200  # random points that a preview tries
 
@@ -131,9 +133,12 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
             status = "KILLED" if end == "interrupted" else "FINISHED"
             wait_s = _INTERRUPTED_WAIT_S if end == "interrupted" else None
             if end != "interrupted":
-                files = _report(request.folder, results(), say)
+                analysis = analyse(results())
+                files = _report(request.folder, results(), analysis, say)
         finally:
             tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s)
+        if end == "done":
+            _register(request, results(), analysis.verdict, finals, say)
         return SweepResult(space, ledger, finals, results(), end)
 
 
@@ -156,12 +161,30 @@ def _results(
     )
 
 
-def _report(folder: Path, results: SweepResults, say: Callable[[str], None]) -> list[Path]:
+def _register(
+    request: SweepRequest, results: SweepResults, judged: Verdict, finals: FinalLedger, say: Callable[[str], None]
+) -> None:
+    """Register the winner, once."""
+    tracking, best = _tracking_settings(request), champion(results, judged)
+    name = request.settings.register or f"rlgan-{request.study.name}"
+    if not tracking.enabled or best is None or (finals.model is not None and finals.model[0] == name):
+        return
+    try:
+        version = register_champion(best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name)
+    except TrackingError as error:
+        say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
+        return
+    finals.registered(name, version)
+    say(
+        f"{best.entrant}, seed {best.seed}, at temperature {best.temperature:g} is registered: models:/{name}/{version}"
+    )
+
+
+def _report(folder: Path, results: SweepResults, analysis: Analysis, say: Callable[[str], None]) -> list[Path]:
     """Say what was found, and write it with its pictures into the folder."""
     report = folder / _REPORT
     report.mkdir(exist_ok=True)
     say("")
-    analysis = analyse(results)
     text = summary_text(results, analysis)
     say(text)
     write_atomically(report / "summary.txt", lambda to: to.write_text(text + "\n", "utf-8"))
@@ -223,7 +246,7 @@ def _work(
     seconds = None if settings.hours is None else settings.hours * 3600.0
     whole = Deadline(seconds)
     half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
-    folders = Folders(folder / _TUNE / "search", folder / _STARTS, folder / _LEDGER)
+    folders = Folders(folder / _TUNE / _SEARCH, folder / _STARTS, folder / _LEDGER)
     with cluster():
         end = search(space, objective, settings, ledger, folders, half, say)
         best = ledger.ranked()[: settings.finalists]
@@ -233,7 +256,7 @@ def _work(
         if finals.finalists != chosen:
             finals.chosen(chosen)
         who = entrants(space, best, task)
-        complete = race(who, settings, finals, folder / _TUNE / "finals", folders.starts, whole, say)
+        complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, whole, say)
     if complete:
         return end
     return "time" if whole.is_past else "interrupted"
@@ -245,7 +268,9 @@ def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
     space = _space(request)
     require_something_to_change(request.settings, space)
     task = build_task(space.base.task)
-    return space, task, _objective(space, task, request.settings.objective)
+    objective = _objective(space, task, request.settings.objective)
+    source_of_proposals(request.settings, objective)  # says now if a library is missing
+    return space, task, objective
 
 
 def _space(request: SweepRequest) -> Space:

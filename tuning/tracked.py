@@ -41,6 +41,11 @@ def identity(config: Config) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def run_folder(folder: Path, entrant: str, seed: int) -> Path:
+    """Where the numbers of a run of the final race lie, in the folder of its sweep."""
+    return folder / "entrants" / entrant.replace(" ", "_") / f"seed_{seed}"
+
+
 class SweepTracking:
     """Uploads what the ledgers are told.
 
@@ -145,12 +150,12 @@ class SweepTracking:
         if run.kind == "finalist":
             return self._trial(int(run.entrant.removeprefix("trial ")))
         if run.entrant not in self._open:
-            folder = self._folder / "entrants" / run.entrant.replace(" ", "_")
+            folder = run_folder(self._folder, run.entrant, run.seed).parent
             self._open[run.entrant] = self._tracker.child(folder, run.entrant, {}, {KIND: run.kind})
         return self._open[run.entrant]
 
     def _final_run(self, run: FinalRun) -> None:
-        folder = self._folder / "entrants" / run.entrant.replace(" ", "_") / f"seed_{run.seed}"
+        folder = run_folder(self._folder, run.entrant, run.seed)
         name = f"{run.entrant}, seed {run.seed}"
         tags = {KIND: "final", "seed": str(run.seed), ENTRANT: run.entrant, ENTRANT_KIND: run.kind}
         tracker = self._entrant(run).child(folder, name, {"entrant": run.entrant, "seed": run.seed}, tags)

@@ -16,6 +16,7 @@ from rlgan.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 from rlgan.evaluation import Evaluator
+from rlgan.export import save_run_generator
 from rlgan.trainable import VARIED, SequenceGAN
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import Parts
@@ -104,6 +105,13 @@ class Trial(SequenceGAN):
         """Build the run; called by Tune."""
         self._changed_at, self.config = 0, config
         super().setup(config)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep the state in Tune's folder, and of a run of the final race its generator alone; called by Tune."""
+        super().save_checkpoint(checkpoint_dir)
+        if self.config.get(FINAL) and self.trainer.next_phase is None:
+            weights = self.trainer.current_weights()
+            save_run_generator(Path(checkpoint_dir), self.trainer.config.generator, self._task, weights)
 
     def _measure(self) -> list[dict[str, Any]]:
         """The run at its end, at every temperature, on the data that it was chosen by and on that which it was not."""

@@ -125,18 +125,20 @@ class Headroom:
         by_seed: seed → share; None where the ceiling did not end below mle_continued: there was nothing to gain.
         interval: over the seeds where it is defined; None where there is none.
         missing: why it is undefined; None where it is not.
+        continued: the control that stands for nothing gained.
     """
 
     by_seed: Mapping[int, float | None]
     interval: Interval | None
     missing: str | None
+    continued: str = CONTINUED
 
     def __str__(self) -> str:
         if self.interval is None:
             return f"undefined: {self.missing}"
         without = [str(seed) for seed, share in self.by_seed.items() if share is None]
         left_out = f"; undefined with seed {', '.join(without)}, where there was nothing to gain" if without else ""
-        return f"{self.interval} (0 = {CONTINUED}, 1 = the ceiling){left_out}"
+        return f"{self.interval} (0 = {self.continued}, 1 = the ceiling){left_out}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,9 @@ def _left_out(entrant: str, by_seed: Mapping[int, float], seeds: set[int]) -> li
 
 def _headroom(best: Entry | None, entries: Sequence[Entry]) -> Headroom:
     ceilings = [entry for entry in entries if entry.kind == "ceiling"]
-    continued = next((entry for entry in entries if entry.entrant == CONTINUED), None)
+    # The finalist's own where its likelihood updates are not those of the base.
+    names = (CONTINUED,) if best is None else (f"{CONTINUED} of {best.entrant}", CONTINUED)
+    continued = next((entry for name in names for entry in entries if entry.entrant == name), None)
     if best is None or not ceilings or continued is None:
         lacking = "no finalist" if best is None else "no ceiling" if not ceilings else f"no {CONTINUED}"
         return Headroom({}, None, f"there is {lacking}")
@@ -324,10 +328,12 @@ def _headroom(best: Entry | None, entries: Sequence[Entry]) -> Headroom:
             shares[seed] = None if share is None or not math.isfinite(share) else share
     defined = [share for share in shares.values() if share is not None]
     if not shares:
-        missing = f"no seed has {best.entrant}, {CONTINUED} and {ceiling.entrant} at temperature 1"
+        missing = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
     else:
-        missing = f"{ceiling.entrant} ended below {CONTINUED} with no seed, so there was nothing to gain"
-    return Headroom(shares, interval(defined), None) if defined else Headroom(shares, None, missing)
+        missing = f"{ceiling.entrant} ended below {continued.entrant} with no seed, so there was nothing to gain"
+    if not defined:
+        return Headroom(shares, None, missing, continued.entrant)
+    return Headroom(shares, interval(defined), None, continued.entrant)
 
 
 # ------------------------------------------------------------------------------------------------------- words
