@@ -15,7 +15,16 @@ def _tune() -> VerbModule:
     return command
 
 
-VERBS = (Verb("tune", "search which settings matter, and whether any of it beats likelihood", _tune, has_paths=True),)
+def _compare() -> VerbModule:
+    from rlgan.tuning import compare
+
+    return compare
+
+
+VERBS = (
+    Verb("tune", "search which settings matter, and whether any of it beats likelihood", _tune, has_paths=True),
+    Verb("compare", "runs of an MLflow server side by side", _compare),
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
