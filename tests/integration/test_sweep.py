@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,43 +10,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
+import torch
 
 from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.priors import Choice
-from rlgan.envs.tasks import OracleTask
-from rlgan.tuning import Study
+from rlgan.tuning import Study, tuner
 from rlgan.tuning.ledger import Entry, Ledger
-from rlgan.tuning.settings import SweepSettings
-from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
+from rlgan.tuning.sweep import SweepResult, sweep
+from rlgan.tuning.trial import NAME, STARTS, Trial
+from tests.support.tiny_sweep import CHANGES, RATES, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(600)]
-
-TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=100, num_valid=50, num_test=50)
-STUDY = Study(
-    "mine",
-    "a question",
-    "quick",
-    {"baseline": Choice(("none", "ema", "batch_mean", "per_step_mean")), "schedule.d_steps": Choice((1, 2))},
-    {
-        "schedule.adversarial_updates": 8,
-        "schedule.mle_epochs": 2,
-        "schedule.mle_patience": None,
-        "schedule.discriminator_rounds": 1,
-        "schedule.g_batch": 16,
-        "evaluation.every": 2,
-        "evaluation.num_sequences": 50,
-        "adversary.sequences_per_round": 64,
-        "reward": "probability",
-        "baseline": "none",
-    },
-)
-
-
-def request(folder: Path, resume: bool = False, **settings: object) -> SweepRequest:
-    given = SweepSettings(**{"search": "grid", "scheduler": "none", "trials": 8, "finalists": 0, **settings})
-    return SweepRequest(STUDY, TASK, {}, given, folder, resume)
 
 
 def main(folder: Path) -> None:
@@ -96,10 +75,10 @@ def test_trials_that_stand_badly_are_stopped_and_one_that_fails_is_recorded(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A learning rate that throws the generator far away; and one after which its numbers are not finite.
-    study = Study("rates", "a question", "quick", {"optimizers.generator.lr": Choice((1e-3, 0.3, 1e38))}, STUDY.changes)
+    study = Study("rates", "a question", "quick", {"optimizers.generator.lr": Choice((1e-3, 0.3, 1e38))}, CHANGES)
     lines: list[str] = []
-    given = SweepSettings(search="grid", trials=3, grace=0.25, reduction=2.0, concurrent=1, finalists=0)
-    result = sweep(SweepRequest(study, TASK, {}, given, tmp_path / "rates", False), lines.append)
+    asha = {"scheduler": "asha", "trials": 3, "grace": 0.25, "reduction": 2.0, "concurrent": 1}
+    result = sweep(request(tmp_path / "rates", study, **asha), lines.append)
     good, bad, broken = (result.ledger.entries[index] for index in range(3))
     assert good.state == "finished" and good.results[-1][0] == 8
     assert bad.state == "stopped" and bad.results[-1][0] < 8
@@ -124,6 +103,104 @@ def test_a_sweep_that_cannot_be_is_refused_before_anything_is_written(tmp_path: 
     with pytest.raises(CheckpointError, match="is a sweep of another study, settings, objective, base"):
         sweep(request(tmp_path / "b", resume=True), print)
     assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
+
+
+class WatchedTrial(Trial):
+    """A trial that notes which weights it saved and which it took up."""
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        super().save_checkpoint(checkpoint_dir)
+        self._note("saved", checkpoint_dir)
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        super().load_checkpoint(checkpoint_dir)
+        self._note("took up", str(checkpoint_dir))
+
+    def _note(self, what: str, checkpoint_dir: str) -> None:
+        weights = b"".join(array.tobytes() for _, array in sorted(self.trainer.current_weights().items()))
+        note = [
+            what,
+            self.config[NAME],
+            self.trainer.position.adversarial_updates,
+            hashlib.sha256(weights).hexdigest(),
+            self.trainer.config.optimizers.generator.lr,
+        ]
+        with (Path(self.config[STARTS]).parent / "notes").open("a") as file:
+            file.write(json.dumps(note) + "\n")
+
+
+@pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
+def test_a_population_goes_on_from_the_states_of_its_best(
+    scheduler: str, ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "Trial", WatchedTrial)
+    given = {"search": None, "scheduler": scheduler, "trials": 4, "interval": 0.25, "quantile": 0.5}
+    result = sweep(request(tmp_path, RATES, **given), print)
+    assert [entry.state for entry in result.ledger.entries.values()] == ["finished"] * 4
+    notes = [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()]
+    saved = {(name, update): weights for what, name, update, weights, _ in notes if what == "saved"}
+    events = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    exploited = [event for event in events if event["event"] == "exploited"]
+    assert exploited
+    own = {}
+    for event in exploited:
+        index, donor, update = event["index"], event["donor"], event["update"]
+        name, theirs = f"trial_{index:04d}", f"trial_{donor:04d}"
+        # The better half was drawn on, the donor's weights were taken up, and the learning rate is the trial's own.
+        values = {one["index"]: one["value"] for one in events if one["event"] == "result" and one["update"] == update}
+        assert values[donor] <= sorted(values.values())[1] < values[index]
+        lr = event["point"]["optimizers.generator.lr"]
+        taken = [note for note in notes if note[:3] == ["took up", name, update]]
+        assert taken[-1][3] == saved[theirs, update] != saved[name, update]
+        assert taken[-1][4] == pytest.approx(lr, rel=1e-12)
+        own[index] = lr
+    assert {index: result.ledger.entries[index].point["optimizers.generator.lr"] for index in own} == own
+
+
+def test_trials_at_the_same_time_share_neither_files_nor_names(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "Trial", OverlappingTrial)
+    result = sweep(request(tmp_path, trials=2, concurrent=2), print)
+    assert [entry.state for entry in result.ledger.entries.values()] == ["finished"] * 2
+    notes = [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()]
+    begun = {note["name"]: note["time"] for note in notes if note["what"] == "begun"}
+    ended = {note["name"]: note["time"] for note in notes if note["what"] == "ended"}
+    assert set(begun) == set(ended) == {"trial_0000", "trial_0001"}
+    assert max(begun.values()) < min(ended.values())  # both were there at once
+    assert len({note["pid"] for note in notes}) == len({note["folder"] for note in notes}) == 2
+    assert not any(note["actors"] for note in notes)  # nothing on the cluster has a name that another could take
+    assert all(note["threads"] == 1 for note in notes)  # two trials on two CPUs
+
+
+class OverlappingTrial(Trial):
+    """A trial that notes where and when it works, and begins when another has begun too."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        self._tell("begun")
+        end = time.monotonic() + 60
+        while (Path(self.config[STARTS]).parent / "notes").read_text().count("begun") < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def step(self) -> dict[str, Any]:
+        result = super().step()
+        if result["done"]:
+            self._tell("ended")
+        return result
+
+    def _tell(self, what: str) -> None:
+        note = {
+            "what": what,
+            "name": self.config[NAME],
+            "time": time.time(),
+            "pid": os.getpid(),
+            "folder": self.logdir,
+            "actors": ray.util.list_named_actors(all_namespaces=True),
+            "threads": torch.get_num_threads() if what == "ended" else 1,
+        }
+        with (Path(self.config[STARTS]).parent / "notes").open("a") as file:
+            file.write(json.dumps(note) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlgan.cli import main
+from rlgan.__main__ import run
 from rlgan.config import Config
 from rlgan.overrides import to_dict
 
@@ -33,7 +33,7 @@ class Answer:
 def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
     """Run a command in this process."""
     capsys.readouterr()
-    status = main([str(argument) for argument in arguments])
+    status = run([str(argument) for argument in arguments])
     return Answer(status, *capsys.readouterr())
 
 
