@@ -17,7 +17,7 @@ from rlgan.tuning.results import SweepResults
 from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import DIMENSIONS, a_sweep
 
-HOSTILE = "</script><script>alert('x')</script> \" ' & \x1b[31mred\x07 τ\u202e"
+HOSTILE = "</script><script>alert('x')</script> \" ' & \x1b[31mred\x07 τ\u202e $\\frac{$ $"
 
 
 def quick(results: SweepResults) -> Analysis:
@@ -92,12 +92,13 @@ def test_the_page_holds_all_pictures_and_the_words(analysis: Analysis, tmp_path:
     assert "http:" not in text and "https:" not in text
 
 
+@pytest.mark.filterwarnings("error:Glyph")
 def test_nothing_of_a_sweep_is_obeyed(tmp_path: Path) -> None:
     whole = a_sweep()
     trials = tuple(
         replace(
             one,
-            point={**one.point, "reward": HOSTILE},
+            point={**one.point, "reward": HOSTILE, HOSTILE: one.index},
             state="failed" if one.index == 1 else one.state,
             error=HOSTILE if one.index == 1 else one.error,
         )
@@ -106,7 +107,7 @@ def test_nothing_of_a_sweep_is_obeyed(tmp_path: Path) -> None:
     finals = tuple(replace(one, entrant=HOSTILE) if one.kind == "finalist" else one for one in whole.finals)
     hostile = replace(
         whole, name=HOSTILE, study=HOSTILE, description=HOSTILE, task=HOSTILE, contradictions={HOSTILE: 1},
-        trials=trials, finals=finals,
+        trials=trials, finals=finals, dimensions=(*whole.dimensions, HOSTILE),
     )  # fmt: skip
     text = write_page(hostile, tmp_path, quick(hostile)).read_text("utf-8")
     assert "<script" not in text and "&lt;script&gt;alert" in text
