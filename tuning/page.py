@@ -51,7 +51,7 @@ class Analysis:
 
 
 def analyse(results: SweepResults) -> Analysis:
-    """Importance and verdict; half a minute for a hundred trials.
+    """Importance, which takes some seconds, and verdict.
 
     Raises:
         ConfigError: scikit-learn is not installed.
