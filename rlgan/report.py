@@ -79,6 +79,11 @@ def cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], decimals: i
     return [list(columns), *([cell(row.get(column)) for column in columns] for row in rows)]
 
 
+def printable(text: str) -> str:
+    """A text without characters that a terminal obeys or a font lacks; line ends stay."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         text = " ".join((field.description or "").split()).replace("%", "%%")
         default = "" if field.default is None else f" (default {field.default})"
         words = re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
-        parser.add_argument(f"--{name}", metavar="|".join(words) or name.upper(), help=text + default)
+        parser.add_argument(f"--{_flag(name)}", metavar="|".join(words) or name.split("_")[-1].upper(), help=text + default)
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
     parser.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
     parser.add_argument(
@@ -69,6 +69,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     return STOPPED if result.end == "interrupted" else 0
 
 
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
 def _settings(values: Mapping[str, Any]) -> SweepSettings:
     try:
         return SweepSettings.model_validate(dict(values))
@@ -76,7 +80,7 @@ def _settings(values: Mapping[str, Any]) -> SweepSettings:
         problem = error.errors(include_url=False)[0]
         name = ".".join(map(str, problem["loc"][:1]))
         message = problem["msg"][0].lower() + problem["msg"][1:]
-        raise ConfigError(f"--{name} {problem['input']}: {message}.") from None
+        raise ConfigError(f"--{_flag(name)} {problem['input']}: {message}.") from None
 
 
 def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,13 +100,13 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     from .sweep import read_request
 
-    other = [f"--{name}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None]
+    other = [f"--{_flag(name)}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None]
     other += [f"--{path}" for path in overrides] + ([] if options.study is None else [options.study])
-    other += [f"--{name}" for name in given if name not in FREE_TO_CHANGE]
+    other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
     if other:
         raise ConfigError(
             f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{name}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
+            f"{', '.join(f'--{_flag(name)}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]

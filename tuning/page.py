@@ -12,7 +12,7 @@ from typing import Any
 
 from rlgan.envs.errors import CheckpointError
 from rlgan.html import Block, Paragraph, Picture, Preformatted, Section, Table, write_html
-from rlgan.report import format_table
+from rlgan.report import format_table, printable
 
 from .importance import Importance, importances
 from .plots import plot_importance, plot_interactions, plot_parallel, plot_plane, plot_race, plot_trials
@@ -51,7 +51,7 @@ class Analysis:
 
 
 def analyse(results: SweepResults) -> Analysis:
-    """Importance and verdict; half a minute for a hundred trials.
+    """Importance, which takes some seconds, and verdict.
 
     Raises:
         ConfigError: scikit-learn is not installed.
@@ -144,7 +144,7 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
         parts.append("failed trials\n" + "\n".join(failed))
     parts.append("\n".join(["how it was judged", *(_wrapped(text, "- ") for text in _judged(results, judged))]))
     text = "\n\n".join(parts)
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    return printable(text)
 
 
 # ---------------------------------------------------------------------------------------------------- sections

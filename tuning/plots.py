@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlgan.report import axis_name, label_points, new_figure, save_figure
+from rlgan.report import axis_name, label_points, new_figure, printable, save_figure
 
 from .importance import MOST_PAIRED, Importance
 from .results import FinalResult, Kind, SweepResults, TrialResult
@@ -262,7 +262,7 @@ def plot_parallel(results: SweepResults, path: Path) -> Figure:
     axes.set_ylim(last + 0.5, -0.5)
     axes.set_aspect("auto")
     axes.set_xticks([])
-    axes.set_yticks(range(last + 1), [*results.dimensions, results.objective], fontsize=8.5)
+    axes.set_yticks(range(last + 1), [*map(_plain, results.dimensions), results.objective], fontsize=8.5)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.tick_params(axis="y", length=0)
     for spine in axes.spines.values():
@@ -364,7 +364,7 @@ def _draw_row(axes: Axes, index: int, row: _Row) -> None:
 def _tick(axes: Axes, place: float, row: int, text: str) -> None:
     axes.plot([place, place], [row - 0.07, row + 0.07], color="#888888", linewidth=1.0, zorder=1)
     axes.annotate(
-        textwrap.shorten(text, 24, placeholder="…"), (place, row), xytext=(0, -6), textcoords="offset points",
+        _plain(textwrap.shorten(text, 24, placeholder="…")), (place, row), xytext=(0, -6), textcoords="offset points",
         ha="center", va="top", fontsize=7.5, color=_DARK, zorder=5,
         bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
     )  # fmt: skip
@@ -404,7 +404,7 @@ def plot_importance(importance: Importance, path: Path) -> Figure:
         zorder=4,
         label="the probe's upper end: a dimension that does nothing",
     )
-    axes.set_yticks(range(len(effects)), [effect.dimension for effect in effects], fontsize=8.5)
+    axes.set_yticks(range(len(effects)), [_plain(effect.dimension) for effect in effects], fontsize=8.5)
     axes.set_ylim(len(effects) - 0.4, -0.6)
     axes.set_xlabel("loss of R² when the dimension is shuffled (bars: mean; lines: 5 – 95 %)", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
@@ -626,7 +626,8 @@ def _ranked(trials: Iterable[TrialResult]) -> list[TrialResult]:
 
 
 def _at_temperature(entry: Entry) -> str:
-    return entry.entrant if entry.temperature is None else f"{entry.entrant} (τ={entry.temperature:g})"
+    name = _plain(entry.entrant)
+    return name if entry.temperature is None else f"{name} (τ={entry.temperature:g})"
 
 
 def _objective_label(results: SweepResults, split: str) -> str:
@@ -645,17 +646,22 @@ def _not_shown(results: SweepResults, number: int) -> str:
 
 
 def _caption(figure: Figure, *sentences: str) -> None:
-    text = " ".join(sentence.strip() for sentence in sentences if sentence.strip())
+    text = _plain(" ".join(sentence.strip() for sentence in sentences if sentence.strip()))
     if text:
         figure.supxlabel(textwrap.fill(text, 126), x=0.01, ha="left", fontsize=8, color=_DARK)
 
 
 def _words_alone(figure: Figure, words: str, path: Path) -> Figure:
-    figure.text(0.5, 0.5, textwrap.fill(words, 80), ha="center", va="center", fontsize=10)
+    figure.text(0.5, 0.5, textwrap.fill(_plain(words), 80), ha="center", va="center", fontsize=10)
     save_figure(figure, path)
     return figure
 
 
 def _broken(name: str) -> str:
     """A dotted name over several lines."""
-    return name.replace(".", ".\n")
+    return _plain(name).replace(".", ".\n")
+
+
+def _plain(text: str) -> str:
+    """Somebody's text as it is: a pair of dollar signs would be read as mathematics."""
+    return printable(text).replace("$", r"\$")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .spaces import Point
@@ -59,7 +60,7 @@ def scale(dimension: str, points: Iterable[Point]) -> Scale:
     levels = {label(value) for value in values if not _is_number(value)}
     # Words by the alphabet; lists, which have brackets, by their length.
     in_order = sorted(levels, key=lambda text: (len(text) if text.startswith("[") else 0, text))
-    return Scale(dimension, low, high, low > 0 and high / low > _LOG_FROM, tuple(in_order))
+    return Scale(dimension, low, high, _is_log(numbers), tuple(in_order))
 
 
 def label(value: Any) -> str:
@@ -67,6 +68,16 @@ def label(value: Any) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _is_log(numbers: Sequence[float]) -> bool:
+    """Whether numbers span decades, and lie more evenly in them: many drawn evenly from 0 to 1 span decades too."""
+    if not numbers or min(numbers) <= 0 or max(numbers) / min(numbers) <= _LOG_FROM:
+        return False
+    low, middle, high = min(numbers), median(numbers), max(numbers)
+    linear = (middle - low) / (high - low)
+    logarithmic = math.log(middle / low) / math.log(high / low)
+    return abs(logarithmic - 0.5) < abs(linear - 0.5)
 
 
 def _is_number(value: Any) -> bool:

@@ -12,7 +12,7 @@ from rlgan.envs.settings import Settings
 Search = Literal["random", "tpe", "motpe", "grid"]
 Scheduler = Literal["asha", "none", "pbt", "pb2"]
 
-FREE_TO_CHANGE = ("trials", "hours", "concurrent", "finalists", "seeds", "register")
+FREE_TO_CHANGE = ("trials", "hours", "concurrent", "finalists", "seeds", "registry_name")
 """What may be other when a sweep is taken up again."""
 
 _OF_SCHEDULERS = {"grace": ("asha",), "reduction": ("asha",), "interval": ("pbt", "pb2"), "quantile": ("pbt", "pb2")}
@@ -51,7 +51,7 @@ class SweepSettings(Settings):
     """Best trials that run again beside the controls, on test data; 0 for no final race."""
     seeds: int = Field(5, ge=1)
     """Seeds of the final race, none of which the search has used."""
-    register: str | None = Field(None, min_length=1)
+    registry_name: str | None = Field(None, min_length=1)
     """Name under which the winner of the final race enters MLflow's model registry; null is rlgan-STUDY."""
 
     @property
@@ -88,6 +88,6 @@ class SweepSettings(Settings):
             )
         if self.is_population and self.trials < 4:
             raise ConfigError(f"--trials {self.trials}: a population that learns from itself has at least 4 members.")
-        for name in ("seeds", "register"):
+        for name in ("seeds", "registry_name"):
             if not self.finalists and name in self.model_fields_set:
-                raise ConfigError(f"--{name}: has no effect with --finalists 0. Leave out one of the two.")
+                raise ConfigError(f"--{name.replace('_', '-')}: has no effect with --finalists 0. Leave out one of the two.")

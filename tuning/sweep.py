@@ -166,7 +166,7 @@ def _register(
 ) -> None:
     """Register the winner, once."""
     tracking, best = _tracking_settings(request), champion(results, judged)
-    name = request.settings.register or f"rlgan-{request.study.name}"
+    name = request.settings.registry_name or f"rlgan-{request.study.name}"
     if not tracking.enabled or best is None or (finals.model is not None and finals.model[0] == name):
         return
     try:
