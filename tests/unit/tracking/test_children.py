@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 import threading
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_however_late_the_server_parents_are_made_first(run_dir: Path, flaky: Fl
         log_units(grandchild, 1)
         one.finish("FINISHED")  # before anything of it could be made
         grandchild.finish("FINISHED")
+        ended_ms = int(time.time() * 1000)
         flaky.failure = None
         tracker.finish("FINISHED")
     runs = by_name(run_dir)
@@ -124,7 +126,7 @@ def test_however_late_the_server_parents_are_made_first(run_dir: Path, flaky: Fl
     assert runs["seed"].data.tags[PARENT] == runs["one"].info.run_id
     assert history(run_dir, runs["seed"]) == [1]
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert runs["one"].info.end_time <= runs["seed"].info.end_time <= runs["sweep"].info.end_time
+    assert runs["one"].info.end_time <= runs["seed"].info.end_time <= ended_ms <= runs["sweep"].info.end_time
 
 
 def test_finishing_a_child_waits_for_nobody_and_the_top_waits_for_all(run_dir: Path, flaky: Flaky) -> None:
