@@ -380,21 +380,24 @@ def test_a_child_goes_on_after_its_last_checkpoint_without_doubling(run_dir: Pat
     log_units(child_of(tracker, run_dir, "one"), 1, 2, 3)
     tracker.finish("KILLED")
     first = by_name(run_dir)["one"]
+    reopened: list[str] = []
     running = threading.Event()
-    tracker = started(run_dir)
 
     def note(name: str) -> None:
-        if by_name(run_dir)["one"].info.status == "RUNNING":
-            running.set()
+        if name == "update_run":
+            reopened.append(name)
+            if len(reopened) == 2:  # of the sweep, and of the child
+                running.set()
 
     flaky.before = note
+    tracker = started(run_dir)
     child = child_of(tracker, run_dir, "one", truncate_after=1)
     assert [row["unit"] for row in child.rows()] == [1]
+    assert running.wait(60.0), "while it is worked on, it is no killed run, though its first unit may take long"
     log_units(child, 2, 3, 4)
     child.finish("FINISHED")
     tracker.finish("FINISHED")
     run = by_name(run_dir)["one"]
-    assert running.is_set(), "while it is worked on, it is no killed run"
     assert run.info.run_id == first.info.run_id and run.info.status == "FINISHED"
     assert history(run_dir, run) == [1, 2, 3, 4]
     assert flaky.arrived == [1, 2, 3, 4]
