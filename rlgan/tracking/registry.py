@@ -194,9 +194,6 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),
     )
-    # Saving runs the script.
-    for cache in list(folder.rglob("__pycache__")):
-        shutil.rmtree(cache)
 
 
 def _run(client: Any, run_id: str) -> Any:

@@ -67,6 +67,14 @@ def test_history_is_by_step_and_of_all_that_is_asked(sweep: Path) -> None:
     assert history(run, ["mle/nll", "absent"]) == {"mle/nll": [(1, 1.0), (2, 2.0), (3, 3.0)], "absent": []}
 
 
+def test_what_was_logged_late_or_twice_at_a_step_stands_in_order(run_dir: Path, uri: str) -> None:
+    client = Server(run_dir).client
+    run_id = client.create_run(client.create_experiment("x")).info.run_id
+    for step, value, timestamp in ((2, 0.2, 1), (1, 0.15, 5), (1, 0.1, 4)):
+        client.log_metric(run_id, "m", value, timestamp, step)
+    assert history(read_run(uri, run_id), ["m"]) == {"m": [(1, 0.1), (1, 0.15), (2, 0.2)]}
+
+
 def test_children_are_all_of_them_by_their_start(run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_RUNS_A_PAGE", 2)
     client = Server(run_dir).client
