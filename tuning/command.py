@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         text = " ".join((field.description or "").split()).replace("%", "%%")
         default = "" if field.default is None else f" (default {field.default})"
         words = re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
-        parser.add_argument(f"--{_flag(name)}", metavar="|".join(words) or name.split("_")[-1].upper(), help=text + default)
+        parser.add_argument(
+            f"--{_flag(name)}", metavar="|".join(words) or name.split("_")[-1].upper(), help=text + default
+        )
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
     parser.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
     parser.add_argument(
@@ -100,7 +102,9 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     from .sweep import read_request
 
-    other = [f"--{_flag(name)}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None]
+    other = [
+        f"--{_flag(name)}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None
+    ]
     other += [f"--{path}" for path in overrides] + ([] if options.study is None else [options.study])
     other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
     if other:

@@ -90,4 +90,6 @@ class SweepSettings(Settings):
             raise ConfigError(f"--trials {self.trials}: a population that learns from itself has at least 4 members.")
         for name in ("seeds", "registry_name"):
             if not self.finalists and name in self.model_fields_set:
-                raise ConfigError(f"--{name.replace('_', '-')}: has no effect with --finalists 0. Leave out one of the two.")
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: has no effect with --finalists 0. Leave out one of the two."
+                )

@@ -159,7 +159,7 @@ def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:
     plain = name.removesuffix(".*")
     for path, reason in not_searched().items():
         if plain == path or plain.startswith(f"{path}."):
-            return ConfigError(f"{name}: is not searched: {path} is {reason}.")
+            return ConfigError(f"{name}: is not searched: {reason}.")
     if plain in all_paths(to_dict(base)):
         return ConfigError(f"{name}: is no dimension by itself. Those below it are chosen by {plain}.*")
     return ConfigError(f"{name}: no such dimension. Dimensions are {', '.join(known)}.{nearest(plain, known)}")

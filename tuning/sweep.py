@@ -171,7 +171,7 @@ def _register(
         return
     try:
         version = register_champion(best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name)
-    except TrackingError as error:
+    except (TrackingError, CheckpointError) as error:  # the second where the run never reached a server
         say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
         return
     finals.registered(name, version)

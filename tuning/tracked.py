@@ -77,7 +77,9 @@ class SweepTracking:
         self._tags = run_tags(base.preset, base.seed)
         tags = {**self._tags, KIND: "sweep", SWEEP: _facts(results)}
         self._tracker.start(folder.name, {**params, "config": identity(base)}, tags)
-        self._open: dict[str, Tracker] = {}
+        # Of trials and entrants by name; those that ended stay, for their seeds come below them later.
+        self._trackers: dict[str, Tracker] = {}
+        self._ended: set[str] = set()
         # What ended in an earlier session, and perhaps did not arrive.
         for entry in ledger.entries.values():
             if entry.state is not None:
@@ -89,13 +91,13 @@ class SweepTracking:
 
     def _trial(self, index: int, truncate_after: int | None = None) -> Tracker:
         entry, name = self._ledger.entries[index], f"trial {index}"
-        if name not in self._open:
+        if name not in self._trackers:
             config = self._space.config(entry.schedule[0][1])
             params = {**entry.schedule[0][1], "config": identity(config)}
             tags = {**self._tags, KIND: "trial", INDEX: str(index)}
             folder = self._folder / "trials" / f"{index:04d}"
-            self._open[name] = self._tracker.child(folder, name, params, tags, truncate_after)
-        return self._open[name]
+            self._trackers[name] = self._tracker.child(folder, name, params, tags, truncate_after)
+        return self._trackers[name]
 
     def _trial_event(self, event: Event) -> None:
         if event["event"] == "dropped":
@@ -138,7 +140,7 @@ class SweepTracking:
         if not any("seconds" in row["metrics"] for row in tracker.rows()):
             tracker.log_metrics({"seconds": entry.seconds}, step=0, phase="end", unit=None)
         tracker.finish("FAILED" if entry.state == "failed" else "FINISHED", tags=tags)
-        del self._open[f"trial {entry.index}"]
+        self._ended.add(f"trial {entry.index}")
 
     def _log_best(self) -> None:
         ended = [one for one in self._ledger.entries.values() if one.state is not None]
@@ -149,10 +151,10 @@ class SweepTracking:
     def _entrant(self, run: FinalRun) -> Tracker:
         if run.kind == "finalist":
             return self._trial(int(run.entrant.removeprefix("trial ")))
-        if run.entrant not in self._open:
+        if run.entrant not in self._trackers:
             folder = run_folder(self._folder, run.entrant, run.seed).parent
-            self._open[run.entrant] = self._tracker.child(folder, run.entrant, {}, {KIND: run.kind})
-        return self._open[run.entrant]
+            self._trackers[run.entrant] = self._tracker.child(folder, run.entrant, {}, {KIND: run.kind})
+        return self._trackers[run.entrant]
 
     def _final_run(self, run: FinalRun) -> None:
         folder = run_folder(self._folder, run.entrant, run.seed)
@@ -174,10 +176,9 @@ class SweepTracking:
             files: of its folder.
             wait_s: how long at most; None is the tracker's own.
         """
-        for name, tracker in self._open.items():
-            index = int(name.removeprefix("trial ")) if name.startswith("trial ") else None
-            state = "FINISHED" if index is None or self._ledger.entries[index].state is not None else "KILLED"
-            tracker.finish(state)
+        for name, tracker in self._trackers.items():
+            if name not in self._ended:
+                tracker.finish("KILLED" if name.startswith("trial ") else "FINISHED")
         for path in files:
             self._tracker.log_artifact(path)
         self._tracker.finish(status, wait_s, tags={SWEEP: _facts(results)})

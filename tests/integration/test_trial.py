@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import build_task
+from rlgan.evaluation import Evaluator
+from rlgan.export import load_run_generator
 from rlgan.overrides import override, to_dict
 from rlgan.trainable import VARIED
-from rlgan.tuning.trial import OBJECTIVE, STARTS, Trial
+from rlgan.tuning.starts import likelihood_alone
+from rlgan.tuning.trial import CHANGES, FINAL, MEASURED, OBJECTIVE, RESUME, STARTS, UPDATE, Trial
 from tests.support.tiny import tiny_config
 
 pytestmark = pytest.mark.integration
@@ -72,3 +76,75 @@ def test_an_exploited_trial_has_its_donors_weights_and_its_own_learning_rate(tmp
 def test_a_key_that_nobody_reads_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="start=.*no such setting"):
         Trial({**to_dict(CONFIG), STARTS: str(tmp_path), "start": 3})
+
+
+def test_a_schedule_of_points_is_what_an_exploited_trial_did(tmp_path: Path) -> None:
+    lr = "optimizers.generator.lr"
+    donor = trial(tmp_path, **{lr: 0.01})
+    donor.train()
+    donor.save(str(tmp_path / "checkpoint"))
+    exploiting = trial(tmp_path, **{lr: 0.02})
+    exploiting.restore(str(tmp_path / "checkpoint"))
+    while not exploiting.train()["done"]:
+        pass
+
+    def scheduled(**more: Any) -> Trial:
+        return Trial({**to_dict(CONFIG), STARTS: str(tmp_path), VARIED + lr: 0.01, CHANGES: [[2, {lr: 0.02}]], **more})
+
+    alone = scheduled()
+    while not alone.train()["done"]:
+        pass
+    assert alone.trainer.config.optimizers.generator.lr == 0.02
+    # And one that was interrupted after the change has not forgotten it.
+    begun = scheduled()
+    for _ in range(2):
+        begun.train()
+    begun.save(str(tmp_path / "later"))
+    resumed = scheduled(**{RESUME: str(tmp_path / "later")})
+    resumed.train()
+    for name, array in weights_of(exploiting).items():
+        assert np.array_equal(array, weights_of(alone)[name])
+        assert np.array_equal(array, weights_of(resumed)[name])
+    for each in (donor, exploiting, alone, begun, resumed):
+        each.stop()
+
+
+def test_a_run_of_the_final_race_is_measured_on_both_splits_at_all_temperatures(tmp_path: Path) -> None:
+    config = override(CONFIG, {"evaluation.temperatures": [0.8], "evaluation.final_sequences": 40})
+    one = Trial({**to_dict(config), STARTS: str(tmp_path / "starts"), FINAL: True})
+    results = [one.train() for _ in range(3)]
+    assert [MEASURED in result for result in results] == [False, False, True]
+    measured = results[-1][MEASURED]
+    assert [each["temperature"] for each in measured] == [1.0, 0.8]
+    task, generator = build_task(config.task), one.trainer.current_generator()
+    for each in measured:
+        for split, tokens in (("validation", task.valid), ("test", task.test)):
+            nll = Evaluator(task, config.evaluation, config.seed).held_out_nll(generator, tokens, each["temperature"])
+            assert each[split]["nll_gen"] == pytest.approx(nll, abs=1e-6)
+    assert measured[0]["validation"]["nll_gen"] != measured[0]["test"]["nll_gen"]
+    one.save(str(tmp_path / "checkpoint"))
+    exported = load_run_generator(tmp_path / "checkpoint").generator.state_dict()
+    for name, array in weights_of(one).items():
+        assert np.array_equal(exported[name].numpy(), array)
+    one.stop()
+
+
+def test_likelihood_alone_is_its_start_as_it_is(tmp_path: Path) -> None:
+    one = Trial({**to_dict(likelihood_alone(CONFIG)), STARTS: str(tmp_path), FINAL: True})
+    result = one.train()
+    assert result["done"] and result[UPDATE] == 0 and len(result[MEASURED]) > 1
+    start = trial(tmp_path)
+    for name, array in weights_of(one).items():
+        assert np.array_equal(array, weights_of(start)[name])
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    for each in (one, start):
+        each.stop()
+
+
+def test_a_process_may_become_another_trial(tmp_path: Path) -> None:
+    reused, fresh = trial(tmp_path), trial(tmp_path, reward="logit")
+    reused.train()
+    assert reused.reset({**to_dict(CONFIG), STARTS: str(tmp_path), VARIED + "reward": "logit"})
+    assert reused.train()[OBJECTIVE] == fresh.train()[OBJECTIVE]
+    for each in (reused, fresh):
+        each.stop()

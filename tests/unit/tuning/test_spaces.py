@@ -147,8 +147,8 @@ def test_bundles_change_their_settings_together() -> None:
     ("name", "message"),
     [
         ("baselin", "no such dimension.*Did you mean 'baseline'"),
-        ("workers.rollout", "is not searched: workers is who computes, never what"),
-        ("optimizers.mle.lr", "is not searched: optimizers.mle is of the start"),
+        ("workers.rollout", "is not searched: who computes, never what"),
+        ("optimizers.mle.lr", "is not searched: of the start"),
         ("schedule", r"is no dimension by itself\. Those below it are chosen by schedule\.\*"),
     ],
 )

@@ -1,0 +1,98 @@
+"""`rlgan tune` as it is typed: what is refused, in which words, before anything is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import ask
+
+TOML = """
+description = "a question"
+preset = "quick"
+[changes]
+"task.vocab_size" = 20
+"task.num_train" = 100
+"task.num_valid" = 50
+"task.num_test" = 50
+[axes]
+{axes}
+"""
+
+
+def study(folder: Path, axes: str = '"schedule.d_steps" = [1, 2]') -> Path:
+    path = folder / "mine.toml"
+    path.write_text(TOML.format(axes=axes))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a study: reward_baseline, discriminator"),
+        (["discrminator"], "not a study.*Did you mean 'discriminator'"),
+        (["missing.toml"], "missing.toml: no such file"),
+        (["discriminator", "--trials", "many"], "--trials many: input should be a valid integer"),
+        (["discriminator", "--scheduler", "hyperband"], "--scheduler hyperband: input should be 'asha', 'none'"),
+        (["discriminator", "--objective", "nll_oracle"], "objective nll_oracle: sees quality alone, which collapse"),
+        (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram was never logged on this task"),
+        (["discriminator", "--schedule.d-step", "3"], "no such setting.*Did you mean 'schedule.d_steps'"),
+        (["discriminator", "--controls", "none"], "controls: belong to a run"),
+        (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has one task"),
+        (["discriminator", "--grace", "0.5", "--scheduler", "none"], "--grace: has no effect with --scheduler none"),
+        (["--resume", "nowhere"], "--resume nowhere: is no folder of a sweep"),
+    ],
+)
+def test_a_mistake_is_one_paragraph_and_nothing_is_written(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answer = ask(capsys, "tune", *arguments)
+    assert answer.status == 2 and answer.err.startswith("rlgan: ") and answer.err.count("\n") == 1
+    assert re.search(words, answer.err), answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ('"schedule.d_stepz" = [1]', "schedule.d_stepz: no such dimension.*Did you mean 'schedule.d_steps'"),
+        ('"schedule.d_steps" = [-1]', "schedule.d_steps=-1: input should be greater than or equal to 0"),
+        ('"discriminator.dropout" = {uniform = [0.0, 2.0]}', "discriminator.dropout=1.0: input should be less than 1"),
+        ('"seed" = [1, 2]', "seed: is not searched: chance is averaged over, not chosen"),
+        ('"schedule.d_steps" = {normal = [0, 1]}', 'must be "all", a list of values'),
+    ],
+)
+def test_a_study_that_does_not_fit_is_refused(
+    axes: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    answer = ask(capsys, "tune", study(tmp_path, axes))
+    assert answer.status == 2 and re.search(words, answer.err), answer.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    axes = '"reward" = "all"\n"credit" = ["terminal", "monte_carlo"]\n"baseline" = ["none", "importance_weights"]'
+    answer = ask(capsys, "tune", study(tmp_path, axes), "--dry-run")
+    assert answer.status == 0
+    assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
+    assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
+    assert "× weighs sequences by the density ratio, so reward=" in answer.out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = {"study": "discriminator", "task": None, "changes": {}, "settings": {"trials": 3}}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "sweep.json").write_text(json.dumps({"words": words}))
+    answer = ask(capsys, "tune", "--resume", "old", "--seed", "4", "--schedule.d-steps", "2", "--trials", "9")
+    assert answer.status == 2
+    assert "--schedule.d-steps, --seed: have no effect beside --resume" in answer.err
+    assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err
