@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
@@ -16,6 +17,7 @@ from ray.tune.schedulers.pb2 import PB2
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Uniform
+from rlgan.seeding import stream_seed
 from rlgan.trainable import VARIED, VARIED_LOG10
 
 from .ledger import Ledger
@@ -73,9 +75,11 @@ def build_scheduler(settings: SweepSettings, space: Space, ledger: Ledger) -> tu
         "synch": True,
         "custom_explore_fn": _Within(mutable, on_log_scale=settings.scheduler == "pb2"),
     }
+    # Tune draws from the generators that everybody shares; after an interruption other numbers than before it.
+    seed = stream_seed(settings.seed, "population", sum(len(entry.results) for entry in ledger.entries.values()))
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
     if settings.scheduler == "pbt":
-        # Tune draws from Python's own generator.
-        random.seed(settings.seed)
         pbt = _Pbt(ledger, hyperparam_mutations={VARIED + axis.path: _domain(axis) for axis in mutable}, **shared)
         return pbt, pbt.tell
     pb2 = _Pb2(ledger, hyperparam_bounds={_linear_key(axis): _linear_bounds(axis) for axis in mutable}, **shared)

@@ -53,6 +53,7 @@ from .verdict import Verdict
 
 _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
 _REPORT, _SEARCH, _RACE = "report", "search", "finals"
+_WAIT_S = 600.0  # hundreds of runs may be waiting for a slow server; one that is dead is noticed within seconds
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 _CHECKED = 200  # random points that a preview tries
 
@@ -127,12 +128,13 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         tracking = SweepTracking(
             _tracking_settings(request), request.folder, space, ledger, finals, results(), _params(request), say
         )
-        status, files, wait_s = "FAILED", [], None
+        status, files, wait_s = "FAILED", [], _WAIT_S
         try:
             end = _work(request, space, task, objective, ledger, finals, say)
             status = "KILLED" if end == "interrupted" else "FINISHED"
-            wait_s = _INTERRUPTED_WAIT_S if end == "interrupted" else None
-            if end != "interrupted":
+            if end == "interrupted":
+                wait_s = _INTERRUPTED_WAIT_S
+            else:
                 analysis = analyse(results())
                 files = _report(request.folder, results(), analysis, say)
         finally:
