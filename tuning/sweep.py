@@ -324,7 +324,9 @@ _PATHS = ("task.data", "task.params")
 
 
 def _described(space: Space, task: Task) -> str:
-    return " ".join(task.notes) or f"{task.name}: {task.train.shape[0]} training sequences, {space.base.task!r}"
+    data = getattr(space.base.task, "data", None)
+    what = task.name if data is None else f"{task.name} {Path(data).name}"
+    return f"{what}, {task.train.shape[0]} training sequences over {task.space.vocab_size} tokens"
 
 
 @contextmanager
