@@ -6,7 +6,7 @@ ARGS ?=
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
-FAST := not ray and not slow and not learning and not gpu
+FAST := not ray and not heavy and not slow and not learning and not gpu
 SUPPORTED := import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit("rlgan runs on Python 3.10, 3.11 or \
 3.12, and %s is %d.%d. Name another: make setup PYTHON=python3.11" % ((sys.executable,) + sys.version_info[:2]))
 

@@ -21,7 +21,7 @@ from rlgan.tuning.page import Analysis, write_page
 from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import a_sweep
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome, and finds neither")

@@ -19,7 +19,7 @@ import pytest
 from rlgan.export import load_run_generator
 from tests.support.registered import TEMPERATURE, Registered, register_toy
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

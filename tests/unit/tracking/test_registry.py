@@ -24,6 +24,8 @@ from tests.support.commands import ask
 from tests.support.mlflow_server import Server
 from tests.support.registered import TEMPERATURE, Registered, register_toy, save_generator
 
+pytestmark = pytest.mark.heavy
+
 PROJECT = Path(__file__).resolve().parents[3]
 
 

@@ -27,6 +27,8 @@ from rlgan.tuning.results import SweepResults, TrialResult
 from rlgan.tuning.scales import label, scale
 from tests.support.sweeps import a_sweep
 
+pytestmark = pytest.mark.heavy
+
 Point = dict[str, Any]
 
 

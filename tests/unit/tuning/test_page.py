@@ -17,6 +17,8 @@ from rlgan.tuning.results import SweepResults
 from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import DIMENSIONS, a_sweep
 
+pytestmark = pytest.mark.heavy
+
 HOSTILE = "</script><script>alert('x')</script> \" ' & \x1b[31mred\x07 τ\u202e $\\frac{$ $"
 
 

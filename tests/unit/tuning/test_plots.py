@@ -31,6 +31,8 @@ from rlgan.tuning.results import SweepResults, TrialResult
 from rlgan.tuning.verdict import interval, verdict
 from tests.support.sweeps import a_sweep
 
+pytestmark = pytest.mark.heavy
+
 GREY, SKY, BLUE, RED, GREEN = "#a8a8a8", "#56b4e9", "#0072b2", "#d55e00", "#009e73"
 
 
