@@ -106,22 +106,9 @@ class Study:
 
 _BUDGET = {"schedule.adversarial_updates": 60}
 
-_CAPACITY = Bundle(
-    "capacity",
-    {
-        "bigrams": {"discriminator.windows": [1, 2], "discriminator.filters": [64, 64]},
-        "small": {"discriminator.windows": [1, 2, 3, 4], "discriminator.filters": [64, 64, 64, 64]},
-        "wide": {"discriminator.windows": [1, 2, 3, 4], "discriminator.filters": [256, 256, 256, 256]},
-        "long": {
-            "discriminator.windows": [1, 2, 3, 4, 5, 6, 8, 10],
-            "discriminator.filters": [64, 64, 64, 64, 64, 64, 64, 64],
-        },
-    },
-)
 
-
-def _study(name: str, description: str, paths: tuple[str, ...], bundles: tuple[Bundle, ...] = ()) -> Study:
-    return Study(name, description, "quick", dict.fromkeys(paths), _BUDGET, bundles)
+def _study(name: str, description: str, paths: tuple[str, ...]) -> Study:
+    return Study(name, description, "quick", dict.fromkeys(paths), _BUDGET)
 
 
 STUDIES = {
@@ -136,10 +123,8 @@ STUDIES = {
             "discriminator",
             "What makes the discriminator generalise, and does the generator gain by it?",
             (
-                "discriminator.embedding",
-                "discriminator.dropout",
-                "discriminator.l2_out",
-                "discriminator.members",
+                "discriminator",
+                "discriminator.*",
                 "adversary.*",
                 "optimizers.discriminator.lr",
                 "optimizers.discriminator.weight_decay",
@@ -147,7 +132,6 @@ STUDIES = {
                 "schedule.d_steps",
                 "schedule.d_epochs",
             ),
-            (_CAPACITY,),
         ),
         replace(
             _study(
@@ -192,8 +176,7 @@ STUDIES = {
             "everything",
             "The whole space but the generator's size, which every other choice depends on.",
             ("reward", "credit.*", "credit", "baseline", "baseline.*", "objective.*", "schedule.*", "adversary.*",
-             "discriminator.*", "optimizers.*"),
-            (_CAPACITY,),
+             "discriminator", "discriminator.*", "optimizers.*"),
         ),
     )
 }  # fmt: skip

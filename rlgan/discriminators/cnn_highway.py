@@ -17,15 +17,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, LogUniform, NotSearched, Uniform
+from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
 from .discriminator import Discriminator, Scorer
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
-
-_TOGETHER = NotSearched("windows and filters change together, as a study's bundle `capacity`")
 
 
 class CnnHighway(Settings):
@@ -34,10 +32,11 @@ class CnnHighway(Settings):
     kind: Literal["cnn_highway"] = "cnn_highway"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(64, ge=1)
     """Width of the token embedding."""
-    windows: Annotated[tuple[int, ...], _TOGETHER] = SEQGAN_WINDOWS
+    # Text, for that is what Optuna and JSON hand back as they were given it.
+    windows: Annotated[tuple[int, ...], Choice(("1,2", "1,2,3,4", "1,2,3,4,5,6,8,10"))] = SEQGAN_WINDOWS
     """Window sizes in tokens; sequences shorter than a window are extended by zeros."""
-    filters: Annotated[tuple[int, ...], _TOGETHER] = SEQGAN_FILTERS
-    """Number of filters of each window size."""
+    filters: Annotated[tuple[int, ...], Choice(("32", "64", "128"))] = SEQGAN_FILTERS
+    """Number of filters of each window size, or one number for all."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
     """Dropout before the output layer."""
     l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.2, ge=0.0)
@@ -45,12 +44,17 @@ class CnnHighway(Settings):
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
 
+    @property
+    def filters_of_each(self) -> tuple[int, ...]:
+        """Number of filters of each window size."""
+        return self.filters * len(self.windows) if len(self.filters) == 1 else self.filters
+
     @model_validator(mode="after")
     def _check(self) -> CnnHighway:
-        if not self.windows or len(self.windows) != len(self.filters):
+        if not self.windows or len(self.filters) not in (1, len(self.windows)):
             raise ConfigError(
                 f"discriminator.filters={list(self.filters)}: needs one number of filters for each of the "
-                f"{len(self.windows)} windows {list(self.windows)}."
+                f"{len(self.windows)} windows {list(self.windows)}, or one for all."
             )
         if min(self.windows) < 1 or min(self.filters) < 1:
             raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
@@ -70,13 +74,13 @@ class CnnHighwayDiscriminator(Discriminator):
 
     def __init__(self, settings: CnnHighway, vocab_size: int) -> None:
         super().__init__()
-        self.windows, self.filters = settings.windows, settings.filters
+        self.windows, self.filters = settings.windows, settings.filters_of_each
         self.l2_out = settings.l2_out
-        width = sum(settings.filters)
+        width = sum(self.filters)
         self.embedding = nn.Embedding(vocab_size, settings.embedding)
         self.kernels = nn.ParameterList(
             nn.Parameter(torch.empty(window * settings.embedding, filters))
-            for window, filters in zip(settings.windows, settings.filters, strict=True)
+            for window, filters in zip(self.windows, self.filters, strict=True)
         )
         self.kernel_bias = nn.Parameter(torch.full((width,), 0.1))
         # Columns 0..width-1 transform, the rest gate: one product for both.

@@ -6,9 +6,11 @@ it hands out a frozen copy that may be fused in any way that leaves the values u
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -52,3 +54,22 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def scorer(self) -> Scorer:
         """A frozen copy for scoring many sequences."""
+
+
+class PlainScorer(Scorer):
+    """A frozen copy that computes as its discriminator does, some rows at a time.
+
+    Args:
+        discriminator: its weights are copied now.
+    """
+
+    _CHUNK = 2048  # sequences whose states are held at once
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Scorer.__call__`."""
+        chunks = zip(tokens.split(self._CHUNK), mask.split(self._CHUNK), strict=True)
+        return torch.cat([self._discriminator(*chunk) for chunk in chunks])

@@ -109,7 +109,11 @@ def test_presets_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str])
 
 
 MISTAKES = [
-    (["trian"], "'trian': not a verb. Verbs are train, sample, evaluate, presets, show-config. Did you mean 'train'?"),
+    (
+        ["trian"],
+        "'trian': not a verb. Verbs are train, sample, evaluate, presets, show-config, tune, compare. "
+        "Did you mean 'train'?",
+    ),
     (["train", "seqgann"], "Did you mean 'seqgan'?"),
     (["train", "seqgan", "quick"], "unrecognized arguments: quick"),
     (["train", "-x"], "unrecognized arguments: -x"),

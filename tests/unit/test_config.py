@@ -75,7 +75,7 @@ def test_every_setting_is_documented_once(name: str) -> None:
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
-    assert texts["discriminator"].endswith("One of cnn_highway, none.")
+    assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
 
 
 # What has no adversary, and what is learned by a discriminator.

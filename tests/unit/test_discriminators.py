@@ -7,8 +7,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator, build_discriminator
+from rlgan.discriminators import (
+    BidirectionalLSTM,
+    BidirectionalLSTMDiscriminator,
+    CnnHighway,
+    CnnHighwayDiscriminator,
+    Ensemble,
+    build_discriminator,
+)
 from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS, CnnHighwayScorer
+from rlgan.discriminators.discriminator import PlainScorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
@@ -196,8 +204,96 @@ def test_published_sizes_and_start() -> None:
 
 @pytest.mark.parametrize(
     ("windows", "filters", "complaint"),
-    [((1, 2), (3,), "one number of filters"), ((0,), (3,), "at least 1"), ((1,), (0,), "at least 1"), ((), (), "one")],
+    [
+        ((1, 2, 3), (3, 4), "one number of filters"),
+        ((0,), (3,), "at least 1"),
+        ((1,), (0,), "at least 1"),
+        ((), (), "one"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(windows: tuple[int, ...], filters: tuple[int, ...], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         CnnHighway(windows=windows, filters=filters)
+
+
+def test_one_number_of_filters_is_that_of_every_window() -> None:
+    torch.manual_seed(0)
+    one = CnnHighwayDiscriminator(CnnHighway(windows=(1, 2, 3), filters=(4,)), 8)
+    torch.manual_seed(0)
+    each = CnnHighwayDiscriminator(CnnHighway(windows=(1, 2, 3), filters=(4, 4, 4)), 8)
+    tokens, mask = batch(6, 2)
+    assert torch.equal(one.eval()(tokens, mask), each.eval()(tokens, mask))
+
+
+# ------------------------------------------------------------------------------------------------ the recurrent one
+
+
+def recurrent(layers: int = 2, dropout: float = 0.0) -> BidirectionalLSTMDiscriminator:
+    torch.manual_seed(0)
+    net = BidirectionalLSTMDiscriminator(BidirectionalLSTM(embedding=4, hidden=3, layers=layers, dropout=dropout), 8)
+    return net.eval()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("end_id", ENDS)
+def test_a_batch_is_its_sequences_one_by_one(layers: int, end_id: int | None) -> None:
+    net = recurrent(layers)
+    tokens, mask = batch(6, end_id)
+    logits = net(tokens, mask)
+    logits.sum().backward()
+    gradients = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    expected = []
+    for row, length in zip(tokens, mask.sum(1), strict=True):
+        states, _ = net.lstm(net.embedding(row[:length]))
+        expected.append(net.output(states.amax(0)))
+    alone = torch.cat(expected)
+    torch.testing.assert_close(logits, alone, atol=1e-6, rtol=1e-5)
+    alone.sum().backward()
+    for gradient, parameter in zip(gradients, net.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_recurrent_one_reads_from_both_ends_and_not_beyond() -> None:
+    net = recurrent()
+    tokens, mask = batch(6, 2)
+    littered = torch.where(mask, tokens, torch.full_like(tokens, 7))
+    assert not torch.equal(littered, tokens)
+    for score in (net, net.scorer()):
+        assert torch.equal(score(tokens, mask), score(littered, mask))
+    full = torch.ones_like(mask)
+    for position in range(6):
+        other = tokens.clone()
+        other[:, position] = (other[:, position] + 1) % 8
+        assert not torch.equal(net(other, full), net(tokens, full)), position
+
+
+def test_the_recurrent_scorer_is_a_frozen_copy_without_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlainScorer, "_CHUNK", 7)
+    net = recurrent(dropout=0.5).train()
+    tokens, mask = batch(6, 2)
+    scorer = net.scorer()
+    before = scorer(tokens, mask)
+    assert net.training and torch.equal(before, scorer(tokens, mask)) and not before.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(before, net.eval()(tokens, mask))
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(scorer(tokens, mask), before)
+    assert not torch.equal(net.train()(tokens, mask), net(tokens, mask))  # dropout where it learns
+
+
+def test_an_ensemble_of_any_architecture_is_the_mean_of_its_members() -> None:
+    for settings in (
+        BidirectionalLSTM(embedding=4, hidden=3, members=3),
+        CnnHighway(windows=(1,), filters=(4,), members=3),
+    ):
+        torch.manual_seed(0)
+        net = build_discriminator(settings, SequenceSpace(8, 6)).eval()
+        assert isinstance(net, Ensemble)
+        tokens, mask = batch(6, None)
+        members = torch.stack([member(tokens, mask) for member in net.members]).detach()
+        assert len({float(row.sum()) for row in members}) == 3
+        torch.testing.assert_close(net(tokens, mask).detach(), members.mean(0))
+        torch.testing.assert_close(net.scorer()(tokens, mask), members.mean(0), atol=1e-5, rtol=1e-5)
+        assert float(net.penalty().detach()) == pytest.approx(sum(float(one.penalty().detach()) for one in net.members))

@@ -133,7 +133,7 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
         ("credit.num-rollouts", "1.5", "^credit.num_rollouts='1.5': input should be a valid integer"),
         ("credit.num-rollouts", "0", "^credit.num_rollouts='0': input should be greater than or equal to 1"),
         ("credit", "monte", r"^credit='monte': choose one of terminal, monte_carlo, reward_to_go. .* 'monte_carlo'\?$"),
-        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, none"),
+        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, lstm, none"),
         ("credit", "5", r"^credit='5': choose one of"),
         ("evaluation.temperatures", "1,a", "^evaluation.temperatures.1='a': input should be a valid number"),
         ("evaluation.temperatures", "1,0", "^evaluation.temperatures.1='0': input should be greater than 0"),
@@ -141,7 +141,7 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
         ("controls", "mle", "^controls.0='mle': input should be 'mle_continued'"),
         ("checkpoint-every-s", "nan", "^checkpoint_every_s='nan'"),
         ("tracking.enabled", "maybe", "^tracking.enabled='maybe': input should be a valid boolean"),
-        ("discriminator.filters", "3", r"^discriminator.filters=\[3\]: needs one number of filters for each"),
+        ("discriminator.filters", "3,4", r"^discriminator.filters=\[3, 4\]: needs one number of filters for each"),
         ("workers", "4", "^workers='4': input should be"),
     ],
 )

@@ -1,0 +1,76 @@
+"""A bidirectional LSTM with the greatest response of each unit over time (the pooling of Conneau et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rlgan.envs.priors import Choice, LogUniform, Uniform
+from rlgan.envs.settings import Settings
+
+from .discriminator import Discriminator, PlainScorer, Scorer
+
+
+class BidirectionalLSTM(Settings):
+    """Recurrent discriminator that reads a finished sequence from both ends."""
+
+    kind: Literal["lstm"] = "lstm"
+    embedding: Annotated[int, Choice((16, 32, 64))] = Field(32, ge=1)
+    """Width of the token embedding."""
+    hidden: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
+    """Width of each direction."""
+    layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
+    """Number of layers."""
+    dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.25, ge=0.0, lt=1.0)
+    """Dropout on the embedding, between layers, and before the output layer."""
+    l2_out: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.0, ge=0.0)
+    """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
+    members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Networks that learn side by side, whose logits are averaged."""
+
+
+class BidirectionalLSTMDiscriminator(Discriminator):
+    """Embedding, LSTM in both directions, max over real positions, linear output.
+
+    Args:
+        settings: sizes.
+        vocab_size: number of tokens V.
+    """
+
+    def __init__(self, settings: BidirectionalLSTM, vocab_size: int) -> None:
+        super().__init__()
+        self.l2_out = settings.l2_out
+        self.embedding = nn.Embedding(vocab_size, settings.embedding)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.lstm = nn.LSTM(
+            settings.embedding,
+            settings.hidden,
+            settings.layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=settings.dropout if settings.layers > 1 else 0.0,  # torch warns of it where there is only one
+        )
+        self.output = nn.Linear(2 * settings.hidden, 1)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Discriminator.forward`."""
+        # Packed, so that the backward direction begins at the last real token and nothing after it matters.
+        packed = pack_padded_sequence(
+            self.dropout(self.embedding(tokens)), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])
+        pooled = states.masked_fill(~mask.unsqueeze(2), -torch.inf).amax(1)
+        logits: Tensor = self.output(self.dropout(pooled)).squeeze(1)
+        return logits
+
+    def penalty(self) -> Tensor:
+        """λ·(½‖W_out‖² + ½‖b_out‖²)."""
+        return self.l2_out * 0.5 * (self.output.weight.square().sum() + self.output.bias.square().sum())
+
+    def scorer(self) -> Scorer:
+        """A frozen copy; see `Discriminator.scorer`."""
+        return PlainScorer(self)
