@@ -76,12 +76,13 @@ class Evaluator:
         task: whose test split and, where it has one, whose exact law is compared with.
         settings: how much.
         seed: the run's seed.
+        draw: names the random numbers of its samples. What was chosen by one draw is reported of another.
     """
 
     _BATCH = 128  # test sequences whose (T, V) logits are held at once
 
-    def __init__(self, task: Task, settings: EvaluationSettings, seed: int) -> None:
-        self._task, self._settings, self._seed = task, settings, seed
+    def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
+        self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._references: CorpusReferences | None = None
         self._language_model: KneserNey | None = None  # of training sequences
 
@@ -107,7 +108,7 @@ class Evaluator:
             generator.stepper(temperature),
             self._task.space,
             num_sequences or self._settings.num_sequences,
-            stream(self._seed, "evaluation"),
+            stream(self._seed, self._draw),
         )
         metrics = {
             "eval/nll_gen": self.held_out_nll(generator, self._task.test, temperature),

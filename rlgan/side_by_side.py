@@ -102,7 +102,7 @@ def write_side_by_side(shown: SideBySide, path: Path) -> None:
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         sections = [
             Section("Runs", [_runs_table(shown), *_differences(shown)]),
-            Section("What was measured last", [*_reading(shown), Table(shown.rows, ("run", "row", *shown.columns))]),
+            Section("What was measured last", [*_reading(), Table(shown.rows, ("run", "row", *shown.columns))]),
         ]
         for x, y in _PLANES:
             if _plot_plane(shown, x, y, Path(temporary) / f"{x}.png"):
@@ -200,14 +200,12 @@ def _differences(shown: SideBySide) -> list[Block]:
     return [Table(rows, ("parameter", *shown.names), "Parameters in which they differ.")]
 
 
-def _reading(shown: SideBySide) -> list[Block]:
-    seeds = {run.tags.get("seed") for run in shown.runs}
-    one = "These runs share one seed each" if len(shown.runs) > 1 else "This is one run with one seed"
+def _reading() -> list[Block]:
     return [
         Paragraph(
             "A run is to be read against its own rows: real data, its maximum-likelihood start at several "
-            "temperatures, and its controls. "
-            + (f"{one}, so that a difference between two rows may be chance." if len(seeds) <= 1 else "")
+            "temperatures, and its controls. A row is of one run with one seed, so that a difference between two of "
+            "them may be chance."
         )
     ]
 

@@ -22,7 +22,7 @@ from .config import Config
 from .overrides import from_dict, override
 from .trainer import Trainer
 from .workers.parts import Parts, build_parts
-from .workers.placement import roles_of
+from .workers.placement import Role, roles_of
 
 VARIED = "vary:"
 """Before a dotted path that a search varies; without it stand the fields of the base configuration."""
@@ -42,22 +42,8 @@ class SequenceGAN(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Room for the driver's threads and for every actor of the trial; called by Tune."""
-        resolved = _resolved(config, cls.own_keys)
-        workers = resolved.workers
-        roles = roles_of(workers, resolved.has_adversary)
-        driver = {"CPU": float(workers.threads)}
-        # What stays in the trial's own process computes on its GPU.
-        if gpus := sum(
-            gpus
-            for gpus, role in (
-                (workers.gpus_discriminator if resolved.has_adversary else 0.0, roles.discriminator),
-                (workers.gpus_per_learner, roles.learner),
-                (workers.gpus_per_rollout, roles.rollout),
-            )
-            if not role.number
-        ):
-            driver["GPU"] = min(1.0, gpus)
-        return tune.PlacementGroupFactory([driver, *(role.bundle for role in roles for _ in range(role.number))])
+        roles = roles_of_trial(_resolved(config, cls.own_keys))
+        return tune.PlacementGroupFactory([role.bundle for role in roles for _ in range(role.number)])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the run; called by Tune."""
@@ -94,6 +80,22 @@ class SequenceGAN(tune.Trainable):
     def cleanup(self) -> None:
         """End what was started; called by Tune."""
         self._stack.close()
+
+
+def roles_of_trial(config: Config) -> list[Role]:
+    """What one trial reserves: its own process first, then its actors."""
+    workers, roles = config.workers, roles_of(config.workers, config.has_adversary)
+    # What stays in the trial's own process computes on its GPU.
+    gpus = sum(
+        gpus
+        for gpus, role in (
+            (workers.gpus_discriminator if config.has_adversary else 0.0, roles.discriminator),
+            (workers.gpus_per_learner, roles.learner),
+            (workers.gpus_per_rollout, roles.rollout),
+        )
+        if not role.number
+    )
+    return [Role("trial", 1, float(workers.threads), min(1.0, gpus)), *roles]
 
 
 def _resolved(config: dict[str, Any], own_keys: frozenset[str]) -> Config:

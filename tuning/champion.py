@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlgan.envs.errors import CheckpointError
+from rlgan.export import GENERATOR_FILES
 from rlgan.tracking import read_run, register
 
 from .race import run_name
 from .results import FinalResult, SweepResults
 from .tracked import run_folder
-from .tuner import last_checkpoint
+from .tuner import checkpoints
 from .verdict import Verdict, objective_value
 
 
@@ -48,7 +49,8 @@ def register_champion(
         CheckpointError: its files are gone.
         TrackingError: the server cannot be reached, or refuses.
     """
-    checkpoint = last_checkpoint(generators, run_name(best.entrant, best.seed))
+    found = checkpoints(generators, run_name(best.entrant, best.seed))
+    checkpoint = next((one for one in found if (Path(one) / GENERATOR_FILES[0]).exists()), None)
     if checkpoint is None:
         raise CheckpointError(
             f"{generators}: the generator of {best.entrant}, seed {best.seed}, is gone, so it cannot be registered. "

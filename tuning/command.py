@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rlgan.cli import STOPPED, add_task_options, task_of
-from rlgan.envs.errors import ConfigError
+from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
-from rlgan.overrides import to_dict
+from rlgan.overrides import ConfigPathError, to_dict
 
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .studies import STUDIES, load_study
@@ -34,6 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             f"--{_flag(name)}", metavar="|".join(words) or name.split("_")[-1].upper(), help=text + default
         )
     parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
+    parser.add_argument(
+        "--no-training",
+        action="store_true",
+        help="of a --resume: judge, report, upload and register what there is, and run nothing",
+    )
     parser.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
@@ -53,6 +58,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         settings=asked["settings"],
         folder=asked["folder"],
         resume=options.resume is not None,
+        train=not options.no_training,
         words={
             "study": asked["study"],
             "task": None if asked["task"] is None else to_dict(asked["task"]),
@@ -60,15 +66,25 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
         },
     )
-    if options.dry_run:
-        for line in sweeps.preview(request):
-            print(line)
-        return 0
-    result = sweeps.sweep(request, lambda line: print(line, flush=True))
+    try:
+        if options.dry_run:
+            for line in sweeps.preview(request):
+                print(line)
+            return 0
+        result = sweeps.sweep(request, lambda line: print(line, flush=True))
+    except ConfigPathError as error:
+        option = "" if "." in error.path else nearest(error.path, _own_options())
+        raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
         print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
     return STOPPED if result.end == "interrupted" else 0
+
+
+def _own_options() -> list[str]:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return [option.removeprefix("--") for option in parser._option_string_actions if option.startswith("--")]
 
 
 def _flag(name: str) -> str:

@@ -35,6 +35,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     out = Path(options.out)
     if out.suffix != ".html":
         raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
+    if not out.resolve().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.")
     runs = [read_run(options.tracking_uri, name) for name in options.runs]
     _require_different(options.runs, runs)
     sweeps = [one for one in runs if is_sweep(one)]

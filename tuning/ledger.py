@@ -5,6 +5,8 @@ Tune keeps notes of its own, as pickles, which are never read; a sweep is taken 
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -149,7 +151,12 @@ class Ledger(Unpickled):
     def ranked(self) -> list[Entry]:
         """Trials that ended with a value, the best first: those that were not stopped before those that were."""
         ended = [entry for entry in self.entries.values() if entry.state in ("finished", "stopped") and entry.results]
-        return sorted(ended, key=lambda entry: (entry.state != "finished", entry.value, entry.index))
+        return sorted(ended, key=_standing)
+
+
+def _standing(entry: Entry) -> tuple[bool, float, int]:
+    assert entry.value is not None
+    return entry.state != "finished", entry.value if math.isfinite(entry.value) else math.inf, entry.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,38 @@ class FinalRun:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A generator in the registry.
+
+    Attributes:
+        name: of the registered model.
+        version: of it.
+        entrant: whose run it is of.
+        seed: of that run.
+        temperature: at which it samples.
+    """
+
+    name: str
+    version: int
+    entrant: str
+    seed: int
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who runs in the final race.
+
+    Attributes:
+        entrants: names of all.
+        beside: name of each finalist → the entrants that are its floor and its ceiling, who may be None.
+    """
+
+    entrants: tuple[str, ...]
+    beside: Mapping[str, tuple[str | None, str | None]]
+
+
 class FinalLedger(Unpickled):
     """Runs of the final race.
 
@@ -180,9 +219,9 @@ class FinalLedger(Unpickled):
         path: of the file.
 
     Attributes:
-        finalists: numbers of the trials that were chosen, the best first; None before.
+        chosen: who runs: name of each finalist → (floor, ceiling), and the names of all; None before.
         runs: (entrant, seed) → its run.
-        model: name and version under which the best generator is registered; None before.
+        model: what was registered last; None before.
         told: is told of each run after it ended, and not of those that are read.
 
     Raises:
@@ -190,15 +229,16 @@ class FinalLedger(Unpickled):
     """
 
     def __init__(self, path: Path) -> None:
-        self.finalists: list[int] | None = None
+        self.chosen: Chosen | None = None
         self.runs: dict[tuple[str, int], FinalRun] = {}
-        self.model: tuple[str, int] | None = None
+        self.model: Model | None = None
         self.told: Callable[[FinalRun], None] = _nobody
         self._journal = Journal(path, self._apply)
 
     def _apply(self, event: Event) -> None:
         if event["event"] == "chosen":
-            self.finalists = event["finalists"]
+            beside = {name: (floor, ceiling) for name, (floor, ceiling) in event["beside"].items()}
+            self.chosen = Chosen(tuple(event["entrants"]), beside)
         elif event["event"] == "ran":
             who, kind, seed = event["entrant"], event["kind"], event["seed"]
             results = tuple(
@@ -207,13 +247,14 @@ class FinalLedger(Unpickled):
             )
             self.runs[who, seed] = FinalRun(who, kind, seed, results, event["seconds"], event["error"])
         elif event["event"] == "registered":
-            self.model = (event["name"], event["version"])
+            self.model = Model(event["name"], event["version"], event["entrant"], event["seed"], event["temperature"])
         else:
             raise ValueError(event["event"])
 
-    def chosen(self, finalists: list[int]) -> None:
-        """The finalists are chosen; they are not chosen again."""
-        self._journal.append(event="chosen", finalists=finalists)
+    def choose(self, chosen: Chosen) -> None:
+        """Others ran before, perhaps: only these are judged."""
+        if chosen != self.chosen:
+            self._journal.append(event="chosen", entrants=list(chosen.entrants), beside=dict(chosen.beside))
 
     def ran(
         self, entrant: str, kind: Kind, seed: int, results: list[dict[str, Any]], seconds: float, error: str | None
@@ -224,10 +265,19 @@ class FinalLedger(Unpickled):
         )
         self.told(self.runs[entrant, seed])
 
-    def registered(self, name: str, version: int) -> None:
+    def registered(self, model: Model) -> None:
         """The best generator is in the registry."""
-        self._journal.append(event="registered", name=name, version=version)
+        self._journal.append(event="registered", **dataclasses.asdict(model))
 
     def results(self) -> tuple[FinalResult, ...]:
-        """Of all runs that did not fail, in the order in which they ended."""
-        return tuple(result for run in self.runs.values() for result in run.results)
+        """Of those who were chosen last, with seeds that all of them have run, well or badly.
+
+        A race that was broken off, or whose finalists changed, would else be won by who ran when it was easy.
+        """
+        if self.chosen is None:
+            return ()
+        seeds = dict.fromkeys(seed for _, seed in self.runs)
+        whole = [seed for seed in seeds if all((name, seed) in self.runs for name in self.chosen.entrants)]
+        return tuple(
+            result for seed in whole for name in self.chosen.entrants for result in self.runs[name, seed].results
+        )

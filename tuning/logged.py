@@ -34,7 +34,14 @@ def read_sweep(run: LoggedRun) -> SweepResults:
         facts = json.loads(run.tags[SWEEP])
         below = children(run.uri, run.run_id)
         trials = sorted((_trial(one) for one in below if one.tags.get(KIND) == "trial"), key=lambda one: one.index)
-        finals = tuple(result for one in below for final in children(run.uri, one.run_id) for result in _finals(final))
+        judged = {(name, seed) for name in facts["entrants"] for seed in facts["seeds"]}
+        finals = tuple(
+            result
+            for one in below
+            for final in children(run.uri, one.run_id)
+            for result in _finals(final)
+            if (result.entrant, result.seed) in judged  # who raced in an earlier session may not race now
+        )
         return SweepResults(
             name=run.name,
             study=facts["study"],
@@ -46,6 +53,7 @@ def read_sweep(run: LoggedRun) -> SweepResults:
             trials=tuple(trials),
             finals=finals,
             contradictions=facts["contradictions"],
+            beside={name: (floor, ceiling) for name, (floor, ceiling) in facts["beside"].items()},
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(

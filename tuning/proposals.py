@@ -6,6 +6,7 @@ repeats what it proposed before; chance and grid then go on as if nothing had ha
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -43,6 +44,20 @@ class Proposal:
     token: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        values: its objectives, lower is better; None for one that failed.
+        stopped: (updates done, objective) of one that was stopped before its end, whose values are no one's that was
+            not; empty otherwise.
+    """
+
+    values: tuple[float, ...] | None
+    stopped: tuple[tuple[int, float], ...] = ()
+
+
 class Source(Protocol):
     """Proposes values, and may learn from results."""
 
@@ -66,8 +81,8 @@ class Source(Protocol):
         """
         ...
 
-    def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
-        """What became of a trial: its objectives, lower is better, or None for one that failed."""
+    def tell(self, proposed: Any, outcome: Outcome) -> None:
+        """What became of a trial."""
         ...
 
 
@@ -96,7 +111,7 @@ class RandomSource:
     def accept(self) -> None:
         """See `Source.accept`."""
 
-    def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
+    def tell(self, proposed: Any, outcome: Outcome) -> None:
         """See `Source.tell`: nothing is learned."""
 
 
@@ -140,7 +155,7 @@ class GridSource:
         """See `Source.accept`."""
         self._move_on()
 
-    def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
+    def tell(self, proposed: Any, outcome: Outcome) -> None:
         """See `Source.tell`: nothing is learned."""
 
 
@@ -207,12 +222,18 @@ class OptunaSource:
         assert self._begun is not None
         return self._begun
 
-    def tell(self, proposed: optuna.trial.Trial, values: tuple[float, ...] | None) -> None:
+    def tell(self, proposed: optuna.trial.Trial, outcome: Outcome) -> None:
         """See `Source.tell`."""
-        if values is None:
-            self._study.tell(proposed, state=self._optuna.trial.TrialState.FAIL)
+        state = self._optuna.trial.TrialState
+        if outcome.stopped and len(self._study.directions) == 1:
+            # Compared with others at its own last update, and not with those that went on.
+            for update, value in outcome.stopped:
+                proposed.report(value, update)
+            self._study.tell(proposed, state=state.PRUNED)
+        elif outcome.values is None or outcome.stopped or not all(map(math.isfinite, outcome.values)):
+            self._study.tell(proposed, state=state.FAIL)
         else:
-            self._study.tell(proposed, list(values))
+            self._study.tell(proposed, list(outcome.values))
 
 
 class Proposals:
@@ -258,9 +279,9 @@ class Proposals:
             f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most} Widen the study."
         )
 
-    def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
-        """What became of a trial: its objectives, lower is better, or None for one that failed."""
-        self._source.tell(proposed, values)
+    def tell(self, proposed: Any, outcome: Outcome) -> None:
+        """What became of a trial."""
+        self._source.tell(proposed, outcome)
 
 
 def _noting(suggest: Suggest, draws: dict[str, Any]) -> Suggest:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 
 from rlgan.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.overrides import to_dict
+from rlgan.overrides import flatten, to_dict
 from rlgan.presets import control, mle
 
 from .ledger import Entry, FinalLedger
@@ -30,7 +30,7 @@ from .settings import SweepSettings
 from .spaces import Space
 from .starts import likelihood_alone
 from .trial import CHANGES, COMPLETE, FINAL, MEASURED, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS
-from .tuner import Deadline, error_of, last_checkpoint, run_trials
+from .tuner import Deadline, checkpoints, error_of, run_trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,17 @@ class Entrant:
         kind: as what.
         config: as it begins.
         schedule: (updates done, changes of `config` from then on), in order.
+        floor: of a finalist: the entrant that makes its likelihood updates without its adversary.
+        ceiling: of a finalist: the entrant that makes as many generator updates by the exact ratio; None where no law
+            is known.
     """
 
     name: str
     kind: Kind
     config: Config
     schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
+    floor: str | None = None
+    ceiling: str | None = None
 
 
 def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entrant]:
@@ -60,33 +65,65 @@ def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entra
         task: of the sweep.
 
     Returns:
-        Controls and ceiling first; no configuration twice.
+        Controls and ceilings first; nothing twice.
     """
-    chosen = [_finalist(space, entry) for entry in finalists]
     found: list[Entrant] = []
 
-    def add(name: str, of: str | None, kind: Kind, config: Config) -> None:
-        config = config.model_copy(update={"preset": name})
-        if not any(one.config == config for one in found):
-            found.append(Entrant(name if of is None else f"{name} of {of}", kind, config))
+    def add(name: str, of: str | None, kind: Kind, configs: Sequence[tuple[int, Config]]) -> str:
+        """The name of the entrant that does this, who may be there already."""
+        config, schedule = _as_schedule([(update, _alone(one, space.base, name)) for update, one in configs])
+        for one in found:
+            if (one.config, one.schedule) == (config, schedule):
+                return one.name
+        found.append(Entrant(name if of is None else f"{name} of {of}", kind, config, schedule))
+        return found[-1].name
 
-    # Of the base before those of the finalists, which mostly are the same.
-    for of, config in [(None, space.base), *((one.name, one.config) for one in chosen)]:
-        add("MLE", of, "control", _likelihood(config))
-        add("mle_continued", of, "control", control(config, "mle_continued"))
-    if task.oracle is not None:
-        add("oracle_ratio", None, "ceiling", control(space.base, "oracle_ratio"))
+    def add_controls(of: str | None, configs: Sequence[tuple[int, Config]]) -> tuple[str, str | None]:
+        add("MLE", of, "control", [(0, _likelihood(configs[0][1]))])
+        floor, ceiling = (
+            add(name, of, kind, [(update, control(one, name)) for update, one in configs])
+            if name == "mle_continued" or task.oracle is not None
+            else None
+            for name, kind in _BESIDE
+        )
+        assert floor is not None
+        return floor, ceiling
+
+    # Those of the base come before those of the finalists, which mostly are the same.
+    add_controls(None, [(0, space.base)])
+    chosen = []
+    for entry in finalists:
+        configs = [(update, space.config(point)) for update, point in entry.schedule]
+        name = f"trial {entry.index}"
+        floor, ceiling = add_controls(name, configs)
+        chosen.append(Entrant(name, "finalist", *_as_schedule(configs), floor, ceiling))
     return [*found, *chosen]
 
 
-def _finalist(space: Space, entry: Entry) -> Entrant:
-    (_, first), *later = entry.schedule
-    return Entrant(
-        f"trial {entry.index}",
-        "finalist",
-        space.config(first),
-        tuple((update, space.changes(point)) for update, point in later),
-    )
+_BESIDE: tuple[tuple[Literal["mle_continued", "oracle_ratio"], Kind], ...] = (
+    ("mle_continued", "control"),
+    ("oracle_ratio", "ceiling"),
+)
+
+
+def _as_schedule(
+    configs: Sequence[tuple[int, Config]],
+) -> tuple[Config, tuple[tuple[int, dict[str, Any]], ...]]:
+    """A configuration and what changes of it later."""
+    first = flatten(to_dict(configs[0][1]))
+    changes = []
+    for update, config in configs[1:]:
+        now = flatten(to_dict(config))
+        changes.append((update, {path: value for path, value in now.items() if first.get(path) != value}))
+    if not any(changed for _, changed in changes):
+        changes = []
+    return configs[0][1], tuple(changes)
+
+
+def _alone(config: Config, base: Config, name: str) -> Config:
+    """A run without a discriminator, with nothing left that would have been the discriminator's."""
+    optimizers = config.optimizers.model_copy(update={"discriminator": base.optimizers.discriminator})
+    return config.model_copy(update={"preset": name, "adversary": base.adversary, "optimizers": optimizers})
 
 
 def _likelihood(config: Config) -> Config:
@@ -128,9 +165,10 @@ def race(
     Returns:
         Whether all have run.
     """
-    # Seed after seed, so that a race that is broken off has whole rows.
+    # Seed after seed, so that a race that is broken off has whole rows. What failed is tried again in each session.
     seeds = range(settings.seed + 1, settings.seed + 1 + settings.seeds)
-    waiting = [(one, seed) for seed in seeds for one in who if (one.name, seed) not in ledger.runs]
+    done = {key for key, run in ledger.runs.items() if run.error is None}
+    waiting = [(one, seed) for seed in seeds for one in who if (one.name, seed) not in done]
     if not waiting:
         return True
     say(f"final race: {len(waiting)} runs of {', '.join(one.name for one in who)}, seeds {seeds[0]} to {seeds[-1]}")
@@ -169,7 +207,7 @@ class _Starter(Searcher):
             **to_dict(one.config.model_copy(update={"seed": seed})),
             STARTS: str(self._starts.resolve()),
             NAME: run_name(one.name, seed),
-            RESUME: last_checkpoint(self._folder, run_name(one.name, seed)),
+            RESUME: checkpoints(self._folder, run_name(one.name, seed)),
             SELECT_BY: self._settings.objective,
             CHANGES: [[update, changes] for update, changes in one.schedule],
             FINAL: True,

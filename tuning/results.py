@@ -78,6 +78,8 @@ class SweepResults:
         dimensions: in the order of the space.
         trials: of the search, by number.
         finals: of the final race.
+        beside: finalist → (the entrant that makes its likelihood updates without its adversary, the one that makes as
+            many updates by the exact ratio); None where there is none.
         contradictions: reason → points that were dropped for it.
     """
 
@@ -90,4 +92,5 @@ class SweepResults:
     dimensions: tuple[str, ...]
     trials: tuple[TrialResult, ...]
     finals: tuple[FinalResult, ...] = ()
+    beside: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     contradictions: Mapping[str, int] = field(default_factory=dict)

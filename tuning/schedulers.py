@@ -20,7 +20,7 @@ from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.seeding import stream_seed
 from rlgan.trainable import VARIED, VARIED_LOG10
 
-from .ledger import Ledger
+from .ledger import Entry, Ledger
 from .settings import SweepSettings
 from .spaces import Axis, Space
 from .trial import INDEX, NAME, OBJECTIVE, RESUME, UPDATE
@@ -54,7 +54,7 @@ def build_scheduler(settings: SweepSettings, space: Space, ledger: Ledger) -> tu
         ledger.
     """
     # The budget of a study is the same for all its trials.
-    most = space.base.schedule.adversarial_updates
+    most, every = space.base.schedule.adversarial_updates, space.base.evaluation.every
     if settings.scheduler == "none":
         return FIFOScheduler(), _nothing
     if settings.scheduler == "asha":
@@ -66,9 +66,10 @@ def build_scheduler(settings: SweepSettings, space: Space, ledger: Ledger) -> tu
         )
         return _Remembering(asha, ledger), _nothing
     mutable = mutable_axes(space)
-    shared = {
+    shared: dict[str, Any] = {
         "time_attr": UPDATE,
-        "perturbation_interval": max(1, math.ceil(settings.of_scheduler("interval") * most)),
+        # Trials are looked at where they are measured, so that is where the clock strikes.
+        "perturbation_interval": every * max(1, round(settings.of_scheduler("interval") * most / every)),
         "quantile_fraction": settings.of_scheduler("quantile"),
         "log_config": False,  # the ledger has it
         # All are compared at the same number of updates, so that who takes over does not depend on who is fast.
@@ -162,21 +163,51 @@ class _Within:
 
 
 class _Population:
-    """What PBT and PB2 do here beyond Tune's: members keep their own names, and the ledger knows who took over."""
+    """What PBT and PB2 do here beyond Tune's.
+
+    Members keep their own names, the ledger knows who took over from whom, and the clock by which members are compared
+    goes on after an interruption, and when somebody whom the others wait for has failed.
+    """
 
     _ledger: Ledger
+    _interval: int
     _untold: list[dict[str, Any]]
+
+    def _begin(self, ledger: Ledger, interval: int) -> None:
+        self._ledger, self._interval, self._untold = ledger, interval, []
+        farthest = max((self._round_before(entry) for entry in ledger.unfinished()), default=0)
+        self._next_perturbation_sync = farthest + interval
+
+    def _round_before(self, entry: Entry) -> int:
+        """Updates of the last comparison that a member took part in."""
+        done = entry.results[-1][0] if entry.results else 0
+        return done // self._interval * self._interval
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         # Tune refuses searchers beside a population, for what they would learn of trials that change under their hands
         # is wrong. Ours only draws the beginning.
         super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[misc]
+        state = self._trial_state[trial]  # type: ignore[attr-defined]
+        entry = self._ledger.entries[trial.config[INDEX]]
+        state.last_perturbation_time = state.last_train_time = self._round_before(entry)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        chosen: TuneTrial | None = super().choose_trial_to_run(tune_controller)  # type: ignore[misc]
+        trials = tune_controller.get_trials()
+        if chosen is None and not any(trial.status == TuneTrial.RUNNING for trial in trials):
+            waiting = [trial for trial in trials if trial.status == TuneTrial.PAUSED]
+            if waiting:
+                # All wait for one that will not come: it failed, or was measured beside the clock.
+                done = max(self._trial_state[trial].last_train_time for trial in waiting)  # type: ignore[attr-defined]
+                self._next_perturbation_sync = done // self._interval * self._interval + self._interval
+                chosen = super().choose_trial_to_run(tune_controller)  # type: ignore[misc]
+        return chosen
 
     def _exploit(self, tune_controller: Any, trial: TuneTrial, trial_to_clone: TuneTrial) -> None:
         index, name, donor = trial.config[INDEX], trial.config[NAME], trial_to_clone.config[INDEX]
         super()._exploit(tune_controller, trial, trial_to_clone)  # type: ignore[misc]
         # The whole configuration is now the donor's, with other numbers.
-        trial.set_config({**trial.config, INDEX: index, NAME: name, RESUME: None})
+        trial.set_config({**trial.config, INDEX: index, NAME: name, RESUME: []})
         state = self._trial_state[trial_to_clone]  # type: ignore[attr-defined]
         point = dict(self._ledger.entries[donor].point)
         changed = _changes(trial.config)
@@ -199,15 +230,15 @@ class _Population:
 
 
 class _Pbt(_Population, PopulationBasedTraining):
-    def __init__(self, ledger: Ledger, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._ledger, self._untold = ledger, []
+    def __init__(self, ledger: Ledger, perturbation_interval: int, **settings: Any) -> None:
+        super().__init__(perturbation_interval=perturbation_interval, **settings)
+        self._begin(ledger, perturbation_interval)
 
 
 class _Pb2(_Population, PB2):
-    def __init__(self, ledger: Ledger, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._ledger, self._untold = ledger, []
+    def __init__(self, ledger: Ledger, perturbation_interval: int, **settings: Any) -> None:
+        super().__init__(perturbation_interval=perturbation_interval, **settings)
+        self._begin(ledger, perturbation_interval)
 
 
 class _Remembering(TrialScheduler):
@@ -220,14 +251,18 @@ class _Remembering(TrialScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         known = self._inner.set_search_properties(metric, mode, **spec)
         for entry in self._ledger.entries.values():
-            past = _Past(f"past_{entry.index}")
-            self._inner.on_trial_add(None, past)
-            for update, value in entry.results:
-                self._inner.on_trial_result(None, past, {UPDATE: update, OBJECTIVE: value})
+            if entry.state is not None:
+                self._replay(entry, _Past(f"past_{entry.index}"))
         return bool(known)
 
+    def _replay(self, entry: Entry, trial: Any) -> None:
+        self._inner.on_trial_add(None, trial)
+        for update, value in entry.results:
+            self._inner.on_trial_result(None, trial, {UPDATE: update, OBJECTIVE: value})
+
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self._inner.on_trial_add(tune_controller, trial)
+        # One that was under way counts once at each halving, at the update at which it stood there.
+        self._replay(self._ledger.entries[trial.config[INDEX]], trial)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         self._inner.on_trial_error(tune_controller, trial)

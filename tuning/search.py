@@ -14,14 +14,14 @@ from ray.tune.search import Searcher
 from rlgan.envs.errors import CheckpointError
 from rlgan.overrides import to_dict
 
-from .ledger import Entry, Ledger
-from .proposals import GridSource, OptunaSource, Proposal, Proposals, RandomSource, Source
+from .ledger import Entry, Ledger, State
+from .proposals import GridSource, OptunaSource, Outcome, Proposal, Proposals, RandomSource, Source
 from .schedulers import build_scheduler, tune_keys
 from .selection import Objective
 from .settings import SweepSettings
 from .spaces import Point, Space
 from .trial import COMPLETE, INDEX, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, UPDATE
-from .tuner import Deadline, error_of, last_checkpoint, run_trials
+from .tuner import Deadline, checkpoints, error_of, run_trials
 
 End = Literal["done", "time", "interrupted"]
 """How a search ended: all was done, the time was spent, or somebody stopped it."""
@@ -126,7 +126,7 @@ class _Searcher(Searcher):
             )
         self._tokens[entry.index] = proposed.token
         if entry.state is not None:
-            self._proposals.tell(proposed.token, self._values(entry))
+            self._proposals.tell(proposed.token, self._outcome(entry, entry.state))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if self._waiting:
@@ -147,7 +147,7 @@ class _Searcher(Searcher):
             STARTS: str(self._folders.starts.resolve()),
             NAME: name,
             INDEX: index,
-            RESUME: self._last_checkpoint(index, name),
+            RESUME: self._checkpoints(index, name),
             SELECT_BY: self._settings.objective,
         }
 
@@ -158,26 +158,29 @@ class _Searcher(Searcher):
             self._ledger.dropped(dropped)
         return proposed
 
-    def _last_checkpoint(self, index: int, name: str) -> str | None:
-        entry = self._ledger.entries[index]
-        if entry.taken_from is not None and not entry.has_gone_on and Path(entry.taken_from).exists():
-            return entry.taken_from
-        return last_checkpoint(self._folders.tune, name)
+    def _checkpoints(self, index: int, name: str) -> list[str]:
+        """Where a trial goes on from: the first of these that is whole."""
+        entry, own = self._ledger.entries[index], checkpoints(self._folders.tune, name)
+        if entry.taken_from is None:
+            return own
+        return [*own, entry.taken_from] if entry.has_gone_on else [entry.taken_from, *own]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         index = self._told.pop(trial_id)
-        if error:
-            self._proposals.tell(self._tokens[index], None)
-        elif (result or {}).get(COMPLETE) or not self._deadline.is_past:
-            self._proposals.tell(self._tokens[index], self._values(self._ledger.entries[index]))
+        # The ledger is told after this.
+        complete = (result or {}).get(COMPLETE)
+        if error or complete or not self._deadline.is_past:
+            state: State = "failed" if error else "finished" if complete else "stopped"
+            self._proposals.tell(self._tokens[index], self._outcome(self._ledger.entries[index], state))
 
-    def _values(self, entry: Entry) -> tuple[float, ...] | None:
+    def _outcome(self, entry: Entry, state: State) -> Outcome:
         """What the source of proposals learns of a trial."""
-        if entry.value is None or entry.state == "failed":
-            return None
-        if self._settings.searcher != "motpe":
-            return (entry.value,)
-        return tuple(entry.metrics[side] for side in self._objective.sides)
+        if entry.value is None or state == "failed":
+            return Outcome(None)
+        values: tuple[float, ...] = (entry.value,)
+        if self._settings.searcher == "motpe":
+            values = tuple(entry.metrics[side] for side in self._objective.sides)
+        return Outcome(values, tuple(entry.results) if state == "stopped" else ())
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the ledger has it."""

@@ -86,6 +86,9 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         needed = "a known law" if name == "kl_sum" else "text"
         raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
     sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
+    if len(set(sides)) < len(sides):
+        twice = next(side for side in sides if sides.count(side) > 1)
+        raise ConfigError(f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.")
     for side in sides:
         _require_honest(name, side, fitting, logged)
     if not any(side in _QUALITY for side in sides):

@@ -96,12 +96,19 @@ class Study:
         prior = self.axes.get(axis.path)
         if prior is None:
             return axis
+        if isinstance(prior, Choice):
+            # As text, for a tuple would come back from a file as a list, and be another value.
+            prior = Choice(tuple(_as_text(value) for value in prior.values))
         for value in prior.examples():
             try:
                 check_value(axis.path, dict(axis.only_if), value)
             except ConfigError as error:
                 raise ConfigError(f"study {self.name}: {error}") from None
         return replace(axis, prior=prior)
+
+
+def _as_text(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else value
 
 
 _BUDGET = {"schedule.adversarial_updates": 60}
@@ -203,7 +210,10 @@ def load_study(name_or_file: str) -> Study:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file.")
     if path.suffix == ".py":
-        study = runpy.run_path(str(path)).get("STUDY")
+        try:
+            study = runpy.run_path(str(path)).get("STUDY")
+        except Exception as error:  # a user's own code may raise anything
+            raise ConfigError(f"{path}: raises {type(error).__name__}: {error}. Mend it, and try again.") from error
         if not isinstance(study, Study):
             raise ConfigError(f"{path}: sets no STUDY of rlgan.tuning.Study (it has {type(study).__name__}).")
         return study

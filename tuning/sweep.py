@@ -17,6 +17,7 @@ its last checkpoint, and what is proposed next follows from what was told before
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,11 +33,13 @@ from rlgan.evaluation import Evaluator
 from rlgan.generators import build_generator
 from rlgan.overrides import flatten, override, to_dict
 from rlgan.presets import preset
-from rlgan.tracking import TrackingSettings
+from rlgan.tracking import TrackingSettings, require_model_name
+from rlgan.trainable import roles_of_trial
 from rlgan.workers.parts import cluster
+from rlgan.workers.placement import require_room
 
 from .champion import champion, register_champion
-from .ledger import FinalLedger, Ledger
+from .ledger import Chosen, FinalLedger, Ledger, Model
 from .page import Analysis, analyse, summary_text, write_page
 from .proposals import Proposals, RandomSource
 from .race import entrants, race
@@ -69,6 +72,7 @@ class SweepRequest:
         settings: how it is searched.
         folder: of the sweep.
         resume: whether it goes on with the sweep there.
+        train: whether anything is run; if not, what there is is judged, reported, uploaded and registered.
         words: the same as JSON values, for whoever takes it up again.
     """
 
@@ -78,6 +82,7 @@ class SweepRequest:
     settings: SweepSettings
     folder: Path
     resume: bool
+    train: bool = True
     words: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -130,7 +135,7 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         )
         status, files, wait_s = "FAILED", [], _WAIT_S
         try:
-            end = _work(request, space, task, objective, ledger, finals, say)
+            end = _work(request, space, task, objective, ledger, finals, say) if request.train else "done"
             status = "KILLED" if end == "interrupted" else "FINISHED"
             if end == "interrupted":
                 wait_s = _INTERRUPTED_WAIT_S
@@ -139,7 +144,7 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
                 files = _report(request.folder, results(), analysis, say)
         finally:
             tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s)
-        if end == "done":
+        if end != "interrupted":
             _register(request, results(), analysis.verdict, finals, say)
         return SweepResult(space, ledger, finals, results(), end)
 
@@ -159,8 +164,13 @@ def _results(
         ),
         trials=tuple(entry.result() for _, entry in sorted(ledger.entries.items())),
         finals=finals.results(),
+        beside={} if finals.chosen is None else finals.chosen.beside,
         contradictions=dict(ledger.contradictions),
     )
+
+
+def _registry_name(request: SweepRequest) -> str:
+    return request.settings.registry_name or f"rlgan-{re.sub(r'[/@:]', '-', request.study.name)}"
 
 
 def _register(
@@ -168,15 +178,20 @@ def _register(
 ) -> None:
     """Register the winner, once."""
     tracking, best = _tracking_settings(request), champion(results, judged)
-    name = request.settings.registry_name or f"rlgan-{request.study.name}"
-    if not tracking.enabled or best is None or (finals.model is not None and finals.model[0] == name):
+    name = _registry_name(request)
+    if not tracking.enabled or best is None:
         return
+    before = finals.model
+    if before is not None and (before.name, before.entrant, before.seed, before.temperature) == (
+        name, best.entrant, best.seed, best.temperature
+    ):  # fmt: skip
+        return  # it is there already; a sweep that went on may have another winner now
     try:
         version = register_champion(best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name)
     except (TrackingError, CheckpointError) as error:  # the second where the run never reached a server
         say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
         return
-    finals.registered(name, version)
+    finals.registered(Model(name, version, best.entrant, best.seed, best.temperature))
     say(
         f"{best.entrant}, seed {best.seed}, at temperature {best.temperature:g} is registered: models:/{name}/{version}"
     )
@@ -196,7 +211,8 @@ def _report(folder: Path, results: SweepResults, analysis: Analysis, say: Callab
 
 
 def _tracking_settings(request: SweepRequest) -> TrackingSettings:
-    changes = {path: value for path, value in request.changes.items() if path.startswith("tracking.")}
+    asked = {**request.study.changes, **request.changes}
+    changes = {path: value for path, value in asked.items() if path.startswith("tracking.")}
     return override(preset(request.study.preset), changes).tracking
 
 
@@ -250,14 +266,14 @@ def _work(
     half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
     folders = Folders(folder / _TUNE / _SEARCH, folder / _STARTS, folder / _LEDGER)
     with cluster():
+        require_room(roles_of_trial(space.base), space.base.workers.start_timeout_s)
         end = search(space, objective, settings, ledger, folders, half, say)
         best = ledger.ranked()[: settings.finalists]
         if end == "interrupted" or not best:
             return end
-        chosen = [entry.index for entry in best]
-        if finals.finalists != chosen:
-            finals.chosen(chosen)
         who = entrants(space, best, task)
+        beside = {one.name: (one.floor, one.ceiling) for one in who if one.kind == "finalist"}
+        finals.choose(Chosen(tuple(one.name for one in who), beside))
         complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, whole, say)
     if complete:
         return end
@@ -266,7 +282,13 @@ def _work(
 
 def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
     """What is asked for, found to make sense."""
-    request.settings.require_effect()
+    settings, folder = request.settings, request.folder
+    settings.require_effect()
+    if not request.train and not request.resume:
+        raise ConfigError("--no-training: is for a sweep that was begun. Name it by --resume.")
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"--out {folder}: is a file. Name a folder.")
+    require_model_name(_registry_name(request))
     space = _space(request)
     require_something_to_change(request.settings, space)
     task = build_task(space.base.task)
@@ -276,12 +298,12 @@ def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
 
 
 def _space(request: SweepRequest) -> Space:
-    for path in request.changes:
+    for path in (*request.study.changes, *request.changes):
         plain = path.replace("-", "_")
         if plain.startswith("controls"):
             raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.")
         if plain == "seed":
-            raise ConfigError("seed: a sweep has one for all, which is --seed.")
+            raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
     task = _with_absolute_paths(request.task)
     changes = {path: value for path, value in request.changes.items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
@@ -340,7 +362,12 @@ def _opened(request: SweepRequest, asked: dict[str, Any]) -> Iterator[None]:
             f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
             "another folder."
         )
-    request.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        request.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"--out {request.folder}: no folder can be made there ({error.strerror}). Name another."
+        ) from None
     lock = FileLock(request.folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -194,6 +194,9 @@ def _facts(results: SweepResults) -> str:
         "sides": results.sides,
         "dimensions": results.dimensions,
         "contradictions": dict(results.contradictions),
+        "beside": dict(results.beside),
+        "entrants": list(dict.fromkeys(final.entrant for final in results.finals)),
+        "seeds": list(dict.fromkeys(final.seed for final in results.finals)),
     }
     return json.dumps(facts, ensure_ascii=False)
 

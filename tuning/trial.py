@@ -5,6 +5,7 @@ Its configuration is that of `rlgan.trainable.SequenceGAN`, with the keys below.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from ray.tune.result import DONE
 
 from rlgan.checkpoint import load_latest
 from rlgan.config import Config
+from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 from rlgan.evaluation import Evaluator
@@ -24,6 +26,8 @@ from rlgan.workers.parts import Parts
 from .selection import objective_for, selection_view
 from .starts import Starts
 
+logger = logging.getLogger(__name__)
+
 STARTS = "starts"
 """Key of a trial's configuration: folder of the starts."""
 NAME = "name"
@@ -31,7 +35,7 @@ NAME = "name"
 INDEX = "index"
 """Key of a trial's configuration: its number in the search."""
 RESUME = "resume"
-"""Key of a trial's configuration: folder of the checkpoint that it goes on from, or None."""
+"""Key of a trial's configuration: folders of checkpoints; it goes on from the first that is whole, if any is."""
 SELECT_BY = "select_by"
 """Key of a trial's configuration: name of the objective, or None for what fits the task."""
 CHANGES = "changes"
@@ -66,8 +70,14 @@ class Trial(SequenceGAN):
         self._task = task
         start = Starts(Path(self.config[STARTS])).get(config, task)
         trainer = Trainer(config, selection_view(task), parts, mle_start=start)
-        if (checkpoint := self.config.get(RESUME)) is not None:
-            trainer.restore(load_latest(Path(checkpoint)).state)
+        for checkpoint in self.config.get(RESUME) or []:
+            try:
+                state = load_latest(Path(checkpoint)).state
+            except CheckpointError as error:  # the machine died while it was copied
+                logger.warning("%s", error)
+                continue
+            trainer.restore(state)
+            break
         return trainer
 
     def step(self) -> dict[str, Any]:
@@ -97,7 +107,7 @@ class Trial(SequenceGAN):
             update, changes = due[-1]
             state = self.trainer.state()
             config = {name: value for name, value in self.config.items() if not name.startswith(VARIED)}
-            self.reset_config({**config, **{VARIED + path: value for path, value in changes.items()}, RESUME: None})
+            self.reset_config({**config, **{VARIED + path: value for path, value in changes.items()}, RESUME: []})
             self.trainer.restore(state)
             self._changed_at = update
 
@@ -116,7 +126,8 @@ class Trial(SequenceGAN):
     def _measure(self) -> list[dict[str, Any]]:
         """The run at its end, at every temperature, on the data that it was chosen by and on that which it was not."""
         trainer, settings = self.trainer, self.trainer.config.evaluation
-        on_test = Evaluator(self._task, settings, trainer.config.seed)
+        # Samples of its own: half of each objective is of samples alone, and would be the very number chosen by.
+        on_test = Evaluator(self._task, settings, trainer.config.seed, draw="evaluation on test data")
         generator = trainer.current_generator()
         measured = []
         with torch_threads(trainer.config.workers.threads):

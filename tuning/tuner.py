@@ -119,16 +119,19 @@ def _name(trial: TuneTrial) -> str:
     return str(trial.config[NAME])
 
 
-def last_checkpoint(folder: Path, name: str) -> str | None:
-    """The newest checkpoint of a trial: not always the farthest, for it may have taken over from another.
+def checkpoints(folder: Path, name: str) -> list[str]:
+    """Checkpoints of a trial, the newest first: not always the farthest, for it may have taken over from another.
 
     Args:
         folder: as given to `run_trials`.
         name: of the trial.
+
+    Returns:
+        Folders; the first may have been cut off by a crash.
     """
     found = folder.glob(f"session_*/{name}/checkpoint_*/checkpoints/[0-9]*")
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    return None if newest is None else str(newest.parent.parent)
+    newest_first = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    return list(dict.fromkeys(str(path.parent.parent) for path in newest_first))
 
 
 def error_of(trial: TuneTrial) -> str:

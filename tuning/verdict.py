@@ -74,6 +74,7 @@ class Entry:
         validation: objective at that temperature.
         test: objective at that temperature.
         test_by_seed: the same, seed → objective.
+        missing: seeds that others have and it has not.
         as_trained: objective on test data at temperature 1; None where it was not measured.
         as_trained_by_seed: the same, seed → objective.
     """
@@ -84,6 +85,7 @@ class Entry:
     validation: Spread | None
     test: Spread | None
     test_by_seed: Mapping[int, float]
+    missing: tuple[int, ...]
     as_trained: Spread | None
     as_trained_by_seed: Mapping[int, float]
 
@@ -105,7 +107,12 @@ class Difference:
 
     @property
     def outcome(self) -> str:
-        """Whether the finalist "beats" it, "is worse than" it, or "is not told apart from" it."""
+        """Whether the finalist "beats" it, "is worse than" it, or "is not told apart from" it.
+
+        Where a seed is missing nothing beats anything: those that survived may be those that were easy.
+        """
+        if self.left_out:
+            return "is not told apart from"
         if self.interval is not None and self.interval.high is not None and self.interval.high < 0:
             return "beats"
         if self.interval is not None and self.interval.low is not None and self.interval.low > 0:
@@ -184,7 +191,7 @@ def verdict(results: SweepResults) -> Verdict:
         winner=racing[0].entrant if racing else None,
         finalist=None if best is None else best.entrant,
         differences=differences,
-        headroom=_headroom(best, entries),
+        headroom=_headroom(best, entries, results),
         finding=_finding(results, racing[0] if racing else None, best, differences),
         notes=_notes(results, entries),
     )
@@ -251,6 +258,7 @@ def _entry(results: SweepResults, entrant: str) -> Entry:
         validation=None if chosen is None else spread(list(validation[chosen].values())),
         test=None if chosen is None else spread(list(test[chosen].values())),
         test_by_seed={} if chosen is None else test[chosen],
+        missing=tuple(sorted({final.seed for final in results.finals} - {final.seed for final in finals})),
         as_trained=spread(list(at_one.values())) if at_one else None,
         as_trained_by_seed=at_one,
     )
@@ -264,10 +272,11 @@ def _by_temperature(finals: Sequence[FinalResult], sides: Sequence[str], split: 
     return found
 
 
-def _standing(entry: Entry) -> tuple[float, bool, str]:
-    # Of equal ones a control comes first: a finalist has to earn its place.
+def _standing(entry: Entry) -> tuple[bool, float, bool, str]:
+    # Who failed with a seed stands below all who did not: the mean of the survivors is no fair one. Of equal ones a
+    # control comes first: a finalist has to earn its place.
     mean = math.inf if entry.validation is None else entry.validation.mean
-    return mean, entry.kind == "finalist", entry.entrant
+    return bool(entry.missing), mean, entry.kind == "finalist", entry.entrant
 
 
 # ------------------------------------------------------------------------------------------------- differences
@@ -308,15 +317,14 @@ def _left_out(entrant: str, by_seed: Mapping[int, float], seeds: set[int]) -> li
     return words
 
 
-def _headroom(best: Entry | None, entries: Sequence[Entry]) -> Headroom:
-    ceilings = [entry for entry in entries if entry.kind == "ceiling"]
-    # The finalist's own where its likelihood updates are not those of the base.
-    names = (CONTINUED,) if best is None else (f"{CONTINUED} of {best.entrant}", CONTINUED)
-    continued = next((entry for name in names for entry in entries if entry.entrant == name), None)
-    if best is None or not ceilings or continued is None:
-        lacking = "no finalist" if best is None else "no ceiling" if not ceilings else f"no {CONTINUED}"
+def _headroom(best: Entry | None, entries: Sequence[Entry], results: SweepResults) -> Headroom:
+    by_name = {entry.entrant: entry for entry in entries}
+    # The finalist's own: of as many updates, with its likelihood's learning rate.
+    floor, its_ceiling = (None, None) if best is None else results.beside.get(best.entrant, (None, None))
+    continued, ceiling = by_name.get(floor or ""), by_name.get(its_ceiling or "")
+    if best is None or ceiling is None or continued is None:
+        lacking = "no finalist" if best is None else "no ceiling" if ceiling is None else f"no {CONTINUED}"
         return Headroom({}, None, f"there is {lacking}")
-    ceiling = ceilings[0]
     shares: dict[int, float | None] = {}
     for seed, run in sorted(best.as_trained_by_seed.items()):
         if seed in continued.as_trained_by_seed and seed in ceiling.as_trained_by_seed:

@@ -6,7 +6,7 @@ The import and a new database cost seconds, and a configuration must be there wi
 from __future__ import annotations
 
 from .reading import LoggedRun, children, history, read_run
-from .registry import RegisteredGenerator, fetch, find_generator, register
+from .registry import RegisteredGenerator, fetch, find_generator, register, require_model_name
 from .tracker import Tracker, TrackingSettings, run_tags
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "history",
     "read_run",
     "register",
+    "require_model_name",
     "run_tags",
 ]

@@ -81,8 +81,7 @@ def register(
     """
     if not 0.0 < temperature < math.inf:
         raise ConfigError(f"temperature={temperature}: must be a positive number.")
-    if not re.fullmatch(r"[^/@:\s][^/@:]*", name):
-        raise ConfigError(f"name={name!r}: a registered model needs a name without '/', ':' and '@'. Choose another.")
+    require_model_name(name)
     load_run_generator(generator_dir)  # what cannot be read must not be served
     with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
         from mlflow.entities import LoggedModelOutput
@@ -99,6 +98,16 @@ def register(
             name, model.artifact_location, run_id, tags=dict(tags), model_id=model.model_id
         )
         return int(made.version)
+
+
+def require_model_name(name: str) -> None:
+    """See to it that a model may have a name.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    if not re.fullmatch(r"[^/@:\s][^/@:]*", name):
+        raise ConfigError(f"name={name!r}: a registered model needs a name without '/', ':' and '@'. Choose another.")
 
 
 def find_generator(uri: str | None, model: str) -> RegisteredGenerator:

@@ -130,5 +130,10 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
         dimensions=DIMENSIONS,
         trials=tuple(trials),
         finals=tuple(finals),
+        beside={
+            name: ("mle_continued", None if text else "oracle_ratio")
+            for name, kind, *_ in _ENTRANTS
+            if kind == "finalist"
+        },
         contradictions={"needs credit=monte_carlo": 7, "has no effect with baseline=none": 3},
     )

@@ -12,7 +12,7 @@ from rlgan.envs.priors import Choice, Prior, Uniform
 from rlgan.overrides import override
 from rlgan.presets import quick, seqgan
 from rlgan.tuning import Axis, Point, Space, space
-from rlgan.tuning.proposals import GridSource, OptunaSource, Proposals, RandomSource, Source
+from rlgan.tuning.proposals import GridSource, OptunaSource, Outcome, Proposals, RandomSource, Source
 
 
 def points(whole: Space, source: Source, number: int) -> list[Point]:
@@ -88,7 +88,7 @@ def test_tpe_learns_where_it_is_good() -> None:
             assert proposed is not None
             point, token = proposed.point, proposed.token
             values.append((point["adversary.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
-            proposals.tell(token, (values[-1],))
+            proposals.tell(token, Outcome((values[-1],)))
         return sum(values[-20:]) / 20
 
     for seed in range(3):
@@ -102,7 +102,7 @@ def test_tpe_takes_several_objectives_and_failures() -> None:
         proposed = proposals.next()
         assert proposed is not None
         x = proposed.point["adversary.label_smoothing"]
-        proposals.tell(proposed.token, None if index % 5 == 0 else (x, 0.3 - x))
+        proposals.tell(proposed.token, Outcome(None if index % 5 == 0 else (x, 0.3 - x)))
 
 
 @pytest.mark.parametrize("source", [lambda: RandomSource(0), GridSource, lambda: OptunaSource(0)])
@@ -117,6 +117,6 @@ def test_what_was_proposed_is_repeated_and_nothing_of_it_comes_again(source: Any
         again.repeat(proposed.draws)
         repeated = again.next()
         assert repeated is not None and (repeated.point, repeated.config) == (proposed.point, proposed.config)
-        again.tell(repeated.token, (1.0,))
+        again.tell(repeated.token, Outcome((1.0,)))
     after = [again.next() for _ in range(6)]
     assert not [one for one in after if one is not None and one.point in [p.point for p in before if p is not None]]

@@ -49,12 +49,50 @@ def test_a_finalist_of_other_likelihood_updates_meets_its_own_control() -> None:
     space = space_of({lr: Choice((1e-3, 0.1))})
     found = named(entrants(space, [entry(0, (0, {lr: 0.1})), entry(1, (0, {lr: 1e-3}))], build_task(TASK)))
     assert list(found) == [
-        "MLE", "mle_continued", "mle_continued of trial 0", "oracle_ratio", "trial 0", "trial 1",
+        "MLE", "mle_continued", "oracle_ratio", "mle_continued of trial 0", "trial 0", "trial 1",
     ]  # fmt: skip
+    assert (found["trial 0"].floor, found["trial 0"].ceiling) == ("mle_continued of trial 0", "oracle_ratio")
+    assert (found["trial 1"].floor, found["trial 1"].ceiling) == ("mle_continued", "oracle_ratio")
     assert found["mle_continued of trial 0"].config.optimizers.generator.lr == 0.1
     assert found["mle_continued"].config == control(space.base, "mle_continued").model_copy(
         update={"preset": "mle_continued"}
     )
+
+
+def test_what_is_the_discriminators_alone_makes_no_other_control() -> None:
+    axes = {"adversary.batch": Choice((64, 128)), "optimizers.discriminator.lr": Choice((1e-3, 1e-4))}
+    found = entrants(
+        space_of(axes), [entry(3, (0, {"adversary.batch": 128, "optimizers.discriminator.lr": 1e-4}))], build_task(TASK)
+    )
+    assert [one.name for one in found] == ["MLE", "mle_continued", "oracle_ratio", "trial 3"]
+
+
+def test_two_finalists_of_the_same_likelihood_updates_share_a_control_and_know_it() -> None:
+    axes = {"optimizers.generator.lr": Choice((1e-3, 5e-3)), "schedule.d_steps": Choice((1, 2))}
+    lr = "optimizers.generator.lr"
+    first, second = entry(3, (0, {lr: 5e-3, "schedule.d_steps": 1})), entry(7, (0, {lr: 5e-3, "schedule.d_steps": 2}))
+    found = named(entrants(space_of(axes), [first, second], build_task(TASK)))
+    assert found["trial 7"].floor == found["trial 3"].floor == "mle_continued of trial 3"
+
+
+def test_a_ceiling_makes_as_many_updates_as_its_finalist() -> None:
+    found = named(
+        entrants(
+            space_of({"schedule.g_steps": Choice((1, 5))}), [entry(2, (0, {"schedule.g_steps": 5}))], build_task(TASK)
+        )
+    )
+    assert found["trial 2"].ceiling == "oracle_ratio of trial 2"
+    assert found["oracle_ratio of trial 2"].config.schedule.g_steps == 5
+
+
+def test_the_control_of_a_schedule_has_that_schedule() -> None:
+    lr = "optimizers.generator.lr"
+    space = space_of({lr: Choice((1e-3, 0.1))})
+    found = named(entrants(space, [entry(2, (0, {lr: 0.1}), (4, {lr: 0.02}))], build_task(TASK)))
+    own = found[found["trial 2"].floor or ""]
+    assert own.name == "mle_continued of trial 2" and own.schedule == ((4, {lr: 0.02}),)
+    # The ceiling has an optimiser of its own, which no schedule of the finalist's touches.
+    assert found["trial 2"].ceiling == "oracle_ratio"
 
 
 def test_what_a_population_found_runs_as_the_schedule_that_it_is() -> None:

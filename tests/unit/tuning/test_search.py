@@ -10,7 +10,7 @@ import pytest
 from rlgan.trainable import VARIED
 from rlgan.tuning import OBJECTIVES
 from rlgan.tuning.ledger import Ledger
-from rlgan.tuning.proposals import Proposals, RandomSource
+from rlgan.tuning.proposals import Outcome, Proposals, RandomSource
 from rlgan.tuning.search import Folders, _Searcher
 from rlgan.tuning.settings import SweepSettings
 from rlgan.tuning.trial import COMPLETE, INDEX, NAME, RESUME
@@ -23,10 +23,10 @@ class Listening(RandomSource):
 
     def __init__(self) -> None:
         super().__init__(0)
-        self.told: list[tuple[float, ...] | None] = []
+        self.told: list[Outcome] = []
 
-    def tell(self, proposed: Any, values: tuple[float, ...] | None) -> None:
-        self.told.append(values)
+    def tell(self, proposed: Any, outcome: Outcome) -> None:
+        self.told.append(outcome)
 
 
 def searcher(
@@ -49,14 +49,18 @@ def test_the_source_learns_the_sum_or_each_side(search: str, learned: tuple[floa
     source = Listening()
     one, ledger = searcher(tmp_path, source, search=search)
     config = one.suggest("a")
-    assert isinstance(config, dict) and (config[INDEX], config[NAME], config[RESUME]) == (0, "trial_0000", None)
+    assert isinstance(config, dict) and (config[INDEX], config[NAME], config[RESUME]) == (0, "trial_0000", [])
     varied = {key.removeprefix(VARIED) for key in config if key.startswith(VARIED)}
     assert varied <= set(ledger.entries[0].point)
     measured(ledger, 0, forward=1.0, reverse=2.0)
     one.on_trial_complete("a", {COMPLETE: True})
     one.suggest("b")
     one.on_trial_complete("b", error=True)
-    assert source.told == [learned, None]
+    one.suggest("c")
+    measured(ledger, 2, forward=1.0, reverse=2.0)
+    one.on_trial_complete("c", {COMPLETE: False})
+    # One that was stopped early is told as such: its value is no one's that went on.
+    assert source.told == [Outcome(learned), Outcome(None), Outcome(learned, ((2, 3.0),))]
 
 
 def test_so_many_trials_and_no_more(tmp_path: Path) -> None:
@@ -73,7 +77,7 @@ def test_what_the_time_cut_short_is_no_result(tmp_path: Path) -> None:
     one.on_trial_complete("a", {COMPLETE: False})
     measured(ledger, 1, 1.0, 2.0)
     one.on_trial_complete("b", {COMPLETE: True})
-    assert source.told == [(3.0,)]
+    assert source.told == [Outcome((3.0,))]
 
 
 def test_what_was_under_way_comes_first_and_new_points_are_those_of_a_sweep_that_never_stopped(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_what_was_under_way_comes_first_and_new_points_are_those_of_a_sweep_that
     first.ended(0, "finished")
     source = Listening()
     again, second = searcher(tmp_path / "cut", source)
-    assert source.told == [(2.0,)]
+    assert source.told == [Outcome((2.0,))]
     handed = [again.suggest(name) for name in "xyz"]
     assert [config[INDEX] for config in handed if isinstance(config, dict)] == [1, 2] and handed[-1] == "FINISHED"
     assert [second.entries[index].point for index in range(3)] == points

@@ -57,7 +57,9 @@ def test_a_sum_of_both_sides_may_be_chosen_if_it_is_logged(oracle_task: Task) ->
     with pytest.raises(ConfigError, match="sees coverage alone"):
         objective_for(oracle_task, "nll_gen+kl_forward", logged)
     with pytest.raises(ConfigError, match="sees quality alone"):
-        objective_for(oracle_task, "kl_reverse+kl_reverse", logged)
+        objective_for(oracle_task, "kl_reverse", logged)
+    with pytest.raises(ConfigError, match="eval/kl_reverse stands in it twice, which tips the balance"):
+        objective_for(oracle_task, "kl_reverse+kl_reverse+kl_forward", logged)
 
 
 def test_an_objective_that_was_never_logged_is_named(oracle_task: Task) -> None:

@@ -28,8 +28,9 @@ def race(**entrants: Mapping[float, Sequence[float | tuple[float, float] | None]
                 sets = [{"kl_forward": value / 4, "kl_reverse": value * 3 / 4} for value in (validation, test)]
                 kind = KINDS.get(entrant, "finalist")
                 finals.append(FinalResult(entrant.replace("_7", " 7"), kind, seed, temperature, *sets))
+    beside = {one.entrant: ("mle_continued", "oracle_ratio") for one in finals if one.kind == "finalist"}
     return SweepResults(
-        "s", "study", "question", "task", "kl_sum", ("kl_forward", "kl_reverse"), (), (), tuple(finals)
+        "s", "study", "question", "task", "kl_sum", ("kl_forward", "kl_reverse"), (), (), tuple(finals), beside
     )  # fmt: skip
 
 
