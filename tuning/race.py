@@ -8,6 +8,8 @@ reported.
 
 from __future__ import annotations
 
+import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

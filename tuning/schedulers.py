@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
+
 import math
 import random
 from collections.abc import Callable, Mapping

@@ -5,6 +5,8 @@ Its configuration is that of `rlgan.trainable.SequenceGAN`, with the keys below.
 
 from __future__ import annotations
 
+import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path
