@@ -100,7 +100,7 @@ def test_a_schedule_of_points_is_what_an_exploited_trial_did(tmp_path: Path) -> 
     for _ in range(2):
         begun.train()
     begun.save(str(tmp_path / "later"))
-    resumed = scheduled(**{RESUME: str(tmp_path / "later")})
+    resumed = scheduled(**{RESUME: [str(tmp_path / "later")]})
     resumed.train()
     for name, array in weights_of(exploiting).items():
         assert np.array_equal(array, weights_of(alone)[name])
@@ -129,6 +129,28 @@ def test_a_run_of_the_final_race_is_measured_on_both_splits_at_all_temperatures(
     for name, array in weights_of(one).items():
         assert np.array_equal(exported[name].numpy(), array)
     one.stop()
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    one = trial(tmp_path)
+    one.train()
+    one.save(str(tmp_path / "whole"))
+    one.train()
+    one.save(str(tmp_path / "torn"))
+    for path in (tmp_path / "torn").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    def resumed(*folders: str) -> Trial:
+        return (
+            trial(tmp_path, **{})
+            if not folders
+            else Trial({**to_dict(CONFIG), STARTS: str(tmp_path), RESUME: [str(tmp_path / name) for name in folders]})
+        )
+
+    assert resumed("torn", "whole").trainer.position.adversarial_updates == 2
+    assert resumed("torn").trainer.position.adversarial_updates == 0  # from the start again
+    assert resumed("missing", "whole").trainer.position.adversarial_updates == 2
 
 
 def test_likelihood_alone_is_its_start_as_it_is(tmp_path: Path) -> None:

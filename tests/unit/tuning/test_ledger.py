@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from rlgan.envs.errors import CheckpointError
-from rlgan.tuning.ledger import Ledger
+from rlgan.tuning.ledger import Chosen, FinalLedger, Ledger, Model
 
 
 def filled(path: Path) -> Ledger:
@@ -60,3 +61,54 @@ def test_a_foreign_file_is_refused_with_its_line(line: str, tmp_path: Path) -> N
         file.write(line + "\n")
     with pytest.raises(CheckpointError, match=r"trials\.jsonl, line 18: is no event of a sweep"):
         Ledger(tmp_path / "trials.jsonl")
+
+
+def raced(path: Path, *runs: tuple[str, int, str | None]) -> FinalLedger:
+    ledger = FinalLedger(path)
+    ledger.choose(Chosen(("MLE", "trial 3"), {"trial 3": ("MLE", None)}))
+    for entrant, seed, error in runs:
+        measured = [{"temperature": 1.0, "validation": {"kl_sum": 1.0}, "test": {"kl_sum": 2.0}}]
+        kind = "control" if entrant == "MLE" else "finalist"
+        ledger.ran(entrant, kind, seed, [] if error else measured, 1.0, error)
+    return ledger
+
+
+def test_only_whole_seeds_of_those_who_race_now_are_judged(tmp_path: Path) -> None:
+    runs = [("MLE", 1, None), ("trial 3", 1, None), ("trial 5", 1, None), ("MLE", 2, None), ("trial 5", 2, None)]
+    ledger = raced(tmp_path / "finals.jsonl", *runs)
+    # Trial 5 raced when other trials were the best; with seed 2 trial 3 has not run yet.
+    assert [(one.entrant, one.seed) for one in ledger.results()] == [("MLE", 1), ("trial 3", 1)]
+    ledger.ran("trial 3", "finalist", 2, [], 1.0, "OutOfMemoryError")
+    # It has run now, and badly: its rivals' results count, and its own are missing.
+    assert [(one.entrant, one.seed) for one in ledger.results()] == [("MLE", 1), ("trial 3", 1), ("MLE", 2)]
+    again = FinalLedger(tmp_path / "finals.jsonl")
+    assert again.results() == ledger.results() and again.chosen == ledger.chosen and again.runs == ledger.runs
+
+
+def test_what_was_registered_is_known_again(tmp_path: Path) -> None:
+    ledger = raced(tmp_path / "finals.jsonl")
+    ledger.registered(Model("best", 3, "trial 3", 2, 0.9))
+    assert FinalLedger(tmp_path / "finals.jsonl").model == Model("best", 3, "trial 3", 2, 0.9)
+
+
+def test_a_number_that_is_none_is_the_worst(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "trials.jsonl")
+    for index, value in enumerate((math.nan, 0.5, 0.3)):
+        ledger.begun(index, {}, {})
+        ledger.result(index, 2, value, {}, 1.0)
+        ledger.ended(index, "finished")
+    assert [entry.index for entry in ledger.ranked()] == [2, 1, 0]
+
+
+def test_who_took_over_has_the_donors_past_as_its_schedule(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "trials.jsonl")
+    for index, lr in enumerate((0.1, 0.2, 0.3)):
+        ledger.begun(index, {"lr": lr}, {"lr": lr})
+    ledger.exploited(1, donor=0, update=4, point={"lr": 0.15}, checkpoint="/a")
+    ledger.exploited(2, donor=1, update=8, point={"lr": 0.18}, checkpoint="/b")
+    for read in (ledger, Ledger(tmp_path / "trials.jsonl")):
+        assert read.entries[2].schedule == [(0, {"lr": 0.1}), (4, {"lr": 0.15}), (8, {"lr": 0.18})]
+        assert read.entries[2].point == {"lr": 0.18} and read.entries[0].schedule == [(0, {"lr": 0.1})]
+        assert not read.entries[2].has_gone_on and read.entries[2].taken_from == "/b"
+    ledger.result(2, 10, 1.0, {}, 1.0)
+    assert ledger.entries[2].has_gone_on

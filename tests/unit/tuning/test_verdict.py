@@ -220,3 +220,35 @@ def test_the_order_of_finals_does_not_matter() -> None:
     found = a_sweep()
     assert verdict(found) == verdict(replace(found, finals=found.finals[::-1]))
     assert verdict(found).finalist == "trial 17"
+
+
+def test_who_failed_with_a_seed_is_no_winner_and_beats_nobody() -> None:
+    # With the two seeds that it survived, which were the easy ones, trial 7 is far below everybody.
+    easy_and_hard = [1.0, 1.0, 3.0, 3.0, 3.0]
+    got = judge(
+        MLE={1.0: easy_and_hard},
+        mle_continued={1.0: easy_and_hard},
+        trial_7={1.0: [0.5, 0.5, None, None, None]},
+        trial_8={1.0: [value - 0.01 for value in easy_and_hard]},
+    )
+    assert got.winner == "trial_8" and got.finalist == "trial_8"
+    alone = judge(MLE={1.0: easy_and_hard}, trial_7={1.0: [0.5, 0.4, None, None, None]})
+    assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {"is not told apart from"}
+    assert "has no result with seed 3, 4, 5" in alone.finding
+
+
+def test_the_headroom_is_of_the_finalists_own_floor_and_ceiling() -> None:
+    results = race(MLE={1.0: [2.0]}, mle_continued={1.0: [1.0]}, trial_7={1.0: [0.8]}, oracle_ratio={1.0: [0.5]})
+    other = [replace(one, entrant="mle_continued of trial 3", test={"kl_forward": 0.2, "kl_reverse": 0.6})
+             for one in results.finals if one.entrant == "mle_continued"]  # fmt: skip
+    shared = replace(
+        results,
+        finals=(*results.finals, *other),
+        beside={"trial 7": ("mle_continued of trial 3", "oracle_ratio")},
+    )
+    # (0.8 − 0.8) / (0.8 − 0.5), and not (1 − 0.8) / (1 − 0.5).
+    assert verdict(shared).headroom.interval.mean == pytest.approx(0.0, abs=1e-12)
+    assert verdict(results).headroom.interval.mean == pytest.approx(0.4)
+    assert (
+        verdict(replace(results, beside={"trial 7": ("mle_continued", None)})).headroom.missing == "there is no ceiling"
+    )
