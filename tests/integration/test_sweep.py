@@ -148,7 +148,7 @@ def test_a_population_goes_on_from_the_states_of_its_best(
         name, theirs = f"trial_{index:04d}", f"trial_{donor:04d}"
         # The better half was drawn on, the donor's weights were taken up, and the learning rate is the trial's own.
         values = {one["index"]: one["value"] for one in events if one["event"] == "result" and one["update"] == update}
-        assert values[donor] <= sorted(values.values())[1] < values[index]
+        assert values[donor] <= sorted(values.values())[1] <= values[index]  # equal where both come of one donor
         lr = event["point"]["optimizers.generator.lr"]
         taken = [note for note in notes if note[:3] == ["took up", name, update]]
         assert taken[-1][3] == saved[theirs, update] != saved.get((name, update))
