@@ -111,7 +111,8 @@ def test_only_what_varies_is_compared_and_steps_are_updates(done: Done) -> None:
 
 
 def test_the_winner_is_registered_and_sampled_from(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
-    assert done.result.finals.model == ("rlgan-mine", 1)
+    model = done.result.finals.model
+    assert model is not None and (model.name, model.version) == ("rlgan-mine", 1)
     said = [line for line in done.again if line.endswith("is registered: models:/rlgan-mine/1")]
     assert len(said) == 1
     answer = ask(capsys, "sample", "--model", "models:/rlgan-mine/1", "--tracking-uri", done.uri, "--num", 3)
