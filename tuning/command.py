@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rlgan.cli import STOPPED, add_task_options, task_of
-from rlgan.envs.errors import ConfigError, nearest
+from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
 from rlgan.overrides import ConfigPathError, to_dict
 
@@ -130,10 +130,15 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]
-    return {
-        "study": words["study"],
-        "task": None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"]),
-        "changes": words["changes"],
-        "settings": _settings({**words["settings"], **given}),
-        "folder": folder,
-    }
+    try:
+        return {
+            "study": words["study"],
+            "task": None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"]),
+            "changes": words["changes"],
+            "settings": _settings({**words["settings"], **given}),
+            "folder": folder,
+        }
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(
+            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep."
+        ) from None

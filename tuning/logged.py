@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, cast
 
 from rlgan.envs.errors import TrackingError
 from rlgan.tracking import LoggedRun, children, history
 
 from .results import FinalResult, Kind, SweepResults, TrialResult, TrialState
-from .tracked import ENTRANT, ENTRANT_KIND, ERROR, INDEX, KIND, OBJECTIVE, POPULATION, STATE, SWEEP
+from .tracked import ENTRANT, ENTRANT_KIND, ERROR, INDEX, KIND, OBJECTIVE, POINT, POPULATION, STATE, SWEEP
 
 _FINAL = re.compile(r"(validation|test)/tau_([0-9.e+-]+)/(.+)")
 
@@ -67,7 +66,7 @@ def _trial(run: LoggedRun) -> TrialResult:
     latest = dict(curve)
     return TrialResult(
         index=int(run.tags[INDEX]),
-        point=dict(_point(run)),
+        point=_point(run),
         state=cast(TrialState, run.tags.get(STATE, "unfinished")),
         curve=tuple(sorted(latest.items())),
         metrics={
@@ -80,12 +79,12 @@ def _trial(run: LoggedRun) -> TrialResult:
     )
 
 
-def _point(run: LoggedRun) -> Iterator[tuple[str, Any]]:
-    """What varies, as it ended: a population changes numbers on the way."""
-    for name, text in run.params.items():
-        if name != "config":
-            changed = run.metrics.get(f"{POPULATION}{name}")
-            yield name, _value(text) if changed is None else changed
+def _point(run: LoggedRun) -> dict[str, Any]:
+    """What varies, as it ended: in a population it is not as it began."""
+    if POINT in run.tags:
+        point: dict[str, Any] = json.loads(run.tags[POINT])
+        return point
+    return {name: _value(text) for name, text in run.params.items() if name != "config"}
 
 
 def _value(text: str) -> Any:

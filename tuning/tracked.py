@@ -23,6 +23,8 @@ from .spaces import Space
 
 KIND, INDEX, STATE, ERROR = "rlgan.kind", "rlgan.trial", "rlgan.state", "rlgan.error"
 """Tags of a run of a sweep: what it is, the number of a trial, how it ended, and what it raised."""
+POINT = "rlgan.point"
+"""Tag of a trial that took over another's state: the point at which it ended, as JSON; its parameters are the first."""
 ENTRANT, ENTRANT_KIND = "rlgan.entrant", "rlgan.entrant_kind"
 """Tags of a run of the final race: who ran, and as what."""
 OBJECTIVE = "objective"
@@ -137,6 +139,8 @@ class SweepTracking:
         tracker = self._trial(entry.index)
         assert entry.state is not None
         tags = {STATE: entry.state, **({} if entry.error is None else {ERROR: entry.error})}
+        if entry.taken_from is not None:
+            tags[POINT] = json.dumps(entry.point)
         if not any("seconds" in row["metrics"] for row in tracker.rows()):
             tracker.log_metrics({"seconds": entry.seconds}, step=0, phase="end", unit=None)
         tracker.finish("FAILED" if entry.state == "failed" else "FINISHED", tags=tags)

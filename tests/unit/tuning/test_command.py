@@ -94,5 +94,8 @@ def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str],
     (tmp_path / "old" / "sweep.json").write_text(json.dumps({"words": words}))
     answer = ask(capsys, "tune", "--resume", "old", "--seed", "4", "--schedule.d-steps", "2", "--trials", "9")
     assert answer.status == 2
+    (tmp_path / "old" / "sweep.json").write_text('{"words": {"study": "discriminator"}}')
+    damaged = ask(capsys, "tune", "--resume", "old")
+    assert damaged.status == 2 and "--resume old: its sweep.json is damaged (KeyError('task'))" in damaged.err
     assert "--schedule.d-steps, --seed: have no effect beside --resume" in answer.err
     assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err

@@ -1,0 +1,34 @@
+"""A sweep in MLflow and back, without Ray: what the ledgers are told is what is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rlgan.tracking import TrackingSettings, read_run
+from rlgan.tuning.ledger import FinalLedger, Ledger
+from rlgan.tuning.logged import read_sweep
+from rlgan.tuning.results import SweepResults
+from rlgan.tuning.tracked import SweepTracking
+from tests.support.tiny_sweep import STUDY, TASK
+
+
+def test_who_took_over_is_read_back_at_the_point_at_which_it_ended(tmp_path: Path) -> None:
+    folder, uri = tmp_path / "mine", f"sqlite:///{tmp_path / 'mlruns.db'}"
+    folder.mkdir()
+    ledger, finals = Ledger(folder / "trials.jsonl"), FinalLedger(folder / "finals.jsonl")
+    results = SweepResults("mine", "mine", "?", "t", "kl_sum", ("kl_forward", "kl_reverse"), ("baseline",), ())
+    settings = TrackingSettings(uri=uri)
+    tracking = SweepTracking(settings, folder, STUDY.space(TASK, {}), ledger, finals, results, {}, print)
+    for index, baseline in enumerate(("ema", "none")):
+        ledger.begun(index, {"baseline": baseline, "schedule.d_steps": 1}, {})
+        ledger.result(index, 2, 2.0 + index, {"eval/kl_forward": 1.0}, 1.0)
+    # Trial 1 takes over trial 0's state: its baseline, which is no number, and a number of its own.
+    ledger.exploited(1, donor=0, update=2, point={"baseline": "ema", "schedule.d_steps": 2}, checkpoint="/kept")
+    for index in range(2):
+        ledger.result(index, 4, 1.0 + index, {"eval/kl_forward": 0.5}, 1.0)
+        ledger.ended(index, "finished")
+    whole = replace(results, trials=tuple(entry.result() for entry in ledger.entries.values()))
+    tracking.finish("FINISHED", whole, [], 60.0)
+    there = read_sweep(read_run(uri, folder)).trials
+    assert there == whole.trials and there[1].point == {"baseline": "ema", "schedule.d_steps": 2}
