@@ -142,7 +142,7 @@ def test_a_population_goes_on_from_the_states_of_its_best(
     events = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     exploited = [event for event in events if event["event"] == "exploited"]
     assert exploited
-    own = {}
+    own, replaced = {}, 0
     for event in exploited:
         index, donor, update = event["index"], event["donor"], event["update"]
         name, theirs = f"trial_{index:04d}", f"trial_{donor:04d}"
@@ -151,9 +151,13 @@ def test_a_population_goes_on_from_the_states_of_its_best(
         assert values[donor] <= sorted(values.values())[1] <= values[index]  # equal where both come of one donor
         lr = event["point"]["optimizers.generator.lr"]
         taken = [note for note in notes if note[:3] == ["took up", name, update]]
-        assert taken[-1][3] == saved[theirs, update] != saved.get((name, update))
+        assert taken[-1][3] == saved[theirs, update]
+        # Two that took over the same weights and chose the same rate, at a bound, are twins: they may replace each other.
+        replaced += saved[theirs, update] != saved.get((name, update))
+        assert (values[donor] == values[index]) == (saved[theirs, update] == saved.get((name, update)))
         assert taken[-1][4] == pytest.approx(lr, rel=1e-12)
         own[index] = lr
+    assert replaced
     assert {index: result.ledger.entries[index].point["optimizers.generator.lr"] for index in own} == own
 
 
