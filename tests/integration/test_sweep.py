@@ -152,7 +152,7 @@ def test_a_population_goes_on_from_the_states_of_its_best(
         lr = event["point"]["optimizers.generator.lr"]
         taken = [note for note in notes if note[:3] == ["took up", name, update]]
         assert taken[-1][3] == saved[theirs, update]
-        # Two that took over the same weights and chose the same rate, at a bound, are twins: they may replace each other.
+        # Two that took over the same weights and chose the same rate, at a bound, are twins and may replace each other.
         replaced += saved[theirs, update] != saved.get((name, update))
         assert (values[donor] == values[index]) == (saved[theirs, update] == saved.get((name, update)))
         assert taken[-1][4] == pytest.approx(lr, rel=1e-12)
