@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
@@ -37,6 +37,24 @@ class AdversarySettings(Settings):
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
     label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
     """Reals are labelled 1 - this."""
+    prefixes: Annotated[bool, NotSearched("follows from the credit")] = False
+    """Learns from one prefix of each sequence, of a length drawn evenly, and not from whole sequences (REGS). All
+    prefixes of a sequence together would be learnt by heart."""
+
+
+def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
+    """The mask of one prefix of every sequence, its length uniform in 1 … the sequence's (Li et al. 2017, section 3.2).
+
+    Args:
+        mask: (B, T) bool.
+        rng: source of all randomness.
+
+    Returns:
+        (B, T) bool.
+    """
+    lengths = mask.sum(1)
+    chosen = (torch.rand(mask.shape[0], generator=rng) * lengths).long() + 1
+    return mask & (torch.arange(mask.shape[1]) < chosen.unsqueeze(1))
 
 
 def adversary_loss(real_logits: Tensor, is_real: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -137,7 +155,10 @@ class Adversary:
             is_real = torch.arange(2 * num_each) < num_each
             for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
-                member_logits = self.network.member_logits(batch, sequence_mask(self._space, batch))
+                mask = sequence_mask(self._space, batch)
+                if self._settings.prefixes:
+                    mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
+                member_logits = self.network.member_logits(batch, mask)
                 member_losses = [
                     adversary_loss(logits, is_real_batch, self._settings.label_smoothing) for logits in member_logits
                 ]

@@ -18,14 +18,16 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
-from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
-from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
+from .baselines import BaselineSettings, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
+from .credit import CreditSettings, MonteCarlo, Prefix, RewardToGo, Terminal
 from .discriminators import CnnHighway, DiscriminatorSettings
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
-from .objectives import NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
+from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
+from .objectives import PPO, MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
 from .optimizers import Adam, OptimizerSettings
-from .rewards import DiscriminatorReward, OracleRatio, Probability, RewardSettings
+from .reference import NoReference, ReferenceSettings
+from .rewards import DiscriminatorReward, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -108,6 +110,10 @@ class Config(Settings):
     """How the reward of a sequence becomes the value of a token."""
     baseline: BaselineSettings = NoBaseline()
     """What is subtracted from values."""
+    normalisation: NormalisationSettings = AsTheyAre()
+    """The scale of advantages."""
+    reference: ReferenceSettings = NoReference()
+    """What straying from the generator that adversarial training began with costs."""
     objective: ObjectiveSettings = Reinforce(loss_normaliser="sum")
     """The generator's loss."""
     schedule: Schedule = Schedule()
@@ -137,9 +143,15 @@ class Config(Settings):
         return self.discriminator is not None
 
 
+def compares_sequences(baseline: BaselineSettings, normalisation: NormalisationSettings) -> bool:
+    """Whether sequences of a batch are compared with each other, so that `schedule.g_group` has an effect."""
+    compares = isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights)
+    return compares or isinstance(normalisation, GroupDeviation)
+
+
 def _contradictions(config: Config) -> Iterator[str]:
     """Combinations that cannot work or in which a setting would have no effect, each as a sentence."""
-    reward, credit, schedule = config.reward, config.credit, config.schedule
+    reward, schedule = config.reward, config.schedule
     adversarial = schedule.adversarial_updates > 0
     pays_by_discriminator = isinstance(reward, DiscriminatorReward)
     if config.has_adversary and not schedule.discriminator_rounds and not (adversarial and schedule.d_steps):
@@ -156,26 +168,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
     if adversarial and not pays_by_discriminator and config.has_adversary:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
-    if isinstance(credit, MonteCarlo) and not pays_by_discriminator:
-        yield (
-            f"credit='monte_carlo': every continuation would be paid alike by reward={reward.kind!r}. "
-            "Use credit terminal" + (" or reward_to_go." if isinstance(reward, OracleRatio) else ".")
-        )
-    if isinstance(reward, OracleRatio) and not isinstance(credit, RewardToGo):
-        yield f"credit={credit.kind!r}: reward='oracle_ratio' pays every token. Use credit reward_to_go."
-    if isinstance(credit, RewardToGo) and not isinstance(reward, OracleRatio):
-        yield f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences."
-    if isinstance(reward, OracleRatio) and not isinstance(config.task, OracleTask | ToyTask):
-        yield f"reward='oracle_ratio': the exact law of task={config.task.kind!r} is not known. Use an oracle task."
-    if isinstance(config.baseline, ImportanceWeights) and not (
-        pays_by_discriminator and reward.kind == "ratio" and isinstance(credit, Terminal)
-    ):
-        yield (
-            f"baseline='importance_weights': weighs sequences by the density ratio, so reward={reward.kind!r} and "
-            f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal."
-        )
-    if isinstance(config.baseline, LeaveOneOut) and schedule.g_batch < 2:
-        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    yield from _who_is_paid(config)
+    yield from _what_is_compared(config)
     if not adversarial and not isinstance(schedule.teacher_forcing, NoTeacherForcing):
         yield (
             f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}: has no effect with "
@@ -184,21 +178,101 @@ def _contradictions(config: Config) -> Iterator[str]:
     if isinstance(config.objective, NoPolicyGradient):
         if isinstance(schedule.teacher_forcing, NoTeacherForcing):
             yield "objective='none': with schedule.teacher_forcing none nothing would be learned. Set one of them."
-        used = [axis.kind for axis in (reward, credit, config.baseline)]
-        if used != ["constant", "terminal", "none"]:
+        axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
+        axes |= {"normalisation": "none", "reference": "none"}
+        used = {axis: getattr(config, axis).kind for axis in axes}
+        if used != axes:
+            idle = [f"{axis}={kind!r}" for axis, kind in used.items() if kind != axes[axis]]
             yield (
-                f"objective='none': reward={used[0]!r}, credit={used[1]!r} and baseline={used[2]!r} would have no "
-                "effect. Set them to constant, terminal and none."
+                f"objective='none': {', '.join(idle)} would have no effect. Set "
+                + ", ".join(f"{axis} {kind}" for axis, kind in axes.items())
+                + "."
             )
     if not adversarial and config.controls:
         yield (
             f"controls={list(config.controls)}: are controls of the adversarial phase, and "
             "schedule.adversarial_updates is 0. Set controls to []."
         )
+    if not isinstance(config.reference, NoReference) and not schedule.mle_epochs:
+        yield (
+            f"reference={config.reference.kind!r}: stays near the generator that pretraining ended with, and "
+            "schedule.mle_epochs is 0. Set it to none, or pretrain."
+        )
+    if isinstance(config.objective, PPO):
+        batches = {"schedule.g_batch": schedule.g_batch}
+        if isinstance(schedule.teacher_forcing, MixedTeacherForcing):
+            batches["schedule.mle_batch"] = schedule.mle_batch
+        for path, size in batches.items():
+            if size % config.objective.minibatches:
+                yield (
+                    f"objective.minibatches={config.objective.minibatches}: does not divide {path}={size}. Set it to a "
+                    "divisor."
+                )
     if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
     if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
         yield (
             f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
             f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
+        )
+
+
+def _who_is_paid(config: Config) -> Iterator[str]:
+    """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
+    reward, credit = config.reward, config.credit
+    pays_by_discriminator = isinstance(reward, DiscriminatorReward)
+    judge = config.discriminator if pays_by_discriminator else None
+    if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator:
+        yield (
+            f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
+            + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+        )
+    if isinstance(reward, TokenReward) and not isinstance(credit, RewardToGo):
+        yield f"credit={credit.kind!r}: reward={reward.kind!r} pays every token. Use credit reward_to_go."
+    if judge is not None and judge.granularity == "token" and not isinstance(credit, RewardToGo):
+        yield f"credit={credit.kind!r}: discriminator={judge.kind!r} judges every token. Use credit reward_to_go."
+    pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
+    if isinstance(credit, RewardToGo) and not pays_tokens:
+        yield (
+            f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
+            "credit terminal, or a discriminator that judges tokens."
+        )
+    if isinstance(credit, Prefix) and config.has_adversary and not config.adversary.prefixes:
+        yield (
+            "credit='prefix': asks the discriminator of prefixes, and it learns from whole sequences alone "
+            "(adversary.prefixes=false). Set it to true."
+        )
+    if config.adversary.prefixes and not isinstance(credit, Prefix):
+        yield (
+            f"adversary.prefixes=true: credit={credit.kind!r} asks the discriminator of whole sequences. Set it to "
+            "false, or credit to prefix."
+        )
+    if isinstance(reward, TokenReward) and not isinstance(config.task, OracleTask | ToyTask):
+        yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
+
+
+def _what_is_compared(config: Config) -> Iterator[str]:
+    """Baselines and normalisations against what they are taken of."""
+    reward, credit, baseline, schedule = config.reward, config.credit, config.baseline, config.schedule
+    if isinstance(baseline, ImportanceWeights) and not (
+        reward.kind == "ratio" and isinstance(credit, Terminal | MonteCarlo)
+    ):
+        yield (
+            f"baseline='importance_weights': weighs by the density ratio of sequences, so reward={reward.kind!r} and "
+            f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal or monte_carlo."
+        )
+    if isinstance(baseline, LogPartition) and not (reward.kind == "logit" and isinstance(credit, Terminal)):
+        yield (
+            f"baseline='log_partition': is of the logits of sequences, and reward={reward.kind!r}, "
+            f"credit={credit.kind!r} pay something else. Use reward logit and credit terminal."
+        )
+    group = schedule.g_group
+    if isinstance(baseline, LeaveOneOut) and schedule.g_batch < 2:
+        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    if group is not None and schedule.g_batch % group:
+        yield f"schedule.g_group={group}: does not divide schedule.g_batch={schedule.g_batch}. Set it to a divisor."
+    if group is not None and not compares_sequences(baseline, config.normalisation):
+        yield (
+            f"schedule.g_group={group}: has no effect with baseline={baseline.kind!r} and "
+            f"normalisation={config.normalisation.kind!r}. Leave it null."
         )

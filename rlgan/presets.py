@@ -11,12 +11,13 @@ from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import OracleTask, TaskSettings
 
 from .adversary import AdversarySettings
-from .baselines import ImportanceWeights, LeaveOneOut, NoBaseline, PerStepMean
-from .config import Config, Control, Optimizers
+from .baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
+from .config import Config, Control, Optimizers, compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway
 from .evaluation import EvaluationSettings
 from .generators import LSTM
+from .normalisation import AsTheyAre
 from .objectives import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
@@ -26,6 +27,7 @@ from .objectives import (
 )
 from .optimizers import Adam
 from .overrides import from_dict, to_dict
+from .reference import NoReference
 from .rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
 from .schedule import Schedule
 
@@ -158,7 +160,7 @@ def control(config: Config, name: Control) -> Config:
       the run has none, one maximum-likelihood update for each generator update, by the same optimiser.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
-    * constant_reward: reward 1, no baseline, the rest as the run.
+    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
     * random_reward: uniform rewards with a leave-one-out baseline, the rest as the run.
 
     Args:
@@ -169,26 +171,45 @@ def control(config: Config, name: Control) -> Config:
         Its configuration, without a discriminator and without controls of its own.
     """
     schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0})
-    changes: dict[str, object] = {"preset": name, "discriminator": None, "controls": (), "credit": Terminal()}
+    changes: dict[str, object] = {
+        "preset": name,
+        "discriminator": None,
+        "adversary": config.adversary.model_copy(update={"prefixes": False}),
+        "controls": (),
+        "credit": Terminal(),
+    }
     if name == "mle_continued":
         if isinstance(schedule.teacher_forcing, NoTeacherForcing):
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
-        changes |= {"reward": ConstantReward(), "baseline": NoBaseline(), "objective": NoPolicyGradient()}
+        changes |= _NOTHING_COMPARED | {
+            "reward": ConstantReward(),
+            "reference": NoReference(),
+            "objective": NoPolicyGradient(),
+        }
     elif name == "oracle_ratio":
         schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
         changes |= {
             "reward": OracleRatio(),
             "credit": RewardToGo(gamma=1.0),
             "baseline": PerStepMean(),
+            "normalisation": AsTheyAre(),
+            "reference": NoReference(),
             "objective": Reinforce(loss_normaliser="sequence"),
             "optimizers": config.optimizers.model_copy(update={"generator": Adam(lr=2e-3, clip_norm=5.0)}),
         }
     elif name == "constant_reward":
-        changes |= {"reward": ConstantReward(), "baseline": NoBaseline()}
+        changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
     else:
-        baseline = LeaveOneOut() if isinstance(config.baseline, ImportanceWeights) else config.baseline
+        of_logits = isinstance(config.baseline, ImportanceWeights | LogPartition)
+        baseline = LeaveOneOut() if of_logits else config.baseline
         changes |= {"reward": RandomReward(), "baseline": baseline}
-    return from_dict(to_dict(config.model_copy(update={**changes, "schedule": schedule})))
+    varied = config.model_copy(update=changes)
+    if not compares_sequences(varied.baseline, varied.normalisation):
+        schedule = schedule.model_copy(update={"g_group": None})
+    return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+_NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}
 
 
 def _controls(task: TaskSettings | None) -> tuple[Control, ...]:

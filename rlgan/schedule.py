@@ -41,6 +41,8 @@ class Schedule(Settings):
     """Generator updates a unit."""
     g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
     """Sequences a generator update."""
+    g_group: Annotated[int | None, Choice((None, 4, 16))] = Field(None, ge=2)
+    """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""
     d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)

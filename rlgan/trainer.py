@@ -30,22 +30,25 @@ from .baselines import BaselineState
 from .config import Config
 from .credit import MonteCarlo
 from .evaluation import Evaluator, Measurement
-from .experience import learnable
+from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
 from .objectives import (
+    PPO,
     InterleavedTeacherForcing,
     MixedTeacherForcing,
     NoPolicyGradient,
-    Reinforce,
     likelihood_weights,
 )
-from .records import Experience, Rollouts, concatenate
+from .records import Experience, Rollouts, concatenate, stacked
+from .reference import NoReference
 from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
 from .seeding import stream, stream_seed
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
+
+_REFERENCE_VERSION = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Trainer:
         self._best_valid_nll = float("inf")
         self._best_weights: dict[str, np.ndarray] | None = None
         self._epochs_without_gain = 0
-        self._baseline_state = BaselineState()
+        self._memory = Memory()
         self._rollout_policy: Weights | None = None
         self._timings: dict[str, float] = {}
         if mle_start is not None:
@@ -212,7 +215,7 @@ class Trainer:
             generator_version=generator.version,
         )
         handle = self._parts.rollouts.publish(generator)
-        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle, None, None)])
+        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle)])
 
     # ------------------------------------------------------------------ adversarial phase
 
@@ -229,51 +232,71 @@ class Trainer:
         return metrics
 
     def _generator_update(self, update: int) -> dict[str, float]:
-        """One policy-gradient update, with its teacher forcing.
+        """One batch of rollouts learned from, with its teacher forcing.
 
-        The mixed form is one optimiser step on generated and real rows together; the interleaved form is separate
+        The mixed form is the same optimiser steps on generated and real rows together; the interleaved form is separate
         steps.
         """
         schedule, objective = self.config.schedule, self.config.objective
         forcing = schedule.teacher_forcing
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
-        if isinstance(objective, Reinforce):
-            rows.append(self._policy_gradient_rows(update, objective, metrics))
-        else:
-            assert isinstance(objective, NoPolicyGradient)
+        if not isinstance(objective, NoPolicyGradient):
+            rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             real = self._real_rows(update, 0)
             rows.append(Experience(tokens=real.tokens, weights=forcing.weight * real.weights))
         if rows:
-            experience = _joined(rows)
+            experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
-                learned = self._parts.learners.update("adversarial", experience, experience.tokens.shape[0])
-            metrics |= {"generator/loss": learned["loss"], "generator/grad_norm": learned["grad_norm"]}
+                learned = self._parts.learners.update("adversarial", experience, minibatch)
+            metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if isinstance(forcing, InterleavedTeacherForcing):
-            experience = _joined([self._real_rows(update, index) for index in range(forcing.num_updates)])
+            experience = stacked([self._real_rows(update, index) for index in range(forcing.num_updates)])
             with self._timed("timing/teacher_forcing_s"):
                 learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return metrics
 
-    def _policy_gradient_rows(self, update: int, objective: Reinforce, metrics: dict[str, float]) -> Experience:
+    def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
+        """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
+
+        Each minibatch has its share of every part, and weights that make it an estimate of the whole batch's loss.
+        """
+        objective = self.config.objective
+        if not isinstance(objective, PPO):
+            experience = stacked(parts)
+            return experience, experience.tokens.shape[0]
+        number = objective.minibatches
+        rng = stream(self.config.seed, "passes", update)
+        steps: list[Experience] = []
+        for _ in range(objective.epochs):
+            order = [torch.randperm(part.tokens.shape[0], generator=rng).chunk(number) for part in parts]
+            steps += [
+                stacked([part.rows(rows[index]) for part, rows in zip(parts, order, strict=True)])
+                for index in range(number)
+            ]
+        return stacked(steps).times(number), steps[0].tokens.shape[0]
+
+    def _policy_gradient_rows(self, update: int, metrics: dict[str, float]) -> Experience:
+        config = self.config
+        assert not isinstance(config.objective, NoPolicyGradient)
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
         metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
-        batch = learnable(
-            rollouts,
-            self.config.reward,
-            self.config.credit,
-            self.config.baseline,
-            objective,
-            self._baseline_state,
-            self.task.oracle,
-            stream(self.config.seed, "reward", update),
+        recipe = Recipe(
+            config.reward,
+            config.credit,
+            config.reference,
+            config.baseline,
+            config.normalisation,
+            config.objective,
+            config.schedule.g_group,
         )
-        self._baseline_state = batch.baseline_state
+        batch = learnable(rollouts, recipe, self._memory, self.task, stream(config.seed, "reward", update))
+        self._memory = batch.memory
         metrics |= batch.metrics
         return batch.experience
 
@@ -300,7 +323,12 @@ class Trainer:
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
         )
-        return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle))
+        reference_handle = None
+        if not isinstance(config.reference, NoReference):
+            assert self.mle_start is not None
+            # No version of the learners: those count from 0.
+            reference_handle = pool.publish(Weights(_REFERENCE_VERSION, self.mle_start))
+        return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
@@ -379,7 +407,7 @@ class Trainer:
             "position": dataclasses.asdict(self.position),
             "learners": self._parts.learners.state(),
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
-            "baseline": dataclasses.asdict(self._baseline_state),
+            "memory": dataclasses.asdict(self._memory),
             "mle_start": _as_tensors(self.mle_start),
             "best_valid_nll": self._best_valid_nll,
             "best_weights": _as_tensors(self._best_weights),
@@ -398,19 +426,14 @@ class Trainer:
         self._parts.learners.restore(state["learners"])
         if self._parts.discriminator is not None:
             self._parts.discriminator.restore(state["discriminator"])
-        self._baseline_state = BaselineState(**state["baseline"])
+        memory = state["memory"]
+        self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
         self.mle_start = _as_arrays(state["mle_start"])
         self._best_valid_nll = state["best_valid_nll"]
         self._best_weights = _as_arrays(state["best_weights"])
         self._epochs_without_gain = state["epochs_without_gain"]
         kept = state["rollout_policy"]
         self._rollout_policy = None if kept is None else Weights(kept["version"], _as_arrays(kept["arrays"]) or {})
-
-
-def _joined(parts: list[Experience]) -> Experience:
-    return Experience(
-        tokens=torch.cat([part.tokens for part in parts]), weights=torch.cat([part.weights for part in parts])
-    )
 
 
 def _as_tensors(arrays: dict[str, np.ndarray] | None) -> dict[str, Tensor] | None:

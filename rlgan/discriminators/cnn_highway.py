@@ -8,7 +8,7 @@ of every embedding with every window offset is a table, and a convolution is a s
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +30,7 @@ class CnnHighway(Settings):
     """Convolutional discriminator with a highway layer."""
 
     kind: Literal["cnn_highway"] = "cnn_highway"
+    granularity: ClassVar[Literal["sequence", "token"]] = "sequence"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(64, ge=1)
     """Width of the token embedding."""
     # Text, for that is what Optuna and JSON hand back as they were given it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ class BidirectionalLSTM(Settings):
     """Recurrent discriminator that reads a finished sequence from both ends."""
 
     kind: Literal["lstm"] = "lstm"
+    granularity: ClassVar[Literal["sequence", "token"]] = "sequence"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(32, ge=1)
     """Width of the token embedding."""
     hidden: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)

@@ -86,6 +86,19 @@ class Generator(nn.Module, ABC):
             logits = logits / temperature
         return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
 
+    def logprobs_and_entropies(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token given its prefix, and entropy of the law that it was drawn from.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            Two (B, T) float32, nats. All (B, T, V) log-probabilities are held for it.
+        """
+        logprobs = torch.log_softmax(self.logits(tokens), dim=2)
+        entropies = -(logprobs.exp() * logprobs).sum(2)
+        return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
+
 
 def shift_right(tokens: Tensor) -> Tensor:
     """Generator inputs for `tokens`: the start token, then all tokens but the last; (B, T) to (B, T)."""

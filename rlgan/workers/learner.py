@@ -1,6 +1,6 @@
-"""The generator's learner: RLlib's LearnerGroup around a weighted log-likelihood.
+"""The generator's learner: RLlib's LearnerGroup around weighted log-likelihoods.
 
-The learner executes one weight a token and never asks where the weights come from. Normalisers and baselines were
+The learner executes weights of tokens and never asks where they come from. Normalisers and baselines were
 formed on the whole batch by the driver, so splitting rows over learners and averaging their gradients, times the number
 of learners, is the gradient of the whole batch.
 
@@ -35,7 +35,7 @@ from rlgan.devices import device_of
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, build_generator
-from rlgan.objectives import weighted_nll
+from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_share, learner_loss
 from rlgan.optimizers import (
     OptimizerSettings,
     build_optimizer,
@@ -54,6 +54,7 @@ from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 LearnerPhase = Literal["mle", "adversarial"]
 
 _MODULE = "default_policy"
+_ENTROPIES = "entropies"
 
 
 class GeneratorModule(TorchRLModule):
@@ -64,11 +65,14 @@ class GeneratorModule(TorchRLModule):
         self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
 
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
+        if "entropy_weights" not in batch:
+            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
+        logprobs, entropies = self.generator.logprobs_and_entropies(batch["tokens"])
+        return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
 
 
 class GeneratorLearner(TorchLearner):
-    """Minimises -Σ weights · logprob with the optimiser of the current phase."""
+    """Minimises the terms of `Experience` with the optimiser of the current phase."""
 
     def configure_optimizers_for_module(self, module_id: str, config: AlgorithmConfig | None = None) -> None:
         """One optimiser a phase over the same parameters; called by RLlib."""
@@ -89,6 +93,7 @@ class GeneratorLearner(TorchLearner):
         self._phase: str = "mle"
         self._losses: list[float] = []
         self._gradient_norms: list[float] = []
+        self._clipped: list[float] = []
 
     def begin(self, phase: LearnerPhase, seed: int, threads: int) -> None:
         """Choose the optimiser, seed dropout and set this process's threads for the next update."""
@@ -100,9 +105,13 @@ class GeneratorLearner(TorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The weighted negative log-likelihood; called by RLlib."""
-        loss = weighted_nll(fwd_out[Columns.ACTION_LOGP], batch["weights"])
+        """The sum of all terms whose weights are there; called by RLlib."""
+        objective, logprobs = self.config.learner_config_dict["objective"], fwd_out[Columns.ACTION_LOGP]
+        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES))
         self._losses.append(float(loss.detach()))
+        if "clipped_weights" in batch:
+            clip = (objective.clip_low, objective.clip_high)
+            self._clipped.append(clipped_share(logprobs, batch["old_logprobs"], batch["clipped_weights"], *clip))
         # DDP averages the learners' gradients; the weights are those of the whole batch, so theirs must be summed.
         return loss * max(1, config.num_learners)
 
@@ -117,9 +126,9 @@ class GeneratorLearner(TorchLearner):
         self._phase_optimizers[self._phase].step()
 
     def take_metrics(self) -> dict[str, list[float]]:
-        """Losses and gradient norms of the updates since the last call."""
-        taken = {"loss": self._losses, "grad_norm": self._gradient_norms}
-        self._losses, self._gradient_norms = [], []
+        """Losses, gradient norms and clipped shares of the updates since the last call."""
+        taken = {"loss": self._losses, "grad_norm": self._gradient_norms, "clipped_share": self._clipped}
+        self._losses, self._gradient_norms, self._clipped = [], [], []
         return taken
 
     def network(self) -> Generator:
@@ -157,6 +166,7 @@ class GeneratorLearners:
         seed: the run's seed; initialises the generator.
         faults: how often a call is tried again.
         room: where the actors stand; None where there are none.
+        objective: the adversarial phase's loss.
 
     Raises:
         ConfigError: there is no GPU where one is asked for.
@@ -172,6 +182,7 @@ class GeneratorLearners:
         seed: int,
         faults: Faults,
         room: Room | None = None,
+        objective: ObjectiveSettings | None = None,
     ) -> None:
         if not role.number:
             device_of("workers.gpus_per_learner", role.gpus)
@@ -191,7 +202,7 @@ class GeneratorLearners:
                 num_learners=role.number,
                 num_gpus_per_learner=role.gpus,
                 learner_class=GeneratorLearner,
-                learner_config_dict={"optimizers": optimizers},
+                learner_config_dict={"optimizers": optimizers, "objective": objective or Reinforce()},
             )
         )
         module = RLModuleSpec(module_class=GeneratorModule, model_config={"generator": generator, "space": space})
@@ -271,7 +282,7 @@ class GeneratorLearners:
             minibatch: rows a step.
 
         Returns:
-            "loss" and "grad_norm", means over the steps.
+            "loss", "grad_norm" and, of a clipped objective, "clipped_share"; means over the steps.
         """
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
@@ -282,11 +293,14 @@ class GeneratorLearners:
         self._num_updates += 1
         self._version += 1
         num_steps = len(taken[0]["loss"])
-        return {
+        metrics = {
             # Every learner holds part of the sum; the gradient is the same on all of them.
             "loss": sum(sum(one["loss"]) for one in taken) / num_steps,
             "grad_norm": sum(taken[0]["grad_norm"]) / num_steps,
         }
+        if shares := [share for one in taken for share in one["clipped_share"]]:
+            metrics["clipped_share"] = sum(shares) / len(shares)
+        return metrics
 
     @property
     def version(self) -> int:
@@ -389,22 +403,20 @@ def _process(learner: GeneratorLearner) -> ProcessInfo:
 
 
 def _batch(experience: Experience) -> MultiAgentBatch:
-    rows = SampleBatch({"tokens": experience.tokens, "weights": experience.weights})
+    rows = SampleBatch(experience.tensors())
     return MultiAgentBatch({_MODULE: rows}, env_steps=experience.tokens.shape[0])
 
 
 def _split(experience: Experience, minibatch: int, num_learners: int) -> tuple[list[Experience], int]:
     """A slice of every minibatch for each learner, padded with rows of weight 0 so that all have as many."""
     rows = -(-minibatch // num_learners)
-    tokens = experience.tokens.view(-1, minibatch, experience.tokens.shape[1])
-    weights = experience.weights.view_as(tokens)
     missing = rows * num_learners - minibatch
-    tokens = nn.functional.pad(tokens, (0, 0, 0, missing))
-    weights = nn.functional.pad(weights, (0, 0, 0, missing))
-    return [
-        Experience(
-            tokens=tokens[:, index * rows : (index + 1) * rows].flatten(0, 1),
-            weights=weights[:, index * rows : (index + 1) * rows].flatten(0, 1),
-        )
-        for index in range(num_learners)
-    ], rows
+
+    def slices(index: int) -> Experience:
+        def cut(tensor: Tensor) -> Tensor:
+            padded = nn.functional.pad(tensor.view(-1, minibatch, tensor.shape[1]), (0, 0, 0, missing))
+            return padded[:, index * rows : (index + 1) * rows].flatten(0, 1)
+
+        return experience.map(cut)
+
+    return [slices(index) for index in range(num_learners)], rows

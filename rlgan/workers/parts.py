@@ -63,7 +63,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
     """
     workers = config.workers
-    plan = RolloutPlan(space=task.space, reward=config.reward, credit=config.credit, chunk_rows=workers.chunk_rows)
+    plan = RolloutPlan(space=task.space, credit=config.credit, chunk_rows=workers.chunk_rows)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
@@ -86,6 +86,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             seed=config.seed,
             faults=faults,
             room=room,
+            objective=config.objective,
         )
         stack.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)

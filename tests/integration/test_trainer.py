@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
-from rlgan.baselines import ExponentialMean, ImportanceWeights, NoBaseline, PerStepMean
+from rlgan.baselines import ExponentialMean, GroupMean, ImportanceWeights, LeaveOneOut, NoBaseline, PerStepMean
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
-from rlgan.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.credit import MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.errors import DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.generators import LSTM
-from rlgan.objectives import InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Reinforce
+from rlgan.normalisation import RunningScale
+from rlgan.objectives import PPO, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Reinforce
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
+from rlgan.reference import RewardPenalty, adapted
 from rlgan.rewards import ConstantReward, OracleRatio, RandomReward, Ratio
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
@@ -136,7 +138,7 @@ def test_the_baseline_remembers_all_generator_updates_of_the_run(task: Task) -> 
         # 1 - (1 - 2⁻ⁿ) after the n-th update; metrics are those of each unit's second one.
         advantages = [unit.metrics["generator/advantage_mean"] for unit in units if unit.phase == "adversarial"]
         assert advantages == pytest.approx([0.5**2, 0.5**4, 0.5**6])
-        assert trainer.state()["baseline"]["num_updates"] == 6
+        assert trainer.state()["memory"]["baseline"]["num_updates"] == 6
 
 
 def test_a_run_can_begin_without_pretraining(task: Task) -> None:
@@ -190,6 +192,15 @@ RUNS: dict[str, Config] = {
         credit=RewardToGo(),
         baseline=PerStepMean(),
     ),
+    "ppo, adapted reference, groups, entropy, running scale, prefixes": tiny_config(
+        {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, prefixes=True),
+        credit=Prefix(),
+        baseline=GroupMean(),
+        normalisation=RunningScale(),
+        reference=RewardPenalty(target=0.1),
+        objective=PPO(epochs=2, minibatches=2, entropy_bonus=0.01),
+    ),
     "random rewards, sequences that end": tiny_config(
         {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
         task=ToyTask(vocab_size=4, max_length=4, ends=True, num_train=70, num_valid=20, num_test=20),
@@ -235,6 +246,58 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# ------------------------------------------------------------------------------- several passes, and a reference
+
+
+def test_ppo_passes_over_each_batch_in_minibatches_that_estimate_the_whole(task: Task) -> None:
+    config = tiny_config(
+        {"adversarial_updates": 1, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        objective=PPO(epochs=3, minibatches=2, loss_normaliser="sequence"),
+        baseline=LeaveOneOut(),
+        credit=Terminal(),
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        metrics = finish(trainer)[-1].metrics
+    (rows, size) = next((rows, size) for phase, rows, size in recorder.updates if phase == "adversarial")
+    # 8 sampled and 16 real rows, in two minibatches of 4 and 8, three times over.
+    assert size == 12 and rows.tokens.shape[0] == 3 * 24
+    epochs = rows.map(lambda tensor: tensor.view(3, 2, 12, 6))
+    for epoch in range(3):
+        for step in range(2):
+            one = epochs.map(lambda tensor, at=(epoch, step): tensor[at])
+            assert bool((one.weights[:4] == 0).all()) and bool((one.clipped_weights[4:] == 0).all())
+            # Doubled, for each of the two has half of the batch: ½ over 16·6 real tokens.
+            torch.testing.assert_close(one.weights[4:], torch.full((8, 6), 2 * 0.5 / (16 * 6)))
+            assert bool((one.old_logprobs[4:] == 0).all()) and bool((one.old_logprobs[:4] < 0).all())
+        seen = sorted(map(tuple, epochs.tokens[epoch, :, :4].flatten(0, 1).tolist()))
+        assert seen == sorted(map(tuple, epochs.tokens[0, :, :4].flatten(0, 1).tolist()))
+        # Leave-one-out advantages of a batch sum to 0.
+        assert float(epochs.clipped_weights[epoch].sum()) == pytest.approx(0.0, abs=1e-6)
+    assert not torch.equal(epochs.tokens[0], epochs.tokens[1])
+    assert 0.0 <= metrics["generator/clipped_share"] <= 1.0
+
+
+def test_the_reference_is_where_adversarial_training_began(task: Task) -> None:
+    config = tiny_config(
+        {"adversarial_updates": 3}, reference=RewardPenalty(weight=0.5, target=1e-4), credit=Terminal()
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        units = [unit.metrics for unit in finish(trainer) if unit.phase == "adversarial"]
+        start = trainer.mle_start
+    used = [reference for reference in recorder.references if reference is not None]
+    assert len(used) == 3 and {reference.version for reference in used} == {-1}
+    for reference in used:
+        assert_same(reference.arrays, start)
+    # At the start nothing has strayed but by rounding.
+    strayed = [unit["generator/kl_reference"] for unit in units]
+    assert strayed[0] == pytest.approx(0.0, abs=1e-5) and abs(strayed[2]) > 1e-4
+    weights = [unit["generator/kl_weight"] for unit in units]
+    assert weights[0] == 0.5
+    assert weights[1:] == pytest.approx([weights[n] * adapted(1.0, strayed[n], target=1e-4) for n in (0, 1)])
 
 
 # --------------------------------------------------------------------------------------------- early stopping

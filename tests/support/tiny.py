@@ -82,10 +82,12 @@ class Recorder:
     Attributes:
         updates: (phase, experience, rows a minibatch) of each call to the learners.
         searches: (shards, policy, rollout policy, discriminator) of each call for rollouts or fakes.
+        references: weights of the reference generator of each such call, or None.
     """
 
     updates: list[tuple[str, Experience, int]] = field(default_factory=list)
     searches: list[tuple[list[Shard], Weights, Weights | None, Weights | None]] = field(default_factory=list)
+    references: list[Weights | None] = field(default_factory=list)
 
     def around(self, parts: Parts) -> Parts:
         """The same parts, watched; they must be in this process."""
@@ -106,10 +108,16 @@ class _WatchedRollouts:
         return self._pool.publish(weights)
 
     def collect(
-        self, shards: Sequence[Shard], generator: Any, rollout_policy: Any, discriminator: Any
+        self,
+        shards: Sequence[Shard],
+        generator: Any,
+        rollout_policy: Any = None,
+        discriminator: Any = None,
+        reference: Any = None,
     ) -> list[Rollouts]:
         self._recorder.searches.append((list(shards), generator, rollout_policy, discriminator))
-        return self._pool.collect(shards, generator, rollout_policy, discriminator)
+        self._recorder.references.append(reference)
+        return self._pool.collect(shards, generator, rollout_policy, discriminator, reference)
 
     def close(self) -> None:
         self._pool.close()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan import adversary as adversary_module
-from rlgan.adversary import Adversary, AdversarySettings, Round, adversary_loss
+from rlgan.adversary import Adversary, AdversarySettings, Round, adversary_loss, one_prefix_each
 from rlgan.discriminators import CnnHighway, Ensemble, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
@@ -325,3 +325,17 @@ def test_the_initial_network_is_that_of_its_named_stream() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     other = build_discriminator(NETWORK, SPACE)
     assert not torch.equal(other.output.weight, judge.network.output.weight)
+
+
+def test_one_prefix_of_every_sequence_of_a_length_drawn_evenly() -> None:
+    mask = torch.arange(6) < torch.tensor([[1], [4], [6]])
+    rng = torch.Generator().manual_seed(0)
+    lengths = torch.stack([one_prefix_each(mask, rng).sum(1) for _ in range(3_000)])
+    assert bool((lengths[:, 0] == 1).all())
+    # A share of 1/4 of 3,000 has a standard deviation of .0079, one of 1/6 of .0068.
+    for column, longest in ((1, 4), (2, 6)):
+        shares = torch.bincount(lengths[:, column], minlength=7)[1:] / 3_000
+        torch.testing.assert_close(shares[:longest], torch.full((longest,), 1 / longest), atol=4 * 0.008, rtol=0)
+        assert int(shares[longest:].count_nonzero()) == 0
+    once = one_prefix_each(mask, rng)
+    assert torch.equal(once, mask & (torch.arange(6) < once.sum(1, keepdim=True)))

@@ -8,16 +8,17 @@ from typing import Any, get_args
 
 import pytest
 
-from rlgan.baselines import ImportanceWeights, LeaveOneOut
+from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
-from rlgan.credit import MonteCarlo, RewardToGo, Terminal
+from rlgan.credit import MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.discriminators import CnnHighway
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
-from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
+from rlgan.objectives import PPO, MixedTeacherForcing, NoPolicyGradient
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
-from rlgan.rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from rlgan.reference import LossPenalty
+from rlgan.rewards import ConstantReward, Logit, OracleRatio, Probability, RandomReward, Ratio
 from tests.support.tiny import TASK
 
 TEXT = TextTask(data="lines.txt")
@@ -74,7 +75,7 @@ def test_every_setting_is_documented_once(name: str) -> None:
 
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
-    assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
+    assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go.")
     assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
 
 
@@ -104,10 +105,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (PLAIN | {"reward": Probability()}, "reward='probability': needs a discriminator"),
     (JUDGED | {"reward": RandomReward()}, "discriminator: has no effect with reward='random'"),
-    (PLAIN | {"credit": MonteCarlo()}, r"credit='monte_carlo': every continuation .* Use credit terminal\.$"),
+    (PLAIN | {"credit": MonteCarlo()}, r"credit='monte_carlo': all prefixes .* Use credit terminal\.$"),
     (
         PLAIN | {"reward": OracleRatio(), "credit": MonteCarlo()},
-        r"credit='monte_carlo': .* Use credit terminal or reward_to_go\.$",
+        r"credit='monte_carlo': .* Use credit reward_to_go\.$",
     ),
     (PLAIN | {"reward": OracleRatio()}, "credit='terminal': reward='oracle_ratio' pays every token"),
     (PLAIN | {"credit": RewardToGo()}, "credit='reward_to_go': needs a reward for every token, and reward='constant'"),
@@ -117,8 +118,39 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (JUDGED | {"baseline": ImportanceWeights()}, "baseline='importance_weights': .* reward='probability'"),
     (
-        JUDGED | {"reward": Ratio(), "credit": MonteCarlo(), "baseline": ImportanceWeights()},
-        "baseline='importance_weights': .* credit='monte_carlo'",
+        JUDGED
+        | {
+            "reward": Ratio(),
+            "credit": Prefix(),
+            "baseline": ImportanceWeights(),
+            "adversary": {"prefixes": True, "sequences_per_round": 640},
+        },
+        "baseline='importance_weights': .* credit='prefix'",
+    ),
+    (JUDGED | {"baseline": LogPartition()}, "baseline='log_partition': .* reward='probability'"),
+    (
+        JUDGED | {"reward": Logit(), "credit": MonteCarlo(), "baseline": LogPartition()},
+        "baseline='log_partition': .* credit='monte_carlo'",
+    ),
+    (PLAIN | {"credit": Prefix()}, r"credit='prefix': all prefixes .* Use credit terminal\.$"),
+    (JUDGED | {"credit": Prefix()}, r"credit='prefix': .*\(adversary.prefixes=false\)"),
+    (JUDGED | {"adversary": {"prefixes": True}}, "adversary.prefixes=true: credit='terminal' asks"),
+    (JUDGED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='probability' pays sequences"),
+    (JUDGED | {"schedule": {"g_group": 7}}, "schedule.g_group=7: does not divide schedule.g_batch=64"),
+    (JUDGED | {"schedule": {"g_group": 8}}, "schedule.g_group=8: has no effect with baseline='none' and normal"),
+    (
+        JUDGED | {"schedule": {"mle_epochs": 0}, "reference": LossPenalty()},
+        "reference='loss': .* schedule.mle_epochs is 0",
+    ),
+    (JUDGED | {"objective": PPO(minibatches=3)}, "objective.minibatches=3: does not divide schedule.g_batch=64"),
+    (
+        JUDGED
+        | {"objective": PPO(minibatches=4), "schedule": {"mle_batch": 6, "teacher_forcing": MixedTeacherForcing()}},
+        "objective.minibatches=4: does not divide schedule.mle_batch=6",
+    ),
+    (
+        JUDGED | {"baseline": ImportanceWeights(ramp_to=1.0), "reward": Ratio(), "credit": RewardToGo()},
+        "credit='reward_to_go': needs",
     ),
     (JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}}, "schedule.g_batch=1: baseline='leave_one_out'"),
     (
@@ -141,7 +173,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             "reward": RandomReward(),
             "schedule": PLAIN["schedule"] | {"teacher_forcing": MixedTeacherForcing()},
         },
-        "objective='none': reward='random', credit='terminal' and baseline='none' would have no effect",
+        "objective='none': reward='random' would have no effect",
     ),
     (
         PLAIN | {"schedule": PLAIN["schedule"] | {"adversarial_updates": 0}, "controls": ["mle_continued"]},
