@@ -17,11 +17,12 @@ from torch import Tensor
 from typing_extensions import Self
 
 from rlgan.envs.errors import ConfigError, ShapeError
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 from .density_ratios import mean_one_weights
 from .groups import group_means, held, leave_one_out_means
+from .optimizers import Adam, OptimizerSettings
 
 
 class NoBaseline(Settings):
@@ -87,6 +88,22 @@ class LogPartition(Settings):
     """Weight of the old log Z."""
 
 
+class CriticBaseline(Settings):
+    """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
+
+    kind: Literal["critic"] = "critic"
+    embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of the critic's token embedding."""
+    hidden: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of its LSTM."""
+    epochs: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Steps on each batch."""
+    clip: Annotated[float | None, NotSearched("tied to the rewards' scale")] = Field(None, gt=0.0)
+    """Greatest change of a value on one batch that lowers its loss, reward units (PPO 0.2); null for none."""
+    optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
+    """How its parameters move."""
+
+
 class ImportanceWeights(Settings):
     """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (specification 4.2 and 9.1).
 
@@ -122,6 +139,7 @@ BaselineSettings = Annotated[
     | LeaveOneOut
     | GroupMean
     | LogPartition
+    | CriticBaseline
     | ImportanceWeights,
     Field(discriminator="kind"),
 ]
@@ -162,6 +180,7 @@ def advantages(
     state: BaselineState,
     group: int | None = None,
     log_ratios: Tensor | None = None,
+    state_values: Tensor | None = None,
 ) -> Advantages:
     """Advantages of a whole batch.
 
@@ -172,13 +191,14 @@ def advantages(
         state: what the baseline remembers.
         group: sequences that are compared with each other, neighbours in the batch; None compares all.
         log_ratios: (B, T) float32 nats; read only by `ImportanceWeights`.
+        state_values: (B, T) float32, V of the state before each token; read only by `CriticBaseline`.
 
     Returns:
         (B, T) advantages, the next state, metrics.
 
     Raises:
         ShapeError: shapes differ, the batch is no multiple of the group, a leave-one-out group of one sequence, or
-            importance weights without log-ratios.
+            importance weights without log-ratios, a critic without its values.
     """
     if values.shape != mask.shape:
         raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
@@ -203,6 +223,10 @@ def advantages(
         log_partition = torch.logsumexp(held(values, mask)[:, -1], 0) - math.log(values.shape[0])
         average = settings.decay * average + (1.0 - settings.decay) * float(log_partition)
         result = values - average - 1.0
+    elif isinstance(settings, CriticBaseline):
+        if state_values is None:
+            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+        result = values - state_values.detach()
     else:
         if log_ratios is None:
             raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")

@@ -18,8 +18,16 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
-from .baselines import BaselineSettings, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
-from .credit import CreditSettings, MonteCarlo, Prefix, RewardToGo, Terminal
+from .baselines import (
+    BaselineSettings,
+    CriticBaseline,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    LogPartition,
+    NoBaseline,
+)
+from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from .discriminators import CnnHighway, DiscriminatorSettings
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
@@ -227,10 +235,17 @@ def _who_is_paid(config: Config) -> Iterator[str]:
             f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
             + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
         )
-    if isinstance(reward, TokenReward) and not isinstance(credit, RewardToGo):
-        yield f"credit={credit.kind!r}: reward={reward.kind!r} pays every token. Use credit reward_to_go."
-    if judge is not None and judge.granularity == "token" and not isinstance(credit, RewardToGo):
-        yield f"credit={credit.kind!r}: discriminator={judge.kind!r} judges every token. Use credit reward_to_go."
+    adds_up = isinstance(credit, RewardToGo | LambdaReturn)
+    use = "Use credit reward_to_go or lambda_return."
+    if isinstance(reward, TokenReward) and not adds_up:
+        yield f"credit={credit.kind!r}: reward={reward.kind!r} pays every token. {use}"
+    if judge is not None and judge.granularity == "token" and not adds_up:
+        yield f"credit={credit.kind!r}: discriminator={judge.kind!r} judges every token. {use}"
+    if isinstance(credit, LambdaReturn) and not isinstance(config.baseline, CriticBaseline):
+        yield (
+            f"credit='lambda_return': asks a critic, and baseline={config.baseline.kind!r} is none. Use baseline "
+            "critic, or credit " + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+        )
     pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
     if isinstance(credit, RewardToGo) and not pays_tokens:
         yield (

@@ -47,7 +47,20 @@ class RewardToGo(Settings):
     """Discount γ a token."""
 
 
-CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo, Field(discriminator="kind")]
+class LambdaReturn(Settings):
+    """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
+
+    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016; specification 15.3).
+    """
+
+    kind: Literal["lambda_return"] = "lambda_return"
+    gamma: Annotated[float, Uniform(0.8, 1.0)] = Field(1.0, ge=0.0, le=1.0)
+    """Discount γ a token."""
+    decay: Annotated[float, Uniform(0.5, 1.0)] = Field(0.95, ge=0.0, le=1.0)
+    """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
+
+
+CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo | LambdaReturn, Field(discriminator="kind")]
 
 
 def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
@@ -125,6 +138,35 @@ def log_ratios(real_logits: Tensor, continuation_logits: Tensor | None, mask: Te
 def _is_last(mask: Tensor) -> Tensor:
     """(B, T) bool, True at the last real token."""
     return torch.arange(mask.shape[1], device=mask.device) == mask.sum(1, keepdim=True) - 1
+
+
+def at_the_end(rewards: Tensor, mask: Tensor) -> Tensor:
+    """The reward of a sequence as the reward of its last token, and 0 before: (B,) to (B, T)."""
+    return torch.where(_is_last(mask), rewards.detach().unsqueeze(1), 0.0)
+
+
+def lambda_returns(token_rewards: Tensor, state_values: Tensor, mask: Tensor, gamma: float, decay: float) -> Tensor:
+    """λ-returns, so that values less V(s_t) are generalised advantage estimates.
+
+        δ_t = r_t + γ V(s_{t+1}) - V(s_t),  V behind the last token = 0
+        values[b, t] = V(s_t) + Σ_l (γλ)^l δ_{t+l}
+
+    Source: Schulman et al. 2016, eq. 16.
+
+    Args:
+        token_rewards: (B, T) float32.
+        state_values: (B, T) float32, V of the state before each token.
+        mask: (B, T) bool.
+        gamma: discount a token.
+        decay: λ.
+
+    Returns:
+        (B, T) float32, 0 where mask is False; no gradient.
+    """
+    state_values = state_values.detach().masked_fill(~mask, 0.0)
+    following = torch.nn.functional.pad(state_values[:, 1:], (0, 1))
+    errors = token_rewards.detach() + gamma * following - state_values
+    return (state_values + rewards_to_go(errors, mask, gamma * decay)).masked_fill(~mask, 0.0)
 
 
 def rewards_to_go(token_rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

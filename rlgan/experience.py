@@ -16,10 +16,13 @@ from rlgan.envs.tasks.task import Task
 from .baselines import BaselineSettings, BaselineState, ImportanceWeights, advantages
 from .credit import (
     CreditSettings,
+    LambdaReturn,
     MonteCarlo,
     Prefix,
     RewardToGo,
     Terminal,
+    at_the_end,
+    lambda_returns,
     log_ratios,
     monte_carlo_values,
     rewards_to_go,
@@ -83,17 +86,24 @@ class Learnable:
 
     Attributes:
         experience: tokens and weights.
+        values: (B, T) float32, what each token was worth before the baseline.
         memory: for the next batch.
         metrics: what the batch looked like.
     """
 
     experience: Experience
+    values: Tensor
     memory: Memory
     metrics: dict[str, float]
 
 
 def token_values(
-    rollouts: Rollouts, reward: RewardSettings, credit: CreditSettings, task: Task, rng: torch.Generator
+    rollouts: Rollouts,
+    reward: RewardSettings,
+    credit: CreditSettings,
+    task: Task,
+    rng: torch.Generator,
+    state_values: Tensor | None = None,
 ) -> Tensor:
     """Value of every token.
 
@@ -103,28 +113,48 @@ def token_values(
         credit: credit assignment.
         task: whose exact law or training sequences some rewards read.
         rng: of rewards that are random.
+        state_values: (B, T) float32 of the critic; read only by `LambdaReturn`.
 
     Returns:
         (B, T) float32, 0 where the mask is False.
     """
     mask = rollouts.mask
-    if isinstance(credit, Prefix | RewardToGo):
-        if isinstance(reward, TokenReward):
-            assert task.oracle is not None
-            paid = token_rewards(reward, task.oracle, rollouts.tokens, rollouts.logprobs, mask)
-        else:
-            assert isinstance(reward, DiscriminatorReward) and rollouts.token_logits is not None
-            paid = discriminator_reward(reward, rollouts.token_logits).masked_fill(~mask, 0.0)
-        return paid if isinstance(credit, Prefix) else rewards_to_go(paid, mask, credit.gamma)
-    assert not isinstance(reward, TokenReward)
-    final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng)
+    paid = _paid_tokens(rollouts, reward, task)
+    if paid is not None and isinstance(credit, Prefix):
+        return paid
+    if paid is not None and isinstance(credit, RewardToGo):
+        return rewards_to_go(paid, mask, credit.gamma)
+    if paid is None:
+        assert not isinstance(reward, TokenReward)
+        final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng)
+    if isinstance(credit, LambdaReturn):
+        assert state_values is not None
+        paid = at_the_end(final, mask) if paid is None else paid
+        return lambda_returns(paid, state_values, mask, credit.gamma, credit.decay)
     if isinstance(credit, MonteCarlo):
         assert rollouts.continuation_logits is not None and isinstance(reward, DiscriminatorReward)
         return monte_carlo_values(discriminator_reward(reward, rollouts.continuation_logits), final, mask)
     return terminal_values(final, mask)
 
 
-def learnable(rollouts: Rollouts, recipe: Recipe, memory: Memory, task: Task, rng: torch.Generator) -> Learnable:
+def _paid_tokens(rollouts: Rollouts, reward: RewardSettings, task: Task) -> Tensor | None:
+    """(B, T) rewards of tokens or prefixes; None where sequences are paid."""
+    if isinstance(reward, TokenReward):
+        assert task.oracle is not None
+        return token_rewards(reward, task.oracle, rollouts.tokens, rollouts.logprobs, rollouts.mask)
+    if not isinstance(reward, DiscriminatorReward) or rollouts.token_logits is None:
+        return None
+    return discriminator_reward(reward, rollouts.token_logits).masked_fill(~rollouts.mask, 0.0)
+
+
+def learnable(
+    rollouts: Rollouts,
+    recipe: Recipe,
+    memory: Memory,
+    task: Task,
+    rng: torch.Generator,
+    state_values: Tensor | None = None,
+) -> Learnable:
     """A whole batch of rollouts as experience for the learner.
 
     Args:
@@ -133,12 +163,13 @@ def learnable(rollouts: Rollouts, recipe: Recipe, memory: Memory, task: Task, rn
         memory: of the batch before.
         task: whose exact law or training sequences some rewards read.
         rng: of rewards that are random.
+        state_values: (B, T) float32 of the critic, where there is one.
 
     Returns:
-        Experience, memory for the next batch, metrics.
+        Experience, values, memory for the next batch, metrics.
     """
     mask = rollouts.mask
-    values = token_values(rollouts, recipe.reward, recipe.credit, task, rng)
+    values = token_values(rollouts, recipe.reward, recipe.credit, task, rng, state_values)
     metrics = {
         "generator/mean_value": float(values[mask].mean()),
         "generator/entropy": -float(rollouts.logprobs[mask].mean()),
@@ -155,7 +186,7 @@ def learnable(rollouts: Rollouts, recipe: Recipe, memory: Memory, task: Task, rn
         assert rollouts.real_logits is not None
         searched = rollouts.continuation_logits if isinstance(recipe.credit, MonteCarlo) else None
         ratios = log_ratios(rollouts.real_logits, searched, mask)
-    formed = advantages(recipe.baseline, values, mask, memory.baseline, recipe.group, ratios)
+    formed = advantages(recipe.baseline, values, mask, memory.baseline, recipe.group, ratios, state_values)
     scaled, moving_scale = normalised(
         recipe.normalisation,
         formed.advantages,
@@ -171,6 +202,7 @@ def learnable(rollouts: Rollouts, recipe: Recipe, memory: Memory, task: Task, rn
     }
     return Learnable(
         experience=_experience(recipe, rollouts, scaled),
+        values=values,
         memory=Memory(formed.state, moving_scale, kl_factor),
         metrics=metrics,
     )
@@ -191,9 +223,13 @@ def _near_the_reference(
         return values, memory.kl_factor
     weight = reference.weight * memory.kl_factor
     metrics["generator/kl_weight"] = weight
-    is_terminal = isinstance(recipe.credit, Terminal)
-    gamma = recipe.credit.gamma if isinstance(recipe.credit, RewardToGo) else 1.0
-    values = penalised(values, strayed, rollouts.mask, weight, is_terminal, gamma)
+    credit, gamma = recipe.credit, 1.0
+    if isinstance(credit, RewardToGo):
+        gamma = credit.gamma
+    elif isinstance(credit, LambdaReturn):
+        # λ-returns are linear in the rewards: what a token pays is seen by those before it through γλ.
+        gamma = credit.gamma * credit.decay
+    values = penalised(values, strayed, rollouts.mask, weight, isinstance(credit, Terminal), gamma)
     return values, adapted(memory.kl_factor, kl, reference.target)
 
 

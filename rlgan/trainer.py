@@ -26,9 +26,10 @@ from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
 from .adversary import Round
-from .baselines import BaselineState
+from .baselines import BaselineState, CriticBaseline
 from .config import Config
 from .credit import MonteCarlo
+from .critic import Critic
 from .evaluation import Evaluator, Measurement
 from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
@@ -94,6 +95,9 @@ class Trainer:
         self._best_weights: dict[str, np.ndarray] | None = None
         self._epochs_without_gain = 0
         self._memory = Memory()
+        self._critic: Critic | None = None
+        if isinstance(config.baseline, CriticBaseline):
+            self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
         self._timings: dict[str, float] = {}
         if mle_start is not None:
@@ -295,8 +299,15 @@ class Trainer:
             config.objective,
             config.schedule.g_group,
         )
-        batch = learnable(rollouts, recipe, self._memory, self.task, stream(config.seed, "reward", update))
+        rng, state_values = stream(config.seed, "reward", update), None
+        if self._critic is not None:
+            state_values = self._critic.values(rollouts.tokens, rollouts.mask)
+        batch = learnable(rollouts, recipe, self._memory, self.task, rng, state_values)
         self._memory = batch.memory
+        if self._critic is not None:
+            assert state_values is not None
+            with self._timed("timing/critic_s"):
+                metrics |= self._critic.learn(rollouts.tokens, rollouts.mask, batch.values, state_values)
         metrics |= batch.metrics
         return batch.experience
 
@@ -408,6 +419,7 @@ class Trainer:
             "learners": self._parts.learners.state(),
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
             "memory": dataclasses.asdict(self._memory),
+            "critic": None if self._critic is None else self._critic.state(),
             "mle_start": _as_tensors(self.mle_start),
             "best_valid_nll": self._best_valid_nll,
             "best_weights": _as_tensors(self._best_weights),
@@ -428,6 +440,8 @@ class Trainer:
             self._parts.discriminator.restore(state["discriminator"])
         memory = state["memory"]
         self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
+        if self._critic is not None:
+            self._critic.restore(state["critic"])
         self.mle_start = _as_arrays(state["mle_start"])
         self._best_valid_nll = state["best_valid_nll"]
         self._best_weights = _as_arrays(state["best_weights"])

@@ -21,7 +21,7 @@ from rlgan.baselines import (
     LogPartition,
     NoBaseline,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, Terminal, log_ratios
+from rlgan.credit import CreditSettings, MonteCarlo, Terminal, at_the_end, lambda_returns, log_ratios
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
@@ -237,6 +237,25 @@ def test_step_wise_ratios_have_the_ratio_of_the_prefix_as_their_mean() -> None:
     torch.testing.assert_close(ratios[:, 1], best_logits(policy))
     found = expected_gradient(policy, ratios.exp())
     torch.testing.assert_close(found, MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_generalised_advantages_of_an_exact_critic_give_the_gradient_of_j(decay: float) -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    values = torch.stack([torch.full((9,), J, dtype=DOUBLE), Q[SEQUENCES[:, 0]]], 1)
+    paid = at_the_end(FIXED_LOGITS.sigmoid(), MASK)
+    weights = lambda_returns(paid, values, MASK, gamma=1.0, decay=decay) - values
+    torch.testing.assert_close(expected_gradient(policy, weights), GRADIENT_OF_J, atol=2e-6, rtol=0)
+
+
+def test_waiting_for_all_rewards_any_critic_will_do() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    wrong = torch.stack([torch.full((9,), 7.0, dtype=DOUBLE), SEQUENCES[:, 0].double()], 1)
+    paid = at_the_end(FIXED_LOGITS.sigmoid(), MASK)
+    found = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=1.0) - wrong)
+    torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
+    biased = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=0.0) - wrong)
+    assert float((biased - GRADIENT_OF_J).abs().max()) > 0.1
 
 
 # --------------------------------------------------------------------------------------- reference and entropy

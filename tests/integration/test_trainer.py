@@ -13,10 +13,18 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
-from rlgan.baselines import ExponentialMean, GroupMean, ImportanceWeights, LeaveOneOut, NoBaseline, PerStepMean
+from rlgan.baselines import (
+    CriticBaseline,
+    ExponentialMean,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    NoBaseline,
+    PerStepMean,
+)
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
-from rlgan.credit import MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.errors import DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.generators import LSTM
@@ -200,6 +208,9 @@ RUNS: dict[str, Config] = {
         normalisation=RunningScale(),
         reference=RewardPenalty(target=0.1),
         objective=PPO(epochs=2, minibatches=2, entropy_bonus=0.01),
+    ),
+    "critic, lambda returns": tiny_config(
+        {"adversarial_updates": 3}, credit=LambdaReturn(decay=0.9), baseline=CriticBaseline(embedding=4, hidden=4)
     ),
     "random rewards, sequences that end": tiny_config(
         {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},

@@ -10,7 +10,7 @@ import pytest
 
 from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
-from rlgan.credit import MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.discriminators import CnnHighway
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
@@ -75,7 +75,7 @@ def test_every_setting_is_documented_once(name: str) -> None:
 
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
-    assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go.")
+    assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
 
 
@@ -136,6 +136,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (JUDGED | {"credit": Prefix()}, r"credit='prefix': .*\(adversary.prefixes=false\)"),
     (JUDGED | {"adversary": {"prefixes": True}}, "adversary.prefixes=true: credit='terminal' asks"),
     (JUDGED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='probability' pays sequences"),
+    (JUDGED | {"credit": LambdaReturn()}, "credit='lambda_return': asks a critic, and baseline='none' is none"),
     (JUDGED | {"schedule": {"g_group": 7}}, "schedule.g_group=7: does not divide schedule.g_batch=64"),
     (JUDGED | {"schedule": {"g_group": 8}}, "schedule.g_group=8: has no effect with baseline='none' and normal"),
     (
