@@ -32,7 +32,15 @@ from .discriminators import CnnHighway, DiscriminatorSettings
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
-from .objectives import PPO, MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
+from .objectives import (
+    PPO,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    NoTeacherForcing,
+    ObjectiveSettings,
+    Reinforce,
+)
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings
 from .rewards import DiscriminatorReward, Probability, RewardSettings, TokenReward
@@ -184,8 +192,11 @@ def _contradictions(config: Config) -> Iterator[str]:
             "schedule.adversarial_updates=0. Set it to none."
         )
     if isinstance(config.objective, NoPolicyGradient):
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
-            yield "objective='none': with schedule.teacher_forcing none nothing would be learned. Set one of them."
+        if isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix):
+            yield (
+                f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
+                "learned. Set an objective, or mixed or interleaved teacher forcing."
+            )
         axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
         axes |= {"normalisation": "none", "reference": "none"}
         used = {axis: getattr(config, axis).kind for axis in axes}

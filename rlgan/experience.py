@@ -172,36 +172,37 @@ def learnable(
     values = token_values(rollouts, recipe.reward, recipe.credit, task, rng, state_values)
     metrics = {
         "generator/mean_value": float(values[mask].mean()),
-        "generator/entropy": -float(rollouts.logprobs[mask].mean()),
         "generator/mean_length": float(mask.sum(1).float().mean()),
     }
+    drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.num_given)
     for logits in (rollouts.real_logits, rollouts.token_logits):
         if logits is not None:
             judged = logits if logits.dim() == 1 else logits[mask]
             metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
             break
-    values, kl_factor = _near_the_reference(recipe, values, rollouts, memory, metrics)
+    values, kl_factor = _near_the_reference(recipe, values, rollouts, drawn, memory, metrics)
     ratios = None
     if isinstance(recipe.baseline, ImportanceWeights):
         assert rollouts.real_logits is not None
         searched = rollouts.continuation_logits if isinstance(recipe.credit, MonteCarlo) else None
         ratios = log_ratios(rollouts.real_logits, searched, mask)
-    formed = advantages(recipe.baseline, values, mask, memory.baseline, recipe.group, ratios, state_values)
+    formed = advantages(recipe.baseline, values, drawn, memory.baseline, recipe.group, ratios, state_values)
     scaled, moving_scale = normalised(
         recipe.normalisation,
         formed.advantages,
         values,
-        mask,
+        drawn,
         memory.moving_scale,
         memory.baseline.num_updates,
         recipe.group,
     )
     metrics |= formed.metrics | {
-        "generator/advantage_mean": float(scaled[mask].mean()),
-        "generator/advantage_std": float(scaled[mask].std(correction=0)),
+        "generator/entropy": -float(rollouts.logprobs[drawn].mean()),
+        "generator/advantage_mean": float(scaled[drawn].mean()),
+        "generator/advantage_std": float(scaled[drawn].std(correction=0)),
     }
     return Learnable(
-        experience=_experience(recipe, rollouts, scaled),
+        experience=_experience(recipe, rollouts, scaled, drawn),
         values=values,
         memory=Memory(formed.state, moving_scale, kl_factor),
         metrics=metrics,
@@ -209,14 +210,14 @@ def learnable(
 
 
 def _near_the_reference(
-    recipe: Recipe, values: Tensor, rollouts: Rollouts, memory: Memory, metrics: dict[str, float]
+    recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory, metrics: dict[str, float]
 ) -> tuple[Tensor, float]:
     """Values less what straying costs, and the next factor of its weight."""
     reference = recipe.reference
     if isinstance(reference, NoReference):
         return values, memory.kl_factor
     assert rollouts.reference_logprobs is not None
-    strayed = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~rollouts.mask, 0.0)
+    strayed = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~drawn, 0.0)
     kl = float(strayed.sum(1).mean())
     metrics["generator/kl_reference"] = kl
     if isinstance(reference, LossPenalty):
@@ -233,8 +234,8 @@ def _near_the_reference(
     return values, adapted(memory.kl_factor, kl, reference.target)
 
 
-def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor) -> Experience:
-    """The terms of the loss, with their weights."""
+def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tensor) -> Experience:
+    """The terms of the loss, with their weights; tokens that were given are learned by likelihood (MLE-Mali, 4.2)."""
     mask, objective, reference = rollouts.mask, recipe.objective, recipe.reference
 
     def weighed(amounts: Tensor) -> Tensor:
@@ -251,9 +252,11 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor) -> Experienc
     if isinstance(reference, LossPenalty):
         experience = replace(
             experience,
-            kl_weights=weighed(reference.weight * mask.float()),
+            kl_weights=weighed(reference.weight * drawn.float()),
             reference_logprobs=rollouts.reference_logprobs,
         )
     if objective.entropy_bonus:
-        experience = replace(experience, entropy_weights=weighed(objective.entropy_bonus * mask.float()))
+        experience = replace(experience, entropy_weights=weighed(objective.entropy_bonus * drawn.float()))
+    if rollouts.num_given:
+        experience = replace(experience, weights=experience.weights + weighed((mask & ~drawn).float()))
     return experience

@@ -29,7 +29,8 @@ def held(values: Tensor, mask: Tensor) -> Tensor:
 
     With terminal credit, statistics over a group at any position are then those of its rewards, whatever the lengths.
     """
-    last = (mask.sum(1, keepdim=True) - 1).clamp_min(0)
+    # The first position at which all of a row's True have been counted; what stands before the first is held too.
+    last = mask.long().cumsum(1).argmax(1, keepdim=True)
     return torch.where(mask, values, values.gather(1, last))
 
 

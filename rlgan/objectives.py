@@ -84,8 +84,28 @@ class MixedTeacherForcing(Settings):
     """Weight of the mean negative log-likelihood per token of a fresh real batch."""
 
 
+class MixedPrefix(Settings):
+    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; specification 4.2).
+
+    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
+    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
+    """
+
+    kind: Literal["mixed_prefix"] = "mixed_prefix"
+    start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
+    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
+    decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
+    """Tokens K fewer after each block."""
+    block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
+    """Adversarial units a block."""
+
+    def num_given(self, unit: int) -> int:
+        """Tokens that are given in an adversarial unit, counted from 0."""
+        return max(0, self.start - self.decrement * (unit // self.block))
+
+
 TeacherForcingSettings = Annotated[
-    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing, Field(discriminator="kind")
+    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix, Field(discriminator="kind")
 ]
 
 

@@ -20,6 +20,7 @@ from .generators import LSTM
 from .normalisation import AsTheyAre
 from .objectives import (
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     NoTeacherForcing,
@@ -157,7 +158,8 @@ def control(config: Config, name: Control) -> Config:
     """The control of a run: the same task, generator, pretraining and number of generator updates.
 
     * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
-      the run has none, one maximum-likelihood update for each generator update, by the same optimiser.
+      the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
+      optimiser.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
@@ -179,7 +181,7 @@ def control(config: Config, name: Control) -> Config:
         "credit": Terminal(),
     }
     if name == "mle_continued":
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
+        if isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix):
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),

@@ -28,6 +28,7 @@ class Rollouts:
         reference_logprobs: (B, T) float32 nats under the reference generator, 0 after the terminator; None without one.
         generator_version: version of the weights that drew the sequences.
         discriminator_version: version of the weights that scored them, or None.
+        num_given: first tokens of every sequence that were given and not drawn.
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
     """
 
@@ -40,6 +41,7 @@ class Rollouts:
     reference_logprobs: Tensor | None
     generator_version: int
     discriminator_version: int | None
+    num_given: int
     num_drawn: int
 
 
@@ -47,12 +49,14 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
     """One record of all shards, in order.
 
     Raises:
-        ValueError: the shards stem from different weights.
+        ValueError: the shards stem from different weights, or were given different numbers of tokens.
     """
-    versions = {(shard.generator_version, shard.discriminator_version) for shard in shards}
+    versions = {(shard.generator_version, shard.discriminator_version, shard.num_given) for shard in shards}
     if len(versions) != 1:
-        raise ValueError(f"shards of different (generator, discriminator) versions {sorted(versions, key=str)}")
-    generator_version, discriminator_version = versions.pop()
+        raise ValueError(
+            f"shards of different (generator version, discriminator version, given tokens) {sorted(versions, key=str)}"
+        )
+    generator_version, discriminator_version, num_given = versions.pop()
 
     def joined(name: str) -> Tensor | None:
         parts = [getattr(shard, name) for shard in shards]
@@ -70,6 +74,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         reference_logprobs=joined("reference_logprobs"),
         generator_version=generator_version,
         discriminator_version=discriminator_version,
+        num_given=num_given,
         num_drawn=sum(shard.num_drawn for shard in shards),
     )
 

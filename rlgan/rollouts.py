@@ -48,6 +48,7 @@ class Shard:
         generator_version: of the policy that samples.
         rollout_version: of the policy that continues prefixes; None continues none.
         discriminator_version: of the discriminator that scores; None leaves the sequences unscored.
+        prefixes: (num_sequences, n) int64 first tokens that are given; None gives none.
     """
 
     num_sequences: int
@@ -55,6 +56,7 @@ class Shard:
     generator_version: int
     rollout_version: int | None
     discriminator_version: int | None
+    prefixes: Tensor | None = None
 
 
 def collect(
@@ -81,8 +83,10 @@ def collect(
         The shard's rollouts, on the CPU.
     """
     rng = generator_on(device, shard.seed)
-    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows)
-    continuation_logits, num_drawn = None, int(samples.mask.sum())
+    prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
+    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes)
+    num_given = 0 if prefixes is None else prefixes.shape[1]
+    continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
         assert scorer is not None
         search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng)
@@ -107,6 +111,7 @@ def collect(
         reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples)),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
+        num_given=num_given,
         num_drawn=num_drawn,
     )
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import DataError
+from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
@@ -36,6 +36,7 @@ from .generators import Generator, build_generator
 from .objectives import (
     PPO,
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     likelihood_weights,
@@ -81,6 +82,7 @@ class Trainer:
 
     Raises:
         DataError: fewer training sequences than a batch needs.
+        ConfigError: prefixes as long as the sequences.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Trainer:
     ) -> None:
         self.config, self.task, self._parts = config, task, parts
         _require_enough_sequences(config, task)
+        _require_short_prefixes(config, task)
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
         self.position = Position()
         self.mle_start: dict[str, np.ndarray] | None = None
@@ -217,6 +220,7 @@ class Trainer:
             self.config.workers.shard_fakes,
             ("fakes", index),
             generator_version=generator.version,
+            prefixes=self._prefixes(self.config.adversary.sequences_per_round, 1, ("fake_prefixes", index)),
         )
         handle = self._parts.rollouts.publish(generator)
         return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle)])
@@ -333,6 +337,7 @@ class Trainer:
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
+            prefixes=self._prefixes(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
         )
         reference_handle = None
         if not isinstance(config.reference, NoReference):
@@ -340,6 +345,18 @@ class Trainer:
             # No version of the learners: those count from 0.
             reference_handle = pool.publish(Weights(_REFERENCE_VERSION, self.mle_start))
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
+
+    def _prefixes(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Tensor | None:
+        """(num_sequences, n) first tokens of real sequences, each so often in a row; None where none are given."""
+        forcing = self.config.schedule.teacher_forcing
+        if not isinstance(forcing, MixedPrefix):
+            return None
+        num_given = forcing.num_given(self.position.adversarial_updates)
+        if not num_given:
+            return None
+        number = -(-num_sequences // copies)
+        drawn = torch.randint(self.task.train.shape[0], (number,), generator=stream(self.config.seed, *purpose))
+        return self.task.train[drawn, :num_given].repeat_interleave(copies, 0)[:num_sequences]
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
@@ -365,6 +382,7 @@ class Trainer:
         generator_version: int,
         rollout_version: int | None = None,
         discriminator_version: int | None = None,
+        prefixes: Tensor | None = None,
     ) -> list[Shard]:
         """The fixed shards of a batch: the same whoever computes them."""
         return [
@@ -374,6 +392,7 @@ class Trainer:
                 generator_version=generator_version,
                 rollout_version=rollout_version,
                 discriminator_version=discriminator_version,
+                prefixes=None if prefixes is None else prefixes[first : first + shard_size],
             )
             for first in range(0, num_sequences, shard_size)
         ]
@@ -466,4 +485,13 @@ def _require_enough_sequences(config: Config, task: Task) -> None:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
             f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
+        )
+
+
+def _require_short_prefixes(config: Config, task: Task) -> None:
+    forcing, longest = config.schedule.teacher_forcing, task.space.max_length
+    if isinstance(forcing, MixedPrefix) and forcing.start >= longest:
+        raise ConfigError(
+            f"schedule.teacher_forcing.start={forcing.start}: leaves nothing to draw of sequences of {longest} tokens. "
+            f"Set it below {longest}."
         )

@@ -100,6 +100,7 @@ def weights_of(
         reference_logprobs=None,
         generator_version=0,
         discriminator_version=0,
+        num_given=0,
         num_drawn=0,
     )
     axes = recipe(reward=reward, credit=credit, baseline=baseline, objective=Reinforce(loss_normaliser=normaliser))
@@ -302,6 +303,44 @@ def test_entropies_are_those_of_the_law_and_have_its_gradient() -> None:
     torch.testing.assert_close(gradient(policy, entropies.sum()), gradient(policy, expected.sum()))
 
 
+# ------------------------------------------------------------------------------- MLE-Mali, prefixes of real data
+
+
+def prefixed_gradient(policy: TabularGenerator, num_given: int) -> Tensor:
+    """Expected gradient with n given tokens of real sequences and exact ratios of groups that are infinitely large."""
+    real = policy_probs(policy).detach()
+    found = torch.zeros(4, 3, dtype=DOUBLE)
+    for prefix in itertools.product(range(3), repeat=num_given):
+        rows = (SEQUENCES[:, :num_given] == torch.tensor(prefix, dtype=torch.int64)).all(1)
+        law = real[rows] / real[rows].sum()
+        logits = best_logits(policy)[rows] - torch.log((law * best_logits(policy)[rows].exp()).sum())
+        rollouts = Rollouts(
+            tokens=SEQUENCES[rows],
+            logprobs=policy.logprobs(SEQUENCES[rows]).detach(),
+            mask=MASK[rows],
+            real_logits=logits,
+            token_logits=None,
+            continuation_logits=None,
+            reference_logprobs=None,
+            generator_version=0,
+            discriminator_version=0,
+            num_given=num_given,
+            num_drawn=0,
+        )
+        axes = recipe(reward=Ratio(), objective=Reinforce(loss_normaliser="sum"))
+        weights = learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
+        loss = weighted_nll(policy.logprobs(SEQUENCES[rows]), law.unsqueeze(1) * weights)
+        found += REAL_PROBS[rows].sum() * gradient(policy, loss)
+    return found
+
+
+@pytest.mark.parametrize("num_given", [0, 1])
+def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(num_given: int) -> None:
+    # T-MALI-5: with n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
+    policy = TabularGenerator.toy(DOUBLE)
+    torch.testing.assert_close(prefixed_gradient(policy, num_given), MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
 # ------------------------------------------------------------------------------------------------- U2, detach
 
 
@@ -349,7 +388,7 @@ def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None
         discriminator_loss = adversary_loss(real_logits, is_real)
         discriminator_gradient = torch.autograd.grad(discriminator_loss, judge.kernels[0])[0]
         rollouts = Rollouts(
-            rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), *3 * [None], 0, 0, 0
+            rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), *3 * [None], 0, 0, 0, 0
         )
         axes = recipe(baseline=LeaveOneOut(), objective=Reinforce())
         formed = learnable(rollouts, axes, Memory(), TASK, torch.Generator())
@@ -408,7 +447,7 @@ def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace,
     gradients = []
     for shift in (0.0, constant):
         # The logit of a shifted reward would leave (0, 1), so the reward map is the identity.
-        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, None, None, 0, 0, 0)
+        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, None, None, 0, 0, 0, 0)
         axes = recipe(reward=Logit(), baseline=LeaveOneOut(), objective=Reinforce())
         formed = learnable(rollouts, axes, Memory(), TASK, torch.Generator())
         gradients.append(gradient(policy, weighted_nll(policy.logprobs(tokens), formed.experience.weights)))

@@ -25,11 +25,18 @@ from rlgan.baselines import (
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.envs.errors import DataError
+from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.generators import LSTM
 from rlgan.normalisation import RunningScale
-from rlgan.objectives import PPO, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Reinforce
+from rlgan.objectives import (
+    PPO,
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    Reinforce,
+)
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
@@ -212,6 +219,12 @@ RUNS: dict[str, Config] = {
     "critic, lambda returns": tiny_config(
         {"adversarial_updates": 3}, credit=LambdaReturn(decay=0.9), baseline=CriticBaseline(embedding=4, hidden=4)
     ),
+    "prefixes of real sequences, step-wise importance weights": tiny_config(
+        {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
+        reward=Ratio(),
+        credit=MonteCarlo(num_rollouts=2),
+        baseline=ImportanceWeights(normalise="all", least_ess=0.5),
+    ),
     "random rewards, sequences that end": tiny_config(
         {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
         task=ToyTask(vocab_size=4, max_length=4, ends=True, num_train=70, num_valid=20, num_test=20),
@@ -257,6 +270,44 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# --------------------------------------------------------------------------------------- prefixes of real data
+
+
+def test_fewer_and_fewer_tokens_of_real_sequences_are_given(task: Task) -> None:
+    forcing = MixedPrefix(start=3, decrement=2, block=2)
+    config = tiny_config(
+        {"discriminator_rounds": 1, "adversarial_updates": 6, "g_batch": 8, "g_group": 4, "teacher_forcing": forcing},
+        reward=Ratio(),
+        credit=Terminal(),
+        baseline=ImportanceWeights(),
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    known = {tuple(row[:n]) for row in task.train.tolist() for n in range(4)}
+    seen = []
+    for shards, _, _, judge in recorder.searches:
+        given = [shard.prefixes for shard in shards]
+        if given[0] is None:
+            assert all(part is None for part in given)
+            seen.append((judge is not None, 0))
+            continue
+        prefixes = torch.cat(given)
+        assert [len(part) for part in given] == [shard.num_sequences for shard in shards]
+        assert {tuple(row) for row in prefixes.tolist()} <= known
+        if judge is not None:  # a group continues the same prefix
+            assert torch.equal(prefixes, prefixes[::4].repeat_interleave(4, 0))
+        seen.append((judge is not None, prefixes.shape[1]))
+    # A round of pretraining, then rollouts and the fakes that are judged after them: 3 3 1 1 and no more.
+    assert seen == [(False, 3)] + [(kind, n) for n in (3, 3, 1, 1, 0, 0) for kind in (True, False)]
+
+
+def test_prefixes_must_leave_something_to_draw(task: Task) -> None:
+    config = tiny_config({"teacher_forcing": MixedPrefix(start=6)})
+    with build_parts(config, task) as parts, pytest.raises(ConfigError, match="start=6: leaves nothing to draw"):
+        Trainer(config, task, parts)
 
 
 # ------------------------------------------------------------------------------- several passes, and a reference

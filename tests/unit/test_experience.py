@@ -46,6 +46,7 @@ ROLLOUTS = Rollouts(
     reference_logprobs=None,
     generator_version=1,
     discriminator_version=2,
+    num_given=0,
     num_drawn=0,
 )
 
@@ -277,3 +278,29 @@ def test_the_running_scale_is_remembered() -> None:
     result = learn(ConstantReward(value=4.0), Terminal(), NoBaseline(), normalisation=settings)
     assert result.memory.moving_scale == 2.0
     torch.testing.assert_close(result.experience.weights, 1.0 * MASK)
+
+
+def test_given_tokens_are_learned_by_likelihood_and_drawn_ones_by_the_objective() -> None:
+    # T-MALI-5 in between: one token is given; weights 2·(3/4, 1/4) - 1 of what was drawn, all halved.
+    given = dataclasses.replace(ROLLOUTS, num_given=1)
+    objective = Reinforce(loss_normaliser="sequence")
+    result = learn(Ratio(), Terminal(), ImportanceWeights(), objective, rollouts=given)
+    torch.testing.assert_close(result.experience.weights, torch.tensor([[0.5, 0.25, 0.25], [0.5, -0.25, 0.0]]))
+    # -(-2 - 3 - 5)/3: the given tokens were not drawn and have no entropy to tell of.
+    assert result.metrics["generator/entropy"] == pytest.approx(10 / 3)
+    assert result.metrics["generator/advantage_mean"] == pytest.approx((0.5 + 0.5 - 0.5) / 3)
+
+
+def test_a_reference_and_a_clip_see_what_was_drawn_alone() -> None:
+    given = dataclasses.replace(ROLLOUTS, num_given=2, reference_logprobs=-10.0 * MASK)
+    experience = learn(
+        Probability(),
+        Terminal(),
+        NoBaseline(),
+        PPO(loss_normaliser="sum"),
+        rollouts=given,
+        reference=RewardPenalty(weight=0.5),
+    ).experience
+    # Only the third token of the first sequence was drawn: -3 + 10 = 7 nats.
+    torch.testing.assert_close(experience.clipped_weights, torch.tensor([[0.0, 0.0, 0.75 - 3.5], [0.0, 0.0, 0.0]]))
+    torch.testing.assert_close(experience.weights, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))

@@ -140,6 +140,26 @@ def test_same_stream_same_samples() -> None:
     assert not torch.equal(first.tokens, other.tokens)
 
 
+def test_given_prefixes_stand_and_what_follows_has_its_conditional_law() -> None:
+    generator, space = lstm(3), ENDING
+    prefixes = torch.tensor([[0, 2], [2, 0], [1, 1], [0, 1]])
+    drawn = sample(generator.stepper(), space, 4_000, rng(), 300, prefixes.repeat(1_000, 1))
+    assert torch.equal(drawn.tokens[:, :2], prefixes.repeat(1_000, 1))
+    assert bool((drawn.logprobs[:, :2] == 0).all())
+    sequences = all_sequences(space)
+    probs = exact_probs(generator, space, sequences)
+    for row, prefix in enumerate(prefixes):
+        tokens = drawn.tokens[row::4]
+        if row > 1:  # it has ended: nothing was drawn
+            assert bool((tokens[:, 2] == space.pad_id).all()) and bool((drawn.logprobs[row::4] == 0).all())
+            continue
+        agrees = (sequences[:, :2] == prefix).all(1)
+        assert_law(counts(tokens, sequences[agrees]), probs[agrees] / probs[agrees].sum())
+    with torch.no_grad():
+        expected = generator.logprobs(drawn.tokens)[:, 2] * drawn.mask[:, 2]
+    torch.testing.assert_close(drawn.logprobs[:, 2], expected, atol=1e-5, rtol=0)
+
+
 # --------------------------------------------------------------------------------------------------- stepper
 
 
