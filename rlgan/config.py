@@ -40,6 +40,7 @@ from .objectives import (
     NoTeacherForcing,
     ObjectiveSettings,
     Reinforce,
+    ScheduledSampling,
 )
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings
@@ -217,6 +218,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"reference={config.reference.kind!r}: stays near the generator that pretraining ended with, and "
             "schedule.mle_epochs is 0. Set it to none, or pretrain."
         )
+    if isinstance(schedule.mle_inputs, ScheduledSampling) and not schedule.mle_epochs:
+        yield "schedule.mle_inputs='scheduled_sampling': has no effect with schedule.mle_epochs=0. Set it to none."
     if isinstance(config.objective, PPO):
         batches = {"schedule.g_batch": schedule.g_batch}
         if isinstance(schedule.teacher_forcing, MixedTeacherForcing):

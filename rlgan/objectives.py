@@ -62,6 +62,33 @@ class NoPolicyGradient(Settings):
 ObjectiveSettings = Annotated[Reinforce | PPO | NoPolicyGradient, Field(discriminator="kind")]
 
 
+class ReadsTheData(Settings):
+    """Pretraining predicts each token from the real ones before it."""
+
+    kind: Literal["none"] = "none"
+
+
+class ScheduledSampling(Settings):
+    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
+
+    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the data's law (Huszár 2015): a
+    control.
+    """
+
+    kind: Literal["scheduled_sampling"] = "scheduled_sampling"
+    share: float = Field(0.5, gt=0.0, le=1.0)
+    """Share of its own tokens in the end."""
+    epochs: int = Field(30, ge=1)
+    """Epochs over which the share rises from 0."""
+
+    def share_in(self, epoch: int) -> float:
+        """Share of its own tokens in an epoch, counted from 0."""
+        return self.share * min(1.0, epoch / self.epochs)
+
+
+PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
+
+
 class NoTeacherForcing(Settings):
     """No maximum-likelihood updates between the adversarial ones."""
 

@@ -98,6 +98,8 @@ class Experience:
         kl_weights: (B, T) float32, not negative.
         reference_logprobs: (B, T) float32 nats; beside `kl_weights`.
         entropy_weights: (B, T) float32.
+        input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
+            drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
     """
 
     tokens: Tensor
@@ -107,6 +109,7 @@ class Experience:
     kl_weights: Tensor | None = None
     reference_logprobs: Tensor | None = None
     entropy_weights: Tensor | None = None
+    input_draws: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
@@ -128,7 +131,13 @@ class Experience:
 
 
 def stacked(parts: Sequence[Experience]) -> Experience:
-    """Rows of all parts, in order. A term that some of them have has weight 0 in the rows of the others."""
+    """Rows of all parts, in order. A term that some of them have has weight 0 in the rows of the others.
+
+    Raises:
+        ValueError: some read tokens of the generator's own and others do not: 0 is a draw.
+    """
+    if len({part.input_draws is None for part in parts}) > 1:
+        raise ValueError("rows with input_draws beside rows without")
     names = [field.name for field in fields(Experience) if any(field.name in part.tensors() for part in parts)]
     return Experience(
         **{

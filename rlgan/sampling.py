@@ -86,6 +86,32 @@ def sample(
     return Samples(tokens=tokens, logprobs=logprobs.masked_fill(~mask, 0.0), mask=mask)
 
 
+@torch.no_grad()
+def mixed_inputs(stepper: Stepper, tokens: Tensor, draws: Tensor) -> Tensor:
+    """What a generator reads in scheduled sampling: real tokens, and here and there one of its own.
+
+    Source: Bengio et al. 2015. A token of its own is drawn given all that it has read before, own tokens included.
+
+    Args:
+        stepper: frozen generator as it is now.
+        tokens: (B, T) int64 real sequences.
+        draws: (B, T) float32, in [0, 1) where tokens[b, t] is replaced and with which number, -1 where it stands.
+
+    Returns:
+        (B, T) int64.
+    """
+    read = tokens.clone()
+    state = stepper.start(tokens.shape[0])
+    for position in range(tokens.shape[1]):
+        if position > 0:
+            state = stepper.advance(state, read[:, position - 1])
+        replaced = draws[:, position] >= 0
+        if bool(replaced.any()):
+            own = draw_from_weights(stepper.weights(state), draws[:, position].clamp_min(0.0))
+            read[:, position] = torch.where(replaced, own, tokens[:, position])
+    return read
+
+
 def _sample_chunk(
     stepper: Stepper, space: SequenceSpace, prefixes: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
-from .objectives import NoTeacherForcing, TeacherForcingSettings
+from .objectives import NoTeacherForcing, PretrainingSettings, ReadsTheData, TeacherForcingSettings
 
 Phase = Literal["mle", "discriminator", "adversarial"]
 
@@ -33,6 +33,8 @@ class Schedule(Settings):
         64, ge=1
     )
     """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
+    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
+    """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
     """Rounds of discriminator pretraining."""
     adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)

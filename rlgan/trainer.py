@@ -39,6 +39,7 @@ from .objectives import (
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
+    ScheduledSampling,
     likelihood_weights,
 )
 from .records import Experience, Rollouts, concatenate, stacked
@@ -160,15 +161,25 @@ class Trainer:
         order = torch.randperm(self.task.train.shape[0], generator=stream(self.config.seed, "mle", position.mle_epochs))
         whole_batches = order[: order.shape[0] // batch * batch]
         experience = self._likelihood_experience(self.task.train[whole_batches], batch)
+        metrics: dict[str, float] = {}
+        if isinstance(schedule.mle_inputs, ScheduledSampling):
+            share = metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
+            experience = dataclasses.replace(experience, input_draws=self._input_draws(experience.tokens, share))
         with self._timed("timing/mle_s"):
             learned = self._parts.learners.update("mle", experience, batch)
         self.position = dataclasses.replace(position, mle_epochs=position.mle_epochs + 1)
-        metrics = {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
+        metrics |= {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
         if schedule.mle_patience is not None:
             metrics["mle/valid_nll"] = self._stop_early(schedule.mle_patience)
         if self.next_phase != "mle":
             self._finish_mle()
         return metrics
+
+    def _input_draws(self, tokens: Tensor, share: float) -> Tensor:
+        """Where the generator reads a token of its own, and with which random number; see `Experience.input_draws`."""
+        rng = stream(self.config.seed, "input_draws", self.position.mle_epochs)
+        own, draws = (torch.rand(tokens.shape, generator=rng) for _ in range(2))
+        return torch.where(own < share, draws, -1.0)
 
     def _likelihood_experience(self, tokens: Tensor, minibatch: int) -> Experience:
         weights = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]

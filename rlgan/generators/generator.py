@@ -71,17 +71,18 @@ class Generator(nn.Module, ABC):
         """(B, T, V) logits of every token of `tokens` (B, T) given its prefix."""
         return self(shift_right(tokens))
 
-    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
             tokens: (B, T) int64.
             temperature: divides the logits.
+            read: (B, T) int64 tokens that stand in the prefixes; None for `tokens` themselves.
 
         Returns:
             (B, T) float32, nats.
         """
-        logits = self.logits(tokens)
+        logits = self.logits(tokens if read is None else read)
         if temperature != 1.0:
             logits = logits / temperature
         return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)

@@ -70,9 +70,9 @@ class LSTMGenerator(Generator):
         logits: Tensor = self.output(self._features(inputs))
         return logits
 
-    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Generator.logprobs`."""
-        features = self._features(shift_right(tokens)).flatten(0, 1) / temperature
+        features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )

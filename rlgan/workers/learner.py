@@ -44,6 +44,7 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.records import Experience
+from rlgan.sampling import mixed_inputs
 from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
@@ -65,6 +66,9 @@ class GeneratorModule(TorchRLModule):
         self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
 
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
+        if "input_draws" in batch:
+            read = mixed_inputs(self.generator.stepper(), batch["tokens"], batch["input_draws"])
+            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"], read=read)}
         if "entropy_weights" not in batch:
             return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
         logprobs, entropies = self.generator.logprobs_and_entropies(batch["tokens"])

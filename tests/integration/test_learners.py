@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ import torch
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.generators import LSTM, Generator, build_generator
+from rlgan.objectives import PPO, ObjectiveSettings
 from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
 from rlgan.records import Experience
+from rlgan.sampling import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.weights import load_weights
 from tests.support.on_ray import learner_role
@@ -24,10 +28,15 @@ NETWORK = LSTM(embedding=6, hidden=6, init_std=0.5)
 
 
 def learners(
-    mle: OptimizerSettings | None = None, adversarial: OptimizerSettings | None = None, network: LSTM = NETWORK
+    mle: OptimizerSettings | None = None,
+    adversarial: OptimizerSettings | None = None,
+    network: LSTM = NETWORK,
+    objective: ObjectiveSettings | None = None,
 ) -> GeneratorLearners:
     optimizers = {"mle": mle or Adam(lr=0.05), "adversarial": adversarial or SGD(lr=0.3)}
-    return GeneratorLearners(network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS)
+    return GeneratorLearners(
+        network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS, objective=objective
+    )
 
 
 def experience(number: int, seed: int = 0) -> Experience:
@@ -160,3 +169,37 @@ def test_the_initial_generator_is_that_of_its_seed() -> None:
         .arrays
     )
     assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_scheduled_sampling_predicts_real_tokens_after_what_was_read() -> None:
+    group = learners(mle=SGD(lr=0.5))
+    twin, rows = generator_of(group), experience(6)
+    draws = torch.rand(6, 5, generator=torch.Generator().manual_seed(1))
+    draws[draws < 0.5] = -1.0
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.5)
+    # Two steps: the second reads what the generator says after the first.
+    for _ in range(2):
+        read = mixed_inputs(twin.stepper(), rows.tokens, draws)
+        assert not torch.equal(read, rows.tokens)
+        loss = -(rows.weights * twin.logprobs(rows.tokens, read=read)).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    twice = dataclasses.replace(rows, input_draws=draws).map(lambda tensor: torch.cat([tensor, tensor]))
+    group.update("mle", twice, minibatch=6)
+    for name, value in generator_of(group).state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_clipped_batch_reports_what_the_clip_held() -> None:
+    group = learners(adversarial=SGD(lr=0.0001), objective=PPO())
+    rows = experience(6)
+    generator = generator_of(group)
+    with torch.no_grad():
+        now = generator.logprobs(rows.tokens)
+    # All were half as likely when they were drawn: a ratio of 2, which holds those with a positive weight.
+    clipped = dataclasses.replace(
+        rows, weights=torch.zeros(6, 5), clipped_weights=rows.weights, old_logprobs=now - math.log(2)
+    )
+    learned = group.update("adversarial", clipped, minibatch=6)
+    assert learned["clipped_share"] == pytest.approx(float((rows.weights > 0).float().mean()))

@@ -36,6 +36,7 @@ from rlgan.objectives import (
     MixedTeacherForcing,
     NoPolicyGradient,
     Reinforce,
+    ScheduledSampling,
 )
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
@@ -226,7 +227,7 @@ RUNS: dict[str, Config] = {
         baseline=ImportanceWeights(normalise="all", least_ess=0.5),
     ),
     "random rewards, sequences that end": tiny_config(
-        {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
+        {"mle_inputs": ScheduledSampling(epochs=2), "discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
         task=ToyTask(vocab_size=4, max_length=4, ends=True, num_train=70, num_valid=20, num_test=20),
         discriminator=None,
         reward=RandomReward(),
@@ -270,6 +271,21 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# ------------------------------------------------------------------------------------------ scheduled sampling
+
+
+def test_the_share_of_own_inputs_rises_with_the_epochs(task: Task) -> None:
+    forcing = ScheduledSampling(share=0.8, epochs=4)
+    recorder = Recorder()
+    with trainer_of(tiny_config({"mle_epochs": 6, "mle_inputs": forcing}), task, recorder=recorder) as trainer:
+        shares = [unit.metrics["mle/own_inputs"] for unit in finish(trainer) if unit.phase == "mle"]
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
+    for share, (_, rows, _) in zip(shares, recorder.updates, strict=False):
+        # 384 tokens: a share has a standard deviation of .0256 at most.
+        assert float((rows.input_draws >= 0).float().mean()) == pytest.approx(share, abs=4 * 0.0256)
+        assert bool(((rows.input_draws == -1) | (rows.input_draws >= 0)).all())
 
 
 # --------------------------------------------------------------------------------------- prefixes of real data
