@@ -65,6 +65,13 @@ def test_the_statistic_has_a_direction() -> None:
     assert (same.statistic, same.p_value) == (0.0, 1.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_hardly_any_gap_is_chance_and_no_warning() -> None:
+    for number in range(2, 60):
+        one, other = np.arange(number) * 2.0, np.arange(number) * 2.0 + 1.0  # at most one apart
+        assert nearness_test(one, other).p_value > 0.999, number
+
+
 def test_who_learned_by_heart_is_found_and_who_learned_the_law_is_not() -> None:
     rng = np.random.default_rng(0)
 
