@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint import write_atomically
@@ -254,6 +255,8 @@ _AXIS_NAMES = {
     "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
     "rlm_5gram": "NLL of held-out text, 5-gram model of samples, nats per token: coverage, lower is better",
 }
+UPRIGHT_LETTERS = 70
+"""That fit beside the vertical axis of a plane in a line."""
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
@@ -305,7 +308,7 @@ def plot_quality_diversity(
     for row in uprights:
         axes.axvline(row[x], color="#888888", linestyle=":", label=str(row["name"]))
     axes.set_xlabel(axis_name(x))
-    axes.set_ylabel(axis_name(y))
+    axes.set_ylabel(fill(axis_name(y), UPRIGHT_LETTERS))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if curve:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import Any
 
 from .html import Block, Paragraph, Picture, Section, Table, write_html
-from .report import axis_name, format_table, new_figure, save_figure
+from .report import UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
 from .tracking import LoggedRun, history
 
 OURS = "this run"
@@ -237,7 +238,7 @@ def _plot_plane(shown: SideBySide, x: str, y: str, path: Path) -> bool:
                 axes.plot([row[x]], [row[y]], "s", markersize=5, color=colour)
                 axes.annotate(row["row"], (row[x], row[y]), xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xlabel(axis_name(x))
-    axes.set_ylabel(axis_name(y))
+    axes.set_ylabel(fill(axis_name(y), UPRIGHT_LETTERS))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:

@@ -173,7 +173,9 @@ def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.Monke
     assert logged["final/this_run/fed_ngram64"] == done.found.rows[-1]["fed_ngram64"]
     assert json.loads((tmp_path / "table.json").read_text()) == done.found.rows
     (axes,) = figures[0].axes
-    assert "lower is better" in axes.get_xlabel() and "5-gram model of samples" in axes.get_ylabel()
+    assert "lower is better" in axes.get_xlabel() and "5-gram model of samples" in axes.get_ylabel().replace("\n", " ")
+    upright = axes.yaxis.label.get_window_extent()
+    assert figures[0].bbox.y0 <= upright.y0 and upright.y1 <= figures[0].bbox.y1, "the label is cut"
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     real, last = done.found.rows[0], done.found.rows[-1]
     # Fewer real sequences than samples: the model learned of them is not comparable, so they are an upright.
