@@ -41,7 +41,7 @@ class EvaluationSettings(Settings):
     num_bleu: int = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-    """Temperatures at which the MLE start stands in the final table."""
+    """Temperatures at which the MLE start and the run itself stand in the final table."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
     """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
     of the final table, and needs the extra `encoder`. Text only."""

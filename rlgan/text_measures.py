@@ -106,7 +106,7 @@ class TextMeasures:
         neighbours = self._neighbours
         distances = {"jaccard": [neighbours.distances(some[:number]) for some in (sequences, self._test)]}
         for space in self._spaces:
-            encoded = space.encode(sequences[: max(number, self._num_real)])
+            encoded = space.encode(sequences[: number if space.is_fast else max(number, self._num_real)])
             if not space.is_fast:
                 metrics[f"eval/fed_{space.name}"] = space.fed(encoded[: self._num_real])
             distances[space.name] = [space.to_nearest(some[:number]) for some in (encoded, space.test)]
