@@ -1,23 +1,24 @@
-"""How a discriminator learns: loss, minibatches of reals and fakes, rounds over replay buffers.
+"""How a discriminator learns: minibatches of reals and fakes, steps, rounds over replay buffers.
 
 B sequences, T positions
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
+from .adversary_losses import CrossEntropy, LossSettings, adversary_loss
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, build_discriminator
 from .metrics import discriminator_health
@@ -29,32 +30,19 @@ from .seeding import global_stream, stream
 class AdversarySettings(Settings):
     """How the discriminator is trained."""
 
+    loss: LossSettings = CrossEntropy()
+    """What it minimises."""
     batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
-    """Sequences a minibatch, drawn from reals and fakes together."""
+    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them."""
     sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
     """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
-    label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
-    """Reals are labelled 1 - this."""
 
-
-def adversary_loss(real_logits: Tensor, is_real: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
-
-    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
-    two class means as a sum.
-
-    Args:
-        real_logits: (B,) float32, positive = real.
-        is_real: (B,) bool.
-        label_smoothing: reals are labelled 1 - this.
-
-    Returns:
-        Scalar, nats.
-    """
-    labels = is_real.float() * (1.0 - label_smoothing)
-    return functional.binary_cross_entropy_with_logits(real_logits, labels)
+    @property
+    def needs_halves(self) -> bool:
+        """Whether half of every minibatch must be real: something compares reals with fakes."""
+        return self.loss.needs_halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +118,46 @@ class Adversary:
     def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
         num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
-        losses, norms, correct_real, correct_fake = [], [], 0, 0
+        losses, norms = [], []
+        correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
         for _ in range(epochs):
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
             tokens = torch.cat([reals, fakes])
             is_real = torch.arange(2 * num_each) < num_each
-            for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
+            for rows in self._minibatches(num_each, rng):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
-                member_logits = self.network.member_logits(batch, sequence_mask(self._space, batch))
-                member_losses = [
-                    adversary_loss(logits, is_real_batch, self._settings.label_smoothing) for logits in member_logits
-                ]
+                mask = sequence_mask(self._space, batch)
+                member_logits = self.network.member_logits(batch, mask)
+                member_losses = [adversary_loss(self._settings.loss, logits, is_real_batch) for logits in member_logits]
                 self._optimizer.zero_grad()
                 # A sum, so that each member's gradient is that of a network alone.
                 (torch.stack(member_losses).sum() + self.network.penalty()).backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
                 losses.append(float(torch.stack(member_losses).detach().mean()))
-                correct = (member_logits.detach().mean(0) > 0) == is_real_batch
-                correct_real += int((correct & is_real_batch).sum())
-                correct_fake += int((correct & ~is_real_batch).sum())
-        return {
+                called_real = member_logits.detach().mean(0) > 0
+                for kind in (True, False):
+                    of_kind = is_real_batch == kind
+                    correct[kind] += int((called_real[of_kind] == kind).sum())
+                    scored[kind] += int(of_kind.sum())
+        metrics = {
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
-            "discriminator/accuracy_real": correct_real / (epochs * num_each),
-            "discriminator/accuracy_fake": correct_fake / (epochs * num_each),
         }
+        if self._settings.loss.has_boundary:
+            metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
+            metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
+        return metrics
+
+    def _minibatches(self, num_each: int, rng: torch.Generator) -> Iterator[Tensor]:
+        """Every one of `num_each` reals, then fakes, once: their indices, a minibatch at a time."""
+        if not self._settings.needs_halves:
+            yield from torch.randperm(2 * num_each, generator=rng).split(self._settings.batch)
+            return
+        half = self._settings.batch // 2
+        real_rows = torch.randperm(num_each, generator=rng).split(half)
+        fake_rows = (num_each + torch.randperm(num_each, generator=rng)).split(half)
+        yield from (torch.cat(pair) for pair in zip(real_rows, fake_rows, strict=True))
 
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         scorer = self.network.scorer()
@@ -165,12 +167,13 @@ class Adversary:
             for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device))
         ]
         health = discriminator_health(*logits)
-        return {
-            "discriminator/accuracy_heldout": health.accuracy,
-            "discriminator/auc_heldout": health.auc,
-            "discriminator/mean_prob_real": health.mean_prob_real,
-            "discriminator/mean_prob_fake": health.mean_prob_fake,
-        }
+        metrics = {"discriminator/auc_heldout": health.auc}
+        if self._settings.loss.has_boundary:
+            metrics["discriminator/accuracy_heldout"] = health.accuracy
+        if self._settings.loss.is_log_odds:
+            metrics["discriminator/mean_prob_real"] = health.mean_prob_real
+            metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
+        return metrics
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""

@@ -18,6 +18,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
+from .adversary_losses import Relativistic
 from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
 from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway, DiscriminatorSettings
@@ -25,7 +26,7 @@ from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
 from .objectives import NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
 from .optimizers import Adam, OptimizerSettings
-from .rewards import DiscriminatorReward, OracleRatio, Probability, RewardSettings
+from .rewards import DiscriminatorReward, Logit, OracleRatio, Probability, RewardSettings
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -197,6 +198,27 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
+    yield from _contradictions_of_adversary(config)
+
+
+def _contradictions_of_adversary(config: Config) -> Iterator[str]:
+    """Those of how the discriminator learns."""
+    adversary, reward = config.adversary, config.reward
+    loss = adversary.loss
+    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
+    # Importance weights are a softmax of the logits, in which an unknown constant cancels.
+    is_shift_free = isinstance(loss, Relativistic) and isinstance(config.baseline, ImportanceWeights)
+    if config.has_adversary and pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
+        yield (
+            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is "
+            f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
+            + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
+        )
+    if config.has_adversary and adversary.needs_halves and adversary.batch % 2:
+        yield (
+            f"adversary.batch={adversary.batch}: adversary.loss={loss.kind!r} compares reals with as many fakes. "
+            "Use an even number."
+        )
     if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
         yield (
             f"adversary.buffer={config.adversary.buffer}: holds less than one round of "

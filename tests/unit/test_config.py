@@ -17,7 +17,17 @@ from rlgan.envs.tasks import OracleTask, TextTask
 from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
-from rlgan.rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from rlgan.rewards import (
+    ConstantReward,
+    Logit,
+    LogProbability,
+    NegLogComplement,
+    OracleRatio,
+    Probability,
+    RandomReward,
+    Ratio,
+    SignedProbability,
+)
 from tests.support.tiny import TASK
 
 TEXT = TextTask(data="lines.txt")
@@ -152,6 +162,23 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"adversary": {"buffer": 10, "sequences_per_round": 11}},
         "adversary.buffer=10: holds less than one round of adversary.sequences_per_round=11",
     ),
+    *(
+        (
+            JUDGED | {"reward": reward, "adversary": {"loss": {"kind": loss}}},
+            rf"reward='{reward.kind}': reads the logit as log p_d/p_θ, and with adversary.loss='{loss}' it is .*"
+            r"Use reward logit or adversary.loss cross_entropy\.$",
+        )
+        for reward in (Probability(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio())
+        for loss in ("hinge", "wasserstein", "least_squares")
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "adversary": {"loss": {"kind": "relativistic"}}},
+        "reward='ratio': .* plus an unknown constant.*; reward ratio goes with baseline importance_weights",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"batch": 65, "loss": {"kind": "hinge"}}},
+        "adversary.batch=65: adversary.loss='hinge' compares reals with as many fakes. Use an even number",
+    ),
 ]
 
 
@@ -160,6 +187,13 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
         Config(**legal)
     Config(**(JUDGED | {"adversary": {"buffer": 11, "sequences_per_round": 11}}))
     Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
+    Config(**(JUDGED | {"adversary": {"batch": 65}}))
+    for loss in ("hinge", "wasserstein", "least_squares", "relativistic"):
+        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": loss}}}))
+        # Nothing is paid before the adversarial phase.
+        Config(**(JUDGED | {"adversary": {"loss": {"kind": loss}}, "schedule": {"adversarial_updates": 0}}))
+    relative = {"adversary": {"loss": {"kind": "relativistic"}}}
+    Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 
 
 @pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS, ids=[message[:50] for _, message in CONTRADICTIONS])

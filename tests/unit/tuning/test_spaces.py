@@ -26,7 +26,7 @@ def test_every_axis_of_the_specification_is_there() -> None:
     for path in (
         "reward", "credit", "credit.num_rollouts", "credit.policy_ema", "baseline", "baseline.decay",
         "objective.loss_normaliser", "discriminator", "discriminator.dropout", "discriminator.l2_out",
-        "discriminator.windows", "discriminator.members", "adversary.label_smoothing",
+        "discriminator.windows", "discriminator.members", "adversary.loss.label_smoothing",
         "adversary.buffer", "schedule.g_steps", "schedule.d_steps", "schedule.d_epochs", "schedule.mle_epochs",
         "schedule.discriminator_rounds", "schedule.teacher_forcing", "schedule.teacher_forcing.weight",
         "schedule.g_batch", "adversary.batch", "optimizers.generator", "optimizers.generator.lr",
