@@ -7,7 +7,7 @@ from pydantic import Field
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
-from .discriminator import Discriminator, Scorer
+from .discriminator import Discriminator, EmbeddingDiscriminator, Scorer
 from .ensemble import Ensemble
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
 
@@ -34,6 +34,7 @@ __all__ = [
     "CnnHighwayDiscriminator",
     "Discriminator",
     "DiscriminatorSettings",
+    "EmbeddingDiscriminator",
     "Ensemble",
     "Scorer",
     "build_discriminator",
