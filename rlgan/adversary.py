@@ -19,6 +19,14 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
 from .adversary_losses import CrossEntropy, LossSettings, adversary_loss
+from .adversary_regularisers import (
+    GradientPenaltySettings,
+    InterpolatedPenalty,
+    NoGradientPenalty,
+    clip_weights,
+    gradient_penalty,
+    weight_penalty,
+)
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, build_discriminator
 from .metrics import discriminator_health
@@ -38,11 +46,17 @@ class AdversarySettings(Settings):
     """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
+    l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
+    """λ of the penalty λ·½Σw² on all weights; null for none."""
+    gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
+    """Penalty on the slope."""
+    weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
+    """Greatest size of a weight, to which all are clipped after each step; null for none."""
 
     @property
     def needs_halves(self) -> bool:
-        """Whether half of every minibatch must be real: something compares reals with fakes."""
-        return self.loss.needs_halves
+        """Whether half of every minibatch must be real: something pairs reals with fakes."""
+        return self.loss.needs_halves or isinstance(self.gradient_penalty, InterpolatedPenalty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +132,7 @@ class Adversary:
     def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
         num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
-        losses, norms = [], []
+        losses, norms, slopes = [], [], []
         correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
         for _ in range(epochs):
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
@@ -130,10 +144,19 @@ class Adversary:
                 member_logits = self.network.member_logits(batch, mask)
                 member_losses = [adversary_loss(self._settings.loss, logits, is_real_batch) for logits in member_logits]
                 self._optimizer.zero_grad()
-                # A sum, so that each member's gradient is that of a network alone.
-                (torch.stack(member_losses).sum() + self.network.penalty()).backward()
+                # Sums, so that each member's gradient is that of a network alone.
+                total = torch.stack(member_losses).sum() + self.network.penalty()
+                if self._settings.l2_all is not None:
+                    total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
+                if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
+                    penalties = self._gradient_penalties(batch[is_real_batch], batch[~is_real_batch], rng)
+                    total = total + self._settings.gradient_penalty.weight * penalties.sum()
+                    slopes.append(float(penalties.detach().mean()))
+                total.backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
+                if self._settings.weight_clip is not None:
+                    clip_weights(self.network.parameters(), self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0
                 for kind in (True, False):
@@ -144,10 +167,23 @@ class Adversary:
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
         }
+        if slopes:
+            metrics["discriminator/gradient_penalty"] = sum(slopes) / len(slopes)
         if self._settings.loss.has_boundary:
             metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
             metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
         return metrics
+
+    def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
+        """(M,) of what learns separately, all at the same points."""
+        assert isinstance(self._settings.gradient_penalty, InterpolatedPenalty)
+        epsilon = torch.rand(reals.shape[0], generator=rng).to(self._device)
+        return torch.stack(
+            [
+                gradient_penalty(part, self._settings.gradient_penalty, self._space, reals, fakes, epsilon)
+                for part in self.network.parts()
+            ]
+        )
 
     def _minibatches(self, num_each: int, rng: torch.Generator) -> Iterator[Tensor]:
         """Every one of `num_each` reals, then fakes, once: their indices, a minibatch at a time."""

@@ -18,7 +18,8 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
-from .adversary_losses import Relativistic
+from .adversary_losses import Relativistic, Wasserstein
+from .adversary_regularisers import NoGradientPenalty
 from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
 from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway, DiscriminatorSettings
@@ -214,10 +215,18 @@ def _contradictions_of_adversary(config: Config) -> Iterator[str]:
             f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
             + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
         )
+    slope = adversary.gradient_penalty
     if config.has_adversary and adversary.needs_halves and adversary.batch % 2:
+        which = f"loss={loss.kind!r}" if loss.needs_halves else f"gradient_penalty={slope.kind!r}"
         yield (
-            f"adversary.batch={adversary.batch}: adversary.loss={loss.kind!r} compares reals with as many fakes. "
+            f"adversary.batch={adversary.batch}: adversary.{which} compares reals with as many fakes. "
             "Use an even number."
+        )
+    is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty)
+    if config.has_adversary and isinstance(loss, Wasserstein) and not is_bounded:
+        yield (
+            "adversary.loss='wasserstein': has no minimum while nothing bounds the critic's slope. Set "
+            "adversary.gradient_penalty to interpolated, or adversary.weight_clip."
         )
     if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
         yield (

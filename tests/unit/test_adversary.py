@@ -19,7 +19,9 @@ from rlgan.adversary_losses import (
     Relativistic,
     Wasserstein,
     cross_entropy,
+    hinge,
 )
+from rlgan.adversary_regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
 from rlgan.discriminators import CnnHighway, Ensemble, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
@@ -52,13 +54,22 @@ def adversary(
     sequences_per_round: int = 20,
     buffer: int | None = None,
     loss: LossSettings | None = None,
+    l2_all: float | None = None,
+    slope: InterpolatedPenalty | None = None,
+    weight_clip: float | None = None,
     num_reals: int = 30,
     network: CnnHighway = NETWORK,
     optimizer: OptimizerSettings | None = None,
     seed: int = 0,
 ) -> Adversary:
     settings = AdversarySettings(
-        batch=batch, sequences_per_round=sequences_per_round, buffer=buffer, loss=loss or CrossEntropy()
+        batch=batch,
+        sequences_per_round=sequences_per_round,
+        buffer=buffer,
+        loss=loss or CrossEntropy(),
+        l2_all=l2_all,
+        gradient_penalty=slope or NoGradientPenalty(),
+        weight_clip=weight_clip,
     )
     return Adversary(
         network, settings, optimizer or Adam(lr=0.01), SPACE, reals(num_reals), reals(25, seed=5), seed=seed
@@ -192,6 +203,62 @@ def test_each_member_of_an_ensemble_learns_as_if_it_were_alone() -> None:
         (cross_entropy(twin(tokens, mask), is_real) + twin.penalty()).backward()
         for found, start in zip(member.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_step_with_penalties_is_that_of_each_member_alone(monkeypatch: pytest.MonkeyPatch, members: int) -> None:
+    drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def spy(part: object, settings: object, space: object, *points: Tensor) -> Tensor:
+        drawn.append(points)
+        return gradient_penalty(part, settings, space, *points)
+
+    monkeypatch.setattr(adversary_module, "gradient_penalty", spy)
+    network = CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4), dropout=0.0, l2_out=0.7, members=members)
+    slope = InterpolatedPenalty(weight=3.0)
+    judge = adversary(
+        batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20, loss=Hinge(), l2_all=0.2, slope=slope
+    )
+    twins, fresh = [copy.deepcopy(part) for part in judge.network.parts()], fakes(20)
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    # Every member is judged at the same points, which pair each real with a fake.
+    assert len(drawn) == members and all(torch.equal(*pair) for pair in zip(drawn[0], drawn[-1], strict=True))
+    real_rows, fake_rows, epsilon = drawn[0]
+    assert as_rows(real_rows) == as_rows(reals(20)) and as_rows(fake_rows) == as_rows(fresh)
+    assert epsilon.shape == (20,) and 0 <= float(epsilon.min()) < 0.3 and 0.7 < float(epsilon.max()) < 1
+    tokens, is_real, penalties = torch.cat([real_rows, fake_rows]), torch.arange(40) < 20, []
+    for twin, member in zip(twins, judge.network.parts(), strict=True):
+        penalties.append(gradient_penalty(twin, slope, SPACE, real_rows, fake_rows, epsilon))
+        loss = hinge(twin(tokens, sequence_mask(SPACE, tokens)), is_real) + twin.penalty() + 3.0 * penalties[-1]
+        (loss + 0.1 * sum(parameter.square().sum() for parameter in twin.parameters())).backward()
+        for found, start in zip(member.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=1e-5)
+    mean = sum(float(penalty.detach()) for penalty in penalties) / members
+    assert metrics["discriminator/gradient_penalty"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_weights_are_clipped_after_every_step() -> None:
+    judge, sizes = adversary(weight_clip=0.02, optimizer=SGD(lr=1.0)), []
+
+    def note(*_: object) -> None:
+        sizes.append(max(float(parameter.detach().abs().max()) for parameter in judge.network.parameters()))
+
+    judge.network.register_forward_pre_hook(note)
+    judge.train_round(Round(0, fakes(20), epochs=1))
+    note()
+    assert sizes[0] > 0.02 and all(size == pytest.approx(0.02) for size in sizes[1:]) and len(sizes) == 6
+
+
+def test_the_slope_comes_near_its_target() -> None:
+    def after(weight: float) -> float:
+        slope = InterpolatedPenalty(weight=weight)
+        judge = adversary(batch=40, optimizer=Adam(lr=0.01), loss=Wasserstein(), slope=slope)
+        return [judge.train_round(Round(i, fakes(20), epochs=10))["discriminator/gradient_penalty"] for i in range(8)][
+            -1
+        ]
+
+    assert after(10.0) < 0.2
+    assert after(1e-6) > 5.0
 
 
 def test_an_ensemble_of_one_is_the_network_itself() -> None:

@@ -164,7 +164,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         (
-            JUDGED | {"reward": reward, "adversary": {"loss": {"kind": loss}}},
+            JUDGED | {"reward": reward, "adversary": {"weight_clip": 0.1, "loss": {"kind": loss}}},
             rf"reward='{reward.kind}': reads the logit as log p_d/p_θ, and with adversary.loss='{loss}' it is .*"
             r"Use reward logit or adversary.loss cross_entropy\.$",
         )
@@ -179,6 +179,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"reward": Logit(), "adversary": {"batch": 65, "loss": {"kind": "hinge"}}},
         "adversary.batch=65: adversary.loss='hinge' compares reals with as many fakes. Use an even number",
     ),
+    (
+        JUDGED | {"adversary": {"batch": 65, "gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.batch=65: adversary.gradient_penalty='interpolated' compares reals with as many fakes",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"l2_all": 1e-4, "loss": {"kind": "wasserstein"}}},
+        "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, or adversary.weight_clip",
+    ),
 ]
 
 
@@ -189,9 +197,12 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
     Config(**(JUDGED | {"adversary": {"batch": 65}}))
     for loss in ("hinge", "wasserstein", "least_squares", "relativistic"):
-        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": loss}}}))
+        adversary = {"weight_clip": 0.1, "loss": {"kind": loss}}
+        Config(**(JUDGED | {"reward": Logit(), "adversary": adversary}))
         # Nothing is paid before the adversarial phase.
-        Config(**(JUDGED | {"adversary": {"loss": {"kind": loss}}, "schedule": {"adversarial_updates": 0}}))
+        Config(**(JUDGED | {"adversary": adversary, "schedule": {"adversarial_updates": 0}}))
+    for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
+        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 
