@@ -102,6 +102,7 @@ class Adversary:
         self._device = device
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
+        self._judges_tokens = network.granularity == "token"
         with global_stream(seed, "discriminator", "initial"):
             self.network = build_discriminator(network, space).to(device)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
@@ -142,7 +143,10 @@ class Adversary:
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
                 member_logits = self.network.member_logits(batch, mask)
-                member_losses = [adversary_loss(self._settings.loss, logits, is_real_batch) for logits in member_logits]
+                member_losses = [
+                    adversary_loss(self._settings.loss, logits, is_real_batch, mask if self._judges_tokens else None)
+                    for logits in member_logits
+                ]
                 self._optimizer.zero_grad()
                 # Sums, so that each member's gradient is that of a network alone.
                 total = torch.stack(member_losses).sum() + self.network.penalty()
@@ -161,6 +165,8 @@ class Adversary:
                 called_real = member_logits.detach().mean(0) > 0
                 for kind in (True, False):
                     of_kind = is_real_batch == kind
+                    if self._judges_tokens:
+                        of_kind = of_kind.unsqueeze(1) & mask
                     correct[kind] += int((called_real[of_kind] == kind).sum())
                     scored[kind] += int(of_kind.sum())
         metrics = {
@@ -198,10 +204,11 @@ class Adversary:
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         scorer = self.network.scorer()
         number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
-        logits = [
-            scorer(tokens, sequence_mask(self._space, tokens)).to(CPU)
-            for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device))
-        ]
+        logits = []
+        for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device)):
+            mask = sequence_mask(self._space, tokens)
+            scores = scorer(tokens, mask)
+            logits.append((scores[mask] if self._judges_tokens else scores).to(CPU))
         health = discriminator_health(*logits)
         metrics = {"discriminator/auc_heldout": health.auc}
         if self._settings.loss.has_boundary:

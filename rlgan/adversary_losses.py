@@ -206,8 +206,12 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
         ShapeError: shapes do not fit, or a class is missing.
     """
     _check(real_logits, is_real, mask, needs_both=True)
+    if mask is None:
+        return functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1)).mean()
+    real_logits = real_logits.masked_fill(~mask, 0.0)
     losses = functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1))
-    return losses.mean() if mask is None else losses[mask[is_real].unsqueeze(1) & mask[~is_real]].mean()
+    both = mask[is_real].unsqueeze(1) & mask[~is_real]
+    return losses.masked_fill(~both, 0.0).sum() / both.sum()
 
 
 def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -199,37 +199,47 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
-    yield from _contradictions_of_adversary(config)
+    if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
+        yield (
+            f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
+            f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
+        )
+    if config.discriminator is not None:
+        yield from _contradictions_of_adversary(config, config.discriminator)
 
 
-def _contradictions_of_adversary(config: Config) -> Iterator[str]:
-    """Those of how the discriminator learns."""
-    adversary, reward = config.adversary, config.reward
-    loss = adversary.loss
+def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
+    """Those of how the discriminator learns and of what is read into its logits."""
+    adversary, reward, credit = config.adversary, config.reward, config.credit
+    loss, slope = adversary.loss, adversary.gradient_penalty
     pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
     # Importance weights are a softmax of the logits, in which an unknown constant cancels.
     is_shift_free = isinstance(loss, Relativistic) and isinstance(config.baseline, ImportanceWeights)
-    if config.has_adversary and pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
+    if pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
         yield (
             f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is "
             f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
             + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
         )
-    slope = adversary.gradient_penalty
-    if config.has_adversary and adversary.needs_halves and adversary.batch % 2:
+    if pays and network.granularity == "token" and isinstance(credit, Terminal | MonteCarlo):
+        yield (
+            f"credit={credit.kind!r}: wants one score a sequence, and discriminator={network.kind!r} scores tokens. "
+            "Use credit reward_to_go, or another discriminator."
+        )
+    if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={slope.kind!r}: is of one score a sequence, and discriminator="
+            f"{network.kind!r} scores tokens. Set it to none, or choose another discriminator."
+        )
+    if adversary.needs_halves and adversary.batch % 2:
         which = f"loss={loss.kind!r}" if loss.needs_halves else f"gradient_penalty={slope.kind!r}"
         yield (
             f"adversary.batch={adversary.batch}: adversary.{which} compares reals with as many fakes. "
             "Use an even number."
         )
     is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty)
-    if config.has_adversary and isinstance(loss, Wasserstein) and not is_bounded:
+    if isinstance(loss, Wasserstein) and not is_bounded:
         yield (
             "adversary.loss='wasserstein': has no minimum while nothing bounds the critic's slope. Set "
             "adversary.gradient_penalty to interpolated, or adversary.weight_clip."
-        )
-    if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
-        yield (
-            f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
-            f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
         )

@@ -6,12 +6,13 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
+from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
-from .discriminator import Discriminator, EmbeddingDiscriminator, Scorer
+from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, Scorer
 from .ensemble import Ensemble
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
 
-DiscriminatorSettings = Annotated[CnnHighway | BidirectionalLSTM, Field(discriminator="kind")]
+DiscriminatorSettings = Annotated[CnnHighway | BidirectionalLSTM | CausalLSTM, Field(discriminator="kind")]
 """Settings of any discriminator."""
 
 
@@ -24,18 +25,23 @@ def build_discriminator(settings: DiscriminatorSettings, space: SequenceSpace) -
 def _build_one(settings: DiscriminatorSettings, space: SequenceSpace) -> Discriminator:
     if isinstance(settings, CnnHighway):
         return CnnHighwayDiscriminator(settings, space.vocab_size)
+    if isinstance(settings, CausalLSTM):
+        return CausalLSTMDiscriminator(settings, space)
     return BidirectionalLSTMDiscriminator(settings, space.vocab_size)
 
 
 __all__ = [
     "BidirectionalLSTM",
     "BidirectionalLSTMDiscriminator",
+    "CausalLSTM",
+    "CausalLSTMDiscriminator",
     "CnnHighway",
     "CnnHighwayDiscriminator",
     "Discriminator",
     "DiscriminatorSettings",
     "EmbeddingDiscriminator",
     "Ensemble",
+    "Granularity",
     "Scorer",
     "build_discriminator",
 ]

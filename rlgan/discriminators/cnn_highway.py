@@ -8,7 +8,7 @@ of every embedding with every window offset is a table, and a convolution is a s
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, Scorer
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -43,6 +43,7 @@ class CnnHighway(Settings):
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    granularity: ClassVar[Granularity] = "sequence"
 
     @property
     def filters_of_each(self) -> tuple[int, ...]:

@@ -1,30 +1,35 @@
 """What the trainer asks of a discriminator.
 
-A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each; positive means real. It also
-reads *soft rows*, points of the simplex in the place of tokens, through which it can be differentiated twice. For
-scoring it hands out a frozen copy that may be fused in any way that leaves the values unchanged, dropout off.
+A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each, or to one for each of their
+tokens given those before it; positive means real. It also reads *soft rows*, points of the simplex in the place of
+tokens, through which it can be differentiated twice. For scoring it hands out a frozen copy that may be fused in any
+way that leaves the values unchanged, dropout off.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+Granularity = Literal["sequence", "token"]
+"""What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator
+say it as `granularity`."""
 
 
 class Scorer(Protocol):
     """A frozen discriminator: no dropout, no autograd."""
 
     def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits (B,) float32 of sequences (B, T); positive means real."""
+        """Real-logits float32 of sequences (B, T), positive means real: (B,), or (B, T) where tokens are judged."""
         ...
 
 
 class Discriminator(nn.Module, ABC):
-    """Scores finished sequences."""
+    """Scores finished sequences, or each of their tokens."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -36,7 +41,9 @@ class Discriminator(nn.Module, ABC):
             mask: (B, T) bool; what stands where it is False never matters.
 
         Returns:
-            (B,) float32, positive means real; of soft rows, twice differentiable in them.
+            (B,) float32, positive means real; of soft rows, twice differentiable in them. Where tokens are judged
+            (B, T): [b, t] judges token t given those before it, reads nothing behind it, and is 0 where the mask is
+            False.
         """
 
     def parts(self) -> list[Discriminator]:
@@ -44,7 +51,7 @@ class Discriminator(nn.Module, ABC):
         return [self]
 
     def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits (M, B) of what learns separately: of the network itself, where there is but one.
+        """Real-logits (M, B), or (M, B, T), of what learns separately: of the network itself, where there is but one.
 
         Args:
             tokens: (B, T) int64, or soft rows (B, T, V).

@@ -34,7 +34,7 @@ class Ensemble(Discriminator):
         return list(self.members)  # type: ignore[arg-type]
 
     def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(M, B) real-logits; see `Discriminator.member_logits`."""
+        """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
         return torch.stack([member(tokens, mask) for member in self.parts()])
 
     def penalty(self) -> Tensor:

@@ -22,7 +22,7 @@ from rlgan.adversary_losses import (
     hinge,
 )
 from rlgan.adversary_regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
-from rlgan.discriminators import CnnHighway, Ensemble, build_discriminator
+from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, Ensemble, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
@@ -34,6 +34,7 @@ from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenera
 
 SPACE = SequenceSpace(8, 5, end_id=3)
 NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
+TOKEN_NETWORK = CausalLSTM(embedding=4, hidden=6, dropout=0.0, position_features=2)
 
 
 def reals(number: int, seed: int = 0) -> Tensor:
@@ -58,7 +59,7 @@ def adversary(
     slope: InterpolatedPenalty | None = None,
     weight_clip: float | None = None,
     num_reals: int = 30,
-    network: CnnHighway = NETWORK,
+    network: DiscriminatorSettings = NETWORK,
     optimizer: OptimizerSettings | None = None,
     seed: int = 0,
 ) -> Adversary:
@@ -182,6 +183,24 @@ def test_a_round_of_one_minibatch_is_one_step_on_loss_and_penalty() -> None:
     metrics = judge.train_round(Round(0, fresh, epochs=1))
     assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), abs=1e-6)
     assert metrics["discriminator/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+def test_a_step_on_tokens_is_one_on_the_mean_over_real_ones() -> None:
+    judge = adversary(batch=40, network=TOKEN_NETWORK, optimizer=SGD(lr=0.1), num_reals=20)
+    twin, fresh = copy.deepcopy(judge.network), fakes(20)
+    tokens = torch.cat([reals(20), fresh])
+    mask = sequence_mask(SPACE, tokens)
+    assert 0 < int(mask.sum()) < mask.numel()
+    logits, is_real = twin(tokens, mask), (torch.arange(40) < 20).unsqueeze(1).expand_as(mask)[mask]
+    loss = functional.softplus(torch.where(is_real, -logits[mask], logits[mask])).mean()
+    loss.backward()
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), abs=1e-6)
+    called_real = logits[mask] > 0
+    assert metrics["discriminator/accuracy_real"] == pytest.approx(float(called_real[is_real].float().mean()))
+    assert metrics["discriminator/accuracy_fake"] == pytest.approx(float((~called_real[~is_real]).float().mean()))
     for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
 
@@ -340,6 +359,17 @@ def test_held_out_figures_are_of_the_network_before_it_saw_these_fakes() -> None
     assert after["discriminator/accuracy_heldout"] > 0.9 > metrics["discriminator/accuracy_heldout"]
 
 
+def test_held_out_figures_of_tokens_are_over_real_tokens() -> None:
+    judge, fresh, heldout = adversary(network=TOKEN_NETWORK), fakes(25), reals(25, seed=5)
+    masks = [sequence_mask(SPACE, tokens) for tokens in (heldout, fresh)]
+    logits = [judge.network.scorer()(tokens, mask)[mask] for tokens, mask in zip((heldout, fresh), masks, strict=True)]
+    expected = discriminator_health(*logits)
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/accuracy_heldout"] == expected.accuracy
+    assert metrics["discriminator/auc_heldout"] == expected.auc
+    assert metrics["discriminator/mean_prob_real"] == expected.mean_prob_real
+
+
 @pytest.mark.parametrize(
     ("loss", "has_accuracy", "has_probs"),
     [
@@ -361,9 +391,11 @@ def test_only_figures_that_mean_something_are_reported(loss: LossSettings, has_a
 # ------------------------------------------------------------------------------------- learning the right thing
 
 
-def toy_adversary(optimizer: OptimizerSettings, settings: AdversarySettings) -> Adversary:
+def toy_adversary(
+    optimizer: OptimizerSettings, settings: AdversarySettings, network: DiscriminatorSettings = NETWORK
+) -> Adversary:
     task = build_task(ToyTask(num_train=100_000, num_valid=1_000))
-    return Adversary(NETWORK, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
+    return Adversary(network, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
 
 
 def toy_fakes(number: int, seed: int) -> Tensor:
@@ -382,6 +414,29 @@ def test_trained_alone_it_calls_reals_more_real_than_fakes() -> None:
     assert float(real) > float(fake) + 0.05
     assert metrics["discriminator/mean_prob_real"] > metrics["discriminator/mean_prob_fake"]
     assert metrics["discriminator/accuracy_real"] + metrics["discriminator/accuracy_fake"] > 1.1
+
+
+def test_a_judge_of_tokens_reaches_the_loss_of_the_optimum_at_every_position() -> None:
+    # U6 for tokens: the optimum is the ratio of prefixes, at position 0 of first tokens alone.
+    network = TOKEN_NETWORK.model_copy(update={"hidden": 16})
+    judge = toy_adversary(Adam(lr=0.02), AdversarySettings(batch=1_000, sequences_per_round=20_000), network)
+    for index in range(3):
+        judge.train_round(Round(index, toy_fakes(20_000, index), epochs=2))
+    sequences = every_sequence(TOY_SPACE)
+    logits = judge.network.scorer()(sequences, torch.ones(9, 2, dtype=torch.bool))
+    real = torch.tensor(TOY_PROBS)
+    fake = TabularGenerator.toy().logprobs(sequences).sum(1).exp().detach().view(3, 3)
+
+    def expected_loss(scores: Tensor) -> float:
+        costs = [
+            (probs.flatten() * functional.softplus(sign * scores)).sum() for probs, sign in ((real, -1), (fake, 1))
+        ]
+        return float(sum(costs))
+
+    for position, optimum in enumerate((real.sum(1, keepdim=True) / fake.sum(1, keepdim=True), real / fake)):
+        best = expected_loss(optimum.log().expand(3, 3).flatten())
+        assert best == pytest.approx((1.3828, 1.2331)[position], abs=1e-4)  # chance is 1.3863
+        assert expected_loss(logits[:, position]) == pytest.approx(best, abs=0.002)
 
 
 @pytest.mark.parametrize("loss", [Hinge(), Wasserstein(), LeastSquares(), Relativistic()], ids=lambda loss: loss.kind)

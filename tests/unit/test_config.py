@@ -11,7 +11,7 @@ import pytest
 from rlgan.baselines import ImportanceWeights, LeaveOneOut
 from rlgan.config import Config, Control
 from rlgan.credit import MonteCarlo, RewardToGo, Terminal
-from rlgan.discriminators import CnnHighway
+from rlgan.discriminators import CausalLSTM, CnnHighway
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
 from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
@@ -85,7 +85,7 @@ def test_every_setting_is_documented_once(name: str) -> None:
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
-    assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
+    assert texts["discriminator"].endswith("One of cnn_highway, lstm, causal_lstm, none.")
 
 
 # What has no adversary, and what is learned by a discriminator.
@@ -187,6 +187,19 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"reward": Logit(), "adversary": {"l2_all": 1e-4, "loss": {"kind": "wasserstein"}}},
         "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, or adversary.weight_clip",
     ),
+    *(
+        (
+            JUDGED | {"discriminator": CausalLSTM(), "credit": credit},
+            f"credit='{credit.kind}': wants one score a sequence, and discriminator='causal_lstm' scores tokens",
+        )
+        for credit in (Terminal(), MonteCarlo())
+    ),
+    (
+        JUDGED
+        | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is of one score a sequence, .*'causal_lstm' scores tokens",
+    ),
 ]
 
 
@@ -203,6 +216,7 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
         Config(**(JUDGED | {"adversary": adversary, "schedule": {"adversarial_updates": 0}}))
     for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
         Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
+    Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from rlgan.discriminators import (
     BidirectionalLSTM,
+    CausalLSTM,
     CnnHighway,
     Discriminator,
     DiscriminatorSettings,
@@ -22,7 +23,12 @@ from rlgan.workers.weights import load_weights, weights_of
 
 SPACE = SequenceSpace(4, 5, end_id=2)
 CNN = CnnHighway(embedding=3, windows=(1, 2, 7), filters=(3,))
-EVERY: list[DiscriminatorSettings] = [CNN, BidirectionalLSTM(embedding=3, hidden=4, layers=2)]
+EVERY: list[DiscriminatorSettings] = [
+    CNN,
+    BidirectionalLSTM(embedding=3, hidden=4, layers=2),
+    CausalLSTM(embedding=3, hidden=4, layers=2, position_features=2),
+]
+JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
 
 
@@ -77,6 +83,35 @@ def test_what_lies_beyond_the_mask_has_no_gradient(settings: DiscriminatorSettin
     rows = one_hot(tokens).requires_grad_()
     net(rows, mask).sum().backward()
     assert bool((rows.grad[~mask] == 0).all()) and bool((rows.grad[mask] != 0).any())
+
+
+# ------------------------------------------------------------------------------------------------ granularity
+
+
+@every
+def test_there_is_a_logit_for_what_is_judged(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask = batch()
+    shape = (30, 5) if settings.granularity == "token" else (30,)
+    for logits in (net(tokens, mask), net.scorer()(tokens, mask), net.member_logits(tokens, mask)[0]):
+        assert logits.shape == shape and logits.dtype == torch.float32
+        if settings.granularity == "token":
+            assert bool((logits[~mask] == 0).all()) and bool((logits[mask] != 0).all())
+
+
+@pytest.mark.parametrize("settings", JUDGES_TOKENS, ids=lambda settings: settings.kind)
+def test_a_token_changes_its_own_logit_and_later_ones_only(settings: DiscriminatorSettings) -> None:
+    # T-SCR-3, bitwise.
+    net = built(settings).eval()
+    space = SequenceSpace(4, 5)
+    tokens, mask = random_sequences(space, 30, seed=2), torch.ones(30, 5, dtype=torch.bool)
+    before = net(tokens, mask)
+    for position in range(5):
+        other = tokens.clone()
+        other[:, position] = (other[:, position] + 1) % 4
+        after = net(other, mask)
+        assert torch.equal(after[:, :position], before[:, :position])
+        assert bool((after[:, position:] != before[:, position:]).all())
 
 
 # ------------------------------------------------------------------------------------------- masks and copies
