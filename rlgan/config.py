@@ -19,10 +19,10 @@ from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
 from .adversary_losses import Relativistic, Wasserstein
-from .adversary_regularisers import NoGradientPenalty
+from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
 from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
-from .discriminators import CnnHighway, DiscriminatorSettings
+from .discriminators import CnnHighway, DiscriminatorSettings, Tabular, Transformer
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
 from .objectives import NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
@@ -237,9 +237,19 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
             f"adversary.batch={adversary.batch}: adversary.{which} compares reals with as many fakes. "
             "Use an even number."
         )
-    is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty)
+    has_spectral_norm = isinstance(network, Transformer) and network.spectral_norm
+    is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty) or has_spectral_norm
     if isinstance(loss, Wasserstein) and not is_bounded:
         yield (
-            "adversary.loss='wasserstein': has no minimum while nothing bounds the critic's slope. Set "
-            "adversary.gradient_penalty to interpolated, or adversary.weight_clip."
+            "adversary.loss='wasserstein': has no minimum while nothing bounds the critic. Set "
+            "adversary.gradient_penalty to interpolated, adversary.weight_clip, or a transformer's spectral_norm."
+        )
+    if adversary.weight_clip is not None and has_spectral_norm:
+        yield (
+            f"adversary.weight_clip={adversary.weight_clip:g}: bounds matrices that discriminator.spectral_norm=True "
+            "scales afterwards. Set one of them to none or false."
+        )
+    if isinstance(network, Tabular) and isinstance(slope, InterpolatedPenalty) and slope.space == "embedding":
+        yield (
+            "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot."
         )

@@ -54,7 +54,7 @@ class SGD(Settings):
     """Learning rate."""
     momentum: Annotated[float, Choice((0.0, 0.5, 0.9))] = Field(0.0, ge=0.0, lt=1.0)
     """Momentum."""
-    nesterov: Annotated[bool, Choice((False, True))] = False
+    nesterov: Annotated[bool, NotSearched("contradicts a momentum of 0, which is among those tried")] = False
     """Nesterov's momentum: the gradient is followed as if the step of the momentum had been made."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,15 @@ from rlgan.adversary_losses import (
     hinge,
 )
 from rlgan.adversary_regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
-from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, Ensemble, build_discriminator
+from rlgan.discriminators import (
+    CausalLSTM,
+    CnnHighway,
+    DiscriminatorSettings,
+    Ensemble,
+    Tabular,
+    Transformer,
+    build_discriminator,
+)
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
@@ -30,7 +39,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.metrics import discriminator_health
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.sampling import sample
-from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
+from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 
 SPACE = SequenceSpace(8, 5, end_id=3)
 NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
@@ -309,13 +318,27 @@ def assert_same(one: object, other: object, path: str = "") -> None:
         assert one == other, path
 
 
-def test_the_same_call_on_the_same_state_gives_the_same_result() -> None:
-    judge = adversary(buffer=50)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"network": TOKEN_NETWORK.model_copy(update={"dropout": 0.3}), "loss": Relativistic()},
+        # Its power iteration goes on from buffers, and ε is drawn.
+        {
+            "network": Transformer(width=4, heads=2, spectral_norm=True, members=2),
+            "loss": Hinge(),
+            "slope": InterpolatedPenalty(),
+        },
+    ],
+    ids=["plain", "tokens", "spectral norm and slope"],
+)
+def test_the_same_call_on_the_same_state_gives_the_same_result(changes: dict[str, Any]) -> None:
+    judge = adversary(buffer=50, **changes)
     judge.train_round(Round(0, fakes(20), epochs=2))
     state = judge.state()
     request = Round(1, fakes(20, seed=1), epochs=2)
     results = [(judge.train_round(request), judge.state())]  # undisturbed
-    for worker in (judge, judge, adversary(buffer=50)):
+    for worker in (judge, judge, adversary(buffer=50, **changes)):
         worker.restore(state)
         torch.rand(5)  # what others draw from the global generator is nobody's business
         results.append((worker.train_round(request), worker.state()))
@@ -450,10 +473,10 @@ def test_by_any_loss_it_scores_reals_above_fakes(loss: LossSettings) -> None:
     assert float(real.mean()) > float(fake.mean()) and discriminator_health(real, fake).auc > 0.6
 
 
-def test_a_table_trained_by_rounds_reaches_the_loss_of_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_trained_by_rounds_reaches_the_loss_of_the_optimum() -> None:
     # U6: 2 log 2 - 2 JS = 1.2331 nats for the sum of both class means, twice our balanced mean.
-    monkeypatch.setattr(adversary_module, "build_discriminator", lambda network, space: TabularDiscriminator(space))
-    judge = toy_adversary(Adam(lr=0.02), AdversarySettings(batch=2_000, sequences_per_round=40_000))
+    settings = AdversarySettings(batch=2_000, sequences_per_round=40_000)
+    judge = toy_adversary(Adam(lr=0.02), settings, Tabular())
     for index in range(3):
         judge.train_round(Round(index, toy_fakes(40_000, index), epochs=2))
     sequences = every_sequence(TOY_SPACE)

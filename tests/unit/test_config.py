@@ -11,7 +11,7 @@ import pytest
 from rlgan.baselines import ImportanceWeights, LeaveOneOut
 from rlgan.config import Config, Control
 from rlgan.credit import MonteCarlo, RewardToGo, Terminal
-from rlgan.discriminators import CausalLSTM, CnnHighway
+from rlgan.discriminators import CausalLSTM, CnnHighway, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
 from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
@@ -85,7 +85,9 @@ def test_every_setting_is_documented_once(name: str) -> None:
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
-    assert texts["discriminator"].endswith("One of cnn_highway, lstm, causal_lstm, none.")
+    assert texts["discriminator"].endswith(
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, tabular, none."
+    )
 
 
 # What has no adversary, and what is learned by a discriminator.
@@ -185,7 +187,17 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         JUDGED | {"reward": Logit(), "adversary": {"l2_all": 1e-4, "loss": {"kind": "wasserstein"}}},
-        "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, or adversary.weight_clip",
+        "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, adversary.weight_clip",
+    ),
+    (
+        JUDGED | {"discriminator": Transformer(spectral_norm=True), "adversary": {"weight_clip": 0.1}},
+        "adversary.weight_clip=0.1: bounds matrices that discriminator.spectral_norm=True scales afterwards",
+    ),
+    (
+        JUDGED
+        | {"discriminator": Tabular()}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated", "space": "embedding"}}},
+        "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot",
     ),
     *(
         (
@@ -217,6 +229,8 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
         Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
     Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
+    critic = {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}}}
+    Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 

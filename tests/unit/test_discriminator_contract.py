@@ -14,6 +14,9 @@ from rlgan.discriminators import (
     Discriminator,
     DiscriminatorSettings,
     Ensemble,
+    ResConv,
+    Tabular,
+    Transformer,
     build_discriminator,
 )
 from rlgan.envs.sequence_space import SequenceSpace
@@ -27,9 +30,16 @@ EVERY: list[DiscriminatorSettings] = [
     CNN,
     BidirectionalLSTM(embedding=3, hidden=4, layers=2),
     CausalLSTM(embedding=3, hidden=4, layers=2, position_features=2),
+    Transformer(width=4, heads=2),
+    Transformer(width=4, heads=2, layers=1, spectral_norm=True),
+    ResConv(width=3, blocks=2, window=3),
+    Tabular(),
 ]
 JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
+every_with_members = pytest.mark.parametrize(
+    "settings", [one for one in EVERY if "members" in type(one).model_fields], ids=lambda settings: settings.kind
+)
 
 
 def built(settings: DiscriminatorSettings, space: SequenceSpace = SPACE) -> Discriminator:
@@ -162,7 +172,7 @@ def test_weights_travel_as_arrays(settings: DiscriminatorSettings) -> None:
 # --------------------------------------------------------------------------------------------------- ensembles
 
 
-@every
+@every_with_members
 def test_an_ensemble_is_the_mean_of_members_that_begin_apart(settings: DiscriminatorSettings) -> None:
     net = built(settings.model_copy(update={"members": 3})).eval()
     assert isinstance(net, Ensemble) and len(net.parts()) == 3
