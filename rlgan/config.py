@@ -18,6 +18,8 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
+from .adversary_losses import Relativistic, Wasserstein
+from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .baselines import (
     BaselineSettings,
     CriticBaseline,
@@ -28,7 +30,7 @@ from .baselines import (
     NoBaseline,
 )
 from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CnnHighway, DiscriminatorSettings
+from .discriminators import CnnHighway, DiscriminatorSettings, Tabular, Transformer
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
@@ -44,7 +46,7 @@ from .objectives import (
 )
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings
-from .rewards import DiscriminatorReward, Probability, RewardSettings, TokenReward
+from .rewards import DiscriminatorReward, Logit, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -237,13 +239,15 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
             f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
         )
+    if config.discriminator is not None:
+        yield from _contradictions_of_adversary(config, config.discriminator)
 
 
 def _who_is_paid(config: Config) -> Iterator[str]:
     """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
     reward, credit = config.reward, config.credit
     pays_by_discriminator = isinstance(reward, DiscriminatorReward)
-    judge = config.discriminator if pays_by_discriminator else None
+    judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
     if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator:
         yield (
             f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
@@ -304,4 +308,56 @@ def _what_is_compared(config: Config) -> Iterator[str]:
         yield (
             f"schedule.g_group={group}: has no effect with baseline={baseline.kind!r} and "
             f"normalisation={config.normalisation.kind!r}. Leave it null."
+        )
+
+
+def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
+    """Those of how the discriminator learns and of what is read into its logits."""
+    adversary, reward = config.adversary, config.reward
+    loss, slope = adversary.loss, adversary.gradient_penalty
+    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
+    # Importance weights are a softmax of the logits, in which an unknown constant cancels.
+    is_shift_free = isinstance(loss, Relativistic) and isinstance(config.baseline, ImportanceWeights)
+    if pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
+        yield (
+            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is "
+            f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
+            + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
+        )
+    if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={slope.kind!r}: is of one score a sequence, and discriminator="
+            f"{network.kind!r} scores tokens. Set it to none, or choose another discriminator."
+        )
+    if adversary.prefixes and not isinstance(slope, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={slope.kind!r}: is taken at whole sequences, and adversary.prefixes=true "
+            "shows none. Set one of them to none or false."
+        )
+    if adversary.prefixes and network.granularity == "token":
+        yield (
+            f"adversary.prefixes=true: discriminator={network.kind!r} judges every prefix already. Set it to "
+            "false, and credit to reward_to_go."
+        )
+    if adversary.needs_halves and adversary.batch % 2:
+        which = f"loss={loss.kind!r}" if loss.needs_halves else f"gradient_penalty={slope.kind!r}"
+        yield (
+            f"adversary.batch={adversary.batch}: adversary.{which} compares reals with as many fakes. "
+            "Use an even number."
+        )
+    has_spectral_norm = isinstance(network, Transformer) and network.spectral_norm
+    is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty) or has_spectral_norm
+    if isinstance(loss, Wasserstein) and not is_bounded:
+        yield (
+            "adversary.loss='wasserstein': has no minimum while nothing bounds the critic. Set "
+            "adversary.gradient_penalty to interpolated, adversary.weight_clip, or a transformer's spectral_norm."
+        )
+    if adversary.weight_clip is not None and has_spectral_norm:
+        yield (
+            f"adversary.weight_clip={adversary.weight_clip:g}: bounds matrices that discriminator.spectral_norm=True "
+            "scales afterwards. Set one of them to none or false."
+        )
+    if isinstance(network, Tabular) and isinstance(slope, InterpolatedPenalty) and slope.space == "embedding":
+        yield (
+            "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot."
         )

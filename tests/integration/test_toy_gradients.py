@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary import adversary_loss
+from rlgan.adversary_losses import cross_entropy
 from rlgan.baselines import (
     BaselineSettings,
     ConstantBaseline,
@@ -385,7 +385,7 @@ def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None
     seen = []
     for rows in (tokens, littered):
         real_logits = judge(rows, mask)
-        discriminator_loss = adversary_loss(real_logits, is_real)
+        discriminator_loss = cross_entropy(real_logits, is_real)
         discriminator_gradient = torch.autograd.grad(discriminator_loss, judge.kernels[0])[0]
         rollouts = Rollouts(
             rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), *3 * [None], 0, 0, 0, 0
@@ -520,8 +520,8 @@ def test_a_discriminator_trained_to_the_end_reaches_its_optimum_and_its_loss() -
     def expected_loss() -> Tensor:
         logits = table(SEQUENCES, MASK)
         pairs = [
-            real * adversary_loss(logits[i : i + 1], torch.tensor([True]))
-            + fake * adversary_loss(logits[i : i + 1], torch.tensor([False]))
+            real * cross_entropy(logits[i : i + 1], torch.tensor([True]))
+            + fake * cross_entropy(logits[i : i + 1], torch.tensor([False]))
             for i, (real, fake) in enumerate(zip(REAL_PROBS, fake_probs, strict=True))
         ]
         return torch.stack(pairs).sum() / 2

@@ -11,14 +11,24 @@ import pytest
 from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import CnnHighway
+from rlgan.discriminators import CausalLSTM, CnnHighway, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
 from rlgan.objectives import PPO, MixedTeacherForcing, NoPolicyGradient
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
 from rlgan.reference import LossPenalty
-from rlgan.rewards import ConstantReward, Logit, OracleRatio, Probability, RandomReward, Ratio
+from rlgan.rewards import (
+    ConstantReward,
+    Logit,
+    LogProbability,
+    NegLogComplement,
+    OracleRatio,
+    Probability,
+    RandomReward,
+    Ratio,
+    SignedProbability,
+)
 from tests.support.tiny import TASK
 
 TEXT = TextTask(data="lines.txt")
@@ -76,7 +86,9 @@ def test_every_setting_is_documented_once(name: str) -> None:
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
-    assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
+    assert texts["discriminator"].endswith(
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, tabular, none."
+    )
 
 
 # What has no adversary, and what is learned by a discriminator.
@@ -185,6 +197,62 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"adversary": {"buffer": 10, "sequences_per_round": 11}},
         "adversary.buffer=10: holds less than one round of adversary.sequences_per_round=11",
     ),
+    *(
+        (
+            JUDGED | {"reward": reward, "adversary": {"weight_clip": 0.1, "loss": {"kind": loss}}},
+            rf"reward='{reward.kind}': reads the logit as log p_d/p_θ, and with adversary.loss='{loss}' it is .*"
+            r"Use reward logit or adversary.loss cross_entropy\.$",
+        )
+        for reward in (Probability(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio())
+        for loss in ("hinge", "wasserstein", "least_squares")
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "adversary": {"loss": {"kind": "relativistic"}}},
+        "reward='ratio': .* plus an unknown constant.*; reward ratio goes with baseline importance_weights",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"batch": 65, "loss": {"kind": "hinge"}}},
+        "adversary.batch=65: adversary.loss='hinge' compares reals with as many fakes. Use an even number",
+    ),
+    (
+        JUDGED | {"adversary": {"batch": 65, "gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.batch=65: adversary.gradient_penalty='interpolated' compares reals with as many fakes",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"l2_all": 1e-4, "loss": {"kind": "wasserstein"}}},
+        "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, adversary.weight_clip",
+    ),
+    (
+        JUDGED | {"discriminator": Transformer(spectral_norm=True), "adversary": {"weight_clip": 0.1}},
+        "adversary.weight_clip=0.1: bounds matrices that discriminator.spectral_norm=True scales afterwards",
+    ),
+    (
+        JUDGED
+        | {"discriminator": Tabular()}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated", "space": "embedding"}}},
+        "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot",
+    ),
+    *(
+        (
+            JUDGED | {"discriminator": CausalLSTM(), "credit": credit},
+            f"credit='{credit.kind}': discriminator='causal_lstm' judges every token. Use credit reward_to_go",
+        )
+        for credit in (Terminal(), MonteCarlo())
+    ),
+    (
+        JUDGED | {"discriminator": CausalLSTM(), "credit": Prefix(), "adversary": {"prefixes": True}},
+        "credit='prefix': discriminator='causal_lstm' judges every token",
+    ),
+    (
+        JUDGED | {"credit": Prefix(), "adversary": {"prefixes": True, "gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is taken at whole sequences, and adversary.prefixes=true",
+    ),
+    (
+        JUDGED
+        | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is of one score a sequence, .*'causal_lstm' scores tokens",
+    ),
 ]
 
 
@@ -193,6 +261,19 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
         Config(**legal)
     Config(**(JUDGED | {"adversary": {"buffer": 11, "sequences_per_round": 11}}))
     Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
+    Config(**(JUDGED | {"adversary": {"batch": 65}}))
+    for loss in ("hinge", "wasserstein", "least_squares", "relativistic"):
+        adversary = {"weight_clip": 0.1, "loss": {"kind": loss}}
+        Config(**(JUDGED | {"reward": Logit(), "adversary": adversary}))
+        # Nothing is paid before the adversarial phase.
+        Config(**(JUDGED | {"adversary": adversary, "schedule": {"adversarial_updates": 0}}))
+    for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
+        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
+    Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
+    critic = {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}}}
+    Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
+    relative = {"adversary": {"loss": {"kind": "relativistic"}}}
+    Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 
 
 @pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS, ids=[message[:50] for _, message in CONTRADICTIONS])
