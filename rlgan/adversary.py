@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rlgan.envs.priors import Choice, NotSearched
+from rlgan.envs.priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
@@ -46,9 +46,6 @@ class AdversarySettings(Settings):
     """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
-    prefixes: Annotated[bool, NotSearched("follows from the credit")] = False
-    """Learns from one prefix of each sequence, of a length drawn evenly, and not from whole sequences (REGS). All
-    prefixes of a sequence together would be learnt by heart."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
     """λ of the penalty λ·½Σw² on all weights; null for none."""
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
@@ -103,6 +100,8 @@ class Adversary:
         reals: (n, T) int64 training sequences.
         heldout_reals: (m, T) int64 never trained on, for the accuracy that is reported.
         seed: the run's seed.
+        learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
+            sequences (REGS). All prefixes of a sequence together would be learnt by heart.
         device: where it computes; the buffers stay on the CPU.
     """
 
@@ -115,9 +114,10 @@ class Adversary:
         reals: Tensor,
         heldout_reals: Tensor,
         seed: int,
+        learns_prefixes: bool = False,
         device: torch.device = CPU,
     ) -> None:
-        self._device = device
+        self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
         self._judges_tokens = network.granularity == "token"
@@ -160,7 +160,7 @@ class Adversary:
             for rows in self._minibatches(num_each, rng):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
-                if self._settings.prefixes:
+                if self._learns_prefixes:
                     mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
                 member_logits = self.network.member_logits(batch, mask)
                 member_losses = [

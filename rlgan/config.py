@@ -270,16 +270,6 @@ def _who_is_paid(config: Config) -> Iterator[str]:
             f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
             "credit terminal, or a discriminator that judges tokens."
         )
-    if isinstance(credit, Prefix) and config.has_adversary and not config.adversary.prefixes:
-        yield (
-            "credit='prefix': asks the discriminator of prefixes, and it learns from whole sequences alone "
-            "(adversary.prefixes=false). Set it to true."
-        )
-    if config.adversary.prefixes and not isinstance(credit, Prefix):
-        yield (
-            f"adversary.prefixes=true: credit={credit.kind!r} asks the discriminator of whole sequences. Set it to "
-            "false, or credit to prefix."
-        )
     if isinstance(reward, TokenReward) and not isinstance(config.task, OracleTask | ToyTask):
         yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
 
@@ -329,15 +319,10 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
             f"adversary.gradient_penalty={slope.kind!r}: is of one score a sequence, and discriminator="
             f"{network.kind!r} scores tokens. Set it to none, or choose another discriminator."
         )
-    if adversary.prefixes and not isinstance(slope, NoGradientPenalty):
+    if isinstance(config.credit, Prefix) and not isinstance(slope, NoGradientPenalty):
         yield (
-            f"adversary.gradient_penalty={slope.kind!r}: is taken at whole sequences, and adversary.prefixes=true "
-            "shows none. Set one of them to none or false."
-        )
-    if adversary.prefixes and network.granularity == "token":
-        yield (
-            f"adversary.prefixes=true: discriminator={network.kind!r} judges every prefix already. Set it to "
-            "false, and credit to reward_to_go."
+            f"adversary.gradient_penalty={slope.kind!r}: is taken at whole sequences, and credit='prefix' shows the "
+            "discriminator none. Set it to none, or choose another credit."
         )
     if adversary.needs_halves and adversary.batch % 2:
         which = f"loss={loss.kind!r}" if loss.needs_halves else f"gradient_penalty={slope.kind!r}"

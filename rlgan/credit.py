@@ -6,14 +6,14 @@ B sequences, T positions, N Monte Carlo continuations a prefix
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 
@@ -53,10 +53,11 @@ class LambdaReturn(Settings):
     Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016; specification 15.3).
     """
 
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one baseline alone, the critic: preset seqgan_ppo")
     kind: Literal["lambda_return"] = "lambda_return"
-    gamma: Annotated[float, Uniform(0.8, 1.0)] = Field(1.0, ge=0.0, le=1.0)
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
     """Discount γ a token."""
-    decay: Annotated[float, Uniform(0.5, 1.0)] = Field(0.95, ge=0.0, le=1.0)
+    decay: float = Field(0.95, ge=0.0, le=1.0)
     """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
 
 

@@ -1,6 +1,6 @@
-"""One function a paper or control: each returns a point of the one space, for a given task.
+"""Configurations by name: the presets of the first hour, the controls, and those of `rlgan.papers`.
 
-Adding a paper means adding a function here; the trainer never asks which one it was.
+Each is a function that returns a point of the one space for a given task; the trainer never asks which one it was.
 """
 
 from __future__ import annotations
@@ -25,11 +25,26 @@ from .objectives import (
     NoPolicyGradient,
     NoTeacherForcing,
     Reinforce,
+    ScheduledSampling,
 )
 from .optimizers import Adam
 from .overrides import from_dict, to_dict
+from .papers import (
+    bgan,
+    bgan_rkl,
+    controls_of,
+    maligan,
+    maligan_full,
+    scratchgan,
+    seqgan,
+    seqgan_grpo,
+    seqgan_ppo,
+    seqgan_prefix,
+    seqgan_rloo,
+    wgan_reinforce,
+)
 from .reference import NoReference
-from .rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from .rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward, Ratio
 from .schedule import Schedule
 
 SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_test=2_000)
@@ -39,28 +54,6 @@ _SMALL_DISCRIMINATOR = CnnHighway(
     embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
 )
 _SMALL_EVALUATION = EvaluationSettings(every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500)
-
-
-def seqgan(task: TaskSettings | None = None) -> Config:
-    """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01."""
-    return Config(
-        preset="seqgan",
-        task=task or OracleTask(),
-        generator=LSTM(embedding=32, hidden=32),
-        discriminator=CnnHighway(),
-        adversary=AdversarySettings(batch=64, sequences_per_round=10_000),
-        reward=Probability(),
-        credit=MonteCarlo(num_rollouts=16),
-        baseline=NoBaseline(),
-        objective=Reinforce(loss_normaliser="sum"),
-        schedule=Schedule(
-            mle_epochs=120, discriminator_rounds=50, adversarial_updates=200, g_steps=1, d_steps=5, d_epochs=3
-        ),
-        optimizers=Optimizers(
-            mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=0.01, clip_norm=5.0), discriminator=Adam(lr=1e-4)
-        ),
-        controls=_controls(task),
-    )
 
 
 def seqgan_quick(task: TaskSettings | None = None) -> Config:
@@ -112,7 +105,7 @@ def quick(task: TaskSettings | None = None) -> Config:
             discriminator=Adam(lr=3e-4),
         ),
         evaluation=_SMALL_EVALUATION,
-        controls=_controls(task),
+        controls=controls_of(task),
     )
 
 
@@ -154,6 +147,29 @@ def oracle_ratio(task: TaskSettings | None = None) -> Config:
     return control(quick(task), "oracle_ratio")
 
 
+def oracle_likelihood(task: TaskSettings | None = None) -> Config:
+    """Control: `quick` paid the exact log-probability of its tokens: what chasing NLL_oracle alone comes to."""
+    ceiling = oracle_ratio(task)
+    schedule = ceiling.schedule.model_copy(update={"teacher_forcing": NoTeacherForcing()})
+    return ceiling.model_copy(
+        update={"preset": "oracle_likelihood", "reward": OracleLikelihood(), "schedule": schedule}
+    )
+
+
+def pg_bleu(task: TaskSettings | None = None) -> Config:
+    """Control: policy gradient on BLEU-3 against 20 random training sequences, from `quick`'s start."""
+    run = control(quick(task), "random_reward")
+    schedule = run.schedule.model_copy(update={"teacher_forcing": NoTeacherForcing()})
+    return run.model_copy(update={"preset": "pg_bleu", "reward": Bleu(), "schedule": schedule})
+
+
+def scheduled_sampling(task: TaskSettings | None = None) -> Config:
+    """Control: maximum likelihood that reads more and more tokens of its own (Bengio et al. 2015)."""
+    base = mle(task)
+    schedule = base.schedule.model_copy(update={"mle_inputs": ScheduledSampling()})
+    return base.model_copy(update={"preset": "scheduled_sampling", "schedule": schedule})
+
+
 def control(config: Config, name: Control) -> Config:
     """The control of a run: the same task, generator, pretraining and number of generator updates.
 
@@ -176,7 +192,6 @@ def control(config: Config, name: Control) -> Config:
     changes: dict[str, object] = {
         "preset": name,
         "discriminator": None,
-        "adversary": config.adversary.model_copy(update={"prefixes": False}),
         "controls": (),
         "credit": Terminal(),
     }
@@ -214,21 +229,28 @@ def control(config: Config, name: Control) -> Config:
 _NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}
 
 
-def _controls(task: TaskSettings | None) -> tuple[Control, ...]:
-    """What stands beside an adversarial run; the ceiling only where the exact law is known."""
-    has_oracle = task is None or task.kind != "text"
-    return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
-
-
 PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "quick": quick,
     "seqgan": seqgan,
     "seqgan-quick": seqgan_quick,
+    "seqgan_prefix": seqgan_prefix,
+    "seqgan_rloo": seqgan_rloo,
+    "seqgan_grpo": seqgan_grpo,
+    "seqgan_ppo": seqgan_ppo,
+    "maligan": maligan,
+    "maligan_full": maligan_full,
+    "bgan": bgan,
+    "bgan_rkl": bgan_rkl,
+    "scratchgan": scratchgan,
+    "wgan_reinforce": wgan_reinforce,
     "mle": mle,
     "mle_continued": mle_continued,
     "constant_reward": constant_reward,
     "random_reward": random_reward,
     "oracle_ratio": oracle_ratio,
+    "oracle_likelihood": oracle_likelihood,
+    "pg_bleu": pg_bleu,
+    "scheduled_sampling": scheduled_sampling,
 }
 """Name on the command line → function of the task."""
 

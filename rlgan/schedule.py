@@ -43,7 +43,9 @@ class Schedule(Settings):
     """Generator updates a unit."""
     g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
     """Sequences a generator update."""
-    g_group: Annotated[int | None, Choice((None, 4, 16))] = Field(None, ge=2)
+    g_group: Annotated[int | None, NotSearched("all are of one law, and a larger group compares better")] = Field(
+        None, ge=2
+    )
     """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from rlgan.config import Config
+from rlgan.credit import Prefix
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.rollouts import RolloutPlan
@@ -114,6 +115,7 @@ def _build_discriminator(
         "reals": task.train,
         "heldout_reals": task.valid,
         "seed": config.seed,
+        "learns_prefixes": isinstance(config.credit, Prefix),
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

@@ -210,7 +210,6 @@ RUNS: dict[str, Config] = {
     ),
     "ppo, adapted reference, groups, entropy, running scale, prefixes": tiny_config(
         {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
-        adversary=AdversarySettings(batch=16, sequences_per_round=24, prefixes=True),
         credit=Prefix(),
         baseline=GroupMean(),
         normalisation=RunningScale(),
