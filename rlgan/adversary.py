@@ -216,10 +216,9 @@ class Adversary:
         if not self._settings.needs_halves:
             yield from torch.randperm(2 * num_each, generator=rng).split(self._settings.batch)
             return
-        half = self._settings.batch // 2
-        real_rows = torch.randperm(num_each, generator=rng).split(half)
-        fake_rows = (num_each + torch.randperm(num_each, generator=rng)).split(half)
-        yield from (torch.cat(pair) for pair in zip(real_rows, fake_rows, strict=True))
+        # The buffers hand out reals and fakes in random order.
+        for rows in torch.arange(num_each).split(self._settings.batch // 2):
+            yield torch.cat([rows, num_each + rows])
 
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         scorer = self.network.scorer()

@@ -134,7 +134,12 @@ def test_of_tokens_only_real_ones_count_and_all_alike(loss: LossSettings) -> Non
     expected = one_by_one(loss, logits, IS_REAL, mask)
     assert float(adversary_loss(loss, logits, IS_REAL, mask)) == pytest.approx(expected, rel=1e-5)
     littered = torch.where(mask, logits, torch.tensor(math.nan))
-    assert torch.equal(adversary_loss(loss, littered, IS_REAL, mask), adversary_loss(loss, logits, IS_REAL, mask))
+    gradients = []
+    for scores in (logits.requires_grad_(), littered.detach().requires_grad_()):
+        found = adversary_loss(loss, scores, IS_REAL, mask)
+        assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+        gradients += torch.autograd.grad(found, scores)
+    assert torch.equal(*gradients) and bool((gradients[0][~mask] == 0).all())
 
 
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: loss.kind)
