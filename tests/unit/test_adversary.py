@@ -71,6 +71,7 @@ def adversary(
     network: DiscriminatorSettings = NETWORK,
     optimizer: OptimizerSettings | None = None,
     seed: int = 0,
+    learns_prefixes: bool = False,
 ) -> Adversary:
     settings = AdversarySettings(
         batch=batch,
@@ -81,8 +82,9 @@ def adversary(
         gradient_penalty=slope or NoGradientPenalty(),
         weight_clip=weight_clip,
     )
+    data = (reals(num_reals), reals(25, seed=5))
     return Adversary(
-        network, settings, optimizer or Adam(lr=0.01), SPACE, reals(num_reals), reals(25, seed=5), seed=seed
+        network, settings, optimizer or Adam(lr=0.01), SPACE, *data, seed=seed, learns_prefixes=learns_prefixes
     )
 
 
@@ -507,3 +509,19 @@ def test_one_prefix_of_every_sequence_of_a_length_drawn_evenly() -> None:
         assert int(shares[longest:].count_nonzero()) == 0
     once = one_prefix_each(mask, rng)
     assert torch.equal(once, mask & (torch.arange(6) < once.sum(1, keepdim=True)))
+
+
+def test_where_it_learns_prefixes_it_is_shown_one_of_every_sequence_and_judged_on_whole_ones() -> None:
+    judge = adversary(learns_prefixes=True)
+    seen = watch(judge)
+    figures = judge.train_round(Round(0, fakes(20), epochs=3))
+    shown = torch.cat([mask.sum(1) for _, mask in seen])
+    whole = torch.cat([sequence_mask(SPACE, tokens).sum(1) for tokens, _ in seen])
+    assert bool((shown >= 1).all()) and bool((shown <= whole).all()) and bool((shown < whole).any())
+    for tokens, mask in seen:
+        assert torch.equal(mask, torch.arange(tokens.shape[1]) < mask.sum(1, keepdim=True))
+    # Before it learned anything it was asked of whole sequences.
+    assert (
+        figures["discriminator/auc_heldout"]
+        == adversary().train_round(Round(0, fakes(20), 1))["discriminator/auc_heldout"]
+    )
