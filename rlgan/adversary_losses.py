@@ -214,6 +214,30 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
     return losses.masked_fill(~both, 0.0).sum() / both.sum()
 
 
+def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
+    """What a generator descends that is differentiated through the discriminator, an element a logit.
+
+        cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
+
+    Args:
+        settings: the discriminator's loss.
+        fake_logits: any shape, float32, with gradient.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ShapeError: the loss compares with reals, of which there are none here.
+    """
+    if isinstance(settings, CrossEntropy):
+        return functional.softplus(-fake_logits)
+    if isinstance(settings, Hinge | Wasserstein):
+        return -fake_logits
+    if isinstance(settings, LeastSquares):
+        return 0.5 * (fake_logits - 1.0).square()
+    raise ShapeError(f"adversary.loss={settings.kind!r}: compares fakes with reals, and there are none.")
+
+
 def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Logits of all that is real and of all that is fake, in one dimension each."""
     _check(real_logits, is_real, mask, needs_both=True)

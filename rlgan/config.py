@@ -36,6 +36,7 @@ from .generators import LSTM, GeneratorSettings
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
 from .objectives import (
     PPO,
+    Gumbel,
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
@@ -185,7 +186,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if adversarial and pays_by_discriminator and not config.has_adversary:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
-    if adversarial and not pays_by_discriminator and config.has_adversary:
+    is_differentiated = isinstance(config.objective, Gumbel)
+    if adversarial and is_differentiated and not config.has_adversary:
+        yield "objective='gumbel': is differentiated through the discriminator, and discriminator is none. Choose one."
+    if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
     yield from _who_is_paid(config)
     yield from _what_is_compared(config)
@@ -194,19 +198,30 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}: has no effect with "
             "schedule.adversarial_updates=0. Set it to none."
         )
-    if isinstance(config.objective, NoPolicyGradient):
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix):
-            yield (
-                f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
-                "learned. Set an objective, or mixed or interleaved teacher forcing."
-            )
+    if isinstance(config.objective, Gumbel) and isinstance(config.adversary.loss, Relativistic):
+        yield (
+            "adversary.loss='relativistic': compares with reals, which objective='gumbel' does not see. Use "
+            "another loss."
+        )
+    if isinstance(config.objective, Gumbel) and isinstance(schedule.teacher_forcing, MixedPrefix):
+        yield (
+            "schedule.teacher_forcing='mixed_prefix': objective='gumbel' draws whole sequences. Use mixed, interleaved "
+            "or none."
+        )
+    learns_likelihood = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    if isinstance(config.objective, NoPolicyGradient) and not learns_likelihood:
+        yield (
+            f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
+            "learned. Set an objective, or mixed or interleaved teacher forcing."
+        )
+    if isinstance(config.objective, NoPolicyGradient | Gumbel):
         axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
         axes |= {"normalisation": "none", "reference": "none"}
         used = {axis: getattr(config, axis).kind for axis in axes}
         if used != axes:
             idle = [f"{axis}={kind!r}" for axis, kind in used.items() if kind != axes[axis]]
             yield (
-                f"objective='none': {', '.join(idle)} would have no effect. Set "
+                f"objective={config.objective.kind!r}: {', '.join(idle)} would have no effect. Set "
                 + ", ".join(f"{axis} {kind}" for axis, kind in axes.items())
                 + "."
             )

@@ -18,6 +18,8 @@ from rlgan.envs.errors import ShapeError
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
+from .temperatures import FixedTemperature, TemperatureSettings
+
 LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
 
 
@@ -52,6 +54,20 @@ class PPO(Settings):
     """Optimiser steps a pass."""
 
 
+class Gumbel(Settings):
+    """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
+
+    The form follows `adversary.loss`: see `adversary_losses.generator_loss`.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("leaves reward, credit and baseline without effect")
+    kind: Literal["gumbel"] = "gumbel"
+    straight_through: bool = False
+    """The discriminator, and the generator's next step, see one-hot rows whose gradient is that of the soft ones."""
+    temperature: TemperatureSettings = FixedTemperature()
+    """Of the relaxation."""
+
+
 class NoPolicyGradient(Settings):
     """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
 
@@ -59,7 +75,7 @@ class NoPolicyGradient(Settings):
     kind: Literal["none"] = "none"
 
 
-ObjectiveSettings = Annotated[Reinforce | PPO | NoPolicyGradient, Field(discriminator="kind")]
+ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | NoPolicyGradient, Field(discriminator="kind")]
 
 
 class ReadsTheData(Settings):
@@ -229,7 +245,7 @@ def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Ten
 
 
 def learner_loss(
-    objective: Reinforce | PPO | NoPolicyGradient,
+    objective: Reinforce | PPO | Gumbel | NoPolicyGradient,
     terms: Mapping[str, Tensor],
     logprobs: Tensor,
     entropies: Tensor | None = None,

@@ -18,11 +18,12 @@ from .discriminators import CausalLSTM, CnnHighway, ResConv
 from .evaluation import EvaluationSettings
 from .generators import LSTM
 from .normalisation import AsTheyAre, RunningScale
-from .objectives import PPO, MixedPrefix, NoTeacherForcing, Reinforce
+from .objectives import PPO, Gumbel, MixedPrefix, NoTeacherForcing, Reinforce
 from .optimizers import Adam
 from .reference import LossPenalty, NoReference, RewardPenalty
-from .rewards import Logit, Probability, Ratio, SignedProbability
+from .rewards import ConstantReward, Logit, Probability, Ratio, SignedProbability
 from .schedule import Schedule
+from .temperatures import DecayingTemperature
 
 
 def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
@@ -221,4 +222,32 @@ def wgan_reinforce(task: TaskSettings | None = None) -> Config:
                 }
             ),
         }
+    )
+
+
+def gumbel(task: TaskSettings | None = None) -> Config:
+    """Gumbel-softmax GAN (Jang et al. 2017; Kusner & Hernández-Lobato 2016): soft samples, τ falls from 1 to 0.5."""
+    return Config(
+        preset="gumbel",
+        task=task or OracleTask(),
+        generator=LSTM(embedding=32, hidden=32),
+        discriminator=CnnHighway(),
+        adversary=AdversarySettings(batch=128, sequences_per_round=64),
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Gumbel(temperature=DecayingTemperature(rate=1e-4, least=0.5)),
+        schedule=Schedule(
+            mle_epochs=0, discriminator_rounds=0, adversarial_updates=10_000, g_batch=64, d_steps=1, d_epochs=1
+        ),
+        optimizers=Optimizers(generator=Adam(lr=1e-4), discriminator=Adam(lr=1e-4)),
+        evaluation=EvaluationSettings(every=500),
+        controls=controls_of(task),
+    )
+
+
+def st_gumbel(task: TaskSettings | None = None) -> Config:
+    """The same with the straight-through estimator: the discriminator sees one-hot rows."""
+    base = gumbel(task)
+    return base.model_copy(
+        update={"preset": "st_gumbel", "objective": base.objective.model_copy(update={"straight_through": True})}
     )

@@ -19,6 +19,7 @@ from .evaluation import EvaluationSettings
 from .generators import LSTM
 from .normalisation import AsTheyAre
 from .objectives import (
+    Gumbel,
     InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
@@ -33,6 +34,7 @@ from .papers import (
     bgan,
     bgan_rkl,
     controls_of,
+    gumbel,
     maligan,
     maligan_full,
     scratchgan,
@@ -41,6 +43,7 @@ from .papers import (
     seqgan_ppo,
     seqgan_prefix,
     seqgan_rloo,
+    st_gumbel,
     wgan_reinforce,
 )
 from .reference import NoReference
@@ -220,6 +223,9 @@ def control(config: Config, name: Control) -> Config:
         of_logits = isinstance(config.baseline, ImportanceWeights | LogPartition)
         baseline = LeaveOneOut() if of_logits else config.baseline
         changes |= {"reward": RandomReward(), "baseline": baseline}
+    if name in ("constant_reward", "random_reward") and isinstance(config.objective, Gumbel):
+        # What was differentiated through a discriminator has no discriminator here.
+        changes["objective"] = Reinforce(loss_normaliser="sequence")
     varied = config.model_copy(update=changes)
     if not compares_sequences(varied.baseline, varied.normalisation):
         schedule = schedule.model_copy(update={"g_group": None})
@@ -243,6 +249,8 @@ PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "bgan_rkl": bgan_rkl,
     "scratchgan": scratchgan,
     "wgan_reinforce": wgan_reinforce,
+    "gumbel": gumbel,
+    "st_gumbel": st_gumbel,
     "mle": mle,
     "mle_continued": mle_continued,
     "constant_reward": constant_reward,

@@ -98,6 +98,9 @@ class Experience:
         kl_weights: (B, T) float32, not negative.
         reference_logprobs: (B, T) float32 nats; beside `kl_weights`.
         entropy_weights: (B, T) float32.
+        row_weights: (B,) float32, what a row weighs that is drawn anew, relaxed, and judged by the discriminator: the
+            loss has + Σ row_weights · generator's loss. Such a row has no tokens and no other weights.
+        row_seeds: (B,) int64, of the noise of such a row; beside `row_weights`.
         input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
             drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
     """
@@ -109,6 +112,8 @@ class Experience:
     kl_weights: Tensor | None = None
     reference_logprobs: Tensor | None = None
     entropy_weights: Tensor | None = None
+    row_weights: Tensor | None = None
+    row_seeds: Tensor | None = None
     input_draws: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
@@ -138,10 +143,12 @@ def stacked(parts: Sequence[Experience]) -> Experience:
     """
     if len({part.input_draws is None for part in parts}) > 1:
         raise ValueError("rows with input_draws beside rows without")
-    names = [field.name for field in fields(Experience) if any(field.name in part.tensors() for part in parts)]
-    return Experience(
-        **{
-            name: torch.cat([part.tensors().get(name, torch.zeros_like(part.weights)) for part in parts])
-            for name in names
-        }
-    )
+    whole: dict[str, Tensor] = {}
+    for name in (field.name for field in fields(Experience)):
+        there = [part.tensors()[name] for part in parts if name in part.tensors()]
+        if there:
+            like = there[0]
+            whole[name] = torch.cat(
+                [part.tensors().get(name, like.new_zeros(len(part.tokens), *like.shape[1:])) for part in parts]
+            )
+    return Experience(**whole)

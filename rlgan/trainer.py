@@ -35,10 +35,12 @@ from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
 from .objectives import (
     PPO,
+    Gumbel,
     InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
+    Reinforce,
     ScheduledSampling,
     likelihood_weights,
 )
@@ -48,6 +50,7 @@ from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
 from .seeding import stream, stream_seed
+from .temperatures import temperature_at
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
@@ -260,7 +263,12 @@ class Trainer:
         forcing = schedule.teacher_forcing
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
-        if not isinstance(objective, NoPolicyGradient):
+        through: dict[str, Any] = {}
+        if isinstance(objective, Gumbel):
+            rows.append(self._relaxed_rows(update))
+            through = self._through(objective, update)
+            metrics["generator/temperature"] = through["temperature"]
+        elif not isinstance(objective, NoPolicyGradient):
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             real = self._real_rows(update, 0)
@@ -268,7 +276,7 @@ class Trainer:
         if rows:
             experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
-                learned = self._parts.learners.update("adversarial", experience, minibatch)
+                learned = self._parts.learners.update("adversarial", experience, minibatch, **through)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if isinstance(forcing, InterleavedTeacherForcing):
             experience = stacked([self._real_rows(update, index) for index in range(forcing.num_updates)])
@@ -276,6 +284,25 @@ class Trainer:
                 learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return metrics
+
+    def _relaxed_rows(self, update: int) -> Experience:
+        """Rows that the learner draws anew and differentiates through the discriminator."""
+        batch, length = self.config.schedule.g_batch, self.task.space.max_length
+        rng = stream(self.config.seed, "relaxation", update)
+        return Experience(
+            tokens=torch.zeros(batch, length, dtype=torch.int64),
+            weights=torch.zeros(batch, length),
+            row_weights=torch.full((batch,), 1.0 / batch),
+            row_seeds=torch.randint(2**62, (batch,), generator=rng),
+        )
+
+    def _through(self, objective: Gumbel, update: int) -> dict[str, Any]:
+        """The discriminator as it is now, and the relaxation's temperature."""
+        assert self._parts.discriminator is not None
+        schedule = self.config.schedule
+        number = schedule.adversarial_updates * schedule.g_steps
+        temperature = temperature_at(objective.temperature, update, number)
+        return {"judge": self._parts.discriminator.weights(), "temperature": temperature}
 
     def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
         """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
@@ -299,7 +326,7 @@ class Trainer:
 
     def _policy_gradient_rows(self, update: int, metrics: dict[str, float]) -> Experience:
         config = self.config
-        assert not isinstance(config.objective, NoPolicyGradient)
+        assert isinstance(config.objective, Reinforce | PPO)
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]

@@ -61,6 +61,19 @@ class Generator(nn.Module, ABC):
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
 
+    @abstractmethod
+    def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise; see `rlgan.relaxation`.
+
+        Args:
+            noise: (B, T, V) Gumbel noise.
+            temperature: τ of the relaxation.
+            straight_through: one-hot rows with the gradient of the soft ones; the next step reads what is handed out.
+
+        Returns:
+            Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that were drawn.
+        """
+
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
 

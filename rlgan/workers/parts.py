@@ -13,10 +13,13 @@ from typing import Any
 
 import ray
 
+from rlgan.adversary_losses import LossSettings
 from rlgan.config import Config
 from rlgan.credit import Prefix
+from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
+from rlgan.objectives import Gumbel
 from rlgan.rollouts import RolloutPlan
 
 from . import running_cluster
@@ -88,6 +91,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             faults=faults,
             room=room,
             objective=config.objective,
+            through=_through(config),
         )
         stack.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
@@ -98,6 +102,14 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         stack.callback(rollouts.close)
         telemetry = Telemetry(faults) if on_ray else None
         yield Parts(rollouts, discriminator, learners, faults, telemetry)
+
+
+def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
+    """The discriminator and its loss, where the generator is differentiated through it."""
+    if not isinstance(config.objective, Gumbel):
+        return None
+    assert config.discriminator is not None
+    return config.discriminator, config.adversary.loss
 
 
 def _build_discriminator(

@@ -9,15 +9,19 @@ import math
 import pytest
 import torch
 
+from rlgan.adversary_losses import Hinge
+from rlgan.discriminators import CnnHighway, Discriminator, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
+from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.objectives import PPO, ObjectiveSettings
+from rlgan.objectives import PPO, Gumbel, ObjectiveSettings
 from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
-from rlgan.records import Experience
+from rlgan.records import Experience, stacked
+from rlgan.relaxation import gumbel_noise, uniform_of_rows
 from rlgan.sampling import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.weights import load_weights
+from rlgan.workers.weights import Weights, load_weights, weights_of
 from tests.support.on_ray import learner_role
 from tests.support.tiny import FAULTS
 
@@ -203,3 +207,54 @@ def test_a_clipped_batch_reports_what_the_clip_held() -> None:
     )
     learned = group.update("adversarial", clipped, minibatch=6)
     assert learned["clipped_share"] == pytest.approx(float((rows.weights > 0).float().mean()))
+
+
+# -------------------------------------------------------------------------- differentiated through a discriminator
+
+
+def through(straight_through: bool) -> tuple[GeneratorLearners, Discriminator, Weights]:
+    """A learner, and the discriminator that it is differentiated through."""
+    judge = CnnHighway(embedding=3, windows=(1, 2), filters=(4, 4))
+    torch.manual_seed(5)
+    network = build_discriminator(judge, SPACE).eval()
+    optimizers = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
+    group = GeneratorLearners(
+        NETWORK, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS,
+        objective=Gumbel(straight_through=straight_through), through=(judge, Hinge()),
+    )  # fmt: skip
+    return group, network, weights_of(network, 1)
+
+
+@pytest.mark.parametrize("straight_through", [False, True])
+def test_relaxed_rows_are_one_step_down_the_generator_s_loss(straight_through: bool) -> None:
+    group, judge, weights = through(straight_through)
+    twin, seeds, real = generator_of(group), torch.arange(6), experience(3)
+    rows, tokens = twin.relaxed(gumbel_noise(uniform_of_rows(seeds, 5, 9)), 0.7, straight_through)
+    mask = sequence_mask(SPACE, tokens)
+    loss = -judge(rows, mask).mean() - (real.weights * twin.logprobs(real.tokens)).sum()
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 1e-4
+
+    relaxed = Experience(
+        tokens=torch.zeros(6, 5, dtype=torch.int64),
+        weights=torch.zeros(6, 5),
+        row_weights=torch.full((6,), 1 / 6),
+        row_seeds=seeds,
+    )
+    learned = group.update("adversarial", stacked([relaxed, real]), 9, judge=weights, temperature=0.7)
+    assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    # The generator alone has moved: the discriminator is no part of what is learned.
+    assert set(group.weights().arrays) == set(twin.state_dict())
+    for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
+        moved = torch.tensor(group.weights().arrays[name])
+        torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_straight_through_each_step_reads_the_token_that_was_drawn() -> None:
+    generator = generator_of(learners())
+    noise = gumbel_noise(uniform_of_rows(torch.arange(400), 5, 9))
+    rows, tokens = generator.relaxed(noise, 0.5, straight_through=True)
+    assert torch.equal(rows.argmax(2), tokens)
+    with torch.no_grad():
+        expected = (generator.logits(tokens) + noise).argmax(2)
+    assert torch.equal(tokens, expected)

@@ -31,6 +31,7 @@ from rlgan.generators import LSTM
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
     PPO,
+    Gumbel,
     InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
@@ -42,6 +43,7 @@ from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
 from rlgan.rewards import ConstantReward, OracleRatio, RandomReward, Ratio
+from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
 from tests.support.tiny import TASK, Recorder, finish, numbers, tiny_config
@@ -215,6 +217,12 @@ RUNS: dict[str, Config] = {
         normalisation=RunningScale(),
         reference=RewardPenalty(target=0.1),
         objective=PPO(epochs=2, minibatches=2, entropy_bonus=0.01),
+    ),
+    "straight-through samples, mixed teacher forcing": tiny_config(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Gumbel(straight_through=True, temperature=DecayingTemperature(rate=0.1)),
     ),
     "critic, lambda returns": tiny_config(
         {"adversarial_updates": 3}, credit=LambdaReturn(decay=0.9), baseline=CriticBaseline(embedding=4, hidden=4)

@@ -126,9 +126,9 @@ class _WatchedRollouts:
 def _watched_learners(learners: GeneratorLearners, recorder: Recorder) -> GeneratorLearners:
     update = learners.update
 
-    def watched(phase: Any, experience: Experience, minibatch: int) -> dict[str, float]:
+    def watched(phase: Any, experience: Experience, minibatch: int, **through: Any) -> dict[str, float]:
         recorder.updates.append((phase, experience, minibatch))
-        return update(phase, experience, minibatch)
+        return update(phase, experience, minibatch, **through)
 
     learners.update = watched  # type: ignore[method-assign]
     return learners
