@@ -82,6 +82,19 @@ def test_the_order_of_tokens_counts() -> None:
     assert not torch.allclose(net(TOKENS, full), net(TOKENS.flip(1), full))
 
 
+def test_the_logit_is_of_the_mean_over_real_positions() -> None:
+    net = transformer().eval()  # attention adds nothing yet
+    with torch.no_grad():
+        for layer in net.feed_forwards:
+            layer.second.weight.zero_()
+            layer.second.bias.zero_()
+        for tokens, mask, found in zip(TOKENS, MASK, net(TOKENS, MASK), strict=True):
+            length = int(mask.sum())
+            states = net.embedding.weight[tokens[:length]] + net.positions[:length]
+            expected = net.output(functional.layer_norm(states, (8,)).mean(0))
+            torch.testing.assert_close(found, expected.squeeze(0), atol=1e-5, rtol=1e-5)
+
+
 def linears(net: nn.Module) -> list[nn.Linear]:
     return [module for module in net.modules() if isinstance(module, nn.Linear)]
 
@@ -92,6 +105,9 @@ def test_spectral_norm_holds_every_matrix_at_1() -> None:
     with torch.no_grad():
         for linear in linears(net):
             linear.parametrizations.weight.original.mul_(7.0).add_(0.3 * torch.randn_like(linear.weight))
+        for name, parameter in net.named_parameters():
+            if "norm.weight" in name:
+                parameter.mul_(10.0)
     for _ in range(50):
         net(TOKENS, MASK)
     net.eval()
