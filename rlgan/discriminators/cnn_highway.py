@@ -30,7 +30,6 @@ class CnnHighway(Settings):
     """Convolutional discriminator with a highway layer."""
 
     kind: Literal["cnn_highway"] = "cnn_highway"
-    granularity: ClassVar[Literal["sequence", "token"]] = "sequence"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(64, ge=1)
     """Width of the token embedding."""
     # Text, for that is what Optuna and JSON hand back as they were given it.

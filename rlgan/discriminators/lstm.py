@@ -20,7 +20,6 @@ class BidirectionalLSTM(Settings):
     """Recurrent discriminator that reads a finished sequence from both ends."""
 
     kind: Literal["lstm"] = "lstm"
-    granularity: ClassVar[Literal["sequence", "token"]] = "sequence"
     embedding: Annotated[int, Choice((16, 32, 64))] = Field(32, ge=1)
     """Width of the token embedding."""
     hidden: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)

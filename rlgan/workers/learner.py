@@ -100,7 +100,8 @@ class GeneratorModule(TorchRLModule):
         self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
         if self.model_config["through"] is not None:
             # Not as a module of this one: its parameters are not to be learned here.
-            object.__setattr__(self, "through", Through(*self.model_config["through"], self.model_config["space"]))
+            network, loss = self.model_config["through"]
+            object.__setattr__(self, "through", Through(network, loss, self.model_config["space"]))
 
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
