@@ -54,6 +54,7 @@ class Recipe:
         normalisation: the scale of advantages.
         objective: the loss's form.
         group: sequences that are compared with each other; None compares all of a batch.
+        is_log_odds: the discriminator's logits are log-odds, of which a probability can be told.
     """
 
     reward: RewardSettings
@@ -63,6 +64,7 @@ class Recipe:
     normalisation: NormalisationSettings
     objective: Reinforce | PPO
     group: int | None
+    is_log_odds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +177,11 @@ def learnable(
         "generator/mean_length": float(mask.sum(1).float().mean()),
     }
     drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.num_given)
-    for logits in (rollouts.real_logits, rollouts.token_logits):
-        if logits is not None:
-            judged = logits if logits.dim() == 1 else logits[mask]
-            metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
-            break
+    judged = rollouts.real_logits
+    if judged is None and rollouts.token_logits is not None:
+        judged = rollouts.token_logits[mask]
+    if judged is not None and recipe.is_log_odds:
+        metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
     values, kl_factor = _near_the_reference(recipe, values, rollouts, drawn, memory, metrics)
     ratios = None
     if isinstance(recipe.baseline, ImportanceWeights):
@@ -196,11 +198,13 @@ def learnable(
         memory.baseline.num_updates,
         recipe.group,
     )
-    metrics |= formed.metrics | {
-        "generator/entropy": -float(rollouts.logprobs[drawn].mean()),
-        "generator/advantage_mean": float(scaled[drawn].mean()),
-        "generator/advantage_std": float(scaled[drawn].std(correction=0)),
-    }
+    metrics |= formed.metrics
+    if bool(drawn.any()):  # else all sequences ended within what was given
+        metrics |= {
+            "generator/entropy": -float(rollouts.logprobs[drawn].mean()),
+            "generator/advantage_mean": float(scaled[drawn].mean()),
+            "generator/advantage_std": float(scaled[drawn].std(correction=0)),
+        }
     return Learnable(
         experience=_experience(recipe, rollouts, scaled, drawn),
         values=values,

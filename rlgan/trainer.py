@@ -340,6 +340,7 @@ class Trainer:
             config.normalisation,
             config.objective,
             config.schedule.g_group,
+            config.adversary.loss.is_log_odds,
         )
         rng, state_values = stream(config.seed, "reward", update), None
         if self._critic is not None:

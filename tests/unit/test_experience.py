@@ -25,7 +25,7 @@ from rlgan.credit import CreditSettings, MonteCarlo, Prefix, RewardToGo, Termina
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
 from rlgan.experience import Learnable, Memory, learnable
-from rlgan.normalisation import GroupDeviation, RunningScale
+from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
 from rlgan.objectives import PPO, Reinforce
 from rlgan.records import Rollouts
 from rlgan.reference import LossPenalty, RewardPenalty
@@ -304,3 +304,15 @@ def test_a_reference_and_a_clip_see_what_was_drawn_alone() -> None:
     # Only the third token of the first sequence was drawn: -3 + 10 = 7 nats.
     torch.testing.assert_close(experience.clipped_weights, torch.tensor([[0.0, 0.0, 0.75 - 3.5], [0.0, 0.0, 0.0]]))
     torch.testing.assert_close(experience.weights, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
+
+
+def test_of_scores_that_are_no_log_odds_no_probability_is_told() -> None:
+    metrics = learn(Logit(), Terminal(), LeaveOneOut(), is_log_odds=False).metrics
+    assert "generator/mean_prob_real" not in metrics
+
+
+def test_where_all_sequences_ended_within_what_was_given_likelihood_is_left() -> None:
+    given = dataclasses.replace(ROLLOUTS, num_given=3)
+    result = learn(Ratio(), Terminal(), ImportanceWeights(), rollouts=given, normalisation=Whiten())
+    assert torch.equal(result.experience.weights, 1.0 * MASK)
+    assert all(math.isfinite(value) for value in result.metrics.values())
