@@ -18,7 +18,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
-from .adversary_losses import CrossEntropy, LossSettings, adversary_loss
+from .adversary_losses import ClassLosses, CrossEntropy, LossSettings, adversary_loss, class_losses
 from .adversary_regularisers import (
     GradientPenaltySettings,
     InterpolatedPenalty,
@@ -81,12 +81,15 @@ class Round:
     Attributes:
         index: number of this round in the run; names its random streams.
         fakes: (n, T) int64 fresh sequences of the generator.
-        epochs: passes over the buffers.
+        epochs: passes over the buffers; 0 only measures, and adds the fakes.
+        fake_weight: what fakes weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
+            apart.
     """
 
     index: int
     fakes: Tensor
     epochs: int
+    fake_weight: float | None = None
 
 
 class Adversary:
@@ -142,29 +145,31 @@ class Adversary:
         num_reals = min(self._settings.sequences_per_round, self._reals.shape[0])
         self._real_buffer.add(self._reals[torch.randperm(self._reals.shape[0], generator=rng)[:num_reals]])
         self._fake_buffer.add(request.fakes)
-        with global_stream(self._seed, "adversary", "dropout", request.index):
-            metrics |= self._train_epochs(request.epochs, rng)
+        if request.epochs:
+            with global_stream(self._seed, "adversary", "dropout", request.index):
+                metrics |= self._train_epochs(request, rng)
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
 
-    def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:
+    def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
         num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
         losses, norms, slopes = [], [], []
+        apart: list[ClassLosses] = []
         correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
-        for _ in range(epochs):
+        for _ in range(request.epochs):
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
             tokens = torch.cat([reals, fakes])
             is_real = torch.arange(2 * num_each) < num_each
-            for rows in self._minibatches(num_each, rng):
+            for rows in self._minibatches(num_each, rng, is_balanced=request.fake_weight is not None):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
                 if self._learns_prefixes:
                     mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
                 member_logits = self.network.member_logits(batch, mask)
                 member_losses = [
-                    adversary_loss(self._settings.loss, logits, is_real_batch, mask if self._judges_tokens else None)
+                    self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.fake_weight, apart)
                     for logits in member_logits
                 ]
                 self._optimizer.zero_grad()
@@ -193,12 +198,30 @@ class Adversary:
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
         }
+        if apart:
+            metrics["discriminator/loss_real"] = sum(float(one.real) for one in apart) / len(apart)
+            metrics["discriminator/loss_fake"] = sum(float(one.fake) for one in apart) / len(apart)
         if slopes:
             metrics["discriminator/gradient_penalty"] = sum(slopes) / len(slopes)
         if self._settings.loss.has_boundary:
             metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
             metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
         return metrics
+
+    def _loss(
+        self,
+        logits: Tensor,
+        is_real: Tensor,
+        mask: Tensor | None,
+        fake_weight: float | None,
+        apart: list[ClassLosses],
+    ) -> Tensor:
+        """The loss of a minibatch; where fakes have a weight, both classes are noted, too."""
+        if fake_weight is None:
+            return adversary_loss(self._settings.loss, logits, is_real, mask)
+        losses = class_losses(self._settings.loss, logits, is_real, mask)
+        apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
+        return losses.real + fake_weight * losses.fake
 
     def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
         """(M,) of what learns separately, all at the same points."""
@@ -211,9 +234,9 @@ class Adversary:
             ]
         )
 
-    def _minibatches(self, num_each: int, rng: torch.Generator) -> Iterator[Tensor]:
+    def _minibatches(self, num_each: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
         """Every one of `num_each` reals, then fakes, once: their indices, a minibatch at a time."""
-        if not self._settings.needs_halves:
+        if not (is_balanced or self._settings.needs_halves):
             yield from torch.randperm(2 * num_each, generator=rng).split(self._settings.batch)
             return
         # The buffers hand out reals and fakes in random order.

@@ -8,8 +8,10 @@ B sequences, T positions; p_d the law of reals, p_θ of fakes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -74,6 +76,46 @@ class Relativistic(Settings):
 LossSettings = Annotated[CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic, Field(discriminator="kind")]
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
 whether 0 is the boundary between reals and fakes, and whether half of every minibatch must be real."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLosses:
+    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
+
+    Attributes:
+        real: scalar of the reals.
+        fake: scalar of the fakes.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+
+def class_losses(
+    settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None
+) -> ClassLosses:
+    """The chosen loss, apart for both classes: what a balance between them weighs.
+
+    Args:
+        settings: which loss; one that is separable.
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool, of both classes.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Raises:
+        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    if isinstance(settings, CrossEntropy):
+        labels = torch.full_like(real, 1.0 - settings.label_smoothing)
+        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
+    if isinstance(settings, Hinge):
+        return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
+    if isinstance(settings, Wasserstein):
+        return ClassLosses(-real.mean(), fake.mean())
+    if isinstance(settings, LeastSquares):
+        return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
+    raise ShapeError(f"adversary.loss={settings.kind!r}: is of pairs of a real and a fake, and cannot be taken apart.")
 
 
 def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 from .adversary import AdversarySettings
 from .adversary_losses import Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
+from .balance import Equilibrium, FixedBalance
 from .baselines import (
     BaselineSettings,
     CriticBaseline,
@@ -254,6 +255,17 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
             f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
         )
+    learns_between = adversarial and config.has_adversary and schedule.d_steps > 0
+    if not isinstance(schedule.balance, FixedBalance) and not learns_between:
+        yield (
+            f"schedule.balance={schedule.balance.kind!r}: has no effect without rounds of the discriminator between "
+            "generator updates. Set it to fixed."
+        )
+    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, Relativistic):
+        yield (
+            "schedule.balance='equilibrium': weighs what fakes cost against what reals cost, and "
+            "adversary.loss='relativistic' is of pairs. Use another loss or balance."
+        )
     if config.discriminator is not None:
         yield from _contradictions_of_adversary(config, config.discriminator)
 
@@ -339,12 +351,14 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
             f"adversary.gradient_penalty={slope.kind!r}: is taken at whole sequences, and credit='prefix' shows the "
             "discriminator none. Set it to none, or choose another credit."
         )
-    if adversary.needs_halves and adversary.batch % 2:
-        which = f"loss={loss.kind!r}" if loss.needs_halves else f"gradient_penalty={slope.kind!r}"
-        yield (
-            f"adversary.batch={adversary.batch}: adversary.{which} compares reals with as many fakes. "
-            "Use an even number."
-        )
+    balance = config.schedule.balance
+    if adversary.batch % 2 and (adversary.needs_halves or isinstance(balance, Equilibrium)):
+        which = f"adversary.gradient_penalty={slope.kind!r}"
+        if loss.needs_halves:
+            which = f"adversary.loss={loss.kind!r}"
+        elif isinstance(balance, Equilibrium):
+            which = f"schedule.balance={balance.kind!r}"
+        yield f"adversary.batch={adversary.batch}: {which} compares reals with as many fakes. Use an even number."
     has_spectral_norm = isinstance(network, Transformer) and network.spectral_norm
     is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty) or has_spectral_norm
     if isinstance(loss, Wasserstein) and not is_bounded:

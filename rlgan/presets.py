@@ -11,6 +11,7 @@ from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import OracleTask, TaskSettings
 
 from .adversary import AdversarySettings
+from .balance import FixedBalance
 from .baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
 from .config import Config, Control, Optimizers, compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
@@ -191,7 +192,7 @@ def control(config: Config, name: Control) -> Config:
     Returns:
         Its configuration, without a discriminator and without controls of its own.
     """
-    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0})
+    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0, "balance": FixedBalance()})
     changes: dict[str, object] = {
         "preset": name,
         "discriminator": None,

@@ -14,6 +14,7 @@ from pydantic import Field
 from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
+from .balance import BalanceSettings, FixedBalance
 from .objectives import NoTeacherForcing, PretrainingSettings, ReadsTheData, TeacherForcingSettings
 
 Phase = Literal["mle", "discriminator", "adversarial"]
@@ -51,6 +52,8 @@ class Schedule(Settings):
     """Discriminator rounds a unit, each with fresh fakes."""
     d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)
     """Passes over reals and fakes a discriminator round, in pretraining too."""
+    balance: BalanceSettings = FixedBalance()
+    """How much the discriminator learns beside the generator, as the run goes on."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
     """Maximum-likelihood learning during the adversarial phase."""
 

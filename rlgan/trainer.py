@@ -26,6 +26,7 @@ from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
 from .adversary import Round
+from .balance import BalanceState, Equilibrium, after_round, first_state, most_rounds, suffices, trains
 from .baselines import BaselineState, CriticBaseline
 from .config import Config
 from .credit import MonteCarlo
@@ -102,6 +103,7 @@ class Trainer:
         self._best_weights: dict[str, np.ndarray] | None = None
         self._epochs_without_gain = 0
         self._memory = Memory()
+        self._balance = first_state(config.schedule.balance)
         self._critic: Critic | None = None
         if isinstance(config.baseline, CriticBaseline):
             self._critic = Critic(config.baseline, task.space, config.seed)
@@ -214,18 +216,23 @@ class Trainer:
     # ------------------------------------------------------------------ discriminator
 
     def _pretrain_round(self) -> dict[str, float]:
-        index = self.position.discriminator_rounds
-        metrics = self._discriminator_round(index)
-        self.position = dataclasses.replace(self.position, discriminator_rounds=index + 1)
+        metrics = self._discriminator_round()
+        done = self.position.discriminator_rounds
+        self.position = dataclasses.replace(self.position, discriminator_rounds=done + 1)
         return metrics
 
-    def _discriminator_round(self, index: int) -> dict[str, float]:
-        """Fresh fakes, then training. `index` counts rounds of the whole run."""
+    def _discriminator_round(self) -> dict[str, float]:
+        """Fresh fakes, then training."""
+        schedule, index = self.config.schedule, self._balance.rounds
         with self._timed("timing/sample_fakes_s"):
             fakes = self._fakes(index)
         with self._timed("timing/discriminator_s"):
             assert self._parts.discriminator is not None
-            return self._parts.discriminator.train_round(Round(index, fakes, self.config.schedule.d_epochs))
+            epochs = schedule.d_epochs if trains(schedule.balance, self._balance) else 0
+            fake_weight = self._balance.fake_weight if isinstance(schedule.balance, Equilibrium) else None
+            metrics = self._parts.discriminator.train_round(Round(index, fakes, epochs, fake_weight))
+        self._balance, told = after_round(schedule.balance, self._balance, metrics)
+        return metrics | told
 
     def _fakes(self, index: int) -> Tensor:
         generator = self._parts.learners.weights()
@@ -247,9 +254,10 @@ class Trainer:
         for g_step in range(schedule.g_steps):
             metrics |= self._generator_update(position.adversarial_updates * schedule.g_steps + g_step)
         self._move_rollout_policy()
-        for d_step in range(schedule.d_steps):
-            done = schedule.discriminator_rounds + position.adversarial_updates * schedule.d_steps
-            metrics |= self._discriminator_round(done + d_step)
+        for _ in range(most_rounds(schedule.balance, position.adversarial_updates, schedule.d_steps)):
+            metrics |= self._discriminator_round()
+            if suffices(schedule.balance, self._balance):
+                break
         self.position = dataclasses.replace(position, adversarial_updates=position.adversarial_updates + 1)
         return metrics
 
@@ -477,6 +485,7 @@ class Trainer:
             "learners": self._parts.learners.state(),
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
             "memory": dataclasses.asdict(self._memory),
+            "balance": dataclasses.asdict(self._balance),
             "critic": None if self._critic is None else self._critic.state(),
             "mle_start": _as_tensors(self.mle_start),
             "best_valid_nll": self._best_valid_nll,
@@ -498,6 +507,7 @@ class Trainer:
             self._parts.discriminator.restore(state["discriminator"])
         memory = state["memory"]
         self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
+        self._balance = BalanceState(**state["balance"])
         if self._critic is not None:
             self._critic.restore(state["critic"])
         self.mle_start = _as_arrays(state["mle_start"])

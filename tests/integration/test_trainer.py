@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
+from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.baselines import (
     CriticBaseline,
     ExponentialMean,
@@ -224,8 +225,10 @@ RUNS: dict[str, Config] = {
         credit=Terminal(),
         objective=Gumbel(straight_through=True, temperature=DecayingTemperature(rate=0.1)),
     ),
-    "critic, lambda returns": tiny_config(
-        {"adversarial_updates": 3}, credit=LambdaReturn(decay=0.9), baseline=CriticBaseline(embedding=4, hidden=4)
+    "critic, lambda returns, equilibrium": tiny_config(
+        {"adversarial_updates": 3, "balance": Equilibrium(start=0.5, rate=0.1)},
+        credit=LambdaReturn(decay=0.9),
+        baseline=CriticBaseline(embedding=4, hidden=4),
     ),
     "prefixes of real sequences, step-wise importance weights": tiny_config(
         {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
@@ -278,6 +281,47 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------------- balance
+
+
+@pytest.mark.parametrize(
+    ("balance", "rounds"),
+    [
+        (FixedBalance(), [3, 3, 3]),
+        (CriticWarmup(rounds=5, units=1, every=2), [5, 3, 5]),
+        # Nothing is good enough: all rounds that may be.
+        (Band(low=0.998, high=0.999), [3, 3, 3]),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_balances_decide_how_often_the_discriminator_learns(
+    balance: BalanceSettings, rounds: list[int], task: Task
+) -> None:
+    config = tiny_config({"adversarial_updates": 3, "d_steps": 3, "discriminator_rounds": 4, "balance": balance})
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+        assert trainer.state()["balance"]["rounds"] == 4 + sum(rounds)
+    # Fakes are drawn and not judged, rollouts are judged; before the first rollouts comes pretraining.
+    calls = "".join("f" if judge is None else "r" for _, _, _, judge in recorder.searches)
+    assert [len(unit) for unit in calls.split("r")] == [4, *rounds]
+    seeds = [shard.seed for shards, *_ in recorder.searches for shard in shards]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_band_that_is_reached_ends_the_unit_and_one_that_is_left_trains_nothing(task: Task) -> None:
+    # Fakes of a generator that has learned nothing are told from reals at once.
+    config = tiny_config(
+        {"mle_epochs": 0, "discriminator_rounds": 6, "adversarial_updates": 2, "d_steps": 4}
+        | {"d_epochs": 3, "balance": Band(low=0.51, high=0.52)}
+    )
+    with trainer_of(config, task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+    assert units[-1]["discriminator/auc_heldout"] > 0.52
+    assert "discriminator/loss" in units[0] and "discriminator/loss" not in units[-1]
+    assert trainer.state()["balance"]["rounds"] == 6 + 2
 
 
 # ------------------------------------------------------------------------------------------ scheduled sampling

@@ -18,7 +18,9 @@ from rlgan.adversary_losses import (
     Relativistic,
     Wasserstein,
     adversary_loss,
+    class_losses,
     cross_entropy,
+    generator_loss,
     hinge,
     least_squares,
     relativistic,
@@ -253,3 +255,46 @@ def test_shapes_that_do_not_fit_are_refused(loss: Callable[..., Tensor]) -> None
     for logits, given in ((torch.zeros(2, 3), None), (torch.zeros(2), mask), (torch.zeros(3), None)):
         with pytest.raises(ShapeError, match="expected"):
             loss(logits, is_real, given)
+
+
+# ------------------------------------------------------------------------------ both classes apart, the generator's
+
+
+@pytest.mark.parametrize("settings", [CrossEntropy(label_smoothing=0.1), Hinge(), Wasserstein(), LeastSquares()])
+@pytest.mark.parametrize("is_of_tokens", [False, True])
+def test_both_classes_together_are_the_whole_loss(settings: LossSettings, is_of_tokens: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    is_real = torch.tensor([True, False, True, False])
+    logits = torch.randn(4, 3, generator=rng) if is_of_tokens else torch.randn(4, generator=rng)
+    # As many real tokens as fake ones, for cross-entropy averages over all of them.
+    mask = torch.tensor([[True] * 3, [True] * 3, [True, True, False], [True, True, False]]) if is_of_tokens else None
+    apart = class_losses(settings, logits, is_real, mask)
+    whole = adversary_loss(settings, logits, is_real, mask) * (2 if isinstance(settings, CrossEntropy) else 1)
+    torch.testing.assert_close(apart.real + apart.fake, whole)
+    # Moving the reals' logits moves the reals' loss alone.
+    step = is_real.float().view(4, *[1] * (logits.dim() - 1))
+    moved = class_losses(settings, logits + step, is_real, mask)
+    assert torch.equal(moved.fake, apart.fake) and not torch.equal(moved.real, apart.real)
+
+
+def test_a_loss_of_pairs_has_no_classes() -> None:
+    with pytest.raises(ShapeError, match="relativistic': is of pairs"):
+        class_losses(Relativistic(), torch.zeros(2), torch.tensor([True, False]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "losses"),
+    [
+        (CrossEntropy(), [math.log(2), math.log1p(math.exp(-2))]),
+        (Hinge(), [0.0, -2.0]),
+        (Wasserstein(), [0.0, -2.0]),
+        (LeastSquares(), [0.5, 0.5]),
+    ],
+)
+def test_a_generator_descends_what_makes_its_fakes_look_real(settings: LossSettings, losses: list[float]) -> None:
+    torch.testing.assert_close(generator_loss(settings, torch.tensor([0.0, 2.0])), torch.tensor(losses))
+
+
+def test_a_generator_has_no_reals_to_be_compared_with() -> None:
+    with pytest.raises(ShapeError, match="compares fakes with reals"):
+        generator_loss(Relativistic(), torch.zeros(2))

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from rlgan.balance import Band, Equilibrium
 from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
@@ -145,6 +146,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (PLAIN | {"credit": Prefix()}, r"credit='prefix': all prefixes .* Use credit terminal\.$"),
     (JUDGED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='probability' pays sequences"),
+    (PLAIN | {"schedule": PLAIN["schedule"] | {"balance": Band()}}, "schedule.balance='band': has no effect without"),
+    (
+        JUDGED
+        | {"reward": Logit(), "adversary": {"loss": {"kind": "relativistic"}}, "schedule": {"balance": Equilibrium()}},
+        "schedule.balance='equilibrium': weighs what fakes cost .*relativistic",
+    ),
+    (
+        JUDGED | {"adversary": {"batch": 65}, "schedule": {"balance": Equilibrium()}},
+        "adversary.batch=65: schedule.balance='equilibrium' compares reals with as many fakes",
+    ),
     (JUDGED | {"credit": LambdaReturn()}, "credit='lambda_return': asks a critic, and baseline='none' is none"),
     (JUDGED | {"schedule": {"g_group": 7}}, "schedule.g_group=7: does not divide schedule.g_batch=64"),
     (JUDGED | {"schedule": {"g_group": 8}}, "schedule.g_group=8: has no effect with baseline='none' and normal"),
