@@ -47,6 +47,8 @@ class EvaluationSettings(Settings):
     of the final table, and needs the extra `encoder`. Text only."""
     num_nearest: int = Field(500, ge=2)
     """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
+    collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
+    """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
 

@@ -10,6 +10,7 @@ Nothing here knows Ray: the parts it drives are in this process or on a cluster,
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from .critic import Critic
 from .evaluation import Evaluator, Measurement
 from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
+from .metrics import first_fall
 from .objectives import (
     PPO,
     Gumbel,
@@ -56,6 +58,8 @@ from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
 _REFERENCE_VERSION = -1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Trainer:
         self._epochs_without_gain = 0
         self._memory = Memory()
         self._balance = first_state(config.schedule.balance)
+        self._effective_ranks: list[float] = []
         self._critic: Critic | None = None
         if isinstance(config.baseline, CriticBaseline):
             self._critic = Critic(config.baseline, task.space, config.seed)
@@ -155,8 +160,26 @@ class Trainer:
         metrics["timing/unit_s"] = time.perf_counter() - started
         measurement = self.measure() if measure and self._is_measurement_due(phase, step) else None
         if measurement is not None:
-            metrics |= measurement.metrics
+            metrics |= measurement.metrics | self._watch(phase, measurement)
         return Unit(phase, step, metrics | self._timings, measurement)
+
+    def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
+        """Warn once the generator continues in far fewer ways than it did (specification 13)."""
+        share, rank = self.config.evaluation.collapse_share, measurement.metrics["eval/effective_rank"]
+        if phase == "mle":
+            self._effective_ranks = [rank]
+        else:
+            self._effective_ranks.append(rank)
+        if phase == "mle" or share is None:
+            return {}
+        fell = first_fall(self._effective_ranks, share)
+        if fell == len(self._effective_ranks) - 1:
+            logger.warning(
+                "collapse? effective rank of the next-token laws %.1f; adversarial training began with %.1f",
+                rank,
+                self._effective_ranks[0],
+            )
+        return {"generator/collapse_alarm": float(fell is not None)}
 
     # ------------------------------------------------------------------ maximum likelihood
 
@@ -486,6 +509,7 @@ class Trainer:
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
             "memory": dataclasses.asdict(self._memory),
             "balance": dataclasses.asdict(self._balance),
+            "effective_ranks": list(self._effective_ranks),
             "critic": None if self._critic is None else self._critic.state(),
             "mle_start": _as_tensors(self.mle_start),
             "best_valid_nll": self._best_valid_nll,
@@ -508,6 +532,7 @@ class Trainer:
         memory = state["memory"]
         self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
         self._balance = BalanceState(**state["balance"])
+        self._effective_ranks = list(state["effective_ranks"])
         if self._critic is not None:
             self._critic.restore(state["critic"])
         self.mle_start = _as_arrays(state["mle_start"])

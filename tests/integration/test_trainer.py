@@ -28,6 +28,7 @@ from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.evaluation import Measurement
 from rlgan.generators import LSTM
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
@@ -281,6 +282,41 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------- collapse
+
+
+@pytest.mark.parametrize("share", [0.5, None])
+def test_a_generator_that_collapses_is_told_once(
+    share: float | None, task: Task, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks = iter([99.0, 10.0, 6.0, 4.9, 4.0, 8.0])
+
+    def measured(self: Trainer) -> Measurement:
+        return Measurement({"eval/effective_rank": next(ranks)}, torch.zeros(1, 6))
+
+    monkeypatch.setattr(Trainer, "measure", measured)
+    config = tiny_config({"mle_epochs": 2, "discriminator_rounds": 1, "adversarial_updates": 4})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"collapse_share": share})})
+    with trainer_of(config, task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+    alarms = [metrics.get("generator/collapse_alarm") for metrics in units]
+    told = [record.message for record in caplog.records if "collapse?" in record.message]
+    if share is None:
+        assert alarms == [None] * 7 and not told
+    else:
+        # Below half of 10, with which pretraining ended; once fallen it is known.
+        assert alarms == [None] * 3 + [0.0, 1.0, 1.0, 1.0]
+        assert told == ["collapse? effective rank of the next-token laws 4.9; adversarial training began with 10.0"]
+
+
+def test_the_effective_rank_is_compared_with_the_end_of_pretraining(task: Task) -> None:
+    with trainer_of(tiny_config({"mle_epochs": 3, "adversarial_updates": 2}), task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+        measured = [metrics["eval/effective_rank"] for metrics in units if "eval/effective_rank" in metrics]
+        assert trainer.state()["effective_ranks"] == measured[2:]
+    assert [("generator/collapse_alarm" in metrics) for metrics in units] == [False] * 4 + [True] * 2
 
 
 # ----------------------------------------------------------------------------------------------------- balance
