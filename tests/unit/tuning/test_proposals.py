@@ -60,7 +60,7 @@ def test_a_grid_asks_what_is_active_only() -> None:
 
 
 def test_contradictions_are_dropped_and_counted_by_reason() -> None:
-    # Importance weights want the reward `ratio`; Monte Carlo search does not go with them.
+    # Importance weights want the reward `ratio`, and not SeqGAN's.
     whole = narrow(seqgan(), baseline=Choice(("none", "importance_weights")), schedule__g_steps=Choice((1, 2)))
     proposals, found = Proposals(whole, GridSource()), []
     while (proposed := proposals.next()) is not None:
@@ -68,7 +68,7 @@ def test_contradictions_are_dropped_and_counted_by_reason() -> None:
         assert proposed.config.schedule.g_steps == proposed.point["schedule.g_steps"]
     assert found == [{"baseline": "none", "schedule.g_steps": 1}, {"baseline": "none", "schedule.g_steps": 2}]
     ((reason, number),) = proposals.contradictions.items()
-    assert number == 2 and reason.startswith("weighs sequences by the density ratio")
+    assert number == 2 and reason.startswith("weighs by the density ratio of sequences")
 
 
 @pytest.mark.parametrize("source", [RandomSource, OptunaSource])
