@@ -31,7 +31,6 @@ from benchmarks.common import machine, own_cluster, ratios, seconds, spread
 from rlgan.credit import MonteCarlo
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.rewards import Probability
 from rlgan.rollouts import RolloutPlan
 from rlgan.workers.faults import Faults
 from rlgan.workers.placement import Role, Room
@@ -39,7 +38,7 @@ from rlgan.workers.rollout import RayRollouts, RolloutActor
 from rlgan.workers.weights import Weights, load_weights, weights_of
 
 SPACE = SequenceSpace(5000, 20)
-PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=1), chunk_rows=256)
+PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=1), chunk_rows=256)
 _NO_LIMIT = 2**31 - 1
 
 

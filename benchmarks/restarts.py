@@ -36,7 +36,6 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
 from rlgan.optimizers import Adam
 from rlgan.records import Experience, Rollouts
-from rlgan.rewards import Probability
 from rlgan.rollouts import RolloutPlan, Shard
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.faults import Faults
@@ -47,7 +46,7 @@ from rlgan.workers.rollout import RayRollouts
 from rlgan.workers.weights import weights_of
 
 SPACE = SequenceSpace(5000, 20)
-PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=4), chunk_rows=256)
+PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=4), chunk_rows=256)
 KILL_AFTER = 0.4
 
 

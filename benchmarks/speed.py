@@ -39,14 +39,13 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
 from rlgan.objectives import policy_gradient_weights, weighted_nll
 from rlgan.optimizers import Adam, build_optimizer, clip_gradients
-from rlgan.rewards import Probability, sequence_rewards
 from rlgan.rollouts import RolloutPlan, Shard, collect
 from rlgan.sampling import sample
 
 SPACE = SequenceSpace(5000, 20)
 BATCH, ROLLOUTS = 64, 16
 FAKES, D_STEPS, D_EPOCHS = 10_000, 5, 3
-PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=ROLLOUTS), chunk_rows=256)
+PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=ROLLOUTS), chunk_rows=256)
 
 
 class Ours:
@@ -78,9 +77,9 @@ class Ours:
         stepper = self.generator.stepper()
         shard = Shard(BATCH, seed=0, generator_version=0, rollout_version=0, discriminator_version=0)
         rollouts = collect(PLAN, shard, stepper, stepper, self.discriminator.scorer())
-        final = sequence_rewards(PLAN.reward, rollouts.real_logits, BATCH, self.rng)
-        assert rollouts.continuation_rewards is not None
-        self.values = monte_carlo_values(rollouts.continuation_rewards, final, rollouts.mask)
+        assert rollouts.continuation_logits is not None and rollouts.real_logits is not None
+        paid = (torch.sigmoid(logits) for logits in (rollouts.continuation_logits, rollouts.real_logits))
+        self.values = monte_carlo_values(*paid, rollouts.mask)
         self.rollouts = rollouts
 
     def update_generator(self) -> None:

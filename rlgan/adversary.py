@@ -1,23 +1,32 @@
-"""How a discriminator learns: loss, minibatches of reals and fakes, rounds over replay buffers.
+"""How a discriminator learns: minibatches of reals and fakes, steps, rounds over replay buffers.
 
 B sequences, T positions
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
+from .adversary_losses import ClassLosses, CrossEntropy, LossSettings, adversary_loss, class_losses
+from .adversary_regularisers import (
+    GradientPenaltySettings,
+    InterpolatedPenalty,
+    NoGradientPenalty,
+    clip_weights,
+    gradient_penalty,
+    weight_penalty,
+)
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, build_discriminator
 from .metrics import discriminator_health
@@ -29,32 +38,40 @@ from .seeding import global_stream, stream
 class AdversarySettings(Settings):
     """How the discriminator is trained."""
 
+    loss: LossSettings = CrossEntropy()
+    """What it minimises."""
     batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
-    """Sequences a minibatch, drawn from reals and fakes together."""
+    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them."""
     sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
     """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
-    label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
-    """Reals are labelled 1 - this."""
+    l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
+    """λ of the penalty λ·½Σw² on all weights; null for none."""
+    gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
+    """Penalty on the slope."""
+    weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
+    """Greatest size of a weight, to which all are clipped after each step; null for none."""
+
+    @property
+    def needs_halves(self) -> bool:
+        """Whether half of every minibatch must be real: something pairs reals with fakes."""
+        return self.loss.needs_halves or isinstance(self.gradient_penalty, InterpolatedPenalty)
 
 
-def adversary_loss(real_logits: Tensor, is_real: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
-
-    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
-    two class means as a sum.
+def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
+    """The mask of one prefix of every sequence, its length uniform in 1 … the sequence's (Li et al. 2017, section 3.2).
 
     Args:
-        real_logits: (B,) float32, positive = real.
-        is_real: (B,) bool.
-        label_smoothing: reals are labelled 1 - this.
+        mask: (B, T) bool.
+        rng: source of all randomness.
 
     Returns:
-        Scalar, nats.
+        (B, T) bool.
     """
-    labels = is_real.float() * (1.0 - label_smoothing)
-    return functional.binary_cross_entropy_with_logits(real_logits, labels)
+    lengths = mask.sum(1)
+    chosen = (torch.rand(mask.shape[0], generator=rng) * lengths).long() + 1
+    return mask & (torch.arange(mask.shape[1]) < chosen.unsqueeze(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +81,15 @@ class Round:
     Attributes:
         index: number of this round in the run; names its random streams.
         fakes: (n, T) int64 fresh sequences of the generator.
-        epochs: passes over the buffers.
+        epochs: passes over the buffers; 0 only measures, and adds the fakes.
+        fake_weight: what fakes weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
+            apart.
     """
 
     index: int
     fakes: Tensor
     epochs: int
+    fake_weight: float | None = None
 
 
 class Adversary:
@@ -83,6 +103,8 @@ class Adversary:
         reals: (n, T) int64 training sequences.
         heldout_reals: (m, T) int64 never trained on, for the accuracy that is reported.
         seed: the run's seed.
+        learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
+            sequences (REGS). All prefixes of a sequence together would be learnt by heart.
         device: where it computes; the buffers stay on the CPU.
     """
 
@@ -95,11 +117,13 @@ class Adversary:
         reals: Tensor,
         heldout_reals: Tensor,
         seed: int,
+        learns_prefixes: bool = False,
         device: torch.device = CPU,
     ) -> None:
-        self._device = device
+        self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
+        self._judges_tokens = network.granularity == "token"
         with global_stream(seed, "discriminator", "initial"):
             self.network = build_discriminator(network, space).to(device)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
@@ -121,56 +145,120 @@ class Adversary:
         num_reals = min(self._settings.sequences_per_round, self._reals.shape[0])
         self._real_buffer.add(self._reals[torch.randperm(self._reals.shape[0], generator=rng)[:num_reals]])
         self._fake_buffer.add(request.fakes)
-        with global_stream(self._seed, "adversary", "dropout", request.index):
-            metrics |= self._train_epochs(request.epochs, rng)
+        if request.epochs:
+            with global_stream(self._seed, "adversary", "dropout", request.index):
+                metrics |= self._train_epochs(request, rng)
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
 
-    def _train_epochs(self, epochs: int, rng: torch.Generator) -> dict[str, float]:
+    def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
         num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
-        losses, norms, correct_real, correct_fake = [], [], 0, 0
-        for _ in range(epochs):
+        losses, norms, slopes = [], [], []
+        apart: list[ClassLosses] = []
+        correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
+        for _ in range(request.epochs):
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
             tokens = torch.cat([reals, fakes])
             is_real = torch.arange(2 * num_each) < num_each
-            for rows in torch.randperm(2 * num_each, generator=rng).split(self._settings.batch):
+            for rows in self._minibatches(num_each, rng, is_balanced=request.fake_weight is not None):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
-                member_logits = self.network.member_logits(batch, sequence_mask(self._space, batch))
+                mask = sequence_mask(self._space, batch)
+                if self._learns_prefixes:
+                    mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
+                member_logits = self.network.member_logits(batch, mask)
                 member_losses = [
-                    adversary_loss(logits, is_real_batch, self._settings.label_smoothing) for logits in member_logits
+                    self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.fake_weight, apart)
+                    for logits in member_logits
                 ]
                 self._optimizer.zero_grad()
-                # A sum, so that each member's gradient is that of a network alone.
-                (torch.stack(member_losses).sum() + self.network.penalty()).backward()
+                # Sums, so that each member's gradient is that of a network alone.
+                total = torch.stack(member_losses).sum() + self.network.penalty()
+                if self._settings.l2_all is not None:
+                    total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
+                if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
+                    penalties = self._gradient_penalties(batch[is_real_batch], batch[~is_real_batch], rng)
+                    total = total + self._settings.gradient_penalty.weight * penalties.sum()
+                    slopes.append(float(penalties.detach().mean()))
+                total.backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
+                if self._settings.weight_clip is not None:
+                    clip_weights(self.network.parameters(), self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
-                correct = (member_logits.detach().mean(0) > 0) == is_real_batch
-                correct_real += int((correct & is_real_batch).sum())
-                correct_fake += int((correct & ~is_real_batch).sum())
-        return {
+                called_real = member_logits.detach().mean(0) > 0
+                for kind in (True, False):
+                    of_kind = is_real_batch == kind
+                    if self._judges_tokens:
+                        of_kind = of_kind.unsqueeze(1) & mask
+                    correct[kind] += int((called_real[of_kind] == kind).sum())
+                    scored[kind] += int(of_kind.sum())
+        metrics = {
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
-            "discriminator/accuracy_real": correct_real / (epochs * num_each),
-            "discriminator/accuracy_fake": correct_fake / (epochs * num_each),
         }
+        if apart:
+            metrics["discriminator/loss_real"] = sum(float(one.real) for one in apart) / len(apart)
+            metrics["discriminator/loss_fake"] = sum(float(one.fake) for one in apart) / len(apart)
+        if slopes:
+            metrics["discriminator/gradient_penalty"] = sum(slopes) / len(slopes)
+        if self._settings.loss.has_boundary:
+            metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
+            metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
+        return metrics
+
+    def _loss(
+        self,
+        logits: Tensor,
+        is_real: Tensor,
+        mask: Tensor | None,
+        fake_weight: float | None,
+        apart: list[ClassLosses],
+    ) -> Tensor:
+        """The loss of a minibatch; where fakes have a weight, both classes are noted, too."""
+        if fake_weight is None:
+            return adversary_loss(self._settings.loss, logits, is_real, mask)
+        losses = class_losses(self._settings.loss, logits, is_real, mask)
+        apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
+        return losses.real + fake_weight * losses.fake
+
+    def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
+        """(M,) of what learns separately, all at the same points."""
+        assert isinstance(self._settings.gradient_penalty, InterpolatedPenalty)
+        epsilon = torch.rand(reals.shape[0], generator=rng).to(self._device)
+        return torch.stack(
+            [
+                gradient_penalty(part, self._settings.gradient_penalty, self._space, reals, fakes, epsilon)
+                for part in self.network.parts()
+            ]
+        )
+
+    def _minibatches(self, num_each: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
+        """Every one of `num_each` reals, then fakes, once: their indices, a minibatch at a time."""
+        if not (is_balanced or self._settings.needs_halves):
+            yield from torch.randperm(2 * num_each, generator=rng).split(self._settings.batch)
+            return
+        # The buffers hand out reals and fakes in random order.
+        for rows in torch.arange(num_each).split(self._settings.batch // 2):
+            yield torch.cat([rows, num_each + rows])
 
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         scorer = self.network.scorer()
         number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
-        logits = [
-            scorer(tokens, sequence_mask(self._space, tokens)).to(CPU)
-            for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device))
-        ]
+        logits = []
+        for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device)):
+            mask = sequence_mask(self._space, tokens)
+            scores = scorer(tokens, mask)
+            logits.append((scores[mask] if self._judges_tokens else scores).to(CPU))
         health = discriminator_health(*logits)
-        return {
-            "discriminator/accuracy_heldout": health.accuracy,
-            "discriminator/auc_heldout": health.auc,
-            "discriminator/mean_prob_real": health.mean_prob_real,
-            "discriminator/mean_prob_fake": health.mean_prob_fake,
-        }
+        metrics = {"discriminator/auc_heldout": health.auc}
+        if self._settings.loss.has_boundary:
+            metrics["discriminator/accuracy_heldout"] = health.accuracy
+        if self._settings.loss.is_log_odds:
+            metrics["discriminator/mean_prob_real"] = health.mean_prob_real
+            metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
+        return metrics
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""

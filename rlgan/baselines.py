@@ -7,16 +7,22 @@ An advantage never carries a gradient and is exactly 0 where the mask is False.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
-from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.envs.errors import ConfigError, ShapeError
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
+
+from .density_ratios import mean_one_weights
+from .groups import group_means, held, leave_one_out_means
+from .optimizers import Adam, OptimizerSettings
 
 
 class NoBaseline(Settings):
@@ -54,21 +60,87 @@ class ExponentialMean(Settings):
 
 
 class LeaveOneOut(Settings):
-    """Advantage = value - mean over the other sequences at the same position; a finished one keeps its last value."""
+    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, specification 15.1).
+
+    A sequence that has finished keeps its last value.
+    """
 
     kind: Literal["leave_one_out"] = "leave_one_out"
 
 
+class GroupMean(Settings):
+    """Advantage = value - mean over all sequences of the group at the same position (GRPO, specification 15.2).
+
+    A sequence that has finished keeps its last value.
+    """
+
+    kind: Literal["group_mean"] = "group_mean"
+
+
+class LogPartition(Settings):
+    """Advantage = value - log Z - 1, log Z a moving average of log mean exp(value) (boundary-seeking GAN, 9.1).
+
+    With the logit as reward this is the policy gradient of the reverse KL.
+    """
+
+    kind: Literal["log_partition"] = "log_partition"
+    decay: Annotated[float, Uniform(0.0, 0.999)] = Field(0.995, ge=0.0, lt=1.0)
+    """Weight of the old log Z."""
+
+
+class CriticBaseline(Settings):
+    """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
+
+    kind: Literal["critic"] = "critic"
+    embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of the critic's token embedding."""
+    hidden: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of its LSTM."""
+    epochs: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Steps on each batch."""
+    clip: Annotated[float | None, NotSearched("tied to the rewards' scale")] = Field(None, gt=0.0)
+    """Greatest change of a value on one batch that lowers its loss, reward units (PPO 0.2); null for none."""
+    optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
+    """How its parameters move."""
+
+
 class ImportanceWeights(Settings):
-    """MaliGAN: advantage = m · softmax(real-logits) - ramp, over the m sequences of the batch (specification 4.2)."""
+    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (specification 4.2 and 9.1).
+
+    The softmax is over the m sequences of the group.
+    """
 
     kind: Literal["importance_weights"] = "importance_weights"
+    normalise: Annotated[Literal["per_step", "all"], Choice(("per_step", "all"))] = "per_step"
+    """Weights have mean 1 over the group at each position (with terminal credit: one weight a sequence), or over all
+    tokens of the group together."""
+    ramp_to: Annotated[float, Choice((0.0, 1.0))] = Field(1.0, ge=0.0, le=1.0)
+    """What is subtracted in the end; 1 is the weights' mean, 0 subtracts nothing (boundary-seeking GAN)."""
     ramp_updates: Annotated[int, Choice((0, 20, 100))] = Field(0, ge=0)
-    """Generator updates over which the ramp rises from 0 to 1; 0 means 1 from the start."""
+    """Generator updates over which the ramp rises from 0; 0 means from the start."""
+    least_ess: Annotated[float, Choice((0.0, 0.05, 0.25))] = Field(0.0, ge=0.0, lt=1.0)
+    """Least effective sample size, a share of the group: log-ratios are shrunk until it is reached; 0 leaves them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ramp_updates and not self.ramp_to:
+            raise ConfigError(
+                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0."
+            )
+        return self
 
 
 BaselineSettings = Annotated[
-    NoBaseline | ConstantBaseline | BatchMean | PerStepMean | ExponentialMean | LeaveOneOut | ImportanceWeights,
+    NoBaseline
+    | ConstantBaseline
+    | BatchMean
+    | PerStepMean
+    | ExponentialMean
+    | LeaveOneOut
+    | GroupMean
+    | LogPartition
+    | CriticBaseline
+    | ImportanceWeights,
     Field(discriminator="kind"),
 ]
 
@@ -78,7 +150,7 @@ class BaselineState:
     """What a baseline remembers between generator updates.
 
     Attributes:
-        moving_average: of batch means, reward units; starts at 0.
+        moving_average: of batch means, or of log Z; reward units; starts at 0.
         num_updates: generator updates so far.
     """
 
@@ -93,14 +165,22 @@ class Advantages:
     Attributes:
         advantages: (B, T) float32.
         state: what the baseline remembers now.
+        metrics: what there is to tell of the baseline.
     """
 
     advantages: Tensor
     state: BaselineState
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def advantages(
-    settings: BaselineSettings, values: Tensor, mask: Tensor, state: BaselineState, real_logits: Tensor | None = None
+    settings: BaselineSettings,
+    values: Tensor,
+    mask: Tensor,
+    state: BaselineState,
+    group: int | None = None,
+    log_ratios: Tensor | None = None,
+    state_values: Tensor | None = None,
 ) -> Advantages:
     """Advantages of a whole batch.
 
@@ -109,18 +189,21 @@ def advantages(
         values: (B, T) float32, 0 where mask is False.
         mask: (B, T) bool.
         state: what the baseline remembers.
-        real_logits: (B,) float32; read only by `ImportanceWeights`.
+        group: sequences that are compared with each other, neighbours in the batch; None compares all.
+        log_ratios: (B, T) float32 nats; read only by `ImportanceWeights`.
+        state_values: (B, T) float32, V of the state before each token; read only by `CriticBaseline`.
 
     Returns:
-        (B, T) advantages and the next state.
+        (B, T) advantages, the next state, metrics.
 
     Raises:
-        ShapeError: shapes differ, a leave-one-out batch of one sequence, or importance weights without logits.
+        ShapeError: shapes differ, the batch is no multiple of the group, a leave-one-out group of one sequence, or
+            importance weights without log-ratios, a critic without its values.
     """
     if values.shape != mask.shape:
         raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
     values = values.detach()
-    average = state.moving_average
+    average, metrics = state.moving_average, {}
     if isinstance(settings, NoBaseline):
         result = values
     elif isinstance(settings, ConstantBaseline):
@@ -133,58 +216,28 @@ def advantages(
         average = settings.decay * average + (1.0 - settings.decay) * float(_masked_mean(values, mask))
         result = values - average
     elif isinstance(settings, LeaveOneOut):
-        result = values - leave_one_out_means(values, mask)
+        result = values - leave_one_out_means(values, mask, group)
+    elif isinstance(settings, GroupMean):
+        result = values - group_means(values, mask, group)
+    elif isinstance(settings, LogPartition):
+        log_partition = torch.logsumexp(held(values, mask)[:, -1], 0) - math.log(values.shape[0])
+        average = settings.decay * average + (1.0 - settings.decay) * float(log_partition)
+        result = values - average - 1.0
+    elif isinstance(settings, CriticBaseline):
+        if state_values is None:
+            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+        result = values - state_values.detach()
     else:
-        if real_logits is None:
+        if log_ratios is None:
             raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
+        weighed = mean_one_weights(log_ratios, mask, settings.normalise == "all", group, settings.least_ess)
         ramp = min(1.0, state.num_updates / settings.ramp_updates) if settings.ramp_updates else 1.0
-        weights = importance_weights(real_logits)
-        result = (weights * weights.shape[0] - ramp).unsqueeze(1).expand_as(values)
+        result, metrics = weighed.weights - settings.ramp_to * ramp, weighed.metrics
     return Advantages(
         advantages=result.masked_fill(~mask, 0.0),
         state=BaselineState(moving_average=average, num_updates=state.num_updates + 1),
+        metrics=metrics,
     )
-
-
-def importance_weights(real_logits: Tensor) -> Tensor:
-    """Self-normalised density ratios w̃ = softmax(u), Σ w̃ = 1 (MaliGAN; specification 4.2).
-
-    Args:
-        real_logits: (m,) float32 of one group.
-
-    Returns:
-        (m,) float32; a softmax of logits, finite for any logits, never a quotient of probabilities.
-    """
-    return torch.softmax(real_logits.detach(), dim=0)
-
-
-def effective_sample_size(weights: Tensor) -> float:
-    """ESS = 1/Σ w̃² of weights that sum to 1: m for uniform weights, 1 when one sequence has all the mass."""
-    return float(1.0 / weights.square().sum())
-
-
-def leave_one_out_means(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the *other* sequences at the same position.
-
-    A sequence that has finished keeps the value of its last token, so that with terminal credit this is RLOO's
-    b_i = mean_{j≠i} R_j whatever the lengths, and a constant added to all rewards always cancels.
-
-    Args:
-        values: (B, T) float32.
-        mask: (B, T) bool.
-
-    Returns:
-        (B, T) float32.
-
-    Raises:
-        ShapeError: fewer than two sequences.
-    """
-    batch = values.shape[0]
-    if batch < 2:
-        raise ShapeError("baseline='leave_one_out' needs a batch of at least 2 sequences.")
-    last = (mask.sum(1, keepdim=True) - 1).clamp_min(0)
-    held = torch.where(mask, values, values.gather(1, last))
-    return (held.sum(0, keepdim=True) - held) / (batch - 1)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

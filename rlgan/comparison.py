@@ -1,4 +1,4 @@
-"""The final comparison: the run beside real data, its own start at several temperatures, and the controls.
+"""The final comparison: the run beside real data, its own start and itself at several temperatures, and the controls.
 
 Computes the rows, lays them out as a table, and puts them where a person looks: the run's folder and MLflow.
 """
@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rlgan.envs.tasks import Task
 
 from .checkpoint import write_atomically
 from .config import Config
-from .evaluation import Measurement
-from .metrics import headroom_captured
+from .evaluation import Evaluator, Measurement
+from .metrics import Lead, greatest_lead, headroom_captured
 from .presets import control
 from .report import format_table, plot_learning_curves, plot_quality_diversity, write_table
+from .sentence_encoders import EncoderName
 from .tracking import Tracker
 from .trainer import Trainer
 from .workers.parts import build_parts
@@ -29,7 +30,7 @@ LAST_FILE = "table.txt"
 ARTIFACTS = ("config.json", "table.json", LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
 """Names of the files of a run's folder that go to MLflow."""
 
-_OURS = " (this run)"  # marks the run's own row of the table
+_OURS = " (this run)"  # marks the run's own rows of the table
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
 _TEXT_COLUMNS = (
@@ -45,6 +46,19 @@ _TEXT_COLUMNS = (
     "rlm_5gram",
     "distinct_2",
 )
+# A table of its own below the first: beside it they would not fit a line.
+_CLOSER_COLUMNS = (
+    *(f"fed_{name}" for name in get_args(EncoderName)),
+    "js_2",
+    "js_4",
+    "effective_rank",
+    "nearest_jaccard",
+    "nearest_jaccard_ks",
+    "nearest_jaccard_p",
+)
+# Quality and coverage, lower is better in both.
+_ORACLE_PLANE = ("kl_reverse", "kl_forward")
+_TEXT_PLANE = ("lm_5gram", "rlm_5gram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +67,18 @@ class Comparison:
 
     Attributes:
         rows: of the table: name, temperature, and name → value of each quantity.
-        text: the table for people, with the share of the headroom below it where it is defined.
+        text: the table for people, with what follows from it in sentences below it.
         headroom: share of the headroom captured; None where it is undefined.
+        ahead: where the run is better than its start in both measures of the plane; None where it nowhere is.
+        behind: where the start is better than the run; None where it nowhere is.
         final: measurement of the run's own generator.
     """
 
     rows: list[dict[str, Any]]
     text: str
     headroom: float | None
+    ahead: Lead | None
+    behind: Lead | None
     final: Measurement
 
 
@@ -76,18 +94,17 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     Returns:
         The comparison; nothing is written.
     """
-    rows = [
-        _real_row(config, trainer),
-        *_temperature_rows(config, trainer),
-        *_control_rows(config, task, trainer, say),
-    ]
+    evaluator = trainer.evaluator
+    start, controls = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
     final = trainer.measure(config.evaluation.final_sequences)
-    if config.schedule.adversarial_updates:
-        rows.append(_row(f"{config.preset}{_OURS}", 1.0, final))
-    columns = _ORACLE_COLUMNS if task.oracle is not None else _TEXT_COLUMNS
-    text = format_table(rows, ("name", "temperature", *columns))
-    share, sentence = _headroom(config, rows)
-    return Comparison(rows, text if sentence is None else f"{text}\n{sentence}", share, final)
+    ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
+    rows = [_real_row(config, evaluator), *start, *controls, *ours]
+    our_points, start_points = _points(task, ours), _points(task, start)
+    ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
+    share, headroom = _headroom(config, rows)
+    sentences = [_standing(task, ahead, behind) if our_points else None, headroom]
+    text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
+    return Comparison(rows, text, share, ahead, behind, final)
 
 
 def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
@@ -105,13 +122,15 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
     rows = comparison.rows
     if comparison.headroom is not None:
         tracker.log_metrics({"final/headroom_captured": comparison.headroom}, step=0, phase="final", unit=None)
+    for name, lead in (("ahead_of_start", comparison.ahead), ("behind_start", comparison.behind)):
+        if lead is not None:
+            tracker.log_metrics({f"final/{name}": min(lead.gains)}, step=0, phase="final", unit=None)
     write_table(rows, [], run_dir / "table.json")
     plot_learning_curves(tracker.rows(), run_dir / "curves.png")
-    x, y = ("kl_reverse", "kl_forward") if task.oracle is not None else ("bleu_4", "nll_gen")
-    plot_quality_diversity(rows, x, y, run_dir / "quality_diversity.png")
+    plot_quality_diversity(_plane_rows(task, rows), *_plane(task), run_dir / "quality_diversity.png", own=_OURS)
     for row in rows:
         metrics = {
-            f"final/{_slug(row['name'])}/{key}": float(value)
+            f"final/{_slug(row)}/{key}": float(value)
             for key, value in row.items()
             if key not in ("name", "temperature")
         }
@@ -121,21 +140,62 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         tracker.log_artifact(run_dir / name)
 
 
-def _real_row(config: Config, trainer: Trainer) -> dict[str, Any]:
+def _plane(task: Task) -> tuple[str, str]:
+    return _ORACLE_PLANE if task.oracle is not None else _TEXT_PLANE
+
+
+def _points(task: Task, rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
+    """Temperature → measures of the plane, of one generator's rows; none where the task does not measure them."""
+    x, y = _plane(task)
+    return {row["temperature"]: (row[x], row[y]) for row in rows if x in row and y in row}
+
+
+def _plane_rows(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A model of fewer sequences predicts worse, so that a few real ones are no point of the plane but an upright."""
+    return [
+        {key: value for key, value in row.items() if row["temperature"] is not None or key != "rlm_5gram"}
+        for row in rows
+    ]
+
+
+def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
+    columns = _ORACLE_COLUMNS if task.oracle is not None else _TEXT_COLUMNS
+    tables = [format_table(rows, ("name", "temperature", *columns))]
+    if task.oracle is None and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
+        tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
+    return tables
+
+
+def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
     """What real sequences score: a generator beyond it is not better than the data."""
-    real = trainer.evaluator.measure_real(config.evaluation.final_sequences)
-    return _row(f"real data (n={real.tokens.shape[0]})", None, real)
+    real = evaluator.measure_real(config.evaluation.final_sequences)
+    return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator)
 
 
-def _temperature_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
+def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     assert trainer.mle_start is not None
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
-    # The start as it is stands in every table, and no temperature twice.
-    for temperature in dict.fromkeys((1.0, *config.evaluation.temperatures)):
+    for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
-        rows.append(_row(name, temperature, trainer.evaluator.measure(start, temperature, num)))
+        measurement = trainer.evaluator.measure(start, temperature, num)
+        rows.append(_row(name, temperature, measurement, trainer.evaluator))
     return rows
+
+
+def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict[str, Any]]:
+    """The run at the temperatures of its start, last as it is."""
+    generator, evaluator, rows = trainer.current_generator(), trainer.evaluator, []
+    for temperature in _temperatures(config):
+        if temperature != 1.0:
+            measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
+            rows.append(_row(f"{config.preset} τ={temperature:g}{_OURS}", temperature, measurement, evaluator))
+    return [*rows, _row(f"{config.preset}{_OURS}", 1.0, final, evaluator)]
+
+
+def _temperatures(config: Config) -> list[float]:
+    """A generator as it is stands in every table, and no temperature twice."""
+    return list(dict.fromkeys((1.0, *config.evaluation.temperatures)))
 
 
 def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -148,11 +208,26 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
             other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
             while other.next_phase is not None:
                 other.step(measure=False)
-            rows.append(_row(name, 1.0, other.measure(config.evaluation.final_sequences)))
+            rows.append(_row(name, 1.0, other.measure(config.evaluation.final_sequences), trainer.evaluator))
             lost = parts.faults.summary()
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
     return rows
+
+
+def _standing(task: Task, ahead: Lead | None, behind: Lead | None) -> str:
+    """Whether the run is more than its start at another temperature, in words (specification 17.5)."""
+    x, y = _plane(task)
+
+    def told(better: str, worse: str, lead: Lead) -> str:
+        by = " and ".join(f"{gain:.3f}" for gain in lead.gains)
+        return f"{better} at τ={lead.temperature:g} is better than {worse} at τ={lead.other_temperature:g}, by {by}"
+
+    found = [
+        *([] if ahead is None else [told("this run", "the MLE start", ahead)]),
+        *([] if behind is None else [told("the MLE start", "this run", behind)]),
+    ]
+    return f"{x} and {y} at once: {'; '.join(found) or 'neither the run nor its MLE start is better at any τ'}"
 
 
 def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None, str | None]:
@@ -168,14 +243,16 @@ def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None,
     return share, f"share of the headroom captured: {share:+.2f} (0 = mle_continued, 1 = oracle_ratio)"
 
 
-def _row(name: str, temperature: float | None, measurement: Measurement) -> dict[str, Any]:
-    values = {key.removeprefix("eval/"): value for key, value in measurement.metrics.items()}
+def _row(name: str, temperature: float | None, measurement: Measurement, evaluator: Evaluator) -> dict[str, Any]:
+    metrics = measurement.metrics | evaluator.measure_closely(measurement.tokens)
+    values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
     return {"name": name, "temperature": temperature, **values}
 
 
-def _slug(name: str) -> str:
-    """A row's name as MLflow allows it in a metric's name; that of the run itself is the same in all runs."""
+def _slug(row: dict[str, Any]) -> str:
+    """A row's name as MLflow allows it in a metric's name; those of the run itself are the same in all runs."""
+    name, temperature = row["name"], row["temperature"]
     if name.endswith(_OURS):
-        return "this_run"
+        return "this_run" if temperature == 1.0 else f"this_run_tau_{temperature:g}"
     name = re.sub(r" \(n=\d+\)$", "", name)
     return re.sub(r"[^\w.\- /]", "_", name.replace("τ=", "tau ")).replace(" ", "_")

@@ -18,14 +18,37 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
-from .baselines import BaselineSettings, ImportanceWeights, LeaveOneOut, NoBaseline
-from .credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
-from .discriminators import CnnHighway, DiscriminatorSettings
+from .adversary_losses import Relativistic, Wasserstein
+from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
+from .balance import Equilibrium, FixedBalance
+from .baselines import (
+    BaselineSettings,
+    CriticBaseline,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    LogPartition,
+    NoBaseline,
+)
+from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from .discriminators import CnnHighway, DiscriminatorSettings, Tabular, Transformer
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
-from .objectives import NoPolicyGradient, NoTeacherForcing, ObjectiveSettings, Reinforce
+from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
+from .objectives import (
+    PPO,
+    Gumbel,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    NoTeacherForcing,
+    ObjectiveSettings,
+    Reinforce,
+    ScheduledSampling,
+)
 from .optimizers import Adam, OptimizerSettings
-from .rewards import DiscriminatorReward, OracleRatio, Probability, RewardSettings
+from .reference import NoReference, ReferenceSettings
+from .rewards import DiscriminatorReward, Logit, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -108,6 +131,10 @@ class Config(Settings):
     """How the reward of a sequence becomes the value of a token."""
     baseline: BaselineSettings = NoBaseline()
     """What is subtracted from values."""
+    normalisation: NormalisationSettings = AsTheyAre()
+    """The scale of advantages."""
+    reference: ReferenceSettings = NoReference()
+    """What straying from the generator that adversarial training began with costs."""
     objective: ObjectiveSettings = Reinforce(loss_normaliser="sum")
     """The generator's loss."""
     schedule: Schedule = Schedule()
@@ -137,9 +164,15 @@ class Config(Settings):
         return self.discriminator is not None
 
 
+def compares_sequences(baseline: BaselineSettings, normalisation: NormalisationSettings) -> bool:
+    """Whether sequences of a batch are compared with each other, so that `schedule.g_group` has an effect."""
+    compares = isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights)
+    return compares or isinstance(normalisation, GroupDeviation)
+
+
 def _contradictions(config: Config) -> Iterator[str]:
     """Combinations that cannot work or in which a setting would have no effect, each as a sentence."""
-    reward, credit, schedule = config.reward, config.credit, config.schedule
+    reward, schedule = config.reward, config.schedule
     adversarial = schedule.adversarial_updates > 0
     pays_by_discriminator = isinstance(reward, DiscriminatorReward)
     if config.has_adversary and not schedule.discriminator_rounds and not (adversarial and schedule.d_steps):
@@ -154,51 +187,191 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if adversarial and pays_by_discriminator and not config.has_adversary:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
-    if adversarial and not pays_by_discriminator and config.has_adversary:
+    is_differentiated = isinstance(config.objective, Gumbel)
+    if adversarial and is_differentiated and not config.has_adversary:
+        yield "objective='gumbel': is differentiated through the discriminator, and discriminator is none. Choose one."
+    if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
-    if isinstance(credit, MonteCarlo) and not pays_by_discriminator:
-        yield (
-            f"credit='monte_carlo': every continuation would be paid alike by reward={reward.kind!r}. "
-            "Use credit terminal" + (" or reward_to_go." if isinstance(reward, OracleRatio) else ".")
-        )
-    if isinstance(reward, OracleRatio) and not isinstance(credit, RewardToGo):
-        yield f"credit={credit.kind!r}: reward='oracle_ratio' pays every token. Use credit reward_to_go."
-    if isinstance(credit, RewardToGo) and not isinstance(reward, OracleRatio):
-        yield f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences."
-    if isinstance(reward, OracleRatio) and not isinstance(config.task, OracleTask | ToyTask):
-        yield f"reward='oracle_ratio': the exact law of task={config.task.kind!r} is not known. Use an oracle task."
-    if isinstance(config.baseline, ImportanceWeights) and not (
-        pays_by_discriminator and reward.kind == "ratio" and isinstance(credit, Terminal)
-    ):
-        yield (
-            f"baseline='importance_weights': weighs sequences by the density ratio, so reward={reward.kind!r} and "
-            f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal."
-        )
-    if isinstance(config.baseline, LeaveOneOut) and schedule.g_batch < 2:
-        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    yield from _who_is_paid(config)
+    yield from _what_is_compared(config)
     if not adversarial and not isinstance(schedule.teacher_forcing, NoTeacherForcing):
         yield (
             f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}: has no effect with "
             "schedule.adversarial_updates=0. Set it to none."
         )
-    if isinstance(config.objective, NoPolicyGradient):
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
-            yield "objective='none': with schedule.teacher_forcing none nothing would be learned. Set one of them."
-        used = [axis.kind for axis in (reward, credit, config.baseline)]
-        if used != ["constant", "terminal", "none"]:
+    if isinstance(config.objective, Gumbel) and isinstance(config.adversary.loss, Relativistic):
+        yield (
+            "adversary.loss='relativistic': compares with reals, which objective='gumbel' does not see. Use "
+            "another loss."
+        )
+    if isinstance(config.objective, Gumbel) and isinstance(schedule.teacher_forcing, MixedPrefix):
+        yield (
+            "schedule.teacher_forcing='mixed_prefix': objective='gumbel' draws whole sequences. Use mixed, interleaved "
+            "or none."
+        )
+    learns_likelihood = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    if isinstance(config.objective, NoPolicyGradient) and not learns_likelihood:
+        yield (
+            f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
+            "learned. Set an objective, or mixed or interleaved teacher forcing."
+        )
+    if isinstance(config.objective, NoPolicyGradient | Gumbel):
+        axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
+        axes |= {"normalisation": "none", "reference": "none"}
+        used = {axis: getattr(config, axis).kind for axis in axes}
+        if used != axes:
+            idle = [f"{axis}={kind!r}" for axis, kind in used.items() if kind != axes[axis]]
             yield (
-                f"objective='none': reward={used[0]!r}, credit={used[1]!r} and baseline={used[2]!r} would have no "
-                "effect. Set them to constant, terminal and none."
+                f"objective={config.objective.kind!r}: {', '.join(idle)} would have no effect. Set "
+                + ", ".join(f"{axis} {kind}" for axis, kind in axes.items())
+                + "."
             )
     if not adversarial and config.controls:
         yield (
             f"controls={list(config.controls)}: are controls of the adversarial phase, and "
             "schedule.adversarial_updates is 0. Set controls to []."
         )
+    if not isinstance(config.reference, NoReference) and not schedule.mle_epochs:
+        yield (
+            f"reference={config.reference.kind!r}: stays near the generator that pretraining ended with, and "
+            "schedule.mle_epochs is 0. Set it to none, or pretrain."
+        )
+    if isinstance(schedule.mle_inputs, ScheduledSampling) and not schedule.mle_epochs:
+        yield "schedule.mle_inputs='scheduled_sampling': has no effect with schedule.mle_epochs=0. Set it to none."
+    if isinstance(config.objective, PPO):
+        batches = {"schedule.g_batch": schedule.g_batch}
+        if isinstance(schedule.teacher_forcing, MixedTeacherForcing):
+            batches["schedule.mle_batch"] = schedule.mle_batch
+        for path, size in batches.items():
+            if size % config.objective.minibatches:
+                yield (
+                    f"objective.minibatches={config.objective.minibatches}: does not divide {path}={size}. Set it to a "
+                    "divisor."
+                )
     if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
     if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
         yield (
             f"adversary.buffer={config.adversary.buffer}: holds less than one round of "
             f"adversary.sequences_per_round={config.adversary.sequences_per_round}. Make it at least as large."
+        )
+    learns_between = adversarial and config.has_adversary and schedule.d_steps > 0
+    if not isinstance(schedule.balance, FixedBalance) and not learns_between:
+        yield (
+            f"schedule.balance={schedule.balance.kind!r}: has no effect without rounds of the discriminator between "
+            "generator updates. Set it to fixed."
+        )
+    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, Relativistic):
+        yield (
+            "schedule.balance='equilibrium': weighs what fakes cost against what reals cost, and "
+            "adversary.loss='relativistic' is of pairs. Use another loss or balance."
+        )
+    if config.discriminator is not None:
+        yield from _contradictions_of_adversary(config, config.discriminator)
+
+
+def _who_is_paid(config: Config) -> Iterator[str]:
+    """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
+    reward, credit = config.reward, config.credit
+    pays_by_discriminator = isinstance(reward, DiscriminatorReward)
+    judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
+    if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator:
+        yield (
+            f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
+            + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+        )
+    adds_up = isinstance(credit, RewardToGo | LambdaReturn)
+    use = "Use credit reward_to_go or lambda_return."
+    if isinstance(reward, TokenReward) and not adds_up:
+        yield f"credit={credit.kind!r}: reward={reward.kind!r} pays every token. {use}"
+    if judge is not None and judge.granularity == "token" and not adds_up:
+        yield f"credit={credit.kind!r}: discriminator={judge.kind!r} judges every token. {use}"
+    if isinstance(credit, LambdaReturn) and not isinstance(config.baseline, CriticBaseline):
+        yield (
+            f"credit='lambda_return': asks a critic, and baseline={config.baseline.kind!r} is none. Use baseline "
+            "critic, or credit " + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+        )
+    pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
+    if isinstance(credit, RewardToGo) and not pays_tokens:
+        yield (
+            f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
+            "credit terminal, or a discriminator that judges tokens."
+        )
+    if isinstance(reward, TokenReward) and not isinstance(config.task, OracleTask | ToyTask):
+        yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
+
+
+def _what_is_compared(config: Config) -> Iterator[str]:
+    """Baselines and normalisations against what they are taken of."""
+    reward, credit, baseline, schedule = config.reward, config.credit, config.baseline, config.schedule
+    if isinstance(baseline, ImportanceWeights) and not (
+        reward.kind == "ratio" and isinstance(credit, Terminal | MonteCarlo)
+    ):
+        yield (
+            f"baseline='importance_weights': weighs by the density ratio of sequences, so reward={reward.kind!r} and "
+            f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal or monte_carlo."
+        )
+    if isinstance(baseline, LogPartition) and not (reward.kind == "logit" and isinstance(credit, Terminal)):
+        yield (
+            f"baseline='log_partition': is of the logits of sequences, and reward={reward.kind!r}, "
+            f"credit={credit.kind!r} pay something else. Use reward logit and credit terminal."
+        )
+    group = schedule.g_group
+    if isinstance(baseline, LeaveOneOut) and schedule.g_batch < 2:
+        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    if group is not None and schedule.g_batch % group:
+        yield f"schedule.g_group={group}: does not divide schedule.g_batch={schedule.g_batch}. Set it to a divisor."
+    if group is not None and not compares_sequences(baseline, config.normalisation):
+        yield (
+            f"schedule.g_group={group}: has no effect with baseline={baseline.kind!r} and "
+            f"normalisation={config.normalisation.kind!r}. Leave it null."
+        )
+
+
+def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
+    """Those of how the discriminator learns and of what is read into its logits."""
+    adversary, reward = config.adversary, config.reward
+    loss, slope = adversary.loss, adversary.gradient_penalty
+    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
+    # Importance weights are a softmax of the logits, in which an unknown constant cancels.
+    is_shift_free = isinstance(loss, Relativistic) and isinstance(config.baseline, ImportanceWeights)
+    if pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
+        yield (
+            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is "
+            f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
+            + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
+        )
+    if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={slope.kind!r}: is of one score a sequence, and discriminator="
+            f"{network.kind!r} scores tokens. Set it to none, or choose another discriminator."
+        )
+    if isinstance(config.credit, Prefix) and not isinstance(slope, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={slope.kind!r}: is taken at whole sequences, and credit='prefix' shows the "
+            "discriminator none. Set it to none, or choose another credit."
+        )
+    balance = config.schedule.balance
+    if adversary.batch % 2 and (adversary.needs_halves or isinstance(balance, Equilibrium)):
+        which = f"adversary.gradient_penalty={slope.kind!r}"
+        if loss.needs_halves:
+            which = f"adversary.loss={loss.kind!r}"
+        elif isinstance(balance, Equilibrium):
+            which = f"schedule.balance={balance.kind!r}"
+        yield f"adversary.batch={adversary.batch}: {which} compares reals with as many fakes. Use an even number."
+    has_spectral_norm = isinstance(network, Transformer) and network.spectral_norm
+    is_bounded = adversary.weight_clip is not None or not isinstance(slope, NoGradientPenalty) or has_spectral_norm
+    if isinstance(loss, Wasserstein) and not is_bounded:
+        yield (
+            "adversary.loss='wasserstein': has no minimum while nothing bounds the critic. Set "
+            "adversary.gradient_penalty to interpolated, adversary.weight_clip, or a transformer's spectral_norm."
+        )
+    if adversary.weight_clip is not None and has_spectral_norm:
+        yield (
+            f"adversary.weight_clip={adversary.weight_clip:g}: bounds matrices that discriminator.spectral_norm=True "
+            "scales afterwards. Set one of them to none or false."
+        )
+    if isinstance(network, Tabular) and isinstance(slope, InterpolatedPenalty) and slope.space == "embedding":
+        yield (
+            "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot."
         )

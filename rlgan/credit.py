@@ -5,6 +5,7 @@ B sequences, T positions, N Monte Carlo continuations a prefix
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -32,16 +33,35 @@ class MonteCarlo(Settings):
     """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
 
 
-class RewardToGo(Settings):
-    """A token is worth the discounted sum of the per-token rewards from it on."""
+class Prefix(Settings):
+    """A token is worth the reward of the prefix that it ends, judged as it stands (REGS, Li et al. 2017)."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("of rewards a token, which only the control oracle_ratio pays")
+    kind: Literal["prefix"] = "prefix"
+
+
+class RewardToGo(Settings):
+    """A token is worth the discounted sum of the per-token rewards from it on (ScratchGAN)."""
+
     kind: Literal["reward_to_go"] = "reward_to_go"
     gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
     """Discount γ a token."""
 
 
-CreditSettings = Annotated[Terminal | MonteCarlo | RewardToGo, Field(discriminator="kind")]
+class LambdaReturn(Settings):
+    """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
+
+    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016; specification 15.3).
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one baseline alone, the critic: preset seqgan_ppo")
+    kind: Literal["lambda_return"] = "lambda_return"
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    """Discount γ a token."""
+    decay: float = Field(0.95, ge=0.0, le=1.0)
+    """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
+
+
+CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo | LambdaReturn, Field(discriminator="kind")]
 
 
 def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
@@ -90,9 +110,64 @@ def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask
             f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
             f"expected at least one continuation and ({batch},)."
         )
-    is_last = torch.arange(length, device=mask.device) == mask.sum(1, keepdim=True) - 1
-    values = torch.where(is_last, final_rewards.unsqueeze(1), continuation_rewards.mean(2))
+    values = torch.where(_is_last(mask), final_rewards.unsqueeze(1), continuation_rewards.mean(2))
     return values.detach().masked_fill(~mask, 0.0)
+
+
+def log_ratios(real_logits: Tensor, continuation_logits: Tensor | None, mask: Tensor) -> Tensor:
+    """Logarithm of the density ratio p_d/p_θ that each token is worth, never through the ratio itself.
+
+    Without continuations the logit of the sequence, for every token; with them log mean_n exp(continuation_logits) and,
+    at the last real token, the logit of the sequence (MaliGAN's step-wise weights; specification 4.2).
+
+    Args:
+        real_logits: (B,) float32 of the finished sequences.
+        continuation_logits: (B, T, N) float32, or None.
+        mask: (B, T) bool.
+
+    Returns:
+        (B, T) float32 nats, no gradient. A sequence that has finished keeps the value of its last token.
+    """
+    final = real_logits.detach().unsqueeze(1).expand(mask.shape)
+    if continuation_logits is None:
+        return final
+    number = continuation_logits.shape[2]
+    searched = torch.logsumexp(continuation_logits.detach(), dim=2) - math.log(number)
+    return torch.where(mask & ~_is_last(mask), searched, final)
+
+
+def _is_last(mask: Tensor) -> Tensor:
+    """(B, T) bool, True at the last real token."""
+    return torch.arange(mask.shape[1], device=mask.device) == mask.sum(1, keepdim=True) - 1
+
+
+def at_the_end(rewards: Tensor, mask: Tensor) -> Tensor:
+    """The reward of a sequence as the reward of its last token, and 0 before: (B,) to (B, T)."""
+    return torch.where(_is_last(mask), rewards.detach().unsqueeze(1), 0.0)
+
+
+def lambda_returns(token_rewards: Tensor, state_values: Tensor, mask: Tensor, gamma: float, decay: float) -> Tensor:
+    """λ-returns, so that values less V(s_t) are generalised advantage estimates.
+
+        δ_t = r_t + γ V(s_{t+1}) - V(s_t),  V behind the last token = 0
+        values[b, t] = V(s_t) + Σ_l (γλ)^l δ_{t+l}
+
+    Source: Schulman et al. 2016, eq. 16.
+
+    Args:
+        token_rewards: (B, T) float32.
+        state_values: (B, T) float32, V of the state before each token.
+        mask: (B, T) bool.
+        gamma: discount a token.
+        decay: λ.
+
+    Returns:
+        (B, T) float32, 0 where mask is False; no gradient.
+    """
+    state_values = state_values.detach().masked_fill(~mask, 0.0)
+    following = torch.nn.functional.pad(state_values[:, 1:], (0, 1))
+    errors = token_rewards.detach() + gamma * following - state_values
+    return (state_values + rewards_to_go(errors, mask, gamma * decay)).masked_fill(~mask, 0.0)
 
 
 def rewards_to_go(token_rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:

@@ -1,7 +1,8 @@
 """What is measured of a generator: likelihoods both ways, the two KL gaps where the law is known, text metrics.
 
 Every measurement of a run draws with the same random numbers, so differences between rows of a table are less noisy
-than the rows. Held-out data is the test split; nothing is ever selected on it.
+than the rows. Held-out data is the test split; nothing is ever selected on it. What takes longer than a measurement
+during training may is measured of the final rows alone, by `measure_closely`.
 """
 
 from __future__ import annotations
@@ -13,28 +14,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
 from .generators import Generator
-from .metrics import (
-    CorpusReferences,
-    KneserNey,
-    distinct,
-    kl_gaps,
-    mean_length,
-    mean_nll,
-    repetition_rate,
-    self_bleu,
-    share_unfinished,
-    share_unique,
-    strip,
-)
+from .metrics import effective_rank, kl_gaps, mean_nll
 from .sampling import sample
 from .seeding import stream
-
-BLEU_ORDERS = (2, 3, 4, 5)
+from .sentence_encoders import EncoderName
+from .text_measures import TextMeasures
 
 
 class EvaluationSettings(Settings):
@@ -51,7 +41,14 @@ class EvaluationSettings(Settings):
     num_bleu: int = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-    """Temperatures at which the MLE start stands in the final table."""
+    """Temperatures at which the MLE start and the run itself stand in the final table."""
+    encoders: tuple[EncoderName, ...] = ("ngram64",)
+    """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
+    of the final table, and needs the extra `encoder`. Text only."""
+    num_nearest: int = Field(500, ge=2)
+    """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
+    collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
+    """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
 
@@ -77,14 +74,17 @@ class Evaluator:
         settings: how much.
         seed: the run's seed.
         draw: names the random numbers of its samples. What was chosen by one draw is reported of another.
+
+    Raises:
+        ConfigError: an encoder is not installed, or reads what this task has not.
     """
 
-    _BATCH = 128  # test sequences whose (T, V) logits are held at once
+    _BATCH = 128  # sequences whose (T, V) logits are held at once
+    _NUM_PREFIXES = 128  # rows of the matrix whose effective rank is taken; it depends on their number
 
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
-        self._references: CorpusReferences | None = None
-        self._language_model: KneserNey | None = None  # of training sequences
+        self._text = _text_measures(task, settings)
 
     def held_out_nll(self, generator: Generator, tokens: Tensor, temperature: float = 1.0) -> float:
         """NLL of held-out sequences (n, T) in nats per token, dropout off."""
@@ -113,11 +113,12 @@ class Evaluator:
         metrics = {
             "eval/nll_gen": self.held_out_nll(generator, self._task.test, temperature),
             "eval/nll_div": mean_nll(samples.logprobs, samples.mask),
+            "eval/effective_rank": self._effective_rank(generator, samples.tokens, temperature),
         }
         if self._task.oracle is not None:
             metrics |= self._oracle_metrics(samples.tokens, metrics)
-        if self._task.name == "text":
-            metrics |= self._text_metrics(samples.tokens)
+        if self._text is not None:
+            metrics |= self._text.measure(samples.tokens)
         return Measurement(metrics=metrics, tokens=samples.tokens)
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
@@ -137,7 +138,21 @@ class Evaluator:
             tokens = self._task.test[:num_sequences]
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens)}, tokens)
         tokens = self._task.valid[:num_sequences]
-        return Measurement(self._text_metrics(tokens) if self._task.name == "text" else {}, tokens)
+        return Measurement({} if self._text is None else self._text.measure(tokens), tokens)
+
+    def measure_closely(self, tokens: Tensor) -> dict[str, float]:
+        """What takes too long to be measured during training: who learned by heart, and distances by slow encoders.
+
+        Of the first `num_nearest` sequences the distance to the nearest training sequence, by 3-grams and in the space
+        of each encoder, tested against that of as many test sequences; and FED by the encoders that are not fast.
+
+        Args:
+            tokens: (n, T) int64, as `measure` and `measure_real` return them.
+
+        Returns:
+            Metrics; none where the task is not text.
+        """
+        return {} if self._text is None else self._text.measure_closely(tokens)
 
     def _nll_oracle(self, tokens: Tensor) -> float:
         oracle = self._task.oracle
@@ -162,28 +177,29 @@ class Evaluator:
             "eval/kl_sum": gaps.total,
         }
 
-    def _text_metrics(self, tokens: Tensor) -> dict[str, float]:
-        space = self._task.space
-        if self._references is None:
-            self._references = CorpusReferences(strip(space, self._task.test), max(BLEU_ORDERS))
-            self._language_model = self._learned_from(strip(space, self._task.train))
-        assert self._language_model is not None
-        sequences = strip(space, tokens)
-        hypotheses = sequences[: self._settings.num_bleu]
-        bleu = self._references.bleu(hypotheses)
-        own = self_bleu(hypotheses, max(BLEU_ORDERS))
-        return {
-            **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
-            **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS},
-            "eval/lm_5gram": self._language_model.mean_nll(sequences),
-            "eval/rlm_5gram": self._learned_from(sequences).mean_nll(strip(space, self._task.test)),
-            "eval/distinct_2": distinct(sequences, 2),
-            "eval/repetition_4": repetition_rate(sequences, 4),
-            "eval/mean_length": mean_length(sequences),
-            "eval/share_unique": share_unique(sequences),
-            "eval/share_unfinished": share_unfinished(space, tokens),
-        }
+    def _effective_rank(self, generator: Generator, tokens: Tensor, temperature: float) -> float:
+        """Of the next-token distributions after prefixes of the generator's own sequences.
 
-    def _learned_from(self, sequences: list[tuple[int, ...]]) -> KneserNey:
-        space = self._task.space
-        return KneserNey(sequences, space.vocab_size, ends=space.end_id is not None)
+        Row i is what follows a prefix of sequence i, of i modulo its length tokens, so that all lengths occur. After
+        held-out prefixes it would rise where a generator is cooled, as it makes every distribution sharper.
+        """
+        tokens = tokens[: self._NUM_PREFIXES]
+        lengths = sequence_mask(self._task.space, tokens).sum(1)
+        places = torch.arange(len(tokens), device=tokens.device) % lengths
+        generator.eval()
+        with torch.no_grad():
+            logits = generator.logits(tokens)[torch.arange(len(tokens)), places]
+        return effective_rank(torch.softmax(logits / temperature, 1))
+
+
+def _text_measures(task: Task, settings: EvaluationSettings) -> TextMeasures | None:
+    if task.name == "text":
+        return TextMeasures(
+            task, num_bleu=settings.num_bleu, num_nearest=settings.num_nearest, encoders=settings.encoders
+        )
+    if "minilm" in settings.encoders:
+        raise ConfigError(
+            f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, and task={task.name!r} has none. "
+            "Leave it out."
+        )
+    return None

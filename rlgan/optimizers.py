@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, NotSearched
 from rlgan.envs.settings import Settings
 
@@ -29,6 +30,8 @@ class Adam(Settings):
     """Decoupled weight decay (AdamW)."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
+    clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
+    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
 
 
 class RMSProp(Settings):
@@ -39,6 +42,8 @@ class RMSProp(Settings):
     """Learning rate."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
+    clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
+    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
 
 
 class SGD(Settings):
@@ -49,15 +54,46 @@ class SGD(Settings):
     """Learning rate."""
     momentum: Annotated[float, Choice((0.0, 0.5, 0.9))] = Field(0.0, ge=0.0, lt=1.0)
     """Momentum."""
+    nesterov: Annotated[bool, NotSearched("contradicts a momentum of 0, which is among those tried")] = False
+    """Nesterov's momentum: the gradient is followed as if the step of the momentum had been made."""
     clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
     """Greatest global norm of the gradient; null for no clipping."""
+    clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
+    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SGD:
+        if self.nesterov and not self.momentum:
+            raise ConfigError("nesterov=True: needs a momentum above 0. Set momentum, or nesterov to false.")
+        return self
 
 
-OptimizerSettings = Annotated[Adam | RMSProp | SGD, Field(discriminator="kind")]
+class Adadelta(Settings):
+    """Adadelta (Zeiler 2012)."""
+
+    kind: Literal["adadelta"] = "adadelta"
+    lr: Annotated[float, LogUniform(1e-2, 1.0)] = Field(1.0, gt=0.0)
+    """Factor of each step; the paper's is 1."""
+    rho: Annotated[float, Choice((0.9, 0.95))] = Field(0.9, ge=0.0, lt=1.0)
+    """Decay of both running means of squares, of gradients and of steps."""
+    clip_norm: Annotated[float | None, Choice((None, 1.0, 5.0))] = Field(None, gt=0.0)
+    """Greatest global norm of the gradient; null for no clipping."""
+    clip_value: Annotated[float | None, Choice((None, 0.1, 1.0))] = Field(None, gt=0.0)
+    """Greatest size of each number of the gradient, after clip_norm; null for no clipping."""
+
+
+OptimizerSettings = Annotated[Adam | RMSProp | SGD | Adadelta, Field(discriminator="kind")]
 
 
 def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """A fresh optimiser over `parameters`."""
+    """A fresh optimiser over `parameters`, which clips what it steps along to `clip_value`."""
+    optimizer = _optimizer(settings, parameters)
+    if (bound := settings.clip_value) is not None:
+        optimizer.register_step_pre_hook(lambda stepping, *_: _clip_values(stepping, bound))
+    return optimizer
+
+
+def _optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     if isinstance(settings, Adam):
         # Fused: at the published discriminator's 7M parameters an unfused step costs as much as the backward pass.
         return torch.optim.AdamW(
@@ -69,7 +105,16 @@ def build_optimizer(settings: OptimizerSettings, parameters: Iterable[nn.Paramet
         )
     if isinstance(settings, RMSProp):
         return torch.optim.RMSprop(parameters, lr=settings.lr, foreach=True)
-    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum, foreach=True)
+    if isinstance(settings, Adadelta):
+        return torch.optim.Adadelta(parameters, lr=settings.lr, rho=settings.rho, foreach=True)
+    return torch.optim.SGD(
+        parameters, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, foreach=True
+    )
+
+
+def _clip_values(optimizer: torch.optim.Optimizer, bound: float) -> None:
+    for group in optimizer.param_groups:
+        torch.nn.utils.clip_grad_value_(group["params"], bound)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) -> float:

@@ -1,6 +1,6 @@
-"""One function a paper or control: each returns a point of the one space, for a given task.
+"""Configurations by name: the presets of the first hour, the controls, and those of `rlgan.papers`.
 
-Adding a paper means adding a function here; the trainer never asks which one it was.
+Each is a function that returns a point of the one space for a given task; the trainer never asks which one it was.
 """
 
 from __future__ import annotations
@@ -11,22 +11,44 @@ from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import OracleTask, TaskSettings
 
 from .adversary import AdversarySettings
-from .baselines import ImportanceWeights, LeaveOneOut, NoBaseline, PerStepMean
-from .config import Config, Control, Optimizers
+from .balance import FixedBalance
+from .baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
+from .config import Config, Control, Optimizers, compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway
 from .evaluation import EvaluationSettings
 from .generators import LSTM
+from .normalisation import AsTheyAre
 from .objectives import (
+    Gumbel,
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     NoTeacherForcing,
     Reinforce,
+    ScheduledSampling,
 )
 from .optimizers import Adam
 from .overrides import from_dict, to_dict
-from .rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from .papers import (
+    bgan,
+    bgan_rkl,
+    controls_of,
+    gumbel,
+    maligan,
+    maligan_full,
+    scratchgan,
+    seqgan,
+    seqgan_grpo,
+    seqgan_ppo,
+    seqgan_prefix,
+    seqgan_rloo,
+    st_gumbel,
+    wgan_reinforce,
+)
+from .reference import NoReference
+from .rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward, Ratio
 from .schedule import Schedule
 
 SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_test=2_000)
@@ -36,28 +58,6 @@ _SMALL_DISCRIMINATOR = CnnHighway(
     embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
 )
 _SMALL_EVALUATION = EvaluationSettings(every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500)
-
-
-def seqgan(task: TaskSettings | None = None) -> Config:
-    """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01."""
-    return Config(
-        preset="seqgan",
-        task=task or OracleTask(),
-        generator=LSTM(embedding=32, hidden=32),
-        discriminator=CnnHighway(),
-        adversary=AdversarySettings(batch=64, sequences_per_round=10_000),
-        reward=Probability(),
-        credit=MonteCarlo(num_rollouts=16),
-        baseline=NoBaseline(),
-        objective=Reinforce(loss_normaliser="sum"),
-        schedule=Schedule(
-            mle_epochs=120, discriminator_rounds=50, adversarial_updates=200, g_steps=1, d_steps=5, d_epochs=3
-        ),
-        optimizers=Optimizers(
-            mle=Adam(lr=0.01, clip_norm=5.0), generator=Adam(lr=0.01, clip_norm=5.0), discriminator=Adam(lr=1e-4)
-        ),
-        controls=_controls(task),
-    )
 
 
 def seqgan_quick(task: TaskSettings | None = None) -> Config:
@@ -109,7 +109,7 @@ def quick(task: TaskSettings | None = None) -> Config:
             discriminator=Adam(lr=3e-4),
         ),
         evaluation=_SMALL_EVALUATION,
-        controls=_controls(task),
+        controls=controls_of(task),
     )
 
 
@@ -151,14 +151,38 @@ def oracle_ratio(task: TaskSettings | None = None) -> Config:
     return control(quick(task), "oracle_ratio")
 
 
+def oracle_likelihood(task: TaskSettings | None = None) -> Config:
+    """Control: `quick` paid the exact log-probability of its tokens: what chasing NLL_oracle alone comes to."""
+    ceiling = oracle_ratio(task)
+    schedule = ceiling.schedule.model_copy(update={"teacher_forcing": NoTeacherForcing()})
+    return ceiling.model_copy(
+        update={"preset": "oracle_likelihood", "reward": OracleLikelihood(), "schedule": schedule}
+    )
+
+
+def pg_bleu(task: TaskSettings | None = None) -> Config:
+    """Control: policy gradient on BLEU-3 against 20 random training sequences, from `quick`'s start."""
+    run = control(quick(task), "random_reward")
+    schedule = run.schedule.model_copy(update={"teacher_forcing": NoTeacherForcing()})
+    return run.model_copy(update={"preset": "pg_bleu", "reward": Bleu(), "schedule": schedule})
+
+
+def scheduled_sampling(task: TaskSettings | None = None) -> Config:
+    """Control: maximum likelihood that reads more and more tokens of its own (Bengio et al. 2015)."""
+    base = mle(task)
+    schedule = base.schedule.model_copy(update={"mle_inputs": ScheduledSampling()})
+    return base.model_copy(update={"preset": "scheduled_sampling", "schedule": schedule})
+
+
 def control(config: Config, name: Control) -> Config:
     """The control of a run: the same task, generator, pretraining and number of generator updates.
 
     * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
-      the run has none, one maximum-likelihood update for each generator update, by the same optimiser.
+      the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
+      optimiser.
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
-    * constant_reward: reward 1, no baseline, the rest as the run.
+    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
     * random_reward: uniform rewards with a leave-one-out baseline, the rest as the run.
 
     Args:
@@ -168,44 +192,74 @@ def control(config: Config, name: Control) -> Config:
     Returns:
         Its configuration, without a discriminator and without controls of its own.
     """
-    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0})
-    changes: dict[str, object] = {"preset": name, "discriminator": None, "controls": (), "credit": Terminal()}
+    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0, "balance": FixedBalance()})
+    changes: dict[str, object] = {
+        "preset": name,
+        "discriminator": None,
+        "controls": (),
+        "credit": Terminal(),
+    }
     if name == "mle_continued":
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing):
+        if isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix):
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
-        changes |= {"reward": ConstantReward(), "baseline": NoBaseline(), "objective": NoPolicyGradient()}
+        changes |= _NOTHING_COMPARED | {
+            "reward": ConstantReward(),
+            "reference": NoReference(),
+            "objective": NoPolicyGradient(),
+        }
     elif name == "oracle_ratio":
         schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
         changes |= {
             "reward": OracleRatio(),
             "credit": RewardToGo(gamma=1.0),
             "baseline": PerStepMean(),
+            "normalisation": AsTheyAre(),
+            "reference": NoReference(),
             "objective": Reinforce(loss_normaliser="sequence"),
             "optimizers": config.optimizers.model_copy(update={"generator": Adam(lr=2e-3, clip_norm=5.0)}),
         }
     elif name == "constant_reward":
-        changes |= {"reward": ConstantReward(), "baseline": NoBaseline()}
+        changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
     else:
-        baseline = LeaveOneOut() if isinstance(config.baseline, ImportanceWeights) else config.baseline
+        of_logits = isinstance(config.baseline, ImportanceWeights | LogPartition)
+        baseline = LeaveOneOut() if of_logits else config.baseline
         changes |= {"reward": RandomReward(), "baseline": baseline}
-    return from_dict(to_dict(config.model_copy(update={**changes, "schedule": schedule})))
+    if name in ("constant_reward", "random_reward") and isinstance(config.objective, Gumbel):
+        # What was differentiated through a discriminator has no discriminator here.
+        changes["objective"] = Reinforce(loss_normaliser="sequence")
+    varied = config.model_copy(update=changes)
+    if not compares_sequences(varied.baseline, varied.normalisation):
+        schedule = schedule.model_copy(update={"g_group": None})
+    return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
 
 
-def _controls(task: TaskSettings | None) -> tuple[Control, ...]:
-    """What stands beside an adversarial run; the ceiling only where the exact law is known."""
-    has_oracle = task is None or task.kind != "text"
-    return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
+_NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}
 
 
 PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "quick": quick,
     "seqgan": seqgan,
     "seqgan-quick": seqgan_quick,
+    "seqgan_prefix": seqgan_prefix,
+    "seqgan_rloo": seqgan_rloo,
+    "seqgan_grpo": seqgan_grpo,
+    "seqgan_ppo": seqgan_ppo,
+    "maligan": maligan,
+    "maligan_full": maligan_full,
+    "bgan": bgan,
+    "bgan_rkl": bgan_rkl,
+    "scratchgan": scratchgan,
+    "wgan_reinforce": wgan_reinforce,
+    "gumbel": gumbel,
+    "st_gumbel": st_gumbel,
     "mle": mle,
     "mle_continued": mle_continued,
     "constant_reward": constant_reward,
     "random_reward": random_reward,
     "oracle_ratio": oracle_ratio,
+    "oracle_likelihood": oracle_likelihood,
+    "pg_bleu": pg_bleu,
+    "scheduled_sampling": scheduled_sampling,
 }
 """Name on the command line → function of the task."""
 

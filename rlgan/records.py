@@ -5,8 +5,8 @@ B sequences, T positions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,11 +20,15 @@ class Rollouts:
         tokens: (B, T) int64, padded after the terminator.
         logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator.
         mask: (B, T) bool, True up to and including the terminator.
-        real_logits: (B,) float32 of the finished sequences, positive = real; None where no discriminator scored.
-        continuation_rewards: (B, T, N) float32 reward units, [b, t, n] of continuation n of tokens[b, :t+1]; entries
-            at or after the last real token are 0 and not read. None without Monte Carlo search.
+        real_logits: (B,) float32 of the finished sequences, positive = real; None where no discriminator judges them.
+        token_logits: (B, T) float32, [b, t] of the prefix tokens[b, :t+1] or of its last token, as the discriminator
+            judges one or the other; 0 after the terminator. None where none does.
+        continuation_logits: (B, T, N) float32, [b, t, n] of continuation n of tokens[b, :t+1]; entries at or after the
+            last real token are 0 and not read. None without Monte Carlo search.
+        reference_logprobs: (B, T) float32 nats under the reference generator, 0 after the terminator; None without one.
         generator_version: version of the weights that drew the sequences.
         discriminator_version: version of the weights that scored them, or None.
+        num_given: first tokens of every sequence that were given and not drawn.
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
     """
 
@@ -32,9 +36,12 @@ class Rollouts:
     logprobs: Tensor
     mask: Tensor
     real_logits: Tensor | None
-    continuation_rewards: Tensor | None
+    token_logits: Tensor | None
+    continuation_logits: Tensor | None
+    reference_logprobs: Tensor | None
     generator_version: int
     discriminator_version: int | None
+    num_given: int
     num_drawn: int
 
 
@@ -42,12 +49,14 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
     """One record of all shards, in order.
 
     Raises:
-        ValueError: the shards stem from different weights.
+        ValueError: the shards stem from different weights, or were given different numbers of tokens.
     """
-    versions = {(shard.generator_version, shard.discriminator_version) for shard in shards}
+    versions = {(shard.generator_version, shard.discriminator_version, shard.num_given) for shard in shards}
     if len(versions) != 1:
-        raise ValueError(f"shards of different (generator, discriminator) versions {sorted(versions, key=str)}")
-    generator_version, discriminator_version = versions.pop()
+        raise ValueError(
+            f"shards of different (generator version, discriminator version, given tokens) {sorted(versions, key=str)}"
+        )
+    generator_version, discriminator_version, num_given = versions.pop()
 
     def joined(name: str) -> Tensor | None:
         parts = [getattr(shard, name) for shard in shards]
@@ -60,24 +69,86 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         logprobs=logprobs,
         mask=mask,
         real_logits=joined("real_logits"),
-        continuation_rewards=joined("continuation_rewards"),
+        token_logits=joined("token_logits"),
+        continuation_logits=joined("continuation_logits"),
+        reference_logprobs=joined("reference_logprobs"),
         generator_version=generator_version,
         discriminator_version=discriminator_version,
+        num_given=num_given,
         num_drawn=sum(shard.num_drawn for shard in shards),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """What the learner executes: a weight for the log-probability of every token.
+    """What the learner executes: weights of the terms of its loss, for every token.
 
-    The learner minimises -Σ weights · logprob and never asks which algorithm chose the weights: a policy gradient, a
-    maximum-likelihood batch and a mixture of both differ only here.
+        L = - Σ weights · log p  -  Σ min(ρ · clipped_weights, clip(ρ) · clipped_weights)
+            + Σ kl_weights · k3  -  Σ entropy_weights · H
+
+    with ρ = p / p_old, k3 = exp(d) - d - 1 of d = log p_reference - log p, and H the entropy of the next token
+    (specification 15). The learner never asks which algorithm chose the weights: a policy gradient, a
+    maximum-likelihood batch and a mixture of both differ only here. Terms whose weights are None are not computed.
 
     Attributes:
         tokens: (B, T) int64.
-        weights: (B, T) float32, 0 wherever nothing is to be learned; carries the normaliser of the loss.
+        weights: (B, T) float32, 0 wherever nothing is to be learned; carries the normaliser of the loss, as all do.
+        clipped_weights: (B, T) float32.
+        old_logprobs: (B, T) float32 nats, of the policy that drew the tokens; beside `clipped_weights`.
+        kl_weights: (B, T) float32, not negative.
+        reference_logprobs: (B, T) float32 nats; beside `kl_weights`.
+        entropy_weights: (B, T) float32.
+        row_weights: (B,) float32, what a row weighs that is drawn anew, relaxed, and judged by the discriminator: the
+            loss has + Σ row_weights · generator's loss. Such a row has no tokens and no other weights.
+        row_seeds: (B,) int64, of the noise of such a row; beside `row_weights`.
+        input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
+            drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
     """
 
     tokens: Tensor
     weights: Tensor
+    clipped_weights: Tensor | None = None
+    old_logprobs: Tensor | None = None
+    kl_weights: Tensor | None = None
+    reference_logprobs: Tensor | None = None
+    entropy_weights: Tensor | None = None
+    row_weights: Tensor | None = None
+    row_seeds: Tensor | None = None
+    input_draws: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are there, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def rows(self, index: Tensor) -> Experience:
+        """Some rows, by an int64 index (n,)."""
+        return self.map(lambda tensor: tensor[index])
+
+    def times(self, factor: float) -> Experience:
+        """The same rows with all weights multiplied: a loss that is `factor` times as large."""
+        named = self.tensors()
+        return replace(self, **{name: factor * named[name] for name in named if name.endswith("weights")})
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Experience:
+        """The same function of every field that is there."""
+        return Experience(**{name: function(tensor) for name, tensor in self.tensors().items()})
+
+
+def stacked(parts: Sequence[Experience]) -> Experience:
+    """Rows of all parts, in order. A term that some of them have has weight 0 in the rows of the others.
+
+    Raises:
+        ValueError: some read tokens of the generator's own and others do not: 0 is a draw.
+    """
+    if len({part.input_draws is None for part in parts}) > 1:
+        raise ValueError("rows with input_draws beside rows without")
+    whole: dict[str, Tensor] = {}
+    for name in (field.name for field in fields(Experience)):
+        there = [part.tensors()[name] for part in parts if name in part.tensors()]
+        if there:
+            like = there[0]
+            whole[name] = torch.cat(
+                [part.tensors().get(name, like.new_zeros(len(part.tokens), *like.shape[1:])) for part in parts]
+            )
+    return Experience(**whole)

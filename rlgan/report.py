@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint import write_atomically
@@ -254,11 +255,15 @@ _AXIS_NAMES = {
     "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
     "rlm_5gram": "NLL of held-out text, 5-gram model of samples, nats per token: coverage, lower is better",
 }
+UPRIGHT_LETTERS = 70
+"""That fit beside the vertical axis of a plane in a line."""
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
-def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Path) -> Figure:
+def plot_quality_diversity(
+    rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Path, own: str | None = None
+) -> Figure:
     """The final table as a plane, with the curve that maximum likelihood draws by its temperature alone.
 
     A generator is of interest where it lies off that curve on the better side, not where it lies along it.
@@ -269,6 +274,7 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
         x: column of the horizontal axis.
         y: column of the vertical axis.
         path: PNG to write.
+        own: how the names of the run's own rows end, which make a curve by temperature too; None draws points alone.
 
     Returns:
         The figure, already saved.
@@ -280,7 +286,9 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
     uprights = [row for row in rows if _finite(row.get(y)) is None]
     rows = [row for row in rows if row not in uprights]
     curve = sorted((row for row in rows if str(row["name"]).startswith("MLE")), key=lambda row: -row["temperature"])
-    others = [row for row in rows if row not in curve]
+    ours = [row for row in rows if own is not None and str(row["name"]).endswith(own)]
+    cooled = [row for row in ours if row["temperature"] != 1.0]
+    others = [row for row in rows if row not in curve and row not in cooled]
     figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
     axes.plot(
@@ -292,14 +300,19 @@ def plot_quality_diversity(rows: Sequence[Mapping[str, Any]], x: str, y: str, pa
         marker, colour = markers[index % len(markers)], f"C{index % 10}"
         axes.plot([row[x]], [row[y]], marker, markersize=9, color=colour, zorder=3)
         labels.append((str(row["name"]), row[x], row[y], colour))
+        if cooled and row in ours:
+            whole = sorted(ours, key=lambda one: -one["temperature"])
+            xs, ys = [one[x] for one in whole], [one[y] for one in whole]
+            axes.plot(xs, ys, ".--", color=colour, label="this run, by temperature τ")
+            labels += [(f"τ={one['temperature']:g}", one[x], one[y], colour) for one in cooled]
     for row in uprights:
         axes.axvline(row[x], color="#888888", linestyle=":", label=str(row["name"]))
     axes.set_xlabel(axis_name(x))
-    axes.set_ylabel(axis_name(y))
+    axes.set_ylabel(fill(axis_name(y), UPRIGHT_LETTERS))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if curve:
-        figure.legend(loc="outside upper center", fontsize=9, frameon=False, ncols=1 + len(uprights))
+        figure.legend(loc="outside upper center", fontsize=9, frameon=False, ncols=2 if cooled else 1 + len(uprights))
     label_points(axes, labels, [(row[x], row[y]) for row in curve])
     save_figure(figure, path)
     return figure

@@ -16,48 +16,45 @@ from torch.nn import functional
 from rlgan.envs.errors import ShapeError
 from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
+from rlgan.envs.tasks.task import Oracle, Task
+
+from .metrics import CorpusReferences, strip
 
 
 class Probability(Settings):
     """D = σ(u), SeqGAN."""
 
     kind: Literal["probability"] = "probability"
-    source: ClassVar[str] = "discriminator"
 
 
 class Logit(Settings):
     """u = log D/(1-D)."""
 
     kind: Literal["logit"] = "logit"
-    source: ClassVar[str] = "discriminator"
 
 
 class LogProbability(Settings):
     """log D."""
 
     kind: Literal["log_probability"] = "log_probability"
-    source: ClassVar[str] = "discriminator"
 
 
 class NegLogComplement(Settings):
     """-log(1 - D), Adversarial-NMT."""
 
     kind: Literal["neg_log_complement"] = "neg_log_complement"
-    source: ClassVar[str] = "discriminator"
 
 
 class SignedProbability(Settings):
     """2D - 1, ScratchGAN."""
 
     kind: Literal["signed_probability"] = "signed_probability"
-    source: ClassVar[str] = "discriminator"
 
 
 class Ratio(Settings):
     """D/(1-D) = exp(u), the density ratio of MaliGAN and boundary-seeking GAN."""
 
     kind: Literal["ratio"] = "ratio"
-    source: ClassVar[str] = "discriminator"
 
 
 class ConstantReward(Settings):
@@ -67,7 +64,6 @@ class ConstantReward(Settings):
     kind: Literal["constant"] = "constant"
     value: float = 1.0
     """The reward."""
-    source: ClassVar[str] = "nothing"
 
 
 class RandomReward(Settings):
@@ -75,7 +71,6 @@ class RandomReward(Settings):
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
-    source: ClassVar[str] = "nothing"
 
 
 class OracleRatio(Settings):
@@ -83,13 +78,33 @@ class OracleRatio(Settings):
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
     kind: Literal["oracle_ratio"] = "oracle_ratio"
-    source: ClassVar[str] = "oracle"
+
+
+class OracleLikelihood(Settings):
+    """log p_oracle of each token: a control that seeks the law's modes (its NLL_oracle falls, its coverage too)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
+    kind: Literal["oracle_likelihood"] = "oracle_likelihood"
+
+
+class Bleu(Settings):
+    """BLEU against a few random training sequences: policy gradient on a metric (PG-BLEU, Yu et al. 2017)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("a control")
+    kind: Literal["bleu"] = "bleu"
+    order: int = Field(3, ge=2, le=9)
+    """Greatest n-gram."""
+    num_references: int = Field(20, ge=1)
+    """References, drawn anew for each update."""
 
 
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
 RewardSettings = Annotated[
-    DiscriminatorReward | ConstantReward | RandomReward | OracleRatio, Field(discriminator="kind")
+    DiscriminatorReward | ConstantReward | RandomReward | Bleu | OracleRatio | OracleLikelihood,
+    Field(discriminator="kind"),
 ]
+TokenReward = OracleRatio | OracleLikelihood
+"""Rewards that are paid for each token, whatever the discriminator."""
 
 
 def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> Tensor:
@@ -106,18 +121,20 @@ def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> 
 
 
 def sequence_rewards(
-    settings: DiscriminatorReward | ConstantReward | RandomReward,
+    settings: DiscriminatorReward | ConstantReward | RandomReward | Bleu,
+    tokens: Tensor,
     real_logits: Tensor | None,
-    num_sequences: int,
+    task: Task,
     rng: torch.Generator,
 ) -> Tensor:
     """One reward a sequence.
 
     Args:
-        settings: any reward but the per-token `OracleRatio`.
+        settings: any reward but those of tokens.
+        tokens: (B, T) int64 finished sequences; read only by `Bleu`.
         real_logits: (B,) float32; read only by discriminator rewards.
-        num_sequences: B.
-        rng: read only by `RandomReward`.
+        task: whose training sequences `Bleu` compares with.
+        rng: read only by `RandomReward` and `Bleu`.
 
     Returns:
         (B,) float32.
@@ -125,13 +142,37 @@ def sequence_rewards(
     Raises:
         ShapeError: a discriminator reward without logits.
     """
+    number = tokens.shape[0]
     if isinstance(settings, ConstantReward):
-        return torch.full((num_sequences,), settings.value)
+        return torch.full((number,), settings.value)
     if isinstance(settings, RandomReward):
-        return torch.rand(num_sequences, generator=rng)
+        return torch.rand(number, generator=rng)
+    if isinstance(settings, Bleu):
+        chosen = task.train[torch.randperm(task.train.shape[0], generator=rng)[: settings.num_references]]
+        references = CorpusReferences(strip(task.space, chosen), settings.order)
+        return torch.tensor(references.sentence_bleu(strip(task.space, tokens))[settings.order])
     if real_logits is None:
         raise ShapeError(f"reward={settings.kind!r} needs the discriminator's logits of the sequences; there are none.")
     return discriminator_reward(settings, real_logits)
+
+
+def token_rewards(settings: TokenReward, oracle: Oracle, tokens: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
+    """One reward a token, by the exact law.
+
+    Args:
+        settings: which.
+        oracle: the law.
+        tokens: (B, T) int64.
+        logprobs: (B, T) nats under the generator that drew the tokens.
+        mask: (B, T) bool.
+
+    Returns:
+        (B, T) float32, 0 where mask is False, no gradient.
+    """
+    exact = oracle.logprobs(tokens)
+    if isinstance(settings, OracleLikelihood):
+        return exact.detach().masked_fill(~mask, 0.0)
+    return oracle_ratio(exact, logprobs, mask)
 
 
 def oracle_ratio(oracle_logprobs: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:

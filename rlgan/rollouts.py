@@ -14,13 +14,12 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
-from .credit import CreditSettings, MonteCarlo
+from .credit import CreditSettings, MonteCarlo, Prefix
 from .devices import CPU
 from .discriminators import Scorer
-from .generators import Stepper
+from .generators import Generator, Stepper
 from .records import Rollouts
-from .rewards import DiscriminatorReward, RewardSettings, discriminator_reward
-from .sampling import continue_prefixes, sample
+from .sampling import Samples, continue_prefixes, sample
 from .seeding import generator_on
 
 
@@ -30,13 +29,11 @@ class RolloutPlan:
 
     Attributes:
         space: the task's sequences.
-        reward: what continuations are paid.
-        credit: whether prefixes are continued.
+        credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
     """
 
     space: SequenceSpace
-    reward: RewardSettings
     credit: CreditSettings
     chunk_rows: int
 
@@ -51,6 +48,7 @@ class Shard:
         generator_version: of the policy that samples.
         rollout_version: of the policy that continues prefixes; None continues none.
         discriminator_version: of the discriminator that scores; None leaves the sequences unscored.
+        prefixes: (num_sequences, n) int64 first tokens that are given; None gives none.
     """
 
     num_sequences: int
@@ -58,6 +56,7 @@ class Shard:
     generator_version: int
     rollout_version: int | None
     discriminator_version: int | None
+    prefixes: Tensor | None = None
 
 
 def collect(
@@ -66,6 +65,7 @@ def collect(
     policy: Stepper,
     rollout_policy: Stepper | None,
     scorer: Scorer | None,
+    reference: Generator | None = None,
     device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
@@ -76,29 +76,53 @@ def collect(
         policy: samples the sequences.
         rollout_policy: continues prefixes; None continues none.
         scorer: frozen discriminator; None leaves the sequences unscored.
-        device: of the three; it draws the random numbers too.
+        reference: whose log-probabilities of the sequences are wanted; None wants none.
+        device: of the four; it draws the random numbers too.
 
     Returns:
         The shard's rollouts, on the CPU.
     """
     rng = generator_on(device, shard.seed)
-    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows)
-    continuation_rewards, num_drawn = None, int(samples.mask.sum())
+    prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
+    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes)
+    num_given = 0 if prefixes is None else prefixes.shape[1]
+    continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
         assert scorer is not None
-        search = monte_carlo_rewards(plan, samples.tokens, rollout_policy, scorer, rng)
-        continuation_rewards = search.rewards
+        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng)
+        continuation_logits = search.logits
         num_drawn += search.num_drawn
+    real_logits, token_logits = None, None
+    if scorer is not None:
+        logits = scorer(samples.tokens, samples.mask)
+        if logits.dim() == 2:
+            token_logits = logits.masked_fill(~samples.mask, 0.0)
+        else:
+            real_logits = logits
+            if isinstance(plan.credit, Prefix):
+                token_logits = prefix_logits(samples.tokens, samples.mask, scorer)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
         mask=samples.mask.to(CPU),
-        real_logits=None if scorer is None else scorer(samples.tokens, samples.mask).to(CPU),
-        continuation_rewards=None if continuation_rewards is None else continuation_rewards.to(CPU),
+        real_logits=_on_cpu(real_logits),
+        token_logits=_on_cpu(token_logits),
+        continuation_logits=_on_cpu(continuation_logits),
+        reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples)),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
+        num_given=num_given,
         num_drawn=num_drawn,
     )
+
+
+def _on_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(CPU)
+
+
+@torch.no_grad()
+def _logprobs(generator: Generator, samples: Samples) -> Tensor:
+    return generator.logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,40 +130,58 @@ class Search:
     """What Monte Carlo search found.
 
     Attributes:
-        rewards: (B, T, N) float32; 0 at and after each sequence's last real token.
+        logits: (B, T, N) float32; 0 at and after each sequence's last real token.
         num_drawn: tokens that were drawn for it.
     """
 
-    rewards: Tensor
+    logits: Tensor
     num_drawn: int
 
 
-def monte_carlo_rewards(
+def monte_carlo_logits(
     plan: RolloutPlan, tokens: Tensor, rollout_policy: Stepper, scorer: Scorer, rng: torch.Generator
 ) -> Search:
-    """Rewards of N continuations of every proper prefix.
+    """Real-logits of N continuations of every proper prefix.
 
     Args:
-        plan: space, reward map, number of continuations, chunk size.
+        plan: space, number of continuations, chunk size.
         tokens: (B, T) int64 finished sequences.
         rollout_policy: continues the prefixes.
-        scorer: frozen discriminator.
+        scorer: frozen discriminator of sequences.
         rng: source of all randomness.
 
     Returns:
-        Rewards and what they cost.
+        Logits and what they cost.
     """
-    assert isinstance(plan.credit, MonteCarlo) and isinstance(plan.reward, DiscriminatorReward)
+    assert isinstance(plan.credit, MonteCarlo)
     num_rollouts = plan.credit.num_rollouts
-    rewards = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
+    logits = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows))
     if not finished:
-        return Search(rewards, num_drawn=0)
+        return Search(logits, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
     sequence, position, rollout = (
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    rewards[sequence, position, rollout] = discriminator_reward(plan.reward, scorer(rows, mask))
-    return Search(rewards, num_drawn=int(mask.sum()) - int((position + 1).sum()))
+    logits[sequence, position, rollout] = scorer(rows, mask)
+    return Search(logits, num_drawn=int(mask.sum()) - int((position + 1).sum()))
+
+
+def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer) -> Tensor:
+    """Real-logits of every prefix, judged as it stands.
+
+    Args:
+        tokens: (B, T) int64 finished sequences.
+        mask: (B, T) bool.
+        scorer: frozen discriminator of sequences, which has seen prefixes.
+
+    Returns:
+        (B, T) float32, [b, t] of tokens[b, :t+1]; 0 where mask is False.
+    """
+    sequence, position = mask.nonzero(as_tuple=True)
+    ends = torch.arange(tokens.shape[1], device=tokens.device) <= position.unsqueeze(1)
+    logits = torch.zeros(tokens.shape, device=tokens.device)
+    logits[sequence, position] = scorer(tokens[sequence], ends)
+    return logits

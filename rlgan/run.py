@@ -214,7 +214,8 @@ def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -
     evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
     with torch_threads(config.workers.threads):
-        return evaluator.measure(exported.generator, temperature, number).metrics
+        measurement = evaluator.measure(exported.generator, temperature, number)
+        return measurement.metrics | evaluator.measure_closely(measurement.tokens)
 
 
 def _new_folder(request: RunRequest) -> Path:

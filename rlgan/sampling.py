@@ -57,7 +57,12 @@ class Continuations:
 
 @torch.no_grad()
 def sample(
-    stepper: Stepper, space: SequenceSpace, num_sequences: int, rng: torch.Generator, chunk_rows: int = 256
+    stepper: Stepper,
+    space: SequenceSpace,
+    num_sequences: int,
+    rng: torch.Generator,
+    chunk_rows: int = 256,
+    prefixes: Tensor | None = None,
 ) -> Samples:
     """Draw finished sequences.
 
@@ -67,21 +72,50 @@ def sample(
         num_sequences: B.
         rng: source of all randomness; its device is the stepper's.
         chunk_rows: rows advanced together; bounds the memory of the (R, V) next-token weights.
+        prefixes: (B, n) int64 first tokens that are given and not drawn; one with a terminator is a whole sequence.
 
     Returns:
-        B sequences.
+        B sequences; the log-probabilities of given tokens are 0.
     """
-    parts = [
-        _sample_chunk(stepper, space, min(chunk_rows, num_sequences - first), rng)
-        for first in range(0, num_sequences, chunk_rows)
-    ]
+    if prefixes is None:
+        prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
+    parts = [_sample_chunk(stepper, space, given, rng) for given in prefixes.split(chunk_rows)]
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
     return Samples(tokens=tokens, logprobs=logprobs.masked_fill(~mask, 0.0), mask=mask)
 
 
-def _sample_chunk(stepper: Stepper, space: SequenceSpace, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def mixed_inputs(stepper: Stepper, tokens: Tensor, draws: Tensor) -> Tensor:
+    """What a generator reads in scheduled sampling: real tokens, and here and there one of its own.
+
+    Source: Bengio et al. 2015. A token of its own is drawn given all that it has read before, own tokens included.
+
+    Args:
+        stepper: frozen generator as it is now.
+        tokens: (B, T) int64 real sequences.
+        draws: (B, T) float32, in [0, 1) where tokens[b, t] is replaced and with which number, -1 where it stands.
+
+    Returns:
+        (B, T) int64.
+    """
+    read = tokens.clone()
+    state = stepper.start(tokens.shape[0])
+    for position in range(tokens.shape[1]):
+        if position > 0:
+            state = stepper.advance(state, read[:, position - 1])
+        replaced = draws[:, position] >= 0
+        if bool(replaced.any()):
+            own = draw_from_weights(stepper.weights(state), draws[:, position].clamp_min(0.0))
+            read[:, position] = torch.where(replaced, own, tokens[:, position])
+    return read
+
+
+def _sample_chunk(
+    stepper: Stepper, space: SequenceSpace, prefixes: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    rows, num_given = prefixes.shape
     state = stepper.start(rows)
     device = state[0].device
     tokens = torch.full((rows, space.max_length), space.pad_id, dtype=torch.int64, device=device)
@@ -90,10 +124,13 @@ def _sample_chunk(stepper: Stepper, space: SequenceSpace, rows: int, rng: torch.
     for position in range(space.max_length):
         if position > 0:
             state = stepper.advance(state, tokens[alive, position - 1])
-        weights = stepper.weights(state)
-        drawn = draw_from_weights(weights, torch.rand(alive.shape[0], generator=rng, device=device))
+        if position < num_given:
+            drawn = prefixes[alive, position]
+        else:
+            weights = stepper.weights(state)
+            drawn = draw_from_weights(weights, torch.rand(alive.shape[0], generator=rng, device=device))
+            logprobs[alive, position] = (weights.gather(1, drawn.unsqueeze(1)).squeeze(1) / weights.sum(1)).log()
         tokens[alive, position] = drawn
-        logprobs[alive, position] = (weights.gather(1, drawn.unsqueeze(1)).squeeze(1) / weights.sum(1)).log()
         alive, state = _drop_finished(space, alive, state, drawn, position)
         if alive.shape[0] == 0:
             break

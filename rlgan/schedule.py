@@ -14,7 +14,8 @@ from pydantic import Field
 from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
-from .objectives import NoTeacherForcing, TeacherForcingSettings
+from .balance import BalanceSettings, FixedBalance
+from .objectives import NoTeacherForcing, PretrainingSettings, ReadsTheData, TeacherForcingSettings
 
 Phase = Literal["mle", "discriminator", "adversarial"]
 
@@ -33,6 +34,8 @@ class Schedule(Settings):
         64, ge=1
     )
     """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
+    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
+    """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
     """Rounds of discriminator pretraining."""
     adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
@@ -41,10 +44,16 @@ class Schedule(Settings):
     """Generator updates a unit."""
     g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
     """Sequences a generator update."""
+    g_group: Annotated[int | None, NotSearched("all are of one law, and a larger group compares better")] = Field(
+        None, ge=2
+    )
+    """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""
     d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)
     """Passes over reals and fakes a discriminator round, in pretraining too."""
+    balance: BalanceSettings = FixedBalance()
+    """How much the discriminator learns beside the generator, as the run goes on."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
     """Maximum-likelihood learning during the adversarial phase."""
 

@@ -13,19 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import Any
 
 from .html import Block, Paragraph, Picture, Section, Table, write_html
-from .report import axis_name, format_table, new_figure, save_figure
+from .report import UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
 from .tracking import LoggedRun, history
 
 OURS = "this run"
 _FINAL = re.compile(r"final/([^/]+)/(.+)")
 _TEMPERATURE = re.compile(r"MLE_tau_([0-9.]+)")
+_OWN_TEMPERATURE = re.compile(r"this_run_tau_([0-9.]+)")
 # What decides between runs comes first; the rest follows by name.
 _FIRST = (
     "kl_sum", "kl_forward", "kl_reverse", "lm_5gram", "rlm_5gram", "nll_gen", "nll_oracle", "nll_div",
-    "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_4", "distinct_2",
+    "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_4", "distinct_2", "fed_minilm", "fed_ngram64",
 )  # fmt: skip
 _PLANES = (("kl_reverse", "kl_forward"), ("lm_5gram", "rlm_5gram"), ("bleu_4", "nll_gen"))
 _MOST_CURVES = 12
@@ -107,7 +109,10 @@ def write_side_by_side(shown: SideBySide, path: Path) -> None:
         for x, y in _PLANES:
             if _plot_plane(shown, x, y, Path(temporary) / f"{x}.png"):
                 alt = f"Scatter plot of all rows of the table: {x} and {y}."
-                caption = "Rows of one run have one colour; the line is its maximum-likelihood start by temperature."
+                caption = (
+                    "Rows of one run have one colour; the line is its maximum-likelihood start by temperature, the "
+                    "broken one the run itself."
+                )
                 sections.append(Section("Quality and coverage", [Picture(Path(temporary) / f"{x}.png", alt, caption)]))
         if _plot_curves(shown, Path(temporary) / "curves.png"):
             alt = f"Curves of {', '.join(shown.curves)} by step, a line for each run."
@@ -219,16 +224,21 @@ def _plot_plane(shown: SideBySide, x: str, y: str, path: Path) -> bool:
     axes = figure.add_subplot()
     for index, name in enumerate(shown.names):
         colour, own = f"C{index % 10}", [row for row in rows if row["run"] == name]
-        curve = sorted((row for row in own if _temperature(row) is not None), key=lambda row: -(_temperature(row) or 0))
-        axes.plot([row[x] for row in curve], [row[y] for row in curve], ".-", color=colour, alpha=0.5, linewidth=1.0)
+        for temperature, style in ((_temperature, ".-"), (_own_temperature, ".--")):
+            curve = sorted(
+                (row for row in own if temperature(row) is not None), key=lambda row: -(temperature(row) or 0)
+            )
+            axes.plot(
+                [row[x] for row in curve], [row[y] for row in curve], style, color=colour, alpha=0.5, linewidth=1.0
+            )
         for row in own:
             if row["row"] == OURS or row["row"] == "last values":
                 axes.plot([row[x]], [row[y]], "*", markersize=14, color=colour, label=name, zorder=3)
-            elif _temperature(row) is None:
+            elif _temperature(row) is None and _own_temperature(row) is None:
                 axes.plot([row[x]], [row[y]], "s", markersize=5, color=colour)
                 axes.annotate(row["row"], (row[x], row[y]), xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xlabel(axis_name(x))
-    axes.set_ylabel(axis_name(y))
+    axes.set_ylabel(fill(axis_name(y), UPRIGHT_LETTERS))
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
@@ -239,9 +249,18 @@ def _plot_plane(shown: SideBySide, x: str, y: str, path: Path) -> bool:
 
 def _temperature(row: Mapping[str, Any]) -> float | None:
     """Of a row of the maximum-likelihood start."""
-    if row["row"] == "MLE start":
+    return _temperature_in(row, "MLE start", _TEMPERATURE)
+
+
+def _own_temperature(row: Mapping[str, Any]) -> float | None:
+    """Of a row of the run itself."""
+    return _temperature_in(row, OURS, _OWN_TEMPERATURE)
+
+
+def _temperature_in(row: Mapping[str, Any], name_at_1: str, pattern: re.Pattern[str]) -> float | None:
+    if row["row"] == name_at_1:
         return 1.0
-    found = _TEMPERATURE.fullmatch(str(row["row"]).replace(" ", "_"))
+    found = pattern.fullmatch(str(row["row"]).replace(" ", "_"))
     return None if found is None else float(found.group(1))
 
 

@@ -10,6 +10,7 @@ Nothing here knows Ray: the parts it drives are in this process or on a cluster,
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,32 +21,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import DataError
+from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
 from .adversary import Round
-from .baselines import BaselineState
+from .balance import BalanceState, Equilibrium, after_round, first_state, most_rounds, suffices, trains
+from .baselines import BaselineState, CriticBaseline
 from .config import Config
 from .credit import MonteCarlo
+from .critic import Critic
 from .evaluation import Evaluator, Measurement
-from .experience import learnable
+from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
+from .metrics import first_fall
 from .objectives import (
+    PPO,
+    Gumbel,
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     Reinforce,
+    ScheduledSampling,
     likelihood_weights,
 )
-from .records import Experience, Rollouts, concatenate
+from .records import Experience, Rollouts, concatenate, stacked
+from .reference import NoReference
 from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
 from .seeding import stream, stream_seed
+from .temperatures import temperature_at
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
+
+_REFERENCE_VERSION = -1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,7 @@ class Trainer:
 
     Raises:
         DataError: fewer training sequences than a batch needs.
+        ConfigError: prefixes as long as the sequences.
     """
 
     def __init__(
@@ -84,13 +99,19 @@ class Trainer:
     ) -> None:
         self.config, self.task, self._parts = config, task, parts
         _require_enough_sequences(config, task)
+        _require_short_prefixes(config, task)
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
         self.position = Position()
         self.mle_start: dict[str, np.ndarray] | None = None
         self._best_valid_nll = float("inf")
         self._best_weights: dict[str, np.ndarray] | None = None
         self._epochs_without_gain = 0
-        self._baseline_state = BaselineState()
+        self._memory = Memory()
+        self._balance = first_state(config.schedule.balance)
+        self._effective_ranks: list[float] = []
+        self._critic: Critic | None = None
+        if isinstance(config.baseline, CriticBaseline):
+            self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
         self._timings: dict[str, float] = {}
         if mle_start is not None:
@@ -139,8 +160,26 @@ class Trainer:
         metrics["timing/unit_s"] = time.perf_counter() - started
         measurement = self.measure() if measure and self._is_measurement_due(phase, step) else None
         if measurement is not None:
-            metrics |= measurement.metrics
+            metrics |= measurement.metrics | self._watch(phase, measurement)
         return Unit(phase, step, metrics | self._timings, measurement)
+
+    def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
+        """Warn once the generator continues in far fewer ways than it did (specification 13)."""
+        share, rank = self.config.evaluation.collapse_share, measurement.metrics["eval/effective_rank"]
+        if phase == "mle":
+            self._effective_ranks = [rank]
+        else:
+            self._effective_ranks.append(rank)
+        if phase == "mle" or share is None:
+            return {}
+        fell = first_fall(self._effective_ranks, share)
+        if fell == len(self._effective_ranks) - 1:
+            logger.warning(
+                "collapse? effective rank of the next-token laws %.1f; adversarial training began with %.1f",
+                rank,
+                self._effective_ranks[0],
+            )
+        return {"generator/collapse_alarm": float(fell is not None)}
 
     # ------------------------------------------------------------------ maximum likelihood
 
@@ -150,15 +189,25 @@ class Trainer:
         order = torch.randperm(self.task.train.shape[0], generator=stream(self.config.seed, "mle", position.mle_epochs))
         whole_batches = order[: order.shape[0] // batch * batch]
         experience = self._likelihood_experience(self.task.train[whole_batches], batch)
+        metrics: dict[str, float] = {}
+        if isinstance(schedule.mle_inputs, ScheduledSampling):
+            share = metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
+            experience = dataclasses.replace(experience, input_draws=self._input_draws(experience.tokens, share))
         with self._timed("timing/mle_s"):
             learned = self._parts.learners.update("mle", experience, batch)
         self.position = dataclasses.replace(position, mle_epochs=position.mle_epochs + 1)
-        metrics = {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
+        metrics |= {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
         if schedule.mle_patience is not None:
             metrics["mle/valid_nll"] = self._stop_early(schedule.mle_patience)
         if self.next_phase != "mle":
             self._finish_mle()
         return metrics
+
+    def _input_draws(self, tokens: Tensor, share: float) -> Tensor:
+        """Where the generator reads a token of its own, and with which random number; see `Experience.input_draws`."""
+        rng = stream(self.config.seed, "input_draws", self.position.mle_epochs)
+        own, draws = (torch.rand(tokens.shape, generator=rng) for _ in range(2))
+        return torch.where(own < share, draws, -1.0)
 
     def _likelihood_experience(self, tokens: Tensor, minibatch: int) -> Experience:
         weights = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
@@ -190,18 +239,23 @@ class Trainer:
     # ------------------------------------------------------------------ discriminator
 
     def _pretrain_round(self) -> dict[str, float]:
-        index = self.position.discriminator_rounds
-        metrics = self._discriminator_round(index)
-        self.position = dataclasses.replace(self.position, discriminator_rounds=index + 1)
+        metrics = self._discriminator_round()
+        done = self.position.discriminator_rounds
+        self.position = dataclasses.replace(self.position, discriminator_rounds=done + 1)
         return metrics
 
-    def _discriminator_round(self, index: int) -> dict[str, float]:
-        """Fresh fakes, then training. `index` counts rounds of the whole run."""
+    def _discriminator_round(self) -> dict[str, float]:
+        """Fresh fakes, then training."""
+        schedule, index = self.config.schedule, self._balance.rounds
         with self._timed("timing/sample_fakes_s"):
             fakes = self._fakes(index)
         with self._timed("timing/discriminator_s"):
             assert self._parts.discriminator is not None
-            return self._parts.discriminator.train_round(Round(index, fakes, self.config.schedule.d_epochs))
+            epochs = schedule.d_epochs if trains(schedule.balance, self._balance) else 0
+            fake_weight = self._balance.fake_weight if isinstance(schedule.balance, Equilibrium) else None
+            metrics = self._parts.discriminator.train_round(Round(index, fakes, epochs, fake_weight))
+        self._balance, told = after_round(schedule.balance, self._balance, metrics)
+        return metrics | told
 
     def _fakes(self, index: int) -> Tensor:
         generator = self._parts.learners.weights()
@@ -210,9 +264,10 @@ class Trainer:
             self.config.workers.shard_fakes,
             ("fakes", index),
             generator_version=generator.version,
+            prefixes=self._prefixes(self.config.adversary.sequences_per_round, 1, ("fake_prefixes", index)),
         )
         handle = self._parts.rollouts.publish(generator)
-        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle, None, None)])
+        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle)])
 
     # ------------------------------------------------------------------ adversarial phase
 
@@ -222,58 +277,111 @@ class Trainer:
         for g_step in range(schedule.g_steps):
             metrics |= self._generator_update(position.adversarial_updates * schedule.g_steps + g_step)
         self._move_rollout_policy()
-        for d_step in range(schedule.d_steps):
-            done = schedule.discriminator_rounds + position.adversarial_updates * schedule.d_steps
-            metrics |= self._discriminator_round(done + d_step)
+        for _ in range(most_rounds(schedule.balance, position.adversarial_updates, schedule.d_steps)):
+            metrics |= self._discriminator_round()
+            if suffices(schedule.balance, self._balance):
+                break
         self.position = dataclasses.replace(position, adversarial_updates=position.adversarial_updates + 1)
         return metrics
 
     def _generator_update(self, update: int) -> dict[str, float]:
-        """One policy-gradient update, with its teacher forcing.
+        """One batch of rollouts learned from, with its teacher forcing.
 
-        The mixed form is one optimiser step on generated and real rows together; the interleaved form is separate
+        The mixed form is the same optimiser steps on generated and real rows together; the interleaved form is separate
         steps.
         """
         schedule, objective = self.config.schedule, self.config.objective
         forcing = schedule.teacher_forcing
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
-        if isinstance(objective, Reinforce):
-            rows.append(self._policy_gradient_rows(update, objective, metrics))
-        else:
-            assert isinstance(objective, NoPolicyGradient)
+        through: dict[str, Any] = {}
+        if isinstance(objective, Gumbel):
+            rows.append(self._relaxed_rows(update))
+            through = self._through(objective, update)
+            metrics["generator/temperature"] = through["temperature"]
+        elif not isinstance(objective, NoPolicyGradient):
+            rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             real = self._real_rows(update, 0)
             rows.append(Experience(tokens=real.tokens, weights=forcing.weight * real.weights))
         if rows:
-            experience = _joined(rows)
+            experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
-                learned = self._parts.learners.update("adversarial", experience, experience.tokens.shape[0])
-            metrics |= {"generator/loss": learned["loss"], "generator/grad_norm": learned["grad_norm"]}
+                learned = self._parts.learners.update("adversarial", experience, minibatch, **through)
+            metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if isinstance(forcing, InterleavedTeacherForcing):
-            experience = _joined([self._real_rows(update, index) for index in range(forcing.num_updates)])
+            experience = stacked([self._real_rows(update, index) for index in range(forcing.num_updates)])
             with self._timed("timing/teacher_forcing_s"):
                 learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return metrics
 
-    def _policy_gradient_rows(self, update: int, objective: Reinforce, metrics: dict[str, float]) -> Experience:
+    def _relaxed_rows(self, update: int) -> Experience:
+        """Rows that the learner draws anew and differentiates through the discriminator."""
+        batch, length = self.config.schedule.g_batch, self.task.space.max_length
+        rng = stream(self.config.seed, "relaxation", update)
+        return Experience(
+            tokens=torch.zeros(batch, length, dtype=torch.int64),
+            weights=torch.zeros(batch, length),
+            row_weights=torch.full((batch,), 1.0 / batch),
+            row_seeds=torch.randint(2**62, (batch,), generator=rng),
+        )
+
+    def _through(self, objective: Gumbel, update: int) -> dict[str, Any]:
+        """The discriminator as it is now, and the relaxation's temperature."""
+        assert self._parts.discriminator is not None
+        schedule = self.config.schedule
+        number = schedule.adversarial_updates * schedule.g_steps
+        temperature = temperature_at(objective.temperature, update, number)
+        return {"judge": self._parts.discriminator.weights(), "temperature": temperature}
+
+    def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
+        """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
+
+        Each minibatch has its share of every part, and weights that make it an estimate of the whole batch's loss.
+        """
+        objective = self.config.objective
+        if not isinstance(objective, PPO):
+            experience = stacked(parts)
+            return experience, experience.tokens.shape[0]
+        number = objective.minibatches
+        rng = stream(self.config.seed, "passes", update)
+        steps: list[Experience] = []
+        for _ in range(objective.epochs):
+            order = [torch.randperm(part.tokens.shape[0], generator=rng).chunk(number) for part in parts]
+            steps += [
+                stacked([part.rows(rows[index]) for part, rows in zip(parts, order, strict=True)])
+                for index in range(number)
+            ]
+        return stacked(steps).times(number), steps[0].tokens.shape[0]
+
+    def _policy_gradient_rows(self, update: int, metrics: dict[str, float]) -> Experience:
+        config = self.config
+        assert isinstance(config.objective, Reinforce | PPO)
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
         metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
-        batch = learnable(
-            rollouts,
-            self.config.reward,
-            self.config.credit,
-            self.config.baseline,
-            objective,
-            self._baseline_state,
-            self.task.oracle,
-            stream(self.config.seed, "reward", update),
+        recipe = Recipe(
+            config.reward,
+            config.credit,
+            config.reference,
+            config.baseline,
+            config.normalisation,
+            config.objective,
+            config.schedule.g_group,
+            config.adversary.loss.is_log_odds,
         )
-        self._baseline_state = batch.baseline_state
+        rng, state_values = stream(config.seed, "reward", update), None
+        if self._critic is not None:
+            state_values = self._critic.values(rollouts.tokens, rollouts.mask)
+        batch = learnable(rollouts, recipe, self._memory, self.task, rng, state_values)
+        self._memory = batch.memory
+        if self._critic is not None:
+            assert state_values is not None
+            with self._timed("timing/critic_s"):
+                metrics |= self._critic.learn(rollouts.tokens, rollouts.mask, batch.values, state_values)
         metrics |= batch.metrics
         return batch.experience
 
@@ -299,8 +407,26 @@ class Trainer:
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
+            prefixes=self._prefixes(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
         )
-        return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle))
+        reference_handle = None
+        if not isinstance(config.reference, NoReference):
+            assert self.mle_start is not None
+            # No version of the learners: those count from 0.
+            reference_handle = pool.publish(Weights(_REFERENCE_VERSION, self.mle_start))
+        return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
+
+    def _prefixes(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Tensor | None:
+        """(num_sequences, n) first tokens of real sequences, each so often in a row; None where none are given."""
+        forcing = self.config.schedule.teacher_forcing
+        if not isinstance(forcing, MixedPrefix):
+            return None
+        num_given = forcing.num_given(self.position.adversarial_updates)
+        if not num_given:
+            return None
+        number = -(-num_sequences // copies)
+        drawn = torch.randint(self.task.train.shape[0], (number,), generator=stream(self.config.seed, *purpose))
+        return self.task.train[drawn, :num_given].repeat_interleave(copies, 0)[:num_sequences]
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
@@ -326,6 +452,7 @@ class Trainer:
         generator_version: int,
         rollout_version: int | None = None,
         discriminator_version: int | None = None,
+        prefixes: Tensor | None = None,
     ) -> list[Shard]:
         """The fixed shards of a batch: the same whoever computes them."""
         return [
@@ -335,6 +462,7 @@ class Trainer:
                 generator_version=generator_version,
                 rollout_version=rollout_version,
                 discriminator_version=discriminator_version,
+                prefixes=None if prefixes is None else prefixes[first : first + shard_size],
             )
             for first in range(0, num_sequences, shard_size)
         ]
@@ -379,7 +507,10 @@ class Trainer:
             "position": dataclasses.asdict(self.position),
             "learners": self._parts.learners.state(),
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
-            "baseline": dataclasses.asdict(self._baseline_state),
+            "memory": dataclasses.asdict(self._memory),
+            "balance": dataclasses.asdict(self._balance),
+            "effective_ranks": list(self._effective_ranks),
+            "critic": None if self._critic is None else self._critic.state(),
             "mle_start": _as_tensors(self.mle_start),
             "best_valid_nll": self._best_valid_nll,
             "best_weights": _as_tensors(self._best_weights),
@@ -398,19 +529,18 @@ class Trainer:
         self._parts.learners.restore(state["learners"])
         if self._parts.discriminator is not None:
             self._parts.discriminator.restore(state["discriminator"])
-        self._baseline_state = BaselineState(**state["baseline"])
+        memory = state["memory"]
+        self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
+        self._balance = BalanceState(**state["balance"])
+        self._effective_ranks = list(state["effective_ranks"])
+        if self._critic is not None:
+            self._critic.restore(state["critic"])
         self.mle_start = _as_arrays(state["mle_start"])
         self._best_valid_nll = state["best_valid_nll"]
         self._best_weights = _as_arrays(state["best_weights"])
         self._epochs_without_gain = state["epochs_without_gain"]
         kept = state["rollout_policy"]
         self._rollout_policy = None if kept is None else Weights(kept["version"], _as_arrays(kept["arrays"]) or {})
-
-
-def _joined(parts: list[Experience]) -> Experience:
-    return Experience(
-        tokens=torch.cat([part.tokens for part in parts]), weights=torch.cat([part.weights for part in parts])
-    )
 
 
 def _as_tensors(arrays: dict[str, np.ndarray] | None) -> dict[str, Tensor] | None:
@@ -429,4 +559,13 @@ def _require_enough_sequences(config: Config, task: Task) -> None:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
             f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
+        )
+
+
+def _require_short_prefixes(config: Config, task: Task) -> None:
+    forcing, longest = config.schedule.teacher_forcing, task.space.max_length
+    if isinstance(forcing, MixedPrefix) and forcing.start >= longest:
+        raise ConfigError(
+            f"schedule.teacher_forcing.start={forcing.start}: leaves nothing to draw of sequences of {longest} tokens. "
+            f"Set it below {longest}."
         )

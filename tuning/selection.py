@@ -61,8 +61,10 @@ _QUALITY = ("eval/kl_reverse", "eval/lm_5gram")
 _COVERAGE = ("eval/kl_forward", "eval/rlm_5gram", "eval/nll_gen")
 _REFUSED = {
     r"eval/(nll_oracle|bleu_\d)": "sees quality alone, which collapse wins",
-    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique)": "sees diversity alone, which noise wins",
+    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique|effective_rank)": "sees diversity alone, which noise wins",
     r"eval/(mean_length|repetition_\d|share_unfinished)": "sees one trait of samples, which many bad generators have",
+    r"eval/(fed_\w+|js_\d)": "sees of both sides only what its encoder or its n-grams show, which hides the rest",
+    r"eval/nearest_\w+": "sees copying alone, which noise wins",
     r"(generator|discriminator)/.*": "is the judge's own opinion, which is won by fooling it",
 }
 

@@ -8,7 +8,7 @@ of every embedding with every window offset is a table, and a convolution is a s
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import Discriminator, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, Scorer
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -43,6 +43,7 @@ class CnnHighway(Settings):
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    granularity: ClassVar[Granularity] = "sequence"
 
     @property
     def filters_of_each(self) -> tuple[int, ...]:
@@ -61,7 +62,7 @@ class CnnHighway(Settings):
         return self
 
 
-class CnnHighwayDiscriminator(Discriminator):
+class CnnHighwayDiscriminator(EmbeddingDiscriminator):
     """Embedding, windows, max over time, highway, dropout, two-way softmax.
 
     The logit is the difference of the two softmax inputs, so `sigmoid(logit)` is the released code's P(real) and the
@@ -96,14 +97,14 @@ class CnnHighwayDiscriminator(Discriminator):
         nn.init.trunc_normal_(self.output.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.constant_(self.output.bias, 0.1)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits; see `Discriminator.forward`."""
-        embedded = self.embedding(tokens) * mask.unsqueeze(2)
-        length = tokens.shape[1]
+    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """Real-logits; see `EmbeddingDiscriminator.judge`."""
+        embedded = embedded * mask.unsqueeze(2)
+        length = mask.shape[1]
         if (longest := max(self.windows)) > length:
             embedded = functional.pad(embedded, (0, 0, 0, longest - length))
         pooled = [
-            max_over_time(embedded, kernel, num_positions=max(length - window, 0) + 1)
+            max_over_time(embedded, kernel, max(length - window, 0) + 1, is_twice_differentiable)
             for window, kernel in zip(self.windows, self.kernels, strict=True)
         ]
         # The bias is the same at every position and ReLU is monotone, so both commute with the maximum.
@@ -191,7 +192,9 @@ class CnnHighwayScorer(Scorer):
         return torch.cat(pooled)
 
 
-def max_over_time(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+def max_over_time(
+    embedded: Tensor, kernel: Tensor, num_positions: int, is_twice_differentiable: bool = False
+) -> Tensor:
     """Greatest response of each filter over the positions of its window.
 
     pooled[b, f] = max_p ⟨embedded[b, p : p + window], kernel[:, f]⟩; the gradient flows to one position that does so.
@@ -200,12 +203,13 @@ def max_over_time(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tenso
         embedded: (B, T, E).
         kernel: (window · E, F), offsets of the window in row-major order.
         num_positions: positions 0 … num_positions - 1 count; each must leave room for the window.
+        is_twice_differentiable: do without the sparse backward pass, which cannot be differentiated.
 
     Returns:
         (B, F).
     """
     # A GPU has multiplications to spare and pays for each small step instead; with one position nothing can be saved.
-    if embedded.device.type == "cpu" and num_positions > 1:
+    if embedded.device.type == "cpu" and num_positions > 1 and not is_twice_differentiable:
         pooled: Tensor = _SparseMaxOverTime.apply(embedded, kernel, num_positions)
         return pooled
     batch = embedded.shape[0]

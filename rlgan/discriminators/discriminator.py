@@ -1,47 +1,60 @@
 """What the trainer asks of a discriminator.
 
-A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each; positive means real. For scoring
-it hands out a frozen copy that may be fused in any way that leaves the values unchanged, dropout off.
+A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each, or to one for each of their
+tokens given those before it; positive means real. It also reads *soft rows*, points of the simplex in the place of
+tokens, through which it can be differentiated twice. For scoring it hands out a frozen copy that may be fused in any
+way that leaves the values unchanged, dropout off.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+Granularity = Literal["sequence", "token"]
+"""What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator
+say it as `granularity`."""
 
 
 class Scorer(Protocol):
     """A frozen discriminator: no dropout, no autograd."""
 
     def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits (B,) float32 of sequences (B, T); positive means real."""
+        """Real-logits float32 of sequences (B, T), positive means real: (B,), or (B, T) where tokens are judged."""
         ...
 
 
 class Discriminator(nn.Module, ABC):
-    """Scores finished sequences."""
+    """Scores finished sequences, or each of their tokens."""
 
     @abstractmethod
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Real-logits.
 
         Args:
-            tokens: (B, T) int64.
+            tokens: (B, T) int64, or soft rows (B, T, V) float32, each a distribution over tokens; a one-hot row is its
+                token.
             mask: (B, T) bool; what stands where it is False never matters.
 
         Returns:
-            (B,) float32, positive means real.
+            (B,) float32, positive means real; of soft rows, twice differentiable in them. Where tokens are judged
+            (B, T): [b, t] judges token t given those before it, reads nothing behind it, and is 0 where the mask is
+            False.
         """
 
+    def parts(self) -> list[Discriminator]:
+        """Networks that learn separately: the network itself, where there is but one."""
+        return [self]
+
     def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits (M, B) of what learns separately: of the network itself, where there is but one.
+        """Real-logits (M, B), or (M, B, T), of what learns separately: of the network itself, where there is but one.
 
         Args:
-            tokens: (B, T) int64.
+            tokens: (B, T) int64, or soft rows (B, T, V).
             mask: (B, T) bool.
         """
         logits: Tensor = self(tokens, mask)
@@ -54,6 +67,40 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def scorer(self) -> Scorer:
         """A frozen copy for scoring many sequences."""
+
+
+class EmbeddingDiscriminator(Discriminator):
+    """A discriminator that knows of a token no more than its embedding.
+
+    Attributes:
+        embedding: a row for each token.
+    """
+
+    embedding: nn.Embedding
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Discriminator.forward`."""
+        return self.judge(self.embed(tokens), mask, is_twice_differentiable=tokens.is_floating_point())
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B, T, E) embeddings of tokens (B, T), or their means under soft rows (B, T, V)."""
+        if tokens.is_floating_point():
+            return tokens @ self.embedding.weight
+        embedded: Tensor = self.embedding(tokens)
+        return embedded
+
+    @abstractmethod
+    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """Real-logits of embedded sequences.
+
+        Args:
+            embedded: (B, T, E) float32.
+            mask: (B, T) bool.
+            is_twice_differentiable: leave out what is faster but has no second derivative.
+
+        Returns:
+            As `Discriminator.forward`.
+        """
 
 
 class PlainScorer(Scorer):

@@ -29,17 +29,21 @@ class Ensemble(Discriminator):
         """Real-logits; see `Discriminator.forward`."""
         return self.member_logits(tokens, mask).mean(0)
 
+    def parts(self) -> list[Discriminator]:
+        """Its members."""
+        return list(self.members)  # type: ignore[arg-type]
+
     def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(M, B) real-logits; see `Discriminator.member_logits`."""
-        return torch.stack([member(tokens, mask) for member in self.members])
+        """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
+        return torch.stack([member(tokens, mask) for member in self.parts()])
 
     def penalty(self) -> Tensor:
         """The sum of the members': each pays its own."""
-        return torch.stack([member.penalty() for member in self.members]).sum()  # type: ignore[operator]
+        return torch.stack([member.penalty() for member in self.parts()]).sum()
 
     def scorer(self) -> Scorer:
         """Frozen copies; see `Discriminator.scorer`."""
-        scorers = [member.scorer() for member in self.members]  # type: ignore[operator]
+        scorers = [member.scorer() for member in self.parts()]
 
         def score(tokens: Tensor, mask: Tensor) -> Tensor:
             return torch.stack([one(tokens, mask) for one in scorers]).mean(0)

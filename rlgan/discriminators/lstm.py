@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from contextlib import nullcontext
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import Discriminator, PlainScorer, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
 
 
 class BidirectionalLSTM(Settings):
@@ -31,9 +32,10 @@ class BidirectionalLSTM(Settings):
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    granularity: ClassVar[Granularity] = "sequence"
 
 
-class BidirectionalLSTMDiscriminator(Discriminator):
+class BidirectionalLSTMDiscriminator(EmbeddingDiscriminator):
     """Embedding, LSTM in both directions, max over real positions, linear output.
 
     Args:
@@ -56,13 +58,14 @@ class BidirectionalLSTMDiscriminator(Discriminator):
         )
         self.output = nn.Linear(2 * settings.hidden, 1)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits; see `Discriminator.forward`."""
+    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """Real-logits; see `EmbeddingDiscriminator.judge`."""
         # Packed, so that the backward direction begins at the last real token and nothing after it matters.
-        packed = pack_padded_sequence(
-            self.dropout(self.embedding(tokens)), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])
+        packed = pack_padded_sequence(self.dropout(embedded), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        # The kernels of cuDNN have no second derivative, torch's own have.
+        with torch.backends.cudnn.flags(enabled=False) if is_twice_differentiable else nullcontext():
+            outputs, _ = self.lstm(packed)
+        states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=mask.shape[1])
         pooled = states.masked_fill(~mask.unsqueeze(2), -torch.inf).amax(1)
         logits: Tensor = self.output(self.dropout(pooled)).squeeze(1)
         return logits

@@ -61,6 +61,19 @@ class Generator(nn.Module, ABC):
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
 
+    @abstractmethod
+    def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise; see `rlgan.relaxation`.
+
+        Args:
+            noise: (B, T, V) Gumbel noise.
+            temperature: τ of the relaxation.
+            straight_through: one-hot rows with the gradient of the soft ones; the next step reads what is handed out.
+
+        Returns:
+            Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that were drawn.
+        """
+
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
 
@@ -71,20 +84,34 @@ class Generator(nn.Module, ABC):
         """(B, T, V) logits of every token of `tokens` (B, T) given its prefix."""
         return self(shift_right(tokens))
 
-    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
             tokens: (B, T) int64.
             temperature: divides the logits.
+            read: (B, T) int64 tokens that stand in the prefixes; None for `tokens` themselves.
 
         Returns:
             (B, T) float32, nats.
         """
-        logits = self.logits(tokens)
+        logits = self.logits(tokens if read is None else read)
         if temperature != 1.0:
             logits = logits / temperature
         return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
+
+    def logprobs_and_entropies(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token given its prefix, and entropy of the law that it was drawn from.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            Two (B, T) float32, nats. All (B, T, V) log-probabilities are held for it.
+        """
+        logprobs = torch.log_softmax(self.logits(tokens), dim=2)
+        entropies = -(logprobs.exp() * logprobs).sum(2)
+        return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
 
 
 def shift_right(tokens: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID
 from rlgan.envs.settings import Settings
+from rlgan.relaxation import relaxed_rows
 
 from .generator import Generator, State, Stepper, shift_right
 from .vocabulary import token_logprobs
@@ -70,9 +71,9 @@ class LSTMGenerator(Generator):
         logits: Tensor = self.output(self._features(inputs))
         return logits
 
-    def logprobs(self, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Generator.logprobs`."""
-        features = self._features(shift_right(tokens)).flatten(0, 1) / temperature
+        features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )
@@ -81,6 +82,20 @@ class LSTMGenerator(Generator):
         features, _ = self.lstm(self.dropout(self.embedding(inputs)))
         dropped: Tensor = self.dropout(features)
         return dropped
+
+    def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise; see `Generator.relaxed`."""
+        rows, tokens = [], []
+        embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
+        state: tuple[Tensor, Tensor] | None = None
+        for position in range(noise.shape[1]):
+            features, state = self.lstm(embedded.unsqueeze(1), state)
+            logits = self.output(features.squeeze(1))
+            row, token = relaxed_rows(logits, noise[:, position], temperature, straight_through)
+            rows.append(row)
+            tokens.append(token)
+            embedded = row @ self.embedding.weight
+        return torch.stack(rows, 1), torch.stack(tokens, 1)
 
     def stepper(self, temperature: float = 1.0) -> LSTMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""

@@ -13,25 +13,42 @@ from .discriminator_health import (
     mean_prob,
 )
 from .diversity import distinct, mean_length, num_unique, repetition_rate, share_unfinished, share_unique
+from .effective_rank import effective_rank, first_fall
+from .frechet import Gaussian, frechet_distance, gaussian_of
 from .language_model import KneserNey
 from .likelihood import KLGaps, headroom_captured, kl_gaps, mean_nll
+from .nearest import JaccardNeighbours, NearnessTest, cosine_distances, nearness_test
+from .ngram_frequencies import NgramFrequencies
 from .sequences import strip
+from .tradeoff import Lead, greatest_lead
 
 __all__ = [
     "CorpusReferences",
     "DiscriminatorHealth",
+    "Gaussian",
+    "JaccardNeighbours",
     "KLGaps",
     "KneserNey",
+    "Lead",
+    "NearnessTest",
+    "NgramFrequencies",
     "accuracy_fake",
     "accuracy_real",
     "auc",
+    "cosine_distances",
     "discriminator_health",
     "distinct",
+    "effective_rank",
+    "first_fall",
+    "frechet_distance",
+    "gaussian_of",
+    "greatest_lead",
     "headroom_captured",
     "kl_gaps",
     "mean_length",
     "mean_nll",
     "mean_prob",
+    "nearness_test",
     "num_unique",
     "repetition_rate",
     "self_bleu",

@@ -1,6 +1,6 @@
-"""The generator's learner: RLlib's LearnerGroup around a weighted log-likelihood.
+"""The generator's learner: RLlib's LearnerGroup around weighted log-likelihoods.
 
-The learner executes one weight a token and never asks where the weights come from. Normalisers and baselines were
+The learner executes weights of tokens and never asks where they come from. Normalisers and baselines were
 formed on the whole batch by the driver, so splitting rows over learners and averaging their gradients, times the number
 of learners, is the gradient of the whole batch.
 
@@ -31,11 +31,14 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
+from rlgan.adversary_losses import LossSettings, generator_loss
 from rlgan.devices import device_of
+from rlgan.discriminators import DiscriminatorSettings, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
+from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, GeneratorSettings, build_generator
-from rlgan.objectives import weighted_nll
+from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_share, learner_loss
 from rlgan.optimizers import (
     OptimizerSettings,
     build_optimizer,
@@ -44,6 +47,8 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.records import Experience
+from rlgan.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.sampling import mixed_inputs
 from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
@@ -54,6 +59,37 @@ from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 LearnerPhase = Literal["mle", "adversarial"]
 
 _MODULE = "default_policy"
+_ENTROPIES = "entropies"
+_ROW_LOSSES = "row_losses"
+
+
+class Through:
+    """The discriminator that a generator is differentiated through, and how.
+
+    Args:
+        network: its architecture.
+        loss: what it minimises, which decides what the generator does.
+        space: the task's sequences.
+    """
+
+    def __init__(self, network: DiscriminatorSettings, loss: LossSettings, space: SequenceSpace) -> None:
+        self._loss, self._space = loss, space
+        self._judge = build_discriminator(network, space).eval().requires_grad_(False)
+        self._temperature, self._straight_through = 1.0, False
+
+    def load(self, weights: Weights, temperature: float, straight_through: bool) -> None:
+        """Take up the discriminator as it is now."""
+        load_weights(self._judge, weights.arrays)
+        self._temperature, self._straight_through = temperature, straight_through
+
+    def losses(self, generator: Generator, seeds: Tensor) -> Tensor:
+        """The generator's loss on relaxed samples, one a seed: (B,) from (B,) int64."""
+        device = next(generator.parameters()).device
+        uniform = uniform_of_rows(seeds, self._space.max_length, self._space.vocab_size).to(device)
+        rows, tokens = generator.relaxed(gumbel_noise(uniform), self._temperature, self._straight_through)
+        mask = sequence_mask(self._space, tokens)
+        losses = generator_loss(self._loss, self._judge.to(device)(rows, mask))
+        return losses if losses.dim() == 1 else (losses * mask).sum(1) / mask.sum(1)
 
 
 class GeneratorModule(TorchRLModule):
@@ -62,13 +98,37 @@ class GeneratorModule(TorchRLModule):
     def setup(self) -> None:
         """Build the generator; called by RLlib."""
         self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
+        if self.model_config["through"] is not None:
+            # Not as a module of this one: its parameters are not to be learned here.
+            network, loss = self.model_config["through"]
+            object.__setattr__(self, "through", Through(network, loss, self.model_config["space"]))
 
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
+        if "row_weights" in batch:
+            return self._judged(batch)
+        if "input_draws" in batch:
+            read = mixed_inputs(self.generator.stepper(), batch["tokens"], batch["input_draws"])
+            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"], read=read)}
+        if "entropy_weights" not in batch:
+            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
+        logprobs, entropies = self.generator.logprobs_and_entropies(batch["tokens"])
+        return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
+
+    def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
+        tokens = batch["tokens"]
+        drawn = batch["row_weights"] != 0
+        logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
+        if not bool(drawn.all()):
+            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self.generator.logprobs(tokens[~drawn]))
+        losses = logprobs.new_zeros(tokens.shape[0])
+        if bool(drawn.any()):
+            losses = losses.masked_scatter(drawn, self.through.losses(self.generator, batch["row_seeds"][drawn]))
+        return {Columns.ACTION_LOGP: logprobs, _ROW_LOSSES: losses}
 
 
 class GeneratorLearner(TorchLearner):
-    """Minimises -Σ weights · logprob with the optimiser of the current phase."""
+    """Minimises the terms of `Experience` with the optimiser of the current phase."""
 
     def configure_optimizers_for_module(self, module_id: str, config: AlgorithmConfig | None = None) -> None:
         """One optimiser a phase over the same parameters; called by RLlib."""
@@ -89,10 +149,14 @@ class GeneratorLearner(TorchLearner):
         self._phase: str = "mle"
         self._losses: list[float] = []
         self._gradient_norms: list[float] = []
+        self._clipped: list[float] = []
 
-    def begin(self, phase: LearnerPhase, seed: int, threads: int) -> None:
+    def begin(self, phase: LearnerPhase, seed: int, threads: int, judge: Weights | None, temperature: float) -> None:
         """Choose the optimiser, seed dropout and set this process's threads for the next update."""
         self._phase = phase
+        if judge is not None:
+            straight_through = self.config.learner_config_dict["objective"].straight_through
+            self._unwrapped().through.load(judge, temperature, straight_through)
         self.network().use_dropout(phase == "mle")
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
@@ -100,9 +164,15 @@ class GeneratorLearner(TorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The weighted negative log-likelihood; called by RLlib."""
-        loss = weighted_nll(fwd_out[Columns.ACTION_LOGP], batch["weights"])
+        """The sum of all terms whose weights are there; called by RLlib."""
+        objective, logprobs = self.config.learner_config_dict["objective"], fwd_out[Columns.ACTION_LOGP]
+        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES))
+        if _ROW_LOSSES in fwd_out:
+            loss = loss + (batch["row_weights"] * fwd_out[_ROW_LOSSES]).sum()
         self._losses.append(float(loss.detach()))
+        if "clipped_weights" in batch:
+            clip = (objective.clip_low, objective.clip_high)
+            self._clipped.append(clipped_share(logprobs, batch["old_logprobs"], batch["clipped_weights"], *clip))
         # DDP averages the learners' gradients; the weights are those of the whole batch, so theirs must be summed.
         return loss * max(1, config.num_learners)
 
@@ -117,16 +187,19 @@ class GeneratorLearner(TorchLearner):
         self._phase_optimizers[self._phase].step()
 
     def take_metrics(self) -> dict[str, list[float]]:
-        """Losses and gradient norms of the updates since the last call."""
-        taken = {"loss": self._losses, "grad_norm": self._gradient_norms}
-        self._losses, self._gradient_norms = [], []
+        """Losses, gradient norms and clipped shares of the updates since the last call."""
+        taken = {"loss": self._losses, "grad_norm": self._gradient_norms, "clipped_share": self._clipped}
+        self._losses, self._gradient_norms, self._clipped = [], [], []
         return taken
 
     def network(self) -> Generator:
         """The generator itself."""
         # Unwrapped, for among several learners the module stands inside torch's DistributedDataParallel.
-        generator: Generator = self.module[_MODULE].unwrapped().generator
+        generator: Generator = self._unwrapped().generator
         return generator
+
+    def _unwrapped(self) -> Any:
+        return self.module[_MODULE].unwrapped()
 
     def optimizer_states(self) -> dict[str, Any]:
         """State of each phase's optimiser."""
@@ -157,6 +230,8 @@ class GeneratorLearners:
         seed: the run's seed; initialises the generator.
         faults: how often a call is tried again.
         room: where the actors stand; None where there are none.
+        objective: the adversarial phase's loss.
+        through: the discriminator's architecture and loss, where the generator is differentiated through it.
 
     Raises:
         ConfigError: there is no GPU where one is asked for.
@@ -172,6 +247,8 @@ class GeneratorLearners:
         seed: int,
         faults: Faults,
         room: Room | None = None,
+        objective: ObjectiveSettings | None = None,
+        through: tuple[DiscriminatorSettings, LossSettings] | None = None,
     ) -> None:
         if not role.number:
             device_of("workers.gpus_per_learner", role.gpus)
@@ -191,10 +268,12 @@ class GeneratorLearners:
                 num_learners=role.number,
                 num_gpus_per_learner=role.gpus,
                 learner_class=GeneratorLearner,
-                learner_config_dict={"optimizers": optimizers},
+                learner_config_dict={"optimizers": optimizers, "objective": objective or Reinforce()},
             )
         )
-        module = RLModuleSpec(module_class=GeneratorModule, model_config={"generator": generator, "space": space})
+        module = RLModuleSpec(
+            module_class=GeneratorModule, model_config={"generator": generator, "space": space, "through": through}
+        )
         observation = gymnasium.spaces.Box(0, space.vocab_size, (space.max_length,), np.int64)
         action: gymnasium.Space[Any] = gymnasium.spaces.Discrete(space.vocab_size)
         config = config.rl_module(rl_module_spec=module)
@@ -262,31 +341,44 @@ class GeneratorLearners:
         self._kept = next(state for state, _ in answers if state is not None)
         return [result for _, result in answers]
 
-    def update(self, phase: LearnerPhase, experience: Experience, minibatch: int) -> dict[str, float]:
+    def update(
+        self,
+        phase: LearnerPhase,
+        experience: Experience,
+        minibatch: int,
+        judge: Weights | None = None,
+        temperature: float = 1.0,
+    ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
         Args:
             phase: whose optimiser.
             experience: rows in order; a multiple of `minibatch`.
             minibatch: rows a step.
+            judge: weights of the discriminator, where rows are drawn anew and differentiated through it.
+            temperature: of their relaxation.
 
         Returns:
-            "loss" and "grad_norm", means over the steps.
+            "loss", "grad_norm" and, of a clipped objective, "clipped_share"; means over the steps.
         """
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
         shards, rows = _split(experience, minibatch, max(1, self._num_learners))
-        call = partial(_learn, phase=phase, shards=shards, minibatch=rows, seed=seed, threads=self._threads)
+        given = {"phase": phase, "seed": seed, "threads": self._threads, "judge": judge, "temperature": temperature}
+        call = partial(_learn, shards=shards, minibatch=rows, given=given)
         with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
             taken = self._change(call)
         self._num_updates += 1
         self._version += 1
         num_steps = len(taken[0]["loss"])
-        return {
+        metrics = {
             # Every learner holds part of the sum; the gradient is the same on all of them.
             "loss": sum(sum(one["loss"]) for one in taken) / num_steps,
             "grad_norm": sum(taken[0]["grad_norm"]) / num_steps,
         }
+        if shares := [share for one in taken for share in one["clipped_share"]]:
+            metrics["clipped_share"] = sum(shares) / len(shares)
+        return metrics
 
     @property
     def version(self) -> int:
@@ -356,9 +448,9 @@ def _rank() -> int:
 
 
 def _learn(
-    learner: GeneratorLearner, phase: LearnerPhase, shards: list[Experience], minibatch: int, seed: int, threads: int
+    learner: GeneratorLearner, shards: list[Experience], minibatch: int, given: dict[str, Any]
 ) -> tuple[_LearnerState | None, dict[str, list[float]]]:
-    learner.begin(phase, seed, threads)
+    learner.begin(**given)
     data = TrainingData(batch=_batch(shards[_rank()]))
     learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)
     return _first_state(learner), learner.take_metrics()
@@ -389,22 +481,22 @@ def _process(learner: GeneratorLearner) -> ProcessInfo:
 
 
 def _batch(experience: Experience) -> MultiAgentBatch:
-    rows = SampleBatch({"tokens": experience.tokens, "weights": experience.weights})
+    rows = SampleBatch(experience.tensors())
     return MultiAgentBatch({_MODULE: rows}, env_steps=experience.tokens.shape[0])
 
 
 def _split(experience: Experience, minibatch: int, num_learners: int) -> tuple[list[Experience], int]:
     """A slice of every minibatch for each learner, padded with rows of weight 0 so that all have as many."""
     rows = -(-minibatch // num_learners)
-    tokens = experience.tokens.view(-1, minibatch, experience.tokens.shape[1])
-    weights = experience.weights.view_as(tokens)
     missing = rows * num_learners - minibatch
-    tokens = nn.functional.pad(tokens, (0, 0, 0, missing))
-    weights = nn.functional.pad(weights, (0, 0, 0, missing))
-    return [
-        Experience(
-            tokens=tokens[:, index * rows : (index + 1) * rows].flatten(0, 1),
-            weights=weights[:, index * rows : (index + 1) * rows].flatten(0, 1),
-        )
-        for index in range(num_learners)
-    ], rows
+
+    def slices(index: int) -> Experience:
+        def cut(tensor: Tensor) -> Tensor:
+            steps = tensor.view(-1, minibatch, *tensor.shape[1:])
+            # Of each step's rows, the second dimension, whatever stands behind it.
+            padded = nn.functional.pad(steps, (0, 0) * (tensor.dim() - 1) + (0, missing))
+            return padded[:, index * rows : (index + 1) * rows].flatten(0, 1)
+
+        return experience.map(cut)
+
+    return [slices(index) for index in range(num_learners)], rows

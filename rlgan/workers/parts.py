@@ -13,9 +13,13 @@ from typing import Any
 
 import ray
 
+from rlgan.adversary_losses import LossSettings
 from rlgan.config import Config
+from rlgan.credit import Prefix
+from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
+from rlgan.objectives import Gumbel
 from rlgan.rollouts import RolloutPlan
 
 from . import running_cluster
@@ -63,7 +67,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
     """
     workers = config.workers
-    plan = RolloutPlan(space=task.space, reward=config.reward, credit=config.credit, chunk_rows=workers.chunk_rows)
+    plan = RolloutPlan(space=task.space, credit=config.credit, chunk_rows=workers.chunk_rows)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
@@ -86,6 +90,8 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             seed=config.seed,
             faults=faults,
             room=room,
+            objective=config.objective,
+            through=_through(config),
         )
         stack.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
@@ -96,6 +102,14 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
         stack.callback(rollouts.close)
         telemetry = Telemetry(faults) if on_ray else None
         yield Parts(rollouts, discriminator, learners, faults, telemetry)
+
+
+def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
+    """The discriminator and its loss, where the generator is differentiated through it."""
+    if not isinstance(config.objective, Gumbel):
+        return None
+    assert config.discriminator is not None
+    return config.discriminator, config.adversary.loss
 
 
 def _build_discriminator(
@@ -113,6 +127,7 @@ def _build_discriminator(
         "reals": task.train,
         "heldout_reals": task.valid,
         "seed": config.seed,
+        "learns_prefixes": isinstance(config.credit, Prefix),
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

@@ -20,7 +20,7 @@ import ray
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.envs.threads import torch_threads
-from rlgan.generators import GeneratorSettings, Stepper, build_generator
+from rlgan.generators import Generator, GeneratorSettings, Stepper, build_generator
 from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect
 
@@ -81,10 +81,14 @@ class RolloutWorker:
         self._policy: _Latest[Stepper] = _Latest(self._stepper)
         self._rollout_policy: _Latest[Stepper] = _Latest(self._stepper)
         self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
+        self._reference: _Latest[Generator] = _Latest(self._build_generator)
+
+    def _build_generator(self, weights: Weights) -> Generator:
+        generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
+        return generator.to(self._device).eval()
 
     def _stepper(self, weights: Weights) -> Stepper:
-        generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
-        return generator.to(self._device).eval().stepper()
+        return self._build_generator(weights).stepper()
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None
@@ -92,7 +96,12 @@ class RolloutWorker:
         return discriminator.to(self._device).scorer()
 
     def run(
-        self, shard: Shard, generator: Weights, rollout_policy: Weights | None, discriminator: Weights | None
+        self,
+        shard: Shard,
+        generator: Weights,
+        rollout_policy: Weights | None,
+        discriminator: Weights | None,
+        reference: Weights | None,
     ) -> Rollouts:
         """Compute one shard with one thread.
 
@@ -101,6 +110,7 @@ class RolloutWorker:
             generator: weights of the policy that samples.
             rollout_policy: weights of the policy that continues prefixes, or None where none are continued.
             discriminator: weights of the discriminator that scores, or None.
+            reference: weights of the generator whose log-probabilities are wanted, or None.
 
         Returns:
             The shard's rollouts.
@@ -112,6 +122,7 @@ class RolloutWorker:
                 self._policy.of(generator),
                 None if rollout_policy is None else self._rollout_policy.of(rollout_policy),
                 None if discriminator is None else self._scorer.of(discriminator),
+                None if reference is None else self._reference.of(reference),
                 self._device,
             )
 
@@ -124,9 +135,14 @@ class RolloutPool(Protocol):
         ...
 
     def collect(
-        self, shards: Sequence[Shard], generator: Any, rollout_policy: Any | None, discriminator: Any | None
+        self,
+        shards: Sequence[Shard],
+        generator: Any,
+        rollout_policy: Any | None = None,
+        discriminator: Any | None = None,
+        reference: Any | None = None,
     ) -> list[Rollouts]:
-        """Rollouts of all shards, in their order; the last three are handles from `publish`."""
+        """Rollouts of all shards, in their order; the last four are handles from `publish`."""
         ...
 
     def close(self) -> None:
@@ -152,11 +168,12 @@ class LocalRollouts:
         self,
         shards: Sequence[Shard],
         generator: Weights,
-        rollout_policy: Weights | None,
-        discriminator: Weights | None,
+        rollout_policy: Weights | None = None,
+        discriminator: Weights | None = None,
+        reference: Weights | None = None,
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
-        return [self._worker.run(shard, generator, rollout_policy, discriminator) for shard in shards]
+        return [self._worker.run(shard, generator, rollout_policy, discriminator, reference) for shard in shards]
 
     def close(self) -> None:
         """See `RolloutPool.close`."""
@@ -243,8 +260,9 @@ class RayRollouts:
         self,
         shards: Sequence[Shard],
         generator: ray.ObjectRef,
-        rollout_policy: ray.ObjectRef | None,
-        discriminator: ray.ObjectRef | None,
+        rollout_policy: ray.ObjectRef | None = None,
+        discriminator: ray.ObjectRef | None = None,
+        reference: ray.ObjectRef | None = None,
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
         for seat in self._seats:
@@ -259,7 +277,8 @@ class RayRollouts:
                 if waiting and seat.is_ready and seat.answer is None:
                     seat.shard = waiting.popleft()
                     tries[seat.shard] += 1
-                    self._ask(seat, seat.actor.run, shards[seat.shard], generator, rollout_policy, discriminator)
+                    networks = (generator, rollout_policy, discriminator, reference)
+                    self._ask(seat, seat.actor.run, shards[seat.shard], *networks)
             for index, answer in self._next_answers(tries):
                 if answer is None:
                     waiting.appendleft(index)

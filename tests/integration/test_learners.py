@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 
 import pytest
 import torch
 
+from rlgan.adversary_losses import Hinge
+from rlgan.discriminators import CnnHighway, Discriminator, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
+from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, build_generator
+from rlgan.objectives import PPO, Gumbel, ObjectiveSettings
 from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
-from rlgan.records import Experience
+from rlgan.records import Experience, stacked
+from rlgan.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.sampling import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.weights import load_weights
+from rlgan.workers.weights import Weights, load_weights, weights_of
 from tests.support.on_ray import learner_role
 from tests.support.tiny import FAULTS
 
@@ -24,10 +32,15 @@ NETWORK = LSTM(embedding=6, hidden=6, init_std=0.5)
 
 
 def learners(
-    mle: OptimizerSettings | None = None, adversarial: OptimizerSettings | None = None, network: LSTM = NETWORK
+    mle: OptimizerSettings | None = None,
+    adversarial: OptimizerSettings | None = None,
+    network: LSTM = NETWORK,
+    objective: ObjectiveSettings | None = None,
 ) -> GeneratorLearners:
     optimizers = {"mle": mle or Adam(lr=0.05), "adversarial": adversarial or SGD(lr=0.3)}
-    return GeneratorLearners(network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS)
+    return GeneratorLearners(
+        network, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS, objective=objective
+    )
 
 
 def experience(number: int, seed: int = 0) -> Experience:
@@ -160,3 +173,88 @@ def test_the_initial_generator_is_that_of_its_seed() -> None:
         .arrays
     )
     assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_scheduled_sampling_predicts_real_tokens_after_what_was_read() -> None:
+    group = learners(mle=SGD(lr=0.5))
+    twin, rows = generator_of(group), experience(6)
+    draws = torch.rand(6, 5, generator=torch.Generator().manual_seed(1))
+    draws[draws < 0.5] = -1.0
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.5)
+    # Two steps: the second reads what the generator says after the first.
+    for _ in range(2):
+        read = mixed_inputs(twin.stepper(), rows.tokens, draws)
+        assert not torch.equal(read, rows.tokens)
+        loss = -(rows.weights * twin.logprobs(rows.tokens, read=read)).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    twice = dataclasses.replace(rows, input_draws=draws).map(lambda tensor: torch.cat([tensor, tensor]))
+    group.update("mle", twice, minibatch=6)
+    for name, value in generator_of(group).state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_clipped_batch_reports_what_the_clip_held() -> None:
+    group = learners(adversarial=SGD(lr=0.0001), objective=PPO())
+    rows = experience(6)
+    generator = generator_of(group)
+    with torch.no_grad():
+        now = generator.logprobs(rows.tokens)
+    # All were half as likely when they were drawn: a ratio of 2, which holds those with a positive weight.
+    clipped = dataclasses.replace(
+        rows, weights=torch.zeros(6, 5), clipped_weights=rows.weights, old_logprobs=now - math.log(2)
+    )
+    learned = group.update("adversarial", clipped, minibatch=6)
+    assert learned["clipped_share"] == pytest.approx(float((rows.weights > 0).float().mean()))
+
+
+# -------------------------------------------------------------------------- differentiated through a discriminator
+
+
+def through(straight_through: bool) -> tuple[GeneratorLearners, Discriminator, Weights]:
+    """A learner, and the discriminator that it is differentiated through."""
+    judge = CnnHighway(embedding=3, windows=(1, 2), filters=(4, 4))
+    torch.manual_seed(5)
+    network = build_discriminator(judge, SPACE).eval()
+    optimizers = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
+    group = GeneratorLearners(
+        NETWORK, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS,
+        objective=Gumbel(straight_through=straight_through), through=(judge, Hinge()),
+    )  # fmt: skip
+    return group, network, weights_of(network, 1)
+
+
+@pytest.mark.parametrize("straight_through", [False, True])
+def test_relaxed_rows_are_one_step_down_the_generator_s_loss(straight_through: bool) -> None:
+    group, judge, weights = through(straight_through)
+    twin, seeds, real = generator_of(group), torch.arange(6), experience(3)
+    rows, tokens = twin.relaxed(gumbel_noise(uniform_of_rows(seeds, 5, 9)), 0.7, straight_through)
+    mask = sequence_mask(SPACE, tokens)
+    loss = -judge(rows, mask).mean() - (real.weights * twin.logprobs(real.tokens)).sum()
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 1e-4
+
+    relaxed = Experience(
+        tokens=torch.zeros(6, 5, dtype=torch.int64),
+        weights=torch.zeros(6, 5),
+        row_weights=torch.full((6,), 1 / 6),
+        row_seeds=seeds,
+    )
+    learned = group.update("adversarial", stacked([relaxed, real]), 9, judge=weights, temperature=0.7)
+    assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    # The generator alone has moved: the discriminator is no part of what is learned.
+    assert set(group.weights().arrays) == set(twin.state_dict())
+    for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
+        moved = torch.tensor(group.weights().arrays[name])
+        torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_straight_through_each_step_reads_the_token_that_was_drawn() -> None:
+    generator = generator_of(learners())
+    noise = gumbel_noise(uniform_of_rows(torch.arange(400), 5, 9))
+    rows, tokens = generator.relaxed(noise, 0.5, straight_through=True)
+    assert torch.equal(rows.argmax(2), tokens)
+    with torch.no_grad():
+        expected = (generator.logits(tokens) + noise).argmax(2)
+    assert torch.equal(tokens, expected)

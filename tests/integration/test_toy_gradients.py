@@ -12,26 +12,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary import adversary_loss
+from rlgan.adversary_losses import cross_entropy
 from rlgan.baselines import (
     BaselineSettings,
-    BaselineState,
     ConstantBaseline,
     ImportanceWeights,
     LeaveOneOut,
+    LogPartition,
     NoBaseline,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, Terminal
+from rlgan.credit import CreditSettings, MonteCarlo, Terminal, at_the_end, lambda_returns, log_ratios
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import learnable
+from rlgan.experience import Memory, learnable
 from rlgan.generators import LSTM, Generator, LSTMGenerator
-from rlgan.objectives import Reinforce, likelihood_weights, weighted_nll
+from rlgan.objectives import Reinforce, likelihood_weights, reference_penalty, weighted_nll
 from rlgan.records import Rollouts
+from rlgan.reference import penalised
 from rlgan.rewards import DiscriminatorReward, Logit, Probability, Ratio
 from rlgan.rollouts import RolloutPlan, Shard, collect
+from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
 
 pytestmark = pytest.mark.integration
@@ -40,6 +43,7 @@ DOUBLE = torch.float64
 SEQUENCES = every_sequence(TOY_SPACE)
 MASK = torch.ones(9, 2, dtype=torch.bool)
 REAL_PROBS = torch.tensor(TOY_PROBS, dtype=DOUBLE).flatten()
+TASK = build_task(ToyTask())
 FIXED_LOGITS = TabularDiscriminator.toy(DOUBLE).table.detach()
 
 # Golden numbers, rows a, B[0], B[1], B[2].
@@ -91,21 +95,16 @@ def weights_of(
         mask=torch.ones_like(tokens, dtype=torch.bool),
         real_logits=real_logits,
         # Continuations that happen to be worth exactly Q.
-        continuation_rewards=None if action_values is None else action_values[tokens].unsqueeze(2),
+        token_logits=None,
+        continuation_logits=None if action_values is None else torch.logit(action_values)[tokens].unsqueeze(2),
+        reference_logprobs=None,
         generator_version=0,
         discriminator_version=0,
+        num_given=0,
         num_drawn=0,
     )
-    return learnable(
-        rollouts,
-        reward or Probability(),
-        credit or Terminal(),
-        baseline or NoBaseline(),
-        Reinforce(loss_normaliser=normaliser),
-        BaselineState(),
-        None,
-        torch.Generator(),
-    ).experience.weights
+    axes = recipe(reward=reward, credit=credit, baseline=baseline, objective=Reinforce(loss_normaliser=normaliser))
+    return learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
 
 
 def gradient(policy: TabularGenerator, loss: Tensor) -> Tensor:
@@ -215,6 +214,133 @@ def test_bias_of_self_normalised_weights_over_all_groups(
         assert float((mean - target).norm()) == pytest.approx(bias, abs=1e-4)
 
 
+def test_logits_less_their_partition_give_the_gradient_of_the_reverse_divergence() -> None:
+    # T-BG-2: E[(u* - log Z - 1) ∇log p_θ] = -∇KL(p_θ‖p_d), whatever log Z is.
+    policy = TabularGenerator.toy(DOUBLE)
+    weights = weights_of(SEQUENCES, best_logits(policy), Logit(), baseline=LogPartition(decay=0.3), normaliser="sum")
+    divergence = (policy_probs(policy) * (policy.logprobs(SEQUENCES).sum(1) - REAL_PROBS.log())).sum()
+    (exact,) = torch.autograd.grad(-divergence, policy.table)
+    torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
+
+
+def test_step_wise_ratios_have_the_ratio_of_the_prefix_as_their_mean() -> None:
+    # MaliGAN's step-wise weights: mean over completions of p_d/p_θ is p_d(y1)/p_θ(y1); with D* the first token's
+    # gradient is that of the likelihood.
+    policy = TabularGenerator.toy(DOUBLE)
+    completions = best_logits(policy).view(3, 3)[SEQUENCES[:, 0]]
+    # Completions in the proportion in which the policy draws them: exp is averaged with its law.
+    law = policy_probs(policy).detach().view(3, 3)
+    law = (law / law.sum(1, keepdim=True))[SEQUENCES[:, 0]]
+    searched = (completions + (law * 3).log()).unsqueeze(1).expand(9, 2, 3)
+    ratios = log_ratios(best_logits(policy), searched, MASK)
+    first = (REAL_PROBS.view(3, 3).sum(1) / policy_probs(policy).detach().view(3, 3).sum(1))[SEQUENCES[:, 0]]
+    torch.testing.assert_close(ratios[:, 0].exp(), first, atol=1e-10, rtol=0)
+    torch.testing.assert_close(ratios[:, 1], best_logits(policy))
+    found = expected_gradient(policy, ratios.exp())
+    torch.testing.assert_close(found, MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_generalised_advantages_of_an_exact_critic_give_the_gradient_of_j(decay: float) -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    values = torch.stack([torch.full((9,), J, dtype=DOUBLE), Q[SEQUENCES[:, 0]]], 1)
+    paid = at_the_end(FIXED_LOGITS.sigmoid(), MASK)
+    weights = lambda_returns(paid, values, MASK, gamma=1.0, decay=decay) - values
+    torch.testing.assert_close(expected_gradient(policy, weights), GRADIENT_OF_J, atol=2e-6, rtol=0)
+
+
+def test_waiting_for_all_rewards_any_critic_will_do() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    wrong = torch.stack([torch.full((9,), 7.0, dtype=DOUBLE), SEQUENCES[:, 0].double()], 1)
+    paid = at_the_end(FIXED_LOGITS.sigmoid(), MASK)
+    found = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=1.0) - wrong)
+    torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
+    biased = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=0.0) - wrong)
+    assert float((biased - GRADIENT_OF_J).abs().max()) > 0.1
+
+
+# --------------------------------------------------------------------------------------- reference and entropy
+
+REFERENCE_LOGPROBS = torch.log_softmax(torch.tensor([[0.1, 0.9, -0.4], [0.0, 1.0, 0.3]]).double(), 1)[
+    torch.arange(2), SEQUENCES
+]
+
+
+def test_a_penalised_reward_has_the_gradient_of_reward_less_divergence() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    logprobs = policy.logprobs(SEQUENCES)
+    divergence = (policy_probs(policy) * (logprobs - REFERENCE_LOGPROBS).sum(1)).sum()
+    (exact,) = torch.autograd.grad(
+        (policy_probs(policy) * FIXED_LOGITS.sigmoid()).sum() - 0.3 * divergence, policy.table
+    )
+    strayed = (logprobs - REFERENCE_LOGPROBS).detach()
+    values = FIXED_LOGITS.sigmoid().unsqueeze(1).expand(9, 2)
+    for terminal in (True, False):
+        weights = penalised(values, strayed, MASK, weight=0.3, terminal=terminal, gamma=1.0)
+        torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
+
+
+def test_the_penalty_in_the_loss_has_the_gradient_of_the_other_divergence() -> None:
+    # Its value is KL(p_θ‖p_ref), but its gradient through the sampled tokens' log-probabilities is that of
+    # KL(p_ref‖p_θ) of the next token, in the states that p_θ visits.
+    policy = TabularGenerator.toy(DOUBLE)
+    probs = policy_probs(policy).detach().unsqueeze(1)
+    loss = reference_penalty(policy.logprobs(SEQUENCES), REFERENCE_LOGPROBS, probs.expand(9, 2))
+    logprobs, visited = policy.logprobs(SEQUENCES).view(3, 3, 2), policy_probs(policy).detach().view(3, 3).sum(1)
+    law = REFERENCE_LOGPROBS.view(3, 3, 2).exp()
+    first = -(law[:, 0, 0] * logprobs[:, 0, 0]).sum()
+    second = -(visited.unsqueeze(1) * law[:, :, 1] * logprobs[:, :, 1]).sum()
+    torch.testing.assert_close(gradient(policy, loss), gradient(policy, first + second), atol=1e-8, rtol=0)
+
+
+def test_entropies_are_those_of_the_law_and_have_its_gradient() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    logprobs, entropies = policy.logprobs_and_entropies(SEQUENCES)
+    torch.testing.assert_close(logprobs, policy.logprobs(SEQUENCES))
+    law = policy.table.softmax(1)
+    expected = -(law * law.log()).sum(1)[torch.stack([torch.zeros(9).long(), 1 + SEQUENCES[:, 0]], 1)]
+    torch.testing.assert_close(entropies, expected)
+    torch.testing.assert_close(gradient(policy, entropies.sum()), gradient(policy, expected.sum()))
+
+
+# ------------------------------------------------------------------------------- MLE-Mali, prefixes of real data
+
+
+def prefixed_gradient(policy: TabularGenerator, num_given: int) -> Tensor:
+    """Expected gradient with n given tokens of real sequences and exact ratios of groups that are infinitely large."""
+    real = policy_probs(policy).detach()
+    found = torch.zeros(4, 3, dtype=DOUBLE)
+    for prefix in itertools.product(range(3), repeat=num_given):
+        rows = (SEQUENCES[:, :num_given] == torch.tensor(prefix, dtype=torch.int64)).all(1)
+        law = real[rows] / real[rows].sum()
+        logits = best_logits(policy)[rows] - torch.log((law * best_logits(policy)[rows].exp()).sum())
+        rollouts = Rollouts(
+            tokens=SEQUENCES[rows],
+            logprobs=policy.logprobs(SEQUENCES[rows]).detach(),
+            mask=MASK[rows],
+            real_logits=logits,
+            token_logits=None,
+            continuation_logits=None,
+            reference_logprobs=None,
+            generator_version=0,
+            discriminator_version=0,
+            num_given=num_given,
+            num_drawn=0,
+        )
+        axes = recipe(reward=Ratio(), objective=Reinforce(loss_normaliser="sum"))
+        weights = learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
+        loss = weighted_nll(policy.logprobs(SEQUENCES[rows]), law.unsqueeze(1) * weights)
+        found += REAL_PROBS[rows].sum() * gradient(policy, loss)
+    return found
+
+
+@pytest.mark.parametrize("num_given", [0, 1])
+def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(num_given: int) -> None:
+    # T-MALI-5: with n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
+    policy = TabularGenerator.toy(DOUBLE)
+    torch.testing.assert_close(prefixed_gradient(policy, num_given), MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
 # ------------------------------------------------------------------------------------------------- U2, detach
 
 
@@ -259,12 +385,13 @@ def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None
     seen = []
     for rows in (tokens, littered):
         real_logits = judge(rows, mask)
-        discriminator_loss = adversary_loss(real_logits, is_real)
+        discriminator_loss = cross_entropy(real_logits, is_real)
         discriminator_gradient = torch.autograd.grad(discriminator_loss, judge.kernels[0])[0]
-        rollouts = Rollouts(rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), None, 0, 0, 0)
-        formed = learnable(
-            rollouts, Probability(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
+        rollouts = Rollouts(
+            rows, generator.logprobs(rows).detach(), mask, judge.scorer()(rows, mask), *3 * [None], 0, 0, 0, 0
         )
+        axes = recipe(baseline=LeaveOneOut(), objective=Reinforce())
+        formed = learnable(rollouts, axes, Memory(), TASK, torch.Generator())
         loss = weighted_nll(generator.logprobs(rows), formed.experience.weights)
         nll = weighted_nll(generator.logprobs(rows), likelihood_weights(mask))
         gradients = [
@@ -320,10 +447,9 @@ def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace,
     gradients = []
     for shift in (0.0, constant):
         # The logit of a shifted reward would leave (0, 1), so the reward map is the identity.
-        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, 0, 0, 0)
-        formed = learnable(
-            rollouts, Logit(), Terminal(), LeaveOneOut(), Reinforce(), BaselineState(), None, torch.Generator()
-        )
+        rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, None, None, 0, 0, 0, 0)
+        axes = recipe(reward=Logit(), baseline=LeaveOneOut(), objective=Reinforce())
+        formed = learnable(rollouts, axes, Memory(), TASK, torch.Generator())
         gradients.append(gradient(policy, weighted_nll(policy.logprobs(tokens), formed.experience.weights)))
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=0)
 
@@ -354,7 +480,7 @@ def test_exact_variance_of_the_gradient_of_one_sequence(
 
 def sampled(policy: TabularGenerator, number: int) -> Rollouts:
     """TOY sequences by the sampler, scored by the fixed table."""
-    plan = RolloutPlan(space=TOY_SPACE, reward=Probability(), credit=Terminal(), chunk_rows=10_000)
+    plan = RolloutPlan(space=TOY_SPACE, credit=Terminal(), chunk_rows=10_000)
     shard = Shard(number, seed=0, generator_version=0, rollout_version=None, discriminator_version=0)
     return collect(plan, shard, policy.stepper(), None, TabularDiscriminator.toy().scorer())
 
@@ -394,8 +520,8 @@ def test_a_discriminator_trained_to_the_end_reaches_its_optimum_and_its_loss() -
     def expected_loss() -> Tensor:
         logits = table(SEQUENCES, MASK)
         pairs = [
-            real * adversary_loss(logits[i : i + 1], torch.tensor([True]))
-            + fake * adversary_loss(logits[i : i + 1], torch.tensor([False]))
+            real * cross_entropy(logits[i : i + 1], torch.tensor([True]))
+            + fake * cross_entropy(logits[i : i + 1], torch.tensor([False]))
             for i, (real, fake) in enumerate(zip(REAL_PROBS, fake_probs, strict=True))
         ]
         return torch.stack(pairs).sum() / 2

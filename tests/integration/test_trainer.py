@@ -13,17 +13,39 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
-from rlgan.baselines import ExponentialMean, ImportanceWeights, NoBaseline, PerStepMean
+from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
+from rlgan.baselines import (
+    CriticBaseline,
+    ExponentialMean,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    NoBaseline,
+    PerStepMean,
+)
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
-from rlgan.credit import MonteCarlo, RewardToGo, Terminal
-from rlgan.envs.errors import DataError
+from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.evaluation import Measurement
 from rlgan.generators import LSTM
-from rlgan.objectives import InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Reinforce
+from rlgan.normalisation import RunningScale
+from rlgan.objectives import (
+    PPO,
+    Gumbel,
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    Reinforce,
+    ScheduledSampling,
+)
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
+from rlgan.reference import RewardPenalty, adapted
 from rlgan.rewards import ConstantReward, OracleRatio, RandomReward, Ratio
+from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
 from tests.support.tiny import TASK, Recorder, finish, numbers, tiny_config
@@ -136,7 +158,7 @@ def test_the_baseline_remembers_all_generator_updates_of_the_run(task: Task) -> 
         # 1 - (1 - 2⁻ⁿ) after the n-th update; metrics are those of each unit's second one.
         advantages = [unit.metrics["generator/advantage_mean"] for unit in units if unit.phase == "adversarial"]
         assert advantages == pytest.approx([0.5**2, 0.5**4, 0.5**6])
-        assert trainer.state()["baseline"]["num_updates"] == 6
+        assert trainer.state()["memory"]["baseline"]["num_updates"] == 6
 
 
 def test_a_run_can_begin_without_pretraining(task: Task) -> None:
@@ -190,8 +212,33 @@ RUNS: dict[str, Config] = {
         credit=RewardToGo(),
         baseline=PerStepMean(),
     ),
+    "ppo, adapted reference, groups, entropy, running scale, prefixes": tiny_config(
+        {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        credit=Prefix(),
+        baseline=GroupMean(),
+        normalisation=RunningScale(),
+        reference=RewardPenalty(target=0.1),
+        objective=PPO(epochs=2, minibatches=2, entropy_bonus=0.01),
+    ),
+    "straight-through samples, mixed teacher forcing": tiny_config(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Gumbel(straight_through=True, temperature=DecayingTemperature(rate=0.1)),
+    ),
+    "critic, lambda returns, equilibrium": tiny_config(
+        {"adversarial_updates": 3, "balance": Equilibrium(start=0.5, rate=0.1)},
+        credit=LambdaReturn(decay=0.9),
+        baseline=CriticBaseline(embedding=4, hidden=4),
+    ),
+    "prefixes of real sequences, step-wise importance weights": tiny_config(
+        {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
+        reward=Ratio(),
+        credit=MonteCarlo(num_rollouts=2),
+        baseline=ImportanceWeights(normalise="all", least_ess=0.5),
+    ),
     "random rewards, sequences that end": tiny_config(
-        {"discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
+        {"mle_inputs": ScheduledSampling(epochs=2), "discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
         task=ToyTask(vocab_size=4, max_length=4, ends=True, num_train=70, num_valid=20, num_test=20),
         discriminator=None,
         reward=RandomReward(),
@@ -235,6 +282,187 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
     first, again, other = ([numbers(unit) for unit in run(seed)] for seed in (0, 0, 1))
     assert_same(first, again)
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------- collapse
+
+
+@pytest.mark.parametrize("share", [0.5, None])
+def test_a_generator_that_collapses_is_told_once(
+    share: float | None, task: Task, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks = iter([99.0, 10.0, 6.0, 4.9, 4.0, 8.0])
+
+    def measured(self: Trainer) -> Measurement:
+        return Measurement({"eval/effective_rank": next(ranks)}, torch.zeros(1, 6))
+
+    monkeypatch.setattr(Trainer, "measure", measured)
+    config = tiny_config({"mle_epochs": 2, "discriminator_rounds": 1, "adversarial_updates": 4})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"collapse_share": share})})
+    with trainer_of(config, task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+    alarms = [metrics.get("generator/collapse_alarm") for metrics in units]
+    told = [record.message for record in caplog.records if "collapse?" in record.message]
+    if share is None:
+        assert alarms == [None] * 7 and not told
+    else:
+        # Below half of 10, with which pretraining ended; once fallen it is known.
+        assert alarms == [None] * 3 + [0.0, 1.0, 1.0, 1.0]
+        assert told == ["collapse? effective rank of the next-token laws 4.9; adversarial training began with 10.0"]
+
+
+def test_the_effective_rank_is_compared_with_the_end_of_pretraining(task: Task) -> None:
+    with trainer_of(tiny_config({"mle_epochs": 3, "adversarial_updates": 2}), task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+        measured = [metrics["eval/effective_rank"] for metrics in units if "eval/effective_rank" in metrics]
+        assert trainer.state()["effective_ranks"] == measured[2:]
+    assert [("generator/collapse_alarm" in metrics) for metrics in units] == [False] * 4 + [True] * 2
+
+
+# ----------------------------------------------------------------------------------------------------- balance
+
+
+@pytest.mark.parametrize(
+    ("balance", "rounds"),
+    [
+        (FixedBalance(), [3, 3, 3]),
+        (CriticWarmup(rounds=5, units=1, every=2), [5, 3, 5]),
+        # Nothing is good enough: all rounds that may be.
+        (Band(low=0.998, high=0.999), [3, 3, 3]),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_balances_decide_how_often_the_discriminator_learns(
+    balance: BalanceSettings, rounds: list[int], task: Task
+) -> None:
+    config = tiny_config({"adversarial_updates": 3, "d_steps": 3, "discriminator_rounds": 4, "balance": balance})
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+        assert trainer.state()["balance"]["rounds"] == 4 + sum(rounds)
+    # Fakes are drawn and not judged, rollouts are judged; before the first rollouts comes pretraining.
+    calls = "".join("f" if judge is None else "r" for _, _, _, judge in recorder.searches)
+    assert [len(unit) for unit in calls.split("r")] == [4, *rounds]
+    seeds = [shard.seed for shards, *_ in recorder.searches for shard in shards]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_band_that_is_reached_ends_the_unit_and_one_that_is_left_trains_nothing(task: Task) -> None:
+    # Fakes of a generator that has learned nothing are told from reals at once.
+    config = tiny_config(
+        {"mle_epochs": 0, "discriminator_rounds": 6, "adversarial_updates": 2, "d_steps": 4}
+        | {"d_epochs": 3, "balance": Band(low=0.51, high=0.52)}
+    )
+    with trainer_of(config, task) as trainer:
+        units = [unit.metrics for unit in finish(trainer)]
+    assert units[-1]["discriminator/auc_heldout"] > 0.52
+    assert "discriminator/loss" in units[0] and "discriminator/loss" not in units[-1]
+    assert trainer.state()["balance"]["rounds"] == 6 + 2
+
+
+# ------------------------------------------------------------------------------------------ scheduled sampling
+
+
+def test_the_share_of_own_inputs_rises_with_the_epochs(task: Task) -> None:
+    forcing = ScheduledSampling(share=0.8, epochs=4)
+    recorder = Recorder()
+    with trainer_of(tiny_config({"mle_epochs": 6, "mle_inputs": forcing}), task, recorder=recorder) as trainer:
+        shares = [unit.metrics["mle/own_inputs"] for unit in finish(trainer) if unit.phase == "mle"]
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
+    for share, (_, rows, _) in zip(shares, recorder.updates, strict=False):
+        # 384 tokens: a share has a standard deviation of .0256 at most.
+        assert float((rows.input_draws >= 0).float().mean()) == pytest.approx(share, abs=4 * 0.0256)
+        assert bool(((rows.input_draws == -1) | (rows.input_draws >= 0)).all())
+
+
+# --------------------------------------------------------------------------------------- prefixes of real data
+
+
+def test_fewer_and_fewer_tokens_of_real_sequences_are_given(task: Task) -> None:
+    forcing = MixedPrefix(start=3, decrement=2, block=2)
+    config = tiny_config(
+        {"discriminator_rounds": 1, "adversarial_updates": 6, "g_batch": 8, "g_group": 4, "teacher_forcing": forcing},
+        reward=Ratio(),
+        credit=Terminal(),
+        baseline=ImportanceWeights(),
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    known = {tuple(row[:n]) for row in task.train.tolist() for n in range(4)}
+    seen = []
+    for shards, _, _, judge in recorder.searches:
+        given = [shard.prefixes for shard in shards]
+        if given[0] is None:
+            assert all(part is None for part in given)
+            seen.append((judge is not None, 0))
+            continue
+        prefixes = torch.cat(given)
+        assert [len(part) for part in given] == [shard.num_sequences for shard in shards]
+        assert {tuple(row) for row in prefixes.tolist()} <= known
+        if judge is not None:  # a group continues the same prefix
+            assert torch.equal(prefixes, prefixes[::4].repeat_interleave(4, 0))
+        seen.append((judge is not None, prefixes.shape[1]))
+    # A round of pretraining, then rollouts and the fakes that are judged after them: 3 3 1 1 and no more.
+    assert seen == [(False, 3)] + [(kind, n) for n in (3, 3, 1, 1, 0, 0) for kind in (True, False)]
+
+
+def test_prefixes_must_leave_something_to_draw(task: Task) -> None:
+    config = tiny_config({"teacher_forcing": MixedPrefix(start=6)})
+    with build_parts(config, task) as parts, pytest.raises(ConfigError, match="start=6: leaves nothing to draw"):
+        Trainer(config, task, parts)
+
+
+# ------------------------------------------------------------------------------- several passes, and a reference
+
+
+def test_ppo_passes_over_each_batch_in_minibatches_that_estimate_the_whole(task: Task) -> None:
+    config = tiny_config(
+        {"adversarial_updates": 1, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        objective=PPO(epochs=3, minibatches=2, loss_normaliser="sequence"),
+        baseline=LeaveOneOut(),
+        credit=Terminal(),
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        metrics = finish(trainer)[-1].metrics
+    (rows, size) = next((rows, size) for phase, rows, size in recorder.updates if phase == "adversarial")
+    # 8 sampled and 16 real rows, in two minibatches of 4 and 8, three times over.
+    assert size == 12 and rows.tokens.shape[0] == 3 * 24
+    epochs = rows.map(lambda tensor: tensor.view(3, 2, 12, 6))
+    for epoch in range(3):
+        for step in range(2):
+            one = epochs.map(lambda tensor, at=(epoch, step): tensor[at])
+            assert bool((one.weights[:4] == 0).all()) and bool((one.clipped_weights[4:] == 0).all())
+            # Doubled, for each of the two has half of the batch: ½ over 16·6 real tokens.
+            torch.testing.assert_close(one.weights[4:], torch.full((8, 6), 2 * 0.5 / (16 * 6)))
+            assert bool((one.old_logprobs[4:] == 0).all()) and bool((one.old_logprobs[:4] < 0).all())
+        seen = sorted(map(tuple, epochs.tokens[epoch, :, :4].flatten(0, 1).tolist()))
+        assert seen == sorted(map(tuple, epochs.tokens[0, :, :4].flatten(0, 1).tolist()))
+        # Leave-one-out advantages of a batch sum to 0.
+        assert float(epochs.clipped_weights[epoch].sum()) == pytest.approx(0.0, abs=1e-6)
+    assert not torch.equal(epochs.tokens[0], epochs.tokens[1])
+    assert 0.0 <= metrics["generator/clipped_share"] <= 1.0
+
+
+def test_the_reference_is_where_adversarial_training_began(task: Task) -> None:
+    config = tiny_config(
+        {"adversarial_updates": 3}, reference=RewardPenalty(weight=0.5, target=1e-4), credit=Terminal()
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        units = [unit.metrics for unit in finish(trainer) if unit.phase == "adversarial"]
+        start = trainer.mle_start
+    used = [reference for reference in recorder.references if reference is not None]
+    assert len(used) == 3 and {reference.version for reference in used} == {-1}
+    for reference in used:
+        assert_same(reference.arrays, start)
+    # At the start nothing has strayed but by rounding.
+    strayed = [unit["generator/kl_reference"] for unit in units]
+    assert strayed[0] == pytest.approx(0.0, abs=1e-5) and abs(strayed[2]) > 1e-4
+    weights = [unit["generator/kl_weight"] for unit in units]
+    assert weights[0] == 0.5
+    assert weights[1:] == pytest.approx([weights[n] * adapted(1.0, strayed[n], target=1e-4) for n in (0, 1)])
 
 
 # --------------------------------------------------------------------------------------------- early stopping

@@ -12,14 +12,14 @@ import pytest
 import ray
 import torch
 
-from rlgan.baselines import BaselineSettings, BaselineState, ImportanceWeights
+from rlgan.baselines import BaselineSettings, ImportanceWeights
 from rlgan.config import Config, Optimizers
-from rlgan.credit import MonteCarlo, Terminal
+from rlgan.credit import MonteCarlo
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import learnable
+from rlgan.experience import Memory, learnable
 from rlgan.generators import build_generator
 from rlgan.objectives import LossNormaliser, Reinforce, likelihood_weights
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
@@ -44,6 +44,7 @@ from tests.support.on_ray import (
     learner_role,
     ray_pool,
 )
+from tests.support.recipes import recipe
 from tests.support.tiny import FAULTS, finish, numbers
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
@@ -202,16 +203,20 @@ def test_two_learners_average_to_one() -> None:
         torch.testing.assert_close(their_state["weights"][name], weights, atol=1e-6, rtol=0)
 
 
-def every_objective() -> Iterator[tuple[str, Experience]]:
+def every_objective(task: Task) -> Iterator[tuple[str, Experience]]:
     """Every baseline with every normaliser, on a batch that two learners cannot share evenly; and teacher forcing."""
     rollouts = concatenate(collected(LocalRollouts(RolloutWorker(PLAN, GENERATOR, JUDGE)))[:2])
     assert rollouts.tokens.shape[0] == 7
     for kind in get_args(get_args(BaselineSettings)[0]):
-        credit = Terminal() if kind is ImportanceWeights else MonteCarlo(num_rollouts=2)
         reward = Ratio() if kind is ImportanceWeights else Probability()
         for normaliser in get_args(LossNormaliser):
-            objective, rng = Reinforce(loss_normaliser=normaliser), torch.Generator()
-            formed = learnable(rollouts, reward, credit, kind(), objective, BaselineState(), None, rng)
+            axes = recipe(
+                reward=reward,
+                credit=MonteCarlo(num_rollouts=2),
+                baseline=kind(),
+                objective=Reinforce(loss_normaliser=normaliser),
+            )
+            formed = learnable(rollouts, axes, Memory(), task, torch.Generator())
             yield f"{kind.__name__}, {normaliser}", formed.experience
     mask = sequence_mask(SPACE, rollouts.tokens)
     yield "likelihood", Experience(tokens=rollouts.tokens, weights=likelihood_weights(mask))
@@ -220,7 +225,7 @@ def every_objective() -> Iterator[tuple[str, Experience]]:
     yield "fewer sequences than learners", Experience(formed.experience.tokens[:1], formed.experience.weights[:1])
 
 
-def test_two_learners_take_the_step_of_one_for_every_objective() -> None:
+def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> None:
     optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     groups = [
         GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0))
@@ -230,7 +235,7 @@ def test_two_learners_take_the_step_of_one_for_every_objective() -> None:
     try:
         start = one.weights().arrays
         names = []
-        for name, experience in every_objective():
+        for name, experience in every_objective(task):
             names.append(name)
             for group in groups:
                 group.load(start)

@@ -17,7 +17,6 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask
 from rlgan.generators import LSTM, build_generator
 from rlgan.records import Rollouts
-from rlgan.rewards import Probability
 from rlgan.rollouts import RolloutPlan, Shard
 from rlgan.workers.faults import Faults
 from rlgan.workers.placement import Role, Room
@@ -29,7 +28,7 @@ from tests.support.tiny import tiny_config
 SPACE = SequenceSpace(6, 5, end_id=2)
 GENERATOR = LSTM(embedding=4, hidden=4, init_std=1.0)
 JUDGE = tiny_config().discriminator
-PLAN = RolloutPlan(space=SPACE, reward=Probability(), credit=MonteCarlo(num_rollouts=2), chunk_rows=7)
+PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=2), chunk_rows=7)
 SHARDS = [
     Shard(1 + 5 * (seed % 3), seed, generator_version=1, rollout_version=1, discriminator_version=1)
     for seed in range(9)
@@ -102,5 +101,5 @@ def collected(pool: Any, seed: int = 0, version: int = 1) -> list[Rollouts]:
 def assert_same_rollouts(one: list[Rollouts], other: list[Rollouts]) -> None:
     assert len(one) == len(other)
     for found, expected in zip(one, other, strict=True):
-        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_rewards"):
+        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_logits"):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name

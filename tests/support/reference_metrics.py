@@ -93,3 +93,27 @@ def auc(real_logits: Sequence[float], fake_logits: Sequence[float]) -> float:
         for fake in fake_logits:
             won += 1.0 if real > fake else 0.5 if real == fake else 0.0
     return won / (len(real_logits) * len(fake_logits))
+
+
+def js_bits(one: Sequence[Tokens], other: Sequence[Tokens], order: int) -> float:
+    """Jensen-Shannon divergence of n-gram frequencies, every n-gram of either set looked up in both."""
+    ours = [ngram for sequence in one for ngram in ngrams(sequence, order)]
+    theirs = [ngram for sequence in other for ngram in ngrams(sequence, order)]
+    if not ours or not theirs:
+        return 0.0 if not ours and not theirs else 1.0
+    total = 0.0
+    for ngram in set(ours + theirs):
+        p, q = ours.count(ngram) / len(ours), theirs.count(ngram) / len(theirs)
+        for share in (p, q):
+            if share:
+                total += 0.5 * share * math.log(share / ((p + q) / 2)) / math.log(2)
+    return total
+
+
+def nearest_jaccard(sequence: Tokens, training: Sequence[Tokens], order: int) -> float:
+    """Jaccard distance to the nearest training sequence, each compared in turn."""
+
+    def grams(tokens: Tokens) -> set[tuple[int, ...]]:
+        return set(ngrams(tokens, order)) or {tuple(tokens)}
+
+    return min(1 - len(grams(sequence) & grams(other)) / len(grams(sequence) | grams(other)) for other in training)

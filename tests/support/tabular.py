@@ -17,6 +17,7 @@ from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import TOY_FIRST_LOGITS, TOY_REAL_LOGITS, TOY_SECOND_LOGITS
 from rlgan.generators import Generator, State
+from rlgan.relaxation import relaxed_rows
 
 TOY_SPACE = SequenceSpace(3, 2)
 
@@ -67,6 +68,21 @@ class TabularGenerator(Generator):
             node = node * self.vocab_size + 1 + inputs[:, position]
             rows.append(self.table[node])
         return torch.stack(rows, dim=1)
+
+    def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
+        """Mixes the rows of the prefixes that soft rows stand for."""
+        # reached[b, node]: how much of row b stands at a prefix.
+        reached = [noise.new_ones(noise.shape[0], 1)]
+        rows, tokens, first = [], [], 0
+        for position in range(noise.shape[1]):
+            width = self.vocab_size**position
+            logits = reached[-1] @ self.table[first : first + width]
+            row, token = relaxed_rows(logits, noise[:, position], temperature, straight_through)
+            rows.append(row)
+            tokens.append(token)
+            reached.append((reached[-1].unsqueeze(2) * row.unsqueeze(1)).flatten(1))
+            first += width
+        return torch.stack(rows, 1), torch.stack(tokens, 1)
 
     def stepper(self, temperature: float = 1.0) -> TabularStepper:
         return TabularStepper(self.table.detach().clone() / temperature)

@@ -82,10 +82,12 @@ class Recorder:
     Attributes:
         updates: (phase, experience, rows a minibatch) of each call to the learners.
         searches: (shards, policy, rollout policy, discriminator) of each call for rollouts or fakes.
+        references: weights of the reference generator of each such call, or None.
     """
 
     updates: list[tuple[str, Experience, int]] = field(default_factory=list)
     searches: list[tuple[list[Shard], Weights, Weights | None, Weights | None]] = field(default_factory=list)
+    references: list[Weights | None] = field(default_factory=list)
 
     def around(self, parts: Parts) -> Parts:
         """The same parts, watched; they must be in this process."""
@@ -106,10 +108,16 @@ class _WatchedRollouts:
         return self._pool.publish(weights)
 
     def collect(
-        self, shards: Sequence[Shard], generator: Any, rollout_policy: Any, discriminator: Any
+        self,
+        shards: Sequence[Shard],
+        generator: Any,
+        rollout_policy: Any = None,
+        discriminator: Any = None,
+        reference: Any = None,
     ) -> list[Rollouts]:
         self._recorder.searches.append((list(shards), generator, rollout_policy, discriminator))
-        return self._pool.collect(shards, generator, rollout_policy, discriminator)
+        self._recorder.references.append(reference)
+        return self._pool.collect(shards, generator, rollout_policy, discriminator, reference)
 
     def close(self) -> None:
         self._pool.close()
@@ -118,9 +126,9 @@ class _WatchedRollouts:
 def _watched_learners(learners: GeneratorLearners, recorder: Recorder) -> GeneratorLearners:
     update = learners.update
 
-    def watched(phase: Any, experience: Experience, minibatch: int) -> dict[str, float]:
+    def watched(phase: Any, experience: Experience, minibatch: int, **through: Any) -> dict[str, float]:
         recorder.updates.append((phase, experience, minibatch))
-        return update(phase, experience, minibatch)
+        return update(phase, experience, minibatch, **through)
 
     learners.update = watched  # type: ignore[method-assign]
     return learners

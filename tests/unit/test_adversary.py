@@ -1,9 +1,9 @@
-"""The discriminator's training: loss by hand, what a round sees, polarity, the known optimum, and repeatability."""
+"""The discriminator's training: what a round sees, polarity, the known optimum, and repeatability."""
 
 from __future__ import annotations
 
 import copy
-import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +11,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan import adversary as adversary_module
-from rlgan.adversary import Adversary, AdversarySettings, Round, adversary_loss
-from rlgan.discriminators import CnnHighway, Ensemble, build_discriminator
+from rlgan.adversary import Adversary, AdversarySettings, Round, one_prefix_each
+from rlgan.adversary_losses import (
+    CrossEntropy,
+    Hinge,
+    LeastSquares,
+    LossSettings,
+    Relativistic,
+    Wasserstein,
+    cross_entropy,
+    hinge,
+)
+from rlgan.adversary_regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
+from rlgan.discriminators import (
+    CausalLSTM,
+    CnnHighway,
+    DiscriminatorSettings,
+    Ensemble,
+    Tabular,
+    Transformer,
+    build_discriminator,
+)
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
@@ -20,10 +39,11 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.metrics import discriminator_health
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.sampling import sample
-from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
+from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 
 SPACE = SequenceSpace(8, 5, end_id=3)
 NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
+TOKEN_NETWORK = CausalLSTM(embedding=4, hidden=6, dropout=0.0, position_features=2)
 
 
 def reals(number: int, seed: int = 0) -> Tensor:
@@ -43,48 +63,29 @@ def adversary(
     batch: int = 8,
     sequences_per_round: int = 20,
     buffer: int | None = None,
-    label_smoothing: float = 0.0,
+    loss: LossSettings | None = None,
+    l2_all: float | None = None,
+    slope: InterpolatedPenalty | None = None,
+    weight_clip: float | None = None,
     num_reals: int = 30,
-    network: CnnHighway = NETWORK,
+    network: DiscriminatorSettings = NETWORK,
     optimizer: OptimizerSettings | None = None,
     seed: int = 0,
+    learns_prefixes: bool = False,
 ) -> Adversary:
     settings = AdversarySettings(
-        batch=batch, sequences_per_round=sequences_per_round, buffer=buffer, label_smoothing=label_smoothing
+        batch=batch,
+        sequences_per_round=sequences_per_round,
+        buffer=buffer,
+        loss=loss or CrossEntropy(),
+        l2_all=l2_all,
+        gradient_penalty=slope or NoGradientPenalty(),
+        weight_clip=weight_clip,
     )
+    data = (reals(num_reals), reals(25, seed=5))
     return Adversary(
-        network, settings, optimizer or Adam(lr=0.01), SPACE, reals(num_reals), reals(25, seed=5), seed=seed
+        network, settings, optimizer or Adam(lr=0.01), SPACE, *data, seed=seed, learns_prefixes=learns_prefixes
     )
-
-
-# ------------------------------------------------------------------------------------------------------ loss
-
-
-def test_loss_by_hand() -> None:
-    # -log D of a real with D = 3/4, -log(1 - D) of fakes with D = 1/2 and 1/4; their mean.
-    logits = torch.tensor([math.log(3), 0.0, -math.log(3)])
-    expected = -(math.log(3 / 4) + math.log(1 / 2) + math.log(3 / 4)) / 3
-    assert float(adversary_loss(logits, torch.tensor([True, False, False]))) == pytest.approx(expected)
-
-
-def test_loss_is_half_the_sum_of_both_class_means_where_they_are_balanced() -> None:
-    logits = torch.tensor([0.3, -1.0, 2.0, 0.7])
-    real, fake = logits[:2], logits[2:]
-    total = functional.softplus(-real).mean() + functional.softplus(fake).mean()
-    found = adversary_loss(logits, torch.tensor([True, True, False, False]))
-    torch.testing.assert_close(found, total / 2)
-
-
-def test_smoothing_relabels_reals_only() -> None:
-    # D = 3/4 for both: a real labelled .9 costs -(.9 log ¾ + .1 log ¼), a fake -log ¼.
-    logits = torch.full((2,), math.log(3))
-    expected = (-(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4)) - math.log(1 / 4)) / 2
-    assert float(adversary_loss(logits, torch.tensor([True, False]), 0.1)) == pytest.approx(expected)
-
-
-def test_loss_is_finite_at_logits_of_80() -> None:
-    loss = adversary_loss(torch.tensor([-80.0, 80.0]), torch.tensor([True, False]))
-    assert float(loss) == pytest.approx(80.0)
 
 
 # ------------------------------------------------------------------------------------------- what a round sees
@@ -163,6 +164,22 @@ def test_fewer_reals_than_fakes_stay_balanced() -> None:
     assert int((tokens[:, 0] > 3).sum()) == 6 and as_rows(tokens[tokens[:, 0] <= 3]) == as_rows(reals(6))
 
 
+def test_a_loss_that_compares_gets_halves_and_still_sees_everything_once() -> None:
+    judge = adversary(loss=Hinge())
+    seen, fresh = watch(judge), fakes(20)
+    judge.train_round(Round(0, fresh, epochs=1))
+    known = set(as_rows(reals(30)))
+    for tokens, _ in seen:
+        is_fake = tokens[:, 0] > 3
+        assert tokens.shape[0] == 8 and int(is_fake.sum()) == 4
+        assert set(as_rows(tokens[~is_fake])) <= known
+    tokens = torch.cat([rows for rows, _ in seen])
+    assert as_rows(tokens[tokens[:, 0] > 3]) == as_rows(fresh)
+    again = watch(judge)
+    judge.train_round(Round(1, fresh, epochs=1))
+    assert not torch.equal(again[0][0][4:], seen[0][0][4:]), "the order is the same in every epoch"
+
+
 # ------------------------------------------------------------------------------------------------ one step
 
 
@@ -171,12 +188,30 @@ def test_a_round_of_one_minibatch_is_one_step_on_loss_and_penalty() -> None:
     judge = adversary(batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20)
     twin, fresh = copy.deepcopy(judge.network), fakes(20)
     tokens = torch.cat([reals(20), fresh])
-    loss = adversary_loss(twin(tokens, sequence_mask(SPACE, tokens)), torch.arange(40) < 20)
+    loss = cross_entropy(twin(tokens, sequence_mask(SPACE, tokens)), torch.arange(40) < 20)
     (loss + twin.penalty()).backward()
     norm = torch.cat([parameter.grad.flatten() for parameter in twin.parameters()]).norm()
     metrics = judge.train_round(Round(0, fresh, epochs=1))
     assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), abs=1e-6)
     assert metrics["discriminator/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+def test_a_step_on_tokens_is_one_on_the_mean_over_real_ones() -> None:
+    judge = adversary(batch=40, network=TOKEN_NETWORK, optimizer=SGD(lr=0.1), num_reals=20)
+    twin, fresh = copy.deepcopy(judge.network), fakes(20)
+    tokens = torch.cat([reals(20), fresh])
+    mask = sequence_mask(SPACE, tokens)
+    assert 0 < int(mask.sum()) < mask.numel()
+    logits, is_real = twin(tokens, mask), (torch.arange(40) < 20).unsqueeze(1).expand_as(mask)[mask]
+    loss = functional.softplus(torch.where(is_real, -logits[mask], logits[mask])).mean()
+    loss.backward()
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), abs=1e-6)
+    called_real = logits[mask] > 0
+    assert metrics["discriminator/accuracy_real"] == pytest.approx(float(called_real[is_real].float().mean()))
+    assert metrics["discriminator/accuracy_fake"] == pytest.approx(float((~called_real[~is_real]).float().mean()))
     for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
 
@@ -190,14 +225,70 @@ def test_each_member_of_an_ensemble_learns_as_if_it_were_alone() -> None:
     mask, is_real = sequence_mask(SPACE, tokens), torch.arange(40) < 20
     logits = torch.stack([twin(tokens, mask) for twin in twins])
     torch.testing.assert_close(judge.network.scorer()(tokens, mask), logits.detach().mean(0), atol=1e-5, rtol=0)
-    losses = [adversary_loss(one, is_real) for one in logits]
+    losses = [cross_entropy(one, is_real) for one in logits]
     assert len({float(loss.detach()) for loss in losses}) == 3  # each begins elsewhere
     metrics = judge.train_round(Round(0, fresh, epochs=1))
     assert metrics["discriminator/loss"] == pytest.approx(sum(float(loss.detach()) for loss in losses) / 3, abs=1e-6)
     for twin, member in zip(twins, judge.network.members, strict=True):
-        (adversary_loss(twin(tokens, mask), is_real) + twin.penalty()).backward()
+        (cross_entropy(twin(tokens, mask), is_real) + twin.penalty()).backward()
         for found, start in zip(member.parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_step_with_penalties_is_that_of_each_member_alone(monkeypatch: pytest.MonkeyPatch, members: int) -> None:
+    drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def spy(part: object, settings: object, space: object, *points: Tensor) -> Tensor:
+        drawn.append(points)
+        return gradient_penalty(part, settings, space, *points)
+
+    monkeypatch.setattr(adversary_module, "gradient_penalty", spy)
+    network = CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4), dropout=0.0, l2_out=0.7, members=members)
+    slope = InterpolatedPenalty(weight=3.0)
+    judge = adversary(
+        batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20, loss=Hinge(), l2_all=0.2, slope=slope
+    )
+    twins, fresh = [copy.deepcopy(part) for part in judge.network.parts()], fakes(20)
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    # Every member is judged at the same points, which pair each real with a fake.
+    assert len(drawn) == members and all(torch.equal(*pair) for pair in zip(drawn[0], drawn[-1], strict=True))
+    real_rows, fake_rows, epsilon = drawn[0]
+    assert as_rows(real_rows) == as_rows(reals(20)) and as_rows(fake_rows) == as_rows(fresh)
+    assert epsilon.shape == (20,) and 0 <= float(epsilon.min()) < 0.3 and 0.7 < float(epsilon.max()) < 1
+    tokens, is_real, penalties = torch.cat([real_rows, fake_rows]), torch.arange(40) < 20, []
+    for twin, member in zip(twins, judge.network.parts(), strict=True):
+        penalties.append(gradient_penalty(twin, slope, SPACE, real_rows, fake_rows, epsilon))
+        loss = hinge(twin(tokens, sequence_mask(SPACE, tokens)), is_real) + twin.penalty() + 3.0 * penalties[-1]
+        (loss + 0.1 * sum(parameter.square().sum() for parameter in twin.parameters())).backward()
+        for found, start in zip(member.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=1e-5)
+    mean = sum(float(penalty.detach()) for penalty in penalties) / members
+    assert metrics["discriminator/gradient_penalty"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_weights_are_clipped_after_every_step() -> None:
+    judge, sizes = adversary(weight_clip=0.02, optimizer=SGD(lr=1.0)), []
+
+    def note(*_: object) -> None:
+        sizes.append(max(float(parameter.detach().abs().max()) for parameter in judge.network.parameters()))
+
+    judge.network.register_forward_pre_hook(note)
+    judge.train_round(Round(0, fakes(20), epochs=1))
+    note()
+    assert sizes[0] > 0.02 and all(size == pytest.approx(0.02) for size in sizes[1:]) and len(sizes) == 6
+
+
+def test_the_slope_comes_near_its_target() -> None:
+    def after(weight: float) -> float:
+        slope = InterpolatedPenalty(weight=weight)
+        judge = adversary(batch=40, optimizer=Adam(lr=0.01), loss=Wasserstein(), slope=slope)
+        return [judge.train_round(Round(i, fakes(20), epochs=10))["discriminator/gradient_penalty"] for i in range(8)][
+            -1
+        ]
+
+    assert after(10.0) < 0.2
+    assert after(1e-6) > 5.0
 
 
 def test_an_ensemble_of_one_is_the_network_itself() -> None:
@@ -229,13 +320,27 @@ def assert_same(one: object, other: object, path: str = "") -> None:
         assert one == other, path
 
 
-def test_the_same_call_on_the_same_state_gives_the_same_result() -> None:
-    judge = adversary(buffer=50)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"network": TOKEN_NETWORK.model_copy(update={"dropout": 0.3}), "loss": Relativistic()},
+        # Its power iteration goes on from buffers, and ε is drawn.
+        {
+            "network": Transformer(width=4, heads=2, spectral_norm=True, members=2),
+            "loss": Hinge(),
+            "slope": InterpolatedPenalty(),
+        },
+    ],
+    ids=["plain", "tokens", "spectral norm and slope"],
+)
+def test_the_same_call_on_the_same_state_gives_the_same_result(changes: dict[str, Any]) -> None:
+    judge = adversary(buffer=50, **changes)
     judge.train_round(Round(0, fakes(20), epochs=2))
     state = judge.state()
     request = Round(1, fakes(20, seed=1), epochs=2)
     results = [(judge.train_round(request), judge.state())]  # undisturbed
-    for worker in (judge, judge, adversary(buffer=50)):
+    for worker in (judge, judge, adversary(buffer=50, **changes)):
         worker.restore(state)
         torch.rand(5)  # what others draw from the global generator is nobody's business
         results.append((worker.train_round(request), worker.state()))
@@ -279,12 +384,43 @@ def test_held_out_figures_are_of_the_network_before_it_saw_these_fakes() -> None
     assert after["discriminator/accuracy_heldout"] > 0.9 > metrics["discriminator/accuracy_heldout"]
 
 
+def test_held_out_figures_of_tokens_are_over_real_tokens() -> None:
+    judge, fresh, heldout = adversary(network=TOKEN_NETWORK), fakes(25), reals(25, seed=5)
+    masks = [sequence_mask(SPACE, tokens) for tokens in (heldout, fresh)]
+    logits = [judge.network.scorer()(tokens, mask)[mask] for tokens, mask in zip((heldout, fresh), masks, strict=True)]
+    expected = discriminator_health(*logits)
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/accuracy_heldout"] == expected.accuracy
+    assert metrics["discriminator/auc_heldout"] == expected.auc
+    assert metrics["discriminator/mean_prob_real"] == expected.mean_prob_real
+
+
+@pytest.mark.parametrize(
+    ("loss", "has_accuracy", "has_probs"),
+    [
+        (CrossEntropy(), True, True),
+        (Hinge(), True, False),
+        (LeastSquares(), True, False),
+        (Wasserstein(), False, False),
+        (Relativistic(), False, False),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_only_figures_that_mean_something_are_reported(loss: LossSettings, has_accuracy: bool, has_probs: bool) -> None:
+    metrics = adversary(loss=loss).train_round(Round(0, fakes(20), epochs=1))
+    assert "discriminator/auc_heldout" in metrics
+    for which, is_there in (("accuracy", has_accuracy), ("mean_prob", has_probs)):
+        assert any(f"/{which}" in name for name in metrics) == is_there, which
+
+
 # ------------------------------------------------------------------------------------- learning the right thing
 
 
-def toy_adversary(optimizer: OptimizerSettings, settings: AdversarySettings) -> Adversary:
+def toy_adversary(
+    optimizer: OptimizerSettings, settings: AdversarySettings, network: DiscriminatorSettings = NETWORK
+) -> Adversary:
     task = build_task(ToyTask(num_train=100_000, num_valid=1_000))
-    return Adversary(NETWORK, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
+    return Adversary(network, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
 
 
 def toy_fakes(number: int, seed: int) -> Tensor:
@@ -305,10 +441,44 @@ def test_trained_alone_it_calls_reals_more_real_than_fakes() -> None:
     assert metrics["discriminator/accuracy_real"] + metrics["discriminator/accuracy_fake"] > 1.1
 
 
-def test_a_table_trained_by_rounds_reaches_the_loss_of_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_of_tokens_reaches_the_loss_of_the_optimum_at_every_position() -> None:
+    # U6 for tokens: the optimum is the ratio of prefixes, at position 0 of first tokens alone.
+    network = TOKEN_NETWORK.model_copy(update={"hidden": 16})
+    judge = toy_adversary(Adam(lr=0.02), AdversarySettings(batch=1_000, sequences_per_round=20_000), network)
+    for index in range(3):
+        judge.train_round(Round(index, toy_fakes(20_000, index), epochs=2))
+    sequences = every_sequence(TOY_SPACE)
+    logits = judge.network.scorer()(sequences, torch.ones(9, 2, dtype=torch.bool))
+    real = torch.tensor(TOY_PROBS)
+    fake = TabularGenerator.toy().logprobs(sequences).sum(1).exp().detach().view(3, 3)
+
+    def expected_loss(scores: Tensor) -> float:
+        costs = [
+            (probs.flatten() * functional.softplus(sign * scores)).sum() for probs, sign in ((real, -1), (fake, 1))
+        ]
+        return float(sum(costs))
+
+    for position, optimum in enumerate((real.sum(1, keepdim=True) / fake.sum(1, keepdim=True), real / fake)):
+        best = expected_loss(optimum.log().expand(3, 3).flatten())
+        assert best == pytest.approx((1.3828, 1.2331)[position], abs=1e-4)  # chance is 1.3863
+        assert expected_loss(logits[:, position]) == pytest.approx(best, abs=0.002)
+
+
+@pytest.mark.parametrize("loss", [Hinge(), Wasserstein(), LeastSquares(), Relativistic()], ids=lambda loss: loss.kind)
+def test_by_any_loss_it_scores_reals_above_fakes(loss: LossSettings) -> None:
+    # U5 for the others, whose scores are no log-odds: unseen sequences, ranked.
+    judge = toy_adversary(Adam(lr=0.01), AdversarySettings(batch=64, sequences_per_round=640, loss=loss))
+    for index in range(5):
+        judge.train_round(Round(index, toy_fakes(640, index), epochs=1))
+    scorer, heldout, fresh = judge.network.scorer(), build_task(ToyTask()).test, toy_fakes(1_000, 99)
+    real, fake = (scorer(tokens, sequence_mask(TOY_SPACE, tokens)) for tokens in (heldout, fresh))
+    assert float(real.mean()) > float(fake.mean()) and discriminator_health(real, fake).auc > 0.6
+
+
+def test_a_table_trained_by_rounds_reaches_the_loss_of_the_optimum() -> None:
     # U6: 2 log 2 - 2 JS = 1.2331 nats for the sum of both class means, twice our balanced mean.
-    monkeypatch.setattr(adversary_module, "build_discriminator", lambda network, space: TabularDiscriminator(space))
-    judge = toy_adversary(Adam(lr=0.02), AdversarySettings(batch=2_000, sequences_per_round=40_000))
+    settings = AdversarySettings(batch=2_000, sequences_per_round=40_000)
+    judge = toy_adversary(Adam(lr=0.02), settings, Tabular())
     for index in range(3):
         judge.train_round(Round(index, toy_fakes(40_000, index), epochs=2))
     sequences = every_sequence(TOY_SPACE)
@@ -325,3 +495,56 @@ def test_the_initial_network_is_that_of_its_named_stream() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     other = build_discriminator(NETWORK, SPACE)
     assert not torch.equal(other.output.weight, judge.network.output.weight)
+
+
+def test_one_prefix_of_every_sequence_of_a_length_drawn_evenly() -> None:
+    mask = torch.arange(6) < torch.tensor([[1], [4], [6]])
+    rng = torch.Generator().manual_seed(0)
+    lengths = torch.stack([one_prefix_each(mask, rng).sum(1) for _ in range(3_000)])
+    assert bool((lengths[:, 0] == 1).all())
+    # A share of 1/4 of 3,000 has a standard deviation of .0079, one of 1/6 of .0068.
+    for column, longest in ((1, 4), (2, 6)):
+        shares = torch.bincount(lengths[:, column], minlength=7)[1:] / 3_000
+        torch.testing.assert_close(shares[:longest], torch.full((longest,), 1 / longest), atol=4 * 0.008, rtol=0)
+        assert int(shares[longest:].count_nonzero()) == 0
+    once = one_prefix_each(mask, rng)
+    assert torch.equal(once, mask & (torch.arange(6) < once.sum(1, keepdim=True)))
+
+
+def test_where_it_learns_prefixes_it_is_shown_one_of_every_sequence_and_judged_on_whole_ones() -> None:
+    judge = adversary(learns_prefixes=True)
+    seen = watch(judge)
+    figures = judge.train_round(Round(0, fakes(20), epochs=3))
+    shown = torch.cat([mask.sum(1) for _, mask in seen])
+    whole = torch.cat([sequence_mask(SPACE, tokens).sum(1) for tokens, _ in seen])
+    assert bool((shown >= 1).all()) and bool((shown <= whole).all()) and bool((shown < whole).any())
+    for tokens, mask in seen:
+        assert torch.equal(mask, torch.arange(tokens.shape[1]) < mask.sum(1, keepdim=True))
+    # Before it learned anything it was asked of whole sequences.
+    assert (
+        figures["discriminator/auc_heldout"]
+        == adversary().train_round(Round(0, fakes(20), 1))["discriminator/auc_heldout"]
+    )
+
+
+def test_a_round_without_epochs_measures_adds_fakes_and_trains_nothing() -> None:
+    judge, trained = adversary(buffer=50), adversary(buffer=50)
+    before = judge.state()["weights"]
+    figures = judge.train_round(Round(0, fakes(20), epochs=0))
+    assert "discriminator/loss" not in figures and figures["discriminator/buffer_fake"] == 20.0
+    reference = trained.train_round(Round(0, fakes(20), epochs=1))
+    assert figures["discriminator/auc_heldout"] == reference["discriminator/auc_heldout"]
+    for name, value in judge.state()["weights"].items():
+        assert torch.equal(value, before[name])
+
+
+def test_what_fakes_weigh_is_what_they_cost() -> None:
+    whole, apart, weightless = (
+        adversary(batch=40, loss=Hinge()).train_round(Round(0, fakes(20), 1, fake_weight=weight))
+        for weight in (None, 1.0, 0.0)
+    )
+    assert apart["discriminator/loss"] == pytest.approx(whole["discriminator/loss"], rel=1e-6)
+    total = apart["discriminator/loss_real"] + apart["discriminator/loss_fake"]
+    assert apart["discriminator/loss"] == pytest.approx(total, rel=1e-5)
+    assert weightless["discriminator/loss"] == pytest.approx(weightless["discriminator/loss_real"], rel=1e-6)
+    assert "discriminator/loss_real" not in whole

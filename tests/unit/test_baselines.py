@@ -16,17 +16,18 @@ from rlgan.baselines import (
     BatchMean,
     ConstantBaseline,
     ExponentialMean,
+    GroupMean,
     ImportanceWeights,
     LeaveOneOut,
+    LogPartition,
     NoBaseline,
     PerStepMean,
     advantages,
-    effective_sample_size,
-    importance_weights,
-    leave_one_out_means,
 )
 from rlgan.credit import terminal_values
+from rlgan.density_ratios import effective_sample_size, importance_weights
 from rlgan.envs.errors import ShapeError
+from rlgan.groups import leave_one_out_means
 from tests.support import reference
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
@@ -38,14 +39,17 @@ EVERY_BASELINE = [
     PerStepMean(),
     ExponentialMean(decay=0.5),
     LeaveOneOut(),
+    GroupMean(),
+    LogPartition(decay=0.5),
     ImportanceWeights(),
+    ImportanceWeights(normalise="all", least_ess=0.9),
 ]
 CENTRED = [BatchMean(), PerStepMean(), LeaveOneOut()]
 
 
 def formed(settings: BaselineSettings, values: Tensor = VALUES, mask: Tensor = MASK) -> Tensor:
-    logits = torch.linspace(-1, 1, values.shape[0])
-    return advantages(settings, values, mask, BaselineState(), logits).advantages
+    ratios = torch.linspace(-1, 1, values.shape[0]).unsqueeze(1).expand_as(values)
+    return advantages(settings, values, mask, BaselineState(), log_ratios=ratios).advantages
 
 
 @pytest.mark.parametrize(
@@ -78,16 +82,16 @@ def test_padding_has_advantage_zero_and_its_values_do_not_matter(settings: Basel
 
 @pytest.mark.parametrize("settings", EVERY_BASELINE, ids=lambda settings: settings.kind)
 def test_advantages_carry_no_gradient(settings: BaselineSettings) -> None:
-    logits = torch.zeros(3, requires_grad=True)
-    result = advantages(settings, VALUES.clone().requires_grad_(), MASK, BaselineState(), logits)
+    ratios = torch.zeros(3, 3, requires_grad=True)
+    result = advantages(settings, VALUES.clone().requires_grad_(), MASK, BaselineState(), log_ratios=ratios)
     assert not result.advantages.requires_grad
 
 
 @pytest.mark.parametrize("settings", EVERY_BASELINE, ids=lambda settings: settings.kind)
 def test_permuting_the_batch_permutes_the_advantages(settings: BaselineSettings) -> None:
-    order, logits = torch.tensor([2, 0, 1]), torch.tensor([0.5, -1.0, 2.0])
-    plain = advantages(settings, VALUES, MASK, BaselineState(), logits).advantages
-    permuted = advantages(settings, VALUES[order], MASK[order], BaselineState(), logits[order]).advantages
+    order, ratios = torch.tensor([2, 0, 1]), torch.tensor([[0.5], [-1.0], [2.0]]).expand(3, 3)
+    plain = advantages(settings, VALUES, MASK, BaselineState(), log_ratios=ratios).advantages
+    permuted = advantages(settings, VALUES[order], MASK[order], BaselineState(), log_ratios=ratios[order]).advantages
     torch.testing.assert_close(permuted, plain[order])
 
 
@@ -177,7 +181,8 @@ def test_importance_weights_by_hand() -> None:
     # u = 0, log 2, log 5: ratios 1, 2, 5 of 8. Advantage m·w - 1 = 3/8 - 1, 6/8 - 1, 15/8 - 1.
     logits = torch.tensor([0.0, math.log(2), math.log(5)])
     torch.testing.assert_close(importance_weights(logits), torch.tensor([0.125, 0.25, 0.625]))
-    result = advantages(ImportanceWeights(), VALUES, MASK, BaselineState(), logits).advantages
+    ratios = logits.unsqueeze(1).expand(3, 3)
+    result = advantages(ImportanceWeights(), VALUES, MASK, BaselineState(), log_ratios=ratios).advantages
     expected = torch.tensor([-0.625, -0.25, 0.875]).unsqueeze(1) * MASK
     torch.testing.assert_close(result, expected)
 
@@ -201,10 +206,10 @@ def test_importance_weights_are_finite_at_far_logits(logits: list[float], size: 
 
 def test_ramp_rises_from_zero_to_one() -> None:
     # Equal logits: m·w = 1, and the advantage is 1 - ramp.
-    mask, logits = torch.ones(4, 1, dtype=torch.bool), torch.zeros(4)
+    mask, ratios = torch.ones(4, 1, dtype=torch.bool), torch.zeros(4, 1)
     state, seen = BaselineState(), []
     for _ in range(6):
-        result = advantages(ImportanceWeights(ramp_updates=4), mask.float(), mask, state, logits)
+        result = advantages(ImportanceWeights(ramp_updates=4), mask.float(), mask, state, log_ratios=ratios)
         state = result.state
         seen.append(1 - float(result.advantages[0, 0]))
     assert seen == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
@@ -212,7 +217,7 @@ def test_ramp_rises_from_zero_to_one() -> None:
 
 def test_importance_weights_need_logits() -> None:
     with pytest.raises(ShapeError, match="logits"):
-        advantages(ImportanceWeights(), VALUES, MASK, BaselineState(), None)
+        advantages(ImportanceWeights(), VALUES, MASK, BaselineState())
 
 
 def test_importance_weights_carry_no_gradient() -> None:

@@ -8,16 +8,28 @@ from typing import Any, get_args
 
 import pytest
 
-from rlgan.baselines import ImportanceWeights, LeaveOneOut
+from rlgan.balance import Band, Equilibrium
+from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
-from rlgan.credit import MonteCarlo, RewardToGo, Terminal
-from rlgan.discriminators import CnnHighway
+from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.discriminators import CausalLSTM, CnnHighway, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
-from rlgan.objectives import MixedTeacherForcing, NoPolicyGradient
+from rlgan.objectives import PPO, MixedTeacherForcing, NoPolicyGradient
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
-from rlgan.rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio
+from rlgan.reference import LossPenalty
+from rlgan.rewards import (
+    ConstantReward,
+    Logit,
+    LogProbability,
+    NegLogComplement,
+    OracleRatio,
+    Probability,
+    RandomReward,
+    Ratio,
+    SignedProbability,
+)
 from tests.support.tiny import TASK
 
 TEXT = TextTask(data="lines.txt")
@@ -26,7 +38,7 @@ TEXT = TextTask(data="lines.txt")
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("task", [None, TEXT], ids=["its own task", "text"])
 def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | None) -> None:
-    if name == "oracle_ratio" and task is not None:
+    if name in ("oracle_ratio", "oracle_likelihood") and task is not None:
         with pytest.raises(ConfigError, match="reward='oracle_ratio': the exact law of task='text' is not known"):
             preset(name, task)
         return
@@ -74,8 +86,10 @@ def test_every_setting_is_documented_once(name: str) -> None:
 
 def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
-    assert texts["credit"].endswith("One of terminal, monte_carlo, reward_to_go.")
-    assert texts["discriminator"].endswith("One of cnn_highway, lstm, none.")
+    assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
+    assert texts["discriminator"].endswith(
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, tabular, none."
+    )
 
 
 # What has no adversary, and what is learned by a discriminator.
@@ -104,10 +118,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (PLAIN | {"reward": Probability()}, "reward='probability': needs a discriminator"),
     (JUDGED | {"reward": RandomReward()}, "discriminator: has no effect with reward='random'"),
-    (PLAIN | {"credit": MonteCarlo()}, r"credit='monte_carlo': every continuation .* Use credit terminal\.$"),
+    (PLAIN | {"credit": MonteCarlo()}, r"credit='monte_carlo': all prefixes .* Use credit terminal\.$"),
     (
         PLAIN | {"reward": OracleRatio(), "credit": MonteCarlo()},
-        r"credit='monte_carlo': .* Use credit terminal or reward_to_go\.$",
+        r"credit='monte_carlo': .* Use credit reward_to_go\.$",
     ),
     (PLAIN | {"reward": OracleRatio()}, "credit='terminal': reward='oracle_ratio' pays every token"),
     (PLAIN | {"credit": RewardToGo()}, "credit='reward_to_go': needs a reward for every token, and reward='constant'"),
@@ -117,8 +131,47 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (JUDGED | {"baseline": ImportanceWeights()}, "baseline='importance_weights': .* reward='probability'"),
     (
-        JUDGED | {"reward": Ratio(), "credit": MonteCarlo(), "baseline": ImportanceWeights()},
-        "baseline='importance_weights': .* credit='monte_carlo'",
+        JUDGED
+        | {
+            "reward": Ratio(),
+            "credit": Prefix(),
+            "baseline": ImportanceWeights(),
+        },
+        "baseline='importance_weights': .* credit='prefix'",
+    ),
+    (JUDGED | {"baseline": LogPartition()}, "baseline='log_partition': .* reward='probability'"),
+    (
+        JUDGED | {"reward": Logit(), "credit": MonteCarlo(), "baseline": LogPartition()},
+        "baseline='log_partition': .* credit='monte_carlo'",
+    ),
+    (PLAIN | {"credit": Prefix()}, r"credit='prefix': all prefixes .* Use credit terminal\.$"),
+    (JUDGED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='probability' pays sequences"),
+    (PLAIN | {"schedule": PLAIN["schedule"] | {"balance": Band()}}, "schedule.balance='band': has no effect without"),
+    (
+        JUDGED
+        | {"reward": Logit(), "adversary": {"loss": {"kind": "relativistic"}}, "schedule": {"balance": Equilibrium()}},
+        "schedule.balance='equilibrium': weighs what fakes cost .*relativistic",
+    ),
+    (
+        JUDGED | {"adversary": {"batch": 65}, "schedule": {"balance": Equilibrium()}},
+        "adversary.batch=65: schedule.balance='equilibrium' compares reals with as many fakes",
+    ),
+    (JUDGED | {"credit": LambdaReturn()}, "credit='lambda_return': asks a critic, and baseline='none' is none"),
+    (JUDGED | {"schedule": {"g_group": 7}}, "schedule.g_group=7: does not divide schedule.g_batch=64"),
+    (JUDGED | {"schedule": {"g_group": 8}}, "schedule.g_group=8: has no effect with baseline='none' and normal"),
+    (
+        JUDGED | {"schedule": {"mle_epochs": 0}, "reference": LossPenalty()},
+        "reference='loss': .* schedule.mle_epochs is 0",
+    ),
+    (JUDGED | {"objective": PPO(minibatches=3)}, "objective.minibatches=3: does not divide schedule.g_batch=64"),
+    (
+        JUDGED
+        | {"objective": PPO(minibatches=4), "schedule": {"mle_batch": 6, "teacher_forcing": MixedTeacherForcing()}},
+        "objective.minibatches=4: does not divide schedule.mle_batch=6",
+    ),
+    (
+        JUDGED | {"baseline": ImportanceWeights(ramp_to=1.0), "reward": Ratio(), "credit": RewardToGo()},
+        "credit='reward_to_go': needs",
     ),
     (JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}}, "schedule.g_batch=1: baseline='leave_one_out'"),
     (
@@ -141,7 +194,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             "reward": RandomReward(),
             "schedule": PLAIN["schedule"] | {"teacher_forcing": MixedTeacherForcing()},
         },
-        "objective='none': reward='random', credit='terminal' and baseline='none' would have no effect",
+        "objective='none': reward='random' would have no effect",
     ),
     (
         PLAIN | {"schedule": PLAIN["schedule"] | {"adversarial_updates": 0}, "controls": ["mle_continued"]},
@@ -152,6 +205,62 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"adversary": {"buffer": 10, "sequences_per_round": 11}},
         "adversary.buffer=10: holds less than one round of adversary.sequences_per_round=11",
     ),
+    *(
+        (
+            JUDGED | {"reward": reward, "adversary": {"weight_clip": 0.1, "loss": {"kind": loss}}},
+            rf"reward='{reward.kind}': reads the logit as log p_d/p_θ, and with adversary.loss='{loss}' it is .*"
+            r"Use reward logit or adversary.loss cross_entropy\.$",
+        )
+        for reward in (Probability(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio())
+        for loss in ("hinge", "wasserstein", "least_squares")
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "adversary": {"loss": {"kind": "relativistic"}}},
+        "reward='ratio': .* plus an unknown constant.*; reward ratio goes with baseline importance_weights",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"batch": 65, "loss": {"kind": "hinge"}}},
+        "adversary.batch=65: adversary.loss='hinge' compares reals with as many fakes. Use an even number",
+    ),
+    (
+        JUDGED | {"adversary": {"batch": 65, "gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.batch=65: adversary.gradient_penalty='interpolated' compares reals with as many fakes",
+    ),
+    (
+        JUDGED | {"reward": Logit(), "adversary": {"l2_all": 1e-4, "loss": {"kind": "wasserstein"}}},
+        "adversary.loss='wasserstein': has no minimum while nothing bounds .*interpolated, adversary.weight_clip",
+    ),
+    (
+        JUDGED | {"discriminator": Transformer(spectral_norm=True), "adversary": {"weight_clip": 0.1}},
+        "adversary.weight_clip=0.1: bounds matrices that discriminator.spectral_norm=True scales afterwards",
+    ),
+    (
+        JUDGED
+        | {"discriminator": Tabular()}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated", "space": "embedding"}}},
+        "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot",
+    ),
+    *(
+        (
+            JUDGED | {"discriminator": CausalLSTM(), "credit": credit},
+            f"credit='{credit.kind}': discriminator='causal_lstm' judges every token. Use credit reward_to_go",
+        )
+        for credit in (Terminal(), MonteCarlo())
+    ),
+    (
+        JUDGED | {"discriminator": CausalLSTM(), "credit": Prefix()},
+        "credit='prefix': discriminator='causal_lstm' judges every token",
+    ),
+    (
+        JUDGED | {"credit": Prefix(), "adversary": {"gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is taken at whole sequences, and credit='prefix' shows",
+    ),
+    (
+        JUDGED
+        | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}
+        | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is of one score a sequence, .*'causal_lstm' scores tokens",
+    ),
 ]
 
 
@@ -160,6 +269,19 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
         Config(**legal)
     Config(**(JUDGED | {"adversary": {"buffer": 11, "sequences_per_round": 11}}))
     Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
+    Config(**(JUDGED | {"adversary": {"batch": 65}}))
+    for loss in ("hinge", "wasserstein", "least_squares", "relativistic"):
+        adversary = {"weight_clip": 0.1, "loss": {"kind": loss}}
+        Config(**(JUDGED | {"reward": Logit(), "adversary": adversary}))
+        # Nothing is paid before the adversarial phase.
+        Config(**(JUDGED | {"adversary": adversary, "schedule": {"adversarial_updates": 0}}))
+    for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
+        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
+    Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
+    critic = {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}}}
+    Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
+    relative = {"adversary": {"loss": {"kind": "relativistic"}}}
+    Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 
 
 @pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS, ids=[message[:50] for _, message in CONTRADICTIONS])

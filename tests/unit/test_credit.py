@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlgan.baselines import BaselineState, ExponentialMean, advantages
-from rlgan.credit import monte_carlo_values, rewards_to_go, terminal_values
+from rlgan.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
 from rlgan.envs.errors import ShapeError
 from rlgan.rewards import SignedProbability, discriminator_reward
 
@@ -130,3 +130,37 @@ def test_values_carry_no_gradient() -> None:
         rewards_to_go(token_rewards, MASK, 0.9),
     ):
         assert not values.requires_grad
+
+
+# --------------------------------------------------------------------------------------------------- λ-returns
+
+
+def test_the_reward_of_a_sequence_is_paid_at_its_end() -> None:
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    assert at_the_end(torch.tensor([2.0, 3.0]), mask).tolist() == [[0.0, 0.0, 2.0], [3.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("gamma", "decay"), [(1.0, 0.95), (0.9, 0.5), (0.7, 0.0), (0.8, 1.0)])
+def test_lambda_returns_are_the_value_and_the_discounted_errors(gamma: float, decay: float) -> None:
+    # The slow twin: Σ_l (γλ)^l (r + γ V' - V), term by term.
+    rng = torch.Generator().manual_seed(0)
+    rewards, values = torch.randn(3, 5, generator=rng), torch.randn(3, 5, generator=rng)
+    mask = torch.arange(5) < torch.tensor([[5], [3], [1]])
+    found = lambda_returns(rewards * mask, values, mask, gamma, decay)
+    for b, length in enumerate(mask.sum(1).tolist()):
+        for t in range(length):
+            advantage = 0.0
+            for step in range(t, length):
+                following = float(values[b, step + 1]) if step + 1 < length else 0.0
+                error = float(rewards[b, step]) + gamma * following - float(values[b, step])
+                advantage += (gamma * decay) ** (step - t) * error
+            assert float(found[b, t]) == pytest.approx(float(values[b, t]) + advantage, abs=1e-5)
+    assert bool((found[~mask] == 0).all())
+
+
+def test_lambda_returns_limits() -> None:
+    rewards, mask = torch.tensor([[1.0, 2.0, 4.0]]), torch.ones(1, 3, dtype=torch.bool)
+    values = torch.tensor([[10.0, 20.0, 40.0]])
+    # λ = 1: the rewards to go, whatever the critic; λ = 0: one reward and the critic of the next state.
+    assert lambda_returns(rewards, values, mask, 0.5, 1.0).tolist() == rewards_to_go(rewards, mask, 0.5).tolist()
+    assert lambda_returns(rewards, values, mask, 0.5, 0.0).tolist() == [[11.0, 22.0, 4.0]]

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from rlgan import text_measures
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.evaluation import EvaluationSettings, Evaluator
 from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.metrics import CorpusReferences, KneserNey, distinct, self_bleu, strip
+from rlgan.metrics import (
+    CorpusReferences,
+    JaccardNeighbours,
+    KneserNey,
+    NgramFrequencies,
+    cosine_distances,
+    distinct,
+    frechet_distance,
+    gaussian_of,
+    nearness_test,
+    self_bleu,
+    strip,
+)
+from rlgan.sentence_encoders import NgramEncoder
 from tests.support.tiny import TASK
 
 SETTINGS = EvaluationSettings(num_sequences=40, final_sequences=50, num_bleu=6)
@@ -46,6 +64,22 @@ def logprobs_by_hand(generator: Generator, tokens: Tensor, temperature: float) -
     return (logits.exp() / logits.exp().sum(2, keepdim=True)).log().gather(2, tokens.unsqueeze(2)).squeeze(2)
 
 
+def rank_by_hand(generator: Generator, task: Task, tokens: Tensor, temperature: float) -> Tensor:
+    """Of what follows a prefix of each sequence, of 0, 1, 2 ... tokens and again 0 where the sequence is at its end."""
+    rows = []
+    for index, sequence in enumerate(tokens):
+        ends = (sequence == task.space.end_id).nonzero().flatten().tolist() if task.space.end_id is not None else []
+        num_tokens = ends[0] + 1 if ends else len(sequence)
+        length = index % num_tokens
+        asked = torch.zeros(1, length + 1, dtype=torch.int64)  # its last token is never read
+        asked[0, :length] = sequence[:length]
+        with torch.no_grad():
+            rows.append(torch.softmax(generator.logits(asked)[0, length].double() / temperature, 0))
+    shares = torch.linalg.svdvals(torch.stack(rows))
+    shares = shares / shares.sum()
+    return (-(shares * shares.log()).sum()).exp()
+
+
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_likelihoods_and_gaps_on_an_oracle(oracle_task: Task, temperature: float) -> None:
     generator, oracle = generator_for(oracle_task), oracle_task.oracle
@@ -61,6 +95,7 @@ def test_likelihoods_and_gaps_on_an_oracle(oracle_task: Task, temperature: float
     expected["eval/kl_forward"] = expected["eval/nll_gen"] - oracle.entropy
     expected["eval/kl_reverse"] = expected["eval/nll_oracle"] - expected["eval/nll_div"]
     expected["eval/kl_sum"] = expected["eval/kl_forward"] + expected["eval/kl_reverse"]
+    expected["eval/effective_rank"] = rank_by_hand(generator, oracle_task, tokens, temperature)
     assert measurement.metrics == pytest.approx({name: float(value) for name, value in expected.items()}, abs=1e-5)
 
 
@@ -73,12 +108,105 @@ def test_text_is_compared_with_the_whole_test_set(text_task: Task) -> None:
     for order in (2, 3, 4, 5):
         assert measurement.metrics[f"eval/bleu_{order}"] == bleu[order]
         assert measurement.metrics[f"eval/self_bleu_{order}"] == own[order]
-    assert measurement.metrics["eval/distinct_2"] == distinct(sequences, 2)
+    for order in (1, 2):
+        assert measurement.metrics[f"eval/distinct_{order}"] == distinct(sequences, order)
     train, test = strip(space, text_task.train), strip(space, text_task.test)
     ends = space.end_id is not None
     assert measurement.metrics["eval/lm_5gram"] == KneserNey(train, space.vocab_size, ends).mean_nll(sequences)
     assert measurement.metrics["eval/rlm_5gram"] == KneserNey(sequences, space.vocab_size, ends).mean_nll(test)
     assert "eval/nll_oracle" not in measurement.metrics
+    rank = rank_by_hand(generator, text_task, measurement.tokens, 1.0)
+    assert measurement.metrics["eval/effective_rank"] == pytest.approx(float(rank), rel=1e-5)
+
+
+def encoded(task: Task, tokens: Tensor) -> np.ndarray:
+    return NgramEncoder().encode([line.split() for line in task.decode(tokens)])
+
+
+def test_what_numbers_bias_is_measured_of_as_many_samples_as_there_are_real_sequences(text_task: Task) -> None:
+    measurement = Evaluator(text_task, SETTINGS, seed=3).measure(generator_for(text_task))
+    number = text_task.valid.shape[0]
+    assert number == 24 < measurement.tokens.shape[0]
+    space, test = text_task.space, text_task.test
+    real = Evaluator(text_task, SETTINGS, seed=3).measure_real(1_000)
+    for metrics, tokens in ((measurement.metrics, measurement.tokens[:number]), (real.metrics, text_task.valid)):
+        js = NgramFrequencies(strip(space, tokens)).js(NgramFrequencies(strip(space, test)))
+        for order in (1, 2, 3, 4):
+            assert metrics[f"eval/js_{order}"] == js[order]
+        distance = frechet_distance(gaussian_of(encoded(text_task, test)), gaussian_of(encoded(text_task, tokens)))
+        assert metrics["eval/fed_ngram64"] == pytest.approx(distance, abs=1e-9)
+
+
+def test_a_close_look_tests_nearness_against_the_test_split(text_task: Task) -> None:
+    settings = SETTINGS.model_copy(update={"num_nearest": 10})
+    evaluator = Evaluator(text_task, settings, seed=3)
+    tokens = torch.cat([text_task.train[:10], text_task.valid])  # ten copies; what comes after is not looked at
+    closely = evaluator.measure_closely(tokens)
+    space = text_task.space
+    train, test = strip(space, text_task.train), strip(space, text_task.test)
+    neighbours = JaccardNeighbours(train)
+    held_out = {
+        "jaccard": neighbours.distances(test[:10]),
+        "ngram64": cosine_distances(encoded(text_task, text_task.test[:10]), encoded(text_task, text_task.train)),
+    }
+    assert set(closely) == {f"eval/nearest_{name}{of}" for name in held_out for of in ("", "_ks", "_p")}
+    for name, expected in held_out.items():
+        found = nearness_test(np.zeros(10), expected)
+        assert closely[f"eval/nearest_{name}"] == pytest.approx(0.0, abs=1e-6)
+        assert closely[f"eval/nearest_{name}_ks"] == pytest.approx(found.statistic)
+        assert closely[f"eval/nearest_{name}_p"] == pytest.approx(found.p_value)
+    assert closely["eval/nearest_jaccard_ks"] > 0.5 and closely["eval/nearest_jaccard_p"] < 0.05
+    new = evaluator.measure_closely(text_task.valid)
+    assert new["eval/nearest_jaccard"] == pytest.approx(
+        float(neighbours.distances(strip(space, text_task.valid[:10])).mean())
+    )
+    assert new["eval/nearest_jaccard_p"] > 0.05
+
+
+class Slow:
+    """An encoder of one number that takes long."""
+
+    name = "minilm"
+    is_fast = False
+
+    def __init__(self) -> None:
+        self.num_encoded = 0
+
+    def encode(self, sequences: Sequence[Sequence[str]]) -> np.ndarray:
+        self.num_encoded += len(sequences)
+        return np.array([[float(len(" ".join(sequence)))] for sequence in sequences], np.float32)
+
+
+def test_a_slow_encoder_is_kept_for_the_close_look(text_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow()
+    monkeypatch.setattr(text_measures, "build_encoder", lambda name, separator: slow)
+    settings = SETTINGS.model_copy(update={"encoders": ("minilm",), "num_nearest": 10})
+    evaluator = Evaluator(text_task, settings, seed=3)
+    measured = evaluator.measure(generator_for(text_task))
+    assert slow.num_encoded == 0 and not any(name.startswith("eval/fed") for name in measured.metrics)
+    closely = evaluator.measure_closely(measured.tokens)
+    lengths = [
+        np.array([float(len(line)) for line in text_task.decode(tokens)])
+        for tokens in (measured.tokens[:24], text_task.test)
+    ]
+    (mean, spread), (test_mean, test_spread) = ((some.mean(), some.std(ddof=1)) for some in lengths)
+    assert closely["eval/fed_minilm"] == pytest.approx((mean - test_mean) ** 2 + (spread - test_spread) ** 2, rel=1e-4)
+    num_encoded = slow.num_encoded
+    evaluator.measure_closely(measured.tokens)
+    assert slow.num_encoded == num_encoded + 24, "the splits are encoded once"
+
+
+def test_an_encoder_of_words_is_refused_where_there_are_none(oracle_task: Task) -> None:
+    settings = SETTINGS.model_copy(update={"encoders": ("ngram64", "minilm")})
+    with pytest.raises(ConfigError, match=r"evaluation.encoders=\['ngram64', 'minilm'\]: 'minilm' reads text"):
+        Evaluator(oracle_task, settings, seed=3)
+    assert Evaluator(oracle_task, SETTINGS, seed=3).measure_closely(oracle_task.valid) == {}
+
+
+def test_without_encoders_nothing_is_encoded(text_task: Task) -> None:
+    evaluator = Evaluator(text_task, SETTINGS.model_copy(update={"encoders": ()}), seed=3)
+    assert not any("fed" in name for name in evaluator.measure(generator_for(text_task)).metrics)
+    assert {name.split("_")[1] for name in evaluator.measure_closely(text_task.valid)} == {"jaccard"}
 
 
 def test_rows_of_a_table_share_their_random_numbers(oracle_task: Task) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,16 +15,22 @@ from rlgan.baselines import (
     BaselineState,
     BatchMean,
     ExponentialMean,
+    GroupMean,
     ImportanceWeights,
     LeaveOneOut,
     NoBaseline,
     PerStepMean,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal
-from rlgan.experience import Learnable, learnable
-from rlgan.objectives import Reinforce
+from rlgan.credit import CreditSettings, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task
+from rlgan.experience import Learnable, Memory, learnable
+from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
+from rlgan.objectives import PPO, Reinforce
 from rlgan.records import Rollouts
-from rlgan.rewards import ConstantReward, OracleRatio, Probability, RandomReward, Ratio, RewardSettings
+from rlgan.reference import LossPenalty, RewardPenalty
+from rlgan.rewards import ConstantReward, Logit, OracleRatio, Probability, RandomReward, Ratio, RewardSettings
+from tests.support.recipes import recipe
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 # D = 3/4 and 1/2; the prefixes of the first sequence are worth (.1 + .3)/2 and (.5 + .9)/2, that of the second .6.
@@ -32,9 +39,14 @@ ROLLOUTS = Rollouts(
     logprobs=torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, 0.0]]),
     mask=MASK,
     real_logits=torch.tensor([math.log(3), 0.0]),
-    continuation_rewards=torch.tensor([[[0.1, 0.3], [0.5, 0.9], [0.0, 0.0]], [[0.5, 0.7], [0.0, 0.0], [0.0, 0.0]]]),
+    token_logits=None,
+    continuation_logits=torch.logit(
+        torch.tensor([[[0.1, 0.3], [0.5, 0.9], [0.5, 0.5]], [[0.5, 0.7], [0.5, 0.5], [0.5, 0.5]]])
+    ),
+    reference_logprobs=None,
     generator_version=1,
     discriminator_version=2,
+    num_given=0,
     num_drawn=0,
 )
 
@@ -47,6 +59,17 @@ class FixedOracle:
         return torch.tensor([[-0.5, -2.5, -1.0], [-4.0, -2.0, -9.0]])
 
 
+TASK = Task(
+    name="toy",
+    space=SequenceSpace(4, 3, end_id=0),
+    train=torch.tensor([[1, 2, 0]]),
+    valid=torch.tensor([[1, 2, 0]]),
+    test=torch.tensor([[1, 2, 0]]),
+    token_names=("end", "a", "b", "c"),
+    oracle=FixedOracle(),
+)
+
+
 def learn(
     reward: RewardSettings,
     credit: CreditSettings,
@@ -54,17 +77,12 @@ def learn(
     objective: Reinforce | None = None,
     rollouts: Rollouts = ROLLOUTS,
     state: BaselineState | None = None,
+    memory: Memory | None = None,
+    **axes: Any,
 ) -> Learnable:
-    return learnable(
-        rollouts,
-        reward,
-        credit,
-        baseline,
-        objective or Reinforce(loss_normaliser="sum"),
-        state or BaselineState(),
-        FixedOracle(),
-        torch.Generator().manual_seed(0),
-    )
+    chosen = recipe(reward=reward, credit=credit, baseline=baseline, objective=objective, **axes)
+    memory = memory or Memory(baseline=state or BaselineState())
+    return learnable(rollouts, chosen, memory, TASK, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +138,14 @@ def test_metrics_by_hand() -> None:
             "generator/mean_prob_real": (0.75 + 0.5) / 2,
             # 1 / (9/16 + 1/16)
             "generator/effective_sample_size": 1.6,
+            "generator/effective_sample_share": 0.8,
         },
         abs=1e-6,
     )
 
 
 def test_controls_without_discriminator_report_no_figures_of_one() -> None:
-    unscored = dataclasses.replace(ROLLOUTS, real_logits=None, continuation_rewards=None, discriminator_version=None)
+    unscored = dataclasses.replace(ROLLOUTS, real_logits=None, continuation_logits=None, discriminator_version=None)
     metrics = learn(RandomReward(), Terminal(), LeaveOneOut(), rollouts=unscored).metrics
     assert "generator/mean_prob_real" not in metrics and "generator/effective_sample_size" not in metrics
 
@@ -140,8 +159,8 @@ def test_random_rewards_come_from_the_stream_that_is_handed_in() -> None:
 def test_the_baseline_goes_on_from_its_state() -> None:
     # Mean over real tokens .65; ½·.25 + ½·.65 = .45.
     result = learn(Probability(), Terminal(), ExponentialMean(decay=0.5), state=BaselineState(0.25, 7))
-    assert result.baseline_state.moving_average == pytest.approx(0.45)
-    assert result.baseline_state.num_updates == 8
+    assert result.memory.baseline.moving_average == pytest.approx(0.45)
+    assert result.memory.baseline.num_updates == 8
     torch.testing.assert_close(
         result.experience.weights, torch.tensor([[0.3, 0.3, 0.3], [0.05, 0.05, 0.0]]), atol=1e-6, rtol=0
     )
@@ -163,8 +182,137 @@ def test_what_stands_after_the_end_changes_nothing(
     litter = dataclasses.replace(
         ROLLOUTS,
         logprobs=ROLLOUTS.logprobs.masked_fill(~MASK, -77.0),
-        continuation_rewards=ROLLOUTS.continuation_rewards.masked_fill(~MASK.unsqueeze(2), 55.0),
+        continuation_logits=ROLLOUTS.continuation_logits.masked_fill(~MASK.unsqueeze(2), 55.0),
     )
     clean, dirty = (learn(reward, credit, baseline, rollouts=rollouts) for rollouts in (ROLLOUTS, litter))
     assert torch.equal(clean.experience.weights, dirty.experience.weights)
-    assert clean.metrics == dirty.metrics and clean.baseline_state == dirty.baseline_state
+    assert clean.metrics == dirty.metrics and clean.memory == dirty.memory
+
+
+# ----------------------------------------------------------------------------- prefixes, tokens, groups, references
+
+JUDGED = dataclasses.replace(ROLLOUTS, token_logits=torch.tensor([[0.0, math.log(3), 1.0], [-1.0, 2.0, 0.0]]))
+
+
+def test_prefixes_and_tokens_are_paid_by_their_own_logits() -> None:
+    prefix = learn(Probability(), Prefix(), NoBaseline(), rollouts=JUDGED).experience.weights
+    expected = torch.sigmoid(JUDGED.token_logits) * MASK
+    torch.testing.assert_close(prefix, expected)
+    tokens = learn(Logit(), RewardToGo(gamma=0.5), NoBaseline(), rollouts=JUDGED).experience.weights
+    # 0 + ½·(log 3 + ½·1); log 3 + ½; 1 | -1 + ½·2; 2.
+    tail = math.log(3) + 0.5
+    torch.testing.assert_close(tokens, torch.tensor([[tail / 2, tail, 1.0], [0.0, 2.0, 0.0]]))
+
+
+def test_a_judge_of_tokens_alone_is_reported_too() -> None:
+    rollouts = dataclasses.replace(JUDGED, real_logits=None)
+    metrics = learn(Logit(), RewardToGo(), NoBaseline(), rollouts=rollouts).metrics
+    assert metrics["generator/mean_prob_real"] == pytest.approx(float(torch.sigmoid(JUDGED.token_logits[MASK]).mean()))
+
+
+def test_importance_weights_of_continuations() -> None:
+    # Ratios D/(1-D) of the first prefixes: (1/9 + 3/7)/2 and (1 + 7/3)/2; at the second position (1 + 9)/2 and the
+    # second sequence itself, 1; at the last one 3 and, held, 1. Advantage 2·share - 1.
+    weights = learn(Ratio(), MonteCarlo(num_rollouts=2), ImportanceWeights()).experience.weights
+    pairs = [((1 / 9 + 3 / 7) / 2, (1 + 7 / 3) / 2), (5.0, 1.0), (3.0, 1.0)]
+    expected = torch.tensor([[2 * a / (a + b) - 1, 2 * b / (a + b) - 1] for a, b in pairs]).T * MASK
+    torch.testing.assert_close(weights, expected)
+
+
+def test_what_straying_costs_comes_before_the_baseline() -> None:
+    reference = RewardPenalty(weight=0.5)
+    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=torch.tensor([[-2.0, -1.0, -6.0], [-4.0, -8.0, 0.0]]))
+    # log p_θ - log p_ref: 1 -1 3 | 0 3, together 3 and 3; values .75 and .5 less 1.5.
+    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference)
+    torch.testing.assert_close(result.experience.weights, torch.tensor([[-0.75] * 3, [-1.0, -1.0, 0.0]]))
+    assert result.metrics["generator/kl_reference"] == pytest.approx(3.0)
+    # With credit to go γ = ½ discounts both alike: 1 + ½·(-1 + ½·3) = 1.25, .5, 3 | 1.5, 3, halved by the weight.
+    rollouts = dataclasses.replace(strayed, token_logits=torch.zeros(2, 3))
+    result = learn(Logit(), RewardToGo(gamma=0.5), NoBaseline(), rollouts=rollouts, reference=reference)
+    torch.testing.assert_close(result.experience.weights, -torch.tensor([[1.25, 0.5, 3.0], [1.5, 3.0, 0.0]]) / 2)
+
+
+def test_the_weight_of_the_reference_is_adapted_for_the_next_batch() -> None:
+    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
+    reference = RewardPenalty(weight=0.5, target=2.5)
+    memory = Memory(kl_factor=3.0)
+    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference, memory=memory)
+    # A divergence of 2.5 is just the target.
+    assert result.memory.kl_factor == pytest.approx(3.0)
+    assert result.metrics["generator/kl_weight"] == pytest.approx(1.5)
+    torch.testing.assert_close(result.experience.weights[0], torch.full((3,), 0.75 - 1.5 * 3))
+    reference = RewardPenalty(weight=0.5, target=1.0)
+    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference, memory=memory)
+    assert result.memory.kl_factor == pytest.approx(3.0 * 1.02)
+
+
+def test_grpo_by_hand() -> None:
+    # Rewards 3/4 and 1/2: ±1 of their deviation; a sequence's mean over its length, over two sequences.
+    objective = PPO(loss_normaliser="sequence_mean", entropy_bonus=0.2)
+    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
+    experience = learn(
+        Probability(),
+        Terminal(),
+        GroupMean(),
+        objective,
+        rollouts=strayed,
+        normalisation=GroupDeviation(epsilon=1e-9),
+        reference=LossPenalty(weight=0.04),
+        group=2,
+    ).experience
+    share = torch.tensor([[1 / 6, 1 / 6, 1 / 6], [1 / 4, 1 / 4, 0.0]])
+    torch.testing.assert_close(experience.clipped_weights, share * torch.tensor([[1.0], [-1.0]]))
+    assert bool((experience.weights == 0).all())
+    assert torch.equal(experience.old_logprobs, ROLLOUTS.logprobs)
+    torch.testing.assert_close(experience.kl_weights, 0.04 * share)
+    assert torch.equal(experience.reference_logprobs, strayed.reference_logprobs)
+    torch.testing.assert_close(experience.entropy_weights, 0.2 * share)
+
+
+def test_a_plain_objective_has_plain_weights_alone() -> None:
+    assert set(learn(Probability(), Terminal(), NoBaseline()).experience.tensors()) == {"tokens", "weights"}
+
+
+def test_the_running_scale_is_remembered() -> None:
+    settings = RunningScale(decay=0.5)
+    result = learn(ConstantReward(value=4.0), Terminal(), NoBaseline(), normalisation=settings)
+    assert result.memory.moving_scale == 2.0
+    torch.testing.assert_close(result.experience.weights, 1.0 * MASK)
+
+
+def test_given_tokens_are_learned_by_likelihood_and_drawn_ones_by_the_objective() -> None:
+    # T-MALI-5 in between: one token is given; weights 2·(3/4, 1/4) - 1 of what was drawn, all halved.
+    given = dataclasses.replace(ROLLOUTS, num_given=1)
+    objective = Reinforce(loss_normaliser="sequence")
+    result = learn(Ratio(), Terminal(), ImportanceWeights(), objective, rollouts=given)
+    torch.testing.assert_close(result.experience.weights, torch.tensor([[0.5, 0.25, 0.25], [0.5, -0.25, 0.0]]))
+    # -(-2 - 3 - 5)/3: the given tokens were not drawn and have no entropy to tell of.
+    assert result.metrics["generator/entropy"] == pytest.approx(10 / 3)
+    assert result.metrics["generator/advantage_mean"] == pytest.approx((0.5 + 0.5 - 0.5) / 3)
+
+
+def test_a_reference_and_a_clip_see_what_was_drawn_alone() -> None:
+    given = dataclasses.replace(ROLLOUTS, num_given=2, reference_logprobs=-10.0 * MASK)
+    experience = learn(
+        Probability(),
+        Terminal(),
+        NoBaseline(),
+        PPO(loss_normaliser="sum"),
+        rollouts=given,
+        reference=RewardPenalty(weight=0.5),
+    ).experience
+    # Only the third token of the first sequence was drawn: -3 + 10 = 7 nats.
+    torch.testing.assert_close(experience.clipped_weights, torch.tensor([[0.0, 0.0, 0.75 - 3.5], [0.0, 0.0, 0.0]]))
+    torch.testing.assert_close(experience.weights, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
+
+
+def test_of_scores_that_are_no_log_odds_no_probability_is_told() -> None:
+    metrics = learn(Logit(), Terminal(), LeaveOneOut(), is_log_odds=False).metrics
+    assert "generator/mean_prob_real" not in metrics
+
+
+def test_where_all_sequences_ended_within_what_was_given_likelihood_is_left() -> None:
+    given = dataclasses.replace(ROLLOUTS, num_given=3)
+    result = learn(Ratio(), Terminal(), ImportanceWeights(), rollouts=given, normalisation=Whiten())
+    assert torch.equal(result.experience.weights, 1.0 * MASK)
+    assert all(math.isfinite(value) for value in result.metrics.values())

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
-from rlgan.objectives import LossNormaliser, likelihood_weights, policy_gradient_weights, weighted_nll
+from rlgan.objectives import (
+    PPO,
+    LossNormaliser,
+    Reinforce,
+    clipped_share,
+    clipped_surrogate,
+    learner_loss,
+    likelihood_weights,
+    policy_gradient_weights,
+    reference_penalty,
+    weighted_nll,
+)
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])
 ADVANTAGES = torch.tensor([[8.0, -16.0, 24.0, 99.0], [32.0, 99.0, 99.0, 99.0]])
@@ -15,11 +29,11 @@ ADVANTAGES = torch.tensor([[8.0, -16.0, 24.0, 99.0], [32.0, 99.0, 99.0, 99.0]])
 @pytest.mark.parametrize(
     ("normaliser", "norm"),
     # Two sequences with 3 and 1 real tokens, 4 positions.
-    [("sum", 1.0), ("sequence", 2.0), ("token", 4.0), ("fixed", 8.0)],
+    [("sum", 1.0), ("sequence", 2.0), ("token", 4.0), ("fixed", 8.0), ("sequence_mean", [[6.0], [2.0]])],
 )
-def test_normalisers(normaliser: LossNormaliser, norm: float) -> None:
+def test_normalisers(normaliser: LossNormaliser, norm: float | list[list[float]]) -> None:
     weights = policy_gradient_weights(ADVANTAGES, MASK, normaliser)
-    expected = torch.tensor([[8.0, -16.0, 24.0, 0.0], [32.0, 0.0, 0.0, 0.0]]) / norm
+    expected = torch.tensor([[8.0, -16.0, 24.0, 0.0], [32.0, 0.0, 0.0, 0.0]]) / torch.tensor(norm)
     assert torch.equal(weights, expected)
 
 
@@ -51,3 +65,98 @@ def test_likelihood_weights_make_the_loss_the_mean_nll_of_real_tokens() -> None:
 def test_refuses_advantages_of_another_shape() -> None:
     with pytest.raises(ShapeError, match="differ"):
         policy_gradient_weights(ADVANTAGES[:, :3], MASK, "sum")
+
+
+# ------------------------------------------------------------------------------------------------- clipped
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "term", "slope"),
+    # T-RL-2: min(ρA, clip(ρ)A) with ε = 0.2; the gradient by log p is ρA, or 0 where the clip holds it.
+    [(1.5, 1.0, 1.2, 0.0), (1.5, -1.0, -1.5, -1.5), (0.5, 1.0, 0.5, 0.5), (0.5, -1.0, -0.8, 0.0), (1.1, 2.0, 2.2, 2.2)],
+)
+def test_clipped_surrogate_by_hand(ratio: float, advantage: float, term: float, slope: float) -> None:
+    old = torch.tensor([[-2.0]])
+    logprobs = (old + math.log(ratio)).requires_grad_()
+    loss = clipped_surrogate(logprobs, old, torch.tensor([[advantage]]), 0.2, 0.2)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(-term, abs=1e-6)
+    assert logprobs.grad is not None and float(logprobs.grad) == pytest.approx(-slope, abs=1e-6)
+
+
+def test_each_side_has_a_clip_of_its_own() -> None:
+    old, weights = torch.zeros(1, 2), torch.tensor([[1.0, -1.0]])
+    logprobs = torch.tensor([[math.log(1.5), math.log(0.5)]])
+    # min(1.5, 1.28) - and min(-.5, -.9): 1.28 - .9
+    assert float(clipped_surrogate(logprobs, old, weights, 0.1, 0.28)) == pytest.approx(-(1.28 - 0.9))
+
+
+def test_where_nothing_is_learned_no_ratio_can_overflow() -> None:
+    logprobs = torch.tensor([[0.0, -1.0]], requires_grad=True)
+    loss = clipped_surrogate(logprobs, torch.tensor([[-1e6, -1.0]]), torch.tensor([[0.0, 2.0]]), 0.2, 0.2)
+    loss.backward()
+    assert float(loss.detach()) == -2.0
+    assert logprobs.grad is not None and logprobs.grad.tolist() == [[0.0, -2.0]]
+
+
+def test_at_the_policy_that_sampled_the_clipped_gradient_is_reinforce() -> None:
+    # T-RL-4.
+    weights = torch.tensor([[0.3, -0.2], [0.0, 1.4]])
+    sampled = torch.tensor([[-1.0, -2.0], [-3.0, -0.1]])
+    gradients = []
+    for loss in (weighted_nll, lambda logprobs, w: clipped_surrogate(logprobs, sampled, w, 0.2, 0.2)):
+        logprobs = sampled.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(loss(logprobs, weights), logprobs)[0])
+    torch.testing.assert_close(*gradients)
+
+
+def test_share_of_tokens_that_the_clip_holds() -> None:
+    # Held: up with a positive weight, down with a negative one; of four tokens that are learned from.
+    ratios = torch.tensor([[1.5, 1.5, 0.5, 0.5, 9.0]])
+    weights = torch.tensor([[1.0, -1.0, 1.0, -1.0, 0.0]])
+    assert clipped_share(ratios.log(), torch.zeros(1, 5), weights, 0.2, 0.2) == 0.5
+
+
+# ------------------------------------------------------------------------------- reference, entropy, all of it
+
+P1 = torch.tensor([0.337585, 0.250089, 0.412327], dtype=torch.float64)
+
+
+def test_reference_penalty_has_the_divergence_as_its_mean() -> None:
+    # T-RL-3: TOY's first token against the uniform law.
+    penalties = [
+        float(reference_penalty(P1.log()[i : i + 1], torch.full((1,), -math.log(3)).double(), torch.ones(1)))
+        for i in range(3)
+    ]
+    assert penalties == pytest.approx([0.000080, 0.045533, 0.021093], abs=1e-6)
+    assert float((P1 * torch.tensor(penalties)).sum()) == pytest.approx(0.020112, abs=1e-6)
+
+
+def test_terms_add_up_and_those_without_weights_are_absent() -> None:
+    logprobs, entropies = torch.tensor([[-1.0, -2.0]]), torch.tensor([[0.5, 0.7]])
+    terms = {"tokens": torch.zeros(1, 2), "weights": torch.tensor([[1.0, 0.0]])}
+    assert float(learner_loss(Reinforce(), terms, logprobs)) == 1.0
+    terms |= {"clipped_weights": torch.tensor([[0.0, 3.0]]), "old_logprobs": logprobs}
+    assert float(learner_loss(PPO(), terms, logprobs)) == 1.0 - 3.0
+    reference = torch.tensor([[0.0, -2.0 + math.log(2)]])
+    terms |= {"kl_weights": torch.tensor([[0.0, 5.0]]), "reference_logprobs": reference}
+    penalty = 5.0 * (2.0 - math.log(2) - 1.0)
+    assert float(learner_loss(PPO(), terms, logprobs)) == pytest.approx(1.0 - 3.0 + penalty)
+    terms["entropy_weights"] = torch.tensor([[2.0, 1.0]])
+    assert float(learner_loss(PPO(), terms, logprobs, entropies)) == pytest.approx(1.0 - 3.0 + penalty - 1.0 - 0.7)
+
+
+def test_ppo_s_own_clip_is_used() -> None:
+    terms = {
+        "weights": torch.zeros(1, 1),
+        "clipped_weights": torch.ones(1, 1),
+        "old_logprobs": torch.zeros(1, 1),
+    }
+
+    def loss(objective: PPO, logprob: float) -> float:
+        found: Tensor = learner_loss(objective, terms, torch.tensor([[logprob]]))
+        return float(found)
+
+    assert loss(PPO(clip_high=0.28), 1.0) == pytest.approx(-1.28)
+    terms["clipped_weights"] = -torch.ones(1, 1)
+    assert loss(PPO(clip_low=0.1), -1.0) == pytest.approx(0.9)

@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from rlgan.optimizers import (
     SGD,
+    Adadelta,
     Adam,
     OptimizerSettings,
     RMSProp,
@@ -20,7 +22,13 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 
-EVERY_OPTIMIZER = [Adam(lr=0.1, weight_decay=0.1), RMSProp(lr=0.1), SGD(lr=0.1, momentum=0.5)]
+EVERY_OPTIMIZER = [
+    Adam(lr=0.1, weight_decay=0.1),
+    RMSProp(lr=0.1),
+    SGD(lr=0.1, momentum=0.5),
+    SGD(lr=0.1, momentum=0.5, nesterov=True),
+    Adadelta(lr=0.5, rho=0.8),
+]
 
 
 def parameter(*values: float) -> nn.Parameter:
@@ -70,6 +78,28 @@ def test_two_steps_of_sgd_with_momentum_by_hand() -> None:
     assert step(optimizer, weights, [2.0]) == pytest.approx([0.5])
 
 
+def test_two_steps_of_nesterov_by_hand() -> None:
+    # velocity 2, step .1·(2 + .5·2) = .3: .7.  velocity .5·2 + 2 = 3, step .1·(2 + .5·3) = .35: .35
+    weights = parameter(1.0)
+    optimizer = build_optimizer(SGD(lr=0.1, momentum=0.5, nesterov=True), [weights])
+    assert step(optimizer, weights, [2.0]) == pytest.approx([0.7])
+    assert step(optimizer, weights, [2.0]) == pytest.approx([0.35])
+
+
+def test_nesterov_wants_a_momentum() -> None:
+    with pytest.raises(ValidationError, match="nesterov=True: needs a momentum above 0"):
+        SGD(nesterov=True)
+
+
+def test_two_steps_of_adadelta_by_hand() -> None:
+    # Of g = 2 at ρ = .75: E[g²] = 1, E[Δ²] = 0, Δ = √1e-6/√(1 + 1e-6)·2 = .002; E[Δ²] = .25·4e-6 = 1e-6.
+    # Then E[g²] = .75 + 1 = 1.75, Δ = √(1e-6 + 1e-6)/√1.75·2 = .0021381. Half of each at lr .5.
+    weights = parameter(1.0)
+    optimizer = build_optimizer(Adadelta(lr=0.5, rho=0.75), [weights])
+    assert step(optimizer, weights, [2.0]) == pytest.approx([0.999], abs=1e-7)
+    assert step(optimizer, weights, [2.0]) == pytest.approx([0.999 - 0.00106904], abs=1e-7)
+
+
 # -------------------------------------------------------------------------------------------------- clipping
 
 
@@ -103,6 +133,31 @@ def test_gradients_within_the_norm_are_left_alone(clip_norm: float | None) -> No
 def test_a_gradient_that_is_not_finite_ends_the_run(bad: float) -> None:
     with pytest.raises(FloatingPointError, match="the update was not made"):
         clip_gradients(with_gradients(torch.tensor([1.0, bad])), 5.0)
+
+
+@pytest.mark.parametrize("settings", EVERY_OPTIMIZER, ids=lambda settings: settings.kind)
+def test_numbers_of_the_gradient_are_clipped_before_every_step(settings: OptimizerSettings) -> None:
+    twins = [parameter(1.0, -2.0, 3.0) for _ in range(2)]
+    clipping = build_optimizer(settings.model_copy(update={"clip_value": 0.5}), [twins[0]])
+    plain = build_optimizer(settings, [twins[1]])
+    for gradient, clipped in (([9.0, -0.6, 0.2], [0.5, -0.5, 0.2]), ([-0.7, 0.1, 5.0], [-0.5, 0.1, 0.5])):
+        assert step(clipping, twins[0], gradient) == step(plain, twins[1], clipped)
+
+
+def test_numbers_are_clipped_after_the_norm() -> None:
+    # (6, 8) has norm 10, at most 5: (3, 4); of which each at most 3.5. The other order would leave (2.47, 3.54).
+    weights = parameter(0.0, 0.0)
+    optimizer = build_optimizer(SGD(lr=1.0, clip_norm=5.0, clip_value=3.5), [weights])
+    weights.grad = torch.tensor([6.0, 8.0])
+    assert clip_gradients([weights], 5.0) == pytest.approx(10.0)
+    optimizer.step()
+    assert weights.detach().tolist() == pytest.approx([-3.0, -3.5])
+
+
+def test_a_parameter_without_a_gradient_is_not_clipped() -> None:
+    weights = [parameter(1.0), parameter(1.0)]
+    optimizer = build_optimizer(SGD(lr=1.0, clip_value=0.5), weights)
+    assert step(optimizer, weights[0], [2.0]) == [0.5] and weights[1].tolist() == [1.0]
 
 
 # ----------------------------------------------------------------------------------------------------- state

@@ -112,7 +112,7 @@ def test_the_upper_of_two_sources_goes_first() -> None:
             "credit.num-rolouts",
             r"^credit.num_rolouts: no such setting; credit='monte_carlo' has .*'credit.num_rollouts'\?",
         ),
-        ("credit.gamma", r"credit='monte_carlo' has .* It belongs to credit='reward_to_go'\.$"),
+        ("credit.gamma", r"credit='monte_carlo' has .* It belongs to credit='reward_to_go' or 'lambda_return'\.$"),
         ("kredit.num-rollouts", r"settings are preset, seed, .* Did you mean 'credit'\?$"),
         ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
         ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
@@ -132,8 +132,8 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
         ("credit.num-rollouts", "x", "^credit.num_rollouts='x': input should be a valid integer"),
         ("credit.num-rollouts", "1.5", "^credit.num_rollouts='1.5': input should be a valid integer"),
         ("credit.num-rollouts", "0", "^credit.num_rollouts='0': input should be greater than or equal to 1"),
-        ("credit", "monte", r"^credit='monte': choose one of terminal, monte_carlo, reward_to_go. .* 'monte_carlo'\?$"),
-        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, lstm, none"),
+        ("credit", "monte", r"^credit='monte': choose one of terminal, monte_carlo, prefix, .* 'monte_carlo'\?$"),
+        ("discriminator", "cnn", r"^discriminator='cnn': choose one of cnn_highway, lstm, .*, none"),
         ("credit", "5", r"^credit='5': choose one of"),
         ("evaluation.temperatures", "1,a", "^evaluation.temperatures.1='a': input should be a valid number"),
         ("evaluation.temperatures", "1,0", "^evaluation.temperatures.1='0': input should be greater than 0"),
@@ -157,7 +157,7 @@ def test_unknown_names_and_kinds_in_a_dictionary_are_told() -> None:
         from_dict({**values, "seeed": 3})
     with pytest.raises(ConfigError, match=r"^credit.num_rolls=3: no such setting. Did you mean 'num_rollouts'\?$"):
         from_dict({**values, "credit": {"kind": "monte_carlo", "num_rolls": 3}})
-    with pytest.raises(ConfigError, match="^credit: choose one of 'terminal', 'monte_carlo', 'reward_to_go'"):
+    with pytest.raises(ConfigError, match="^credit: choose one of 'terminal', 'monte_carlo', 'prefix', 'reward_to_go'"):
         from_dict({**values, "credit": {"kind": "x"}})
     with pytest.raises(ConfigError, match="seed.*credit.num_rollouts|credit.num_rollouts.*seed"):
         from_dict({**values, "seed": -1, "credit": {"kind": "monte_carlo", "num_rollouts": 0}})

@@ -209,6 +209,24 @@ def test_the_plane_shows_the_curve_by_temperature_and_each_point_by_its_name(tmp
     assert png_size(tmp_path / "plane.png") == (900, 660)
 
 
+def test_the_run_itself_is_a_curve_by_temperature_too(tmp_path: Path) -> None:
+    cold = {"name": "quick τ=0.7 (this run)", "temperature": 0.7, "x": 1.1, "y": 1.3}
+    figure = plot_quality_diversity([cold, *TABLE], "x", "y", tmp_path / "plane.png", own=" (this run)")
+    curve, *points, star, own = figure.axes[0].get_lines()
+    assert list(zip(*own.get_data(), strict=True)) == [(1.2, 1.11), (1.1, 1.3)]
+    assert own.get_color() == star.get_color() and own.get_linestyle() == "--"
+    assert len(curve.get_xdata()) == len(points) == 3
+    names = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation) and child.get_text()]
+    assert (1.1, 1.3) in [label.xy for label in names if label.get_text() == "τ=0.7"]
+    assert "quick (this run)" in labels(figure) and "quick τ=0.7 (this run)" not in labels(figure)
+    (legend,) = figure.legends
+    wanted = ["MLE start, by temperature τ", "this run, by temperature τ"]
+    assert [text.get_text() for text in legend.get_texts()] == wanted
+    # With nothing at another temperature it is a point as ever.
+    alone = plot_quality_diversity(TABLE, "x", "y", tmp_path / "plane.png", own=" (this run)")
+    assert len(alone.axes[0].get_lines()) == 5
+
+
 def test_labels_cover_neither_each_other_nor_points_and_stay_inside(tmp_path: Path) -> None:
     figure = plot_quality_diversity(TABLE, "x", "y", tmp_path / "plane.png")
     axes = figure.axes[0]

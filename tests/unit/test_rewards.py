@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from rlgan.envs.errors import ShapeError
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task
 from rlgan.rewards import (
+    Bleu,
     ConstantReward,
     DiscriminatorReward,
     Logit,
     LogProbability,
     NegLogComplement,
+    OracleLikelihood,
+    OracleRatio,
     Probability,
     RandomReward,
     Ratio,
@@ -21,6 +28,18 @@ from rlgan.rewards import (
     discriminator_reward,
     oracle_ratio,
     sequence_rewards,
+    token_rewards,
+)
+
+# One training sequence, 3 1 2, and the terminator 0.
+TOKENS = torch.tensor([[3, 1, 2, 0], [3, 1, 0, 0], [2, 2, 2, 2]])
+TASK = Task(
+    name="text",
+    space=SequenceSpace(4, 4, end_id=0),
+    train=TOKENS[:1],
+    valid=TOKENS[:1],
+    test=TOKENS[:1],
+    token_names=("end", "a", "b", "c"),
 )
 
 MAPS = [Probability(), Logit(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio()]
@@ -70,28 +89,60 @@ def test_rewards_keep_the_shape_and_carry_no_gradient(reward: DiscriminatorRewar
 
 def test_discriminator_rewards_need_logits() -> None:
     with pytest.raises(ShapeError, match="reward='probability' needs the discriminator's logits"):
-        sequence_rewards(Probability(), None, 3, torch.Generator())
+        sequence_rewards(Probability(), TOKENS, None, TASK, torch.Generator())
 
 
 def test_sequence_rewards_read_the_logits() -> None:
     logits = torch.tensor([0.0, math.log(3)])
-    rewards = sequence_rewards(Probability(), logits, 2, torch.Generator())
+    rewards = sequence_rewards(Probability(), TOKENS[:2], logits, TASK, torch.Generator())
     torch.testing.assert_close(rewards, torch.tensor([0.5, 0.75]))
 
 
 def test_constant_reward_pays_every_sequence_alike() -> None:
-    assert sequence_rewards(ConstantReward(value=2.5), None, 3, torch.Generator()).tolist() == [2.5] * 3
+    assert sequence_rewards(ConstantReward(value=2.5), TOKENS, None, TASK, torch.Generator()).tolist() == [2.5] * 3
 
 
 def test_random_reward_is_uniform_and_reads_only_its_stream() -> None:
     first, again = (
-        sequence_rewards(RandomReward(), None, 5_000, torch.Generator().manual_seed(seed)) for seed in (1, 1)
+        sequence_rewards(RandomReward(), TOKENS[:1].expand(5_000, 4), None, TASK, torch.Generator().manual_seed(seed))
+        for seed in (1, 1)
     )
     assert torch.equal(first, again)
     assert float(first.min()) >= 0 and float(first.max()) < 1
     # The mean of 5,000 uniforms has standard deviation 0.0041, their variance 1/12 about 0.001.
     assert abs(float(first.mean()) - 0.5) < 4 * 0.0041
     assert abs(float(first.var()) - 1 / 12) < 4 * 0.0011
+
+
+def test_bleu_is_of_training_sequences_without_the_terminator() -> None:
+    rewards = sequence_rewards(Bleu(order=2, num_references=5), TOKENS, None, TASK, torch.Generator())
+    # 3 1: all its n-grams are there, brevity exp(1 - 3/2). 2 2 2 2: one of four 1-grams, no 2-gram of three (0.1/3).
+    expected = [1.0, math.exp(-0.5), math.sqrt(0.25 * 0.1 / 3)]
+    torch.testing.assert_close(rewards, torch.tensor(expected))
+
+
+def test_bleu_draws_its_references_from_the_stream() -> None:
+    task = dataclasses.replace(TASK, train=TOKENS)
+    settings, seeds = Bleu(order=2, num_references=1), range(20)
+    rewards = [
+        sequence_rewards(settings, TOKENS[:1], None, task, torch.Generator().manual_seed(seed)).item() for seed in seeds
+    ]
+    # Against itself, against its first two tokens (2/3 of 1-grams, 1/2 of 2-grams), against 2 2 2 2.
+    against_others = [math.sqrt(2 / 3 / 2), math.exp(1 - 4 / 3) * math.sqrt(1 / 3 * 0.1 / 2)]
+    assert {round(reward, 5) for reward in rewards} == {round(one, 5) for one in (1.0, *against_others)}
+
+
+def test_oracle_likelihood_pays_what_the_oracle_says() -> None:
+    class Law:
+        entropy = 1.0
+
+        def logprobs(self, tokens: Tensor) -> Tensor:
+            return -tokens.float()
+
+    own, mask = torch.full((3, 4), -0.5), torch.tensor([[True] * 4, [True] * 3 + [False], [True] * 4])
+    paid = token_rewards(OracleLikelihood(), Law(), TOKENS, own, mask)
+    assert torch.equal(paid, -TOKENS.float() * mask)
+    assert torch.equal(token_rewards(OracleRatio(), Law(), TOKENS, own, mask), (0.5 - TOKENS.float()) * mask)
 
 
 def test_oracle_ratio_is_oracle_minus_own_and_zero_after_the_end() -> None:

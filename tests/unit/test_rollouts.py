@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.credit import CreditSettings, MonteCarlo, Terminal
+from rlgan.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.experience import token_values
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.records import Rollouts, concatenate
-from rlgan.rewards import Logit, Probability, RewardSettings
-from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_rewards
+from rlgan.rewards import Probability
+from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_logits
 from tests.support import reference
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 
@@ -27,11 +27,10 @@ SHARD = Shard(num_sequences=6, seed=7, generator_version=3, rollout_version=4, d
 def plan(
     space: SequenceSpace,
     num_rollouts: int | None = 3,
-    reward: RewardSettings | None = None,
     chunk_rows: int = 256,
 ) -> RolloutPlan:
     credit: CreditSettings = Terminal() if num_rollouts is None else MonteCarlo(num_rollouts=num_rollouts)
-    return RolloutPlan(space=space, reward=reward or Probability(), credit=credit, chunk_rows=chunk_rows)
+    return RolloutPlan(space=space, credit=credit, chunk_rows=chunk_rows)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -53,9 +52,8 @@ def discriminator(space: SequenceSpace) -> TabularDiscriminator:
 def toy_search(num_rollouts: int, tokens: Tensor, seed: int = 0) -> Tensor:
     """Rewards D of continuations in the TOY world."""
     policy, scorer = TabularGenerator.toy().stepper(), TabularDiscriminator.toy().scorer()
-    return monte_carlo_rewards(
-        plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed)
-    ).rewards
+    search = monte_carlo_logits(plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed))
+    return torch.sigmoid(search.logits)
 
 
 TOY_Q = torch.tensor([0.631008, 0.505547, 0.530027])
@@ -127,12 +125,8 @@ def test_fast_search_and_slow_twin_both_estimate_the_exact_values(space: Sequenc
     mean, variance = exact_values(generator, space, table, tokens)
 
     slow = reference.monte_carlo_search(generator, table.scorer(), space, tokens, 60, rng(1))
-    fast_rewards = monte_carlo_rewards(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2)).rewards
-    fast = torch.where(
-        torch.arange(5) == mask.sum(1, keepdim=True) - 1,
-        torch.sigmoid(table(tokens, mask)).unsqueeze(1),
-        fast_rewards.mean(2),
-    )
+    fast_logits = monte_carlo_logits(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2)).logits
+    fast = monte_carlo_values(torch.sigmoid(fast_logits), torch.sigmoid(table(tokens, mask)), mask)
     for estimate, number in ((slow, 60), (fast, 3_000)):
         error = (estimate - mean).abs()[mask]
         assert bool((error < 4 * (variance[mask] / number).sqrt() + 1e-6).all()), error
@@ -142,19 +136,17 @@ def test_fast_search_and_slow_twin_both_estimate_the_exact_values(space: Sequenc
 # -------------------------------------------------------------------------------------------- the whole shard
 
 
-def shard_of(
-    shard: Shard = SHARD, space: SequenceSpace = ENDING, chunk_rows: int = 256, reward: RewardSettings | None = None
-) -> Rollouts:
+def shard_of(shard: Shard = SHARD, space: SequenceSpace = ENDING, chunk_rows: int = 256) -> Rollouts:
     policy = lstm(4).stepper()
-    return collect(plan(space, 3, reward, chunk_rows), shard, policy, policy, discriminator(space).scorer())
+    return collect(plan(space, 3, chunk_rows), shard, policy, policy, discriminator(space).scorer())
 
 
-def test_continuation_rewards_are_zero_at_and_after_the_last_real_token() -> None:
+def test_continuation_logits_are_zero_at_and_after_the_last_real_token() -> None:
     rollouts = shard_of()
     proper = torch.arange(5) < rollouts.mask.sum(1, keepdim=True) - 1
-    assert rollouts.continuation_rewards is not None and rollouts.continuation_rewards.shape == (6, 5, 3)
-    assert bool((rollouts.continuation_rewards[~proper] == 0).all())
-    assert bool((rollouts.continuation_rewards[proper] > 0).all())
+    assert rollouts.continuation_logits is not None and rollouts.continuation_logits.shape == (6, 5, 3)
+    assert bool((rollouts.continuation_logits[~proper] == 0).all())
+    assert bool((rollouts.continuation_logits[proper] != 0).all())
 
 
 def test_search_scores_each_continuation_once_and_each_sequence_once() -> None:
@@ -175,12 +167,6 @@ def test_record_holds_samples_their_logits_and_the_versions() -> None:
     assert (rollouts.generator_version, rollouts.discriminator_version) == (3, 5)
 
 
-def test_continuations_are_paid_by_the_reward_map() -> None:
-    by_logit, by_prob = shard_of(reward=Logit()), shard_of(reward=Probability())
-    proper = torch.arange(5) < by_prob.mask.sum(1, keepdim=True) - 1
-    assert torch.equal(torch.sigmoid(by_logit.continuation_rewards)[proper], by_prob.continuation_rewards[proper])
-
-
 def test_prefixes_are_continued_by_the_rollout_policy_and_not_by_the_sampler() -> None:
     # Sampled by an LSTM, continued by one that always says token 0 until the horizon.
     space = SequenceSpace(4, 5)
@@ -191,8 +177,8 @@ def test_prefixes_are_continued_by_the_rollout_policy_and_not_by_the_sampler() -
     for t in range(4):
         completed = rollouts.tokens.clone()
         completed[:, t + 1 :] = 0
-        expected = torch.sigmoid(table(completed, rollouts.mask)).detach()
-        torch.testing.assert_close(rollouts.continuation_rewards[:, t], expected.unsqueeze(1).expand(6, 2))
+        expected = table(completed, rollouts.mask).detach()
+        torch.testing.assert_close(rollouts.continuation_logits[:, t], expected.unsqueeze(1).expand(6, 2))
 
 
 def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
@@ -202,9 +188,9 @@ def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
 
     # Token 1 until the horizon, but the terminator after two of them.
     policy = TabularGenerator.deterministic(ENDING, torch.tensor([1, 1, 2, 2, 2])).stepper()
-    search = monte_carlo_rewards(plan(ENDING, 2, Logit()), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
+    search = monte_carlo_logits(plan(ENDING, 2), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
     # After 1 and 1 1 comes the terminator: length 3; after 1 1 1 and 1 1 1 1 token 0 until the horizon: 5.
-    assert search.rewards[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
+    assert search.logits[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
     assert search.num_drawn == 2 * ((3 - 1) + (3 - 2) + (5 - 3) + (5 - 4))
 
 
@@ -226,7 +212,7 @@ def test_without_discriminator_and_rollout_policy_a_shard_is_samples_alone() -> 
     # The fakes of a discriminator round: the same sequences as with everything else.
     shard = dataclasses.replace(SHARD, rollout_version=None, discriminator_version=None)
     alone = collect(plan(ENDING, None), shard, lstm(4).stepper(), None, None)
-    assert alone.real_logits is None and alone.continuation_rewards is None and alone.discriminator_version is None
+    assert alone.real_logits is None and alone.continuation_logits is None and alone.discriminator_version is None
     assert torch.equal(alone.tokens, shard_of().tokens)
     assert alone.num_drawn == int(alone.mask.sum())
 
@@ -242,27 +228,60 @@ def test_every_drawn_token_is_counted() -> None:
 
 def test_sequences_of_one_token_need_no_search() -> None:
     tokens = torch.full((3, 5), 2)
-    search = monte_carlo_rewards(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
-    assert search.rewards.shape == (3, 5, 4) and bool((search.rewards == 0).all())
+    search = monte_carlo_logits(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
+    assert search.logits.shape == (3, 5, 4) and bool((search.logits == 0).all())
     assert search.num_drawn == 0
 
 
-def test_any_chunk_size_pays_each_prefix_by_its_own_continuations() -> None:
-    # With a one-hot policy every reward is known, so rewards in the wrong place show.
+def test_any_chunk_size_scores_each_prefix_by_its_own_continuations() -> None:
+    # With a one-hot policy every logit is known, so logits in the wrong place show.
     space = SequenceSpace(4, 5, end_id=2)
     tokens = random_sequences(space, 7, seed=3)
     zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64)).stepper()
     table = discriminator(space)
     for chunk_rows in (1, 4, 10**6):
-        rewards = monte_carlo_rewards(
-            plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng()
-        ).rewards
+        logits = monte_carlo_logits(plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng()).logits
         for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
             for t in range(length - 1):
                 completed = tokens[b : b + 1].clone()
                 completed[:, t + 1 :] = 0
-                expected = torch.sigmoid(table(completed, sequence_mask(space, completed))).detach()
-                torch.testing.assert_close(rewards[b, t], expected.expand(2))
+                expected = table(completed, sequence_mask(space, completed)).detach()
+                torch.testing.assert_close(logits[b, t], expected.expand(2))
+
+
+def test_prefixes_are_judged_as_they_stand() -> None:
+    digits = 10.0 ** torch.arange(5)
+
+    def judge(tokens: Tensor, mask: Tensor) -> Tensor:
+        """Writes down what it was shown, a digit a token."""
+        return ((tokens + 1) * mask * digits).sum(1)
+
+    rollouts = collect(RolloutPlan(ENDING, Prefix(), 256), SHARD, lstm(4).stepper(), None, judge)
+    assert rollouts.continuation_logits is None
+    expected = ((rollouts.tokens + 1) * rollouts.mask * digits).cumsum(1)
+    assert torch.equal(rollouts.token_logits, expected * rollouts.mask)
+    assert torch.equal(rollouts.real_logits, expected[:, -1])
+
+
+def test_a_judge_of_tokens_leaves_sequences_unjudged() -> None:
+    def judge(tokens: Tensor, mask: Tensor) -> Tensor:
+        return tokens.float() + 1.0
+
+    rollouts = collect(plan(ENDING, None), SHARD, lstm(4).stepper(), None, judge)
+    assert rollouts.real_logits is None
+    assert torch.equal(rollouts.token_logits, (rollouts.tokens + 1.0) * rollouts.mask)
+
+
+def test_the_reference_says_how_likely_it_finds_the_samples() -> None:
+    policy, other = lstm(4).stepper(), lstm(4)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.5)
+    rollouts = collect(plan(ENDING, None), SHARD, policy, None, None, other)
+    with torch.no_grad():
+        expected = other.logprobs(rollouts.tokens) * rollouts.mask
+    assert torch.equal(rollouts.reference_logprobs, expected)
+    assert collect(plan(ENDING, None), SHARD, policy, None, None).reference_logprobs is None
 
 
 # --------------------------------------------------------------------------------------------- joining shards
@@ -273,7 +292,7 @@ def test_shards_are_joined_in_order() -> None:
     whole = concatenate(shards)
     for index, shard in enumerate(shards):
         rows = slice(6 * index, 6 * index + 6)
-        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_rewards"):
+        for name in ("tokens", "logprobs", "mask", "real_logits", "continuation_logits"):
             assert torch.equal(getattr(whole, name)[rows], getattr(shard, name)), name
     assert (whole.generator_version, whole.discriminator_version) == (3, 5)
 
@@ -281,7 +300,7 @@ def test_shards_are_joined_in_order() -> None:
 def test_shards_without_scores_are_joined_without_scores() -> None:
     policy, shard = lstm(4).stepper(), dataclasses.replace(SHARD, discriminator_version=None)
     whole = concatenate([collect(plan(ENDING, None), shard, policy, None, None)] * 2)
-    assert whole.tokens.shape == (12, 5) and whole.real_logits is None and whole.continuation_rewards is None
+    assert whole.tokens.shape == (12, 5) and whole.real_logits is None and whole.continuation_logits is None
 
 
 @pytest.mark.parametrize("field", ["generator_version", "discriminator_version"])

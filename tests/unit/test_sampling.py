@@ -17,7 +17,7 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.generators.lstm import LSTMStepper
-from rlgan.sampling import Continuations, continue_prefixes, prefix_states, sample
+from rlgan.sampling import Continuations, continue_prefixes, mixed_inputs, prefix_states, sample
 from tests.support import reference
 from tests.support.tabular import TabularGenerator
 
@@ -138,6 +138,42 @@ def test_same_stream_same_samples() -> None:
     first, again, other = (sample(stepper, space, 9, rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(first.tokens, again.tokens) and torch.equal(first.logprobs, again.logprobs)
     assert not torch.equal(first.tokens, other.tokens)
+
+
+def test_given_prefixes_stand_and_what_follows_has_its_conditional_law() -> None:
+    generator, space = lstm(3), ENDING
+    prefixes = torch.tensor([[0, 2], [2, 0], [1, 1], [0, 1]])
+    drawn = sample(generator.stepper(), space, 4_000, rng(), 300, prefixes.repeat(1_000, 1))
+    assert torch.equal(drawn.tokens[:, :2], prefixes.repeat(1_000, 1))
+    assert bool((drawn.logprobs[:, :2] == 0).all())
+    sequences = all_sequences(space)
+    probs = exact_probs(generator, space, sequences)
+    for row, prefix in enumerate(prefixes):
+        tokens = drawn.tokens[row::4]
+        if row > 1:  # it has ended: nothing was drawn
+            assert bool((tokens[:, 2] == space.pad_id).all()) and bool((drawn.logprobs[row::4] == 0).all())
+            continue
+        agrees = (sequences[:, :2] == prefix).all(1)
+        assert_law(counts(tokens, sequences[agrees]), probs[agrees] / probs[agrees].sum())
+    with torch.no_grad():
+        expected = generator.logprobs(drawn.tokens)[:, 2] * drawn.mask[:, 2]
+    torch.testing.assert_close(drawn.logprobs[:, 2], expected, atol=1e-5, rtol=0)
+
+
+def test_mixed_inputs_are_real_where_they_stand_and_own_draws_elsewhere() -> None:
+    generator, number = lstm(3), 4_000
+    tokens = torch.tensor([[2, 0, 1]]).expand(number, 3)
+    draws = torch.rand(number, 3, generator=rng())
+    draws[:, 1] = -1.0
+    read = mixed_inputs(generator.stepper(), tokens, draws)
+    assert bool((read[:, 1] == 0).all())
+    # The third is drawn given what was read, and not given what was real.
+    with torch.no_grad():
+        laws = generator.logits(torch.tensor([[first, 0, 0] for first in range(3)])).softmax(2).double()
+    assert_law(torch.bincount(read[:, 0], minlength=3), laws[0, 0])
+    for first in range(3):
+        assert_law(torch.bincount(read[read[:, 0] == first, 2], minlength=3), laws[first, 2])
+    assert torch.equal(mixed_inputs(generator.stepper(), tokens, torch.full((number, 3), -1.0)), tokens)
 
 
 # --------------------------------------------------------------------------------------------------- stepper

@@ -84,7 +84,7 @@ def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFi
     assert answer.status == 0
     assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
     assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
-    assert "× weighs sequences by the density ratio, so reward=" in answer.out
+    assert "× weighs by the density ratio of sequences, so reward=" in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 

@@ -36,9 +36,9 @@ def test_a_seed_proposes_the_same_and_another_seed_others(source: Any) -> None:
 
 
 def test_a_grid_is_every_combination_once_and_no_more() -> None:
-    whole = narrow(seqgan(), schedule__d_steps=Choice((1, 2)), adversary__label_smoothing=Uniform(0.0, 0.2))
+    whole = narrow(seqgan(), schedule__d_steps=Choice((1, 2)), adversary__loss__label_smoothing=Uniform(0.0, 0.2))
     found = points(whole, GridSource(), 100)
-    assert sorted((point["schedule.d_steps"], point["adversary.label_smoothing"]) for point in found) == sorted(
+    assert sorted((point["schedule.d_steps"], point["adversary.loss.label_smoothing"]) for point in found) == sorted(
         itertools.product((1, 2), (0.0, 0.1, 0.2))
     )
     assert len(found) == 6
@@ -60,7 +60,7 @@ def test_a_grid_asks_what_is_active_only() -> None:
 
 
 def test_contradictions_are_dropped_and_counted_by_reason() -> None:
-    # Importance weights want the reward `ratio`; Monte Carlo search does not go with them.
+    # Importance weights want the reward `ratio`, and not SeqGAN's.
     whole = narrow(seqgan(), baseline=Choice(("none", "importance_weights")), schedule__g_steps=Choice((1, 2)))
     proposals, found = Proposals(whole, GridSource()), []
     while (proposed := proposals.next()) is not None:
@@ -68,7 +68,7 @@ def test_contradictions_are_dropped_and_counted_by_reason() -> None:
         assert proposed.config.schedule.g_steps == proposed.point["schedule.g_steps"]
     assert found == [{"baseline": "none", "schedule.g_steps": 1}, {"baseline": "none", "schedule.g_steps": 2}]
     ((reason, number),) = proposals.contradictions.items()
-    assert number == 2 and reason.startswith("weighs sequences by the density ratio")
+    assert number == 2 and reason.startswith("weighs by the density ratio of sequences")
 
 
 @pytest.mark.parametrize("source", [RandomSource, OptunaSource])
@@ -79,7 +79,7 @@ def test_a_space_of_contradictions_ends_with_the_reason(source: Any) -> None:
 
 
 def test_tpe_learns_where_it_is_good() -> None:
-    whole = narrow(quick(), schedule__d_steps=Choice((1, 2, 5, 10)), adversary__label_smoothing=Uniform(0.0, 0.3))
+    whole = narrow(quick(), schedule__d_steps=Choice((1, 2, 5, 10)), adversary__loss__label_smoothing=Uniform(0.0, 0.3))
 
     def late_mean(source: Source) -> float:
         proposals, values = Proposals(whole, source), []
@@ -87,7 +87,7 @@ def test_tpe_learns_where_it_is_good() -> None:
             proposed = proposals.next()
             assert proposed is not None
             point, token = proposed.point, proposed.token
-            values.append((point["adversary.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
+            values.append((point["adversary.loss.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
             proposals.tell(token, Outcome((values[-1],)))
         return sum(values[-20:]) / 20
 
@@ -96,12 +96,12 @@ def test_tpe_learns_where_it_is_good() -> None:
 
 
 def test_tpe_takes_several_objectives_and_failures() -> None:
-    whole = narrow(quick(), adversary__label_smoothing=Uniform(0.0, 0.3))
+    whole = narrow(quick(), adversary__loss__label_smoothing=Uniform(0.0, 0.3))
     proposals = Proposals(whole, OptunaSource(0, num_objectives=2))
     for index in range(15):
         proposed = proposals.next()
         assert proposed is not None
-        x = proposed.point["adversary.label_smoothing"]
+        x = proposed.point["adversary.loss.label_smoothing"]
         proposals.tell(proposed.token, Outcome(None if index % 5 == 0 else (x, 0.3 - x)))
 
 

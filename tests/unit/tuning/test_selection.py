@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlgan.envs.errors import ConfigError
-from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.evaluation import Evaluator
 from rlgan.generators import build_generator
 from rlgan.metrics import mean_nll
@@ -19,6 +19,13 @@ from tests.support.tiny import TASK, tiny_config
 @pytest.fixture(scope="module")
 def oracle_task() -> Task:
     return build_task(TASK)
+
+
+@pytest.fixture(scope="module")
+def text_task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    path = tmp_path_factory.mktemp("text") / "lines.txt"
+    path.write_text("\n".join(f"{a} {b} {c}" for a in "abcd" for b in "abcd" for c in "abcd"))
+    return build_task(TextTask(data=str(path)))
 
 
 def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
@@ -33,11 +40,22 @@ def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
 @pytest.mark.parametrize(
     "name",
     ["nll_oracle", "eval/nll_oracle", "bleu_4", "eval/bleu_2", "self_bleu_4", "nll_gen", "eval/kl_reverse",
-     "generator/mean_prob_real", "discriminator/accuracy_heldout"],
+     "generator/mean_prob_real", "discriminator/accuracy_heldout", "effective_rank", "distinct_1", "nearest_jaccard_ks",
+     "fed_ngram64", "js_4"],
 )  # fmt: skip
 def test_a_one_sided_measure_is_refused_with_the_reason(name: str, oracle_task: Task) -> None:
     with pytest.raises(ConfigError, match=rf"^objective {name}: (sees|is the judge).*at once: kl_sum\.$"):
         objective_for(oracle_task, name)
+
+
+def test_nothing_that_is_measured_of_a_text_is_called_unknown(text_task: Task) -> None:
+    config = tiny_config()
+    generator = build_generator(config.generator, text_task.space)
+    evaluator = Evaluator(text_task, config.evaluation, seed=0)
+    measured = evaluator.measure(generator)
+    for name in {*measured.metrics, *evaluator.measure_closely(measured.tokens)}:
+        with pytest.raises(ConfigError, match=r"(sees|is the judge).*at once: lm_rlm\.$"):
+            objective_for(text_task, name)
 
 
 def test_what_the_task_has_not_and_what_nobody_knows_is_refused(oracle_task: Task) -> None:

@@ -26,7 +26,7 @@ def test_every_axis_of_the_specification_is_there() -> None:
     for path in (
         "reward", "credit", "credit.num_rollouts", "credit.policy_ema", "baseline", "baseline.decay",
         "objective.loss_normaliser", "discriminator", "discriminator.dropout", "discriminator.l2_out",
-        "discriminator.windows", "discriminator.members", "adversary.label_smoothing",
+        "discriminator.windows", "discriminator.members", "adversary.loss.label_smoothing",
         "adversary.buffer", "schedule.g_steps", "schedule.d_steps", "schedule.d_epochs", "schedule.mle_epochs",
         "schedule.discriminator_rounds", "schedule.teacher_forcing", "schedule.teacher_forcing.weight",
         "schedule.g_batch", "adversary.batch", "optimizers.generator", "optimizers.generator.lr",
@@ -96,7 +96,7 @@ def random_config(whole: Space, seed: int) -> tuple[Point, Config | None]:
 def test_points_of_a_study_are_configurations_or_contradictory(name: str) -> None:
     whole = STUDIES[name].space(None, {})
     configs = 0
-    for seed in range(60):
+    for seed in range(120):
         point, config = random_config(whole, seed)
         if config is None:
             continue
@@ -107,7 +107,7 @@ def test_points_of_a_study_are_configurations_or_contradictory(name: str) -> Non
             if isinstance(found, list):  # text where the prior is a choice of lists
                 found = ",".join(map(str, found))
             assert found == value, path
-    assert configs >= 10, f"of 60 points only {configs} are no contradiction"
+    assert configs >= 10, f"of 120 points only {configs} are no contradiction"
 
 
 def test_what_belongs_to_another_variant_is_not_asked_for() -> None:

@@ -1,0 +1,299 @@
+"""What a discriminator minimises over a minibatch of reals and fakes: pure functions of its real-logits.
+
+Each takes logits (B,) of whole sequences, or (B, T) of tokens with the mask of the real ones; the others never count.
+Losses differ in what the logit means at their optimum, which decides what a reward may read into it: see `meaning`.
+
+B sequences, T positions; p_d the law of reals, p_θ of fakes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan.envs.errors import ShapeError
+from rlgan.envs.priors import Uniform
+from rlgan.envs.settings import Settings
+
+
+class CrossEntropy(Settings):
+    """Binary cross-entropy (Goodfellow et al. 2014)."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
+    """Reals are labelled 1 - this."""
+    meaning: ClassVar[str] = "log p_d/p_θ"
+    is_log_odds: ClassVar[bool] = True
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = False
+
+
+class Hinge(Settings):
+    """Hinge: what is on the right side by more than 1 has no influence (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
+
+    kind: Literal["hinge"] = "hinge"
+    meaning: ClassVar[str] = "the sign of p_d - p_θ"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = True
+
+
+class Wasserstein(Settings):
+    """A critic's difference of means (Arjovsky et al. 2017); it needs a bound on the critic's slope."""
+
+    kind: Literal["wasserstein"] = "wasserstein"
+    meaning: ClassVar[str] = "a score without origin or unit"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = True
+
+
+class LeastSquares(Settings):
+    """Squared distance from +1 for reals and -1 for fakes (LSGAN, Mao et al. 2017)."""
+
+    kind: Literal["least_squares"] = "least_squares"
+    meaning: ClassVar[str] = "(p_d - p_θ)/(p_d + p_θ)"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = True
+
+
+class Relativistic(Settings):
+    """Which of a real and a fake is the real one (Jolicoeur-Martineau 2018; RelGAN, Nie et al. 2019)."""
+
+    kind: Literal["relativistic"] = "relativistic"
+    meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = True
+
+
+LossSettings = Annotated[CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic, Field(discriminator="kind")]
+"""Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
+whether 0 is the boundary between reals and fakes, and whether half of every minibatch must be real."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLosses:
+    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
+
+    Attributes:
+        real: scalar of the reals.
+        fake: scalar of the fakes.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+
+def class_losses(
+    settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None
+) -> ClassLosses:
+    """The chosen loss, apart for both classes: what a balance between them weighs.
+
+    Args:
+        settings: which loss; one that is separable.
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool, of both classes.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Raises:
+        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    if isinstance(settings, CrossEntropy):
+        labels = torch.full_like(real, 1.0 - settings.label_smoothing)
+        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
+    if isinstance(settings, Hinge):
+        return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
+    if isinstance(settings, Wasserstein):
+        return ClassLosses(-real.mean(), fake.mean())
+    if isinstance(settings, LeastSquares):
+        return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
+    raise ShapeError(f"adversary.loss={settings.kind!r}: is of pairs of a real and a fake, and cannot be taken apart.")
+
+
+def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The chosen loss.
+
+    Args:
+        settings: which loss.
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a loss that compares both classes lacks one.
+    """
+    if isinstance(settings, CrossEntropy):
+        return cross_entropy(real_logits, is_real, mask, settings.label_smoothing)
+    if isinstance(settings, Hinge):
+        return hinge(real_logits, is_real, mask)
+    if isinstance(settings, Wasserstein):
+        return wasserstein(real_logits, is_real, mask)
+    if isinstance(settings, LeastSquares):
+        return least_squares(real_logits, is_real, mask)
+    return relativistic(real_logits, is_real, mask)
+
+
+def cross_entropy(
+    real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
+
+    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
+    two class means as a sum. Tokens are averaged over all real ones together, so that each counts alike and the optimum
+    is the ratio of prefixes, whatever the lengths; ScratchGAN divides by B·T, positions after the end included.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+        label_smoothing: reals are labelled 1 - this.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ShapeError: shapes do not fit.
+    """
+    _check(real_logits, is_real, mask)
+    labels = is_real.float() * (1.0 - label_smoothing)
+    if mask is not None:
+        real_logits, labels = real_logits[mask], labels.unsqueeze(1).expand_as(mask)[mask]
+    return functional.binary_cross_entropy_with_logits(real_logits, labels)
+
+
+def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean relu(1 - u_real) + mean relu(1 + u_fake); specification 13.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean()
+
+
+def wasserstein(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean f(fake) - mean f(real); specification 8.1. Less a bound on f's slope, it has no minimum.
+
+    Args:
+        real_logits: f, (B,) or (B, T) float32, larger = more real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar, units of f.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return fake.mean() - real.mean()
+
+
+def least_squares(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """½ mean (u_real - 1)² + ½ mean (u_fake + 1)²; Mao et al. 2017, eq. 2 with a = -1 and b = 1.
+
+    Of the paper's two codings this is the one whose boundary is 0. At the optimum u = 2D* - 1 and the loss is
+    1 - χ²/2, χ² the triangular discrimination Σ (p_d - p_θ)²/(p_d + p_θ).
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return 0.5 * (real - 1.0).square().mean() + 0.5 * (fake + 1.0).square().mean()
+
+
+def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean of softplus(-(u_real - u_fake)) over all pairs of a real and a fake; specification 14.
+
+    RelGAN pairs the i-th real with the i-th fake; all pairs have the same expectation and less variance. Tokens are
+    paired with those at the same position of the other sequence, where both have one: a real and a fake prefix of one
+    length.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, larger = more real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Returns:
+        Scalar, nats; ln 2 where all logits are equal.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    _check(real_logits, is_real, mask, needs_both=True)
+    if mask is None:
+        return functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1)).mean()
+    real_logits = real_logits.masked_fill(~mask, 0.0)
+    losses = functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1))
+    both = mask[is_real].unsqueeze(1) & mask[~is_real]
+    return losses.masked_fill(~both, 0.0).sum() / both.sum()
+
+
+def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
+    """What a generator descends that is differentiated through the discriminator, an element a logit.
+
+        cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
+
+    Args:
+        settings: the discriminator's loss.
+        fake_logits: any shape, float32, with gradient.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ShapeError: the loss compares with reals, of which there are none here.
+    """
+    if isinstance(settings, CrossEntropy):
+        return functional.softplus(-fake_logits)
+    if isinstance(settings, Hinge | Wasserstein):
+        return -fake_logits
+    if isinstance(settings, LeastSquares):
+        return 0.5 * (fake_logits - 1.0).square()
+    raise ShapeError(f"adversary.loss={settings.kind!r}: compares fakes with reals, and there are none.")
+
+
+def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Logits of all that is real and of all that is fake, in one dimension each."""
+    _check(real_logits, is_real, mask, needs_both=True)
+    if mask is None:
+        return real_logits[is_real], real_logits[~is_real]
+    return real_logits[is_real][mask[is_real]], real_logits[~is_real][mask[~is_real]]
+
+
+def _check(real_logits: Tensor, is_real: Tensor, mask: Tensor | None, needs_both: bool = False) -> None:
+    shape = is_real.shape if mask is None else mask.shape
+    if is_real.dim() != 1 or real_logits.shape != shape or shape[:1] != is_real.shape:
+        raise ShapeError(
+            f"real_logits {tuple(real_logits.shape)}, is_real {tuple(is_real.shape)} and mask "
+            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T)."
+        )
+    if needs_both and not (is_real.any() and (~is_real).any()):
+        raise ShapeError(f"is_real is {bool(is_real.all())} throughout: this loss compares reals with fakes.")

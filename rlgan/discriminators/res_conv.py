@@ -1,0 +1,83 @@
+"""Residual convolutions without normalisation: the critic of WGAN-GP's character model (Gulrajani et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.priors import Choice
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.settings import Settings
+
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+
+SHORTCUT_SCALE = 0.3
+"""Factor of what a block adds; the released code's."""
+
+
+class ResConv(Settings):
+    """Discriminator of residual convolutions, with a weight for every position at the end."""
+
+    kind: Literal["res_conv"] = "res_conv"
+    width: Annotated[int, Choice((32, 64, 128))] = Field(512, ge=1)
+    """Channels, and width of the embedding."""
+    blocks: Annotated[int, Choice((1, 3, 5))] = Field(5, ge=1)
+    """Residual blocks of two convolutions each."""
+    window: Annotated[int, Choice((3, 5))] = Field(5, ge=1)
+    """Window of every convolution in tokens; odd, so that it has a middle."""
+    members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Networks that learn side by side, whose logits are averaged."""
+    granularity: ClassVar[Granularity] = "sequence"
+
+    @model_validator(mode="after")
+    def _check(self) -> ResConv:
+        if self.window % 2 == 0:
+            raise ConfigError(f"discriminator.window={self.window}: has no middle. Use an odd number.")
+        return self
+
+
+class ResConvDiscriminator(EmbeddingDiscriminator):
+    """Embedding, residual blocks, a linear layer over all positions and channels.
+
+    The embedding is the released code's convolution of width 1 over one-hot rows, without its bias, which every row of
+    the table holds. What lies beyond the mask is 0 before every convolution, as what lies beyond the tensor.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
+
+    def __init__(self, settings: ResConv, space: SequenceSpace) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(space.vocab_size, settings.width)
+        self.first, self.second = (
+            nn.ModuleList(
+                nn.Conv1d(settings.width, settings.width, settings.window, padding=settings.window // 2)
+                for _ in range(settings.blocks)
+            )
+            for _ in range(2)
+        )
+        self.output = nn.Linear(space.max_length * settings.width, 1)
+        nn.init.xavier_uniform_(self.embedding.weight)  # as a layer of V inputs
+
+    def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
+        """Real-logits; nothing here is without a second derivative."""
+        is_real = mask.unsqueeze(1)
+        channels = embedded.transpose(1, 2) * is_real
+        for first, second in zip(self.first, self.second, strict=True):
+            hidden = first(functional.relu(channels)) * is_real
+            channels = channels + SHORTCUT_SCALE * second(functional.relu(hidden)) * is_real
+        logits: Tensor = self.output(channels.flatten(1)).squeeze(1)
+        return logits
+
+    def penalty(self) -> Tensor:
+        """None of its own."""
+        return self.output.bias.new_zeros(())
+
+    def scorer(self) -> Scorer:
+        """A frozen copy; see `Discriminator.scorer`."""
+        return PlainScorer(self)

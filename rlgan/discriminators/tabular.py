@@ -1,0 +1,75 @@
+"""A free logit for every sequence: the discriminator without an architecture, for worlds that can be enumerated."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.priors import NotSearched
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.settings import Settings
+
+from .discriminator import Discriminator, Granularity, PlainScorer, Scorer
+
+MAX_SEQUENCES = 100_000
+"""Most sequences V**T of a world that a table is made for."""
+
+
+class Tabular(Settings):
+    """A table: what a discriminator would learn that generalises not at all and is bound by nothing."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("for worlds small enough to enumerate")
+    kind: Literal["tabular"] = "tabular"
+    members: ClassVar[int] = 1
+    granularity: ClassVar[Granularity] = "sequence"
+
+
+class TabularDiscriminator(Discriminator):
+    """A logit for every sequence, in lexicographic order, all 0 at first.
+
+    Of soft rows the logit is the mean over sequences whose tokens are drawn from the rows, one independently of
+    another: the one function that is linear in each row and agrees with the table.
+
+    Args:
+        space: the task's sequences.
+
+    Raises:
+        ConfigError: there are more than `MAX_SEQUENCES`.
+    """
+
+    def __init__(self, space: SequenceSpace) -> None:
+        super().__init__()
+        num_sequences = space.vocab_size**space.max_length
+        if num_sequences > MAX_SEQUENCES:
+            raise ConfigError(
+                f"discriminator='tabular': {space.vocab_size}**{space.max_length} sequences are more than the "
+                f"{MAX_SEQUENCES:,} that a table has room for. Use a smaller task, or another discriminator."
+            )
+        self.space = space
+        self.table = nn.Parameter(torch.zeros(num_sequences))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Real-logits; see `Discriminator.forward`."""
+        vocab_size, pad_id = self.space.vocab_size, self.space.pad_id
+        if not tokens.is_floating_point():
+            places = vocab_size ** torch.arange(self.space.max_length - 1, -1, -1, device=tokens.device)
+            return self.table[(tokens.masked_fill(~mask, pad_id) * places).sum(1)]
+        padding = torch.zeros(vocab_size, dtype=tokens.dtype, device=tokens.device)
+        padding[pad_id] = 1.0
+        rows = torch.where(mask.unsqueeze(2), tokens, padding)
+        # Summed out from the last position to the first: (V**t, B) is what is left to be averaged over t positions.
+        left = self.table.view(-1, vocab_size) @ rows[:, -1].t()
+        for position in range(self.space.max_length - 2, -1, -1):
+            left = (left.view(-1, vocab_size, left.shape[1]) * rows[:, position].t()).sum(1)
+        return left.squeeze(0)
+
+    def penalty(self) -> Tensor:
+        """None."""
+        return self.table.new_zeros(())
+
+    def scorer(self) -> Scorer:
+        """A frozen copy; see `Discriminator.scorer`."""
+        return PlainScorer(self)

@@ -1,0 +1,146 @@
+"""How near sequences come to the nearest training sequence, and whether nearer than held-out ones do (17.6).
+
+A generator that learned the law is as far from its training data as new data are; one that learned the data by heart is
+nearer. A distance alone says nothing, for stock phrases are near too: it is read against that of held-out sequences.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgan.envs.errors import ShapeError
+
+from .sequences import NGram, ngram_counts, require_stripped
+
+
+class JaccardNeighbours:
+    """Training sequences as sets of 3-grams, found again by the 3-grams that they share with another.
+
+    A sequence shorter than that is its own only n-gram, so that a copy of it is still a copy.
+
+    Args:
+        training: at least one sequence of token ids, stripped of special symbols (see `strip`).
+        order: n of the n-grams, 3 where nothing else is said.
+
+    Raises:
+        ShapeError: no sequences, tensors in place of lists, or `order` below 1.
+    """
+
+    def __init__(self, training: Sequence[Sequence[int]], order: int = 3) -> None:
+        require_stripped(training, "training", at_least=1)
+        if order < 1:
+            raise ShapeError(f"order={order}: an n-gram has at least 1 token.")
+        self._order = order
+        holders: dict[NGram, list[int]] = defaultdict(list)
+        sizes = []
+        for place, sequence in enumerate(dict.fromkeys(map(tuple, training))):
+            grams = self._grams(sequence)
+            sizes.append(len(grams))
+            for gram in grams:
+                holders[gram].append(place)
+        self._sizes = np.array(sizes)
+        self._holders = {gram: np.array(places) for gram, places in holders.items()}
+
+    def distances(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        """Jaccard distance of each sequence to the training sequence that is nearest to it.
+
+        d(y) = min_x 1 − |G(y) ∩ G(x)| / |G(y) ∪ G(x)|,   G(·) the set of n-grams
+
+        Args:
+            sequences: n sequences of token ids, stripped of special symbols.
+
+        Returns:
+            (n,) in [0, 1]; 0 where a training sequence has the same n-grams, 1 where none shares any.
+
+        Raises:
+            ShapeError: tensors in place of lists.
+        """
+        require_stripped(sequences, "sequences", at_least=0)
+        return np.array([self._distance(sequence) for sequence in sequences], np.float64)
+
+    def _distance(self, sequence: Sequence[int]) -> float:
+        grams = self._grams(sequence)
+        found = [self._holders[gram] for gram in grams if gram in self._holders]
+        if not found:
+            return 1.0
+        num_shared = np.bincount(np.concatenate(found), minlength=len(self._sizes))
+        return 1.0 - float((num_shared / (len(grams) + self._sizes - num_shared)).max())
+
+    def _grams(self, sequence: Sequence[int]) -> set[NGram]:
+        return set(ngram_counts(sequence, self._order)) or {tuple(sequence)}
+
+
+def cosine_distances(
+    encodings: NDArray[np.floating], training: NDArray[np.floating], chunk: int = 4_096
+) -> NDArray[np.float64]:
+    """Cosine distance of each encoded sequence to the training sequence that is nearest to it.
+
+    d(y) = min_x 1 − ⟨φ(y), φ(x)⟩
+
+    Args:
+        encodings: (n, d) float, rows of length 1, or 0 where there was nothing to encode.
+        training: (m, d) of the same encoder, m ≥ 1.
+        chunk: training sequences that are compared at once; bounds memory and changes nothing else.
+
+    Returns:
+        (n,) in [0, 2] but for rounding.
+
+    Raises:
+        ShapeError: not (n, d) and (m, d), or nothing to compare with.
+    """
+    if encodings.ndim != 2 or training.ndim != 2 or encodings.shape[1] != training.shape[1] or not len(training):
+        raise ShapeError(
+            f"encodings {encodings.shape} and training {training.shape}: expected (n, d) and (m, d) with m of at "
+            "least 1."
+        )
+    nearest = np.full(len(encodings), -np.inf)
+    for start in range(0, len(training), chunk):
+        np.maximum(nearest, (encodings @ training[start : start + chunk].T).max(1), out=nearest)
+    return 1.0 - nearest
+
+
+@dataclass(frozen=True, slots=True)
+class NearnessTest:
+    """Two-sample Kolmogorov-Smirnov test of nearest distances, with its direction.
+
+    Attributes:
+        statistic: greatest gap between the two distribution functions, positive where samples lie nearer to training
+            data than held-out sequences do, negative where they lie farther; in [−1, 1].
+        p_value: of a gap as large in either direction, were both of one law.
+    """
+
+    statistic: float
+    p_value: float
+
+
+def nearness_test(sampled: NDArray[np.floating], held_out: NDArray[np.floating]) -> NearnessTest:
+    """Whether samples are nearer to training data than held-out sequences are.
+
+    D = F_S(d) − F_H(d) at the d where |F_S − F_H| is greatest,   F(d) = share of distances of at most d
+
+    Distances of few values have ties, which make the p-value too large rather than too small.
+
+    Source: Massey 1951; ScratchGAN (de Masson d'Autume et al. 2019) looks at nearest neighbours by eye.
+
+    Args:
+        sampled: (n,) distances of samples to their nearest training sequence.
+        held_out: (m,) the same of held-out sequences.
+
+    Raises:
+        ShapeError: one of them is empty.
+    """
+    from scipy.stats import ks_2samp
+
+    if not len(sampled) or not len(held_out):
+        raise ShapeError(f"{len(sampled)} sampled and {len(held_out)} held-out distances: both need at least 1.")
+    with warnings.catch_warnings():
+        # Where p rounds to a little above 1 it takes the asymptotic form, and warns.
+        warnings.filterwarnings("ignore", message="ks_2samp: Exact calculation unsuccessful", category=RuntimeWarning)
+        found = ks_2samp(sampled, held_out)
+    return NearnessTest(float(found.statistic * found.statistic_sign), float(found.pvalue))

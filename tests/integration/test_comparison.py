@@ -1,0 +1,193 @@
+"""The final comparison of a text: its rows, both tables, the lead over temperatures, the picture."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from rlgan import comparison
+from rlgan.comparison import Comparison, compare, publish
+from rlgan.config import Config
+from rlgan.discriminators import CnnHighway
+from rlgan.envs.tasks import Task, TextTask, build_task
+from rlgan.metrics import Lead, greatest_lead
+from rlgan.progress import Progress
+from rlgan.run import evaluate_run
+from rlgan.tracking import Tracker
+from rlgan.trainer import Trainer
+from rlgan.workers.parts import build_parts
+from tests.support.commands import ask, rows_of, write_config
+from tests.support.tiny import finish, tiny_config
+
+pytestmark = pytest.mark.integration
+
+TEMPERATURES = (0.9, 1.0, 0.7)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run at its end.
+
+    Attributes:
+        config: of the run.
+        task: of the run.
+        trainer: of the run, which still measures.
+        found: its comparison.
+        said: what the user was told.
+    """
+
+    config: Config
+    task: Task
+    trainer: Trainer
+    found: Comparison
+    said: list[str]
+
+
+def text_config(path: Path) -> Config:
+    rng = random.Random(0)
+    words = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "and"]
+    lines = [" ".join(rng.choices(words, range(1, 10), k=rng.randrange(3, 8))) for _ in range(150)]
+    path.write_text("\n".join(lines))
+    config = tiny_config(
+        task=TextTask(data=str(path), valid_fraction=0.2, test_fraction=0.2),
+        discriminator=CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4)),
+        controls=("mle_continued",),
+    )
+    evaluation = config.evaluation.model_copy(
+        update={"final_sequences": 40, "temperatures": TEMPERATURES, "num_nearest": 15}
+    )
+    tracking = config.tracking.model_copy(update={"enabled": False})
+    return config.model_copy(update={"preset": "tiny", "evaluation": evaluation, "tracking": tracking})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    config = text_config(tmp_path_factory.mktemp("text") / "lines.txt")
+    task = build_task(config.task)
+    said: list[str] = []
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        finish(trainer)
+        yield Done(config, task, trainer, compare(config, task, trainer, said.append), said)
+
+
+def test_run_and_start_stand_at_the_same_temperatures(done: Done) -> None:
+    num_valid = done.task.valid.shape[0]
+    assert [(row["name"], row["temperature"]) for row in done.found.rows] == [
+        (f"real data (n={num_valid})", None),
+        ("MLE start", 1.0),
+        ("MLE τ=0.9", 0.9),
+        ("MLE τ=0.7", 0.7),
+        ("mle_continued", 1.0),
+        ("tiny τ=0.9 (this run)", 0.9),
+        ("tiny τ=0.7 (this run)", 0.7),
+        ("tiny (this run)", 1.0),
+    ]
+    evaluator, ours = done.trainer.evaluator, done.trainer.current_generator()
+    cold = evaluator.measure(ours, 0.7, 40)
+    expected = {"name": "tiny τ=0.7 (this run)", "temperature": 0.7}
+    expected |= {name.removeprefix("eval/"): value for name, value in cold.metrics.items()}
+    expected |= {name.removeprefix("eval/"): value for name, value in evaluator.measure_closely(cold.tokens).items()}
+    assert done.found.rows[-2] == expected
+
+
+def test_every_row_is_looked_at_closely_and_both_tables_fit_a_line(done: Done) -> None:
+    for row in done.found.rows:
+        for name in ("fed_ngram64", "js_1", "js_4", "nearest_jaccard", "nearest_jaccard_ks", "nearest_ngram64_p"):
+            assert isinstance(row[name], float), name
+    lines = done.found.text.splitlines()
+    assert max(map(len, lines)) < 180
+    first, second = (line.split() for line in lines if line.startswith("name "))
+    assert {"lm_5gram", "rlm_5gram", "bleu_2"} < set(first) and "fed_ngram64" not in first
+    assert second == [
+        "name", "temperature", "fed_ngram64", "js_2", "js_4", "effective_rank",
+        "nearest_jaccard", "nearest_jaccard_ks", "nearest_jaccard_p",
+    ]  # fmt: skip
+    shown = [line for line in lines if line.startswith("tiny τ=0.7 (this run)")]
+    last = done.found.rows[-2]
+    assert shown[1].split()[-7:] == [f"{last[name]:.3f}" for name in second[2:]]
+
+
+def test_the_lead_is_that_of_the_rows_and_is_told(done: Done) -> None:
+    curves: dict[str, dict[float, tuple[float, float]]] = {"MLE": {}, "tiny": {}}
+    for row in done.found.rows:
+        if (which := row["name"].split()[0]) in curves:
+            curves[which][row["temperature"]] = (row["lm_5gram"], row["rlm_5gram"])
+    assert done.found.ahead == greatest_lead(curves["tiny"], curves["MLE"])
+    assert done.found.behind == greatest_lead(curves["MLE"], curves["tiny"])
+    (told,) = (line for line in done.found.text.splitlines() if line.startswith("lm_5gram and rlm_5gram at once: "))
+    for lead, better, worse in (
+        (done.found.ahead, "this run", "the MLE start"),
+        (done.found.behind, "the MLE start", "this run"),
+    ):
+        found = re.search(rf"{better} at τ=(\S+) is better than {worse} at τ=(\S+), by (\S+) and ([0-9.]+)", told)
+        assert (found is None) == (lead is None)
+        if found is not None and lead is not None:
+            assert [float(found[1]), float(found[2])] == [lead.temperature, lead.other_temperature]
+            assert [float(found[3]), float(found[4])] == pytest.approx(lead.gains, abs=6e-4)
+    assert ("neither" in told) == (done.found.ahead is None and done.found.behind is None)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "behind", "told"),
+    [
+        (None, None, "neither the run nor its MLE start is better at any τ"),
+        (
+            Lead(0.9, 1.0, (0.25, 0.5)),
+            None,
+            "this run at τ=0.9 is better than the MLE start at τ=1, by 0.250 and 0.500",
+        ),
+        (None, Lead(1.0, 0.7, (0.1, 0.2)), "the MLE start at τ=1 is better than this run at τ=0.7, by 0.100 and 0.200"),
+        (
+            Lead(0.9, 1.0, (0.25, 0.5)),
+            Lead(1.0, 0.7, (0.1, 0.2)),
+            "this run at τ=0.9 is better than the MLE start at τ=1, by 0.250 and 0.500; "
+            "the MLE start at τ=1 is better than this run at τ=0.7, by 0.100 and 0.200",
+        ),
+    ],
+)
+def test_what_is_told_of_a_lead(done: Done, ahead: Lead | None, behind: Lead | None, told: str) -> None:
+    assert comparison._standing(done.task, ahead, behind) == f"lm_5gram and rlm_5gram at once: {told}"
+
+
+def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    draw = comparison.plot_quality_diversity
+    monkeypatch.setattr(comparison, "plot_quality_diversity", lambda *a, **k: figures.append(draw(*a, **k)))
+    tracker = Tracker(done.config.tracking, tmp_path, Progress().say)
+    lead = Lead(0.9, 1.0, (0.25, 0.5))
+    found = Comparison(done.found.rows, done.found.text, None, lead, None, done.found.final)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "samples.txt").write_text("")
+    publish(found, done.task, tmp_path, tracker)
+    logged = {name: value for row in rows_of(tmp_path) for name, value in row["metrics"].items()}
+    assert logged["final/ahead_of_start"] == 0.25 and "final/behind_start" not in logged
+    assert logged["final/this_run_tau_0.7/rlm_5gram"] == done.found.rows[-2]["rlm_5gram"]
+    assert logged["final/this_run/fed_ngram64"] == done.found.rows[-1]["fed_ngram64"]
+    assert json.loads((tmp_path / "table.json").read_text()) == done.found.rows
+    (axes,) = figures[0].axes
+    assert "lower is better" in axes.get_xlabel() and "5-gram model of samples" in axes.get_ylabel().replace("\n", " ")
+    upright = axes.yaxis.label.get_window_extent()
+    assert figures[0].bbox.y0 <= upright.y0 and upright.y1 <= figures[0].bbox.y1, "the label is cut"
+    lines = {str(line.get_label()): line for line in axes.get_lines()}
+    real, last = done.found.rows[0], done.found.rows[-1]
+    # Fewer real sequences than samples: the model learned of them is not comparable, so they are an upright.
+    assert list(lines[real["name"]].get_xdata()) == [real["lm_5gram"]] * 2
+    own = lines["this run, by temperature τ"]
+    assert (own.get_xdata()[0], own.get_ydata()[0]) == (last["lm_5gram"], last["rlm_5gram"])
+    assert len(own.get_xdata()) == len(lines["MLE start, by temperature τ"].get_xdata()) == 3
+
+
+def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path / "config.json", text_config(tmp_path / "lines.txt"))
+    assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 0
+    final = json.loads((tmp_path / "run" / "table.json").read_text())[-1]
+    measured = evaluate_run(tmp_path / "run", 1.0, None)
+    assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}

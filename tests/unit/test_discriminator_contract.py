@@ -1,0 +1,186 @@
+"""What every discriminator promises: soft rows, masks, frozen copies, weights that travel, ensembles."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan.discriminators import (
+    BidirectionalLSTM,
+    CausalLSTM,
+    CnnHighway,
+    Discriminator,
+    DiscriminatorSettings,
+    Ensemble,
+    ResConv,
+    Tabular,
+    Transformer,
+    build_discriminator,
+)
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.workers.weights import load_weights, weights_of
+
+SPACE = SequenceSpace(4, 5, end_id=2)
+CNN = CnnHighway(embedding=3, windows=(1, 2, 7), filters=(3,))
+EVERY: list[DiscriminatorSettings] = [
+    CNN,
+    BidirectionalLSTM(embedding=3, hidden=4, layers=2),
+    CausalLSTM(embedding=3, hidden=4, layers=2, position_features=2),
+    Transformer(width=4, heads=2),
+    Transformer(width=4, heads=2, layers=1, spectral_norm=True),
+    ResConv(width=3, blocks=2, window=3),
+    Tabular(),
+]
+JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
+every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
+every_with_members = pytest.mark.parametrize(
+    "settings", [one for one in EVERY if "members" in type(one).model_fields], ids=lambda settings: settings.kind
+)
+
+
+def built(settings: DiscriminatorSettings, space: SequenceSpace = SPACE) -> Discriminator:
+    torch.manual_seed(0)
+    net = build_discriminator(settings, space)
+    with torch.no_grad():
+        # Nothing may be told apart by its start: gates and tables of 0, equal biases.
+        for parameter in net.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return net
+
+
+def batch(number: int = 30) -> tuple[Tensor, Tensor]:
+    tokens = random_sequences(SPACE, number, seed=1)
+    mask = sequence_mask(SPACE, tokens)
+    assert len(set(mask.sum(1).tolist())) > 1
+    return tokens, mask
+
+
+def one_hot(tokens: Tensor) -> Tensor:
+    return functional.one_hot(tokens, SPACE.vocab_size).float()
+
+
+# --------------------------------------------------------------------------------------------------- soft rows
+
+
+@every
+def test_a_one_hot_row_is_its_token(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask = batch()
+    expected = net(tokens, mask)
+    assert len(set(expected.flatten().tolist())) > 5
+    torch.testing.assert_close(net(one_hot(tokens), mask), expected, atol=1e-6, rtol=1e-6)
+
+
+@every
+def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval().double()
+    tokens, mask = batch(4)
+    noise = torch.rand(*tokens.shape, SPACE.vocab_size, generator=torch.Generator().manual_seed(0))
+    rows = ((one_hot(tokens) + noise) / (1 + noise.sum(2, keepdim=True))).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: net(x, mask), rows)
+    # ∂/∂rows of a function of the gradient, against differences of the gradient itself.
+    assert torch.autograd.gradgradcheck(lambda x: net(x, mask), rows)
+
+
+@every
+def test_what_lies_beyond_the_mask_has_no_gradient(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask = batch()
+    rows = one_hot(tokens).requires_grad_()
+    net(rows, mask).sum().backward()
+    assert bool((rows.grad[~mask] == 0).all()) and bool((rows.grad[mask] != 0).any())
+
+
+# ------------------------------------------------------------------------------------------------ granularity
+
+
+@every
+def test_there_is_a_logit_for_what_is_judged(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask = batch()
+    shape = (30, 5) if settings.granularity == "token" else (30,)
+    for logits in (net(tokens, mask), net.scorer()(tokens, mask), net.member_logits(tokens, mask)[0]):
+        assert logits.shape == shape and logits.dtype == torch.float32
+        if settings.granularity == "token":
+            assert bool((logits[~mask] == 0).all()) and bool((logits[mask] != 0).all())
+
+
+@pytest.mark.parametrize("settings", JUDGES_TOKENS, ids=lambda settings: settings.kind)
+def test_a_token_changes_its_own_logit_and_later_ones_only(settings: DiscriminatorSettings) -> None:
+    # T-SCR-3, bitwise.
+    net = built(settings).eval()
+    space = SequenceSpace(4, 5)
+    tokens, mask = random_sequences(space, 30, seed=2), torch.ones(30, 5, dtype=torch.bool)
+    before = net(tokens, mask)
+    for position in range(5):
+        other = tokens.clone()
+        other[:, position] = (other[:, position] + 1) % 4
+        after = net(other, mask)
+        assert torch.equal(after[:, :position], before[:, :position])
+        assert bool((after[:, position:] != before[:, position:]).all())
+
+
+# ------------------------------------------------------------------------------------------- masks and copies
+
+
+@every
+def test_what_stands_after_the_terminator_changes_no_logit(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask = batch()
+    assert set(mask.sum(1).tolist()) == {1, 2, 3, 4, 5}
+    littered = torch.where(mask, tokens, torch.full_like(tokens, 3))
+    assert not torch.equal(littered, tokens)
+    for score in (net, net.scorer()):
+        assert torch.equal(score(tokens, mask), score(littered, mask))
+    soft, soft_litter = one_hot(tokens), one_hot(littered)
+    assert torch.equal(net(soft, mask), net(soft_litter, mask))
+
+
+@every
+def test_the_scorer_is_a_frozen_copy(settings: DiscriminatorSettings) -> None:
+    net = built(settings).train()
+    tokens, mask = batch()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    scorer = net.scorer()
+    before = scorer(tokens, mask)
+    assert net.training and not before.requires_grad and torch.equal(before, scorer(tokens, mask))
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(before, net.eval()(tokens, mask), atol=1e-5, rtol=1e-5)
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(scorer(tokens, mask), before)
+
+
+@every
+def test_weights_travel_as_arrays(settings: DiscriminatorSettings) -> None:
+    net = built(settings).train()
+    tokens, mask = batch()
+    net(tokens, mask).sum().backward()  # buffers move, too
+    arrays = weights_of(net, 0).arrays
+    torch.manual_seed(5)
+    other = load_weights(build_discriminator(settings, SPACE), arrays)
+    assert torch.equal(net.scorer()(tokens, mask), other.scorer()(tokens, mask))
+    again = weights_of(other, 0).arrays
+    assert again.keys() == arrays.keys() and all((again[name] == arrays[name]).all() for name in arrays)
+
+
+# --------------------------------------------------------------------------------------------------- ensembles
+
+
+@every_with_members
+def test_an_ensemble_is_the_mean_of_members_that_begin_apart(settings: DiscriminatorSettings) -> None:
+    net = built(settings.model_copy(update={"members": 3})).eval()
+    assert isinstance(net, Ensemble) and len(net.parts()) == 3
+    assert built(settings).parts()[0] is not net and len(built(settings).parts()) == 1
+    tokens, mask = batch()
+    members = torch.stack([member(tokens, mask) for member in net.parts()]).detach()
+    assert len({float(row.sum()) for row in members}) == 3
+    torch.testing.assert_close(net.member_logits(tokens, mask).detach(), members)
+    torch.testing.assert_close(net(tokens, mask).detach(), members.mean(0))
+    torch.testing.assert_close(net.scorer()(tokens, mask), members.mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(net(one_hot(tokens), mask).detach(), members.mean(0), atol=1e-5, rtol=1e-5)

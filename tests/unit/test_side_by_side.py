@@ -1,0 +1,45 @@
+"""Runs beside each other: what is drawn of their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from rlgan import side_by_side
+from rlgan.side_by_side import SideBySide, write_side_by_side
+from rlgan.tracking import LoggedRun
+
+ROWS = (
+    {"run": "one", "row": "real data", "lm_5gram": 2.5},
+    {"run": "one", "row": "MLE start", "lm_5gram": 3.0, "rlm_5gram": 4.0},
+    {"run": "one", "row": "MLE tau 0.8", "lm_5gram": 2.0, "rlm_5gram": 5.0},
+    {"run": "one", "row": "MLE tau 0.9", "lm_5gram": 2.4, "rlm_5gram": 4.4},
+    {"run": "one", "row": "mle continued", "lm_5gram": 2.9, "rlm_5gram": 3.9},
+    {"run": "one", "row": "this run tau 0.8", "lm_5gram": 1.9, "rlm_5gram": 4.8},
+    {"run": "one", "row": "this run", "lm_5gram": 2.8, "rlm_5gram": 3.8},
+)
+
+
+def test_a_run_and_its_start_are_curves_by_temperature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    save = side_by_side.save_figure
+
+    def kept(figure: Figure, path: Path) -> None:
+        figures.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(side_by_side, "save_figure", kept)
+    run = LoggedRun("id", "one", "FINISHED", "experiment", None, {}, {}, {}, 0, "uri")
+    shown = SideBySide(("one",), (run,), {}, ROWS, ("lm_5gram", "rlm_5gram"), {})
+    write_side_by_side(shown, tmp_path / "page.html")
+    (axes,) = figures[0].axes
+    start, own, *points = axes.get_lines()
+    assert list(zip(*start.get_data(), strict=True)) == [(3.0, 4.0), (2.4, 4.4), (2.0, 5.0)]
+    assert list(zip(*own.get_data(), strict=True)) == [(2.8, 3.8), (1.9, 4.8)]
+    assert own.get_linestyle() == "--" and own.get_color() == start.get_color()
+    assert [(point.get_marker(), *point.get_data()[0]) for point in points] == [("s", 2.9), ("*", 2.8)]
+    named = [child.get_text() for child in axes.get_children() if isinstance(child, Annotation)]
+    assert named == ["mle continued"]
