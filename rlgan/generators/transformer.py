@@ -119,6 +119,11 @@ class TransformerGenerator(Generator):
             self.output.weight = self.embedding.weight
         self.use_dropout(True)
 
+    @property
+    def blocks(self) -> list[_Layer]:
+        """The layers, as what they are."""
+        return [layer for layer in self.layers if isinstance(layer, _Layer)]
+
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off; see `Generator.use_dropout`."""
         for module in self.modules():
@@ -139,7 +144,7 @@ class TransformerGenerator(Generator):
 
     def _features(self, inputs: Tensor) -> Tensor:
         stream = self.dropout(self.embedding(inputs) + self.positions.weight[: inputs.shape[1]])
-        for layer in self.layers:
+        for layer in self.blocks:
             stream = layer(stream)
         features: Tensor = self.last_norm(stream)
         return features
@@ -151,7 +156,7 @@ class TransformerGenerator(Generator):
         seen: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
         for position in range(noise.shape[1]):
             stream = self.dropout(embedded + self.positions.weight[position]).unsqueeze(1)
-            for index, layer in enumerate(self.layers):
+            for index, layer in enumerate(self.blocks):
                 queries, keys, values = layer.project(stream)
                 before = seen[index]
                 if before is not None:
@@ -193,7 +198,7 @@ class TransformerStepper(Stepper):
     def start(self, num_rows: int) -> State:
         """State of empty prefixes; see `Stepper.start`."""
         generator, weight = self._generator, self._output_weight
-        layer: _Layer = generator.layers[0]  # type: ignore[assignment]
+        layer = generator.blocks[0]
         width = weight.shape[0]
         empty = weight.new_zeros(num_rows, layer.heads, generator.max_length, width // layer.heads)
         consumed = torch.zeros(num_rows, dtype=torch.int64, device=weight.device)
@@ -210,14 +215,14 @@ class TransformerStepper(Stepper):
         is_seen = (positions <= consumed.unsqueeze(1)).view(-1, 1, 1, generator.max_length)
         stream = (generator.embedding(tokens) + generator.positions(consumed)).unsqueeze(1)
         keeps: list[Tensor] = []
-        for index, layer in enumerate(generator.layers):
-            queries, *news = layer.project(stream)  # type: ignore[operator]
+        for index, layer in enumerate(generator.blocks):
+            queries, *news = layer.project(stream)
             # A new tensor, for rows of a state may be taken up again.
             keys, values = (
                 torch.where(is_here, new, old) for new, old in zip(news, kept[2 * index : 2 * index + 2], strict=True)
             )
             attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=is_seen)
-            stream = layer.add(stream, attended)  # type: ignore[operator]
+            stream = layer.add(stream, attended)
             keeps += [keys, values]
         return (consumed + 1, generator.last_norm(stream).squeeze(1), *keeps)
 
@@ -228,10 +233,10 @@ class TransformerStepper(Stepper):
         inputs = torch.cat([tokens.new_full((batch, 1), START_ID), tokens], 1)[:, : generator.max_length]
         stream = generator.embedding(inputs) + generator.positions.weight[: inputs.shape[1]]
         keeps: list[Tensor] = []
-        for layer in generator.layers:
-            queries, keys, values = layer.project(stream)  # type: ignore[operator]
+        for layer in generator.blocks:
+            queries, keys, values = layer.project(stream)
             attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-            stream = layer.add(stream, attended)  # type: ignore[operator]
+            stream = layer.add(stream, attended)
             missing = generator.max_length - inputs.shape[1]
             # One cache for all prefixes of a sequence: each reads as much of it as it has consumed.
             keeps += [
