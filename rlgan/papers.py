@@ -176,8 +176,9 @@ def scratchgan(task: TaskSettings | None = None) -> Config:
     return Config(
         preset="scratchgan",
         task=task or OracleTask(),
-        generator=LSTM(embedding=512, hidden=512, layers=2),
-        discriminator=CausalLSTM(),
+        # 300 columns of GloVe and 64 of its own in the paper; all its own here.
+        generator=LSTM(embedding=364, hidden=512, layers=2, tied=True),
+        discriminator=CausalLSTM(embedding=364),
         adversary=AdversarySettings(batch=1_024, sequences_per_round=512, l2_all=1e-6, loss=CrossEntropy()),
         reward=SignedProbability(),
         credit=RewardToGo(gamma=0.23),

@@ -150,25 +150,6 @@ def _drop_finished(
 
 
 @torch.no_grad()
-def prefix_states(stepper: Stepper, tokens: Tensor) -> State:
-    """State after every prefix of given sequences, so that no continuation ever reads its prefix again.
-
-    Args:
-        stepper: frozen generator (the rollout policy, which need not be the one that drew `tokens`).
-        tokens: (B, T) int64.
-
-    Returns:
-        State whose tensors are (T, B, ...): [t] has consumed tokens[:, :t+1].
-    """
-    state = stepper.start(tokens.shape[0])
-    states = []
-    for position in range(tokens.shape[1]):
-        state = stepper.advance(state, tokens[:, position])
-        states.append(state)
-    return tuple(torch.stack(parts) for parts in zip(*states, strict=True))
-
-
-@torch.no_grad()
 def continue_prefixes(
     stepper: Stepper,
     space: SequenceSpace,
@@ -198,7 +179,8 @@ def continue_prefixes(
     position, sequence = (positions.unsqueeze(1) < lengths - 1).nonzero(as_tuple=True)
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
-    states = prefix_states(stepper, tokens)
+    # No continuation ever reads its prefix again.
+    states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
         finished = _continue_chunk(stepper, space, tokens, states, sequence[chunk], position[chunk], rng)

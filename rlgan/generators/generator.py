@@ -31,6 +31,22 @@ class Stepper(Protocol):
         """State after each row's prefix has been extended by `tokens` (R,) int64."""
         ...
 
+    def prefix_states(self, tokens: Tensor) -> State:
+        """States of all prefixes of given sequences.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            State whose tensors are (T, B, ...): [t] has consumed tokens[:, :t+1]. Of the whole sequence, the last one,
+            nothing is asked.
+        """
+        state, states = self.start(tokens.shape[0]), []
+        for position in range(tokens.shape[1]):
+            state = self.advance(state, tokens[:, position])
+            states.append(state)
+        return tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+
     def weights(self, state: State) -> Tensor:
         """Unnormalised probabilities of the next token.
 

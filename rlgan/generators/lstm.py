@@ -31,6 +31,8 @@ class LSTM(Settings):
     """Number of LSTM layers."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on the embedding and on each layer's output in maximum-likelihood pretraining."""
+    tied: Annotated[bool, Choice((True, False))] = False
+    """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
     init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
     """Every parameter starts from N(0, init_std²)."""
 
@@ -55,7 +57,12 @@ class LSTMGenerator(Generator):
             batch_first=True,
         )
         self.dropout = nn.Dropout()
-        self.output = nn.Linear(settings.hidden, vocab_size)
+        self.projection: nn.Linear | None = None
+        if settings.tied and settings.hidden != settings.embedding:
+            self.projection = nn.Linear(settings.hidden, settings.embedding, bias=False)
+        self.output = nn.Linear(settings.embedding if settings.tied else settings.hidden, vocab_size)
+        if settings.tied:
+            self.output.weight = self.embedding.weight
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=settings.init_std)
         self.use_dropout(True)
@@ -80,8 +87,14 @@ class LSTMGenerator(Generator):
 
     def _features(self, inputs: Tensor) -> Tensor:
         features, _ = self.lstm(self.dropout(self.embedding(inputs)))
-        dropped: Tensor = self.dropout(features)
-        return dropped
+        return self._projected(self.dropout(features))
+
+    def _projected(self, features: Tensor) -> Tensor:
+        """Features of the width that the output layer reads."""
+        if self.projection is None:
+            return features
+        projected: Tensor = self.projection(features)
+        return projected
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise; see `Generator.relaxed`."""
@@ -90,7 +103,7 @@ class LSTMGenerator(Generator):
         state: tuple[Tensor, Tensor] | None = None
         for position in range(noise.shape[1]):
             features, state = self.lstm(embedded.unsqueeze(1), state)
-            logits = self.output(features.squeeze(1))
+            logits = self.output(self._projected(features.squeeze(1)))
             row, token = relaxed_rows(logits, noise[:, position], temperature, straight_through)
             rows.append(row)
             tokens.append(token)
@@ -116,7 +129,9 @@ class LSTMStepper(Stepper):
 
     @torch.no_grad()
     def __init__(self, generator: LSTMGenerator, temperature: float) -> None:
-        lstm, output = generator.lstm, generator.output
+        lstm, output_weight, output_bias = generator.lstm, generator.output.weight, generator.output.bias
+        if generator.projection is not None:
+            output_weight = output_weight @ generator.projection.weight
         self._num_layers, self._hidden = lstm.num_layers, lstm.hidden_size
         layers = range(self._num_layers)
         input_weights = [getattr(lstm, f"weight_ih_l{layer}") for layer in layers]
@@ -128,14 +143,14 @@ class LSTMStepper(Stepper):
 
         to_log2 = 1.0 / (temperature * math.log(2.0))
         padded = padded_vocab_size(generator.vocab_size)
-        self._output_weight = output.weight.new_zeros(self._hidden, padded)
-        self._output_weight[:, : generator.vocab_size] = output.weight.T * to_log2
+        self._output_weight = output_weight.new_zeros(self._hidden, padded)
+        self._output_weight[:, : generator.vocab_size] = output_weight.T * to_log2
         # exp2(-1e30) is exactly 0: padding can never be drawn.
-        self._output_bias = output.bias.new_full((padded,), -1e30)
-        self._output_bias[: generator.vocab_size] = output.bias * to_log2
-        bound = (output.weight.abs().sum(1) + output.bias.abs()).max() * to_log2
+        self._output_bias = output_bias.new_full((padded,), -1e30)
+        self._output_bias[: generator.vocab_size] = output_bias * to_log2
+        bound = (output_weight.abs().sum(1) + output_bias.abs()).max() * to_log2
         self._subtract_maximum = bool(bound > self._SAFE_EXPONENT)
-        self._buffer = output.weight.new_empty(0)
+        self._buffer = output_weight.new_empty(0)
 
     @torch.no_grad()
     def start(self, num_rows: int) -> State:

@@ -16,7 +16,7 @@ from rlgan.discriminators import Discriminator
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import TOY_FIRST_LOGITS, TOY_REAL_LOGITS, TOY_SECOND_LOGITS
-from rlgan.generators import Generator, State
+from rlgan.generators import Generator, State, Stepper
 from rlgan.relaxation import relaxed_rows
 
 TOY_SPACE = SequenceSpace(3, 2)
@@ -88,7 +88,7 @@ class TabularGenerator(Generator):
         return TabularStepper(self.table.detach().clone() / temperature)
 
 
-class TabularStepper:
+class TabularStepper(Stepper):
     """State: the node of each row's prefix."""
 
     def __init__(self, table: Tensor) -> None:

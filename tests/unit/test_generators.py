@@ -10,6 +10,7 @@ from rlgan.envs.sequence_space import START_ID, SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, LSTMGenerator, build_generator, shift_right
+from rlgan.relaxation import gumbel_noise, uniform_of_rows
 
 
 def generator(vocab_size: int = 7, **settings: object) -> LSTMGenerator:
@@ -139,3 +140,48 @@ def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
         # Standard deviation of a mean is 0.3/√n, of a standard deviation about 0.3/√2n.
         assert abs(float(values.mean())) < 4 * 0.3 / number**0.5, name
         assert abs(float(values.std()) - 0.3) < 4 * 0.3 / (2 * number) ** 0.5, name
+
+
+# ------------------------------------------------------------------------------------------------ tied weights
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("embedding", "hidden"), [(5, 5), (4, 6)])
+def test_tied_weights_read_and_write_by_one_table(embedding: int, hidden: int) -> None:
+    net = generator(embedding=embedding, hidden=hidden, tied=True).eval()
+    tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
+    features, _ = net.lstm(net.embedding(shift_right(tokens)))
+    if hidden != embedding:
+        assert net.projection is not None
+        features = features @ net.projection.weight.T
+    expected = features @ net.embedding.weight.T + net.output.bias
+    torch.testing.assert_close(net.logits(tokens), expected)
+    logprobs = torch.log_softmax(expected, 2).gather(2, tokens.unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(net.logprobs(tokens), logprobs, atol=1e-5, rtol=0)
+    stepper = net.stepper()
+    state = stepper.start(3)
+    for position in range(4):
+        if position:
+            state = stepper.advance(state, tokens[:, position - 1])
+        weights = stepper.weights(state)[:, :7]
+        found = weights / weights.sum(1, keepdim=True)
+        torch.testing.assert_close(found, expected[:, position].softmax(1), atol=1e-5, rtol=0)
+
+
+def test_tied_weights_learn_from_both_ends() -> None:
+    net = generator(tied=True, embedding=5)
+    assert sum(parameter is net.embedding.weight for parameter in net.parameters()) == 1
+    tokens = torch.full((1, 3), 6)
+    # Token 6 is written at every step and read at the later ones; token 3 is only ever not written.
+    net.logprobs(tokens).sum().backward()
+    assert net.embedding.weight.grad is not None
+    assert float(net.embedding.weight.grad[6].abs().max()) > 0 < float(net.embedding.weight.grad[3].abs().max())
+
+
+def test_tied_and_relaxed_is_the_law_too() -> None:
+    net = generator(tied=True, embedding=4, hidden=6).eval()
+    noise = gumbel_noise(uniform_of_rows(torch.arange(50), 5, 7))
+    rows, tokens = net.relaxed(noise, 0.5, straight_through=True)
+    with torch.no_grad():
+        assert torch.equal((net.logits(tokens) + noise).argmax(2), tokens)
+    assert torch.equal(rows.argmax(2), tokens)

@@ -17,7 +17,7 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.generators.lstm import LSTMStepper
-from rlgan.sampling import Continuations, continue_prefixes, mixed_inputs, prefix_states, sample
+from rlgan.sampling import Continuations, continue_prefixes, mixed_inputs, sample
 from tests.support import reference
 from tests.support.tabular import TabularGenerator
 
@@ -395,7 +395,7 @@ def test_prefix_states_have_consumed_the_action() -> None:
     generator = lstm(9, layers=2)
     tokens = random_sequences(SequenceSpace(9, 5), 4, seed=0)
     stepper = generator.stepper()
-    states = prefix_states(stepper, tokens)
+    states = stepper.prefix_states(tokens)
     with torch.no_grad():
         expected = generator.logits(tokens).softmax(2)
     for position in range(4):
