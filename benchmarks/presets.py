@@ -1,0 +1,173 @@
+"""All presets beside each other: the same small oracle, generator, start and number of generator updates.
+
+    python -m benchmarks.presets [--seeds 3] [--updates 60] [--only NAME ...]
+
+Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
+of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
+nothing none comes anywhere in as many updates. Presets that begin with rounds of the discriminator keep them, at most
+5. Controls: the start at several temperatures, `mle_continued`, and the ceiling `oracle_ratio`.
+
+Figures are means over seeds, with half-widths of 95 % t intervals. Each row stands at the temperature that is best for
+it on validation data, and at temperature 1, both on test data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scipy.stats import t as student
+
+from benchmarks.common import machine
+from rlgan.config import Config
+from rlgan.envs.tasks import Task, build_task
+from rlgan.evaluation import Evaluator
+from rlgan.generators import Generator
+from rlgan.objectives import MixedPrefix
+from rlgan.overrides import flatten, override, to_dict
+from rlgan.presets import PRESETS, SMALL_ORACLE, control, preset, quick
+from rlgan.trainer import Trainer
+from rlgan.workers.parts import build_parts
+
+TEMPERATURES = (1.0, 0.95, 0.9, 0.85, 0.8)
+SMALL: dict[str, Any] = {
+    "discriminator.embedding": 32,
+    "discriminator.hidden": 64,
+    "discriminator.width": 64,
+    "discriminator.blocks": 2,
+    "discriminator.windows": "1,2,3,4",
+    "discriminator.filters": "64",
+    "discriminator.dropout": 0.5,
+    "credit.num_rollouts": 4,
+    "adversary.sequences_per_round": 640,
+    "adversary.batch": 128,
+    "schedule.g_batch": 256,
+    "schedule.d_epochs": 1,
+    "workers.threads": 1,
+}
+
+
+def compared() -> list[str]:
+    """Presets that have an adversary or a metric for one, and make updates that can be compared."""
+    return [
+        name
+        for name in PRESETS
+        if preset(name).schedule.adversarial_updates and name not in ("mle_continued", "oracle_ratio", "seqgan-quick")
+    ]
+
+
+def small(name: str, updates: int, seed: int) -> Config:
+    """A preset with sizes, data and start of `quick`."""
+    base, common = preset(name, SMALL_ORACLE), quick(SMALL_ORACLE)
+    had = flatten(to_dict(base))
+    changes = {path: value for path, value in SMALL.items() if had.get(path)}
+    changes |= {
+        "seed": seed,
+        "schedule.adversarial_updates": updates,
+        "schedule.discriminator_rounds": min(5, had["schedule.discriminator_rounds"]),
+        "schedule.d_steps": min(5, had["schedule.d_steps"]),
+    }
+    if isinstance(base.schedule.teacher_forcing, MixedPrefix):
+        changes |= {"schedule.teacher_forcing.block": max(1, updates // 6)}
+    pretraining = {
+        f"schedule.{name}": getattr(common.schedule, name) for name in ("mle_epochs", "mle_patience", "mle_batch")
+    }
+    optimizers = base.optimizers.model_copy(update={"mle": common.optimizers.mle})
+    return override(
+        base.model_copy(update={"generator": common.generator, "optimizers": optimizers, "controls": ()}),
+        changes | pretraining,
+    )
+
+
+def run(config: Config, task: Task, start: Any = None) -> tuple[Generator, Any, dict[str, float]]:
+    """The generator at the end, the maximum-likelihood start, and the last unit's figures."""
+    metrics: dict[str, float] = {}
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts, start)
+        while trainer.next_phase is not None:
+            metrics |= trainer.step(measure=False).metrics
+        return trainer.current_generator(), trainer.mle_start, metrics
+
+
+class Judge:
+    """Both KL gaps of a generator at the temperature that is best for it on validation data, and at 1."""
+
+    def __init__(self, config: Config, task: Task) -> None:
+        settings = config.evaluation
+        self._number = settings.final_sequences
+        self._validation = Evaluator(replace(task, test=task.valid), settings, config.seed, "selection")
+        self._test = Evaluator(task, settings, config.seed)
+
+    def __call__(self, generator: Generator) -> dict[str, float]:
+        def total(temperature: float) -> float:
+            return self._validation.measure(generator, temperature, self._number).metrics["eval/kl_sum"]
+
+        best = min(TEMPERATURES, key=total)
+        found = {"τ": best}
+        for suffix, temperature in (("", best), (" at 1", 1.0)):
+            measured = self._test.measure(generator, temperature, self._number).metrics
+            found |= {f"{gap}{suffix}": measured[f"eval/kl_{gap}"] for gap in ("forward", "reverse", "sum")}
+        return found
+
+
+def one_seed(names: Sequence[str], updates: int, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """(row, its figures) of one seed."""
+    base = small("quick", updates, seed)
+    task = build_task(base.task)
+    judge = Judge(base, task)
+    likelihood = preset("mle", SMALL_ORACLE).model_copy(update={"seed": seed, "workers": base.workers})
+    likelihood = override(likelihood, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3})
+    generator, start, _ = run(likelihood, task)
+    yield "MLE", judge(generator)
+    for name in ("mle_continued", "oracle_ratio"):
+        generator, _, _ = run(control(base, name), task, start)  # type: ignore[arg-type]
+        yield name, judge(generator)
+    for name in names:
+        begun = time.perf_counter()
+        generator, _, metrics = run(small(name, updates, seed), task, start)
+        figures = {"seconds": time.perf_counter() - begun}
+        if "discriminator/auc_heldout" in metrics:
+            figures["D AUC"] = metrics["discriminator/auc_heldout"]
+        yield name, judge(generator) | figures
+
+
+def interval(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± half of the 95 % t interval."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--only", nargs="*", default=compared(), choices=compared(), metavar="NAME")
+    arguments = parser.parse_args()
+    print(machine())
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in range(1, arguments.seeds + 1):
+        for name, figures in one_seed(arguments.only, arguments.updates, seed):
+            rows.setdefault(name, []).append(figures)
+            print(
+                f"seed {seed}: {name}: " + "  ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True
+            )
+    columns = ("sum", "forward", "reverse", "sum at 1", "forward at 1", "reverse at 1", "D AUC", "seconds")
+    print(f"\n{arguments.updates} generator updates, {arguments.seeds} seeds\n")
+    print("| | τ | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 2) + "|")
+    for name, found in sorted(rows.items(), key=lambda row: statistics.mean(one["sum"] for one in row[1])):
+        temperatures = "/".join(f"{one['τ']:g}" for one in found)
+        cells = [interval([one[column] for one in found]) if column in found[0] else "" for column in columns]
+        print(f"| {name} | {temperatures} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
