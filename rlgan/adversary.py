@@ -81,15 +81,17 @@ class Round:
     Attributes:
         index: number of this round in the run; names its random streams.
         fakes: (n, T) int64 fresh sequences of the generator.
-        epochs: passes over the buffers; 0 only measures, and adds the fakes.
-        fake_weight: what fakes weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
+        epochs: passes over the buffers.
+        real_weight: what reals weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
             apart.
+        hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
     """
 
     index: int
     fakes: Tensor
     epochs: int
-    fake_weight: float | None = None
+    real_weight: float | None = None
+    hold_above: float | None = None
 
 
 class Adversary:
@@ -145,7 +147,7 @@ class Adversary:
         num_reals = min(self._settings.sequences_per_round, self._reals.shape[0])
         self._real_buffer.add(self._reals[torch.randperm(self._reals.shape[0], generator=rng)[:num_reals]])
         self._fake_buffer.add(request.fakes)
-        if request.epochs:
+        if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
             with global_stream(self._seed, "adversary", "dropout", request.index):
                 metrics |= self._train_epochs(request, rng)
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
@@ -162,14 +164,14 @@ class Adversary:
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
             tokens = torch.cat([reals, fakes])
             is_real = torch.arange(2 * num_each) < num_each
-            for rows in self._minibatches(num_each, rng, is_balanced=request.fake_weight is not None):
+            for rows in self._minibatches(num_each, rng, is_balanced=request.real_weight is not None):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
                 if self._learns_prefixes:
                     mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
                 member_logits = self.network.member_logits(batch, mask)
                 member_losses = [
-                    self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.fake_weight, apart)
+                    self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.real_weight, apart)
                     for logits in member_logits
                 ]
                 self._optimizer.zero_grad()
@@ -213,15 +215,15 @@ class Adversary:
         logits: Tensor,
         is_real: Tensor,
         mask: Tensor | None,
-        fake_weight: float | None,
+        real_weight: float | None,
         apart: list[ClassLosses],
     ) -> Tensor:
-        """The loss of a minibatch; where fakes have a weight, both classes are noted, too."""
-        if fake_weight is None:
+        """The loss of a minibatch; where reals have a weight, both classes are noted, too."""
+        if real_weight is None:
             return adversary_loss(self._settings.loss, logits, is_real, mask)
         losses = class_losses(self._settings.loss, logits, is_real, mask)
         apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
-        return losses.real + fake_weight * losses.fake
+        return real_weight * losses.real + losses.fake
 
     def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
         """(M,) of what learns separately, all at the same points."""

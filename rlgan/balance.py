@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, LogUniform
+from rlgan.envs.priors import Choice, LogUniform, NotSearched
 from rlgan.envs.settings import Settings
 
 HELDOUT_AUC = "discriminator/auc_heldout"
@@ -26,8 +26,9 @@ class FixedBalance(Settings):
 class Band(Settings):
     """Rounds go on, up to `schedule.d_steps` of them, until the discriminator ranks what it has not seen well enough.
 
-    Its held-out area under the ROC curve is measured before each round trains. Above the band a round trains nothing.
-    The area and not the accuracy, which a shift of all logits (label smoothing) takes to a half.
+    Its held-out area under the ROC curve is measured on the fresh fakes of each round before it trains; where that lies
+    above the band the round trains nothing. The area and not the accuracy, which a shift of all logits (label
+    smoothing) takes to a half.
     """
 
     kind: Literal["band"] = "band"
@@ -58,9 +59,13 @@ class CriticWarmup(Settings):
 
 
 class Equilibrium(Settings):
-    """What fakes weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
+    """What reals weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
 
-    k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = L(real) + k·L(fake),   M = L(real) + |γ·L(real) - L(fake)|
+        k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = k·L(real) + L(fake),   M = L(real) + |γ·L(real) - L(fake)|
+
+    In BEGAN fakes are to be reconstructed badly, and k weighs them against the reals. A classifier is to be good at
+    both: weighing fakes by such a k would feed upon itself and end at 0, where all is called real. On the reals it
+    comes to rest. The weight moves the boundary, by log k at the optimum, and not how much is learned.
     """
 
     kind: Literal["equilibrium"] = "equilibrium"
@@ -68,8 +73,8 @@ class Equilibrium(Settings):
     """γ = L(fake)/L(real) that is wanted."""
     rate: Annotated[float, LogUniform(1e-3, 1e-1)] = Field(1e-3, gt=0.0)
     """λ."""
-    start: Annotated[float, Choice((0.0, 1.0))] = Field(0.0, ge=0.0, le=1.0)
-    """k in the beginning, in pretraining too; 0 is the paper's."""
+    start: Annotated[float, NotSearched("it comes to rest at the same k")] = Field(1.0, ge=0.0, le=1.0)
+    """k in the beginning, in pretraining too; the paper's is 0."""
 
 
 BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]
@@ -81,18 +86,18 @@ class BalanceState:
 
     Attributes:
         rounds: of the discriminator in the whole run, which name its random streams.
-        auc: held-out area under the ROC curve before the last round; None before the first.
-        fake_weight: k, what fakes weigh in the discriminator's loss.
+        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
+        real_weight: k, what reals weigh in the discriminator's loss.
     """
 
     rounds: int = 0
     auc: float | None = None
-    fake_weight: float = 1.0
+    real_weight: float = 1.0
 
 
 def first_state(settings: BalanceSettings) -> BalanceState:
     """Before the first round."""
-    return BalanceState(fake_weight=settings.start if isinstance(settings, Equilibrium) else 1.0)
+    return BalanceState(real_weight=settings.start if isinstance(settings, Equilibrium) else 1.0)
 
 
 def most_rounds(settings: BalanceSettings, unit: int, d_steps: int) -> int:
@@ -107,11 +112,6 @@ def most_rounds(settings: BalanceSettings, unit: int, d_steps: int) -> int:
         is_warm = unit < settings.units or (settings.every is not None and unit % settings.every == 0)
         return settings.rounds if is_warm else d_steps
     return d_steps
-
-
-def trains(settings: BalanceSettings, state: BalanceState) -> bool:
-    """Whether the next round trains, or only measures."""
-    return not (isinstance(settings, Band) and state.auc is not None and state.auc > settings.high)
 
 
 def suffices(settings: BalanceSettings, state: BalanceState) -> bool:
@@ -134,6 +134,6 @@ def after_round(
         return state, {}
     on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
     gap = settings.ratio * on_reals - on_fakes
-    fake_weight = min(1.0, max(0.0, state.fake_weight + settings.rate * gap))
-    told = {"discriminator/fake_weight": fake_weight, "discriminator/convergence": on_reals + abs(gap)}
-    return replace(state, fake_weight=fake_weight), told
+    real_weight = min(1.0, max(0.0, state.real_weight + settings.rate * gap))
+    told = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
+    return replace(state, real_weight=real_weight), told

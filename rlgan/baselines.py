@@ -212,6 +212,8 @@ def advantages(
         result = values - _masked_mean(values, mask)
     elif isinstance(settings, PerStepMean):
         result = values - (values * mask).sum(0) / mask.sum(0).clamp_min(1)
+    elif isinstance(settings, ExponentialMean) and not bool(mask.any()):
+        result = values  # all is given and nothing was drawn: there is nothing to remember
     elif isinstance(settings, ExponentialMean):
         average = settings.decay * average + (1.0 - settings.decay) * float(_masked_mean(values, mask))
         result = values - average

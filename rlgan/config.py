@@ -47,7 +47,7 @@ from .objectives import (
     ScheduledSampling,
 )
 from .optimizers import Adam, OptimizerSettings
-from .reference import NoReference, ReferenceSettings
+from .reference import NoReference, ReferenceSettings, RewardPenalty
 from .rewards import DiscriminatorReward, Logit, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
@@ -164,6 +164,11 @@ class Config(Settings):
         return self.discriminator is not None
 
 
+def tells_log_odds(config: Config) -> bool:
+    """Whether the discriminator's logit estimates log p_d/p_θ, without an unknown constant."""
+    return config.adversary.loss.is_log_odds and not isinstance(config.schedule.balance, Equilibrium)
+
+
 def compares_sequences(baseline: BaselineSettings, normalisation: NormalisationSettings) -> bool:
     """Whether sequences of a batch are compared with each other, so that `schedule.g_group` has an effect."""
     compares = isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights)
@@ -188,7 +193,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     if adversarial and pays_by_discriminator and not config.has_adversary:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
     is_differentiated = isinstance(config.objective, Gumbel)
-    if adversarial and is_differentiated and not config.has_adversary:
+    if is_differentiated and not config.has_adversary:
         yield "objective='gumbel': is differentiated through the discriminator, and discriminator is none. Choose one."
     if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
@@ -238,9 +243,19 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if isinstance(schedule.mle_inputs, ScheduledSampling) and not schedule.mle_epochs:
         yield "schedule.mle_inputs='scheduled_sampling': has no effect with schedule.mle_epochs=0. Set it to none."
-    if isinstance(config.objective, PPO):
-        batches = {"schedule.g_batch": schedule.g_batch}
-        if isinstance(schedule.teacher_forcing, MixedTeacherForcing):
+    if isinstance(config.objective, PPO) and config.objective.epochs == config.objective.minibatches == 1:
+        yield (
+            "objective.epochs=1, objective.minibatches=1: the first step is taken at the policy that sampled, where "
+            "nothing is clipped. Raise one of them, or use objective reinforce."
+        )
+    is_mixed = isinstance(schedule.teacher_forcing, MixedTeacherForcing)
+    if isinstance(config.objective, NoPolicyGradient) and not is_mixed:
+        for setting in ("epochs", "minibatches"):
+            if (value := getattr(config.objective, setting)) != 1:
+                yield f"objective.{setting}={value}: has no effect without mixed teacher forcing. Set it to 1."
+    if isinstance(config.objective, PPO | NoPolicyGradient):
+        batches = {"schedule.g_batch": schedule.g_batch} if isinstance(config.objective, PPO) else {}
+        if is_mixed:
             batches["schedule.mle_batch"] = schedule.mle_batch
         for path, size in batches.items():
             if size % config.objective.minibatches:
@@ -261,10 +276,10 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"schedule.balance={schedule.balance.kind!r}: has no effect without rounds of the discriminator between "
             "generator updates. Set it to fixed."
         )
-    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, Relativistic):
+    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, Relativistic | Wasserstein):
         yield (
-            "schedule.balance='equilibrium': weighs what fakes cost against what reals cost, and "
-            "adversary.loss='relativistic' is of pairs. Use another loss or balance."
+            f"schedule.balance='equilibrium': weighs what reals cost against what fakes cost, and adversary.loss="
+            f"{config.adversary.loss.kind!r} has no such costs. Use another loss or balance."
         )
     if config.discriminator is not None:
         yield from _contradictions_of_adversary(config, config.discriminator)
@@ -311,14 +326,26 @@ def _what_is_compared(config: Config) -> Iterator[str]:
             f"baseline='importance_weights': weighs by the density ratio of sequences, so reward={reward.kind!r} and "
             f"credit={credit.kind!r} would have no effect. Use reward ratio and credit terminal or monte_carlo."
         )
-    if isinstance(baseline, LogPartition) and not (reward.kind == "logit" and isinstance(credit, Terminal)):
+    if isinstance(baseline, ImportanceWeights) and isinstance(config.reference, RewardPenalty):
         yield (
-            f"baseline='log_partition': is of the logits of sequences, and reward={reward.kind!r}, "
-            f"credit={credit.kind!r} pay something else. Use reward logit and credit terminal."
+            "reference='reward': is taken off values, which baseline='importance_weights' does not read. Use reference "
+            "loss."
+        )
+    if isinstance(baseline, ImportanceWeights) and isinstance(config.normalisation, GroupDeviation):
+        yield (
+            "normalisation='group_deviation': is of values, and baseline='importance_weights' weighs by something "
+            "else. Use another normalisation."
+        )
+    is_of_logits = reward.kind == "logit" and isinstance(credit, Terminal) and tells_log_odds(config)
+    if isinstance(baseline, LogPartition) and not is_of_logits:
+        yield (
+            f"baseline='log_partition': is of log-odds of sequences, and reward={reward.kind!r}, "
+            f"credit={credit.kind!r} and adversary.loss={config.adversary.loss.kind!r} pay something else. Use reward "
+            "logit, credit terminal and adversary.loss cross_entropy."
         )
     group = schedule.g_group
-    if isinstance(baseline, LeaveOneOut) and schedule.g_batch < 2:
-        yield "schedule.g_batch=1: baseline='leave_one_out' needs at least 2 sequences."
+    if isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights) and schedule.g_batch < 2:
+        yield f"schedule.g_batch=1: baseline={baseline.kind!r} compares sequences, at least 2 of them. Raise it."
     if group is not None and schedule.g_batch % group:
         yield f"schedule.g_group={group}: does not divide schedule.g_batch={schedule.g_batch}. Set it to a divisor."
     if group is not None and not compares_sequences(baseline, config.normalisation):
@@ -334,12 +361,18 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
     loss, slope = adversary.loss, adversary.gradient_penalty
     pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
     # Importance weights are a softmax of the logits, in which an unknown constant cancels.
-    is_shift_free = isinstance(loss, Relativistic) and isinstance(config.baseline, ImportanceWeights)
-    if pays and not (loss.is_log_odds or isinstance(reward, Logit) or is_shift_free):
+    is_shifted = isinstance(loss, Relativistic) or (
+        loss.is_log_odds and isinstance(config.schedule.balance, Equilibrium)
+    )
+    is_shift_free = is_shifted and isinstance(config.baseline, ImportanceWeights)
+    if pays and not (tells_log_odds(config) or isinstance(reward, Logit) or is_shift_free):
+        which, meaning = f"adversary.loss={loss.kind!r}", loss.meaning
+        if loss.is_log_odds:
+            which, meaning = "schedule.balance='equilibrium'", "that plus log k"
         yield (
-            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is "
-            f"{loss.meaning}. Use reward logit or adversary.loss cross_entropy"
-            + ("; reward ratio goes with baseline importance_weights." if isinstance(loss, Relativistic) else ".")
+            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with {which} it is {meaning}. Use reward "
+            + ("logit or schedule.balance fixed" if loss.is_log_odds else "logit or adversary.loss cross_entropy")
+            + ("; reward ratio goes with baseline importance_weights." if is_shifted else ".")
         )
     if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
         yield (

@@ -94,18 +94,22 @@ def mean_one_weights(
         ShapeError: the batch is no multiple of the group.
     """
     ratios = grouped(log_ratios.detach(), group)
+    members = grouped(mask, group)
     if over_all_tokens:
-        ratios = ratios.masked_fill(~grouped(mask, group), -torch.inf).flatten(1, 2)
+        ratios, members = ratios.masked_fill(~members, -torch.inf).flatten(1, 2), members.flatten(1, 2)
+    is_weighed = members.any(1)  # where anything was drawn at all
     metrics = {}
     if least_ess:
         alpha = shrinkage(ratios, least_ess, dim=1)
         ratios = torch.where(ratios.isfinite(), alpha * ratios, ratios)
-        metrics["generator/importance_shrinkage"] = float(alpha.mean())
+        if bool(is_weighed.any()):
+            metrics["generator/importance_shrinkage"] = float(alpha.squeeze(1)[is_weighed].mean())
     weights = importance_weights(ratios, dim=1)
     size = effective_sample_size(weights, dim=1)
     number = ratios.isfinite().sum(1)
-    metrics |= {
-        "generator/effective_sample_size": float(size.mean()),
-        "generator/effective_sample_share": float((size / number).mean()),
-    }
+    if bool(is_weighed.any()):
+        metrics |= {
+            "generator/effective_sample_size": float(size[is_weighed].mean()),
+            "generator/effective_sample_share": float((size / number)[is_weighed].mean()),
+        }
     return Weighed(weights=(weights * number.unsqueeze(1)).view(log_ratios.shape), metrics=metrics)

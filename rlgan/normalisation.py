@@ -87,6 +87,8 @@ def normalised(
     Returns:
         (B, T) float32 and the next moving scale.
     """
+    if not bool(mask.any()):
+        return advantages, moving_scale  # all is given and nothing was drawn: there is nothing to remember
     if isinstance(settings, Clip):
         advantages = advantages.clamp(-settings.bound, settings.bound)
     elif isinstance(settings, Whiten):

@@ -51,7 +51,7 @@ class PPO(Settings):
     epochs: Annotated[int, Choice((1, 2, 4))] = Field(4, ge=1)
     """Passes over each batch of sequences."""
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
-    """Optimiser steps a pass."""
+    """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
 
 
 class Gumbel(Settings):
@@ -73,6 +73,10 @@ class NoPolicyGradient(Settings):
 
     not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
     kind: Literal["none"] = "none"
+    epochs: int = Field(1, ge=1)
+    """Passes over each batch of mixed teacher forcing: those of the run that this is the control of."""
+    minibatches: int = Field(1, ge=1)
+    """Optimiser steps a pass."""
 
 
 ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | NoPolicyGradient, Field(discriminator="kind")]
@@ -220,11 +224,13 @@ def clipped_surrogate(
     return -torch.minimum(ratio * weights, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * weights).sum()
 
 
-def clipped_share(logprobs: Tensor, old_logprobs: Tensor, weights: Tensor, clip_low: float, clip_high: float) -> float:
-    """Share of the weighted tokens whose ratio the clip holds, so that they have no gradient."""
+def clipped_tokens(
+    logprobs: Tensor, old_logprobs: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> tuple[int, int]:
+    """How many of the weighted tokens' ratios the clip holds, so that they have no gradient, and how many there are."""
     ratio = (logprobs - old_logprobs).detach().exp()
     held = ((weights > 0) & (ratio > 1.0 + clip_high)) | ((weights < 0) & (ratio < 1.0 - clip_low))
-    return float(held.sum()) / max(1, int((weights != 0).sum()))
+    return int(held.sum()), int((weights != 0).sum())
 
 
 def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:

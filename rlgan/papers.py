@@ -79,7 +79,7 @@ def seqgan_grpo(task: TaskSettings | None = None) -> Config:
         baseline=GroupMean(),
         normalisation=AsTheyAre(),
         reference=LossPenalty(weight=0.04),
-        objective=PPO(loss_normaliser="fixed", epochs=1),
+        objective=PPO(loss_normaliser="fixed", epochs=1, minibatches=4),
     )
 
 

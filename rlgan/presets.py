@@ -20,6 +20,7 @@ from .evaluation import EvaluationSettings
 from .generators import LSTM
 from .normalisation import AsTheyAre
 from .objectives import (
+    PPO,
     Gumbel,
     InterleavedTeacherForcing,
     MixedPrefix,
@@ -183,7 +184,7 @@ def control(config: Config, name: Control) -> Config:
     * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
       Adam 2e-3: a ceiling should not fail for the run's own settings.
     * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
-    * random_reward: uniform rewards with a leave-one-out baseline, the rest as the run.
+    * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits; the rest as the run.
 
     Args:
         config: the run.
@@ -205,7 +206,7 @@ def control(config: Config, name: Control) -> Config:
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),
             "reference": NoReference(),
-            "objective": NoPolicyGradient(),
+            "objective": _as_many_steps(config),
         }
     elif name == "oracle_ratio":
         schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
@@ -231,6 +232,14 @@ def control(config: Config, name: Control) -> Config:
     if not compares_sequences(varied.baseline, varied.normalisation):
         schedule = schedule.model_copy(update={"g_group": None})
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+def _as_many_steps(config: Config) -> NoPolicyGradient:
+    """No reward is learned from, in as many steps as the run makes of a batch."""
+    objective = config.objective
+    if not isinstance(objective, PPO) or not isinstance(config.schedule.teacher_forcing, MixedTeacherForcing):
+        return NoPolicyGradient()
+    return NoPolicyGradient(epochs=objective.epochs, minibatches=objective.minibatches)
 
 
 _NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}

@@ -89,7 +89,7 @@ def collect(
     continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
         assert scorer is not None
-        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng)
+        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng, num_given)
         continuation_logits = search.logits
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
@@ -100,7 +100,7 @@ def collect(
         else:
             real_logits = logits
             if isinstance(plan.credit, Prefix):
-                token_logits = prefix_logits(samples.tokens, samples.mask, scorer)
+                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -139,9 +139,14 @@ class Search:
 
 
 def monte_carlo_logits(
-    plan: RolloutPlan, tokens: Tensor, rollout_policy: Stepper, scorer: Scorer, rng: torch.Generator
+    plan: RolloutPlan,
+    tokens: Tensor,
+    rollout_policy: Stepper,
+    scorer: Scorer,
+    rng: torch.Generator,
+    num_given: int = 0,
 ) -> Search:
-    """Real-logits of N continuations of every proper prefix.
+    """Real-logits of N continuations of every proper prefix that was drawn.
 
     Args:
         plan: space, number of continuations, chunk size.
@@ -149,6 +154,7 @@ def monte_carlo_logits(
         rollout_policy: continues the prefixes.
         scorer: frozen discriminator of sequences.
         rng: source of all randomness.
+        num_given: first tokens that were not drawn.
 
     Returns:
         Logits and what they cost.
@@ -157,7 +163,9 @@ def monte_carlo_logits(
     num_rollouts = plan.credit.num_rollouts
     logits = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows))
+    finished = list(
+        continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows, num_given)
+    )
     if not finished:
         return Search(logits, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
@@ -169,19 +177,23 @@ def monte_carlo_logits(
     return Search(logits, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 
-def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer) -> Tensor:
-    """Real-logits of every prefix, judged as it stands.
+def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int = 0) -> Tensor:
+    """Real-logits of every prefix that ends in a drawn token, judged as it stands.
 
     Args:
         tokens: (B, T) int64 finished sequences.
         mask: (B, T) bool.
         scorer: frozen discriminator of sequences, which has seen prefixes.
+        num_given: first tokens that were not drawn.
 
     Returns:
-        (B, T) float32, [b, t] of tokens[b, :t+1]; 0 where mask is False.
+        (B, T) float32, [b, t] of tokens[b, :t+1]; 0 where mask is False, and at given tokens.
     """
-    sequence, position = mask.nonzero(as_tuple=True)
-    ends = torch.arange(tokens.shape[1], device=tokens.device) <= position.unsqueeze(1)
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
     logits = torch.zeros(tokens.shape, device=tokens.device)
+    sequence, position = (mask & (positions >= num_given)).nonzero(as_tuple=True)
+    if sequence.shape[0] == 0:
+        return logits
+    ends = positions <= position.unsqueeze(1)
     logits[sequence, position] = scorer(tokens[sequence], ends)
     return logits

@@ -157,6 +157,7 @@ def continue_prefixes(
     num_rollouts: int,
     rng: torch.Generator,
     chunk_rows: int = 256,
+    num_given: int = 0,
 ) -> Iterator[Continuations]:
     """Finish every proper prefix of every sequence N times.
 
@@ -170,13 +171,15 @@ def continue_prefixes(
         num_rollouts: N continuations a prefix.
         rng: source of all randomness.
         chunk_rows: most rows advanced together.
+        num_given: first tokens that were not drawn, whose values nobody seeks.
 
     Yields:
         Continuations of all (prefix, rollout) rows, ordered by prefix length, at most `chunk_rows` at a time.
     """
     lengths = sequence_mask(space, tokens).sum(1)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
-    position, sequence = (positions.unsqueeze(1) < lengths - 1).nonzero(as_tuple=True)
+    is_sought = (positions.unsqueeze(1) >= num_given) & (positions.unsqueeze(1) < lengths - 1)
+    position, sequence = is_sought.nonzero(as_tuple=True)
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
     # No continuation ever reads its prefix again.

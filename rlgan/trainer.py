@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +28,9 @@ from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
 from .adversary import Round
-from .balance import BalanceState, Equilibrium, after_round, first_state, most_rounds, suffices, trains
+from .balance import BalanceState, Band, Equilibrium, after_round, first_state, most_rounds, suffices
 from .baselines import BaselineState, CriticBaseline
-from .config import Config
+from .config import Config, tells_log_odds
 from .credit import MonteCarlo
 from .critic import Critic
 from .evaluation import Evaluator, Measurement
@@ -109,6 +110,7 @@ class Trainer:
         self._memory = Memory()
         self._balance = first_state(config.schedule.balance)
         self._effective_ranks: list[float] = []
+        self._reference: Any = None  # handle of the reference's weights, which never change
         self._critic: Critic | None = None
         if isinstance(config.baseline, CriticBaseline):
             self._critic = Critic(config.baseline, task.space, config.seed)
@@ -166,6 +168,8 @@ class Trainer:
     def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
         """Warn once the generator continues in far fewer ways than it did (specification 13)."""
         share, rank = self.config.evaluation.collapse_share, measurement.metrics["eval/effective_rank"]
+        if not math.isfinite(rank) and not self._effective_ranks:
+            return {}  # nothing that a fall could be told of
         if phase == "mle":
             self._effective_ranks = [rank]
         else:
@@ -251,9 +255,10 @@ class Trainer:
             fakes = self._fakes(index)
         with self._timed("timing/discriminator_s"):
             assert self._parts.discriminator is not None
-            epochs = schedule.d_epochs if trains(schedule.balance, self._balance) else 0
-            fake_weight = self._balance.fake_weight if isinstance(schedule.balance, Equilibrium) else None
-            metrics = self._parts.discriminator.train_round(Round(index, fakes, epochs, fake_weight))
+            real_weight = self._balance.real_weight if isinstance(schedule.balance, Equilibrium) else None
+            hold_above = schedule.balance.high if isinstance(schedule.balance, Band) else None
+            request = Round(index, fakes, schedule.d_epochs, real_weight, hold_above)
+            metrics = self._parts.discriminator.train_round(request)
         self._balance, told = after_round(schedule.balance, self._balance, metrics)
         return metrics | told
 
@@ -341,7 +346,7 @@ class Trainer:
         Each minibatch has its share of every part, and weights that make it an estimate of the whole batch's loss.
         """
         objective = self.config.objective
-        if not isinstance(objective, PPO):
+        if not isinstance(objective, PPO | NoPolicyGradient) or objective.epochs == objective.minibatches == 1:
             experience = stacked(parts)
             return experience, experience.tokens.shape[0]
         number = objective.minibatches
@@ -371,7 +376,7 @@ class Trainer:
             config.normalisation,
             config.objective,
             config.schedule.g_group,
-            config.adversary.loss.is_log_odds,
+            tells_log_odds(config),
         )
         rng, state_values = stream(config.seed, "reward", update), None
         if self._critic is not None:
@@ -412,8 +417,10 @@ class Trainer:
         reference_handle = None
         if not isinstance(config.reference, NoReference):
             assert self.mle_start is not None
-            # No version of the learners: those count from 0.
-            reference_handle = pool.publish(Weights(_REFERENCE_VERSION, self.mle_start))
+            if self._reference is None:
+                # No version of the learners: those count from 0.
+                self._reference = pool.publish(Weights(_REFERENCE_VERSION, self.mle_start))
+            reference_handle = self._reference
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
     def _prefixes(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Tensor | None:
@@ -535,7 +542,7 @@ class Trainer:
         self._effective_ranks = list(state["effective_ranks"])
         if self._critic is not None:
             self._critic.restore(state["critic"])
-        self.mle_start = _as_arrays(state["mle_start"])
+        self.mle_start, self._reference = _as_arrays(state["mle_start"]), None
         self._best_valid_nll = state["best_valid_nll"]
         self._best_weights = _as_arrays(state["best_weights"])
         self._epochs_without_gain = state["epochs_without_gain"]

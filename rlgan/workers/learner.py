@@ -38,7 +38,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, GeneratorSettings, build_generator
-from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_share, learner_loss
+from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
 from rlgan.optimizers import (
     OptimizerSettings,
     build_optimizer,
@@ -149,7 +149,7 @@ class GeneratorLearner(TorchLearner):
         self._phase: str = "mle"
         self._losses: list[float] = []
         self._gradient_norms: list[float] = []
-        self._clipped: list[float] = []
+        self._clipped: list[tuple[int, int]] = []
 
     def begin(self, phase: LearnerPhase, seed: int, threads: int, judge: Weights | None, temperature: float) -> None:
         """Choose the optimiser, seed dropout and set this process's threads for the next update."""
@@ -172,7 +172,7 @@ class GeneratorLearner(TorchLearner):
         self._losses.append(float(loss.detach()))
         if "clipped_weights" in batch:
             clip = (objective.clip_low, objective.clip_high)
-            self._clipped.append(clipped_share(logprobs, batch["old_logprobs"], batch["clipped_weights"], *clip))
+            self._clipped.append(clipped_tokens(logprobs, batch["old_logprobs"], batch["clipped_weights"], *clip))
         # DDP averages the learners' gradients; the weights are those of the whole batch, so theirs must be summed.
         return loss * max(1, config.num_learners)
 
@@ -186,9 +186,13 @@ class GeneratorLearner(TorchLearner):
         """Step the phase's optimiser; called by RLlib."""
         self._phase_optimizers[self._phase].step()
 
-    def take_metrics(self) -> dict[str, list[float]]:
-        """Losses, gradient norms and clipped shares of the updates since the last call."""
-        taken = {"loss": self._losses, "grad_norm": self._gradient_norms, "clipped_share": self._clipped}
+    def take_metrics(self) -> dict[str, list[Any]]:
+        """Losses, gradient norms and (held by the clip, of so many) of the updates since the last call."""
+        taken: dict[str, list[Any]] = {
+            "loss": self._losses,
+            "grad_norm": self._gradient_norms,
+            "clipped": self._clipped,
+        }
         self._losses, self._gradient_norms, self._clipped = [], [], []
         return taken
 
@@ -376,8 +380,8 @@ class GeneratorLearners:
             "loss": sum(sum(one["loss"]) for one in taken) / num_steps,
             "grad_norm": sum(taken[0]["grad_norm"]) / num_steps,
         }
-        if shares := [share for one in taken for share in one["clipped_share"]]:
-            metrics["clipped_share"] = sum(shares) / len(shares)
+        if clipped := [counted for one in taken for counted in one["clipped"]]:
+            metrics["clipped_share"] = sum(held for held, _ in clipped) / max(1, sum(number for _, number in clipped))
         return metrics
 
     @property
@@ -449,7 +453,7 @@ def _rank() -> int:
 
 def _learn(
     learner: GeneratorLearner, shards: list[Experience], minibatch: int, given: dict[str, Any]
-) -> tuple[_LearnerState | None, dict[str, list[float]]]:
+) -> tuple[_LearnerState | None, dict[str, list[Any]]]:
     learner.begin(**given)
     data = TrainingData(batch=_batch(shards[_rank()]))
     learner.update(training_data=data, minibatch_size=minibatch, num_epochs=1)

@@ -527,24 +527,25 @@ def test_where_it_learns_prefixes_it_is_shown_one_of_every_sequence_and_judged_o
     )
 
 
-def test_a_round_without_epochs_measures_adds_fakes_and_trains_nothing() -> None:
+def test_a_round_that_ranks_too_well_measures_adds_fakes_and_trains_nothing() -> None:
     judge, trained = adversary(buffer=50), adversary(buffer=50)
     before = judge.state()["weights"]
-    figures = judge.train_round(Round(0, fakes(20), epochs=0))
+    figures = judge.train_round(Round(0, fakes(20), 1, hold_above=0.0))
     assert "discriminator/loss" not in figures and figures["discriminator/buffer_fake"] == 20.0
-    reference = trained.train_round(Round(0, fakes(20), epochs=1))
+    reference = trained.train_round(Round(0, fakes(20), 1, hold_above=1.0))
+    assert "discriminator/loss" in reference
     assert figures["discriminator/auc_heldout"] == reference["discriminator/auc_heldout"]
     for name, value in judge.state()["weights"].items():
         assert torch.equal(value, before[name])
 
 
-def test_what_fakes_weigh_is_what_they_cost() -> None:
+def test_what_reals_weigh_is_what_they_cost() -> None:
     whole, apart, weightless = (
-        adversary(batch=40, loss=Hinge()).train_round(Round(0, fakes(20), 1, fake_weight=weight))
+        adversary(batch=40, loss=Hinge()).train_round(Round(0, fakes(20), 1, real_weight=weight))
         for weight in (None, 1.0, 0.0)
     )
     assert apart["discriminator/loss"] == pytest.approx(whole["discriminator/loss"], rel=1e-6)
     total = apart["discriminator/loss_real"] + apart["discriminator/loss_fake"]
     assert apart["discriminator/loss"] == pytest.approx(total, rel=1e-5)
-    assert weightless["discriminator/loss"] == pytest.approx(weightless["discriminator/loss_real"], rel=1e-6)
+    assert weightless["discriminator/loss"] == pytest.approx(weightless["discriminator/loss_fake"], rel=1e-6)
     assert "discriminator/loss_real" not in whole

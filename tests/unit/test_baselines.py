@@ -229,3 +229,15 @@ def test_effective_sample_size_limits() -> None:
     assert effective_sample_size(torch.tensor([1.0, 0.0, 0.0])) == pytest.approx(1.0)
     # 1 / (1/64 + 4/64 + 25/64) = 64/30
     assert effective_sample_size(torch.tensor([0.125, 0.25, 0.625])) == pytest.approx(64 / 30)
+
+
+@pytest.mark.parametrize("settings", EVERY_BASELINE, ids=lambda settings: settings.kind)
+def test_where_nothing_was_drawn_nothing_is_remembered(settings: BaselineSettings) -> None:
+    state = BaselineState(moving_average=0.3)
+    nothing = torch.zeros(3, 3, dtype=torch.bool)
+    result = advantages(settings, VALUES, nothing, state, log_ratios=torch.zeros(3, 3))
+    assert torch.equal(result.advantages, torch.zeros(3, 3))
+    assert math.isfinite(result.state.moving_average)
+    if not isinstance(settings, LogPartition):
+        assert result.state.moving_average == 0.3
+    assert all(math.isfinite(value) for value in result.metrics.values())

@@ -15,10 +15,11 @@ from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.discriminators import CausalLSTM, CnnHighway, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
-from rlgan.objectives import PPO, MixedTeacherForcing, NoPolicyGradient
+from rlgan.normalisation import GroupDeviation
+from rlgan.objectives import PPO, Gumbel, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
-from rlgan.reference import LossPenalty
+from rlgan.reference import LossPenalty, RewardPenalty
 from rlgan.rewards import (
     ConstantReward,
     Logit,
@@ -141,6 +142,40 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (JUDGED | {"baseline": LogPartition()}, "baseline='log_partition': .* reward='probability'"),
     (
+        JUDGED | {"reward": Logit(), "baseline": LogPartition(), "adversary": {"loss": {"kind": "hinge"}}},
+        "baseline='log_partition': .*adversary.loss='hinge' pay something else",
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "baseline": ImportanceWeights(), "reference": RewardPenalty()},
+        "reference='reward': is taken off values",
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "baseline": ImportanceWeights(), "normalisation": GroupDeviation()},
+        "normalisation='group_deviation': is of values",
+    ),
+    (
+        JUDGED | {"reward": Ratio(), "baseline": ImportanceWeights(), "schedule": {"g_batch": 1}},
+        "schedule.g_batch=1: baseline='importance_weights' compares sequences",
+    ),
+    (JUDGED | {"objective": PPO(epochs=1, minibatches=1)}, "objective.epochs=1, objective.minibatches=1: the first"),
+    (
+        PLAIN | {"objective": Gumbel(), "schedule": PLAIN["schedule"] | {"adversarial_updates": 0}},
+        "objective='gumbel': is differentiated through the discriminator",
+    ),
+    (
+        JUDGED | {"schedule": {"balance": Equilibrium()}},
+        r"reward='probability': .*with schedule.balance='equilibrium' it is that plus log k.*fixed; reward ratio",
+    ),
+    *(
+        (
+            JUDGED
+            | {"reward": Logit(), "schedule": {"balance": Equilibrium()}}
+            | {"adversary": {"weight_clip": 0.1, "loss": {"kind": loss}}},
+            f"schedule.balance='equilibrium': weighs what reals cost .*'{loss}' has no such costs",
+        )
+        for loss in ("relativistic", "wasserstein")
+    ),
+    (
         JUDGED | {"reward": Logit(), "credit": MonteCarlo(), "baseline": LogPartition()},
         "baseline='log_partition': .* credit='monte_carlo'",
     ),
@@ -148,12 +183,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (JUDGED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='probability' pays sequences"),
     (PLAIN | {"schedule": PLAIN["schedule"] | {"balance": Band()}}, "schedule.balance='band': has no effect without"),
     (
-        JUDGED
-        | {"reward": Logit(), "adversary": {"loss": {"kind": "relativistic"}}, "schedule": {"balance": Equilibrium()}},
-        "schedule.balance='equilibrium': weighs what fakes cost .*relativistic",
-    ),
-    (
-        JUDGED | {"adversary": {"batch": 65}, "schedule": {"balance": Equilibrium()}},
+        JUDGED | {"reward": Logit(), "adversary": {"batch": 65}, "schedule": {"balance": Equilibrium()}},
         "adversary.batch=65: schedule.balance='equilibrium' compares reals with as many fakes",
     ),
     (JUDGED | {"credit": LambdaReturn()}, "credit='lambda_return': asks a critic, and baseline='none' is none"),
@@ -173,7 +203,18 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         JUDGED | {"baseline": ImportanceWeights(ramp_to=1.0), "reward": Ratio(), "credit": RewardToGo()},
         "credit='reward_to_go': needs",
     ),
-    (JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}}, "schedule.g_batch=1: baseline='leave_one_out'"),
+    (
+        PLAIN
+        | {
+            "objective": NoPolicyGradient(epochs=2),
+            "schedule": PLAIN["schedule"] | {"teacher_forcing": InterleavedTeacherForcing()},
+        },
+        "objective.epochs=2: has no effect without mixed teacher forcing",
+    ),
+    (
+        JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}},
+        "schedule.g_batch=1: .*leave_one_out' compares",
+    ),
     (
         PLAIN
         | {

@@ -67,3 +67,23 @@ def test_what_follows_the_end_is_not_shrunk_into_a_sample() -> None:
     assert float(weighed.weights[0, 1]) == 0.0
     assert float(weighed.weights.sum()) == pytest.approx(3.0)
     assert weighed.metrics["generator/effective_sample_size"] == pytest.approx(1.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("over_all_tokens", [False, True])
+def test_figures_are_of_groups_and_positions_that_were_drawn(over_all_tokens: bool) -> None:
+    # The first group ended within what was given, the second was drawn at its second position alone.
+    ratios = torch.tensor([[9.0, 9.0], [0.0, 0.0], [8.0, 1.0], [0.0, 0.0]])
+    mask = torch.tensor([[False, False], [False, False], [False, True], [False, True]])
+    weighed = mean_one_weights(ratios, mask, over_all_tokens, group=2, least_ess=0.1)
+    share = torch.softmax(torch.tensor([1.0, 0.0]), 0)
+    size = float(1 / share.square().sum())
+    assert weighed.metrics == pytest.approx(
+        {
+            "generator/effective_sample_size": size,
+            "generator/effective_sample_share": size / 2,
+            "generator/importance_shrinkage": 1.0,
+        },
+        rel=1e-5,
+    )
+    torch.testing.assert_close(weighed.weights[2:, 1], 2 * share)
+    assert mean_one_weights(ratios, torch.zeros(4, 2, dtype=torch.bool), over_all_tokens, group=2).metrics == {}

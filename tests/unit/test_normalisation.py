@@ -60,3 +60,10 @@ def test_group_deviation_is_of_the_group() -> None:
     values = torch.tensor([[0.0], [2.0], [0.0], [20.0]])
     result, _ = normalised(GroupDeviation(), values, values, torch.ones(4, 1, dtype=torch.bool), group=2)
     torch.testing.assert_close(result, torch.tensor([[0.0], [2.0], [0.0], [2.0]]))
+
+
+@pytest.mark.parametrize("kind", get_args(get_args(NormalisationSettings)[0]))
+def test_where_nothing_was_drawn_the_scale_is_as_it_was(kind: type) -> None:
+    nothing = torch.zeros(2, 2, dtype=torch.bool)
+    result, scale = normalised(kind(), torch.zeros(2, 2), VALUES, nothing, moving_scale=0.7)
+    assert scale == 0.7 and torch.equal(result, torch.zeros(2, 2))

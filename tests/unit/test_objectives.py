@@ -13,8 +13,8 @@ from rlgan.objectives import (
     PPO,
     LossNormaliser,
     Reinforce,
-    clipped_share,
     clipped_surrogate,
+    clipped_tokens,
     learner_loss,
     likelihood_weights,
     policy_gradient_weights,
@@ -110,11 +110,11 @@ def test_at_the_policy_that_sampled_the_clipped_gradient_is_reinforce() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_share_of_tokens_that_the_clip_holds() -> None:
+def test_tokens_that_the_clip_holds_are_counted() -> None:
     # Held: up with a positive weight, down with a negative one; of four tokens that are learned from.
     ratios = torch.tensor([[1.5, 1.5, 0.5, 0.5, 9.0]])
     weights = torch.tensor([[1.0, -1.0, 1.0, -1.0, 0.0]])
-    assert clipped_share(ratios.log(), torch.zeros(1, 5), weights, 0.2, 0.2) == 0.5
+    assert clipped_tokens(ratios.log(), torch.zeros(1, 5), weights, 0.2, 0.2) == (2, 4)
 
 
 # ------------------------------------------------------------------------------- reference, entropy, all of it

@@ -284,6 +284,21 @@ def test_the_reference_says_how_likely_it_finds_the_samples() -> None:
     assert collect(plan(ENDING, None), SHARD, policy, None, None).reference_logprobs is None
 
 
+def test_given_tokens_are_neither_continued_nor_judged() -> None:
+    space = SequenceSpace(4, 5)
+    policy, scorer = lstm(4).stepper(), discriminator(space).scorer()
+    shard = dataclasses.replace(SHARD, prefixes=random_sequences(space, 6, seed=1)[:, :3])
+    rollouts = collect(plan(space, 2), shard, policy, policy, scorer)
+    assert torch.equal(rollouts.tokens[:, :3], shard.prefixes) and rollouts.num_given == 3
+    # Two tokens of each sequence were drawn, and in each of two continuations of the fourth token the fifth.
+    assert rollouts.num_drawn == 6 * (2 + 2)
+    assert scorer.num_scored == 6 * (1 + 2)
+    logits = rollouts.continuation_logits
+    assert bool((logits[:, :3] == 0).all()) and bool((logits[:, 3] != 0).all()) and bool((logits[:, 4] == 0).all())
+    judged = collect(RolloutPlan(space, Prefix(), 256), shard, policy, None, lambda tokens, mask: mask.sum(1).float())
+    assert judged.token_logits.tolist() == [[0.0, 0.0, 0.0, 4.0, 5.0]] * 6
+
+
 # --------------------------------------------------------------------------------------------- joining shards
 
 
