@@ -6,13 +6,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import ray
 import torch
 
-from rlgan.baselines import BaselineSettings, ImportanceWeights
+from rlgan.baselines import BaselineSettings, GroupMean, ImportanceWeights
 from rlgan.config import Config, Optimizers
 from rlgan.credit import MonteCarlo
 from rlgan.envs.errors import ConfigError
@@ -21,9 +22,10 @@ from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.experience import Memory, learnable
 from rlgan.generators import build_generator
-from rlgan.objectives import LossNormaliser, Reinforce, likelihood_weights
+from rlgan.objectives import PPO, LossNormaliser, Reinforce, likelihood_weights
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.records import Experience, concatenate
+from rlgan.reference import LossPenalty
 from rlgan.rewards import Probability, Ratio
 from rlgan.trainer import Trainer
 from rlgan.workers.learner import GeneratorLearners, LearnerPhase
@@ -216,8 +218,11 @@ def every_objective(task: Task) -> Iterator[tuple[str, Experience]]:
                 baseline=kind(),
                 objective=Reinforce(loss_normaliser=normaliser),
             )
-            formed = learnable(rollouts, axes, Memory(), task, torch.Generator())
+            formed = learnable(rollouts, axes, Memory(), task, torch.Generator(), torch.full(rollouts.mask.shape, 0.2))
             yield f"{kind.__name__}, {normaliser}", formed.experience
+    strayed = replace(rollouts, reference_logprobs=0.9 * rollouts.logprobs)
+    terms = recipe(objective=PPO(entropy_bonus=0.1), reference=LossPenalty(weight=0.5), baseline=GroupMean())
+    yield "clip, reference, entropy", learnable(strayed, terms, Memory(), task, torch.Generator()).experience
     mask = sequence_mask(SPACE, rollouts.tokens)
     yield "likelihood", Experience(tokens=rollouts.tokens, weights=likelihood_weights(mask))
     mixed = torch.cat([formed.experience.weights, 0.3 * likelihood_weights(mask)])
@@ -228,7 +233,7 @@ def every_objective(task: Task) -> Iterator[tuple[str, Experience]]:
 def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> None:
     optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     groups = [
-        GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0))
+        GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0), PPO())
         for number in (0, 2)
     ]
     one, two = groups
@@ -244,7 +249,7 @@ def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> No
             assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
             for key in stepped:
                 assert abs(there[key] - stepped[key]).max() <= 1e-6, f"{name}: {key}"
-        assert len(names) == 7 * 4 + 3
+        assert len(names) == 10 * 5 + 4
     finally:
         for group in groups:
             group.close()
