@@ -16,7 +16,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from typing_extensions import Self
 
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.errors import ConfigError
@@ -49,7 +48,7 @@ class TransformerDecoder(Settings):
     """Matrices and embeddings start from N(0, init_std²); what is added to the stream, less by √(2·layers)."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> TransformerDecoder:
         if self.width % self.heads:
             raise ConfigError(
                 f"generator.width={self.width}: is not divided by generator.heads={self.heads}. Use a multiple."
