@@ -114,8 +114,8 @@ def _as_text(value: Any) -> Any:
 _BUDGET = {"schedule.adversarial_updates": 60}
 
 
-def _study(name: str, description: str, paths: tuple[str, ...]) -> Study:
-    return Study(name, description, "quick", dict.fromkeys(paths), _BUDGET)
+def _study(name: str, description: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
+    return Study(name, description, "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
 
 
 STUDIES = {
@@ -143,18 +143,25 @@ STUDIES = {
         replace(
             _study(
                 "from_scratch",
-                "Without pretraining: batch, reward and the discriminator's regularisation (ScratchGAN's claims).",
+                "Without pretraining: batch, a reward for every token, D's regularisation (ScratchGAN's claims).",
                 (
                     "reward",
-                    "credit",
+                    "credit.gamma",
                     "baseline",
                     "baseline.decay",
                     "schedule.g_batch",
                     "discriminator.dropout",
-                    "discriminator.l2_out",
+                    "discriminator.layer_norm",
+                    "adversary.l2_all",
                     "optimizers.generator.lr",
                     "optimizers.discriminator.lr",
                 ),
+                # Sequences are judged as a whole and paid at their end, or each token is: two of the four pairs.
+                {
+                    "discriminator": Choice(("cnn_highway", "causal_lstm")),
+                    "discriminator.hidden": Choice((64, 128)),
+                    "credit": Choice(("terminal", "reward_to_go")),
+                },
             ),
             changes={
                 "schedule.mle_epochs": 0,

@@ -41,6 +41,19 @@ def test_from_scratch_has_no_pretraining() -> None:
     assert schedule.mle_epochs == 0 and schedule.teacher_forcing.kind == "none"
 
 
+def test_from_scratch_compares_a_reward_a_token_with_one_a_sequence() -> None:
+    whole = STUDIES["from_scratch"].space(TASK, {})
+    lengths = {"credit.gamma": 0.23, "discriminator.hidden": 64, "adversary.l2_all": 1e-6}
+    dense = whole.config({"discriminator": "causal_lstm", "credit": "reward_to_go", "baseline": "ema", **lengths})
+    assert (dense.credit.kind, dense.credit.gamma, dense.discriminator.kind) == ("reward_to_go", 0.23, "causal_lstm")
+    assert (
+        whole.config({"discriminator": "cnn_highway", "credit": "terminal", "baseline": "ema"}).credit.kind
+        == "terminal"
+    )
+    with pytest.raises(ConfigError, match="judges every token"):
+        whole.config({"discriminator": "causal_lstm", "credit": "terminal", "baseline": "ema"})
+
+
 def test_what_a_user_fixes_no_longer_varies() -> None:
     paths = [axis.path for axis in STUDIES["reward_baseline"].space(TASK, {"credit": "terminal"}).axes]
     assert "reward" in paths and not any(path.startswith("credit") for path in paths)
