@@ -28,9 +28,10 @@ from .adversary_regularisers import (
     weight_penalty,
 )
 from .devices import CPU
-from .discriminators import DiscriminatorSettings, build_discriminator
+from .discriminators import DiscriminatorSettings, PlainScorer, build_discriminator
 from .metrics import discriminator_health
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
+from .relaxation import rows_of, tokens_of
 from .replay import ReplayBuffer
 from .seeding import global_stream, stream
 
@@ -80,7 +81,7 @@ class Round:
 
     Attributes:
         index: number of this round in the run; names its random streams.
-        fakes: (n, T) int64 fresh sequences of the generator.
+        fakes: (n, T) int64 fresh sequences of the generator, or soft rows (n, T, V) float32.
         epochs: passes over the buffers.
         real_weight: what reals weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
             apart.
@@ -107,6 +108,7 @@ class Adversary:
         seed: the run's seed.
         learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
             sequences (REGS). All prefixes of a sequence together would be learnt by heart.
+        fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
         device: where it computes; the buffers stay on the CPU.
     """
 
@@ -120,6 +122,7 @@ class Adversary:
         heldout_reals: Tensor,
         seed: int,
         learns_prefixes: bool = False,
+        fakes_are_soft: bool = False,
         device: torch.device = CPU,
     ) -> None:
         self._device, self._learns_prefixes = device, learns_prefixes
@@ -131,7 +134,7 @@ class Adversary:
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
         self._real_buffer = ReplayBuffer(capacity, space.max_length)
-        self._fake_buffer = ReplayBuffer(capacity, space.max_length)
+        self._fake_buffer = ReplayBuffer(capacity, space.max_length, space.vocab_size if fakes_are_soft else None)
 
     def train_round(self, request: Round) -> dict[str, float]:
         """Judge the fresh fakes while they are still unseen, then add them and train.
@@ -162,14 +165,19 @@ class Adversary:
         correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
         for _ in range(request.epochs):
             reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
-            tokens = torch.cat([reals, fakes])
+            tokens = torch.cat([reals, tokens_of(fakes)])
             is_real = torch.arange(2 * num_each) < num_each
             for rows in self._minibatches(num_each, rng, is_balanced=request.real_weight is not None):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
                 if self._learns_prefixes:
                     mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
-                member_logits = self.network.member_logits(batch, mask)
+                real_batch, fake_batch, shown = batch[is_real_batch], batch[~is_real_batch], batch
+                if fakes.is_floating_point():
+                    fake_batch = fakes[rows[~is_real[rows]] - num_each].to(self._device)
+                    shown = rows_of(batch, self._space.vocab_size)
+                    shown[~is_real_batch] = fake_batch
+                member_logits = self.network.member_logits(shown, mask)
                 member_losses = [
                     self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.real_weight, apart)
                     for logits in member_logits
@@ -180,7 +188,7 @@ class Adversary:
                 if self._settings.l2_all is not None:
                     total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
                 if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
-                    penalties = self._gradient_penalties(batch[is_real_batch], batch[~is_real_batch], rng)
+                    penalties = self._gradient_penalties(real_batch, fake_batch, rng)
                     total = total + self._settings.gradient_penalty.weight * penalties.sum()
                     slopes.append(float(penalties.detach().mean()))
                 total.backward()
@@ -246,12 +254,13 @@ class Adversary:
             yield torch.cat([rows, num_each + rows])
 
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
-        scorer = self.network.scorer()
+        # What is fused for tokens cannot read soft rows.
+        scorer = PlainScorer(self.network) if fresh_fakes.is_floating_point() else self.network.scorer()
         number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
         logits = []
-        for tokens in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device)):
-            mask = sequence_mask(self._space, tokens)
-            scores = scorer(tokens, mask)
+        for sequences in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device)):
+            mask = sequence_mask(self._space, tokens_of(sequences))
+            scores = scorer(sequences, mask)
             logits.append((scores[mask] if self._judges_tokens else scores).to(CPU))
         health = discriminator_health(*logits)
         metrics = {"discriminator/auc_heldout": health.auc}

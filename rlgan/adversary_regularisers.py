@@ -20,6 +20,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.transition import pad_after_end, sequence_mask
 
 from .discriminators import Discriminator, EmbeddingDiscriminator
+from .relaxation import rows_of, tokens_of
 
 
 class NoGradientPenalty(Settings):
@@ -91,6 +92,14 @@ def slope_penalty(score: Callable[[Tensor], Tensor], points: Tensor, target: flo
     return (norms - target).square().mean()
 
 
+def _padded(space: SequenceSpace, sequences: Tensor) -> Tensor:
+    """The same sequences with padding after their terminators, soft rows too."""
+    if not sequences.is_floating_point():
+        return pad_after_end(space, sequences)
+    padding = functional.one_hot(torch.tensor(space.pad_id), space.vocab_size).to(sequences)
+    return torch.where(sequence_mask(space, tokens_of(sequences)).unsqueeze(2), sequences, padding)
+
+
 def gradient_penalty(
     network: Discriminator,
     settings: InterpolatedPenalty,
@@ -108,7 +117,7 @@ def gradient_penalty(
         settings: target and space.
         space: the task's sequences.
         reals: (B, T) int64.
-        fakes: (B, T) int64.
+        fakes: (B, T) int64, or soft rows (B, T, V) float32.
         epsilon: (B,) float32 in [0, 1], 0 = real.
 
     Returns:
@@ -117,10 +126,10 @@ def gradient_penalty(
     Raises:
         ConfigError: the space is that of embeddings and the network has none.
     """
-    mask = sequence_mask(space, reals) | sequence_mask(space, fakes)
-    ends = [pad_after_end(space, tokens) for tokens in (reals, fakes)]
+    mask = sequence_mask(space, reals) | sequence_mask(space, tokens_of(fakes))
+    ends = [_padded(space, sequences) for sequences in (reals, fakes)]
     if settings.space == "onehot":
-        real, fake = (functional.one_hot(tokens, space.vocab_size).to(epsilon.dtype) for tokens in ends)
+        real, fake = (rows_of(sequences, space.vocab_size) for sequences in ends)
         return slope_penalty(lambda points: network(points, mask), between(real, fake, epsilon), settings.target)
     if not isinstance(network, EmbeddingDiscriminator):
         raise ConfigError(

@@ -99,10 +99,11 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     final = trainer.measure(config.evaluation.final_sequences)
     ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
     rows = [_real_row(config, evaluator), *start, *controls, *ours]
-    our_points, start_points = _points(task, ours), _points(task, start)
+    # To be ahead of a start that has learned nothing is no news.
+    our_points, start_points = _points(task, ours), _points(task, start if config.schedule.mle_epochs else [])
     ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
     share, headroom = _headroom(config, rows)
-    sentences = [_standing(task, ahead, behind) if our_points else None, headroom]
+    sentences = [_standing(task, ahead, behind) if our_points and start_points else None, headroom]
     text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
     return Comparison(rows, text, share, ahead, behind, final)
 
@@ -176,6 +177,8 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     assert trainer.mle_start is not None
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
+    if not config.schedule.mle_epochs:
+        return [_row("untrained start", 1.0, trainer.evaluator.measure(start, 1.0, num), trainer.evaluator)]
     for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         measurement = trainer.evaluator.measure(start, temperature, num)

@@ -33,10 +33,11 @@ from .baselines import (
 from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from .discriminators import CnnHighway, DiscriminatorSettings, Tabular, Transformer
 from .evaluation import EvaluationSettings
-from .generators import LSTM, GeneratorSettings
+from .generators import LSTM, GeneratorSettings, LatentConv
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
 from .objectives import (
     PPO,
+    Differentiated,
     Gumbel,
     MixedPrefix,
     MixedTeacherForcing,
@@ -45,6 +46,7 @@ from .objectives import (
     ObjectiveSettings,
     Reinforce,
     ScheduledSampling,
+    Soft,
 )
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings, RewardPenalty
@@ -192,9 +194,12 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if adversarial and pays_by_discriminator and not config.has_adversary:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
-    is_differentiated = isinstance(config.objective, Gumbel)
+    is_differentiated = isinstance(config.objective, Differentiated)
     if is_differentiated and not config.has_adversary:
-        yield "objective='gumbel': is differentiated through the discriminator, and discriminator is none. Choose one."
+        yield (
+            f"objective={config.objective.kind!r}: is differentiated through the discriminator, and discriminator is "
+            "none. Choose one."
+        )
     if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
     yield from _who_is_paid(config)
@@ -204,11 +209,12 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}: has no effect with "
             "schedule.adversarial_updates=0. Set it to none."
         )
-    if isinstance(config.objective, Gumbel) and isinstance(config.adversary.loss, Relativistic):
+    if is_differentiated and isinstance(config.adversary.loss, Relativistic):
         yield (
-            "adversary.loss='relativistic': compares with reals, which objective='gumbel' does not see. Use "
-            "another loss."
+            f"adversary.loss='relativistic': compares with reals, which objective={config.objective.kind!r} does not "
+            "see. Use another loss."
         )
+    yield from _without_likelihood(config)
     if isinstance(config.objective, Gumbel) and isinstance(schedule.teacher_forcing, MixedPrefix):
         yield (
             "schedule.teacher_forcing='mixed_prefix': objective='gumbel' draws whole sequences. Use mixed, interleaved "
@@ -220,7 +226,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
             "learned. Set an objective, or mixed or interleaved teacher forcing."
         )
-    if isinstance(config.objective, NoPolicyGradient | Gumbel):
+    if isinstance(config.objective, NoPolicyGradient | Differentiated):
         axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
         axes |= {"normalisation": "none", "reference": "none"}
         used = {axis: getattr(config, axis).kind for axis in axes}
@@ -283,6 +289,43 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if config.discriminator is not None:
         yield from _contradictions_of_adversary(config, config.discriminator)
+
+
+def _without_likelihood(config: Config) -> Iterator[str]:
+    """A generator that draws no tokens knows no likelihood, and learns from none."""
+    generator, objective = config.generator, config.objective
+    if isinstance(objective, Soft) and not isinstance(generator, LatentConv):
+        yield (
+            f"objective='soft': is of a generator that draws no tokens, and generator={generator.kind!r} draws them. "
+            "Use objective gumbel, or generator latent_conv."
+        )
+    if not isinstance(generator, LatentConv):
+        return
+    if not isinstance(objective, Soft):
+        yield (
+            f"generator='latent_conv': has no log-probabilities, which objective={objective.kind!r} learns by. Use "
+            "objective soft."
+        )
+    forcing, evaluation = config.schedule.teacher_forcing, config.evaluation
+    unfit: dict[str, tuple[object, object]] = {
+        "schedule.mle_epochs": (config.schedule.mle_epochs, 0),
+        "schedule.teacher_forcing": (forcing.kind, "none"),
+        "controls": (list(config.controls), []),
+    }
+    for path, (value, only) in unfit.items():
+        if value != only:
+            yield f"{path}={value!r}: learns by likelihood, which generator='latent_conv' has not. Set it to {only}."
+    # Its laws of the next token, whose collapse is told of, are one-hot from the beginning.
+    idle: dict[str, tuple[object, object]] = {
+        "evaluation.temperatures": (evaluation.temperatures, (1.0,)),
+        "evaluation.collapse_share": (evaluation.collapse_share, None),
+    }
+    for path, (value, only) in idle.items():
+        if value != only:
+            yield (
+                f"{path}={value!r}: has no effect on generator='latent_conv', which draws no tokens. Set it to "
+                f"{'null' if only is None else only}."
+            )
 
 
 def _who_is_paid(config: Config) -> Iterator[str]:

@@ -19,7 +19,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
-from .generators import Generator
+from .generators import AutoregressiveGenerator, Generator
 from .metrics import effective_rank, kl_gaps, mean_nll
 from .sampling import sample
 from .seeding import stream
@@ -86,7 +86,7 @@ class Evaluator:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings)
 
-    def held_out_nll(self, generator: Generator, tokens: Tensor, temperature: float = 1.0) -> float:
+    def held_out_nll(self, generator: AutoregressiveGenerator, tokens: Tensor, temperature: float = 1.0) -> float:
         """NLL of held-out sequences (n, T) in nats per token, dropout off."""
         generator.eval()
         with torch.no_grad():
@@ -102,7 +102,8 @@ class Evaluator:
             num_sequences: sequences to sample; None takes the settings' `num_sequences`.
 
         Returns:
-            Metrics and the sequences that were sampled for them.
+            Metrics and the sequences that were sampled for them. Likelihoods, and what follows from them, only of a
+            generator that has them.
         """
         samples = sample(
             generator.stepper(temperature),
@@ -110,13 +111,15 @@ class Evaluator:
             num_sequences or self._settings.num_sequences,
             stream(self._seed, self._draw),
         )
-        metrics = {
-            "eval/nll_gen": self.held_out_nll(generator, self._task.test, temperature),
-            "eval/nll_div": mean_nll(samples.logprobs, samples.mask),
-            "eval/effective_rank": self._effective_rank(generator, samples.tokens, temperature),
-        }
+        metrics: dict[str, float] = {}
+        if isinstance(generator, AutoregressiveGenerator):
+            metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature)
+            metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
+            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature)
         if self._task.oracle is not None:
-            metrics |= self._oracle_metrics(samples.tokens, metrics)
+            metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens)
+            if isinstance(generator, AutoregressiveGenerator):
+                metrics |= self._kl_metrics(metrics)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
         return Measurement(metrics=metrics, tokens=samples.tokens)
@@ -160,24 +163,22 @@ class Evaluator:
         logprobs = torch.cat([oracle.logprobs(part) for part in tokens.split(self._BATCH)])
         return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
 
-    def _oracle_metrics(self, tokens: Tensor, likelihoods: dict[str, float]) -> dict[str, float]:
+    def _kl_metrics(self, likelihoods: dict[str, float]) -> dict[str, float]:
         oracle = self._task.oracle
         assert oracle is not None
-        nll_oracle = self._nll_oracle(tokens)
         gaps = kl_gaps(
-            nll_oracle=nll_oracle,
+            nll_oracle=likelihoods["eval/nll_oracle"],
             nll_div=likelihoods["eval/nll_div"],
             nll_gen=likelihoods["eval/nll_gen"],
             entropy=oracle.entropy,
         )
         return {
-            "eval/nll_oracle": nll_oracle,
             "eval/kl_forward": gaps.forward,
             "eval/kl_reverse": gaps.reverse,
             "eval/kl_sum": gaps.total,
         }
 
-    def _effective_rank(self, generator: Generator, tokens: Tensor, temperature: float) -> float:
+    def _effective_rank(self, generator: AutoregressiveGenerator, tokens: Tensor, temperature: float) -> float:
         """Of the next-token distributions after prefixes of the generator's own sequences.
 
         Row i is what follows a prefix of sequence i, of i modulo its length tokens, so that all lengths occur. After

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.envs.errors import ConfigError, ShapeError
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
-from .temperatures import FixedTemperature, TemperatureSettings
+from .relaxation import Relaxation
+from .temperatures import FixedTemperature, TemperatureSettings, temperature_at
 
 LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
 
@@ -64,8 +65,30 @@ class Gumbel(Settings):
     kind: Literal["gumbel"] = "gumbel"
     straight_through: bool = False
     """The discriminator, and the generator's next step, see one-hot rows whose gradient is that of the soft ones."""
+    fakes: Literal["soft", "tokens"] = "soft"
+    """What the discriminator learns from: the soft rows that it judges, as published, which their softness alone gives
+    away, or tokens that the same law draws."""
     temperature: TemperatureSettings = FixedTemperature()
     """Of the relaxation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gumbel:
+        if self.straight_through and self.fakes != "soft":
+            raise ConfigError(
+                f"objective.fakes={self.fakes!r}: straight-through rows are tokens already, so it has no effect. Leave "
+                "it soft."
+            )
+        return self
+
+
+class Soft(Settings):
+    """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
+
+    The form follows `adversary.loss`, as of `gumbel`.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a generator that draws no tokens")
+    kind: Literal["soft"] = "soft"
 
 
 class NoPolicyGradient(Settings):
@@ -79,7 +102,29 @@ class NoPolicyGradient(Settings):
     """Optimiser steps a pass."""
 
 
-ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | NoPolicyGradient, Field(discriminator="kind")]
+Differentiated = Gumbel | Soft
+"""Objectives that differentiate the generator through the discriminator, and read no reward."""
+ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
+
+
+def makes_soft_rows(objective: ObjectiveSettings) -> bool:
+    """Whether the discriminator learns from soft rows in the place of tokens."""
+    if isinstance(objective, Gumbel):
+        return objective.fakes == "soft" and not objective.straight_through
+    return isinstance(objective, Soft)
+
+
+def relaxation_at(objective: ObjectiveSettings, update: int, num_updates: int) -> Relaxation | None:
+    """How tokens are drawn in a generator update; None where the objective relaxes nothing.
+
+    Args:
+        objective: any.
+        update: counted from 0.
+        num_updates: of the whole adversarial phase.
+    """
+    if not isinstance(objective, Gumbel):
+        return None
+    return Relaxation(temperature_at(objective.temperature, update, num_updates), objective.straight_through)
 
 
 class ReadsTheData(Settings):

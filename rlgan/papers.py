@@ -16,9 +16,9 @@ from .config import Config, Control, Optimizers
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from .discriminators import CausalLSTM, CnnHighway, ResConv
 from .evaluation import EvaluationSettings
-from .generators import LSTM
+from .generators import LSTM, LatentConv
 from .normalisation import AsTheyAre, RunningScale
-from .objectives import PPO, Gumbel, MixedPrefix, NoTeacherForcing, Reinforce
+from .objectives import PPO, Gumbel, MixedPrefix, NoTeacherForcing, Reinforce, Soft
 from .optimizers import Adam
 from .reference import LossPenalty, NoReference, RewardPenalty
 from .rewards import ConstantReward, Logit, Probability, Ratio, SignedProbability
@@ -251,4 +251,28 @@ def st_gumbel(task: TaskSettings | None = None) -> Config:
     base = gumbel(task)
     return base.model_copy(
         update={"preset": "st_gumbel", "objective": base.objective.model_copy(update={"straight_through": True})}
+    )
+
+
+def wgan_gp(task: TaskSettings | None = None) -> Config:
+    """WGAN-GP's character model (Gulrajani et al. 2017): no tokens are drawn, and the critic reads soft rows."""
+    adam = Adam(lr=1e-4, beta1=0.5, beta2=0.9)
+    return Config(
+        preset="wgan_gp",
+        task=task or OracleTask(),
+        generator=LatentConv(),
+        discriminator=ResConv(),
+        adversary=AdversarySettings(
+            batch=128, sequences_per_round=64, loss=Wasserstein(), gradient_penalty=InterpolatedPenalty(weight=10.0)
+        ),
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Soft(),
+        # The critic goes first; 10 rounds an update in the paper's experiments on language.
+        schedule=Schedule(
+            mle_epochs=0, discriminator_rounds=10, adversarial_updates=200_000, g_batch=64, d_steps=10, d_epochs=1
+        ),
+        optimizers=Optimizers(generator=adam, discriminator=adam),
+        evaluation=EvaluationSettings(every=100, temperatures=(1.0,), collapse_share=None),
+        controls=(),
     )

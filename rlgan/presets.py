@@ -17,7 +17,7 @@ from .config import Config, Control, Optimizers, compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway
 from .evaluation import EvaluationSettings
-from .generators import LSTM
+from .generators import LSTM, LatentConv
 from .normalisation import AsTheyAre
 from .objectives import (
     PPO,
@@ -46,6 +46,7 @@ from .papers import (
     seqgan_prefix,
     seqgan_rloo,
     st_gumbel,
+    wgan_gp,
     wgan_reinforce,
 )
 from .reference import NoReference
@@ -192,7 +193,15 @@ def control(config: Config, name: Control) -> Config:
 
     Returns:
         Its configuration, without a discriminator and without controls of its own.
+
+    Raises:
+        ConfigError: the run's generator has no likelihood, and draws no tokens that could be paid.
     """
+    if isinstance(config.generator, LatentConv):
+        raise ConfigError(
+            f"control {name!r}: generator={config.generator.kind!r} has no likelihood and draws no tokens. Run preset "
+            "mle on the same data, and compare the two runs."
+        )
     schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0, "balance": FixedBalance()})
     changes: dict[str, object] = {
         "preset": name,
@@ -258,6 +267,7 @@ PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "bgan": bgan,
     "bgan_rkl": bgan_rkl,
     "scratchgan": scratchgan,
+    "wgan_gp": wgan_gp,
     "wgan_reinforce": wgan_reinforce,
     "gumbel": gumbel,
     "st_gumbel": st_gumbel,

@@ -18,7 +18,8 @@ class Rollouts:
 
     Attributes:
         tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator.
+        logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator, and beside soft rows, whose
+            tokens no law drew.
         mask: (B, T) bool, True up to and including the terminator.
         real_logits: (B,) float32 of the finished sequences, positive = real; None where no discriminator judges them.
         token_logits: (B, T) float32, [b, t] of the prefix tokens[b, :t+1] or of its last token, as the discriminator
@@ -30,6 +31,7 @@ class Rollouts:
         discriminator_version: version of the weights that scored them, or None.
         num_given: first tokens of every sequence that were given and not drawn.
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
+        soft_rows: (B, T, V) float32, what the generator handed out in the place of tokens; None where it drew tokens.
     """
 
     tokens: Tensor
@@ -43,6 +45,7 @@ class Rollouts:
     discriminator_version: int | None
     num_given: int
     num_drawn: int
+    soft_rows: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -76,6 +79,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         discriminator_version=discriminator_version,
         num_given=num_given,
         num_drawn=sum(shard.num_drawn for shard in shards),
+        soft_rows=joined("soft_rows"),
     )
 
 

@@ -10,10 +10,37 @@ A relaxation optimises an expectation over soft rows and not over tokens: its lo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 _LEAST, _GREATEST = 1e-10, 1.0 - 1e-7  # beyond these float32 has no finite noise
+
+
+@dataclass(frozen=True, slots=True)
+class Relaxation:
+    """How a token is drawn in a way that can be differentiated.
+
+    Attributes:
+        temperature: τ.
+        straight_through: one-hot rows with the gradient of the soft ones.
+    """
+
+    temperature: float
+    straight_through: bool
+
+
+def tokens_of(sequences: Tensor) -> Tensor:
+    """(B, T) int64 of sequences that are tokens already, or of soft rows (B, T, V), which stand for their greatest."""
+    return sequences.argmax(2) if sequences.is_floating_point() else sequences
+
+
+def rows_of(sequences: Tensor, vocab_size: int) -> Tensor:
+    """(B, T, V) float32 of sequences that are soft rows already, or of tokens (B, T), which become one-hot rows."""
+    if sequences.is_floating_point():
+        return sequences
+    return torch.nn.functional.one_hot(sequences, vocab_size).to(torch.float32)
 
 
 def gumbel_noise(uniform: Tensor) -> Tensor:
@@ -35,6 +62,11 @@ def uniform_of_rows(seeds: Tensor, length: int, vocab_size: int) -> Tensor:
     return torch.stack(
         [torch.rand(length, vocab_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()]
     )
+
+
+def normal_of_rows(seeds: Tensor, size: int) -> Tensor:
+    """The same with standard normal numbers: (B, size) float32 on the CPU from seeds (B,) int64."""
+    return torch.stack([torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()])
 
 
 def relaxed_rows(logits: Tensor, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:

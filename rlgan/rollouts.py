@@ -17,8 +17,9 @@ from rlgan.envs.transition import sequence_mask
 from .credit import CreditSettings, MonteCarlo, Prefix
 from .devices import CPU
 from .discriminators import Scorer
-from .generators import Generator, Stepper
+from .generators import AutoregressiveGenerator, Generator, Stepper
 from .records import Rollouts
+from .relaxation import Relaxation
 from .sampling import Samples, continue_prefixes, sample
 from .seeding import generator_on
 
@@ -49,6 +50,8 @@ class Shard:
         rollout_version: of the policy that continues prefixes; None continues none.
         discriminator_version: of the discriminator that scores; None leaves the sequences unscored.
         prefixes: (num_sequences, n) int64 first tokens that are given; None gives none.
+        is_soft: whether soft rows are wanted in the place of drawn tokens.
+        relaxation: of soft rows; None where the generator draws no tokens.
     """
 
     num_sequences: int
@@ -57,6 +60,8 @@ class Shard:
     rollout_version: int | None
     discriminator_version: int | None
     prefixes: Tensor | None = None
+    is_soft: bool = False
+    relaxation: Relaxation | None = None
 
 
 def collect(
@@ -65,7 +70,7 @@ def collect(
     policy: Stepper,
     rollout_policy: Stepper | None,
     scorer: Scorer | None,
-    reference: Generator | None = None,
+    reference: AutoregressiveGenerator | None = None,
     device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
@@ -116,12 +121,44 @@ def collect(
     )
 
 
+@torch.no_grad()
+def collect_soft(plan: RolloutPlan, shard: Shard, generator: Generator) -> Rollouts:
+    """Compute one shard of soft rows, which nothing judges.
+
+    Args:
+        plan: common to the run.
+        shard: which part.
+        generator: in evaluation mode.
+
+    Returns:
+        The shard's rows and the tokens that they stand for, on the CPU.
+    """
+    rng = generator_on(CPU, shard.seed)
+    seeds = torch.randint(2**62, (shard.num_sequences,), generator=rng)
+    rows, tokens = generator.soft_rows(plan.space, seeds, shard.relaxation)
+    mask = sequence_mask(plan.space, tokens)
+    return Rollouts(
+        tokens=tokens.to(CPU),
+        logprobs=torch.zeros(tokens.shape),
+        mask=mask.to(CPU),
+        real_logits=None,
+        token_logits=None,
+        continuation_logits=None,
+        reference_logprobs=None,
+        generator_version=shard.generator_version,
+        discriminator_version=None,
+        num_given=0,
+        num_drawn=int(mask.sum()),
+        soft_rows=rows.to(CPU),
+    )
+
+
 def _on_cpu(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.to(CPU)
 
 
 @torch.no_grad()
-def _logprobs(generator: Generator, samples: Samples) -> Tensor:
+def _logprobs(generator: AutoregressiveGenerator, samples: Samples) -> Tensor:
     return generator.logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 

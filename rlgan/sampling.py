@@ -116,7 +116,7 @@ def _sample_chunk(
     stepper: Stepper, space: SequenceSpace, prefixes: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     rows, num_given = prefixes.shape
-    state = stepper.start(rows)
+    state = stepper.start(rows, rng)
     device = state[0].device
     tokens = torch.full((rows, space.max_length), space.pad_id, dtype=torch.int64, device=device)
     logprobs = torch.zeros(rows, space.max_length, device=device)

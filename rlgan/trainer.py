@@ -35,11 +35,11 @@ from .credit import MonteCarlo
 from .critic import Critic
 from .evaluation import Evaluator, Measurement
 from .experience import Memory, Recipe, learnable
-from .generators import Generator, build_generator
+from .generators import AutoregressiveGenerator, Generator, build_generator
 from .metrics import first_fall
 from .objectives import (
     PPO,
-    Gumbel,
+    Differentiated,
     InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
@@ -47,14 +47,16 @@ from .objectives import (
     Reinforce,
     ScheduledSampling,
     likelihood_weights,
+    makes_soft_rows,
+    relaxation_at,
 )
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
+from .relaxation import Relaxation
 from .rewards import DiscriminatorReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
 from .seeding import stream, stream_seed
-from .temperatures import temperature_at
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
@@ -167,7 +169,7 @@ class Trainer:
 
     def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
         """Warn once the generator continues in far fewer ways than it did (specification 13)."""
-        share, rank = self.config.evaluation.collapse_share, measurement.metrics["eval/effective_rank"]
+        share, rank = self.config.evaluation.collapse_share, measurement.metrics.get("eval/effective_rank", math.nan)
         if not math.isfinite(rank) and not self._effective_ranks:
             return {}  # nothing that a fall could be told of
         if phase == "mle":
@@ -218,7 +220,9 @@ class Trainer:
         return Experience(tokens=tokens, weights=torch.cat(weights))
 
     def _stop_early(self, patience: int) -> float:
-        valid_nll = self.evaluator.held_out_nll(self.current_generator(), self.task.valid)
+        generator = self.current_generator()
+        assert isinstance(generator, AutoregressiveGenerator)
+        valid_nll = self.evaluator.held_out_nll(generator, self.task.valid)
         if valid_nll < self._best_valid_nll:
             self._best_valid_nll, self._epochs_without_gain = valid_nll, 0
             self._best_weights = self._parts.learners.weights().arrays
@@ -270,9 +274,11 @@ class Trainer:
             ("fakes", index),
             generator_version=generator.version,
             prefixes=self._prefixes(self.config.adversary.sequences_per_round, 1, ("fake_prefixes", index)),
+            is_soft=makes_soft_rows(self.config.objective),
         )
         handle = self._parts.rollouts.publish(generator)
-        return torch.cat([part.tokens for part in self._parts.rollouts.collect(shards, handle)])
+        fakes = concatenate(self._parts.rollouts.collect(shards, handle))
+        return fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
 
     # ------------------------------------------------------------------ adversarial phase
 
@@ -300,10 +306,13 @@ class Trainer:
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
         through: dict[str, Any] = {}
-        if isinstance(objective, Gumbel):
-            rows.append(self._relaxed_rows(update))
-            through = self._through(objective, update)
-            metrics["generator/temperature"] = through["temperature"]
+        if isinstance(objective, Differentiated):
+            rows.append(self._rows_of_noise(update))
+            assert self._parts.discriminator is not None
+            relaxation = self._relaxation(update)
+            through = {"judge": self._parts.discriminator.weights(), "relaxation": relaxation}
+            if relaxation is not None:
+                metrics["generator/temperature"] = relaxation.temperature
         elif not isinstance(objective, NoPolicyGradient):
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
@@ -321,7 +330,7 @@ class Trainer:
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
         return metrics
 
-    def _relaxed_rows(self, update: int) -> Experience:
+    def _rows_of_noise(self, update: int) -> Experience:
         """Rows that the learner draws anew and differentiates through the discriminator."""
         batch, length = self.config.schedule.g_batch, self.task.space.max_length
         rng = stream(self.config.seed, "relaxation", update)
@@ -332,13 +341,10 @@ class Trainer:
             row_seeds=torch.randint(2**62, (batch,), generator=rng),
         )
 
-    def _through(self, objective: Gumbel, update: int) -> dict[str, Any]:
-        """The discriminator as it is now, and the relaxation's temperature."""
-        assert self._parts.discriminator is not None
+    def _relaxation(self, update: int) -> Relaxation | None:
+        """How tokens are drawn in a generator update, and by the discriminator's fakes before it."""
         schedule = self.config.schedule
-        number = schedule.adversarial_updates * schedule.g_steps
-        temperature = temperature_at(objective.temperature, update, number)
-        return {"judge": self._parts.discriminator.weights(), "temperature": temperature}
+        return relaxation_at(self.config.objective, update, schedule.adversarial_updates * schedule.g_steps)
 
     def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
         """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
@@ -460,8 +466,11 @@ class Trainer:
         rollout_version: int | None = None,
         discriminator_version: int | None = None,
         prefixes: Tensor | None = None,
+        is_soft: bool = False,
     ) -> list[Shard]:
         """The fixed shards of a batch: the same whoever computes them."""
+        update = self.position.adversarial_updates * self.config.schedule.g_steps
+        relaxation = self._relaxation(update) if is_soft else None
         return [
             Shard(
                 num_sequences=min(shard_size, num_sequences - first),
@@ -470,6 +479,8 @@ class Trainer:
                 rollout_version=rollout_version,
                 discriminator_version=discriminator_version,
                 prefixes=None if prefixes is None else prefixes[first : first + shard_size],
+                is_soft=is_soft,
+                relaxation=relaxation,
             )
             for first in range(0, num_sequences, shard_size)
         ]

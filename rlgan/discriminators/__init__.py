@@ -10,7 +10,7 @@ from rlgan.envs.settings import Settings
 
 from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
-from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, Scorer
+from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
 from .ensemble import Ensemble
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
@@ -54,6 +54,7 @@ __all__ = [
     "EmbeddingDiscriminator",
     "Ensemble",
     "Granularity",
+    "PlainScorer",
     "ResConv",
     "ResConvDiscriminator",
     "Scorer",

@@ -6,17 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
+from rlgan.residual import ResidualConvolutions
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
-
-SHORTCUT_SCALE = 0.3
-"""Factor of what a block adds; the released code's."""
 
 
 class ResConv(Settings):
@@ -54,23 +51,13 @@ class ResConvDiscriminator(EmbeddingDiscriminator):
     def __init__(self, settings: ResConv, space: SequenceSpace) -> None:
         super().__init__()
         self.embedding = nn.Embedding(space.vocab_size, settings.width)
-        self.first, self.second = (
-            nn.ModuleList(
-                nn.Conv1d(settings.width, settings.width, settings.window, padding=settings.window // 2)
-                for _ in range(settings.blocks)
-            )
-            for _ in range(2)
-        )
+        self.blocks = ResidualConvolutions(settings.width, settings.blocks, settings.window)
         self.output = nn.Linear(space.max_length * settings.width, 1)
         nn.init.xavier_uniform_(self.embedding.weight)  # as a layer of V inputs
 
     def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
         """Real-logits; nothing here is without a second derivative."""
-        is_real = mask.unsqueeze(1)
-        channels = embedded.transpose(1, 2) * is_real
-        for first, second in zip(self.first, self.second, strict=True):
-            hidden = first(functional.relu(channels)) * is_real
-            channels = channels + SHORTCUT_SCALE * second(functional.relu(hidden)) * is_real
+        channels = self.blocks(embedded.transpose(1, 2), mask)
         logits: Tensor = self.output(channels.flatten(1)).squeeze(1)
         return logits
 

@@ -1,21 +1,32 @@
 """Generator networks: plain torch modules with a frozen stepping copy for the hot loop."""
 
-from typing import Annotated
+from typing import Annotated, overload
 
 from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import Generator, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, Generator, State, Stepper, shift_right
+from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
-GeneratorSettings = Annotated[LSTM | TransformerDecoder, Field(discriminator="kind")]
+GeneratorSettings = Annotated[LSTM | TransformerDecoder | LatentConv, Field(discriminator="kind")]
 """Settings of any generator."""
+
+
+@overload
+def build_generator(settings: LSTM | TransformerDecoder, space: SequenceSpace) -> AutoregressiveGenerator: ...
+
+
+@overload
+def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator: ...
 
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
+    if isinstance(settings, LatentConv):
+        return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
         return TransformerGenerator(settings, space)
     return LSTMGenerator(settings, space.vocab_size)
@@ -23,9 +34,12 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 __all__ = [
     "LSTM",
+    "AutoregressiveGenerator",
     "Generator",
     "GeneratorSettings",
     "LSTMGenerator",
+    "LatentConv",
+    "LatentConvGenerator",
     "State",
     "Stepper",
     "TransformerDecoder",

@@ -1,8 +1,11 @@
 """What the trainer asks of a generator, and what the hot loop asks of its frozen copy.
 
-A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no reward. For sampling it hands out a
-*stepper*, a fused copy of its weights that advances many rows by one token without autograd. A stepper's state is a
-tuple of row-first tensors, so the hot loop can select, concatenate and cut rows without knowing the architecture.
+A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no reward. Every generator can be sampled,
+and can be differentiated as a function of noise; only an autoregressive one knows how likely a sequence is.
+
+For sampling it hands out a *stepper*, a fused copy of its weights that advances many rows by one token without
+autograd. A stepper's state is a tuple of row-first tensors, so the hot loop can select, concatenate and cut rows
+without knowing the architecture.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.envs.sequence_space import START_ID
+from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 
 State = tuple[Tensor, ...]
 """Recurrent state of R rows: any number of tensors whose first dimension is R."""
@@ -23,8 +27,13 @@ State = tuple[Tensor, ...]
 class Stepper(Protocol):
     """A frozen copy of a generator that advances rows by one token."""
 
-    def start(self, num_rows: int) -> State:
-        """State of `num_rows` empty prefixes, the start token already consumed."""
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+        """State of `num_rows` empty prefixes, the start token already consumed.
+
+        Args:
+            num_rows: R.
+            rng: source of the noise that a row begins with; read by generators of noise alone, which need it.
+        """
         ...
 
     def advance(self, state: State, tokens: Tensor) -> State:
@@ -58,9 +67,36 @@ class Stepper(Protocol):
 
 
 class Generator(nn.Module, ABC):
-    """A tractable autoregressive law over token sequences."""
+    """Makes token sequences."""
 
     vocab_size: int
+
+    @abstractmethod
+    def stepper(self, temperature: float = 1.0) -> Stepper:
+        """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    @abstractmethod
+    def soft_rows(self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise, each from a seed of its own.
+
+        Args:
+            space: the task's sequences.
+            seeds: (B,) int64, of the noise.
+            relaxation: how tokens are drawn in a way that can be differentiated; None where none are drawn.
+
+        Returns:
+            Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that they stand for.
+        """
+
+    def use_dropout(self, enabled: bool) -> None:
+        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
+
+        Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
+        """
+
+
+class AutoregressiveGenerator(Generator):
+    """A tractable autoregressive law over token sequences."""
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:
@@ -73,9 +109,16 @@ class Generator(nn.Module, ABC):
             (B, T, V) float32 logits of `tokens[:, t]` given `tokens[:, :t]`.
         """
 
-    @abstractmethod
-    def stepper(self, temperature: float = 1.0) -> Stepper:
-        """A frozen copy for sampling, with logits divided by `temperature`."""
+    def soft_rows(self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None) -> tuple[Tensor, Tensor]:
+        """Relaxed samples; see `Generator.soft_rows`.
+
+        Raises:
+            ValueError: no relaxation, without which drawing a token has no gradient.
+        """
+        if relaxation is None:
+            raise ValueError("an autoregressive generator draws tokens, which needs a relaxation.")
+        uniform = uniform_of_rows(seeds, space.max_length, space.vocab_size).to(next(self.parameters()).device)
+        return self.relaxed(gumbel_noise(uniform), relaxation.temperature, relaxation.straight_through)
 
     @abstractmethod
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
@@ -88,12 +131,6 @@ class Generator(nn.Module, ABC):
 
         Returns:
             Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that were drawn.
-        """
-
-    def use_dropout(self, enabled: bool) -> None:
-        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
-
-        Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
         """
 
     def logits(self, tokens: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from rlgan.envs.sequence_space import START_ID
 from rlgan.envs.settings import Settings
 from rlgan.relaxation import relaxed_rows
 
-from .generator import Generator, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
@@ -37,7 +37,7 @@ class LSTM(Settings):
     """Every parameter starts from N(0, init_std²)."""
 
 
-class LSTMGenerator(Generator):
+class LSTMGenerator(AutoregressiveGenerator):
     """Embedding, LSTM layers, linear output.
 
     Args:
@@ -74,12 +74,12 @@ class LSTMGenerator(Generator):
         self.lstm.dropout = self.dropout.p if self.lstm.num_layers > 1 else 0.0
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Next-token logits; see `Generator.forward`."""
+        """Next-token logits; see `AutoregressiveGenerator.forward`."""
         logits: Tensor = self.output(self._features(inputs))
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Generator.logprobs`."""
+        """Log-probability of each token; see `AutoregressiveGenerator.logprobs`."""
         features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
@@ -97,7 +97,7 @@ class LSTMGenerator(Generator):
         return projected
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Generator.relaxed`."""
+        """Sequences as differentiable functions of noise; see `AutoregressiveGenerator.relaxed`."""
         rows, tokens = [], []
         embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
         state: tuple[Tensor, Tensor] | None = None
@@ -153,7 +153,7 @@ class LSTMStepper(Stepper):
         self._buffer = output_weight.new_empty(0)
 
     @torch.no_grad()
-    def start(self, num_rows: int) -> State:
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
         zeros = self._output_weight.new_zeros(num_rows, self._hidden)
         tokens = torch.full((num_rows,), START_ID, dtype=torch.int64, device=zeros.device)

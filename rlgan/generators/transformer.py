@@ -24,7 +24,7 @@ from rlgan.envs.sequence_space import START_ID, SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.relaxation import relaxed_rows
 
-from .generator import Generator, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
@@ -90,7 +90,7 @@ class _Layer(nn.Module):
         return stream + added
 
 
-class TransformerGenerator(Generator):
+class TransformerGenerator(AutoregressiveGenerator):
     """Embedding and learned positions, layers, layer norm, linear output.
 
     Args:
@@ -130,12 +130,12 @@ class TransformerGenerator(Generator):
                 module.p = self._dropout_rate if enabled else 0.0
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Next-token logits; see `Generator.forward`."""
+        """Next-token logits; see `AutoregressiveGenerator.forward`."""
         logits: Tensor = self.output(self._features(inputs))
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Generator.logprobs`."""
+        """Log-probability of each token; see `AutoregressiveGenerator.logprobs`."""
         features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
@@ -149,7 +149,7 @@ class TransformerGenerator(Generator):
         return features
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Generator.relaxed`."""
+        """Sequences as differentiable functions of noise; see `AutoregressiveGenerator.relaxed`."""
         rows, tokens = [], []
         embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
         seen: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
@@ -194,7 +194,7 @@ class TransformerStepper(Stepper):
         self._output_bias[: generator.vocab_size] = bias * to_log2
 
     @torch.no_grad()
-    def start(self, num_rows: int) -> State:
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
         generator, weight = self._generator, self._output_weight
         layer = generator.blocks[0]

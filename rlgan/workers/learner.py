@@ -31,13 +31,12 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
-from rlgan.adversary_losses import LossSettings, generator_loss
+from rlgan.adversary_losses import LossSettings
 from rlgan.devices import device_of
-from rlgan.discriminators import DiscriminatorSettings, build_discriminator
+from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
-from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, GeneratorSettings, build_generator
+from rlgan.generators import AutoregressiveGenerator, Generator, GeneratorSettings, build_generator
 from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
 from rlgan.optimizers import (
     OptimizerSettings,
@@ -47,13 +46,14 @@ from rlgan.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.records import Experience
-from rlgan.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.relaxation import Relaxation
 from rlgan.sampling import mixed_inputs
 from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
 from .placement import Role, Room
 from .processes import ProcessInfo, require_same_versions, this_process
+from .through import Through
 from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 
 LearnerPhase = Literal["mle", "adversarial"]
@@ -61,35 +61,6 @@ LearnerPhase = Literal["mle", "adversarial"]
 _MODULE = "default_policy"
 _ENTROPIES = "entropies"
 _ROW_LOSSES = "row_losses"
-
-
-class Through:
-    """The discriminator that a generator is differentiated through, and how.
-
-    Args:
-        network: its architecture.
-        loss: what it minimises, which decides what the generator does.
-        space: the task's sequences.
-    """
-
-    def __init__(self, network: DiscriminatorSettings, loss: LossSettings, space: SequenceSpace) -> None:
-        self._loss, self._space = loss, space
-        self._judge = build_discriminator(network, space).eval().requires_grad_(False)
-        self._temperature, self._straight_through = 1.0, False
-
-    def load(self, weights: Weights, temperature: float, straight_through: bool) -> None:
-        """Take up the discriminator as it is now."""
-        load_weights(self._judge, weights.arrays)
-        self._temperature, self._straight_through = temperature, straight_through
-
-    def losses(self, generator: Generator, seeds: Tensor) -> Tensor:
-        """The generator's loss on relaxed samples, one a seed: (B,) from (B,) int64."""
-        device = next(generator.parameters()).device
-        uniform = uniform_of_rows(seeds, self._space.max_length, self._space.vocab_size).to(device)
-        rows, tokens = generator.relaxed(gumbel_noise(uniform), self._temperature, self._straight_through)
-        mask = sequence_mask(self._space, tokens)
-        losses = generator_loss(self._loss, self._judge.to(device)(rows, mask))
-        return losses if losses.dim() == 1 else (losses * mask).sum(1) / mask.sum(1)
 
 
 class GeneratorModule(TorchRLModule):
@@ -106,13 +77,18 @@ class GeneratorModule(TorchRLModule):
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
             return self._judged(batch)
+        law = self._law()
         if "input_draws" in batch:
-            read = mixed_inputs(self.generator.stepper(), batch["tokens"], batch["input_draws"])
-            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"], read=read)}
+            read = mixed_inputs(law.stepper(), batch["tokens"], batch["input_draws"])
+            return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"], read=read)}
         if "entropy_weights" not in batch:
-            return {Columns.ACTION_LOGP: self.generator.logprobs(batch["tokens"])}
-        logprobs, entropies = self.generator.logprobs_and_entropies(batch["tokens"])
+            return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"])}
+        logprobs, entropies = law.logprobs_and_entropies(batch["tokens"])
         return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
+
+    def _law(self) -> AutoregressiveGenerator:
+        assert isinstance(self.generator, AutoregressiveGenerator)
+        return self.generator
 
     def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
@@ -120,7 +96,7 @@ class GeneratorModule(TorchRLModule):
         drawn = batch["row_weights"] != 0
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
         if not bool(drawn.all()):
-            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self.generator.logprobs(tokens[~drawn]))
+            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self._law().logprobs(tokens[~drawn]))
         losses = logprobs.new_zeros(tokens.shape[0])
         if bool(drawn.any()):
             losses = losses.masked_scatter(drawn, self.through.losses(self.generator, batch["row_seeds"][drawn]))
@@ -151,12 +127,13 @@ class GeneratorLearner(TorchLearner):
         self._gradient_norms: list[float] = []
         self._clipped: list[tuple[int, int]] = []
 
-    def begin(self, phase: LearnerPhase, seed: int, threads: int, judge: Weights | None, temperature: float) -> None:
+    def begin(
+        self, phase: LearnerPhase, seed: int, threads: int, judge: Weights | None, relaxation: Relaxation | None
+    ) -> None:
         """Choose the optimiser, seed dropout and set this process's threads for the next update."""
         self._phase = phase
         if judge is not None:
-            straight_through = self.config.learner_config_dict["objective"].straight_through
-            self._unwrapped().through.load(judge, temperature, straight_through)
+            self._unwrapped().through.load(judge, relaxation)
         self.network().use_dropout(phase == "mle")
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
@@ -351,7 +328,7 @@ class GeneratorLearners:
         experience: Experience,
         minibatch: int,
         judge: Weights | None = None,
-        temperature: float = 1.0,
+        relaxation: Relaxation | None = None,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -360,7 +337,7 @@ class GeneratorLearners:
             experience: rows in order; a multiple of `minibatch`.
             minibatch: rows a step.
             judge: weights of the discriminator, where rows are drawn anew and differentiated through it.
-            temperature: of their relaxation.
+            relaxation: how their tokens are drawn; None where the generator draws none.
 
         Returns:
             "loss", "grad_norm" and, of a clipped objective, "clipped_share"; means over the steps.
@@ -368,7 +345,7 @@ class GeneratorLearners:
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
         shards, rows = _split(experience, minibatch, max(1, self._num_learners))
-        given = {"phase": phase, "seed": seed, "threads": self._threads, "judge": judge, "temperature": temperature}
+        given = {"phase": phase, "seed": seed, "threads": self._threads, "judge": judge, "relaxation": relaxation}
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
         with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
             taken = self._change(call)

@@ -19,7 +19,7 @@ from rlgan.credit import Prefix
 from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
-from rlgan.objectives import Gumbel
+from rlgan.objectives import Differentiated, makes_soft_rows
 from rlgan.rollouts import RolloutPlan
 
 from . import running_cluster
@@ -106,7 +106,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
 
 def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
     """The discriminator and its loss, where the generator is differentiated through it."""
-    if not isinstance(config.objective, Gumbel):
+    if not isinstance(config.objective, Differentiated):
         return None
     assert config.discriminator is not None
     return config.discriminator, config.adversary.loss
@@ -128,6 +128,7 @@ def _build_discriminator(
         "heldout_reals": task.valid,
         "seed": config.seed,
         "learns_prefixes": isinstance(config.credit, Prefix),
+        "fakes_are_soft": makes_soft_rows(config.objective),
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

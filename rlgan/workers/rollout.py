@@ -20,9 +20,9 @@ import ray
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.envs.threads import torch_threads
-from rlgan.generators import Generator, GeneratorSettings, Stepper, build_generator
+from rlgan.generators import AutoregressiveGenerator, Generator, GeneratorSettings, Stepper, build_generator
 from rlgan.records import Rollouts
-from rlgan.rollouts import RolloutPlan, Shard, collect
+from rlgan.rollouts import RolloutPlan, Shard, collect, collect_soft
 
 from .faults import Faults, fault_of
 from .placement import Role, Room, shown
@@ -81,11 +81,17 @@ class RolloutWorker:
         self._policy: _Latest[Stepper] = _Latest(self._stepper)
         self._rollout_policy: _Latest[Stepper] = _Latest(self._stepper)
         self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
-        self._reference: _Latest[Generator] = _Latest(self._build_generator)
+        self._network: _Latest[Generator] = _Latest(self._build_generator)
+        self._reference: _Latest[AutoregressiveGenerator] = _Latest(self._build_reference)
 
     def _build_generator(self, weights: Weights) -> Generator:
         generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
         return generator.to(self._device).eval()
+
+    def _build_reference(self, weights: Weights) -> AutoregressiveGenerator:
+        generator = self._build_generator(weights)
+        assert isinstance(generator, AutoregressiveGenerator)
+        return generator
 
     def _stepper(self, weights: Weights) -> Stepper:
         return self._build_generator(weights).stepper()
@@ -116,6 +122,8 @@ class RolloutWorker:
             The shard's rollouts.
         """
         with torch_threads(SHARD_THREADS):
+            if shard.is_soft:
+                return collect_soft(self._plan, shard, self._network.of(generator))
             return collect(
                 self._plan,
                 shard,

@@ -14,11 +14,11 @@ from rlgan.discriminators import CnnHighway, Discriminator, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.objectives import PPO, Gumbel, ObjectiveSettings
+from rlgan.generators import LSTM, AutoregressiveGenerator, GeneratorSettings, LatentConv, build_generator
+from rlgan.objectives import PPO, Differentiated, Gumbel, ObjectiveSettings, Soft
 from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
 from rlgan.records import Experience, stacked
-from rlgan.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 from rlgan.sampling import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.weights import Weights, load_weights, weights_of
@@ -48,7 +48,7 @@ def experience(number: int, seed: int = 0) -> Experience:
     return Experience(tokens=random_sequences(SPACE, number, seed), weights=weights)
 
 
-def generator_of(group: GeneratorLearners, network: LSTM = NETWORK) -> Generator:
+def generator_of(group: GeneratorLearners, network: LSTM = NETWORK) -> AutoregressiveGenerator:
     return load_weights(build_generator(network, SPACE), group.weights().arrays)
 
 
@@ -212,22 +212,24 @@ def test_a_clipped_batch_reports_what_the_clip_held() -> None:
 # -------------------------------------------------------------------------- differentiated through a discriminator
 
 
-def through(straight_through: bool) -> tuple[GeneratorLearners, Discriminator, Weights]:
+def through(
+    objective: Differentiated, generator: GeneratorSettings = NETWORK
+) -> tuple[GeneratorLearners, Discriminator, Weights]:
     """A learner, and the discriminator that it is differentiated through."""
     judge = CnnHighway(embedding=3, windows=(1, 2), filters=(4, 4))
     torch.manual_seed(5)
     network = build_discriminator(judge, SPACE).eval()
     optimizers = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     group = GeneratorLearners(
-        NETWORK, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS,
-        objective=Gumbel(straight_through=straight_through), through=(judge, Hinge()),
+        generator, SPACE, optimizers, learner_role(0), threads=1, seed=3, faults=FAULTS,
+        objective=objective, through=(judge, Hinge()),
     )  # fmt: skip
     return group, network, weights_of(network, 1)
 
 
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_relaxed_rows_are_one_step_down_the_generator_s_loss(straight_through: bool) -> None:
-    group, judge, weights = through(straight_through)
+    group, judge, weights = through(Gumbel(straight_through=straight_through))
     twin, seeds, real = generator_of(group), torch.arange(6), experience(3)
     rows, tokens = twin.relaxed(gumbel_noise(uniform_of_rows(seeds, 5, 9)), 0.7, straight_through)
     mask = sequence_mask(SPACE, tokens)
@@ -241,10 +243,34 @@ def test_relaxed_rows_are_one_step_down_the_generator_s_loss(straight_through: b
         row_weights=torch.full((6,), 1 / 6),
         row_seeds=seeds,
     )
-    learned = group.update("adversarial", stacked([relaxed, real]), 9, judge=weights, temperature=0.7)
+    relaxation = Relaxation(0.7, straight_through)
+    learned = group.update("adversarial", stacked([relaxed, real]), 9, judge=weights, relaxation=relaxation)
     assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     # The generator alone has moved: the discriminator is no part of what is learned.
     assert set(group.weights().arrays) == set(twin.state_dict())
+    for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
+        moved = torch.tensor(group.weights().arrays[name])
+        torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
+    settings = LatentConv(latent=3, width=4, blocks=1, window=3)
+    group, judge, weights = through(Soft(), settings)
+    twin = load_weights(build_generator(settings, SPACE), group.weights().arrays)
+    noise = torch.stack([torch.randn(3, generator=torch.Generator().manual_seed(seed)) for seed in range(6)])
+    rows = torch.softmax(twin(noise), 2)
+    loss = -judge(rows, sequence_mask(SPACE, rows.argmax(2))).mean()
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 1e-4
+
+    drawn = Experience(
+        tokens=torch.zeros(6, 5, dtype=torch.int64),
+        weights=torch.zeros(6, 5),
+        row_weights=torch.full((6,), 1 / 6),
+        row_seeds=torch.arange(6),
+    )
+    learned = group.update("adversarial", drawn, 6, judge=weights)
+    assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
         moved = torch.tensor(group.weights().arrays[name])
         torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)

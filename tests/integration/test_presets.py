@@ -27,6 +27,9 @@ TASK = ToyTask(vocab_size=5, max_length=5, ends=True, num_train=70, num_valid=20
 SMALL: dict[str, Any] = {
     "generator.embedding": 8,
     "generator.hidden": 8,
+    "generator.latent": 4,
+    "generator.width": 8,
+    "generator.blocks": 1,
     "discriminator.embedding": 4,
     "discriminator.hidden": 8,
     "discriminator.width": 8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
+from rlgan.adversary_losses import Wasserstein
+from rlgan.adversary_regularisers import InterpolatedPenalty
 from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.baselines import (
     CriticBaseline,
@@ -26,10 +29,11 @@ from rlgan.baselines import (
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.discriminators import ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
-from rlgan.evaluation import Measurement
-from rlgan.generators import LSTM
+from rlgan.evaluation import EvaluationSettings, Measurement
+from rlgan.generators import LSTM, LatentConv
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
     PPO,
@@ -40,10 +44,12 @@ from rlgan.objectives import (
     NoPolicyGradient,
     Reinforce,
     ScheduledSampling,
+    Soft,
 )
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
+from rlgan.relaxation import Relaxation
 from rlgan.rewards import ConstantReward, Logit, OracleRatio, RandomReward, Ratio
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
@@ -226,6 +232,25 @@ RUNS: dict[str, Config] = {
         credit=Terminal(),
         objective=Gumbel(straight_through=True, temperature=DecayingTemperature(rate=0.1)),
     ),
+    "soft samples and a buffer of them": tiny_config(
+        {"adversarial_updates": 3},
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=40),
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Gumbel(temperature=DecayingTemperature(rate=0.1)),
+    ),
+    "rows of noise": tiny_config(
+        {"mle_epochs": 0, "adversarial_updates": 3},
+        generator=LatentConv(latent=3, width=4, blocks=1),
+        discriminator=ResConv(width=4, blocks=1),
+        adversary=AdversarySettings(
+            batch=16, sequences_per_round=24, loss=Wasserstein(), gradient_penalty=InterpolatedPenalty()
+        ),
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Soft(),
+        evaluation=EvaluationSettings(every=1, num_sequences=32, num_bleu=16, temperatures=(1.0,), collapse_share=None),
+    ),
     "critic, lambda returns, equilibrium": tiny_config(
         {"adversarial_updates": 3, "balance": Equilibrium(start=0.5, rate=0.1)},
         reward=Logit(),
@@ -259,7 +284,7 @@ def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) 
         units = finish(trainer, lambda running: states.append(running.state()))
         weights, mle_start = trainer.current_weights(), trainer.mle_start
     assert len(states) == len(units)
-    assert {unit.phase for unit in units} >= {"mle", "adversarial"}
+    assert {unit.phase for unit in units} >= ({"mle", "adversarial"} if config.schedule.mle_epochs else {"adversarial"})
     for number, state in enumerate(states, start=1):
         # Through memory and through the files of a run folder.
         save_checkpoint(tmp_path, state, number)
@@ -273,6 +298,28 @@ def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) 
                 assert_same(resumed.current_weights(), weights, "weights")
                 assert_same(resumed.mle_start, mle_start, "start")
                 assert_same(resumed.state(), states[-1], "last state")
+
+
+@pytest.mark.parametrize("fakes", ["soft", "tokens"])
+def test_the_discriminator_learns_from_rows_of_the_temperature_of_now(task: Task, fakes: Any) -> None:
+    recorder, config = (
+        Recorder(),
+        tiny_config(
+            {"adversarial_updates": 2, "d_steps": 2},
+            reward=ConstantReward(),
+            credit=Terminal(),
+            objective=Gumbel(fakes=fakes, temperature=DecayingTemperature(rate=0.1)),
+        ),
+    )
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        finish(trainer)
+    drawn = [{(shard.is_soft, shard.relaxation) for shard in shards} for shards, *_ in recorder.searches]
+    if fakes == "tokens":
+        assert drawn == [{(False, None)}] * 5
+        return
+    # One round before the first unit, and two in each.
+    temperatures = [1.0, 1.0, 1.0, math.exp(-0.1), math.exp(-0.1)]
+    assert drawn == [{(True, Relaxation(temperature, straight_through=False))} for temperature in temperatures]
 
 
 def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(task: Task) -> None:

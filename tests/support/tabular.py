@@ -16,7 +16,7 @@ from rlgan.discriminators import Discriminator
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import TOY_FIRST_LOGITS, TOY_REAL_LOGITS, TOY_SECOND_LOGITS
-from rlgan.generators import Generator, State, Stepper
+from rlgan.generators import AutoregressiveGenerator, State, Stepper
 from rlgan.relaxation import relaxed_rows
 
 TOY_SPACE = SequenceSpace(3, 2)
@@ -27,7 +27,7 @@ def every_sequence(space: SequenceSpace) -> Tensor:
     return torch.tensor(list(itertools.product(range(space.vocab_size), repeat=space.max_length)))
 
 
-class TabularGenerator(Generator):
+class TabularGenerator(AutoregressiveGenerator):
     """A row of logits for every prefix.
 
     Args:
@@ -96,7 +96,7 @@ class TabularStepper(Stepper):
         self._weights = table.new_zeros(table.shape[0], padded_vocab_size(self._vocab_size))
         self._weights[:, : self._vocab_size] = torch.softmax(table, dim=1)
 
-    def start(self, num_rows: int) -> State:
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         return (torch.zeros(num_rows, dtype=torch.int64),)
 
     def advance(self, state: State, tokens: Tensor) -> State:

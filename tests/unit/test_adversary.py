@@ -28,6 +28,7 @@ from rlgan.discriminators import (
     CnnHighway,
     DiscriminatorSettings,
     Ensemble,
+    ResConv,
     Tabular,
     Transformer,
     build_discriminator,
@@ -35,7 +36,7 @@ from rlgan.discriminators import (
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
-from rlgan.envs.transition import sequence_mask
+from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.metrics import discriminator_health
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.sampling import sample
@@ -72,6 +73,7 @@ def adversary(
     optimizer: OptimizerSettings | None = None,
     seed: int = 0,
     learns_prefixes: bool = False,
+    fakes_are_soft: bool = False,
 ) -> Adversary:
     settings = AdversarySettings(
         batch=batch,
@@ -84,8 +86,9 @@ def adversary(
     )
     data = (reals(num_reals), reals(25, seed=5))
     return Adversary(
-        network, settings, optimizer or Adam(lr=0.01), SPACE, *data, seed=seed, learns_prefixes=learns_prefixes
-    )
+        network, settings, optimizer or Adam(lr=0.01), SPACE, *data, seed=seed,
+        learns_prefixes=learns_prefixes, fakes_are_soft=fakes_are_soft,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- what a round sees
@@ -265,6 +268,83 @@ def test_a_step_with_penalties_is_that_of_each_member_alone(monkeypatch: pytest.
             torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=1e-5)
     mean = sum(float(penalty.detach()) for penalty in penalties) / members
     assert metrics["discriminator/gradient_penalty"] == pytest.approx(mean, rel=1e-5)
+
+
+def soft(number: int, seed: int = 0) -> Tensor:
+    """Rows of the simplex that stand for the sequences `fakes(number)`."""
+    noise = torch.rand(number, SPACE.max_length, SPACE.vocab_size, generator=torch.Generator().manual_seed(seed))
+    one_hot = functional.one_hot(fakes(number), SPACE.vocab_size)
+    return 0.6 * one_hot + 0.4 * noise / noise.sum(2, keepdim=True)
+
+
+@pytest.mark.parametrize("slope", [None, InterpolatedPenalty(weight=3.0), InterpolatedPenalty(space="embedding")])
+@pytest.mark.parametrize("network", [NETWORK, CausalLSTM(embedding=4, hidden=5, dropout=0.0)], ids=lambda it: it.kind)
+def test_one_hot_rows_teach_what_their_tokens_teach(
+    network: DiscriminatorSettings, slope: InterpolatedPenalty | None
+) -> None:
+    if slope is not None and network.granularity == "token":
+        return  # refused
+    given = {"network": network, "slope": slope, "batch": 10, "loss": Hinge(), "optimizer": SGD(lr=0.1)}
+    hard, rows = adversary(**given), adversary(**given, fakes_are_soft=True)
+    one_hot = functional.one_hot(fakes(20), SPACE.vocab_size).float()
+    expected = hard.train_round(Round(0, fakes(20), epochs=2))
+    found = rows.train_round(Round(0, one_hot, epochs=2))
+    assert found == pytest.approx(expected, rel=1e-4)
+    for name, value in rows.network.state_dict().items():
+        torch.testing.assert_close(value, hard.network.state_dict()[name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_step_on_soft_rows_is_one_on_the_rows_and_on_one_hot_reals(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def spy(part: object, settings: object, space: object, *points: Tensor) -> Tensor:
+        drawn.append(points)
+        return gradient_penalty(part, settings, space, *points)
+
+    monkeypatch.setattr(adversary_module, "gradient_penalty", spy)
+    slope, network = InterpolatedPenalty(weight=3.0), ResConv(width=4, blocks=1)
+    judge = adversary(
+        batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20, loss=Wasserstein(), slope=slope,
+        fakes_are_soft=True,
+    )  # fmt: skip
+    twin, fresh = copy.deepcopy(judge.network), soft(20)
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    ((real_tokens, fake_rows, epsilon),) = drawn
+    assert as_rows(real_tokens) == as_rows(reals(20))
+    assert sorted(fake_rows.flatten(1).tolist()) == sorted(fresh.flatten(1).tolist())
+    scores = [
+        twin(rows, sequence_mask(SPACE, tokens)).mean()
+        for rows, tokens in (
+            (functional.one_hot(real_tokens, SPACE.vocab_size).float(), real_tokens),
+            (fake_rows, fake_rows.argmax(2)),
+        )
+    ]
+    # The slope at points between one-hot rows and soft ones, both padded behind their ends (specification 8.2).
+    real_rows, padded = (
+        functional.one_hot(pad_after_end(SPACE, tokens), SPACE.vocab_size).float()
+        for tokens in (real_tokens, fake_rows.argmax(2))
+    )
+    ends = sequence_mask(SPACE, fake_rows.argmax(2))
+    between = real_rows + epsilon.view(-1, 1, 1) * (torch.where(ends.unsqueeze(2), fake_rows, padded) - real_rows)
+    torch.testing.assert_close(between.sum(2), torch.ones(20, SPACE.max_length), atol=1e-6, rtol=0)
+    between.requires_grad_()
+    mask = ends | sequence_mask(SPACE, real_tokens)
+    (gradient,) = torch.autograd.grad(twin(between, mask).sum(), between, create_graph=True)
+    penalty = ((gradient.square().sum((1, 2)) + 1e-12).sqrt() - 1).square().mean()
+    (scores[1] - scores[0] + 3.0 * penalty).backward()
+    assert metrics["discriminator/gradient_penalty"] == pytest.approx(float(penalty.detach()), rel=1e-5)
+    for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_held_out_figures_of_soft_rows_are_of_the_rows() -> None:
+    judge = adversary(fakes_are_soft=True, network=ResConv(width=4, blocks=1))
+    twin, fresh, held_out = copy.deepcopy(judge.network).eval(), soft(20), reals(25, seed=5)[:20]
+    with torch.no_grad():
+        real = twin(held_out, sequence_mask(SPACE, held_out))
+        fake = twin(fresh, sequence_mask(SPACE, fresh.argmax(2)))
+    expected = float((real.unsqueeze(1) > fake).float().mean())
+    assert judge.train_round(Round(0, fresh, epochs=1))["discriminator/auc_heldout"] == pytest.approx(expected)
 
 
 def test_weights_are_clipped_after_every_step() -> None:

@@ -149,7 +149,7 @@ def test_residual_convolutions_are_their_equations_on_the_sequence_alone() -> No
             length = int(mask.sum())
             # What is beyond the end is beyond the tensor: convolutions see zeros there.
             x = net.embedding.weight[tokens[:length]].t().unsqueeze(0)
-            for first, second in zip(net.first, net.second, strict=True):
+            for first, second in zip(net.blocks.first, net.blocks.second, strict=True):
                 x = x + 0.3 * second(torch.relu(first(torch.relu(x))))
             features = torch.zeros(4, 5)
             features[:, :length] = x[0]
@@ -159,7 +159,7 @@ def test_residual_convolutions_are_their_equations_on_the_sequence_alone() -> No
 
 def test_published_sizes_of_the_critic() -> None:
     net = build_discriminator(ResConv(), SequenceSpace(96, 32))
-    assert [tuple(layer.weight.shape) for layer in [*net.first, *net.second]] == [(512, 512, 5)] * 10
+    assert [tuple(layer.weight.shape) for layer in [*net.blocks.first, *net.blocks.second]] == [(512, 512, 5)] * 10
     assert net.output.weight.shape == (1, 32 * 512) and net.embedding.weight.shape == (96, 512)
     assert not [module for module in net.modules() if "Norm" in type(module).__name__]
 
