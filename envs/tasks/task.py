@@ -18,28 +18,58 @@ class Oracle(Protocol):
     entropy: float
     """Entropy of the law in nats per token, H(p_d)/T."""
 
-    def logprobs(self, tokens: Tensor) -> Tensor:
+    def logprobs(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
             tokens: (B, T) int64.
+            conditions: (B, S) int64 where the task has conditions, else None.
 
         Returns:
             (B, T) float32, log p(tokens[b, t] | tokens[b, :t]) in nats.
         """
         ...
 
-    def sample(self, num_sequences: int, seed: int) -> Tensor:
+    def sample(self, num_sequences: int, seed: int, conditions: Tensor | None = None) -> Tensor:
         """Draw sequences.
 
         Args:
             num_sequences: number of sequences B.
             seed: seeds the draw completely.
+            conditions: (B, S) int64 where the task has conditions, else None.
 
         Returns:
             (B, T) int64.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the sequences of a task are given: a source sentence, the turns before an answer, a document.
+
+    Row i of a split belongs to row i of the same split of the task. A condition is a sequence like any other, finished
+    and padded, with an alphabet of its own.
+
+    Attributes:
+        space: alphabet and shape of the conditions.
+        train: (n, S) int64.
+        valid: (n, S) int64.
+        test: (n, S) int64.
+        token_names: strings, how each id of a condition is shown.
+        separator: what stands between tokens of a condition in shown text.
+    """
+
+    space: SequenceSpace
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    token_names: tuple[str, ...]
+    separator: str = " "
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
+        return decode(self.space, self.token_names, self.separator, tokens)
 
 
 @dataclass(frozen=True)
@@ -56,6 +86,7 @@ class Task:
         separator: what stands between tokens in shown text (" " for words, "" for characters).
         oracle: the exact law, or None.
         notes: lines for the log: counts of what was read, cut, dropped, split.
+        conditions: what the sequences are given, or None where they are given nothing.
     """
 
     name: str
@@ -67,11 +98,16 @@ class Task:
     separator: str = " "
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
+    conditions: Conditions | None = None
 
     def fingerprint(self) -> str:
         """Tells whether this task is built of the same sequences and tokens as another; hexadecimal."""
         digest = hashlib.sha256("\n".join(self.token_names).encode())
-        for split in (self.train, self.valid, self.test):
+        splits = [self.train, self.valid, self.test]
+        if self.conditions is not None:
+            digest.update("\n".join(self.conditions.token_names).encode())
+            splits += [self.conditions.train, self.conditions.valid, self.conditions.test]
+        for split in splits:
             digest.update(str(tuple(split.shape)).encode())
             digest.update(split.contiguous().numpy().tobytes())
         return digest.hexdigest()
