@@ -169,7 +169,7 @@ class LSTMOracle:
             total += float(entropies.sum(dtype=torch.float64))
         return total / tokens.numel()
 
-    def logprobs(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
+    def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
@@ -192,7 +192,7 @@ class LSTMOracle:
         ]
         return torch.cat(picked).view(tokens.shape) if picked else torch.zeros(tokens.shape)
 
-    def sample(self, num_sequences: int, seed: int, conditions: Tensor | None = None) -> Tensor:
+    def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw sequences.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,25 +18,23 @@ class Oracle(Protocol):
     entropy: float
     """Entropy of the law in nats per token, H(p_d)/T."""
 
-    def logprobs(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
+    def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
             tokens: (B, T) int64.
-            conditions: (B, S) int64 where the task has conditions, else None.
 
         Returns:
             (B, T) float32, log p(tokens[b, t] | tokens[b, :t]) in nats.
         """
         ...
 
-    def sample(self, num_sequences: int, seed: int, conditions: Tensor | None = None) -> Tensor:
+    def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw sequences.
 
         Args:
             num_sequences: number of sequences B.
             seed: seeds the draw completely.
-            conditions: (B, S) int64 where the task has conditions, else None.
 
         Returns:
             (B, T) int64.
@@ -58,6 +56,8 @@ class Conditions:
         test: (n, S) int64.
         token_names: strings, how each id of a condition is shown.
         separator: what stands between tokens of a condition in shown text.
+        law: from conditions (B, S) the exact law of B sequences, of which sequence b is given condition b; None where it
+            is not known. Its entropy is the mean over the conditions, a token.
     """
 
     space: SequenceSpace
@@ -66,6 +66,7 @@ class Conditions:
     test: Tensor
     token_names: tuple[str, ...]
     separator: str = " "
+    law: Callable[[Tensor], Oracle] | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
@@ -84,7 +85,7 @@ class Task:
         test: (n, T) int64 held out, for the figures that are reported.
         token_names: V strings, how each id is shown.
         separator: what stands between tokens in shown text (" " for words, "" for characters).
-        oracle: the exact law, or None.
+        oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
         notes: lines for the log: counts of what was read, cut, dropped, split.
         conditions: what the sequences are given, or None where they are given nothing.
     """
@@ -99,6 +100,12 @@ class Task:
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
     conditions: Conditions | None = None
+
+    def oracle_of(self, conditions: Tensor | None) -> Oracle | None:
+        """The exact law of sequences that are given `conditions` (B, S), row by row; None where it is not known."""
+        if self.conditions is None:
+            return self.oracle
+        return None if self.conditions.law is None or conditions is None else self.conditions.law(conditions)
 
     def fingerprint(self) -> str:
         """Tells whether this task is built of the same sequences and tokens as another; hexadecimal."""

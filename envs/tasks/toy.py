@@ -143,7 +143,7 @@ class TabularOracle:
         total = -float(torch.special.xlogy(probs, probs).sum())
         return total / float((probs * mask.sum(1)).sum())
 
-    def logprobs(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
+    def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix.
 
         Args:
@@ -173,7 +173,7 @@ class TabularOracle:
             logprobs[:, t] = torch.where(before > 0, after / before, 0.0).log()
         return logprobs.float()
 
-    def sample(self, num_sequences: int, seed: int, conditions: Tensor | None = None) -> Tensor:
+    def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw (B, T) int64 sequences; `seed` seeds the draw completely."""
         generator = torch.Generator().manual_seed(seed)
         uniforms = torch.rand(num_sequences, generator=generator, dtype=torch.float64)
