@@ -24,11 +24,14 @@ class SequenceSpace:
         vocab_size: number of token ids V; legal tokens are 0..V-1.
         max_length: greatest number of tokens T of a sequence, the terminator included.
         end_id: id of the terminator, or None where every sequence has exactly `max_length` tokens.
+        given: alphabet and shape of what each sequence is given (a source sentence, turns of a dialogue), or None where
+            they are given nothing.
     """
 
     vocab_size: int
     max_length: int
     end_id: int | None = None
+    given: SequenceSpace | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:

@@ -32,6 +32,7 @@ class Rollouts:
         num_given: first tokens of every sequence that were given and not drawn.
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
         soft_rows: (B, T, V) float32, what the generator handed out in the place of tokens; None where it drew tokens.
+        conditions: (B, S) int64 what each sequence was given, or None.
     """
 
     tokens: Tensor
@@ -46,6 +47,7 @@ class Rollouts:
     num_given: int
     num_drawn: int
     soft_rows: Tensor | None = None
+    conditions: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -80,6 +82,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         num_given=num_given,
         num_drawn=sum(shard.num_drawn for shard in shards),
         soft_rows=joined("soft_rows"),
+        conditions=joined("conditions"),
     )
 
 
@@ -107,6 +110,7 @@ class Experience:
         row_seeds: (B,) int64, of the noise of such a row; beside `row_weights`.
         input_draws: (B, T) float32, in [0, 1) where the generator reads a token of its own in place of tokens[b, t],
             drawn with this number, and -1 where it reads the token; None where it reads all (scheduled sampling).
+        conditions: (B, S) int64, what each row is given; None where rows are given nothing.
     """
 
     tokens: Tensor
@@ -119,6 +123,7 @@ class Experience:
     row_weights: Tensor | None = None
     row_seeds: Tensor | None = None
     input_draws: Tensor | None = None
+    conditions: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""

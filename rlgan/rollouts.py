@@ -17,7 +17,7 @@ from rlgan.envs.transition import sequence_mask
 from .credit import CreditSettings, MonteCarlo, Prefix
 from .devices import CPU
 from .discriminators import Scorer
-from .generators import AutoregressiveGenerator, Generator, Stepper
+from .generators import Generator, Stepper
 from .records import Rollouts
 from .relaxation import Relaxation
 from .sampling import Samples, continue_prefixes, sample
@@ -50,6 +50,7 @@ class Shard:
         rollout_version: of the policy that continues prefixes; None continues none.
         discriminator_version: of the discriminator that scores; None leaves the sequences unscored.
         prefixes: (num_sequences, n) int64 first tokens that are given; None gives none.
+        conditions: (num_sequences, S) int64 what each sequence is given; None where they are given nothing.
         is_soft: whether soft rows are wanted in the place of drawn tokens.
         relaxation: of soft rows; None where the generator draws no tokens.
     """
@@ -60,6 +61,7 @@ class Shard:
     rollout_version: int | None
     discriminator_version: int | None
     prefixes: Tensor | None = None
+    conditions: Tensor | None = None
     is_soft: bool = False
     relaxation: Relaxation | None = None
 
@@ -70,7 +72,7 @@ def collect(
     policy: Stepper,
     rollout_policy: Stepper | None,
     scorer: Scorer | None,
-    reference: AutoregressiveGenerator | None = None,
+    reference: Generator | None = None,
     device: torch.device = CPU,
 ) -> Rollouts:
     """Compute one shard.
@@ -89,23 +91,24 @@ def collect(
     """
     rng = generator_on(device, shard.seed)
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
-    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes)
+    conditions = None if shard.conditions is None else shard.conditions.to(device)
+    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
     num_given = 0 if prefixes is None else prefixes.shape[1]
     continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
         assert scorer is not None
-        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng, num_given)
+        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng, num_given, conditions)
         continuation_logits = search.logits
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = scorer(samples.tokens, samples.mask)
+        logits = scorer(samples.tokens, samples.mask, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
             real_logits = logits
             if isinstance(plan.credit, Prefix):
-                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given)
+                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given, conditions)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -113,11 +116,12 @@ def collect(
         real_logits=_on_cpu(real_logits),
         token_logits=_on_cpu(token_logits),
         continuation_logits=_on_cpu(continuation_logits),
-        reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples)),
+        reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples, conditions)),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
         num_given=num_given,
         num_drawn=num_drawn,
+        conditions=shard.conditions,
     )
 
 
@@ -135,7 +139,7 @@ def collect_soft(plan: RolloutPlan, shard: Shard, generator: Generator) -> Rollo
     """
     rng = generator_on(CPU, shard.seed)
     seeds = torch.randint(2**62, (shard.num_sequences,), generator=rng)
-    rows, tokens = generator.soft_rows(plan.space, seeds, shard.relaxation)
+    rows, tokens = generator.soft_rows(plan.space, seeds, shard.relaxation, shard.conditions)
     mask = sequence_mask(plan.space, tokens)
     return Rollouts(
         tokens=tokens.to(CPU),
@@ -150,6 +154,7 @@ def collect_soft(plan: RolloutPlan, shard: Shard, generator: Generator) -> Rollo
         num_given=0,
         num_drawn=int(mask.sum()),
         soft_rows=rows.to(CPU),
+        conditions=shard.conditions,
     )
 
 
@@ -158,8 +163,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _logprobs(generator: AutoregressiveGenerator, samples: Samples) -> Tensor:
-    return generator.logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
+    return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ def monte_carlo_logits(
     scorer: Scorer,
     rng: torch.Generator,
     num_given: int = 0,
+    conditions: Tensor | None = None,
 ) -> Search:
     """Real-logits of N continuations of every proper prefix that was drawn.
 
@@ -192,6 +198,7 @@ def monte_carlo_logits(
         scorer: frozen discriminator of sequences.
         rng: source of all randomness.
         num_given: first tokens that were not drawn.
+        conditions: (B, S) int64 what each sequence is given, or None.
 
     Returns:
         Logits and what they cost.
@@ -201,7 +208,7 @@ def monte_carlo_logits(
     logits = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(
-        continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows, num_given)
+        continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows, num_given, conditions)
     )
     if not finished:
         return Search(logits, num_drawn=0)
@@ -210,11 +217,13 @@ def monte_carlo_logits(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    logits[sequence, position, rollout] = scorer(rows, mask)
+    logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
     return Search(logits, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 
-def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int = 0) -> Tensor:
+def prefix_logits(
+    tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int = 0, conditions: Tensor | None = None
+) -> Tensor:
     """Real-logits of every prefix that ends in a drawn token, judged as it stands.
 
     Args:
@@ -222,6 +231,7 @@ def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int =
         mask: (B, T) bool.
         scorer: frozen discriminator of sequences, which has seen prefixes.
         num_given: first tokens that were not drawn.
+        conditions: (B, S) int64 what each sequence is given, or None.
 
     Returns:
         (B, T) float32, [b, t] of tokens[b, :t+1]; 0 where mask is False, and at given tokens.
@@ -232,5 +242,5 @@ def prefix_logits(tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int =
     if sequence.shape[0] == 0:
         return logits
     ends = positions <= position.unsqueeze(1)
-    logits[sequence, position] = scorer(tokens[sequence], ends)
+    logits[sequence, position] = scorer(tokens[sequence], ends, None if conditions is None else conditions[sequence])
     return logits

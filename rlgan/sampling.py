@@ -63,6 +63,7 @@ def sample(
     rng: torch.Generator,
     chunk_rows: int = 256,
     prefixes: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> Samples:
     """Draw finished sequences.
 
@@ -73,13 +74,19 @@ def sample(
         rng: source of all randomness; its device is the stepper's.
         chunk_rows: rows advanced together; bounds the memory of the (R, V) next-token weights.
         prefixes: (B, n) int64 first tokens that are given and not drawn; one with a terminator is a whole sequence.
+        conditions: (B, S) int64 what each sequence is given, or None.
 
     Returns:
         B sequences; the log-probabilities of given tokens are 0.
     """
     if prefixes is None:
         prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
-    parts = [_sample_chunk(stepper, space, given, rng) for given in prefixes.split(chunk_rows)]
+    parts = [
+        _sample_chunk(
+            stepper.given(None if conditions is None else conditions[first : first + chunk_rows]), space, begun, rng
+        )
+        for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True)
+    ]
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
@@ -158,6 +165,7 @@ def continue_prefixes(
     rng: torch.Generator,
     chunk_rows: int = 256,
     num_given: int = 0,
+    conditions: Tensor | None = None,
 ) -> Iterator[Continuations]:
     """Finish every proper prefix of every sequence N times.
 
@@ -172,6 +180,7 @@ def continue_prefixes(
         rng: source of all randomness.
         chunk_rows: most rows advanced together.
         num_given: first tokens that were not drawn, whose values nobody seeks.
+        conditions: (B, S) int64 what each sequence is given, or None.
 
     Yields:
         Continuations of all (prefix, rollout) rows, ordered by prefix length, at most `chunk_rows` at a time.
@@ -183,7 +192,7 @@ def continue_prefixes(
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
     # No continuation ever reads its prefix again.
-    states = stepper.prefix_states(tokens)
+    states = stepper.given(conditions).prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
         finished = _continue_chunk(stepper, space, tokens, states, sequence[chunk], position[chunk], rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -56,8 +56,8 @@ class Conditions:
         test: (n, S) int64.
         token_names: strings, how each id of a condition is shown.
         separator: what stands between tokens of a condition in shown text.
-        law: from conditions (B, S) the exact law of B sequences, of which sequence b is given condition b; None where it
-            is not known. Its entropy is the mean over the conditions, a token.
+        law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
+            over these conditions. None where it is not known.
     """
 
     space: SequenceSpace
@@ -100,6 +100,11 @@ class Task:
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
     conditions: Conditions | None = None
+
+    def __post_init__(self) -> None:
+        # What is built for the sequences must know what they are given, and there is one place to say it.
+        given = None if self.conditions is None else self.conditions.space
+        object.__setattr__(self, "space", replace(self.space, given=given))
 
     def oracle_of(self, conditions: Tensor | None) -> Oracle | None:
         """The exact law of sequences that are given `conditions` (B, S), row by row; None where it is not known."""

@@ -20,7 +20,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, Scorer, require_nothing_given
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -161,12 +161,13 @@ class CnnHighwayScorer(Scorer):
             ]
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Scorer.__call__`."""
+        require_nothing_given(self._discriminator, conditions)
         chunks = zip(tokens.split(self._CHUNK), mask.split(self._CHUNK), strict=True)
         return torch.cat([self._score(*chunk) for chunk in chunks])
 
-    def _score(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def _score(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         if self._tables is None:
             return self._discriminator(tokens, mask)
         rows = tokens.masked_fill(~mask, self._padding_row).int()

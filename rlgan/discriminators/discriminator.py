@@ -1,9 +1,9 @@
 """What the trainer asks of a discriminator.
 
-A discriminator is a plain `torch.nn.Module` from finished sequences to one logit each, or to one for each of their
-tokens given those before it; positive means real. It also reads *soft rows*, points of the simplex in the place of
-tokens, through which it can be differentiated twice. For scoring it hands out a frozen copy that may be fused in any
-way that leaves the values unchanged, dropout off.
+A discriminator is a plain `torch.nn.Module` from finished sequences, and from what they are given where they are given
+something, to one logit each, or to one for each of their tokens given those before it; positive means real. It also
+reads *soft rows*, points of the simplex in the place of tokens, through which it can be differentiated twice. For
+scoring it hands out a frozen copy that may be fused in any way that leaves the values unchanged, dropout off.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ say it as `granularity`."""
 class Scorer(Protocol):
     """A frozen discriminator: no dropout, no autograd."""
 
-    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Real-logits float32 of sequences (B, T), positive means real: (B,), or (B, T) where tokens are judged."""
+    def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Real-logits float32 of sequences (B, T), positive means real: (B,), or (B, T) where tokens are judged.
+
+        Conditions (B, S) int64 are what they are given; None where they are given nothing.
+        """
         ...
 
 
@@ -32,13 +35,14 @@ class Discriminator(nn.Module, ABC):
     """Scores finished sequences, or each of their tokens."""
 
     @abstractmethod
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits.
 
         Args:
             tokens: (B, T) int64, or soft rows (B, T, V) float32, each a distribution over tokens; a one-hot row is its
                 token.
             mask: (B, T) bool; what stands where it is False never matters.
+            conditions: (B, S) int64 what each sequence is given; None where they are given nothing.
 
         Returns:
             (B,) float32, positive means real; of soft rows, twice differentiable in them. Where tokens are judged
@@ -50,14 +54,15 @@ class Discriminator(nn.Module, ABC):
         """Networks that learn separately: the network itself, where there is but one."""
         return [self]
 
-    def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def member_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits (M, B), or (M, B, T), of what learns separately: of the network itself, where there is but one.
 
         Args:
             tokens: (B, T) int64, or soft rows (B, T, V).
             mask: (B, T) bool.
+            conditions: (B, S) int64, or None.
         """
-        logits: Tensor = self(tokens, mask)
+        logits: Tensor = self(tokens, mask, conditions)
         return logits.unsqueeze(0)
 
     @abstractmethod
@@ -69,6 +74,16 @@ class Discriminator(nn.Module, ABC):
         """A frozen copy for scoring many sequences."""
 
 
+def require_nothing_given(reader: object, conditions: Tensor | None) -> None:
+    """Refuse conditions, for a discriminator that would not look at them.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if conditions is not None:
+        raise ValueError(f"{type(reader).__name__} cannot read conditions.")
+
+
 class EmbeddingDiscriminator(Discriminator):
     """A discriminator that knows of a token no more than its embedding.
 
@@ -78,8 +93,9 @@ class EmbeddingDiscriminator(Discriminator):
 
     embedding: nn.Embedding
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
+        require_nothing_given(self, conditions)
         return self.judge(self.embed(tokens), mask, is_twice_differentiable=tokens.is_floating_point())
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -116,7 +132,12 @@ class PlainScorer(Scorer):
         self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Scorer.__call__`."""
-        chunks = zip(tokens.split(self._CHUNK), mask.split(self._CHUNK), strict=True)
-        return torch.cat([self._discriminator(*chunk) for chunk in chunks])
+        chunks = [slice(first, first + self._CHUNK) for first in range(0, tokens.shape[0], self._CHUNK)]
+        return torch.cat(
+            [
+                self._discriminator(tokens[rows], mask[rows], None if conditions is None else conditions[rows])
+                for rows in chunks
+            ]
+        )

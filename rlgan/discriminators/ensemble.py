@@ -25,17 +25,17 @@ class Ensemble(Discriminator):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
-        return self.member_logits(tokens, mask).mean(0)
+        return self.member_logits(tokens, mask, conditions).mean(0)
 
     def parts(self) -> list[Discriminator]:
         """Its members."""
         return list(self.members)  # type: ignore[arg-type]
 
-    def member_logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def member_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
-        return torch.stack([member(tokens, mask) for member in self.parts()])
+        return torch.stack([member(tokens, mask, conditions) for member in self.parts()])
 
     def penalty(self) -> Tensor:
         """The sum of the members': each pays its own."""
@@ -45,7 +45,7 @@ class Ensemble(Discriminator):
         """Frozen copies; see `Discriminator.scorer`."""
         scorers = [member.scorer() for member in self.parts()]
 
-        def score(tokens: Tensor, mask: Tensor) -> Tensor:
-            return torch.stack([one(tokens, mask) for one in scorers]).mean(0)
+        def score(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+            return torch.stack([one(tokens, mask, conditions) for one in scorers]).mean(0)
 
         return score

@@ -11,6 +11,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
+from rlgan.envs.transition import pad_after_end
 
 from .discriminator import Discriminator, Granularity, PlainScorer, Scorer
 
@@ -28,7 +29,9 @@ class Tabular(Settings):
 
 
 class TabularDiscriminator(Discriminator):
-    """A logit for every sequence, in lexicographic order, all 0 at first.
+    """A logit for every sequence, or for every pair of a condition and a sequence, all 0 at first.
+
+    They stand in lexicographic order, the condition before the sequence.
 
     Of soft rows the logit is the mean over sequences whose tokens are drawn from the rows, one independently of
     another: the one function that is linear in each row and agrees with the table.
@@ -42,21 +45,31 @@ class TabularDiscriminator(Discriminator):
 
     def __init__(self, space: SequenceSpace) -> None:
         super().__init__()
-        num_sequences = space.vocab_size**space.max_length
-        if num_sequences > MAX_SEQUENCES:
+        told = f"{space.vocab_size}**{space.max_length} sequences"
+        number = self._num_sequences = space.vocab_size**space.max_length
+        if space.given is not None:
+            number *= space.given.vocab_size**space.given.max_length
+            told = f"{space.given.vocab_size}**{space.given.max_length} conditions times {told}"
+        if number > MAX_SEQUENCES:
             raise ConfigError(
-                f"discriminator='tabular': {space.vocab_size}**{space.max_length} sequences are more than the "
-                f"{MAX_SEQUENCES:,} that a table has room for. Use a smaller task, or another discriminator."
+                f"discriminator='tabular': {told} are more than the {MAX_SEQUENCES:,} that a table has room for. Use a "
+                "smaller task, or another discriminator."
             )
         self.space = space
-        self.table = nn.Parameter(torch.zeros(num_sequences))
+        self.table = nn.Parameter(torch.zeros(number))
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
         vocab_size, pad_id = self.space.vocab_size, self.space.pad_id
         if not tokens.is_floating_point():
-            places = vocab_size ** torch.arange(self.space.max_length - 1, -1, -1, device=tokens.device)
-            return self.table[(tokens.masked_fill(~mask, pad_id) * places).sum(1)]
+            index = _lexicographic(self.space, tokens.masked_fill(~mask, pad_id))
+            if self.space.given is not None:
+                assert conditions is not None
+                first = _lexicographic(self.space.given, pad_after_end(self.space.given, conditions))
+                index = index + self._num_sequences * first
+            return self.table[index]
+        if self.space.given is not None:
+            raise ValueError("a table of pairs reads tokens, not soft rows.")
         padding = torch.zeros(vocab_size, dtype=tokens.dtype, device=tokens.device)
         padding[pad_id] = 1.0
         rows = torch.where(mask.unsqueeze(2), tokens, padding)
@@ -73,3 +86,9 @@ class TabularDiscriminator(Discriminator):
     def scorer(self) -> Scorer:
         """A frozen copy; see `Discriminator.scorer`."""
         return PlainScorer(self)
+
+
+def _lexicographic(space: SequenceSpace, tokens: Tensor) -> Tensor:
+    """Number (B,) of each sequence (B, T) in lexicographic order."""
+    places = space.vocab_size ** torch.arange(space.max_length - 1, -1, -1, device=tokens.device)
+    return (tokens * places).sum(1)

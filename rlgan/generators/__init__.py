@@ -6,12 +6,13 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AutoregressiveGenerator, Generator, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
-GeneratorSettings = Annotated[LSTM | TransformerDecoder | LatentConv, Field(discriminator="kind")]
+GeneratorSettings = Annotated[LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM, Field(discriminator="kind")]
 """Settings of any generator."""
 
 
@@ -25,6 +26,8 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
+    if isinstance(settings, Seq2SeqLSTM):
+        return Seq2SeqLSTMGenerator(settings, space)
     if isinstance(settings, LatentConv):
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
@@ -40,6 +43,9 @@ __all__ = [
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
+    "Law",
+    "Seq2SeqLSTM",
+    "Seq2SeqLSTMGenerator",
     "State",
     "Stepper",
     "TransformerDecoder",

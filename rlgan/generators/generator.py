@@ -11,7 +11,7 @@ without knowing the architecture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,19 @@ class Stepper(Protocol):
             rng: source of the noise that a row begins with; read by generators of noise alone, which need it.
         """
         ...
+
+    def given(self, conditions: Tensor | None) -> Stepper:
+        """The same for rows that are given conditions; `start` and `prefix_states` then take as many rows.
+
+        Args:
+            conditions: (R, S) int64; None for a generator that is given nothing.
+
+        Raises:
+            ValueError: conditions that it cannot read.
+        """
+        if conditions is not None:
+            raise ValueError(f"{type(self).__name__} cannot read conditions.")
+        return self
 
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after each row's prefix has been extended by `tokens` (R,) int64."""
@@ -66,59 +79,12 @@ class Stepper(Protocol):
         ...
 
 
-class Generator(nn.Module, ABC):
-    """Makes token sequences."""
-
-    vocab_size: int
+class Law(ABC):
+    """A tractable autoregressive law of token sequences, one a row."""
 
     @abstractmethod
-    def stepper(self, temperature: float = 1.0) -> Stepper:
-        """A frozen copy for sampling, with logits divided by `temperature`."""
-
-    @abstractmethod
-    def soft_rows(self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise, each from a seed of its own.
-
-        Args:
-            space: the task's sequences.
-            seeds: (B,) int64, of the noise.
-            relaxation: how tokens are drawn in a way that can be differentiated; None where none are drawn.
-
-        Returns:
-            Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that they stand for.
-        """
-
-    def use_dropout(self, enabled: bool) -> None:
-        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
-
-        Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
-        """
-
-
-class AutoregressiveGenerator(Generator):
-    """A tractable autoregressive law over token sequences."""
-
-    @abstractmethod
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Next-token logits under teacher forcing.
-
-        Args:
-            inputs: (B, T) int64, the start token followed by all tokens but the last.
-
-        Returns:
-            (B, T, V) float32 logits of `tokens[:, t]` given `tokens[:, :t]`.
-        """
-
-    def soft_rows(self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None) -> tuple[Tensor, Tensor]:
-        """Relaxed samples; see `Generator.soft_rows`.
-
-        Raises:
-            ValueError: no relaxation, without which drawing a token has no gradient.
-        """
-        if relaxation is None:
-            raise ValueError("an autoregressive generator draws tokens, which needs a relaxation.")
-        uniform = uniform_of_rows(seeds, space.max_length, space.vocab_size).to(next(self.parameters()).device)
-        return self.relaxed(gumbel_noise(uniform), relaxation.temperature, relaxation.straight_through)
+    def logits(self, tokens: Tensor) -> Tensor:
+        """(B, T, V) float32 logits of every token of `tokens` (B, T) given its prefix."""
 
     @abstractmethod
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
@@ -132,10 +98,6 @@ class AutoregressiveGenerator(Generator):
         Returns:
             Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that were drawn.
         """
-
-    def logits(self, tokens: Tensor) -> Tensor:
-        """(B, T, V) logits of every token of `tokens` (B, T) given its prefix."""
-        return self(shift_right(tokens))
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token given its prefix.
@@ -165,6 +127,85 @@ class AutoregressiveGenerator(Generator):
         logprobs = torch.log_softmax(self.logits(tokens), dim=2)
         entropies = -(logprobs.exp() * logprobs).sum(2)
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
+
+
+class Generator(nn.Module, ABC):
+    """Makes token sequences."""
+
+    vocab_size: int
+    has_law: ClassVar[bool] = True
+    """Whether it knows how likely a sequence is."""
+
+    @abstractmethod
+    def stepper(self, temperature: float = 1.0) -> Stepper:
+        """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    @abstractmethod
+    def given(self, conditions: Tensor | None) -> Law:
+        """Its law of sequences that are given conditions, row by row.
+
+        Args:
+            conditions: (B, S) int64; None for a generator that is given nothing.
+        """
+
+    def soft_rows(
+        self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None, conditions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sequences as differentiable functions of noise, each from a seed of its own.
+
+        Args:
+            space: the task's sequences.
+            seeds: (B,) int64, of the noise.
+            relaxation: how tokens are drawn in a way that can be differentiated; None where none are drawn.
+            conditions: (B, S) int64, or None.
+
+        Returns:
+            Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that they stand for.
+
+        Raises:
+            ValueError: no relaxation, and drawing a token has no gradient without one; or one where none are drawn.
+        """
+        if relaxation is None:
+            raise ValueError("a generator that draws tokens needs a relaxation.")
+        uniform = uniform_of_rows(seeds, space.max_length, space.vocab_size).to(next(self.parameters()).device)
+        return self.given(conditions).relaxed(
+            gumbel_noise(uniform), relaxation.temperature, relaxation.straight_through
+        )
+
+    def use_dropout(self, enabled: bool) -> None:
+        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
+
+        Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
+        """
+
+
+class AutoregressiveGenerator(Generator, Law):
+    """A law of sequences that are given nothing."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Next-token logits under teacher forcing.
+
+        Args:
+            inputs: (B, T) int64, the start token followed by all tokens but the last.
+
+        Returns:
+            (B, T, V) float32 logits of `tokens[:, t]` given `tokens[:, :t]`.
+        """
+
+    def given(self, conditions: Tensor | None) -> Law:
+        """Itself; see `Generator.given`.
+
+        Raises:
+            ValueError: conditions, which it cannot read.
+        """
+        if conditions is not None:
+            raise ValueError(f"{type(self).__name__} cannot read conditions.")
+        return self
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Logits of every token; see `Law.logits`."""
+        return self(shift_right(tokens))
 
 
 def shift_right(tokens: Tensor) -> Tensor:

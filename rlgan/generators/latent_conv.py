@@ -23,7 +23,7 @@ from rlgan.envs.settings import Settings
 from rlgan.relaxation import Relaxation, normal_of_rows
 from rlgan.residual import ResidualConvolutions
 
-from .generator import Generator, State, Stepper
+from .generator import Generator, Law, State, Stepper
 
 
 class LatentConv(Settings):
@@ -55,6 +55,8 @@ class LatentConvGenerator(Generator):
         space: the task's sequences.
     """
 
+    has_law = False
+
     def __init__(self, settings: LatentConv, space: SequenceSpace) -> None:
         super().__init__()
         self.vocab_size, self.latent = space.vocab_size, settings.latent
@@ -69,14 +71,20 @@ class LatentConvGenerator(Generator):
         logits: Tensor = self.output(channels)
         return logits.transpose(1, 2)
 
-    def soft_rows(self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None) -> tuple[Tensor, Tensor]:
-        """What the noise becomes; see `Generator.soft_rows`.
+    def given(self, conditions: Tensor | None) -> Law:
+        """It has no law; see `Generator.given`.
 
         Raises:
-            ValueError: a relaxation: no tokens are drawn that it could relax.
+            ValueError: always.
         """
-        if relaxation is not None:
-            raise ValueError("a generator that draws no tokens has nothing to relax.")
+        raise ValueError("a generator that draws no tokens has no law of them.")
+
+    def soft_rows(
+        self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None, conditions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the noise becomes; see `Generator.soft_rows`."""
+        if relaxation is not None or conditions is not None:
+            raise ValueError("a generator that draws no tokens has nothing to relax, and cannot read conditions.")
         noise = normal_of_rows(seeds, self.latent).to(self.input.weight.device)
         logits = self(noise)
         return torch.softmax(logits, dim=2), logits.argmax(2)

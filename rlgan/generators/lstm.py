@@ -79,7 +79,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `AutoregressiveGenerator.logprobs`."""
+        """Log-probability of each token; see `Law.logprobs`."""
         features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
@@ -97,7 +97,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         return projected
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `AutoregressiveGenerator.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         rows, tokens = [], []
         embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
         state: tuple[Tensor, Tensor] | None = None

@@ -135,7 +135,7 @@ class TransformerGenerator(AutoregressiveGenerator):
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `AutoregressiveGenerator.logprobs`."""
+        """Log-probability of each token; see `Law.logprobs`."""
         features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
@@ -149,7 +149,7 @@ class TransformerGenerator(AutoregressiveGenerator):
         return features
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `AutoregressiveGenerator.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         rows, tokens = [], []
         embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
         seen: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)

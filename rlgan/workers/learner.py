@@ -36,7 +36,7 @@ from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
-from rlgan.generators import AutoregressiveGenerator, Generator, GeneratorSettings, build_generator
+from rlgan.generators import Generator, GeneratorSettings, Law, build_generator
 from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
 from rlgan.optimizers import (
     OptimizerSettings,
@@ -77,18 +77,18 @@ class GeneratorModule(TorchRLModule):
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
             return self._judged(batch)
-        law = self._law()
+        law, conditions = self._law(batch), batch.get("conditions")
         if "input_draws" in batch:
-            read = mixed_inputs(law.stepper(), batch["tokens"], batch["input_draws"])
+            read = mixed_inputs(self.generator.stepper().given(conditions), batch["tokens"], batch["input_draws"])
             return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"], read=read)}
         if "entropy_weights" not in batch:
             return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"])}
         logprobs, entropies = law.logprobs_and_entropies(batch["tokens"])
         return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
 
-    def _law(self) -> AutoregressiveGenerator:
-        assert isinstance(self.generator, AutoregressiveGenerator)
-        return self.generator
+    def _law(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Law:
+        """The law of a batch, or of some of its rows."""
+        return self.generator.given(_conditions(batch, rows))
 
     def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
@@ -96,11 +96,19 @@ class GeneratorModule(TorchRLModule):
         drawn = batch["row_weights"] != 0
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
         if not bool(drawn.all()):
-            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self._law().logprobs(tokens[~drawn]))
+            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self._law(batch, ~drawn).logprobs(tokens[~drawn]))
         losses = logprobs.new_zeros(tokens.shape[0])
         if bool(drawn.any()):
-            losses = losses.masked_scatter(drawn, self.through.losses(self.generator, batch["row_seeds"][drawn]))
+            losses = losses.masked_scatter(
+                drawn, self.through.losses(self.generator, batch["row_seeds"][drawn], _conditions(batch, drawn))
+            )
         return {Columns.ACTION_LOGP: logprobs, _ROW_LOSSES: losses}
+
+
+def _conditions(batch: dict[str, Tensor], rows: Tensor | None) -> Tensor | None:
+    """What the rows of a batch, or some of them, are given."""
+    conditions = batch.get("conditions")
+    return conditions if conditions is None or rows is None else conditions[rows]
 
 
 class GeneratorLearner(TorchLearner):

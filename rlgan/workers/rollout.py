@@ -20,7 +20,7 @@ import ray
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.envs.threads import torch_threads
-from rlgan.generators import AutoregressiveGenerator, Generator, GeneratorSettings, Stepper, build_generator
+from rlgan.generators import Generator, GeneratorSettings, Stepper, build_generator
 from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect, collect_soft
 
@@ -82,16 +82,11 @@ class RolloutWorker:
         self._rollout_policy: _Latest[Stepper] = _Latest(self._stepper)
         self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
         self._network: _Latest[Generator] = _Latest(self._build_generator)
-        self._reference: _Latest[AutoregressiveGenerator] = _Latest(self._build_reference)
+        self._reference: _Latest[Generator] = _Latest(self._build_generator)
 
     def _build_generator(self, weights: Weights) -> Generator:
         generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
         return generator.to(self._device).eval()
-
-    def _build_reference(self, weights: Weights) -> AutoregressiveGenerator:
-        generator = self._build_generator(weights)
-        assert isinstance(generator, AutoregressiveGenerator)
-        return generator
 
     def _stepper(self, weights: Weights) -> Stepper:
         return self._build_generator(weights).stepper()

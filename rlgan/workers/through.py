@@ -38,10 +38,10 @@ class Through:
         load_weights(self._judge, weights.arrays)
         self._relaxation = relaxation
 
-    def losses(self, generator: Generator, seeds: Tensor) -> Tensor:
-        """The generator's loss on sequences of noise, one a seed: (B,) from (B,) int64."""
+    def losses(self, generator: Generator, seeds: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """The generator's loss on sequences of noise, one a seed: (B,) from (B,) int64 and conditions (B, S)."""
         device = next(generator.parameters()).device
-        rows, tokens = generator.soft_rows(self._space, seeds, self._relaxation)
+        rows, tokens = generator.soft_rows(self._space, seeds, self._relaxation, conditions)
         mask = sequence_mask(self._space, tokens)
-        losses = generator_loss(self._loss, self._judge.to(device)(rows, mask))
+        losses = generator_loss(self._loss, self._judge.to(device)(rows, mask, conditions))
         return losses if losses.dim() == 1 else (losses * mask).sum(1) / mask.sum(1)

@@ -76,7 +76,7 @@ class PlainCnnHighway(nn.Module):
         self.output = nn.Linear(width, 2)
         self.output.load_state_dict(original.output.state_dict())
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Log-odds of the class real in the two-way softmax."""
         embedded = (self.embedding(tokens) * mask.unsqueeze(2)).transpose(1, 2)
         pooled = []

@@ -126,7 +126,7 @@ class TabularDiscriminator(Discriminator):
         """The fixed, not optimal table of the golden numbers."""
         return cls(TOY_SPACE, torch.tensor(TOY_REAL_LOGITS, dtype=dtype).flatten())
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         return self.table[_sequence_index(self.space, tokens, mask)]
 
     def penalty(self) -> Tensor:
@@ -143,7 +143,7 @@ class TabularScorer:
         self._space, self._table = space, table
         self.num_scored = 0
 
-    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         self.num_scored += tokens.shape[0]
         return self._table[_sequence_index(self._space, tokens, mask)]
 

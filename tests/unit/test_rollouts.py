@@ -182,7 +182,7 @@ def test_prefixes_are_continued_by_the_rollout_policy_and_not_by_the_sampler() -
 
 
 def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
-    def length(tokens: Tensor, mask: Tensor) -> Tensor:
+    def length(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         assert torch.equal(mask, sequence_mask(ENDING, tokens))
         return mask.sum(1).float()
 
@@ -252,7 +252,7 @@ def test_any_chunk_size_scores_each_prefix_by_its_own_continuations() -> None:
 def test_prefixes_are_judged_as_they_stand() -> None:
     digits = 10.0 ** torch.arange(5)
 
-    def judge(tokens: Tensor, mask: Tensor) -> Tensor:
+    def judge(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Writes down what it was shown, a digit a token."""
         return ((tokens + 1) * mask * digits).sum(1)
 
@@ -264,7 +264,7 @@ def test_prefixes_are_judged_as_they_stand() -> None:
 
 
 def test_a_judge_of_tokens_leaves_sequences_unjudged() -> None:
-    def judge(tokens: Tensor, mask: Tensor) -> Tensor:
+    def judge(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         return tokens.float() + 1.0
 
     rollouts = collect(plan(ENDING, None), SHARD, lstm(4).stepper(), None, judge)
@@ -295,7 +295,13 @@ def test_given_tokens_are_neither_continued_nor_judged() -> None:
     assert scorer.num_scored == 6 * (1 + 2)
     logits = rollouts.continuation_logits
     assert bool((logits[:, :3] == 0).all()) and bool((logits[:, 3] != 0).all()) and bool((logits[:, 4] == 0).all())
-    judged = collect(RolloutPlan(space, Prefix(), 256), shard, policy, None, lambda tokens, mask: mask.sum(1).float())
+    judged = collect(
+        RolloutPlan(space, Prefix(), 256),
+        shard,
+        policy,
+        None,
+        lambda tokens, mask, conditions=None: mask.sum(1).float(),
+    )
     assert judged.token_logits.tolist() == [[0.0, 0.0, 0.0, 4.0, 5.0]] * 6
 
 
