@@ -79,7 +79,9 @@ Prior = Choice | Uniform | LogUniform
 
 @dataclass(frozen=True, slots=True)
 class NotSearched:
-    """A setting, or a variant of an axis, that no search varies.
+    """A setting that no search varies, or a variant of an axis that none chooses.
+
+    Where a base has such a variant, those of its settings that carry priors may be searched all the same.
 
     Attributes:
         reason: why, in a clause.

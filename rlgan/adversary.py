@@ -18,7 +18,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
-from .adversary_losses import ClassLosses, CrossEntropy, LossSettings, adversary_loss, class_losses
+from .adversary_losses import ClassLosses, CrossEntropy, Likelihood, LossSettings, adversary_loss, class_losses
 from .adversary_regularisers import (
     GradientPenaltySettings,
     InterpolatedPenalty,
@@ -28,12 +28,14 @@ from .adversary_regularisers import (
     weight_penalty,
 )
 from .devices import CPU
-from .discriminators import DiscriminatorSettings, PlainScorer, build_discriminator
+from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from .metrics import discriminator_health
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .relaxation import rows_of, tokens_of
 from .replay import ReplayBuffer
 from .seeding import global_stream, stream
+
+_MOST_HELDOUT = 1000  # sequences of a class that held-out figures are of
 
 
 class AdversarySettings(Settings):
@@ -42,9 +44,11 @@ class AdversarySettings(Settings):
     loss: LossSettings = CrossEntropy()
     """What it minimises."""
     batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
-    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them."""
+    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them, or
+    from reals where it reads no fakes."""
     sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
-    """Fresh fakes a round; each epoch sees as many reals and as many fakes from the buffers."""
+    """Fresh fakes a round, where the loss reads fakes; each epoch sees as many reals and as many fakes from the
+    buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
@@ -81,7 +85,8 @@ class Round:
 
     Attributes:
         index: number of this round in the run; names its random streams.
-        fakes: (n, T) int64 fresh sequences of the generator, or soft rows (n, T, V) float32.
+        fakes: (n, T) int64 fresh sequences of the generator, or soft rows (n, T, V) float32; none where the loss reads
+            none.
         epochs: passes over the buffers.
         real_weight: what reals weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
             apart.
@@ -104,7 +109,7 @@ class Adversary:
         optimizer: its optimiser.
         space: the task's sequences.
         reals: (n, T) int64 training sequences.
-        heldout_reals: (m, T) int64 never trained on, for the accuracy that is reported.
+        heldout_reals: (m, T) int64 never trained on, for the figures that are reported.
         seed: the run's seed.
         learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
             sequences (REGS). All prefixes of a sequence together would be learnt by heart.
@@ -159,22 +164,23 @@ class Adversary:
 
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
-        num_each = min(len(self._real_buffer), len(self._fake_buffer), self._settings.sequences_per_round)
+        num_reals, num_fakes = self._epoch_size()
         losses, norms, slopes = [], [], []
         apart: list[ClassLosses] = []
         correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
         for _ in range(request.epochs):
-            reals, fakes = self._real_buffer.sample(num_each, rng), self._fake_buffer.sample(num_each, rng)
+            reals, fakes = self._real_buffer.sample(num_reals, rng), self._fake_buffer.sample(num_fakes, rng)
             tokens = torch.cat([reals, tokens_of(fakes)])
-            is_real = torch.arange(2 * num_each) < num_each
-            for rows in self._minibatches(num_each, rng, is_balanced=request.real_weight is not None):
+            is_real = torch.arange(num_reals + num_fakes) < num_reals
+            is_balanced = request.real_weight is not None or self._settings.needs_halves
+            for rows in self._minibatches(num_reals, num_fakes, rng, is_balanced):
                 batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
                 mask = sequence_mask(self._space, batch)
                 if self._learns_prefixes:
                     mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
                 real_batch, fake_batch, shown = batch[is_real_batch], batch[~is_real_batch], batch
                 if fakes.is_floating_point():
-                    fake_batch = fakes[rows[~is_real[rows]] - num_each].to(self._device)
+                    fake_batch = fakes[rows[~is_real[rows]] - num_reals].to(self._device)
                     shown = rows_of(batch, self._space.vocab_size)
                     shown[~is_real_batch] = fake_batch
                 member_logits = self.network.member_logits(shown, mask)
@@ -244,25 +250,34 @@ class Adversary:
             ]
         )
 
-    def _minibatches(self, num_each: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
-        """Every one of `num_each` reals, then fakes, once: their indices, a minibatch at a time."""
-        if not (is_balanced or self._settings.needs_halves):
-            yield from torch.randperm(2 * num_each, generator=rng).split(self._settings.batch)
+    def _epoch_size(self) -> tuple[int, int]:
+        """Reals and fakes of an epoch: as many of each, or no fakes."""
+        num_reals = min(len(self._real_buffer), self._settings.sequences_per_round)
+        if not self._settings.loss.reads_fakes:
+            return num_reals, 0
+        num_each = min(num_reals, len(self._fake_buffer))
+        return num_each, num_each
+
+    def _minibatches(self, num_reals: int, num_fakes: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
+        """Every real, then every fake, once: their indices, a minibatch at a time; half of each where balanced."""
+        if not is_balanced:
+            yield from torch.randperm(num_reals + num_fakes, generator=rng).split(self._settings.batch)
             return
         # The buffers hand out reals and fakes in random order.
-        for rows in torch.arange(num_each).split(self._settings.batch // 2):
-            yield torch.cat([rows, num_each + rows])
+        for rows in torch.arange(num_reals).split(self._settings.batch // 2):
+            yield torch.cat([rows, num_reals + rows])
 
     def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
         # What is fused for tokens cannot read soft rows.
         scorer = PlainScorer(self.network) if fresh_fakes.is_floating_point() else self.network.scorer()
-        number = min(1000, fresh_fakes.shape[0], self._heldout_reals.shape[0])
-        logits = []
-        for sequences in (self._heldout_reals[:number].to(self._device), fresh_fakes[:number].to(self._device)):
-            mask = sequence_mask(self._space, tokens_of(sequences))
-            scores = scorer(sequences, mask)
-            logits.append((scores[mask] if self._judges_tokens else scores).to(CPU))
-        health = discriminator_health(*logits)
+        if isinstance(self._settings.loss, Likelihood):
+            # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
+            nll = -self._judged(scorer, self._heldout_reals[:_MOST_HELDOUT]).mean()
+            return {"discriminator/nll_heldout": float(nll)}
+        number = min(_MOST_HELDOUT, fresh_fakes.shape[0], self._heldout_reals.shape[0])
+        health = discriminator_health(
+            self._judged(scorer, self._heldout_reals[:number]), self._judged(scorer, fresh_fakes[:number])
+        )
         metrics = {"discriminator/auc_heldout": health.auc}
         if self._settings.loss.has_boundary:
             metrics["discriminator/accuracy_heldout"] = health.accuracy
@@ -270,6 +285,13 @@ class Adversary:
             metrics["discriminator/mean_prob_real"] = health.mean_prob_real
             metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
         return metrics
+
+    def _judged(self, scorer: Scorer, sequences: Tensor) -> Tensor:
+        """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""
+        sequences = sequences.to(self._device)
+        mask = sequence_mask(self._space, tokens_of(sequences))
+        scores = scorer(sequences, mask)
+        return (scores[mask] if self._judges_tokens else scores).to(CPU)
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""

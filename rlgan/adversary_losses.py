@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import Uniform
+from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 
@@ -31,6 +31,7 @@ class CrossEntropy(Settings):
     is_log_odds: ClassVar[bool] = True
     has_boundary: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = False
+    reads_fakes: ClassVar[bool] = True
 
 
 class Hinge(Settings):
@@ -41,6 +42,7 @@ class Hinge(Settings):
     is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
 
 
 class Wasserstein(Settings):
@@ -51,6 +53,7 @@ class Wasserstein(Settings):
     is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = False
     needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
 
 
 class LeastSquares(Settings):
@@ -61,6 +64,7 @@ class LeastSquares(Settings):
     is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
 
 
 class Relativistic(Settings):
@@ -71,11 +75,33 @@ class Relativistic(Settings):
     is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = False
     needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
 
 
-LossSettings = Annotated[CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic, Field(discriminator="kind")]
+class Likelihood(Settings):
+    """Negative log-likelihood of what a language model is to learn; it tells nothing apart."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
+    kind: Literal["likelihood"] = "likelihood"
+    learns: Annotated[Literal["reals", "mixture"], Choice(("reals", "mixture"))] = "reals"
+    """Reals alone (the LM-ratio discriminator), or reals and as many fakes (the mediator, Lu et al. 2019)."""
+    meaning: ClassVar[str] = "log p_φ"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = False
+
+    @property
+    def reads_fakes(self) -> bool:
+        """Whether it learns from fakes at all."""
+        return self.learns == "mixture"
+
+
+LossSettings = Annotated[
+    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood, Field(discriminator="kind")
+]
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
-whether 0 is the boundary between reals and fakes, and whether half of every minibatch must be real."""
+whether 0 is the boundary between reals and fakes, whether half of every minibatch must be real, and whether there are
+fakes in it at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,7 @@ def class_losses(
         mask: (B, T) bool, with (B, T) logits only.
 
     Raises:
-        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs.
+        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs or of one law.
     """
     real, fake = _by_class(real_logits, is_real, mask)
     if isinstance(settings, CrossEntropy):
@@ -115,7 +141,8 @@ def class_losses(
         return ClassLosses(-real.mean(), fake.mean())
     if isinstance(settings, LeastSquares):
         return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
-    raise ShapeError(f"adversary.loss={settings.kind!r}: is of pairs of a real and a fake, and cannot be taken apart.")
+    what = "one law of both" if isinstance(settings, Likelihood) else "pairs of a real and a fake"
+    raise ShapeError(f"adversary.loss={settings.kind!r}: is of {what}, and cannot be taken apart.")
 
 
 def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -131,8 +158,10 @@ def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor,
         Scalar.
 
     Raises:
-        ShapeError: shapes do not fit, or a loss that compares both classes lacks one.
+        ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
     """
+    if isinstance(settings, Likelihood):
+        return likelihood(real_logits, is_real, mask, settings.learns)
     if isinstance(settings, CrossEntropy):
         return cross_entropy(real_logits, is_real, mask, settings.label_smoothing)
     if isinstance(settings, Hinge):
@@ -256,6 +285,36 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
     return losses.masked_fill(~both, 0.0).sum() / both.sum()
 
 
+def likelihood(
+    logprobs: Tensor, is_real: Tensor, mask: Tensor | None = None, learns: Literal["reals", "mixture"] = "reals"
+) -> Tensor:
+    """Mean of -log p_φ over the tokens of what is to be learned; specification 14.
+
+        reals    -(1/n) Σ_real Σ_t log p_φ(y_t | y_<t)                  least where p_φ = p_d
+        mixture  -(1/n) Σ_real,fake Σ_t log p_φ(y_t | y_<t)             least where p_φ = ½(p_d + p_θ), both laws of
+                                                                        sequences; there it is the mixture's entropy
+    with n the tokens that are summed. Tokens of both classes share one mean: a mean of each would weigh the tokens of
+    the class of shorter sequences more, and what was learned would be no mixture of sequences.
+
+    Args:
+        logprobs: log p_φ, (B,) or (B, T) float32, nats.
+        is_real: (B,) bool; the mixture asks for as many of each.
+        mask: (B, T) bool, with (B, T) log-probabilities only.
+        learns: reals alone, in which case fakes never count, or both.
+
+    Returns:
+        Scalar, nats a token.
+
+    Raises:
+        ShapeError: shapes do not fit, or there is nothing to learn from.
+    """
+    _check(logprobs, is_real, mask)
+    learned = is_real if learns == "reals" else torch.ones_like(is_real)
+    if not bool(learned.any()):
+        raise ShapeError(f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.")
+    return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
+
+
 def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
     """What a generator descends that is differentiated through the discriminator, an element a logit.
 
@@ -269,7 +328,7 @@ def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
         The same shape.
 
     Raises:
-        ShapeError: the loss compares with reals, of which there are none here.
+        ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
     """
     if isinstance(settings, CrossEntropy):
         return functional.softplus(-fake_logits)
@@ -277,6 +336,8 @@ def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
         return -fake_logits
     if isinstance(settings, LeastSquares):
         return 0.5 * (fake_logits - 1.0).square()
+    if isinstance(settings, Likelihood):
+        raise ShapeError(f"adversary.loss={settings.kind!r}: is of a law over tokens, which judges nothing.")
     raise ShapeError(f"adversary.loss={settings.kind!r}: compares fakes with reals, and there are none.")
 
 

@@ -18,9 +18,9 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
 
 from .adversary import AdversarySettings
-from .adversary_losses import Relativistic, Wasserstein
+from .adversary_losses import Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
-from .balance import Equilibrium, FixedBalance
+from .balance import Band, Equilibrium, FixedBalance
 from .baselines import (
     BaselineSettings,
     CriticBaseline,
@@ -31,7 +31,7 @@ from .baselines import (
     NoBaseline,
 )
 from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CnnHighway, DiscriminatorSettings, Tabular, Transformer
+from .discriminators import CnnHighway, DiscriminatorSettings, LanguageModel, Tabular, Transformer
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings, LatentConv
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
@@ -50,7 +50,7 @@ from .objectives import (
 )
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings, RewardPenalty
-from .rewards import DiscriminatorReward, Logit, Probability, RewardSettings, TokenReward
+from .rewards import JudgedReward, Logit, LogRatio, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -181,7 +181,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     """Combinations that cannot work or in which a setting would have no effect, each as a sentence."""
     reward, schedule = config.reward, config.schedule
     adversarial = schedule.adversarial_updates > 0
-    pays_by_discriminator = isinstance(reward, DiscriminatorReward)
+    pays_by_discriminator = isinstance(reward, JudgedReward)
     if config.has_adversary and not schedule.discriminator_rounds and not (adversarial and schedule.d_steps):
         yield (
             "discriminator: is never trained (schedule.discriminator_rounds=0 and schedule.d_steps or "
@@ -202,6 +202,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
+    yield from _who_gives_a_law(config)
     yield from _who_is_paid(config)
     yield from _what_is_compared(config)
     if not adversarial and not isinstance(schedule.teacher_forcing, NoTeacherForcing):
@@ -282,7 +283,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"schedule.balance={schedule.balance.kind!r}: has no effect without rounds of the discriminator between "
             "generator updates. Set it to fixed."
         )
-    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, Relativistic | Wasserstein):
+    costless = Relativistic | Wasserstein | Likelihood
+    if isinstance(schedule.balance, Equilibrium) and isinstance(config.adversary.loss, costless):
         yield (
             f"schedule.balance='equilibrium': weighs what reals cost against what fakes cost, and adversary.loss="
             f"{config.adversary.loss.kind!r} has no such costs. Use another loss or balance."
@@ -328,16 +330,49 @@ def _without_likelihood(config: Config) -> Iterator[str]:
             )
 
 
+def _who_gives_a_law(config: Config) -> Iterator[str]:
+    """A language model, the loss that it learns by and what is read of it belong together."""
+    network, loss, reward = config.discriminator, config.adversary.loss, config.reward
+    if network is None:
+        return
+    if isinstance(network, LanguageModel) and not isinstance(loss, Likelihood):
+        yield (
+            f"adversary.loss={loss.kind!r}: tells reals from fakes, and discriminator='language_model' is a law over "
+            "tokens. Use adversary.loss likelihood, or another discriminator."
+        )
+    if isinstance(loss, Likelihood) and not isinstance(network, LanguageModel):
+        yield (
+            f"adversary.loss='likelihood': is of a law over tokens, and discriminator={network.kind!r} is none. Use "
+            "discriminator language_model, or another loss."
+        )
+    if isinstance(reward, LogRatio) and not isinstance(network, LanguageModel):
+        yield (
+            f"reward='log_ratio': reads log p_φ of tokens, and discriminator={network.kind!r} gives none. Use "
+            "discriminator language_model and adversary.loss likelihood, or reward logit."
+        )
+    if isinstance(network, LanguageModel) and isinstance(config.objective, Differentiated):
+        yield (
+            f"discriminator='language_model': reads tokens, and objective={config.objective.kind!r} shows it soft rows."
+            " Use another discriminator, or objective reinforce with reward log_ratio."
+        )
+    if isinstance(loss, Likelihood) and isinstance(config.schedule.balance, Band):
+        yield (
+            "schedule.balance='band': is of the area under the ROC curve, and adversary.loss='likelihood' ranks "
+            "nothing. Set it to fixed."
+        )
+
+
 def _who_is_paid(config: Config) -> Iterator[str]:
     """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
     reward, credit = config.reward, config.credit
-    pays_by_discriminator = isinstance(reward, DiscriminatorReward)
+    pays_by_discriminator = isinstance(reward, JudgedReward)
     judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
     if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator:
         yield (
             f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
             + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
         )
+    pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
     adds_up = isinstance(credit, RewardToGo | LambdaReturn)
     use = "Use credit reward_to_go or lambda_return."
     if isinstance(reward, TokenReward) and not adds_up:
@@ -347,9 +382,8 @@ def _who_is_paid(config: Config) -> Iterator[str]:
     if isinstance(credit, LambdaReturn) and not isinstance(config.baseline, CriticBaseline):
         yield (
             f"credit='lambda_return': asks a critic, and baseline={config.baseline.kind!r} is none. Use baseline "
-            "critic, or credit " + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+            "critic, or credit " + ("reward_to_go." if pays_tokens else "terminal.")
         )
-    pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
     if isinstance(credit, RewardToGo) and not pays_tokens:
         yield (
             f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
@@ -402,13 +436,19 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
     """Those of how the discriminator learns and of what is read into its logits."""
     adversary, reward = config.adversary, config.reward
     loss, slope = adversary.loss, adversary.gradient_penalty
-    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, DiscriminatorReward)
+    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, JudgedReward)
+    is_of_a_law = isinstance(loss, Likelihood)
     # Importance weights are a softmax of the logits, in which an unknown constant cancels.
     is_shifted = isinstance(loss, Relativistic) or (
         loss.is_log_odds and isinstance(config.schedule.balance, Equilibrium)
     )
     is_shift_free = is_shifted and isinstance(config.baseline, ImportanceWeights)
-    if pays and not (tells_log_odds(config) or isinstance(reward, Logit) or is_shift_free):
+    if pays and is_of_a_law and not isinstance(reward, LogRatio | Logit):
+        yield (
+            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss='likelihood' it is "
+            f"{loss.meaning}. Use reward log_ratio, or logit."
+        )
+    if pays and not (is_of_a_law or tells_log_odds(config) or isinstance(reward, Logit) or is_shift_free):
         which, meaning = f"adversary.loss={loss.kind!r}", loss.meaning
         if loss.is_log_odds:
             which, meaning = "schedule.balance='equilibrium'", "that plus log k"

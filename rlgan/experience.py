@@ -34,9 +34,11 @@ from .records import Experience, Rollouts
 from .reference import LossPenalty, NoReference, ReferenceSettings, adapted, penalised
 from .rewards import (
     DiscriminatorReward,
+    LogRatio,
     RewardSettings,
     TokenReward,
     discriminator_reward,
+    log_ratio,
     sequence_rewards,
     token_rewards,
 )
@@ -127,7 +129,7 @@ def token_values(
     if paid is not None and isinstance(credit, RewardToGo):
         return rewards_to_go(paid, mask, credit.gamma)
     if paid is None:
-        assert not isinstance(reward, TokenReward)
+        assert not isinstance(reward, TokenReward | LogRatio)
         final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng)
     if isinstance(credit, LambdaReturn):
         assert state_values is not None
@@ -144,6 +146,9 @@ def _paid_tokens(rollouts: Rollouts, reward: RewardSettings, task: Task) -> Tens
     if isinstance(reward, TokenReward):
         assert task.oracle is not None
         return token_rewards(reward, task.oracle, rollouts.tokens, rollouts.logprobs, rollouts.mask)
+    if isinstance(reward, LogRatio):
+        assert rollouts.token_logits is not None
+        return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
     if not isinstance(reward, DiscriminatorReward) or rollouts.token_logits is None:
         return None
     return discriminator_reward(reward, rollouts.token_logits).masked_fill(~rollouts.mask, 0.0)

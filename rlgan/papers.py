@@ -9,19 +9,27 @@ from __future__ import annotations
 from rlgan.envs.tasks import OracleTask, TaskSettings
 
 from .adversary import AdversarySettings
-from .adversary_losses import CrossEntropy, Wasserstein
+from .adversary_losses import CrossEntropy, Likelihood, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty
-from .baselines import CriticBaseline, ExponentialMean, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
+from .baselines import (
+    CriticBaseline,
+    ExponentialMean,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    LogPartition,
+    PerStepMean,
+)
 from .config import Config, Control, Optimizers
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CausalLSTM, CnnHighway, ResConv
+from .discriminators import CausalLSTM, CnnHighway, LanguageModel, ResConv
 from .evaluation import EvaluationSettings
 from .generators import LSTM, LatentConv
 from .normalisation import AsTheyAre, RunningScale
-from .objectives import PPO, Gumbel, MixedPrefix, NoTeacherForcing, Reinforce, Soft
+from .objectives import PPO, Gumbel, MixedPrefix, MixedTeacherForcing, NoTeacherForcing, Reinforce, Soft
 from .optimizers import Adam
 from .reference import LossPenalty, NoReference, RewardPenalty
-from .rewards import ConstantReward, Logit, Probability, Ratio, SignedProbability
+from .rewards import ConstantReward, Logit, LogRatio, Probability, Ratio, SignedProbability
 from .schedule import Schedule
 from .temperatures import DecayingTemperature
 
@@ -275,4 +283,49 @@ def wgan_gp(task: TaskSettings | None = None) -> Config:
         optimizers=Optimizers(generator=adam, discriminator=adam),
         evaluation=EvaluationSettings(every=100, temperatures=(1.0,), collapse_share=None),
         controls=(),
+    )
+
+
+def lm_ratio(task: TaskSettings | None = None) -> Config:
+    """LM-ratio: a language model of reals, learned once and held, pays log p_φ - log p_θ: descends KL(p_θ‖p_φ)."""
+    base = seqgan(task)
+    return base.model_copy(
+        update={
+            "preset": "lm_ratio",
+            "discriminator": LanguageModel(embedding=48, hidden=96, dropout=0.3, tied=True),
+            "adversary": AdversarySettings(batch=64, sequences_per_round=2_000, loss=Likelihood(learns="reals")),
+            "reward": LogRatio(),
+            "credit": RewardToGo(gamma=1.0),
+            "baseline": PerStepMean(),
+            "objective": Reinforce(loss_normaliser="sequence"),
+            # 200 rounds are 40 epochs of 10,000 sequences; the reals do not change, so that no more is to be learned.
+            "schedule": base.schedule.model_copy(
+                update={
+                    "discriminator_rounds": 200,
+                    "g_batch": 256,
+                    "d_steps": 0,
+                    "d_epochs": 1,
+                    "teacher_forcing": MixedTeacherForcing(weight=0.3),
+                }
+            ),
+            "optimizers": base.optimizers.model_copy(
+                update={
+                    "generator": Adam(lr=2e-3, clip_norm=5.0),
+                    "discriminator": Adam(lr=0.01, weight_decay=0.1, clip_norm=5.0),
+                }
+            ),
+        }
+    )
+
+
+def mediator(task: TaskSettings | None = None) -> Config:
+    """Cooperative Training (Lu et al. 2019), the mediator as a reward of samples: descends Jensen-Shannon."""
+    base = lm_ratio(task)
+    return base.model_copy(
+        update={
+            "preset": "mediator",
+            "adversary": base.adversary.model_copy(update={"loss": Likelihood(learns="mixture")}),
+            # The mixture moves with the generator.
+            "schedule": base.schedule.model_copy(update={"d_steps": 1}),
+        }
     )

@@ -27,6 +27,7 @@ _SHOWN = {
     "eval/bleu_2": "BLEU-2",
     "eval/self_bleu_2": "Self-BLEU-2",
     "discriminator/accuracy_heldout": "D held-out",
+    "discriminator/nll_heldout": "D NLL",
     "generator/mean_value": "value",
 }
 

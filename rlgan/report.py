@@ -159,7 +159,11 @@ _PANELS = (
         },
         chance=0.5,
     ),
-    _Panel("Discriminator loss", "units of its loss", {"training": _discriminator("loss")}),
+    _Panel(
+        "Discriminator loss",
+        "units of its loss",
+        {"training": _discriminator("loss"), "held-out reals, of a language model": _discriminator("nll_heldout")},
+    ),
     _Panel(
         "Value of a token",
         "reward units",

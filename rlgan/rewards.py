@@ -57,6 +57,13 @@ class Ratio(Settings):
     kind: Literal["ratio"] = "ratio"
 
 
+class LogRatio(Settings):
+    """log p_φ - log p_θ of each token, p_φ the discriminator's language model (specification 14)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
+    kind: Literal["log_ratio"] = "log_ratio"
+
+
 class ConstantReward(Settings):
     """The same reward for everything: a control. Without a baseline it is self-imitation."""
 
@@ -99,8 +106,11 @@ class Bleu(Settings):
 
 
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
+"""Maps of the discriminator's logit alone."""
+JudgedReward = DiscriminatorReward | LogRatio
+"""Rewards that ask the discriminator."""
 RewardSettings = Annotated[
-    DiscriminatorReward | ConstantReward | RandomReward | Bleu | OracleRatio | OracleLikelihood,
+    JudgedReward | ConstantReward | RandomReward | Bleu | OracleRatio | OracleLikelihood,
     Field(discriminator="kind"),
 ]
 TokenReward = OracleRatio | OracleLikelihood
@@ -172,21 +182,24 @@ def token_rewards(settings: TokenReward, oracle: Oracle, tokens: Tensor, logprob
     exact = oracle.logprobs(tokens)
     if isinstance(settings, OracleLikelihood):
         return exact.detach().masked_fill(~mask, 0.0)
-    return oracle_ratio(exact, logprobs, mask)
+    return log_ratio(exact, logprobs, mask)
 
 
-def oracle_ratio(oracle_logprobs: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Per-token log-ratio, log p_oracle(y_t | y_<t) - log p_θ(y_t | y_<t); specification 16.2.
+def log_ratio(law_logprobs: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Per-token log-ratio, log p(y_t | y_<t) - log p_θ(y_t | y_<t); specification 14 and 16.2.
+
+    Summed from each token on and weighing its score, its expectation under p_θ is -∇KL(p_θ‖p), whatever the law p: the
+    exact one, or that of a language model that is held where it is.
 
     Args:
-        oracle_logprobs: (B, T) nats.
-        logprobs: (B, T) nats under the generator that drew the tokens.
+        law_logprobs: (B, T) nats under p.
+        logprobs: (B, T) nats under the generator that drew the tokens, at the temperature that drew them.
         mask: (B, T) bool.
 
     Returns:
         (B, T) float32, 0 where mask is False, no gradient.
     """
-    return (oracle_logprobs - logprobs).detach().masked_fill(~mask, 0.0)
+    return (law_logprobs - logprobs).detach().masked_fill(~mask, 0.0)
 
 
 _MAPS = {

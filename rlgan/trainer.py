@@ -53,7 +53,7 @@ from .objectives import (
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
-from .rewards import DiscriminatorReward
+from .rewards import JudgedReward
 from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
 from .seeding import stream, stream_seed
@@ -253,7 +253,7 @@ class Trainer:
         return metrics
 
     def _discriminator_round(self) -> dict[str, float]:
-        """Fresh fakes, then training."""
+        """Fresh fakes, where the loss reads any, then training."""
         schedule, index = self.config.schedule, self._balance.rounds
         with self._timed("timing/sample_fakes_s"):
             fakes = self._fakes(index)
@@ -267,6 +267,8 @@ class Trainer:
         return metrics | told
 
     def _fakes(self, index: int) -> Tensor:
+        if not self.config.adversary.loss.reads_fakes:
+            return torch.empty(0, self.task.space.max_length, dtype=torch.int64)
         generator = self._parts.learners.weights()
         shards = self._shards(
             self.config.adversary.sequences_per_round,
@@ -407,7 +409,7 @@ class Trainer:
             else:
                 rollout_policy, rollout_handle = self._rollout_policy, pool.publish(self._rollout_policy)
         discriminator, discriminator_handle = None, None
-        if isinstance(config.reward, DiscriminatorReward):
+        if isinstance(config.reward, JudgedReward):
             assert self._parts.discriminator is not None
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)

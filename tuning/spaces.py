@@ -146,11 +146,16 @@ def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) ->
         chosen |= found
     # What belongs to a variant that the base has not, and that nothing chooses, is never active.
     tree = to_dict(base)
+    choosable = {
+        (axis.path, value)
+        for axis in known
+        if axis.path in chosen and isinstance(axis.prior, Choice)
+        for value in axis.prior.values
+    }
     reachable = tuple(
         axis
         for axis in known
-        if axis.path in chosen
-        and all(path in chosen or _kind_at(tree, path) == variant for path, variant in axis.only_if)
+        if axis.path in chosen and all(pair in choosable or _kind_at(tree, pair[0]) == pair[1] for pair in axis.only_if)
     )
     return Space(base, reachable, tuple(bundles))
 
@@ -195,8 +200,11 @@ def _walk(
                     open_variants[kind] = variant
             if len(open_variants) > 1:
                 found.append(Axis(path, Choice(tuple(open_variants)), only_if))
-            for kind, variant in open_variants.items():
+            for kind, variant in variants.items():
                 below = _walk(variant, f"{path}.", (*only_if, (path, kind)))
+                if kind not in open_variants:
+                    # Nothing is undecided in it: what has no prior is not searched for the variant's reason.
+                    below = (below[0], [], {})
                 _merge(found, missing, left, below)
         elif classes := settings_classes(field):
             for inner in classes:

@@ -12,13 +12,15 @@ from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
 from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
 from .ensemble import Ensemble
+from .language_model import LanguageModel, LanguageModelDiscriminator
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
 from .tabular import Tabular, TabularDiscriminator
 from .transformer import Transformer, TransformerDiscriminator
 
 DiscriminatorSettings = Annotated[
-    CnnHighway | BidirectionalLSTM | CausalLSTM | Transformer | ResConv | Tabular, Field(discriminator="kind")
+    CnnHighway | BidirectionalLSTM | CausalLSTM | Transformer | ResConv | LanguageModel | Tabular,
+    Field(discriminator="kind"),
 ]
 """Settings of any discriminator."""
 
@@ -28,6 +30,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     CausalLSTM: CausalLSTMDiscriminator,
     Transformer: TransformerDiscriminator,
     ResConv: ResConvDiscriminator,
+    LanguageModel: LanguageModelDiscriminator.of,
     Tabular: lambda settings, space: TabularDiscriminator(space),
 }
 
@@ -54,6 +57,8 @@ __all__ = [
     "EmbeddingDiscriminator",
     "Ensemble",
     "Granularity",
+    "LanguageModel",
+    "LanguageModelDiscriminator",
     "PlainScorer",
     "ResConv",
     "ResConvDiscriminator",

@@ -4,6 +4,9 @@ A discriminator is a plain `torch.nn.Module` from finished sequences, and from w
 something, to one logit each, or to one for each of their tokens given those before it; positive means real. It also
 reads *soft rows*, points of the simplex in the place of tokens, through which it can be differentiated twice. For
 scoring it hands out a frozen copy that may be fused in any way that leaves the values unchanged, dropout off.
+
+A language model (`language_model.py`) keeps to all of this but two things: its logits are log-probabilities, and it
+reads no soft rows.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def test_every_preset_runs_and_learns(name: str) -> None:
     assert len(adversarial) == config.schedule.adversarial_updates
     for metrics in adversarial:
         assert metrics["generator/grad_norm"] > 0.0 or "generator/teacher_forcing_nll" in metrics
-        assert ("discriminator/loss" in metrics) == config.has_adversary
+        # A discriminator that learns from reals alone has learned before.
+        assert ("discriminator/loss" in metrics) == (config.has_adversary and config.schedule.d_steps > 0)
 
 
 @pytest.mark.ray

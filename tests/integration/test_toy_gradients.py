@@ -21,8 +21,8 @@ from rlgan.baselines import (
     LogPartition,
     NoBaseline,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, Terminal, at_the_end, lambda_returns, log_ratios
-from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
+from rlgan.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
+from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator, LanguageModelDiscriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
@@ -32,7 +32,7 @@ from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.objectives import Reinforce, likelihood_weights, reference_penalty, weighted_nll
 from rlgan.records import Rollouts
 from rlgan.reference import penalised
-from rlgan.rewards import DiscriminatorReward, Logit, Probability, Ratio
+from rlgan.rewards import DiscriminatorReward, Logit, LogRatio, Probability, Ratio
 from rlgan.rollouts import RolloutPlan, Shard, collect
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
@@ -257,6 +257,89 @@ def test_waiting_for_all_rewards_any_critic_will_do() -> None:
     torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
     biased = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=0.0) - wrong)
     assert float((biased - GRADIENT_OF_J).abs().max()) > 0.1
+
+
+# --------------------------------------------------------------------------- LM-ratio discriminator and mediator
+
+
+def law_of(probs: Tensor) -> TabularGenerator:
+    """The language model of a law over the nine sequences."""
+    table = probs.view(3, 3)
+    first = table.sum(1, keepdim=True)
+    return TabularGenerator(TOY_SPACE, torch.cat([first.T, table / first]).log())
+
+
+def log_ratio_weights(policy: TabularGenerator, law: TabularGenerator) -> Tensor:
+    """The learner's weights of all nine sequences, judged by a language model through its frozen copy."""
+    judge = LanguageModelDiscriminator(law)
+    rollouts = Rollouts(
+        tokens=SEQUENCES,
+        logprobs=policy.logprobs(SEQUENCES).detach(),
+        mask=MASK,
+        real_logits=None,
+        token_logits=judge.scorer()(SEQUENCES, MASK),
+        continuation_logits=None,
+        reference_logprobs=None,
+        generator_version=0,
+        discriminator_version=0,
+        num_given=0,
+        num_drawn=0,
+    )
+    axes = recipe(reward=LogRatio(), credit=RewardToGo(), objective=Reinforce(loss_normaliser="sum"), is_log_odds=False)
+    return learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
+
+
+def divergence_from(policy: TabularGenerator, probs: Tensor) -> Tensor:
+    """KL(p_θ‖p)."""
+    return (policy_probs(policy) * (policy.logprobs(SEQUENCES).sum(1) - probs.log())).sum()
+
+
+def test_a_language_model_that_is_the_law_gives_the_gradient_of_the_reverse_divergence() -> None:
+    policy = TabularGenerator.toy(DOUBLE)
+    divergence = divergence_from(policy, REAL_PROBS)
+    assert float(divergence.detach()) == pytest.approx(0.314389, abs=1e-6)
+    found = expected_gradient(policy, log_ratio_weights(policy, law_of(REAL_PROBS)))
+    torch.testing.assert_close(found, gradient(policy, divergence), atol=1e-8, rtol=0)
+    # The same by differences of the divergence, coordinate by coordinate.
+    table, step = policy.table.detach(), 1e-5
+    for row, column in itertools.product(range(4), range(3)):
+        moved = torch.zeros_like(table)
+        moved[row, column] = step
+        above, below = (
+            float(divergence_from(TabularGenerator(TOY_SPACE, table + sign * moved), REAL_PROBS).detach())
+            for sign in (1, -1)
+        )
+        assert float(found[row, column]) == pytest.approx(-(above - below) / (2 * step), abs=1e-6)
+
+
+def test_a_mediator_that_is_the_mixture_gives_twice_the_gradient_of_the_jensen_shannon_divergence() -> None:
+    # E[(log M - log p_θ) ∇log p_θ] = -∇KL(p_θ‖M), M held. JS = ½KL(p_d‖M) + ½KL(p_θ‖M) is least in M at the mixture, so
+    # that its gradient through M is 0: -∇KL(p_θ‖M) = -2∇JS, though M moves with p_θ.
+    policy = TabularGenerator.toy(DOUBLE)
+    mixture = (REAL_PROBS + policy_probs(policy)) / 2
+    held = mixture.detach()
+    found = expected_gradient(policy, log_ratio_weights(policy, law_of(held)))
+    torch.testing.assert_close(found, gradient(policy, divergence_from(policy, held)), atol=1e-8, rtol=0)
+    js = 0.5 * (REAL_PROBS * (REAL_PROBS / mixture).log()).sum() + 0.5 * divergence_from(policy, mixture)
+    assert float(js.detach()) == pytest.approx(0.076604, abs=1e-6)
+    torch.testing.assert_close(found, gradient(policy, 2 * js), atol=1e-8, rtol=0)
+
+
+def test_a_policy_that_is_the_language_model_already_has_nothing_to_learn() -> None:
+    policy = law_of(REAL_PROBS)
+    assert bool((log_ratio_weights(policy, law_of(REAL_PROBS)).abs() < 1e-12).all())
+
+
+def test_log_ratios_are_to_the_law_that_drew_the_tokens() -> None:
+    # Through the sampler: what is paid in a shard is exactly log p_φ - log p_θ of its tokens, at temperature 1.
+    policy, law = TabularGenerator.toy(), law_of(REAL_PROBS.float())
+    plan = RolloutPlan(space=TOY_SPACE, credit=RewardToGo(), chunk_rows=64)
+    shard = Shard(200, 0, generator_version=0, rollout_version=None, discriminator_version=0)
+    rollouts = collect(plan, shard, policy.stepper(), None, LanguageModelDiscriminator(law).scorer())
+    axes = recipe(reward=LogRatio(), credit=RewardToGo(gamma=0.0), objective=Reinforce(), is_log_odds=False)
+    values = learnable(rollouts, axes, Memory(), TASK, torch.Generator()).values
+    expected = (law.logprobs(rollouts.tokens) - policy.logprobs(rollouts.tokens)).detach()
+    torch.testing.assert_close(values, expected, atol=1e-5, rtol=0)
 
 
 # --------------------------------------------------------------------------------------- reference and entropy

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgan.adversary import AdversarySettings
-from rlgan.adversary_losses import Wasserstein
+from rlgan.adversary_losses import Likelihood, Wasserstein
 from rlgan.adversary_regularisers import InterpolatedPenalty
 from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.baselines import (
@@ -29,7 +29,7 @@ from rlgan.baselines import (
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import ResConv
+from rlgan.discriminators import LanguageModel, ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation import EvaluationSettings, Measurement
@@ -50,7 +50,7 @@ from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
 from rlgan.relaxation import Relaxation
-from rlgan.rewards import ConstantReward, Logit, OracleRatio, RandomReward, Ratio
+from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, RandomReward, Ratio
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
@@ -218,6 +218,14 @@ RUNS: dict[str, Config] = {
         credit=RewardToGo(),
         baseline=PerStepMean(),
     ),
+    "mediator": tiny_config(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        discriminator=LanguageModel(embedding=4, hidden=6),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=50, loss=Likelihood(learns="mixture")),
+        reward=LogRatio(),
+        credit=RewardToGo(),
+        baseline=PerStepMean(),
+    ),
     "ppo, adapted reference, groups, entropy, running scale, prefixes": tiny_config(
         {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
         credit=Prefix(),
@@ -365,6 +373,27 @@ def test_the_effective_rank_is_compared_with_the_end_of_pretraining(task: Task) 
         measured = [metrics["eval/effective_rank"] for metrics in units if "eval/effective_rank" in metrics]
         assert trainer.state()["effective_ranks"] == measured[2:]
     assert [("generator/collapse_alarm" in metrics) for metrics in units] == [False] * 4 + [True] * 2
+
+
+# ---------------------------------------------------------------------------------------------- language models
+
+
+@pytest.mark.parametrize(("learns", "calls"), [("reals", "rr"), ("mixture", "ffrfrf")])
+def test_fakes_are_drawn_for_a_loss_that_reads_them_alone(learns: Any, calls: str, task: Task) -> None:
+    config = tiny_config(
+        {"discriminator_rounds": 2},
+        discriminator=LanguageModel(embedding=4, hidden=6),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, loss=Likelihood(learns=learns)),
+        reward=LogRatio(),
+        credit=RewardToGo(),
+    )
+    recorder = Recorder()
+    with trainer_of(config, task, recorder=recorder) as trainer:
+        units = finish(trainer)
+    # Two rounds of pretraining, then rollouts, which are judged, and a round after each.
+    assert "".join("f" if judge is None else "r" for _, _, _, judge in recorder.searches) == calls
+    assert sum("discriminator/nll_heldout" in unit.metrics for unit in units) == 4
+    assert all("generator/mean_prob_real" not in unit.metrics for unit in units)
 
 
 # ----------------------------------------------------------------------------------------------------- balance

@@ -16,6 +16,7 @@ from rlgan.adversary_losses import (
     CrossEntropy,
     Hinge,
     LeastSquares,
+    Likelihood,
     LossSettings,
     Relativistic,
     Wasserstein,
@@ -28,6 +29,7 @@ from rlgan.discriminators import (
     CnnHighway,
     DiscriminatorSettings,
     Ensemble,
+    LanguageModel,
     ResConv,
     Tabular,
     Transformer,
@@ -45,6 +47,7 @@ from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 SPACE = SequenceSpace(8, 5, end_id=3)
 NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
 TOKEN_NETWORK = CausalLSTM(embedding=4, hidden=6, dropout=0.0, position_features=2)
+LAW = LanguageModel(embedding=4, hidden=6, dropout=0.0)
 
 
 def reals(number: int, seed: int = 0) -> Tensor:
@@ -99,8 +102,9 @@ def watch(judge: Adversary) -> list[tuple[Tensor, Tensor]]:
     seen: list[tuple[Tensor, Tensor]] = []
 
     def note(module: torch.nn.Module, arguments: tuple[Tensor, Tensor]) -> None:
-        assert module.training
-        seen.append(arguments)
+        if module is judge.network:  # and no frozen copy, which takes the hook along
+            assert module.training
+            seen.append(arguments[:2])
 
     judge.network.register_forward_pre_hook(note)
     return seen
@@ -405,6 +409,7 @@ def assert_same(one: object, other: object, path: str = "") -> None:
     [
         {},
         {"network": TOKEN_NETWORK.model_copy(update={"dropout": 0.3}), "loss": Relativistic()},
+        {"network": LAW.model_copy(update={"dropout": 0.3}), "loss": Likelihood(learns="mixture")},
         # Its power iteration goes on from buffers, and ε is drawn.
         {
             "network": Transformer(width=4, heads=2, spectral_norm=True, members=2),
@@ -412,7 +417,7 @@ def assert_same(one: object, other: object, path: str = "") -> None:
             "slope": InterpolatedPenalty(),
         },
     ],
-    ids=["plain", "tokens", "spectral norm and slope"],
+    ids=["plain", "tokens", "mediator", "spectral norm and slope"],
 )
 def test_the_same_call_on_the_same_state_gives_the_same_result(changes: dict[str, Any]) -> None:
     judge = adversary(buffer=50, **changes)
@@ -629,3 +634,73 @@ def test_what_reals_weigh_is_what_they_cost() -> None:
     assert apart["discriminator/loss"] == pytest.approx(total, rel=1e-5)
     assert weightless["discriminator/loss"] == pytest.approx(weightless["discriminator/loss_fake"], rel=1e-6)
     assert "discriminator/loss_real" not in whole
+
+
+# ----------------------------------------------------------------------------------------------- language models
+
+
+def test_a_language_model_of_reals_sees_every_real_once_an_epoch_and_no_fake() -> None:
+    judge = adversary(network=LAW, loss=Likelihood(), num_reals=20)
+    seen = watch(judge)
+    metrics = judge.train_round(Round(0, torch.empty(0, 5, dtype=torch.int64), epochs=2))
+    assert [tokens.shape[0] for tokens, _ in seen] == [8, 8, 4] * 2
+    for epoch in (seen[:3], seen[3:]):
+        assert as_rows(torch.cat([tokens for tokens, _ in epoch])) == as_rows(reals(20))
+    assert (metrics["discriminator/buffer_real"], metrics["discriminator/buffer_fake"]) == (20.0, 0.0)
+
+
+def test_a_mediator_sees_as_many_fakes_as_reals() -> None:
+    judge = adversary(network=LAW, loss=Likelihood(learns="mixture"), num_reals=20)
+    seen, fresh = watch(judge), fakes(20)
+    judge.train_round(Round(0, fresh, epochs=1))
+    tokens = torch.cat([rows for rows, _ in seen])
+    assert [rows.shape[0] for rows, _ in seen] == [8] * 5
+    assert as_rows(tokens) == as_rows(torch.cat([reals(20), fresh]))
+
+
+@pytest.mark.parametrize("learns", ["reals", "mixture"])
+def test_a_step_of_a_language_model_is_one_on_the_mean_nll_of_real_tokens(learns: str) -> None:
+    judge = adversary(batch=40, network=LAW, optimizer=SGD(lr=0.1), num_reals=20, loss=Likelihood(learns=learns))
+    twin, fresh = copy.deepcopy(judge.network), fakes(20)
+    tokens = torch.cat([reals(20), fresh]) if learns == "mixture" else reals(20)
+    mask = sequence_mask(SPACE, tokens)
+    nll = -twin(tokens, mask).sum() / mask.sum()
+    nll.backward()
+    metrics = judge.train_round(Round(0, fresh, epochs=1))
+    assert metrics["discriminator/loss"] == pytest.approx(float(nll.detach()), abs=1e-6)
+    for found, start in zip(judge.network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), start.detach() - 0.1 * start.grad, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("learns", ["reals", "mixture"])
+def test_a_language_model_is_measured_by_what_unseen_reals_cost_it_and_ranks_nothing(learns: str) -> None:
+    judge = adversary(network=LAW, loss=Likelihood(learns=learns), optimizer=Adam(lr=0.05))
+    heldout = reals(25, seed=5)
+    mask = sequence_mask(SPACE, heldout)
+    expected = -float(judge.network.scorer()(heldout, mask)[mask].mean())
+    metrics = judge.train_round(Round(0, fakes(20), epochs=5))
+    assert metrics["discriminator/nll_heldout"] == pytest.approx(expected, rel=1e-6)
+    assert {name.rpartition("/")[2] for name in metrics} == {
+        "nll_heldout", "loss", "grad_norm", "buffer_real", "buffer_fake"
+    }  # fmt: skip
+    after = judge.train_round(Round(1, fakes(20), epochs=1))
+    assert after["discriminator/nll_heldout"] < metrics["discriminator/nll_heldout"]
+
+
+@pytest.mark.parametrize(("learns", "share_of_fakes"), [("reals", 0.0), ("mixture", 0.5)])
+def test_a_language_model_trained_by_rounds_becomes_the_law_that_it_is_to_learn(
+    learns: str, share_of_fakes: float
+) -> None:
+    # p_d for the LM-ratio discriminator, ½(p_d + p_θ) for the mediator; and the loss ends at that law's entropy.
+    network = LanguageModel(embedding=8, hidden=16, dropout=0.0)
+    settings = AdversarySettings(batch=1_000, sequences_per_round=20_000, loss=Likelihood(learns=learns))
+    judge = toy_adversary(Adam(lr=0.01), settings, network)
+    for index in range(6):
+        metrics = judge.train_round(Round(index, toy_fakes(20_000, index), epochs=2))
+    sequences = every_sequence(TOY_SPACE)
+    found = judge.network.scorer()(sequences, torch.ones(9, 2, dtype=torch.bool)).sum(1).exp()
+    fake = TabularGenerator.toy().logprobs(sequences).sum(1).exp().detach()
+    law = (1 - share_of_fakes) * torch.tensor(TOY_PROBS).flatten() + share_of_fakes * fake
+    torch.testing.assert_close(found, law, atol=0.015, rtol=0)
+    assert float((law * (law.log() - found.log())).sum()) < 0.003
+    assert metrics["discriminator/loss"] == pytest.approx(-float((law * law.log()).sum()) / 2, abs=0.01)

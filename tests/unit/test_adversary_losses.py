@@ -14,6 +14,7 @@ from rlgan.adversary_losses import (
     CrossEntropy,
     Hinge,
     LeastSquares,
+    Likelihood,
     LossSettings,
     Relativistic,
     Wasserstein,
@@ -23,6 +24,7 @@ from rlgan.adversary_losses import (
     generator_loss,
     hinge,
     least_squares,
+    likelihood,
     relativistic,
     wasserstein,
 )
@@ -298,3 +300,71 @@ def test_a_generator_descends_what_makes_its_fakes_look_real(settings: LossSetti
 def test_a_generator_has_no_reals_to_be_compared_with() -> None:
     with pytest.raises(ShapeError, match="compares fakes with reals"):
         generator_loss(Relativistic(), torch.zeros(2))
+
+
+# --------------------------------------------------------------------------------------------------- likelihood
+
+
+def test_likelihood_by_hand() -> None:
+    # A real of two tokens with p_φ ½ and ¼, a fake of one with ⅛, a fake of three with 1, ½ and ½.
+    probs = torch.tensor([[1 / 2, 1 / 4, 9.0], [1 / 8, 9.0, 9.0], [1.0, 1 / 2, 1 / 2]])
+    mask = torch.arange(3) < torch.tensor([[2], [1], [3]])
+    is_real = torch.tensor([True, False, False])
+    reals, both = (math.log(2) + math.log(4)) / 2, (math.log(2) * (1 + 2 + 3 + 1 + 1)) / 6
+    for learns, expected in (("reals", reals), ("mixture", both)):
+        found = adversary_loss(Likelihood(learns=learns), probs.log(), is_real, mask)
+        assert float(found) == pytest.approx(expected, rel=1e-6)
+    assert float(likelihood(probs[:, 0].log(), is_real)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("learns", ["reals", "mixture"])
+def test_likelihood_learns_from_what_it_says_and_from_real_tokens_alone(learns: str) -> None:
+    logprobs = torch.full((3, 2), -1.0, requires_grad=True)
+    mask, is_real = torch.tensor([[True, True], [True, False], [True, True]]), torch.tensor([True, True, False])
+    likelihood(logprobs, is_real, mask, learns).backward()
+    learned = mask if learns == "mixture" else mask & is_real.unsqueeze(1)
+    assert torch.equal(logprobs.grad, -learned.float() / int(learned.sum()))
+    assert Likelihood(learns=learns).reads_fakes == (learns == "mixture")
+
+
+def test_the_least_of_the_mediator_s_loss_is_the_entropy_of_the_mixture_whatever_the_lengths() -> None:
+    # Sequences 2 (p_d .6, p_θ .2), 1 2 (.3, .1), 1 1 (.1, .7): one token, two and two. The pooled mean over tokens in
+    # these proportions is least at the mixture of sequences; a mean a class is not, for reals are shorter.
+    real, fake = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.1, 0.7]], dtype=torch.float64)
+    mixed, num_tokens = (real + fake) / 2, torch.tensor([1.0, 2.0, 2.0])
+    table = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # log-odds of token 1 at the start, and after it
+    rows = torch.repeat_interleave(torch.arange(6), (torch.cat([real, fake]) * 10).round().long())
+    mask = (torch.arange(2) < torch.cat([num_tokens, num_tokens]).unsqueeze(1))[rows]
+
+    def loss() -> Tensor:
+        on, off = functional.logsigmoid(table), functional.logsigmoid(-table)
+        logprobs = torch.stack([torch.stack([off[0], off[0] * 0]), torch.stack([on[0], off[1]]), on])
+        return likelihood(logprobs.repeat(2, 1)[rows], rows < 3, mask, "mixture")
+
+    optimizer = torch.optim.LBFGS([table], lr=1.0, max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    entropy = -(mixed * mixed.log()).sum() / (mixed * num_tokens).sum()
+    assert float(loss().detach()) == pytest.approx(float(entropy), abs=1e-9)
+    expected = torch.stack([mixed[1] + mixed[2], mixed[2] / (mixed[1] + mixed[2])])
+    torch.testing.assert_close(table.detach().sigmoid(), expected, atol=1e-6, rtol=0)
+
+
+def test_likelihood_of_nothing_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"is_real \(2,\): a likelihood of reals needs at least one sequence"):
+        likelihood(torch.zeros(2), torch.tensor([False, False]))
+    with pytest.raises(ShapeError, match="expected"):
+        likelihood(torch.zeros(2, 3), torch.tensor([True, False]))
+    is_real = torch.tensor([True, False])
+    with pytest.raises(
+        ShapeError, match="adversary.loss='likelihood': is of one law of both, and cannot be taken apart"
+    ):
+        class_losses(Likelihood(learns="mixture"), torch.zeros(2), is_real)
+    with pytest.raises(ShapeError, match="adversary.loss='likelihood': is of a law over tokens, which judges nothing"):
+        generator_loss(Likelihood(), torch.zeros(2))

@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from benchmarks.common import ratios, spread
+from benchmarks.presets import compared, small
 from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
+from rlgan.presets import preset
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -103,3 +105,13 @@ def test_rollup_is_in_bytes() -> None:
 def test_spread_and_ratios() -> None:
     assert spread([3.0, 1.0, 2.0], 1) == "2.0 (1.0-3.0)"
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ["lm_ratio", "mediator"])
+def test_a_language_model_is_compared_at_its_own_size_after_as_many_epochs(name: str) -> None:
+    assert name in compared()
+    published, compact = preset(name), small(name, updates=60, seed=1)
+    assert (compact.discriminator, compact.adversary) == (published.discriminator, published.adversary)
+    assert compact.schedule.d_steps == published.schedule.d_steps
+    seen = [one.schedule.discriminator_rounds * one.adversary.sequences_per_round for one in (published, compact)]
+    assert [seen[0] / 10_000, seen[1] / 5_000] == [40.0, 40.0] and compact.task.num_train == 5_000

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from rlgan.balance import Band, Equilibrium
-from rlgan.baselines import ImportanceWeights, LeaveOneOut, LogPartition
+from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import CausalLSTM, CnnHighway, Tabular, Transformer
+from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
 from rlgan.generators import LSTM, LatentConv
@@ -25,6 +25,7 @@ from rlgan.rewards import (
     ConstantReward,
     Logit,
     LogProbability,
+    LogRatio,
     NegLogComplement,
     OracleRatio,
     Probability,
@@ -96,7 +97,7 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
-        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, tabular, none."
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, tabular, none."
     )
 
 
@@ -109,6 +110,13 @@ PLAIN: dict[str, Any] = {
     "schedule": {"discriminator_rounds": 0, "d_steps": 0},
 }
 JUDGED: dict[str, Any] = {"task": TASK, "discriminator": CnnHighway(), "reward": Probability(), "credit": Terminal()}
+LAW: dict[str, Any] = {
+    "task": TASK,
+    "discriminator": LanguageModel(),
+    "adversary": {"loss": {"kind": "likelihood"}},
+    "reward": LogRatio(),
+    "credit": RewardToGo(),
+}
 
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
 # What draws no tokens.
@@ -346,6 +354,49 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
         "adversary.gradient_penalty='interpolated': is of one score a sequence, .*'causal_lstm' scores tokens",
     ),
+    *(
+        (
+            LAW | {"reward": Logit(), "adversary": {"loss": {"kind": loss}, "weight_clip": 0.1}},
+            f"adversary.loss='{loss}': tells reals from fakes, and discriminator='language_model' is a law",
+        )
+        for loss in ("cross_entropy", "hinge", "wasserstein", "least_squares", "relativistic")
+    ),
+    (
+        LAW | {"discriminator": CausalLSTM(), "reward": Logit()},
+        "adversary.loss='likelihood': is of a law over tokens, and discriminator='causal_lstm' is none",
+    ),
+    (
+        LAW | {"discriminator": CausalLSTM(), "adversary": {}},
+        "reward='log_ratio': reads log p_φ of tokens, and discriminator='causal_lstm' gives none",
+    ),
+    (LAW | {"discriminator": None, "schedule": PLAIN["schedule"]}, "reward='log_ratio': needs a discriminator"),
+    *(
+        (
+            LAW | {"reward": reward},
+            rf"reward='{reward.kind}': reads the logit as log p_d/p_θ, and with adversary.loss='likelihood' it is "
+            r"log p_φ. Use reward log_ratio, or logit\.$",
+        )
+        for reward in (Probability(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio())
+    ),
+    (LAW | {"reward": ConstantReward()}, "discriminator: has no effect with reward='constant'"),
+    *(
+        (LAW | {"credit": credit}, f"credit='{credit.kind}': discriminator='language_model' judges every token")
+        for credit in (Terminal(), MonteCarlo(), Prefix())
+    ),
+    (LAW | {"credit": LambdaReturn()}, r"credit='lambda_return': asks a critic, .*or credit reward_to_go\.$"),
+    (
+        LAW | {"objective": Gumbel(), "reward": ConstantReward(), "credit": Terminal()},
+        "discriminator='language_model': reads tokens, and objective='gumbel' shows it soft rows",
+    ),
+    (
+        LAW | {"adversary": {"loss": {"kind": "likelihood"}, "gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': is of one score a sequence, .*'language_model' scores tokens",
+    ),
+    (LAW | {"schedule": {"balance": Band()}}, "schedule.balance='band': is of the area .*'likelihood' ranks nothing"),
+    (
+        LAW | {"schedule": {"balance": Equilibrium()}},
+        "schedule.balance='equilibrium': weighs what reals cost .*'likelihood' has no such costs",
+    ),
 ]
 
 
@@ -365,6 +416,10 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
     critic = {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}}}
     Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
+    for learns in ("reals", "mixture"):
+        law = LAW | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
+        for legal in (law, law | {"reward": Logit()}, law | {"credit": LambdaReturn(), "baseline": CriticBaseline()}):
+            Config(**legal)
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 

@@ -14,11 +14,14 @@ from rlgan.discriminators import (
     Discriminator,
     DiscriminatorSettings,
     Ensemble,
+    LanguageModel,
+    LanguageModelDiscriminator,
     ResConv,
     Tabular,
     Transformer,
     build_discriminator,
 )
+from rlgan.envs.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
@@ -33,10 +36,15 @@ EVERY: list[DiscriminatorSettings] = [
     Transformer(width=4, heads=2),
     Transformer(width=4, heads=2, layers=1, spectral_norm=True),
     ResConv(width=3, blocks=2, window=3),
+    LanguageModel(embedding=3, hidden=4, layers=2),
+    LanguageModel(embedding=3, hidden=3, tied=False),
     Tabular(),
 ]
 JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
+every_with_soft_rows = pytest.mark.parametrize(
+    "settings", [one for one in EVERY if not isinstance(one, LanguageModel)], ids=lambda settings: settings.kind
+)
 every_with_members = pytest.mark.parametrize(
     "settings", [one for one in EVERY if "members" in type(one).model_fields], ids=lambda settings: settings.kind
 )
@@ -66,7 +74,7 @@ def one_hot(tokens: Tensor) -> Tensor:
 # --------------------------------------------------------------------------------------------------- soft rows
 
 
-@every
+@every_with_soft_rows
 def test_a_one_hot_row_is_its_token(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
     tokens, mask = batch()
@@ -75,7 +83,7 @@ def test_a_one_hot_row_is_its_token(settings: DiscriminatorSettings) -> None:
     torch.testing.assert_close(net(one_hot(tokens), mask), expected, atol=1e-6, rtol=1e-6)
 
 
-@every
+@every_with_soft_rows
 def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval().double()
     tokens, mask = batch(4)
@@ -86,7 +94,15 @@ def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> 
     assert torch.autograd.gradgradcheck(lambda x: net(x, mask), rows)
 
 
-@every
+def test_a_law_over_tokens_refuses_soft_rows() -> None:
+    tokens, mask = batch()
+    with pytest.raises(
+        ShapeError, match=r"tokens \(30, 5, 4\) torch.float32: discriminator='language_model' reads tok"
+    ):
+        built(LanguageModel())(one_hot(tokens), mask)
+
+
+@every_with_soft_rows
 def test_what_lies_beyond_the_mask_has_no_gradient(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
     tokens, mask = batch()
@@ -136,6 +152,8 @@ def test_what_stands_after_the_terminator_changes_no_logit(settings: Discriminat
     assert not torch.equal(littered, tokens)
     for score in (net, net.scorer()):
         assert torch.equal(score(tokens, mask), score(littered, mask))
+    if isinstance(settings, LanguageModel):
+        return
     soft, soft_litter = one_hot(tokens), one_hot(littered)
     assert torch.equal(net(soft, mask), net(soft_litter, mask))
 
@@ -184,3 +202,36 @@ def test_an_ensemble_is_the_mean_of_members_that_begin_apart(settings: Discrimin
     torch.testing.assert_close(net(tokens, mask).detach(), members.mean(0))
     torch.testing.assert_close(net.scorer()(tokens, mask), members.mean(0), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(net(one_hot(tokens), mask).detach(), members.mean(0), atol=1e-5, rtol=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------- language model
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_language_model_says_log_probabilities_of_tokens_given_those_before(training: bool) -> None:
+    net = built(LanguageModel(embedding=3, hidden=4, dropout=0.0)).train(training)
+    assert isinstance(net, LanguageModelDiscriminator)
+    space = SequenceSpace(4, 3)
+    sequences = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    logits = net(sequences, torch.ones(64, 3, dtype=torch.bool)).detach()
+    # A law: whatever came before, its probabilities of the next token sum to 1, and those of all sequences do.
+    assert float(logits.sum(1).exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    for position in range(space.max_length):
+        of_next = logits.view(4, 4, 4, 3)[..., position].movedim(position, -1).exp().sum(-1)
+        torch.testing.assert_close(of_next, torch.ones(4, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits, net.model.logprobs(sequences).detach())
+
+
+def test_dropout_of_a_language_model_is_on_in_training_and_off_in_scoring() -> None:
+    net = built(LanguageModel(embedding=3, hidden=4, dropout=0.5)).train()
+    tokens, mask = batch()
+    assert not torch.equal(net(tokens, mask), net(tokens, mask))
+    assert torch.equal(net.scorer()(tokens, mask), net.scorer()(tokens, mask))
+
+
+def test_settings_of_a_language_model_are_those_of_the_generators_network() -> None:
+    settings = LanguageModel(embedding=3, hidden=5, layers=2, dropout=0.4, tied=False)
+    network = settings.network
+    assert all(
+        getattr(network, name) == getattr(settings, name) for name in type(settings).model_fields if name != "kind"
+    )

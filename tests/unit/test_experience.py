@@ -21,15 +21,15 @@ from rlgan.baselines import (
     NoBaseline,
     PerStepMean,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.experience import Learnable, Memory, learnable
+from rlgan.experience import Learnable, Memory, learnable, token_values
 from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
 from rlgan.objectives import PPO, Reinforce
 from rlgan.records import Rollouts
 from rlgan.reference import LossPenalty, RewardPenalty
-from rlgan.rewards import ConstantReward, Logit, OracleRatio, Probability, RandomReward, Ratio, RewardSettings
+from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, Probability, RandomReward, Ratio, RewardSettings
 from tests.support.recipes import recipe
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -202,6 +202,18 @@ def test_prefixes_and_tokens_are_paid_by_their_own_logits() -> None:
     # 0 + ½·(log 3 + ½·1); log 3 + ½; 1 | -1 + ½·2; 2.
     tail = math.log(3) + 0.5
     torch.testing.assert_close(tokens, torch.tensor([[tail / 2, tail, 1.0], [0.0, 2.0, 0.0]]))
+
+
+def test_a_language_model_pays_every_token_by_what_it_says_less_what_the_generator_said() -> None:
+    values = learn(LogRatio(), RewardToGo(gamma=0.5), NoBaseline(), rollouts=JUDGED, is_log_odds=False).values
+    # 0 + 1, log 3 + 2, 1 + 3 | -1 + 4, 2 + 5: from the end 4, log 3 + 2 + ½·4, 1 + ½·(log 3 + 4) | 7, 3 + ½·7.
+    tail = math.log(3) + 4.0
+    expected = torch.tensor([[1.0 + tail / 2, tail, 4.0], [6.5, 7.0, 0.0]])
+    torch.testing.assert_close(values, expected)
+    waits = LambdaReturn(gamma=0.5, decay=1.0)
+    critic = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    found = token_values(JUDGED, LogRatio(), waits, TASK, torch.Generator(), critic)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_judge_of_tokens_alone_is_reported_too() -> None:

@@ -26,7 +26,7 @@ from rlgan.rewards import (
     Ratio,
     SignedProbability,
     discriminator_reward,
-    oracle_ratio,
+    log_ratio,
     sequence_rewards,
     token_rewards,
 )
@@ -145,9 +145,9 @@ def test_oracle_likelihood_pays_what_the_oracle_says() -> None:
     assert torch.equal(token_rewards(OracleRatio(), Law(), TOKENS, own, mask), (0.5 - TOKENS.float()) * mask)
 
 
-def test_oracle_ratio_is_oracle_minus_own_and_zero_after_the_end() -> None:
+def test_a_log_ratio_is_the_law_minus_own_and_zero_after_the_end() -> None:
     mask = torch.tensor([[True, True, False]])
     oracle = torch.tensor([[-1.0, -2.0, -float("inf")]])
     own = torch.tensor([[-1.5, -1.0, 0.0]], requires_grad=True)
-    ratio = oracle_ratio(oracle, own, mask)
+    ratio = log_ratio(oracle, own, mask)
     assert ratio.tolist() == [[0.5, -1.0, 0.0]] and not ratio.requires_grad

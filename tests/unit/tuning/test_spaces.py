@@ -139,6 +139,20 @@ def test_a_variant_that_the_base_has_keeps_the_bases_settings_of_it() -> None:
     assert whole.config({"optimizers.generator": "sgd"}).optimizers.generator.kind == "sgd"
 
 
+def test_a_variant_that_no_search_chooses_may_be_varied_where_the_base_has_it() -> None:
+    names = ["discriminator.*", "adversary.loss.*"]
+    law = {"discriminator": "language_model", "adversary.loss": "likelihood", "reward": "log_ratio"}
+    base = override(seqgan(), law | {"credit": "reward_to_go"})
+    assert set(space(base, names).draw(drawer(0))) == {
+        "discriminator.embedding", "discriminator.hidden", "discriminator.layers", "discriminator.dropout",
+        "discriminator.tied", "adversary.loss.learns",
+    }  # fmt: skip
+    assert "language_model" not in prior_of("discriminator").examples()
+    # Where nothing chooses it and the base has it not, it is out of reach.
+    whole = space(seqgan(), ["discriminator", *names])
+    assert not [axis for axis in whole.axes if ("discriminator", "language_model") in axis.only_if]
+
+
 def test_bundles_change_their_settings_together() -> None:
     sizes = Bundle("capacity", {"one": {"discriminator.windows": [2], "discriminator.filters": [8]}})
     config = space(quick(), ["baseline"], [sizes]).config({"capacity": "one", "baseline": "ema"})
