@@ -91,6 +91,7 @@ class Round:
         real_weight: what reals weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
             apart.
         hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
+        conditions: (n, S) int64 what each fake was given; None where they are given nothing.
     """
 
     index: int
@@ -98,6 +99,45 @@ class Round:
     epochs: int
     real_weight: float | None = None
     hold_above: float | None = None
+    conditions: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Real sequences, and what they are given.
+
+    Attributes:
+        tokens: (n, T) int64.
+        conditions: (n, S) int64; None where they are given nothing.
+    """
+
+    tokens: Tensor
+    conditions: Tensor | None = None
+
+    def rows(self, index: Tensor | slice) -> Pairs:
+        """Some of them."""
+        return Pairs(self.tokens[index], None if self.conditions is None else self.conditions[index])
+
+
+@dataclass(frozen=True, slots=True)
+class _Minibatch:
+    """What the network is shown at once, and whether it is real.
+
+    Attributes:
+        shown: (B, T) tokens, or soft rows (B, T, V).
+        mask: (B, T) bool.
+        is_real: (B,) bool.
+        conditions: (B, S), or None.
+        reals: (m, T) tokens of the reals.
+        fakes: (n, T) tokens of the fakes, or their soft rows.
+    """
+
+    shown: Tensor
+    mask: Tensor
+    is_real: Tensor
+    conditions: Tensor | None
+    reals: Tensor
+    fakes: Tensor
 
 
 class Adversary:
@@ -108,8 +148,8 @@ class Adversary:
         settings: how it is trained.
         optimizer: its optimiser.
         space: the task's sequences.
-        reals: (n, T) int64 training sequences.
-        heldout_reals: (m, T) int64 never trained on, for the figures that are reported.
+        reals: n training sequences.
+        heldout_reals: m that are never trained on, for the figures that are reported.
         seed: the run's seed.
         learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
             sequences (REGS). All prefixes of a sequence together would be learnt by heart.
@@ -123,8 +163,8 @@ class Adversary:
         settings: AdversarySettings,
         optimizer: OptimizerSettings,
         space: SequenceSpace,
-        reals: Tensor,
-        heldout_reals: Tensor,
+        reals: Pairs,
+        heldout_reals: Pairs,
         seed: int,
         learns_prefixes: bool = False,
         fakes_are_soft: bool = False,
@@ -138,8 +178,10 @@ class Adversary:
             self.network = build_discriminator(network, space).to(device)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
-        self._real_buffer = ReplayBuffer(capacity, space.max_length)
-        self._fake_buffer = ReplayBuffer(capacity, space.max_length, space.vocab_size if fakes_are_soft else None)
+        given_length = None if space.given is None else space.given.max_length
+        row_size = space.vocab_size if fakes_are_soft else None
+        self._real_buffer = ReplayBuffer(capacity, space.max_length, given_length=given_length)
+        self._fake_buffer = ReplayBuffer(capacity, space.max_length, row_size, given_length)
 
     def train_round(self, request: Round) -> dict[str, float]:
         """Judge the fresh fakes while they are still unseen, then add them and train.
@@ -150,11 +192,13 @@ class Adversary:
         Returns:
             Metrics of the round.
         """
-        metrics = self._heldout_metrics(request.fakes)
+        metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
-        num_reals = min(self._settings.sequences_per_round, self._reals.shape[0])
-        self._real_buffer.add(self._reals[torch.randperm(self._reals.shape[0], generator=rng)[:num_reals]])
-        self._fake_buffer.add(request.fakes)
+        number = self._reals.tokens.shape[0]
+        chosen = torch.randperm(number, generator=rng)[: min(self._settings.sequences_per_round, number)]
+        reals = self._reals.rows(chosen)
+        self._real_buffer.add(reals.tokens, reals.conditions)
+        self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
             with global_stream(self._seed, "adversary", "dropout", request.index):
                 metrics |= self._train_epochs(request, rng)
@@ -169,21 +213,13 @@ class Adversary:
         apart: list[ClassLosses] = []
         correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
         for _ in range(request.epochs):
-            reals, fakes = self._real_buffer.sample(num_reals, rng), self._fake_buffer.sample(num_fakes, rng)
-            tokens = torch.cat([reals, tokens_of(fakes)])
-            is_real = torch.arange(num_reals + num_fakes) < num_reals
+            reals = Pairs(*self._real_buffer.sample(num_reals, rng))
+            fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
             is_balanced = request.real_weight is not None or self._settings.needs_halves
             for rows in self._minibatches(num_reals, num_fakes, rng, is_balanced):
-                batch, is_real_batch = tokens[rows].to(self._device), is_real[rows].to(self._device)
-                mask = sequence_mask(self._space, batch)
-                if self._learns_prefixes:
-                    mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
-                real_batch, fake_batch, shown = batch[is_real_batch], batch[~is_real_batch], batch
-                if fakes.is_floating_point():
-                    fake_batch = fakes[rows[~is_real[rows]] - num_reals].to(self._device)
-                    shown = rows_of(batch, self._space.vocab_size)
-                    shown[~is_real_batch] = fake_batch
-                member_logits = self.network.member_logits(shown, mask)
+                batch = self._minibatch(reals, fakes, rows, rng)
+                mask, is_real_batch = batch.mask, batch.is_real
+                member_logits = self.network.member_logits(batch.shown, mask, batch.conditions)
                 member_losses = [
                     self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.real_weight, apart)
                     for logits in member_logits
@@ -194,7 +230,7 @@ class Adversary:
                 if self._settings.l2_all is not None:
                     total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
                 if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
-                    penalties = self._gradient_penalties(real_batch, fake_batch, rng)
+                    penalties = self._gradient_penalties(batch.reals, batch.fakes, rng)
                     total = total + self._settings.gradient_penalty.weight * penalties.sum()
                     slopes.append(float(penalties.detach().mean()))
                 total.backward()
@@ -223,6 +259,24 @@ class Adversary:
             metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
             metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
         return metrics
+
+    def _minibatch(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> _Minibatch:
+        """Rows of reals and then fakes, where the network computes."""
+        num_reals = reals.tokens.shape[0]
+        tokens = torch.cat([reals.tokens, tokens_of(fakes.tokens)])[rows].to(self._device)
+        is_real = (rows < num_reals).to(self._device)
+        mask = sequence_mask(self._space, tokens)
+        if self._learns_prefixes:
+            mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
+        conditions = None
+        if reals.conditions is not None and fakes.conditions is not None:
+            conditions = torch.cat([reals.conditions, fakes.conditions])[rows].to(self._device)
+        if not fakes.tokens.is_floating_point():
+            return _Minibatch(tokens, mask, is_real, conditions, tokens[is_real], tokens[~is_real])
+        soft = fakes.tokens[rows[rows >= num_reals] - num_reals].to(self._device)
+        shown = rows_of(tokens, self._space.vocab_size)
+        shown[~is_real] = soft
+        return _Minibatch(shown, mask, is_real, conditions, tokens[is_real], soft)
 
     def _loss(
         self,
@@ -267,16 +321,17 @@ class Adversary:
         for rows in torch.arange(num_reals).split(self._settings.batch // 2):
             yield torch.cat([rows, num_reals + rows])
 
-    def _heldout_metrics(self, fresh_fakes: Tensor) -> dict[str, float]:
+    def _heldout_metrics(self, fresh: Pairs) -> dict[str, float]:
         # What is fused for tokens cannot read soft rows.
-        scorer = PlainScorer(self.network) if fresh_fakes.is_floating_point() else self.network.scorer()
+        scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
         if isinstance(self._settings.loss, Likelihood):
             # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
-            nll = -self._judged(scorer, self._heldout_reals[:_MOST_HELDOUT]).mean()
+            nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
             return {"discriminator/nll_heldout": float(nll)}
-        number = min(_MOST_HELDOUT, fresh_fakes.shape[0], self._heldout_reals.shape[0])
+        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         health = discriminator_health(
-            self._judged(scorer, self._heldout_reals[:number]), self._judged(scorer, fresh_fakes[:number])
+            self._judged(scorer, self._heldout_reals.rows(slice(number))),
+            self._judged(scorer, fresh.rows(slice(number))),
         )
         metrics = {"discriminator/auc_heldout": health.auc}
         if self._settings.loss.has_boundary:
@@ -286,11 +341,11 @@ class Adversary:
             metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
         return metrics
 
-    def _judged(self, scorer: Scorer, sequences: Tensor) -> Tensor:
+    def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:
         """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""
-        sequences = sequences.to(self._device)
+        sequences = pairs.tokens.to(self._device)
         mask = sequence_mask(self._space, tokens_of(sequences))
-        scores = scorer(sequences, mask)
+        scores = scorer(sequences, mask, None if pairs.conditions is None else pairs.conditions.to(self._device))
         return (scores[mask] if self._judges_tokens else scores).to(CPU)
 
     def state(self) -> dict[str, Any]:

@@ -13,13 +13,17 @@ class ReplayBuffer:
         capacity: most sequences held.
         max_length: T.
         vocab_size: V of soft rows; None holds tokens.
+        given_length: S of what each sequence is given; None where they are given nothing.
     """
 
-    def __init__(self, capacity: int, max_length: int, vocab_size: int | None = None) -> None:
+    def __init__(
+        self, capacity: int, max_length: int, vocab_size: int | None = None, given_length: int | None = None
+    ) -> None:
         if vocab_size is None:
             self._sequences = torch.zeros(capacity, max_length, dtype=torch.int64)
         else:
             self._sequences = torch.zeros(capacity, max_length, vocab_size)
+        self._conditions = None if given_length is None else torch.zeros(capacity, given_length, dtype=torch.int64)
         self._next = 0
         self._size = 0
 
@@ -31,19 +35,23 @@ class ReplayBuffer:
         """Most sequences held."""
         return self._sequences.shape[0]
 
-    def add(self, sequences: Tensor) -> None:
+    def add(self, sequences: Tensor, conditions: Tensor | None = None) -> None:
         """Store sequences, the last of them as the newest; of more than `capacity` only the last are kept.
 
         Args:
             sequences: (n, T) int64, or soft rows (n, T, V) float32.
+            conditions: (n, S) int64 what they are given, or None.
         """
         sequences = sequences[-self.capacity :]
         slots = (self._next + torch.arange(sequences.shape[0])) % self.capacity
         self._sequences[slots] = sequences
+        if self._conditions is not None:
+            assert conditions is not None
+            self._conditions[slots] = conditions[-self.capacity :]
         self._next = (self._next + sequences.shape[0]) % self.capacity
         self._size = min(self.capacity, self._size + sequences.shape[0])
 
-    def sample(self, num_sequences: int, rng: torch.Generator) -> Tensor:
+    def sample(self, num_sequences: int, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draw without replacement, in random order.
 
         Args:
@@ -51,23 +59,30 @@ class ReplayBuffer:
             rng: source of the order.
 
         Returns:
-            (num_sequences, T) int64, or soft rows (num_sequences, T, V) float32.
+            (num_sequences, T) int64, or soft rows (num_sequences, T, V) float32; and what they are given,
+            (num_sequences, S) int64, or None.
 
         Raises:
             ValueError: fewer are held.
         """
         if num_sequences > self._size:
             raise ValueError(f"{num_sequences} sequences asked of a replay buffer that holds {self._size}.")
-        return self._sequences[torch.randperm(self._size, generator=rng)[:num_sequences]]
+        drawn = torch.randperm(self._size, generator=rng)[:num_sequences]
+        return self._sequences[drawn], None if self._conditions is None else self._conditions[drawn]
 
-    def state(self) -> dict[str, Tensor | int]:
+    def state(self) -> dict[str, Tensor | int | None]:
         """Everything that is needed to go on."""
-        return {"sequences": self._sequences[: self._size].clone(), "next": self._next}
+        conditions = None if self._conditions is None else self._conditions[: self._size].clone()
+        return {"sequences": self._sequences[: self._size].clone(), "conditions": conditions, "next": self._next}
 
-    def restore(self, state: dict[str, Tensor | int]) -> None:
+    def restore(self, state: dict[str, Tensor | int | None]) -> None:
         """Put back what `state` returned."""
         sequences, position = state["sequences"], state["next"]
         assert isinstance(sequences, Tensor) and isinstance(position, int)
         self._size = sequences.shape[0]
         self._sequences[: self._size] = sequences
+        if self._conditions is not None:
+            conditions = state["conditions"]
+            assert isinstance(conditions, Tensor)
+            self._conditions[: self._size] = conditions
         self._next = position

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from rlgan.adversary import Pairs
 from rlgan.adversary_losses import LossSettings
 from rlgan.config import Config
 from rlgan.credit import Prefix
@@ -124,8 +125,8 @@ def _build_discriminator(
         "settings": config.adversary,
         "optimizer": config.optimizers.discriminator,
         "space": task.space,
-        "reals": task.train,
-        "heldout_reals": task.valid,
+        "reals": Pairs(task.train, None if task.conditions is None else task.conditions.train),
+        "heldout_reals": Pairs(task.valid, None if task.conditions is None else task.conditions.valid),
         "seed": config.seed,
         "learns_prefixes": isinstance(config.credit, Prefix),
         "fakes_are_soft": makes_soft_rows(config.objective),

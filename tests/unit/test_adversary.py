@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan import adversary as adversary_module
-from rlgan.adversary import Adversary, AdversarySettings, Round, one_prefix_each
+from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
 from rlgan.adversary_losses import (
     CrossEntropy,
     Hinge,
@@ -87,7 +87,7 @@ def adversary(
         gradient_penalty=slope or NoGradientPenalty(),
         weight_clip=weight_clip,
     )
-    data = (reals(num_reals), reals(25, seed=5))
+    data = (Pairs(reals(num_reals)), Pairs(reals(25, seed=5)))
     return Adversary(
         network, settings, optimizer or Adam(lr=0.01), SPACE, *data, seed=seed,
         learns_prefixes=learns_prefixes, fakes_are_soft=fakes_are_soft,
@@ -505,7 +505,7 @@ def toy_adversary(
     optimizer: OptimizerSettings, settings: AdversarySettings, network: DiscriminatorSettings = NETWORK
 ) -> Adversary:
     task = build_task(ToyTask(num_train=100_000, num_valid=1_000))
-    return Adversary(network, settings, optimizer, TOY_SPACE, task.train, task.valid, seed=0)
+    return Adversary(network, settings, optimizer, TOY_SPACE, Pairs(task.train), Pairs(task.valid), seed=0)
 
 
 def toy_fakes(number: int, seed: int) -> Tensor:
