@@ -142,7 +142,7 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
 
 
 def _plane(task: Task) -> tuple[str, str]:
-    return _ORACLE_PLANE if task.oracle is not None else _TEXT_PLANE
+    return _ORACLE_PLANE if task.has_known_law else _TEXT_PLANE
 
 
 def _points(task: Task, rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
@@ -160,9 +160,9 @@ def _plane_rows(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    columns = _ORACLE_COLUMNS if task.oracle is not None else _TEXT_COLUMNS
+    columns = _ORACLE_COLUMNS if task.has_known_law else _TEXT_COLUMNS
     tables = [format_table(rows, ("name", "temperature", *columns))]
-    if task.oracle is None and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
+    if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     return tables
 

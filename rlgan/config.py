@@ -202,6 +202,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if adversarial and not pays_by_discriminator and config.has_adversary and not is_differentiated:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
+    yield from _who_is_given_what(config)
     yield from _who_gives_a_law(config)
     yield from _who_is_paid(config)
     yield from _what_is_compared(config)
@@ -328,6 +329,38 @@ def _without_likelihood(config: Config) -> Iterator[str]:
                 f"{path}={value!r}: has no effect on generator='latent_conv', which draws no tokens. Set it to "
                 f"{'null' if only is None else only}."
             )
+
+
+def _who_is_given_what(config: Config) -> Iterator[str]:
+    """What the task gives with each sequence, generator and discriminator must read, and nothing else."""
+    task, generator, network = config.task, config.generator, config.discriminator
+    if task.gives_conditions and not generator.reads_conditions:
+        yield (
+            f"generator={generator.kind!r}: cannot read what task={task.kind!r} gives with each sequence. Use "
+            "generator seq2seq_lstm."
+        )
+    if generator.reads_conditions and not task.gives_conditions:
+        yield (
+            f"generator={generator.kind!r}: reads conditions, and task={task.kind!r} gives none. Use generator lstm or "
+            "transformer."
+        )
+    if network is None:
+        return
+    if task.gives_conditions and network.reads == "sequences":
+        yield (
+            f"discriminator={network.kind!r}: judges sequences without what task={task.kind!r} gives with them, so "
+            "that an answer to anything would do. Use a discriminator of pairs."
+        )
+    if network.reads == "pairs" and not task.gives_conditions:
+        yield (
+            f"discriminator={network.kind!r}: judges pairs, and task={task.kind!r} gives nothing with its sequences. "
+            "Use another discriminator."
+        )
+    if task.gives_conditions and not isinstance(config.adversary.gradient_penalty, NoGradientPenalty):
+        yield (
+            f"adversary.gradient_penalty={config.adversary.gradient_penalty.kind!r}: joins a real sequence with a fake "
+            f"one, and task={task.kind!r} gives them different conditions. Set it to none."
+        )
 
 
 def _who_gives_a_law(config: Config) -> Iterator[str]:

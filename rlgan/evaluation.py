@@ -7,6 +7,7 @@ during training may is measured of the final rows alone, by `measure_closely`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
-from .generators import AutoregressiveGenerator, Generator
+from .generators import Generator
 from .metrics import effective_rank, kl_gaps, mean_nll
 from .sampling import sample
 from .seeding import stream
@@ -86,12 +87,24 @@ class Evaluator:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings)
 
-    def held_out_nll(self, generator: AutoregressiveGenerator, tokens: Tensor, temperature: float = 1.0) -> float:
-        """NLL of held-out sequences (n, T) in nats per token, dropout off."""
+    def held_out_nll(
+        self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
+    ) -> float:
+        """NLL of held-out sequences (n, T), given conditions (n, S) or nothing, in nats per token, dropout off."""
         generator.eval()
         with torch.no_grad():
-            logprobs = torch.cat([generator.logprobs(part, temperature) for part in tokens.split(self._BATCH)])
+            logprobs = torch.cat(
+                [
+                    generator.given(given).logprobs(part, temperature)
+                    for part, given in self._batches(tokens, conditions)
+                ]
+            )
         return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+
+    def _batches(self, tokens: Tensor, conditions: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for first in range(0, len(tokens), self._BATCH):
+            rows = slice(first, first + self._BATCH)
+            yield tokens[rows], None if conditions is None else conditions[rows]
 
     def measure(self, generator: Generator, temperature: float = 1.0, num_sequences: int | None = None) -> Measurement:
         """Measure a generator.
@@ -105,20 +118,25 @@ class Evaluator:
             Metrics and the sequences that were sampled for them. Likelihoods, and what follows from them, only of a
             generator that has them.
         """
+        number = num_sequences or self._settings.num_sequences
+        given, conditions = None, self._test_conditions(number)
+        if self._task.conditions is not None:
+            given = self._task.conditions.test
         samples = sample(
             generator.stepper(temperature),
             self._task.space,
-            num_sequences or self._settings.num_sequences,
+            number,
             stream(self._seed, self._draw),
+            conditions=conditions,
         )
         metrics: dict[str, float] = {}
-        if isinstance(generator, AutoregressiveGenerator):
-            metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature)
+        if generator.has_law:
+            metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
-            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature)
-        if self._task.oracle is not None:
-            metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens)
-            if isinstance(generator, AutoregressiveGenerator):
+            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
+        if self._task.has_known_law:
+            metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
+            if generator.has_law:
                 metrics |= self._kl_metrics(metrics)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
@@ -137,9 +155,10 @@ class Evaluator:
             Metrics and the sequences.
         """
         num_sequences = num_sequences or self._settings.num_sequences
-        if self._task.oracle is not None:
-            tokens = self._task.test[:num_sequences]
-            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens)}, tokens)
+        if self._task.has_known_law:
+            tokens, given = self._task.test[:num_sequences], self._task.conditions
+            conditions = None if given is None else given.test[:num_sequences]
+            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens)
         tokens = self._task.valid[:num_sequences]
         return Measurement({} if self._text is None else self._text.measure(tokens), tokens)
 
@@ -157,14 +176,23 @@ class Evaluator:
         """
         return {} if self._text is None else self._text.measure_closely(tokens)
 
-    def _nll_oracle(self, tokens: Tensor) -> float:
-        oracle = self._task.oracle
-        assert oracle is not None
-        logprobs = torch.cat([oracle.logprobs(part) for part in tokens.split(self._BATCH)])
-        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+    def _test_conditions(self, number: int) -> Tensor | None:
+        """What so many samples are given: the conditions of the test split, again from the first where they end."""
+        if self._task.conditions is None:
+            return None
+        test = self._task.conditions.test
+        return test[torch.arange(number) % len(test)]
+
+    def _nll_oracle(self, tokens: Tensor, conditions: Tensor | None) -> float:
+        logprobs = []
+        for part, given in self._batches(tokens, conditions):
+            oracle = self._task.oracle_of(given)
+            assert oracle is not None
+            logprobs.append(oracle.logprobs(part))
+        return mean_nll(torch.cat(logprobs), sequence_mask(self._task.space, tokens))
 
     def _kl_metrics(self, likelihoods: dict[str, float]) -> dict[str, float]:
-        oracle = self._task.oracle
+        oracle = self._task.oracle_of(None if self._task.conditions is None else self._task.conditions.test)
         assert oracle is not None
         gaps = kl_gaps(
             nll_oracle=likelihoods["eval/nll_oracle"],
@@ -178,18 +206,21 @@ class Evaluator:
             "eval/kl_sum": gaps.total,
         }
 
-    def _effective_rank(self, generator: AutoregressiveGenerator, tokens: Tensor, temperature: float) -> float:
+    def _effective_rank(
+        self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None
+    ) -> float:
         """Of the next-token distributions after prefixes of the generator's own sequences.
 
         Row i is what follows a prefix of sequence i, of i modulo its length tokens, so that all lengths occur. After
         held-out prefixes it would rise where a generator is cooled, as it makes every distribution sharper.
         """
         tokens = tokens[: self._NUM_PREFIXES]
+        conditions = None if conditions is None else conditions[: self._NUM_PREFIXES]
         lengths = sequence_mask(self._task.space, tokens).sum(1)
         places = torch.arange(len(tokens), device=tokens.device) % lengths
         generator.eval()
         with torch.no_grad():
-            logits = generator.logits(tokens)[torch.arange(len(tokens)), places]
+            logits = generator.given(conditions).logits(tokens)[torch.arange(len(tokens)), places]
         return effective_rank(torch.softmax(logits / temperature, 1))
 
 

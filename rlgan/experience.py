@@ -144,8 +144,9 @@ def token_values(
 def _paid_tokens(rollouts: Rollouts, reward: RewardSettings, task: Task) -> Tensor | None:
     """(B, T) rewards of tokens or prefixes; None where sequences are paid."""
     if isinstance(reward, TokenReward):
-        assert task.oracle is not None
-        return token_rewards(reward, task.oracle, rollouts.tokens, rollouts.logprobs, rollouts.mask)
+        oracle = task.oracle_of(rollouts.conditions)
+        assert oracle is not None
+        return token_rewards(reward, oracle, rollouts.tokens, rollouts.logprobs, rollouts.mask)
     if isinstance(reward, LogRatio):
         assert rollouts.token_logits is not None
         return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
@@ -250,7 +251,7 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tenso
     def weighed(amounts: Tensor) -> Tensor:
         return policy_gradient_weights(amounts, mask, objective.loss_normaliser)
 
-    experience = Experience(tokens=rollouts.tokens, weights=weighed(scaled))
+    experience = Experience(tokens=rollouts.tokens, weights=weighed(scaled), conditions=rollouts.conditions)
     if isinstance(objective, PPO):
         experience = replace(
             experience,

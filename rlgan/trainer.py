@@ -27,7 +27,7 @@ from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 from rlgan.envs.transition import sequence_mask
 
-from .adversary import Round
+from .adversary import Pairs, Round
 from .balance import BalanceState, Band, Equilibrium, after_round, first_state, most_rounds, suffices
 from .baselines import BaselineState, CriticBaseline
 from .config import Config, tells_log_odds
@@ -35,7 +35,7 @@ from .credit import MonteCarlo
 from .critic import Critic
 from .evaluation import Evaluator, Measurement
 from .experience import Memory, Recipe, learnable
-from .generators import AutoregressiveGenerator, Generator, build_generator
+from .generators import Generator, build_generator
 from .metrics import first_fall
 from .objectives import (
     PPO,
@@ -54,9 +54,9 @@ from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
 from .rewards import JudgedReward
-from .rollouts import Shard
 from .schedule import Phase, Position, next_phase
-from .seeding import stream, stream_seed
+from .seeding import stream
+from .shards import Beginnings, cut_into_shards, draw_beginnings
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
@@ -194,7 +194,7 @@ class Trainer:
         batch = schedule.mle_batch
         order = torch.randperm(self.task.train.shape[0], generator=stream(self.config.seed, "mle", position.mle_epochs))
         whole_batches = order[: order.shape[0] // batch * batch]
-        experience = self._likelihood_experience(self.task.train[whole_batches], batch)
+        experience = self._likelihood_experience(whole_batches, batch)
         metrics: dict[str, float] = {}
         if isinstance(schedule.mle_inputs, ScheduledSampling):
             share = metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
@@ -215,14 +215,20 @@ class Trainer:
         own, draws = (torch.rand(tokens.shape, generator=rng) for _ in range(2))
         return torch.where(own < share, draws, -1.0)
 
-    def _likelihood_experience(self, tokens: Tensor, minibatch: int) -> Experience:
+    def _likelihood_experience(self, index: Tensor, minibatch: int) -> Experience:
+        """Training sequences by their index, weighted for maximum likelihood."""
+        tokens = self.task.train[index]
         weights = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
-        return Experience(tokens=tokens, weights=torch.cat(weights))
+        return Experience(tokens=tokens, weights=torch.cat(weights), conditions=self._conditions(index))
+
+    def _conditions(self, index: Tensor) -> Tensor | None:
+        """What training sequences are given, by their index."""
+        return None if self.task.conditions is None else self.task.conditions.train[index]
 
     def _stop_early(self, patience: int) -> float:
         generator = self.current_generator()
-        assert isinstance(generator, AutoregressiveGenerator)
-        valid_nll = self.evaluator.held_out_nll(generator, self.task.valid)
+        conditions = None if self.task.conditions is None else self.task.conditions.valid
+        valid_nll = self.evaluator.held_out_nll(generator, self.task.valid, conditions=conditions)
         if valid_nll < self._best_valid_nll:
             self._best_valid_nll, self._epochs_without_gain = valid_nll, 0
             self._best_weights = self._parts.learners.weights().arrays
@@ -261,26 +267,32 @@ class Trainer:
             assert self._parts.discriminator is not None
             real_weight = self._balance.real_weight if isinstance(schedule.balance, Equilibrium) else None
             hold_above = schedule.balance.high if isinstance(schedule.balance, Band) else None
-            request = Round(index, fakes, schedule.d_epochs, real_weight, hold_above)
+            request = Round(index, fakes.tokens, schedule.d_epochs, real_weight, hold_above, fakes.conditions)
             metrics = self._parts.discriminator.train_round(request)
         self._balance, told = after_round(schedule.balance, self._balance, metrics)
         return metrics | told
 
-    def _fakes(self, index: int) -> Tensor:
-        if not self.config.adversary.loss.reads_fakes:
-            return torch.empty(0, self.task.space.max_length, dtype=torch.int64)
+    def _fakes(self, index: int) -> Pairs:
+        settings, objective = self.config.adversary, self.config.objective
+        if not settings.loss.reads_fakes:
+            return Pairs(torch.empty(0, self.task.space.max_length, dtype=torch.int64))
         generator = self._parts.learners.weights()
-        shards = self._shards(
-            self.config.adversary.sequences_per_round,
+        update, is_soft = self.position.adversarial_updates * self.config.schedule.g_steps, makes_soft_rows(objective)
+        shards = cut_into_shards(
+            settings.sequences_per_round,
             self.config.workers.shard_fakes,
+            self.config.seed,
             ("fakes", index),
+            self._beginnings(settings.sequences_per_round, 1, ("fake_prefixes", index)),
             generator_version=generator.version,
-            prefixes=self._prefixes(self.config.adversary.sequences_per_round, 1, ("fake_prefixes", index)),
-            is_soft=makes_soft_rows(self.config.objective),
+            rollout_version=None,
+            discriminator_version=None,
+            is_soft=is_soft,
+            relaxation=self._relaxation(update) if is_soft else None,
         )
         handle = self._parts.rollouts.publish(generator)
         fakes = concatenate(self._parts.rollouts.collect(shards, handle))
-        return fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
+        return Pairs(fakes.tokens if fakes.soft_rows is None else fakes.soft_rows, fakes.conditions)
 
     # ------------------------------------------------------------------ adversarial phase
 
@@ -319,7 +331,7 @@ class Trainer:
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             real = self._real_rows(update, 0)
-            rows.append(Experience(tokens=real.tokens, weights=forcing.weight * real.weights))
+            rows.append(real.times(forcing.weight))
         if rows:
             experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
@@ -341,6 +353,7 @@ class Trainer:
             weights=torch.zeros(batch, length),
             row_weights=torch.full((batch,), 1.0 / batch),
             row_seeds=torch.randint(2**62, (batch,), generator=rng),
+            conditions=self._beginnings(batch, 1, ("prefixes", update)).conditions,
         )
 
     def _relaxation(self, update: int) -> Relaxation | None:
@@ -413,14 +426,15 @@ class Trainer:
             assert self._parts.discriminator is not None
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
-        shards = self._shards(
+        shards = cut_into_shards(
             config.schedule.g_batch,
             config.workers.shard_sequences,
+            config.seed,
             ("rollouts", update),
+            self._beginnings(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
-            prefixes=self._prefixes(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
         )
         reference_handle = None
         if not isinstance(config.reference, NoReference):
@@ -431,17 +445,12 @@ class Trainer:
             reference_handle = self._reference
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
-    def _prefixes(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Tensor | None:
-        """(num_sequences, n) first tokens of real sequences, each so often in a row; None where none are given."""
-        forcing = self.config.schedule.teacher_forcing
-        if not isinstance(forcing, MixedPrefix):
-            return None
-        num_given = forcing.num_given(self.position.adversarial_updates)
-        if not num_given:
-            return None
-        number = -(-num_sequences // copies)
-        drawn = torch.randint(self.task.train.shape[0], (number,), generator=stream(self.config.seed, *purpose))
-        return self.task.train[drawn, :num_given].repeat_interleave(copies, 0)[:num_sequences]
+    def _beginnings(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Beginnings:
+        """What the sequences of a batch begin with, so many in a row alike."""
+        forcing, num_given = self.config.schedule.teacher_forcing, 0
+        if isinstance(forcing, MixedPrefix):
+            num_given = forcing.num_given(self.position.adversarial_updates)
+        return draw_beginnings(self.task, num_sequences, copies, num_given, stream(self.config.seed, *purpose))
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
@@ -457,35 +466,7 @@ class Trainer:
         batch = self.config.schedule.mle_batch
         rng = stream(self.config.seed, "teacher_forcing", update, index)
         chosen = torch.randperm(self.task.train.shape[0], generator=rng)[:batch]
-        return self._likelihood_experience(self.task.train[chosen], batch)
-
-    def _shards(
-        self,
-        num_sequences: int,
-        shard_size: int,
-        purpose: tuple[str, int],
-        generator_version: int,
-        rollout_version: int | None = None,
-        discriminator_version: int | None = None,
-        prefixes: Tensor | None = None,
-        is_soft: bool = False,
-    ) -> list[Shard]:
-        """The fixed shards of a batch: the same whoever computes them."""
-        update = self.position.adversarial_updates * self.config.schedule.g_steps
-        relaxation = self._relaxation(update) if is_soft else None
-        return [
-            Shard(
-                num_sequences=min(shard_size, num_sequences - first),
-                seed=stream_seed(self.config.seed, *purpose, first // shard_size),
-                generator_version=generator_version,
-                rollout_version=rollout_version,
-                discriminator_version=discriminator_version,
-                prefixes=None if prefixes is None else prefixes[first : first + shard_size],
-                is_soft=is_soft,
-                relaxation=relaxation,
-            )
-            for first in range(0, num_sequences, shard_size)
-        ]
+        return self._likelihood_experience(chosen, batch)
 
     # ------------------------------------------------------------------ looking and keeping
 

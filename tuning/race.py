@@ -84,7 +84,7 @@ def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entra
         add("MLE", of, "control", [(0, _likelihood(configs[0][1]))])
         floor, ceiling = (
             add(name, of, kind, [(update, control(one, name)) for update, one in configs])
-            if name == "mle_continued" or task.oracle is not None
+            if name == "mle_continued" or task.has_known_law
             else None
             for name, kind in _BESIDE
         )

@@ -81,7 +81,7 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     Raises:
         ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not.
     """
-    fitting = "kl_sum" if task.oracle is not None else "lm_rlm"
+    fitting = "kl_sum" if task.has_known_law else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]
     if name in OBJECTIVES:

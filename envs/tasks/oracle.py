@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ NUM_ENTROPY_SEQUENCES = 5000
 class OracleTask(Settings):
     """Sequences from an LSTM whose law is exactly known."""
 
+    gives_conditions: ClassVar[bool] = False
     kind: Literal["oracle"] = "oracle"
 
     params: str | None = None

@@ -106,6 +106,11 @@ class Task:
         given = None if self.conditions is None else self.conditions.space
         object.__setattr__(self, "space", replace(self.space, given=given))
 
+    @property
+    def has_known_law(self) -> bool:
+        """Whether `oracle_of` what sequences are given is known."""
+        return self.oracle is not None or (self.conditions is not None and self.conditions.law is not None)
+
     def oracle_of(self, conditions: Tensor | None) -> Oracle | None:
         """The exact law of sequences that are given `conditions` (B, S), row by row; None where it is not known."""
         if self.conditions is None:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ Tokens = tuple[str, ...]
 class TextTask(Settings):
     """Sequences from the lines of a text file."""
 
+    gives_conditions: ClassVar[bool] = False
     kind: Literal["text"] = "text"
 
     data: str = Field(min_length=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ MAX_SEQUENCES = 100_000
 class ToyTask(Settings):
     """Sequences from a table of probabilities."""
 
+    gives_conditions: ClassVar[bool] = False
     kind: Literal["toy"] = "toy"
 
     vocab_size: int | None = Field(default=None, ge=2)

@@ -17,7 +17,7 @@ from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
 class CausalLSTM(Settings):
@@ -40,6 +40,7 @@ class CausalLSTM(Settings):
     """Sinusoids of the position that are read beside the embedding."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
 
 

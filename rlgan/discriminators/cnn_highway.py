@@ -20,7 +20,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, Scorer, require_nothing_given
+from .discriminator import EmbeddingDiscriminator, Granularity, Reads, Scorer, require_nothing_given
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -43,6 +43,7 @@ class CnnHighway(Settings):
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
     @property

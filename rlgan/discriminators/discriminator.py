@@ -23,6 +23,11 @@ Granularity = Literal["sequence", "token"]
 say it as `granularity`."""
 
 
+Reads = Literal["sequences", "pairs", "either"]
+"""What is judged: sequences that are given nothing, pairs of a condition and a sequence, or whichever there is.
+Settings of a discriminator say it as `reads`."""
+
+
 class Scorer(Protocol):
     """A frozen discriminator: no dropout, no autograd."""
 

@@ -18,7 +18,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 
-from .discriminator import Discriminator, Granularity, PlainScorer, Scorer, require_nothing_given
+from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
 
 
 class LanguageModel(Settings):
@@ -38,6 +38,7 @@ class LanguageModel(Settings):
     """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
     # Logits of members are averaged, and a geometric mean of laws is no law: it does not sum to 1.
     members: ClassVar[int] = 1
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
 
     @property

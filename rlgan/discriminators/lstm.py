@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
 class BidirectionalLSTM(Settings):
@@ -32,6 +32,7 @@ class BidirectionalLSTM(Settings):
     """λ of the penalty λ·(½‖W_out‖² + ½‖b_out‖²)."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
 

@@ -13,7 +13,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.residual import ResidualConvolutions
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
 class ResConv(Settings):
@@ -28,6 +28,7 @@ class ResConv(Settings):
     """Window of every convolution in tokens; odd, so that it has a middle."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import pad_after_end
 
-from .discriminator import Discriminator, Granularity, PlainScorer, Scorer
+from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer
 
 MAX_SEQUENCES = 100_000
 """Most sequences V**T of a world that a table is made for."""
@@ -25,6 +25,7 @@ class Tabular(Settings):
     not_searched: ClassVar[NotSearched] = NotSearched("for worlds small enough to enumerate")
     kind: Literal["tabular"] = "tabular"
     members: ClassVar[int] = 1
+    reads: ClassVar[Reads] = "either"
     granularity: ClassVar[Granularity] = "sequence"
 
 

@@ -19,7 +19,7 @@ from rlgan.envs.priors import Choice, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
+from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
 class Transformer(Settings):
@@ -38,6 +38,7 @@ class Transformer(Settings):
     """Divide the matrix of each linear layer by its greatest singular value, by one power iteration a pass."""
     members: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Networks that learn side by side, whose logits are averaged."""
+    reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
 
     @model_validator(mode="after")

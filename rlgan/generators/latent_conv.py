@@ -29,6 +29,7 @@ from .generator import Generator, Law, State, Stepper
 class LatentConv(Settings):
     """Residual convolutions of noise, that write all tokens at once."""
 
+    reads_conditions: ClassVar[bool] = False
     not_searched: ClassVar[NotSearched] = NotSearched("has no likelihood, and learns by objective soft alone")
     kind: Literal["latent_conv"] = "latent_conv"
     latent: int = Field(128, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,7 @@ from .vocabulary import token_logprobs
 class LSTM(Settings):
     """LSTM generator."""
 
+    reads_conditions: ClassVar[bool] = False
     kind: Literal["lstm"] = "lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
     """Width of the token embedding."""

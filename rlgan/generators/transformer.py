@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -31,6 +31,7 @@ from .vocabulary import token_logprobs
 class TransformerDecoder(Settings):
     """Transformer generator."""
 
+    reads_conditions: ClassVar[bool] = False
     kind: Literal["transformer"] = "transformer"
     width: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of the token embedding and of every layer."""
