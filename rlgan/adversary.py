@@ -29,6 +29,7 @@ from .adversary_regularisers import (
 )
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, build_discriminator
+from .embeddings import load_pretrained
 from .metrics import discriminator_health
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .replay import ReplayBuffer
@@ -108,6 +109,7 @@ class Adversary:
         learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
             sequences (REGS). All prefixes of a sequence together would be learnt by heart.
         device: where it computes; the buffers stay on the CPU.
+        pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Adversary:
         seed: int,
         learns_prefixes: bool = False,
         device: torch.device = CPU,
+        pretrained: Tensor | None = None,
     ) -> None:
         self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
@@ -128,6 +131,7 @@ class Adversary:
         self._judges_tokens = network.granularity == "token"
         with global_stream(seed, "discriminator", "initial"):
             self.network = build_discriminator(network, space).to(device)
+        load_pretrained(self.network, pretrained)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
         self._real_buffer = ReplayBuffer(capacity, space.max_length)

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from rlgan.embeddings import TokenEmbedding
+
 Granularity = Literal["sequence", "token"]
 """What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator
 say it as `granularity`."""
@@ -76,7 +78,7 @@ class EmbeddingDiscriminator(Discriminator):
         embedding: a row for each token.
     """
 
-    embedding: nn.Embedding
+    embedding: TokenEmbedding
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
