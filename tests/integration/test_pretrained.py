@@ -109,7 +109,7 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
     assert not run(RunRequest(config, stopped, resume=True)).stopped
     assert_ends_alike(whole, stopped)
     assert_same(load_latest(whole).state, load_latest(stopped).state)
-    answer = ask(capsys, "sample", "--run", whole, "--n", 3)
+    answer = ask(capsys, "sample", "--run", whole, "--num", 3)
     assert answer.status == 0 and len(answer.out.splitlines()) == 3, answer
     table = load_file(whole / "generator.safetensors")["embedding.pretrained"]
     names = json.loads((whole / "generator.json").read_text())["token_names"]
