@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from rlgan.generators import LSTM
 from rlgan.optimizers import Adam
 from rlgan.run import RunRequest, run
 from rlgan.trainer import Trainer
+from rlgan.tuning.sweep import _space
 from rlgan.workers.parts import build_parts
 from tests.support.commands import ask, write_config
 from tests.support.on_ray import assert_same
 from tests.support.runs import assert_ends_alike, small, stop_after
 from tests.support.tiny import finish, numbers, tiny_config
+from tests.support.tiny_sweep import request
 
 pytestmark = pytest.mark.integration
 
@@ -167,3 +170,12 @@ def test_tasks_without_words_refuse(capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "train", "mle", *options, "--dry-run")
     assert answer.status == 2
     assert "generator.pretrained='word_vectors': the tokens of task='oracle' are no words" in answer.err
+
+
+def test_trials_find_the_file_wherever_they_work(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed = {"generator.pretrained": "word_vectors", "generator.pretrained.path": files[1].name}
+    asked = replace(request(tmp_path), task=TextTask(data=files[0].name), changes=changed)
+    assert _space(asked).base.word_vectors["generator"].path == str(files[1].resolve())
