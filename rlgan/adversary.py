@@ -29,6 +29,7 @@ from .adversary_regularisers import (
 )
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
+from .embeddings import load_pretrained
 from .metrics import discriminator_health
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .relaxation import rows_of, tokens_of
@@ -155,6 +156,7 @@ class Adversary:
             sequences (REGS). All prefixes of a sequence together would be learnt by heart.
         fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
         device: where it computes; the buffers stay on the CPU.
+        pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class Adversary:
         learns_prefixes: bool = False,
         fakes_are_soft: bool = False,
         device: torch.device = CPU,
+        pretrained: Tensor | None = None,
     ) -> None:
         self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
@@ -176,6 +179,7 @@ class Adversary:
         self._judges_tokens = network.granularity == "token"
         with global_stream(seed, "discriminator", "initial"):
             self.network = build_discriminator(network, space).to(device)
+        load_pretrained(self.network, pretrained)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
         given_length = None if space.given is None else space.given.max_length

@@ -207,7 +207,7 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
     for name in dict.fromkeys(config.controls):
         settings = control(config, name)
         started = time.perf_counter()
-        with build_parts(settings, task) as parts:
+        with build_parts(settings, task, begins=False) as parts:
             other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
             while other.next_phase is not None:
                 other.step(measure=False)

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
-from rlgan.envs.tasks import OracleTask, TaskSettings, ToyTask
+from rlgan.envs.tasks import OracleTask, TaskSettings, TextTask, ToyTask
 
 from .adversary import AdversarySettings
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
@@ -31,7 +31,8 @@ from .baselines import (
     NoBaseline,
 )
 from .credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CnnHighway, DiscriminatorSettings, LanguageModel, Tabular, Transformer
+from .discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, LanguageModel, Tabular, Transformer
+from .embeddings import WordVectors
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings, LatentConv
 from .normalisation import AsTheyAre, GroupDeviation, NormalisationSettings
@@ -165,6 +166,16 @@ class Config(Settings):
         """Whether a discriminator is trained."""
         return self.discriminator is not None
 
+    @property
+    def word_vectors(self) -> dict[str, WordVectors]:
+        """Files that embeddings begin from, by the network's name."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            name: network.pretrained
+            for name, network in networks.items()
+            if isinstance(network, LSTM | CausalLSTM) and isinstance(network.pretrained, WordVectors)
+        }
+
 
 def tells_log_odds(config: Config) -> bool:
     """Whether the discriminator's logit estimates log p_d/p_θ, without an unknown constant."""
@@ -204,6 +215,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"discriminator: has no effect with reward={reward.kind!r}. Set discriminator to none."
     yield from _who_is_given_what(config)
     yield from _who_gives_a_law(config)
+    for name in () if isinstance(config.task, TextTask) else config.word_vectors:
+        yield (
+            f"{name}.pretrained='word_vectors': the tokens of task={config.task.kind!r} are no words. Set it to none, "
+            "or train on a text by --data."
+        )
     yield from _who_is_paid(config)
     yield from _what_is_compared(config)
     if not adversarial and not isinstance(schedule.teacher_forcing, NoTeacherForcing):

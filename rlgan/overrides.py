@@ -231,11 +231,12 @@ def _unknown_path(
         return ConfigPathError(path, f"{path}: no such setting; {full} has no settings below it as it stands.")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
-    having = [
+    # Once each: several settings may hold the same class.
+    having = dict.fromkeys(
         other.model_fields["kind"].default
         for other in _walk_classes(Config)
         if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
-    ]
+    )
     known = list(dict.fromkeys([*siblings, *(known for known in all_paths(tree) if not known.endswith(".kind"))]))
     if having:
         hint = f" It belongs to {above}={' or '.join(map(repr, having))}."

@@ -184,8 +184,8 @@ def scratchgan(task: TaskSettings | None = None) -> Config:
     return Config(
         preset="scratchgan",
         task=task or OracleTask(),
-        # 300 columns of GloVe and 64 of its own in the paper; all its own here.
-        generator=LSTM(embedding=364, hidden=512, layers=2, tied=True),
+        # 300 of the columns are GloVe's in the paper, which goes with a file; docs/algorithms.md has the command.
+        generator=LSTM(embedding=364, hidden=512, layers=2, output_layers="all", tied=True),
         discriminator=CausalLSTM(embedding=364),
         adversary=AdversarySettings(batch=1_024, sequences_per_round=512, l2_all=1e-6, loss=CrossEntropy()),
         reward=SignedProbability(),

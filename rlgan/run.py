@@ -90,9 +90,10 @@ def dry_run(request: RunRequest) -> int:
     task = build_task(request.config.task)
     with build_parts(request.config, task) as parts:
         Trainer(request.config, task, parts)
+        notes = (*task.notes, *parts.notes)
     for path, value in flatten(to_dict(request.config)).items():
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
-    for note in task.notes:
+    for note in notes:
         print(note)
     return 0
 
@@ -124,7 +125,7 @@ def run(request: RunRequest) -> RunResult:
         if place is not None:
             require_writable(place)
     task = build_task(config.task)
-    with build_parts(config, task) as parts:
+    with build_parts(config, task, begins=not request.resume) as parts:
         trainer = Trainer(config, task, parts)
         state = None
         if request.resume:
@@ -134,7 +135,8 @@ def run(request: RunRequest) -> RunResult:
         else:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
-        return Session(config, task, trainer, parts.faults, run_dir, _mirror(place, run_dir)).run(state)
+        session = Session(config, task, trainer, parts.faults, run_dir, _mirror(place, run_dir), parts.notes)
+        return session.run(state)
 
 
 def _mirror(place: Place | None, run_dir: Path) -> Mirror | None:

@@ -61,13 +61,21 @@ class Session:
         faults: counts the actors that the trainer's parts lose.
         run_dir: folder of the run; it exists.
         mirror: of that folder in a shared storage; None where there is none.
+        notes: lines for the log, after the task's own.
     """
 
     def __init__(
-        self, config: Config, task: Task, trainer: Trainer, faults: Faults, run_dir: Path, mirror: Mirror | None = None
+        self,
+        config: Config,
+        task: Task,
+        trainer: Trainer,
+        faults: Faults,
+        run_dir: Path,
+        mirror: Mirror | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
-        self._faults, self._mirror = faults, mirror
+        self._faults, self._mirror, self._notes = faults, mirror, (*task.notes, *notes)
         self._progress = Progress()
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
@@ -101,7 +109,7 @@ class Session:
         self._progress.say(f"run {self._run_dir}")
         if self._mirror is not None:
             self._progress.say(f"kept in {self._mirror.place.uri}")
-        for note in self._task.notes:
+        for note in self._notes:
             self._progress.say(note)
         if resumed_from is not None:
             self._restore(resumed_from)

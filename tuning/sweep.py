@@ -30,8 +30,8 @@ from rlgan.checkpoint import write_atomically
 from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.evaluation import Evaluator
-from rlgan.generators import build_generator
-from rlgan.overrides import flatten, override, to_dict
+from rlgan.generators import LSTM, build_generator
+from rlgan.overrides import flatten, merge, override, to_dict
 from rlgan.presets import preset
 from rlgan.tracking import TrackingSettings, require_model_name
 from rlgan.trainable import roles_of_trial
@@ -305,7 +305,8 @@ def _space(request: SweepRequest) -> Space:
         if plain == "seed":
             raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
     task = _with_absolute_paths(request.task)
-    changes = {path: value for path, value in request.changes.items() if not path.startswith("tracking.")}
+    changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
+    changes |= {path: str(Path(changes[path]).resolve()) for path in _PATHS if path in changes}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
     return request.study.space(task, changes)
 
@@ -322,7 +323,7 @@ def _objective(space: Space, task: Task, name: str | None) -> Objective:
         return objective_for(task, None)
     # What is measured is asked of the measuring itself, on a handful of sequences of an untrained generator.
     settings = space.base.evaluation.model_copy(update={"num_bleu": 2})
-    generator = build_generator(space.base.generator, task.space)
+    generator = build_generator(LSTM(), task.space)
     return objective_for(task, name, Evaluator(task, settings, 0).measure(generator, num_sequences=2).metrics)
 
 
@@ -342,7 +343,7 @@ def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective
     }
 
 
-_PATHS = ("task.data", "task.params")
+_PATHS = ("task.data", "task.params", "generator.pretrained.path", "discriminator.pretrained.path")
 
 
 def _described(space: Space, task: Task) -> str:

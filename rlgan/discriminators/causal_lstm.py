@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlgan.embeddings import NoPretrained, Pretrained, TokenEmbedding, build_embedding, embedding_width
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
@@ -25,7 +26,9 @@ class CausalLSTM(Settings):
 
     kind: Literal["causal_lstm"] = "causal_lstm"
     embedding: Annotated[int, Choice((32, 64))] = Field(64, ge=1)
-    """Width of the token embedding."""
+    """Width of the token embedding, without the columns of `pretrained`."""
+    pretrained: Pretrained = NoPretrained()
+    """Columns beside them that begin as the vectors of a file."""
     hidden: Annotated[int, Choice((64, 128, 512))] = Field(512, ge=1)
     """Width of each layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
@@ -52,14 +55,17 @@ class CausalLSTMDiscriminator(EmbeddingDiscriminator):
         space: the task's sequences.
     """
 
+    embedding: TokenEmbedding
+
     def __init__(self, settings: CausalLSTM, space: SequenceSpace) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
+        self.embedding = build_embedding(space.vocab_size, settings.embedding, settings.pretrained)
         self.dropout = nn.Dropout(settings.dropout)
         self.register_buffer(
             "positions", position_features(space.max_length, settings.position_features), persistent=False
         )
-        self.projection = nn.Linear(settings.embedding + settings.position_features, settings.hidden)
+        width = embedding_width(settings.embedding, settings.pretrained)
+        self.projection = nn.Linear(width + settings.position_features, settings.hidden)
         self.layers = nn.ModuleList(_Layer(settings.hidden, settings.layer_norm) for _ in range(settings.layers))
         self.output = nn.Linear(settings.hidden, 1)
 

@@ -18,6 +18,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from rlgan.embeddings import TokenEmbedding
+
 Granularity = Literal["sequence", "token"]
 """What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator
 say it as `granularity`."""
@@ -99,7 +101,7 @@ class EmbeddingDiscriminator(Discriminator):
         embedding: a row for each token.
     """
 
-    embedding: nn.Embedding
+    embedding: TokenEmbedding
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
+from rlgan.embeddings import NoPretrained, Pretrained, build_embedding, embedding_width
 from rlgan.envs.categorical import padded_vocab_size
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID
 from rlgan.envs.settings import Settings
@@ -25,17 +28,31 @@ class LSTM(Settings):
     reads_conditions: ClassVar[bool] = False
     kind: Literal["lstm"] = "lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
-    """Width of the token embedding."""
+    """Width of the token embedding, without the columns of `pretrained`."""
+    pretrained: Pretrained = NoPretrained()
+    """Columns beside them that begin as the vectors of a file."""
     hidden: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
     """Width of each LSTM layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of LSTM layers."""
+    output_layers: Annotated[
+        Literal["last", "all"], NotSearched("has no effect on a single layer, which is among those tried")
+    ] = "last"
+    """Whose outputs the output layer reads: the last layer's, or those of all layers side by side (Graves 2013)."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
     """Dropout on the embedding and on each layer's output in maximum-likelihood pretraining."""
     tied: Annotated[bool, Choice((True, False))] = False
     """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
     init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
-    """Every parameter starts from N(0, init_std²)."""
+    """Every parameter starts from N(0, init_std²), but for the columns of `pretrained`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LSTM:
+        if self.output_layers == "all" and self.layers == 1:
+            raise ConfigError(
+                "generator.output_layers='all': has no effect with generator.layers=1. Set it to last, or add layers."
+            )
+        return self
 
 
 class LSTMGenerator(AutoregressiveGenerator):
@@ -49,24 +66,34 @@ class LSTMGenerator(AutoregressiveGenerator):
     def __init__(self, settings: LSTM, vocab_size: int) -> None:
         super().__init__()
         self.vocab_size = vocab_size
-        self._dropout_rate = settings.dropout
-        self.embedding = nn.Embedding(vocab_size, settings.embedding)
-        self.lstm = nn.LSTM(
-            settings.embedding,
-            settings.hidden,
-            settings.layers,
-            batch_first=True,
-        )
+        self._dropout_rate, self._is_tied = settings.dropout, settings.tied
+        self.embedding = build_embedding(vocab_size, settings.embedding, settings.pretrained)
+        width, features = embedding_width(settings.embedding, settings.pretrained), settings.hidden
+        self.lstm: nn.LSTM | ConcatenatedLSTM
+        if settings.output_layers == "all":
+            self.lstm = ConcatenatedLSTM(width, settings.hidden, settings.layers)
+            features *= settings.layers
+        else:
+            self.lstm = nn.LSTM(width, settings.hidden, settings.layers, batch_first=True)
         self.dropout = nn.Dropout()
         self.projection: nn.Linear | None = None
-        if settings.tied and settings.hidden != settings.embedding:
-            self.projection = nn.Linear(settings.hidden, settings.embedding, bias=False)
-        self.output = nn.Linear(settings.embedding if settings.tied else settings.hidden, vocab_size)
+        if settings.tied and features != width:
+            self.projection = nn.Linear(features, width, bias=False)
+        self.output = nn.Linear(width if settings.tied else features, vocab_size)
         if settings.tied:
-            self.output.weight = self.embedding.weight
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, std=settings.init_std)
+            if isinstance(self.embedding, nn.Embedding):
+                self.output.weight = self.embedding.weight
+            else:
+                self.output.register_parameter("weight", None)  # a table in two parts is no parameter
+        for name, parameter in self.named_parameters():
+            if name != "embedding.pretrained":
+                nn.init.normal_(parameter, std=settings.init_std)
         self.use_dropout(True)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, ·) of the output layer: its own, or the embedding's table."""
+        return self.embedding.weight if self._is_tied else self.output.weight
 
     def use_dropout(self, enabled: bool) -> None:
         """Switch dropout on or off; see `Generator.use_dropout`."""
@@ -76,19 +103,22 @@ class LSTMGenerator(AutoregressiveGenerator):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Next-token logits; see `AutoregressiveGenerator.forward`."""
-        logits: Tensor = self.output(self._features(inputs))
-        return logits
+        return self._output(self._features(inputs))
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Law.logprobs`."""
         features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
-        return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
+        return token_logprobs(features, self.output_weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )
 
     def _features(self, inputs: Tensor) -> Tensor:
         features, _ = self.lstm(self.dropout(self.embedding(inputs)))
         return self._projected(self.dropout(features))
+
+    def _output(self, features: Tensor) -> Tensor:
+        """Logits (..., V) of what `_projected` returned."""
+        return functional.linear(features, self.output_weight, self.output.bias)
 
     def _projected(self, features: Tensor) -> Tensor:
         """Features of the width that the output layer reads."""
@@ -100,20 +130,65 @@ class LSTMGenerator(AutoregressiveGenerator):
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         rows, tokens = [], []
-        embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
-        state: tuple[Tensor, Tensor] | None = None
+        table = self.embedding.weight
+        embedded = table[START_ID].expand(noise.shape[0], -1)
+        state: Any = None
         for position in range(noise.shape[1]):
             features, state = self.lstm(embedded.unsqueeze(1), state)
-            logits = self.output(self._projected(features.squeeze(1)))
+            logits = self._output(self._projected(features.squeeze(1)))
             row, token = relaxed_rows(logits, noise[:, position], temperature, straight_through)
             rows.append(row)
             tokens.append(token)
-            embedded = row @ self.embedding.weight
+            embedded = row @ table
         return torch.stack(rows, 1), torch.stack(tokens, 1)
 
     def stepper(self, temperature: float = 1.0) -> LSTMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
         return LSTMStepper(self, temperature)
+
+
+class ConcatenatedLSTM(nn.Module):
+    """LSTM layers that hand out the outputs of all of them side by side, where torch's own hands out the last one's.
+
+    Args:
+        width: of what the first layer reads.
+        hidden: width H of each layer.
+        num_layers: number of layers L.
+
+    Attributes:
+        dropout: share of a layer's output that the next one does not read.
+    """
+
+    def __init__(self, width: int, hidden: int, num_layers: int) -> None:
+        super().__init__()
+        self.num_layers, self.hidden_size, self.dropout = num_layers, hidden, 0.0
+        self.layers = nn.ModuleList(
+            nn.LSTM(hidden if layer else width, hidden, batch_first=True) for layer in range(num_layers)
+        )
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """Of each layer, as torch's own: its inputs', its own state's, and the bias of both."""
+        return [layer.all_weights[0] for layer in self.layers if isinstance(layer, nn.LSTM)]
+
+    def forward(
+        self, inputs: Tensor, state: list[tuple[Tensor, Tensor]] | None = None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """(B, T, ·) to (B, T, L·H), and the state of each layer after it.
+
+        Args:
+            inputs: (B, T, ·).
+            state: to go on from; None begins.
+        """
+        outputs: list[Tensor] = []
+        after: list[tuple[Tensor, Tensor]] = []
+        for index, layer in enumerate(self.layers):
+            if index:
+                inputs = functional.dropout(outputs[-1], self.dropout, self.training)
+            output, reached = layer(inputs, None if state is None else state[index])
+            outputs.append(output)
+            after.append(reached)
+        return torch.cat(outputs, dim=2), after
 
 
 class LSTMStepper(Stepper):
@@ -130,21 +205,21 @@ class LSTMStepper(Stepper):
 
     @torch.no_grad()
     def __init__(self, generator: LSTMGenerator, temperature: float) -> None:
-        lstm, output_weight, output_bias = generator.lstm, generator.output.weight, generator.output.bias
+        lstm, output_weight, output_bias = generator.lstm, generator.output_weight, generator.output.bias
         if generator.projection is not None:
             output_weight = output_weight @ generator.projection.weight
         self._num_layers, self._hidden = lstm.num_layers, lstm.hidden_size
-        layers = range(self._num_layers)
-        input_weights = [getattr(lstm, f"weight_ih_l{layer}") for layer in layers]
-        self._biases = [getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}") for layer in layers]
+        self._reads_all_layers = isinstance(lstm, ConcatenatedLSTM)
+        input_weights, recurrent_weights, input_biases, recurrent_biases = zip(*lstm.all_weights, strict=True)
+        self._biases = [one + other for one, other in zip(input_biases, recurrent_biases, strict=True)]
         self._token_gates = torch.addmm(self._biases[0], generator.embedding.weight, input_weights[0].T)
         # Cloned, for the transpose of a single column is contiguous already and would share memory with the generator.
         self._input_weights = [weight.T.contiguous().clone() for weight in input_weights]
-        self._recurrent_weights = [getattr(lstm, f"weight_hh_l{layer}").T.contiguous().clone() for layer in layers]
+        self._recurrent_weights = [weight.T.contiguous().clone() for weight in recurrent_weights]
 
         to_log2 = 1.0 / (temperature * math.log(2.0))
         padded = padded_vocab_size(generator.vocab_size)
-        self._output_weight = output_weight.new_zeros(self._hidden, padded)
+        self._output_weight = output_weight.new_zeros(output_weight.shape[1], padded)
         self._output_weight[:, : generator.vocab_size] = output_weight.T * to_log2
         # exp2(-1e30) is exactly 0: padding can never be drawn.
         self._output_bias = output_bias.new_full((padded,), -1e30)
@@ -178,7 +253,7 @@ class LSTMStepper(Stepper):
     @torch.no_grad()
     def weights(self, state: State) -> Tensor:
         """Unnormalised next-token probabilities; see `Stepper.weights`."""
-        hidden = state[-2]
+        hidden = torch.cat(state[::2], dim=1) if self._reads_all_layers else state[-2]
         rows, padded = hidden.shape[0], self._output_bias.shape[0]
         if self._buffer.numel() < rows * padded:
             self._buffer = hidden.new_empty(rows * padded)

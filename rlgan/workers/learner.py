@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from rlgan.adversary_losses import LossSettings
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.embeddings import load_pretrained
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, Law, build_generator
@@ -221,6 +222,7 @@ class GeneratorLearners:
         room: where the actors stand; None where there are none.
         objective: the adversarial phase's loss.
         through: the discriminator's architecture and loss, where the generator is differentiated through it.
+        pretrained: (V, P) columns that the embedding begins with; None where it has none, or weights will be loaded.
 
     Raises:
         ConfigError: there is no GPU where one is asked for.
@@ -238,6 +240,7 @@ class GeneratorLearners:
         room: Room | None = None,
         objective: ObjectiveSettings | None = None,
         through: tuple[DiscriminatorSettings, LossSettings] | None = None,
+        pretrained: Tensor | None = None,
     ) -> None:
         if not role.number:
             device_of("workers.gpus_per_learner", role.gpus)
@@ -280,6 +283,7 @@ class GeneratorLearners:
             require_same_versions("a learner", process)
         with global_stream(seed, "generator", "initial"):
             initial = build_generator(generator, space)
+        load_pretrained(initial, pretrained)
         self.load(weights_of(initial, 0).arrays)
 
     def _replace(self) -> None:

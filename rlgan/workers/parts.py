@@ -18,6 +18,7 @@ from rlgan.adversary_losses import LossSettings
 from rlgan.config import Config
 from rlgan.credit import Prefix
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.embeddings import Start, read_start
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.objectives import Differentiated, makes_soft_rows
@@ -44,6 +45,7 @@ class Parts:
         learners: the generator's.
         faults: what was lost so far.
         telemetry: shows figures on Ray's dashboard; None without Ray.
+        notes: lines for the log: what the networks begin with.
     """
 
     rollouts: RolloutPool
@@ -51,23 +53,28 @@ class Parts:
     learners: GeneratorLearners
     faults: Faults
     telemetry: Telemetry | None
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
-def build_parts(config: Config, task: Task) -> Iterator[Parts]:
+def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Parts]:
     """Assemble the parts, and end what was started when the block ends.
 
     Args:
         config: the whole configuration.
         task: built from `config.task`.
+        begins: whether the networks begin here. False where all weights are about to be put in their place: files that
+            embeddings begin from are then not read.
 
     Yields:
         The parts.
 
     Raises:
         ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
+        DataError: a file that an embedding begins from is wrong.
     """
     workers = config.workers
+    start = read_start(config.word_vectors if begins else {}, task, config.seed)
     plan = RolloutPlan(space=task.space, credit=config.credit, chunk_rows=workers.chunk_rows)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
@@ -79,7 +86,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             require_room(roles, workers.start_timeout_s)
             room = Room(workers.call_timeout_s)
         # What the run cannot do without takes its places first.
-        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator)
+        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start)
         if discriminator is not None:
             stack.callback(discriminator.close)
         learners = GeneratorLearners(
@@ -93,6 +100,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             room=room,
             objective=config.objective,
             through=_through(config),
+            pretrained=start.tables.get("generator"),
         )
         stack.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
@@ -102,7 +110,7 @@ def build_parts(config: Config, task: Task) -> Iterator[Parts]:
             rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
         stack.callback(rollouts.close)
         telemetry = Telemetry(faults) if on_ray else None
-        yield Parts(rollouts, discriminator, learners, faults, telemetry)
+        yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes)
 
 
 def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
@@ -114,7 +122,7 @@ def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | Non
 
 
 def _build_discriminator(
-    config: Config, task: Task, faults: Faults, room: Room | None, role: Role
+    config: Config, task: Task, faults: Faults, room: Room | None, role: Role, start: Start
 ) -> DiscriminatorHandle | None:
     if config.discriminator is None:
         return None
@@ -130,6 +138,7 @@ def _build_discriminator(
         "seed": config.seed,
         "learns_prefixes": isinstance(config.credit, Prefix),
         "fakes_are_soft": makes_soft_rows(config.objective),
+        "pretrained": start.tables.get("discriminator"),
     }
     if room is not None and role.number:
         return RayDiscriminator(faults, room, role, **arguments)

@@ -17,6 +17,7 @@ from rlgan.overrides import flatten, from_dict, override, to_dict
 from rlgan.presets import PRESETS, preset
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
+from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
 from tests.support.tiny import finish, numbers
 
@@ -90,15 +91,22 @@ def test_every_preset_runs_and_learns(name: str) -> None:
         assert ("discriminator/loss" in metrics) == (config.has_adversary and config.schedule.d_steps > 0)
 
 
+@pytest.fixture(scope="module")
+def hosts(ray_session: None) -> Iterator[Hosts]:
+    hosts = Hosts()
+    yield hosts
+    hosts.close()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).schedule.adversarial_updates])
-def test_workers_change_no_number_of_any_preset(name: str, ray_session: None) -> None:
+def test_workers_change_no_number_of_any_preset(name: str, hosts: Hosts) -> None:
     # A12; that learners average to one gradient, whatever the weights, is asked in test_workers_ray.
     task = build_task(TASK)
     with trainer_of(small(name), task) as trainer:
         alone = [numbers(unit) for unit in finish(trainer)]
         state = trainer.state()
     shared = small(name, rollout=2, cpus_per_rollout=0.2, cpus_discriminator=0.2)
-    with trainer_of(shared, task) as trainer:
+    with hosts.taking_in(), trainer_of(shared, task) as trainer:
         assert_same([numbers(unit) for unit in finish(trainer)], alone)
         assert_same(trainer.state(), state)

@@ -7,7 +7,7 @@ import platform
 import pytest
 import torch
 
-from rlgan.adversary import AdversarySettings, Round
+from rlgan.adversary import AdversarySettings, Pairs, Round
 from rlgan.devices import CPU, device_of
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import build_task
@@ -55,8 +55,8 @@ def test_a_discriminator_on_a_gpu_learns_as_on_the_cpu(monkeypatch: pytest.Monke
             settings=AdversarySettings(batch=8, sequences_per_round=16),
             optimizer=SGD(lr=0.3, clip_norm=1.0),  # torch refuses its fused Adam on a device that it does not know
             space=task.space,
-            reals=task.train,
-            heldout_reals=task.valid,
+            reals=Pairs(task.train),
+            heldout_reals=Pairs(task.valid),
             seed=0,
         )
         learned = [worker.train_round(Round(index, fakes, epochs=2)) for index in range(2)]

@@ -108,14 +108,16 @@ def test_dropout_acts_while_training_only(layers: int) -> None:
 
 @torch.no_grad()
 def test_dropout_falls_on_the_embedding_and_on_the_output() -> None:
-    net, seen = generator(dropout=0.5).train(), {}
-    for name in ("lstm", "output"):
-        getattr(net, name).register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
-    net.logits(random_sequences(SequenceSpace(7, 4), 20, seed=0))
-    for name, inputs in seen.items():
+    net, thinned, read = generator(dropout=0.5).train(), [], []
+    net.dropout.register_forward_hook(lambda _, __, output: thinned.append(output))
+    net.lstm.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    logits = net.logits(random_sequences(SequenceSpace(7, 4), 20, seed=0))
+    embedded, features = thinned
+    assert torch.equal(read[0], embedded)
+    torch.testing.assert_close(logits, features @ net.output.weight.T + net.output.bias)
+    for values in thinned:
         # At least 320 coins: standard deviation below 0.028.
-        assert abs(float((inputs == 0).float().mean()) - 0.5) < 4 * 0.028, name
-    assert set(seen) == {"lstm", "output"}
+        assert abs(float((values == 0).float().mean()) - 0.5) < 4 * 0.028
 
 
 @torch.no_grad()

@@ -113,6 +113,7 @@ def test_the_upper_of_two_sources_goes_first() -> None:
             r"^credit.num_rolouts: no such setting; credit='monte_carlo' has .*'credit.num_rollouts'\?",
         ),
         ("credit.gamma", r"credit='monte_carlo' has .* It belongs to credit='reward_to_go' or 'lambda_return'\.$"),
+        ("generator.pretrained.path", r"It belongs to generator.pretrained='word_vectors'\.$"),
         ("kredit.num-rollouts", r"settings are preset, seed, .* Did you mean 'credit'\?$"),
         ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
         ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
