@@ -1,0 +1,100 @@
+"""Beam search: exact where it sees everything, greedy where it sees one, and what a length is worth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlgan.decoding import beam_search, length_penalty
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.testing import all_sequences, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, TransformerDecoder, build_generator
+
+SOURCE = SequenceSpace(6, 4, end_id=0)
+ENDING, FIXED = SequenceSpace(4, 4, end_id=1, given=SOURCE), SequenceSpace(4, 4, given=SOURCE)
+CONDITIONS = random_sequences(SOURCE, 7, seed=3)
+
+
+def generator(space: SequenceSpace) -> Generator:
+    torch.manual_seed(3)
+    return build_generator(Seq2SeqLSTM(embedding=4, hidden=8, init_std=0.7, self_attention=True), space).eval()
+
+
+def totals(net: Generator, space: SequenceSpace, condition: Tensor, sequences: Tensor) -> Tensor:
+    """Log-probability of whole sequences under one condition."""
+    mask = sequence_mask(space, sequences)
+    with torch.no_grad():
+        logprobs = net.given(condition.expand(len(sequences), -1)).logprobs(sequences)
+    return logprobs.masked_fill(~mask, 0.0).sum(1)
+
+
+@pytest.mark.parametrize("space", [ENDING, FIXED], ids=["ending early", "fixed"])
+@pytest.mark.parametrize("exponent", [0.0, 0.6, 3.0])
+def test_a_beam_of_everything_finds_the_best(space: SequenceSpace, exponent: float) -> None:
+    net, sequences = generator(space), all_sequences(space)
+    found = beam_search(net.stepper(), space, 7, 256, exponent, CONDITIONS, chunk_rows=1_000)
+    lengths = sequence_mask(space, sequences).sum(1)
+    for condition, tokens, logprob in zip(CONDITIONS, found.tokens, found.logprobs, strict=True):
+        exact = totals(net, space, condition, sequences)
+        best = (exact / length_penalty(lengths, exponent)).argmax()
+        assert torch.equal(tokens, sequences[best])
+        assert float(logprob) == pytest.approx(float(exact[best]), abs=1e-5)
+
+
+@pytest.mark.parametrize("space", [ENDING, FIXED], ids=["ending early", "fixed"])
+def test_a_beam_of_one_takes_the_likeliest_token(space: SequenceSpace) -> None:
+    net = generator(space)
+    found = beam_search(net.stepper(), space, 7, conditions=CONDITIONS)
+    for condition, tokens in zip(CONDITIONS, found.tokens, strict=True):
+        taken = torch.full((1, 4), space.pad_id)
+        for position in range(4):
+            with torch.no_grad():
+                taken[0, position] = net.given(condition.unsqueeze(0)).logits(taken)[0, position].argmax()
+            if taken[0, position] == space.end_id:
+                break
+        taken[~sequence_mask(space, taken)] = space.pad_id
+        assert torch.equal(tokens, taken[0])
+
+
+def test_wider_beams_find_likelier_sequences() -> None:
+    net, conditions = generator(FIXED), random_sequences(SOURCE, 60, seed=4)
+    found = [beam_search(net.stepper(), FIXED, 60, beam, 0.0, conditions).logprobs for beam in (1, 4, 256)]
+    assert bool((found[2] >= found[0] - 1e-6).all()) and bool((found[2] >= found[1] - 1e-6).all())
+    # Greedy is not always best, or the test would ask nothing.
+    gained = [float((wider - found[0]).mean()) for wider in found[1:]]
+    assert 0.05 < gained[0] <= gained[1] + 1e-6
+
+
+def test_the_exponent_prefers_longer_sequences() -> None:
+    net = generator(ENDING)
+    lengths = [
+        sequence_mask(ENDING, beam_search(net.stepper(), ENDING, 7, 256, exponent, CONDITIONS).tokens).sum(1).float()
+        for exponent in (0.0, 1.0, 5.0)
+    ]
+    assert float(lengths[0].mean()) <= float(lengths[1].mean()) < float(lengths[2].mean())
+    assert float(length_penalty(torch.tensor(7.0), 0.6)) == pytest.approx(2.0**0.6)
+    assert float(length_penalty(torch.tensor(3.0), 0.0)) == 1.0
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 6, 100])
+def test_chunks_change_nothing(chunk_rows: int) -> None:
+    net = generator(ENDING)
+    whole = beam_search(net.stepper(), ENDING, 7, 3, 0.5, CONDITIONS, chunk_rows=1_000)
+    parts = beam_search(net.stepper(), ENDING, 7, 3, 0.5, CONDITIONS, chunk_rows=chunk_rows)
+    assert torch.equal(whole.tokens, parts.tokens)
+    torch.testing.assert_close(whole.logprobs, parts.logprobs)
+
+
+@pytest.mark.parametrize(
+    "settings", [LSTM(embedding=4, hidden=6, init_std=1.0), TransformerDecoder(width=8, heads=2, layers=1)]
+)
+def test_generators_that_are_given_nothing_have_a_likeliest_sequence_too(settings: LSTM | TransformerDecoder) -> None:
+    space = SequenceSpace(4, 4, end_id=1)
+    torch.manual_seed(2)
+    net, sequences = build_generator(settings, space).eval(), all_sequences(space)
+    with torch.no_grad():
+        exact = net.logprobs(sequences).masked_fill(~sequence_mask(space, sequences), 0.0).sum(1)
+    found = beam_search(net.stepper(), space, 2, beam=256)
+    assert torch.equal(found.tokens, sequences[exact.argmax()].expand(2, -1))
