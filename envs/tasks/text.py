@@ -23,7 +23,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, nearest
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SEPARATORS, SPECIAL_NAMES, TOKENISERS, UNK_ID, TokenKind, Vocabulary
+from ..vocabulary import END_ID, JOINING_OF, SPECIAL_NAMES, TOKENISERS, UNK_ID, TokenKind, Vocabulary
 from .task import Task
 
 DEFAULT_LONGEST: Mapping[TokenKind, int] = {"word": 64, "char": 128}
@@ -223,7 +223,7 @@ def build_text_task(settings: TextTask) -> Task:
         valid=_padded(encoded["valid"], space),
         test=_padded(encoded["test"], space),
         token_names=vocabulary.names,
-        separator=SEPARATORS[settings.tokens],
+        joining=JOINING_OF[settings.tokens],
         notes=tuple(notes),
     )
 
