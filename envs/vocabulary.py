@@ -1,8 +1,8 @@
-"""Token ↔ id ↔ text: the special ids, the tokenisers, how tokens are joined, and a vocabulary that is the same everywhere.
+"""Token ↔ id ↔ text: special ids, tokenisers, how tokens are joined, a vocabulary that is the same in every process.
 
 Ids are given by falling frequency and, among equals, by the token itself, so that they depend on nothing but the
 counts: not on the order of lines, not on the hash seed. Text is taken as it stands: no Unicode normalisation, no case
-folding; whoever wants those does them before. Reading files lives in `tasks/text.py`.
+folding; whoever wants those does them before. Reading files lives in `tasks/lines.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ Joining = Literal["words", "characters", "word_pieces", "byte_pieces"]
 words: with a space between them.
 characters: one after another.
 word_pieces: likewise; `WORD_MARK` is where a word begins.
-byte_pieces: likewise; each character of a name is a byte of UTF-8, see `as_byte_names`. Bytes that are no text become U+FFFD.
+byte_pieces: likewise; each character of a name is a byte of UTF-8, see `as_byte_names`. Bytes that are
+no text become U+FFFD.
 """
 
 JOINING_OF: Mapping[TokenKind, Joining] = {"word": "words", "char": "characters"}

@@ -57,8 +57,8 @@ class Conditions:
         test: (n, S) int64.
         token_names: strings, how each id of a condition is shown.
         joining: how the tokens of a condition become text.
-        law: from conditions (B, S) the exact law of B sequences, of which sequence b is given condition b; None where it
-            is not known. Its entropy is the mean over the conditions, a token.
+        law: from conditions (B, S) the exact law of B sequences, of which sequence b is given condition b; None where
+            it is not known. Its entropy is the mean over the conditions, a token.
     """
 
     space: SequenceSpace
