@@ -79,7 +79,7 @@ class Task:
     """A built task. Splits hold finished sequences, padded after the terminator.
 
     Attributes:
-        name: "oracle", "text", "toy".
+        name: "oracle", "text", "pairs", "toy", "transduction".
         space: alphabet and shape of the sequences.
         train: (n, T) int64 sequences to learn from.
         valid: (n, T) int64 held out, for early stopping and selection.
