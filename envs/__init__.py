@@ -10,7 +10,18 @@ import gymnasium
 from .errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
 from .reward_function import RewardFunction
 from .sequence_space import START_ID, SequenceSpace
-from .tasks import Conditions, Oracle, OracleTask, PairsTask, Task, TaskSettings, TextTask, ToyTask, build_task
+from .tasks import (
+    Conditions,
+    Oracle,
+    OracleTask,
+    PairsTask,
+    Task,
+    TaskSettings,
+    TextTask,
+    ToyTask,
+    TransductionTask,
+    build_task,
+)
 from .token_env import SequenceProbability, TokenEnv, TokenVectorEnv
 from .transition import is_terminal, pad_after_end, sequence_mask
 from .vocabulary import Vocabulary
@@ -46,6 +57,7 @@ __all__ = [
     "TokenEnv",
     "TokenVectorEnv",
     "ToyTask",
+    "TransductionTask",
     "Vocabulary",
     "build_task",
     "is_terminal",

@@ -13,8 +13,9 @@ from .pairs import PairsTask, build_pairs_task
 from .task import Conditions, Oracle, Task
 from .text import TextTask, build_text_task
 from .toy import TabularOracle, ToyTask, build_toy_task
+from .transduction import TransductionTask, build_transduction_task
 
-TaskSettings = Annotated[OracleTask | TextTask | PairsTask | ToyTask, Field(discriminator="kind")]
+TaskSettings = Annotated[OracleTask | TextTask | PairsTask | ToyTask | TransductionTask, Field(discriminator="kind")]
 """Settings of any task, told apart by `kind`."""
 
 TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
@@ -22,11 +23,12 @@ TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
     TextTask: build_text_task,
     PairsTask: build_pairs_task,
     ToyTask: build_toy_task,
+    TransductionTask: build_transduction_task,
 }
 """What builds each task from its settings."""
 
 
-def build_task(settings: OracleTask | TextTask | PairsTask | ToyTask) -> Task:
+def build_task(settings: OracleTask | TextTask | PairsTask | ToyTask | TransductionTask) -> Task:
     """Build the task that the settings describe.
 
     Raises:
@@ -47,9 +49,11 @@ __all__ = [
     "TaskSettings",
     "TextTask",
     "ToyTask",
+    "TransductionTask",
     "build_oracle_task",
     "build_pairs_task",
     "build_task",
     "build_text_task",
     "build_toy_task",
+    "build_transduction_task",
 ]
