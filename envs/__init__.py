@@ -10,7 +10,18 @@ import gymnasium
 from .errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
 from .reward_function import RewardFunction
 from .sequence_space import START_ID, SequenceSpace
-from .tasks import Oracle, OracleTask, Task, TaskSettings, TextTask, ToyTask, build_task
+from .tasks import (
+    Conditions,
+    Oracle,
+    OracleTask,
+    PairsTask,
+    Task,
+    TaskSettings,
+    TextTask,
+    ToyTask,
+    TransductionTask,
+    build_task,
+)
 from .token_env import SequenceProbability, TokenEnv, TokenVectorEnv
 from .transition import is_terminal, pad_after_end, sequence_mask
 from .vocabulary import Vocabulary
@@ -29,10 +40,12 @@ __all__ = [
     "START_ID",
     "TOKEN_ENV_ID",
     "CheckpointError",
+    "Conditions",
     "ConfigError",
     "DataError",
     "Oracle",
     "OracleTask",
+    "PairsTask",
     "RewardFunction",
     "RlganError",
     "SequenceProbability",
@@ -44,6 +57,7 @@ __all__ = [
     "TokenEnv",
     "TokenVectorEnv",
     "ToyTask",
+    "TransductionTask",
     "Vocabulary",
     "build_task",
     "is_terminal",

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .reward_function import RewardFunction
 from .sequence_space import SequenceSpace
-from .tasks.task import Task
+from .tasks.task import Conditions, Oracle, Task
 from .tasks.toy import TOY_PROBS
 from .token_env import TokenEnv, TokenVectorEnv
 from .transition import pad_after_end, sequence_mask
@@ -71,34 +71,76 @@ def random_sequences(space: SequenceSpace, num_sequences: int, seed: int) -> Ten
 
 
 def check_task(task: Task) -> None:
-    """Check that the splits hold finished sequences of the task's space, and that the oracle is a law over them."""
-    space = task.space
-    _require(len(task.token_names) == space.vocab_size, f"{len(task.token_names)} token names for V={space.vocab_size}")
+    """Check that the splits hold finished sequences of the task's space, and that the oracle is a law over them.
+
+    Of a task with conditions also that they are finished sequences of a space of their own, one for each sequence, and
+    that the law given each is one.
+    """
     _require(all(note.strip() and "\n" not in note for note in task.notes), "a note is empty or has several lines")
-    for name, tokens in (("train", task.train), ("valid", task.valid), ("test", task.test)):
-        _require_finished(space, tokens, name)
-        _require(len(tokens) > 0, f"{name} is empty")
-        _require(len(task.decode(tokens[:3])) == len(tokens[:3]), f"{name}: decode gives another number of lines")
-    oracle = task.oracle
-    if oracle is None:
+    _check_splits(task, "")
+    _require(task.fingerprint() == task.fingerprint(), "fingerprint: another one the second time")
+    if task.conditions is None:
+        if task.oracle is not None:
+            _check_oracle(task, task.oracle, 64)
         return
+    _check_splits(task.conditions, "conditions, ")
+    for split in ("train", "valid", "test"):
+        num_sequences, num_conditions = len(getattr(task, split)), len(getattr(task.conditions, split))
+        _require(
+            num_sequences == num_conditions, f"{split} has {num_sequences} sequences and {num_conditions} conditions"
+        )
+    _require(task.oracle is None, "oracle: one law for all, but sequences are given something; that is conditions.law")
+    law = task.oracle_of(task.conditions.valid)
+    if law is not None:
+        _check_oracle(task, law, len(task.valid))
+
+
+def _check_splits(owner: Task | Conditions, name: str) -> None:
+    space = owner.space
+    _require(
+        len(owner.token_names) == space.vocab_size,
+        f"{name}{len(owner.token_names)} token names for V={space.vocab_size}",
+    )
+    for split in ("train", "valid", "test"):
+        tokens = getattr(owner, split)
+        _require_finished(space, tokens, f"{name}{split}")
+        _require(len(tokens) > 0, f"{name}{split} is empty")
+        _require(
+            len(owner.decode(tokens[:3])) == len(tokens[:3]), f"{name}{split}: decode gives another number of lines"
+        )
+
+
+def _check_oracle(task: Task, oracle: Oracle, num_samples: int) -> None:
+    """Check the law of `task.valid`: of each of its sequences, if they are given something."""
+    space = task.space
     logprobs = oracle.logprobs(task.valid)
     mask = sequence_mask(space, task.valid)
     _require(logprobs.shape == task.valid.shape and logprobs.dtype == torch.float32, "logprobs: not (B, T) float32")
     _require(bool(torch.isfinite(logprobs[mask]).all()), "a sequence of valid is impossible under the oracle")
     _require(bool((logprobs[mask] <= 1e-6).all()), "logprobs: a probability above 1")
     if space.vocab_size <= LARGEST_ENUMERATED_VOCABULARY:
-        for t in range(min(space.max_length, 3)):
-            tokens = task.valid[:1].repeat(space.vocab_size, 1)
-            tokens[:, t] = torch.arange(space.vocab_size)
-            if mask[0, t]:
-                total = float(oracle.logprobs(pad_after_end(space, tokens))[:, t].exp().sum())
-                _require(abs(total - 1) < 1e-4, f"next-token probabilities at position {t} sum to {total}")
-    first, again, other = oracle.sample(64, 1), oracle.sample(64, 1), oracle.sample(64, 2)
+        for row in range(1 if task.conditions is None else min(3, len(task.valid))):
+            _check_next_tokens(task, row)
+    first, again, other = (oracle.sample(num_samples, seed) for seed in (1, 1, 2))
     _require_finished(space, first, "a sample")
     _require(torch.equal(first, again), "sample: the same seed gives different sequences")
-    _require(not torch.equal(first, other), "sample: different seeds give the same sequences")
+    is_random = oracle.entropy > 0 or task.conditions is None
+    _require(not is_random or not torch.equal(first, other), "sample: different seeds give the same sequences")
     _require(0 <= oracle.entropy <= math.log(space.vocab_size) + 1e-6, f"entropy {oracle.entropy} outside 0..log V")
+
+
+def _check_next_tokens(task: Task, row: int) -> None:
+    """Check that what may follow the prefixes of one sequence of valid has probabilities that sum to 1."""
+    space, size = task.space, task.space.vocab_size
+    length = int(sequence_mask(space, task.valid)[row].sum())
+    conditions = None if task.conditions is None else task.conditions.valid[row].repeat(size, 1)
+    oracle = task.oracle_of(conditions)
+    assert oracle is not None  # for the whole split there is one
+    for t in range(min(length, 3)):
+        tokens = task.valid[row].repeat(size, 1)
+        tokens[:, t] = torch.arange(size)
+        total = float(oracle.logprobs(pad_after_end(space, tokens))[:, t].exp().sum())
+        _require(abs(total - 1) < 1e-4, f"next-token probabilities at position {t} sum to {total}")
 
 
 def check_reward_function(reward_function: RewardFunction, space: SequenceSpace, *, tolerance: float = 1e-4) -> None:

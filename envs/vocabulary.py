@@ -1,8 +1,8 @@
-"""Token ↔ id for text: the special ids, the tokenisers, and a vocabulary that is the same in every process.
+"""Token ↔ id ↔ text: special ids, tokenisers, how tokens are joined, a vocabulary that is the same in every process.
 
 Ids are given by falling frequency and, among equals, by the token itself, so that they depend on nothing but the
 counts: not on the order of lines, not on the hash seed. Text is taken as it stands: no Unicode normalisation, no case
-folding; whoever wants those does them before. Reading files lives in `tasks/text.py`.
+folding; whoever wants those does them before. Reading files lives in `tasks/lines.py`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,67 @@ def split_chars(line: str) -> list[str]:
 
 
 TOKENISERS: Mapping[TokenKind, Callable[[str], list[str]]] = {"word": split_words, "char": split_chars}
-SEPARATORS: Mapping[TokenKind, str] = {"word": " ", "char": ""}
+
+Joining = Literal["words", "characters", "word_pieces", "byte_pieces"]
+"""How tokens, by their names, become text again. A name, so that it can be kept wherever the names are kept.
+
+words: with a space between them.
+characters: one after another.
+word_pieces: likewise; `WORD_MARK` is where a word begins.
+byte_pieces: likewise; each character of a name is a byte of UTF-8, see `as_byte_names`. Bytes that are
+no text become U+FFFD.
+"""
+
+JOINING_OF: Mapping[TokenKind, Joining] = {"word": "words", "char": "characters"}
+
+WORD_MARK = "\u2581"
+"""Stands before the first piece of a word (SentencePiece's mark)."""
+
+
+def as_byte_names(text: str) -> str:
+    """Text as its UTF-8 bytes, each written as one printable character (GPT-2's table, also that of `tokenizers`)."""
+    return "".join(_BYTE_NAMES[byte] for byte in text.encode("utf-8", "surrogatepass"))
+
+
+def join_tokens(names: Sequence[str], joining: Joining) -> str:
+    """The text that tokens spell.
+
+    Args:
+        names: of the tokens, without the terminator.
+        joining: how they become text.
+
+    Returns:
+        Text.
+    """
+    return _JOINERS[joining](names)
+
+
+def _join_byte_pieces(names: Sequence[str]) -> str:
+    # Names may come from a stranger's file: a character that is no byte stands for itself.
+    pieces = (_BYTE_OF_NAME.get(character) or character.encode() for name in names for character in name)
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+def _byte_names() -> list[str]:
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    # The others, in order, take the characters from U+0100 on.
+    others = (byte for byte in range(256) if byte not in printable)
+    moved = {byte: 0x100 + place for place, byte in enumerate(others)}
+    return [chr(moved.get(byte, byte)) for byte in range(256)]
+
+
+_BYTE_NAMES = _byte_names()
+_BYTE_OF_NAME = {name: bytes([byte]) for byte, name in enumerate(_BYTE_NAMES)}
+
+_JOINERS: Mapping[Joining, Callable[[Sequence[str]], str]] = {
+    "words": " ".join,
+    "characters": "".join,
+    "word_pieces": lambda names: "".join(names).replace(WORD_MARK, " ").removeprefix(" "),
+    "byte_pieces": _join_byte_pieces,
+}
+
+JOININGS = tuple(_JOINERS)
+"""Every way of joining."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +132,12 @@ class Vocabulary:
 
     @classmethod
     def build(
-        cls, sequences: Iterable[Sequence[str]], *, min_count: int = 1, max_size: int | None = None
+        cls,
+        sequences: Iterable[Sequence[str]],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        always: Sequence[str] = (),
     ) -> Vocabulary:
         """Vocabulary of the most frequent tokens.
 
@@ -80,6 +145,7 @@ class Vocabulary:
             sequences: tokenised lines, of the training split only.
             min_count: least number of occurrences of a token that gets an id.
             max_size: greatest `len` of the vocabulary, the special ids included; None for no limit.
+            always: tokens that have the first ids, whatever their counts.
 
         Returns:
             The vocabulary, by falling count and then by token.
@@ -87,11 +153,12 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         for sequence in sequences:
             counts.update(sequence)
-        counts.pop(UNK_NAME, None)
+        for token in (UNK_NAME, *always):
+            counts.pop(token, None)
         kept = sorted((token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t))
         if max_size is not None:
-            kept = kept[: max(0, max_size - len(SPECIAL_NAMES))]
-        return cls(tuple(kept))
+            kept = kept[: max(0, max_size - len(SPECIAL_NAMES) - len(always))]
+        return cls((*always, *kept))
 
     def __len__(self) -> int:
         """Number of ids V, the special ones included."""

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
-from rlgan.envs.tasks import OracleTask, TaskSettings, TextTask, ToyTask
+from rlgan.envs.tasks import TaskSettings, TextTask
 
 from .adversary import AdversarySettings
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
@@ -287,7 +287,7 @@ def _contradictions(config: Config) -> Iterator[str]:
                     f"objective.minibatches={config.objective.minibatches}: does not divide {path}={size}. Set it to a "
                     "divisor."
                 )
-    if "oracle_ratio" in config.controls and not isinstance(config.task, OracleTask | ToyTask):
+    if "oracle_ratio" in config.controls and not config.task.knows_law:
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
     if config.adversary.buffer is not None and config.adversary.buffer < config.adversary.sequences_per_round:
         yield (
@@ -438,7 +438,7 @@ def _who_is_paid(config: Config) -> Iterator[str]:
             f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
             "credit terminal, or a discriminator that judges tokens."
         )
-    if isinstance(reward, TokenReward) and not isinstance(config.task, OracleTask | ToyTask):
+    if isinstance(reward, TokenReward) and not config.task.knows_law:
         yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
 
 

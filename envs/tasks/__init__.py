@@ -9,22 +9,26 @@ from pydantic import Field
 
 from ..settings import Settings
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
-from .task import Oracle, Task
+from .pairs import PairsTask, build_pairs_task
+from .task import Conditions, Oracle, Task
 from .text import TextTask, build_text_task
 from .toy import TabularOracle, ToyTask, build_toy_task
+from .transduction import TransductionTask, build_transduction_task
 
-TaskSettings = Annotated[OracleTask | TextTask | ToyTask, Field(discriminator="kind")]
+TaskSettings = Annotated[OracleTask | TextTask | PairsTask | ToyTask | TransductionTask, Field(discriminator="kind")]
 """Settings of any task, told apart by `kind`."""
 
 TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
     OracleTask: build_oracle_task,
     TextTask: build_text_task,
+    PairsTask: build_pairs_task,
     ToyTask: build_toy_task,
+    TransductionTask: build_transduction_task,
 }
 """What builds each task from its settings."""
 
 
-def build_task(settings: OracleTask | TextTask | ToyTask) -> Task:
+def build_task(settings: OracleTask | TextTask | PairsTask | ToyTask | TransductionTask) -> Task:
     """Build the task that the settings describe.
 
     Raises:
@@ -35,16 +39,21 @@ def build_task(settings: OracleTask | TextTask | ToyTask) -> Task:
 
 __all__ = [
     "TASK_BUILDERS",
+    "Conditions",
     "LSTMOracle",
     "Oracle",
     "OracleTask",
+    "PairsTask",
     "TabularOracle",
     "Task",
     "TaskSettings",
     "TextTask",
     "ToyTask",
+    "TransductionTask",
     "build_oracle_task",
+    "build_pairs_task",
     "build_task",
     "build_text_task",
     "build_toy_task",
+    "build_transduction_task",
 ]

@@ -51,6 +51,7 @@ class OracleTask(Settings):
     """Sequences from an LSTM whose law is exactly known."""
 
     gives_conditions: ClassVar[bool] = False
+    knows_law: ClassVar[bool] = True
     kind: Literal["oracle"] = "oracle"
 
     params: str | None = None

@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from ..sequence_space import SequenceSpace
+from ..vocabulary import Joining, join_tokens
 
 
 class Oracle(Protocol):
@@ -55,7 +56,7 @@ class Conditions:
         valid: (n, S) int64.
         test: (n, S) int64.
         token_names: strings, how each id of a condition is shown.
-        separator: what stands between tokens of a condition in shown text.
+        joining: how the tokens of a condition become text.
         law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
             over these conditions. None where it is not known.
     """
@@ -65,12 +66,12 @@ class Conditions:
     valid: Tensor
     test: Tensor
     token_names: tuple[str, ...]
-    separator: str = " "
+    joining: Joining = "words"
     law: Callable[[Tensor], Oracle] | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
-        return decode(self.space, self.token_names, self.separator, tokens)
+        return decode(self.space, self.token_names, self.joining, tokens)
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,13 @@ class Task:
     """A built task. Splits hold finished sequences, padded after the terminator.
 
     Attributes:
-        name: "oracle", "text", "toy".
+        name: "oracle", "text", "pairs", "toy", "transduction".
         space: alphabet and shape of the sequences.
         train: (n, T) int64 sequences to learn from.
         valid: (n, T) int64 held out, for early stopping and selection.
         test: (n, T) int64 held out, for the figures that are reported.
         token_names: V strings, how each id is shown.
-        separator: what stands between tokens in shown text (" " for words, "" for characters).
+        joining: how tokens become text.
         oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
         notes: lines for the log: counts of what was read, cut, dropped, split.
         conditions: what the sequences are given, or None where they are given nothing.
@@ -96,7 +97,7 @@ class Task:
     valid: Tensor
     test: Tensor
     token_names: tuple[str, ...]
-    separator: str = " "
+    joining: Joining = "words"
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
     conditions: Conditions | None = None
@@ -138,16 +139,16 @@ class Task:
         Returns:
             B strings.
         """
-        return decode(self.space, self.token_names, self.separator, tokens)
+        return decode(self.space, self.token_names, self.joining, tokens)
 
 
-def decode(space: SequenceSpace, token_names: Sequence[str], separator: str, tokens: Tensor) -> list[str]:
+def decode(space: SequenceSpace, token_names: Sequence[str], joining: Joining, tokens: Tensor) -> list[str]:
     """Show sequences as text, cut at the terminator, which is not shown.
 
     Args:
         space: the task's sequences.
         token_names: V strings, how each id is shown.
-        separator: what stands between tokens.
+        joining: how tokens become text.
         tokens: (B, T) integer.
 
     Returns:
@@ -156,5 +157,5 @@ def decode(space: SequenceSpace, token_names: Sequence[str], separator: str, tok
     lines = []
     for row in tokens.tolist():
         length = row.index(space.end_id) if space.end_id in row else len(row)
-        lines.append(separator.join(token_names[token] for token in row[:length]))
+        lines.append(join_tokens([token_names[token] for token in row[:length]], joining))
     return lines

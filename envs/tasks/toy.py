@@ -31,6 +31,7 @@ class ToyTask(Settings):
     """Sequences from a table of probabilities."""
 
     gives_conditions: ClassVar[bool] = False
+    knows_law: ClassVar[bool] = True
     kind: Literal["toy"] = "toy"
 
     vocab_size: int | None = Field(default=None, ge=2)
@@ -140,9 +141,13 @@ class TabularOracle:
     @cached_property
     def entropy(self) -> float:
         """Exact entropy in nats per token: H(p) over the mean length, which is T where sequences cannot end early."""
-        probs, mask = self.probs(), sequence_mask(self.space, self.sequences())
-        total = -float(torch.special.xlogy(probs, probs).sum())
-        return total / float((probs * mask.sum(1)).sum())
+        probs = self.probs()
+        return -float(torch.special.xlogy(probs, probs).sum()) / self.mean_length
+
+    @cached_property
+    def mean_length(self) -> float:
+        """Exact mean number of tokens of a sequence, the terminator included."""
+        return float((self.probs() * sequence_mask(self.space, self.sequences()).sum(1)).sum())
 
     def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix.
@@ -177,10 +182,13 @@ class TabularOracle:
     def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw (B, T) int64 sequences; `seed` seeds the draw completely."""
         generator = torch.Generator().manual_seed(seed)
-        uniforms = torch.rand(num_sequences, generator=generator, dtype=torch.float64)
+        return self.at_quantiles(torch.rand(num_sequences, generator=generator, dtype=torch.float64))
+
+    def at_quantiles(self, levels: Tensor) -> Tensor:
+        """Sequences (B, T) int64 at levels (B,) float64 in [0, 1), in lexicographic order; uniform levels sample."""
         cdf = self._table.cumsum(0)
-        # Rounding leaves the last entry beside 1, so the uniform is scaled by it; no entry of probability 0 is drawn.
-        index = torch.searchsorted(cdf, uniforms * cdf[-1], right=True)
+        # Rounding leaves the last entry beside 1, so the level is scaled by it; no entry of probability 0 is drawn.
+        index = torch.searchsorted(cdf, levels * cdf[-1], right=True)
         last = torch.searchsorted(cdf, cdf[-1:])
         return self._sequences[torch.minimum(index, last)]
 

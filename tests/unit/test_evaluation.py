@@ -179,7 +179,7 @@ class Slow:
 
 def test_a_slow_encoder_is_kept_for_the_close_look(text_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow()
-    monkeypatch.setattr(text_measures, "build_encoder", lambda name, separator: slow)
+    monkeypatch.setattr(text_measures, "build_encoder", lambda name, joining: slow)
     settings = SETTINGS.model_copy(update={"encoders": ("minilm",), "num_nearest": 10})
     evaluator = Evaluator(text_task, settings, seed=3)
     measured = evaluator.measure(generator_for(text_task))

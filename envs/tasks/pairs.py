@@ -1,0 +1,456 @@
+"""Pairs as people have them, a source that is given and a target to be written: translation, dialogue, summaries.
+
+Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are read
+in `pair_files.py`, text is cut into tokens in `pieces.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..errors import ConfigError, DataError
+from ..sequence_space import SequenceSpace
+from ..settings import Settings
+from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
+from .lines import FromFiles, Limit, OverLong, Tokens, count, distinct, fit, padded, split_off, unknown_share
+from .pair_files import PairFile, PairInput, RawPair, read_pairs
+from .pieces import Alphabet, BytePairs, TokenSettings, Words, build_alphabet, keeps_spaces, split_at
+from .task import Conditions, Task
+
+DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128}
+"""Greatest `max_length` that is chosen by itself."""
+
+MANY_UNKNOWN = 0.05
+"""Share of unknown tokens above which a note says what to do."""
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def _checked_mark(value: str) -> str:
+    if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
+        raise ConfigError(
+            f"{value!r} cannot be a token: it is one word, and not {' or '.join(SPECIAL_NAMES)}. Give another, for "
+            "instance <turn>."
+        )
+    return value
+
+
+class _LimitedSources(Settings):
+    max_source_length: int | None = Field(default=None, ge=2, le=10_000)
+    """Greatest number of tokens S of a source, the terminator included; None: the longest training source and its
+    terminator, but at most 64 words or 128 characters or pieces."""
+
+    over_long_source: OverLong = "drop"
+    """What becomes of a pair whose source does not fit with its terminator: it is dropped, its source is cut to S
+    tokens (which then have no terminator), or it is an error."""
+
+
+class Translation(_LimitedSources):
+    """A source is a sentence."""
+
+    kind: Literal["translation"] = "translation"
+
+
+class Dialogue(_LimitedSources):
+    """A source is what was said before, turn by turn; what is cut off is the beginning."""
+
+    kind: Literal["dialogue"] = "dialogue"
+
+    max_turns: int = Field(default=3, ge=1)
+    """Greatest number of turns of a source: the last ones."""
+
+    turn_token: str = "<turn>"
+    """Token between turns. A source that is one string is cut into turns where it stands."""
+
+    @field_validator("turn_token")
+    @classmethod
+    def _turn_token_is_a_word(cls, value: str) -> str:
+        return _checked_mark(value)
+
+
+class Summarization(Settings):
+    """A source is a document, of which the beginning is read."""
+
+    kind: Literal["summarization"] = "summarization"
+
+    max_source_length: int = Field(default=350, ge=2, le=10_000)
+    """Greatest number of tokens S of a source, the terminator included; a longer one is cut to its first S tokens,
+    which then have no terminator."""
+
+    sentence_token: str = "<s>"
+    """Token between the strings of a source that is a list of them, for instance its sentences."""
+
+    number_token: str | None = None
+    """Token that stands for every number written in digits, in sources and targets; None: numbers stay as they are."""
+
+    @field_validator("sentence_token", "number_token")
+    @classmethod
+    def _tokens_are_words(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_mark(value)
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Summarization:
+        if self.sentence_token == self.number_token:
+            raise ConfigError(f"number_token={self.number_token!r}: is the sentence_token too. Give another.")
+        return self
+
+
+DomainSettings = Annotated[Translation | Dialogue | Summarization, Field(discriminator="kind")]
+"""What a source is."""
+
+
+class SeparateVocabularies(Settings):
+    """Sources and targets have alphabets of their own."""
+
+    kind: Literal["separate"] = "separate"
+
+    source: TokenSettings = Words()
+    """What a token of a source is."""
+
+    target: TokenSettings = Words()
+    """What a token of a target is."""
+
+
+class SharedVocabulary(Settings):
+    """Sources and targets have one alphabet, with the same ids."""
+
+    kind: Literal["shared"] = "shared"
+
+    tokens: TokenSettings = Words()
+    """What a token is."""
+
+
+VocabularySettings = Annotated[SeparateVocabularies | SharedVocabulary, Field(discriminator="kind")]
+"""Alphabets of sources and targets."""
+
+
+class PairsTask(FromFiles):
+    """Targets that are to be written, given their sources, from files; pairs with one source stay in one split."""
+
+    gives_conditions: ClassVar[bool] = True
+    knows_law: ClassVar[bool] = False
+    kind: Literal["pairs"] = "pairs"
+
+    input: PairInput
+    """Where the pairs stand."""
+
+    domain: DomainSettings = Translation()
+    """What a source is."""
+
+    vocabulary: VocabularySettings = SeparateVocabularies()
+    """What tokens are."""
+
+    lowercase: bool = False
+    """Whether letters are made small."""
+
+    max_length: int | None = Field(default=None, ge=2, le=10_000)
+    """Greatest number of tokens T of a target, the terminator included; None: the longest training target and its
+    terminator, but at most 64 words or 128 characters or pieces."""
+
+    over_long: OverLong = "drop"
+    """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
+    tokens (which then have no terminator), or it is an error."""
+
+    @property
+    def held_out_files(self) -> Mapping[str, tuple[str, str]]:
+        """See `FromFiles.held_out_files`."""
+        return self.input.held_out_files
+
+    @property
+    def source_tokens(self) -> TokenSettings:
+        """What a token of a source is."""
+        return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.source
+
+    @property
+    def target_tokens(self) -> TokenSettings:
+        """What a token of a target is."""
+        return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.target
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Text of a pair, with marks where they belong."""
+
+    number: int
+    source: str
+    target: str
+
+
+@dataclass
+class _Split:
+    """The pairs of a split as tokens."""
+
+    sources: list[Tokens]
+    targets: list[Tokens]
+
+
+def build_pairs_task(settings: PairsTask) -> Task:
+    """Read, clean, split and encode the files.
+
+    Raises:
+        ConfigError: pieces of words are asked for, and the library that learns them is not installed.
+        DataError: a file is missing, unreadable or not what it should be; or nothing is left to train or to measure on.
+    """
+    notes: list[str] = []
+    paths, splits = _read(settings, notes)
+    sources_of, targets_of = _alphabets(settings, splits["train"])
+    tokenised = {
+        split: _Split(
+            [sources_of.tokenise(pair.source) for pair in pairs], [targets_of.tokenise(p.target) for p in pairs]
+        )
+        for split, pairs in splits.items()
+    }
+    source_limit = _source_limit(settings, sources_of, tokenised["train"].sources)
+    target_limit = Limit(settings.max_length or _longest(targets_of, tokenised["train"].targets), settings.over_long)
+    fitted = {}
+    for split in ("train", "valid", "test"):
+        numbers = [pair.number for pair in splits[split]]
+        fitted[split], dropped = _fit(tokenised[split], source_limit, target_limit, paths[split], numbers)
+        notes += [f"{split}: {note}" for note in dropped]
+
+    if len(targets_of.vocabulary.tokens) < 2:
+        kept = ", ".join(map(repr, targets_of.vocabulary.tokens)) or "none"
+        raise DataError(
+            f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
+            "choice needs at least 2. Give more text, or lower vocabulary's min_count."
+        )
+    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID)
+    targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID)
+    notes += [_about("sources", sources_of, sources), _about("targets", targets_of, targets)]
+    encoded = {
+        split: (
+            [sources_of.vocabulary.encode(tokens) for tokens in one.sources],
+            [targets_of.vocabulary.encode(tokens) for tokens in one.targets],
+        )
+        for split, one in fitted.items()
+    }
+    notes += _shared_sources(settings, fitted)
+    for split, sides in encoded.items():
+        notes += _counts(split, *sides)
+    return Task(
+        name="pairs",
+        space=targets,
+        train=padded(encoded["train"][1], targets),
+        valid=padded(encoded["valid"][1], targets),
+        test=padded(encoded["test"][1], targets),
+        token_names=targets_of.vocabulary.names,
+        joining=targets_of.joining,
+        notes=tuple(notes),
+        conditions=Conditions(
+            space=sources,
+            train=padded(encoded["train"][0], sources),
+            valid=padded(encoded["valid"][0], sources),
+            test=padded(encoded["test"][0], sources),
+            token_names=sources_of.vocabulary.names,
+            joining=sources_of.joining,
+        ),
+    )
+
+
+def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[str, list[_Pair]]]:
+    """The files of each split and its pairs; what was left out is added to the notes."""
+    paths, splits = {}, {}
+    for split in ("train", *settings.held_out_files):
+        file = read_pairs(settings.input, split, settings.encoding)
+        pairs, about = _written(file, settings)
+        if settings.drops_repeated:
+            kept = distinct([(pair.source, pair.target) for pair in pairs])
+            if len(kept) < len(pairs):
+                about.append(f"dropped {count(len(pairs) - len(kept), 'repeated pair')}")
+            pairs = [pairs[index] for index in kept]
+        paths[split], splits[split] = file.path, pairs
+        notes += [f"{file.path}: {note}" for note in [*file.notes, *about]]
+    if settings.is_split_here:
+        splits |= _shared_out(splits["train"], settings, paths["train"])
+    return {split: paths.get(split, paths["train"]) for split in splits}, splits
+
+
+def _shared_out(pairs: Sequence[_Pair], settings: PairsTask, path: str) -> dict[str, list[_Pair]]:
+    """Splits of which no two have a source in common."""
+    of_source: dict[str, list[_Pair]] = {}
+    for pair in pairs:
+        of_source.setdefault(pair.source, []).append(pair)
+    sources = list(of_source)
+    shared_out = split_off(len(sources), settings, path=path, noun="distinct source")
+    return {
+        split: [pair for place in places for pair in of_source[sources[place]]] for split, places in shared_out.items()
+    }
+
+
+def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str]]:
+    """Pairs as text to be cut, and what was left out or changed."""
+    pairs: list[_Pair] = []
+    empty: dict[str, list[int]] = {"source": [], "target": []}
+    source_writing, target_writing = (
+        _Writing(settings, settings.source_tokens),
+        _Writing(settings, settings.target_tokens),
+    )
+    num_earlier = 0
+    for raw in file.pairs:
+        parts = [part for part in map(source_writing.clean, _parts(raw, settings, file.path)) if part.strip()]
+        if isinstance(settings.domain, Dialogue) and len(parts) > settings.domain.max_turns:
+            num_earlier += len(parts) - settings.domain.max_turns
+            parts = parts[-settings.domain.max_turns :]
+        source, target = (_separator(settings) or "").join(parts), target_writing.clean(raw.target)
+        if source and target.strip():
+            pairs.append(_Pair(raw.number, source, target))
+        else:
+            empty["target" if source else "source"].append(raw.number)
+    notes = [
+        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {_lines(numbers)}"
+        for side, numbers in empty.items()
+        if numbers
+    ]
+    if not pairs:
+        told = " and ".join([f"{len(numbers)} with an empty {side}" for side, numbers in empty.items() if numbers])
+        raise DataError(
+            f"{file.path}: holds no pair with something on both sides ({told or 'none at all'}). Give a file with a "
+            "source and a target for each pair."
+        )
+    if num_earlier:
+        notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")  # type: ignore[union-attr]
+    num_marks = source_writing.num_marks + target_writing.num_marks
+    if num_marks:
+        notes.append(f"read {count(num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space")
+    return pairs, notes
+
+
+def _parts(raw: RawPair, settings: PairsTask, path: str) -> list[str]:
+    separator = _separator(settings)
+    if isinstance(raw.source, str):
+        return [raw.source] if separator is None else [part.strip() for part in raw.source.split(separator)]
+    if separator is None:
+        raise DataError(
+            f"{path}, line {raw.number}: the source is a list of {count(len(raw.source), 'string')}; with "
+            "domain=translation it is one string. Choose domain=dialogue (turns) or summarization (sentences), or "
+            "join them."
+        )
+    return [part.strip() for string in raw.source for part in string.split(separator)]
+
+
+def _separator(settings: PairsTask) -> str | None:
+    """Mark between the parts of a source; None where it has no parts."""
+    if isinstance(settings.domain, Dialogue):
+        return settings.domain.turn_token
+    return settings.domain.sentence_token if isinstance(settings.domain, Summarization) else None
+
+
+def _number_token(settings: PairsTask) -> str | None:
+    return settings.domain.number_token if isinstance(settings.domain, Summarization) else None
+
+
+class _Writing:
+    """How text of one side is written before it is cut.
+
+    Attributes:
+        num_marks: how many characters that mark words were taken away.
+    """
+
+    def __init__(self, settings: PairsTask, tokens: TokenSettings) -> None:
+        self._lowercase = settings.lowercase
+        self._number_token = _number_token(settings)
+        self._keeps_spaces = keeps_spaces(tokens)
+        self._marks_words = isinstance(tokens, BytePairs) and not self._keeps_spaces
+        self.num_marks = 0
+
+    def clean(self, text: str) -> str:
+        """Text as the settings ask for it; marks that stand in it stay as they are."""
+        marks = () if self._number_token is None else (self._number_token,)
+        text = "".join(piece if is_mark else self._changed(piece) for piece, is_mark in split_at(marks, text))
+        return text if self._keeps_spaces else " ".join(text.split())
+
+    def _changed(self, text: str) -> str:
+        if self._marks_words:
+            self.num_marks += text.count(WORD_MARK)
+            text = text.replace(WORD_MARK, " ")
+        if self._lowercase:
+            text = text.lower()
+        return text if self._number_token is None else _NUMBER.sub(lambda _: self._number_token or "", text)
+
+
+def _alphabets(settings: PairsTask, train: Sequence[_Pair]) -> tuple[Alphabet, Alphabet]:
+    """Of sources and of targets."""
+    target_marks = [mark for mark in [_number_token(settings)] if mark is not None]
+    source_marks = [mark for mark in [_separator(settings)] if mark is not None] + target_marks
+    sources, targets = [pair.source for pair in train], [pair.target for pair in train]
+    if isinstance(settings.vocabulary, SharedVocabulary):
+        both = build_alphabet(settings.vocabulary.tokens, sources + targets, source_marks, "vocabulary.tokens")
+        return both, both
+    return (
+        build_alphabet(settings.vocabulary.source, sources, source_marks, "vocabulary.source"),
+        build_alphabet(settings.vocabulary.target, targets, target_marks, "vocabulary.target"),
+    )
+
+
+def _longest(alphabet: Alphabet, sequences: Sequence[Tokens]) -> int:
+    return max(2, min(max(map(len, sequences)) + 1, DEFAULT_LONGEST[alphabet.kind]))
+
+
+def _source_limit(settings: PairsTask, alphabet: Alphabet, train: Sequence[Tokens]) -> Limit:
+    domain = settings.domain
+    names = ("domain.max_source_length", "domain.over_long_source")
+    if isinstance(domain, Summarization):
+        return Limit(domain.max_source_length, "cut", *names)
+    # The turn before the answer matters more than the first one.
+    keeps_end = isinstance(domain, Dialogue)
+    return Limit(domain.max_source_length or _longest(alphabet, train), domain.over_long_source, *names, keeps_end)
+
+
+def _fit(
+    split: _Split, source_limit: Limit, target_limit: Limit, path: str, numbers: Sequence[int]
+) -> tuple[_Split, list[str]]:
+    """The pairs of which both sides fit, and what was done."""
+    sources, notes = fit(split.sources, source_limit, path=path, numbers=numbers, noun="source")
+    places = list(sources)
+    remaining = [split.targets[place] for place in places]
+    targets, more = fit(remaining, target_limit, path=path, numbers=[numbers[place] for place in places], noun="target")
+    return _Split([sources[places[index]] for index in targets], list(targets.values())), notes + more
+
+
+def _about(side: str, alphabet: Alphabet, space: SequenceSpace) -> str:
+    return (
+        f"{side}: {space.vocab_size} {alphabet.kind} ids, of them {len(SPECIAL_NAMES)} special; at most "
+        f"{space.max_length} tokens with the terminator"
+    )
+
+
+def _shared_sources(settings: PairsTask, splits: Mapping[str, _Split]) -> list[str]:
+    """What is to be said of sources that stand there more than once."""
+    notes = []
+    for split, one in splits.items():
+        targets: dict[Tokens, set[Tokens]] = {}
+        for source, target in zip(one.sources, one.targets, strict=True):
+            targets.setdefault(source, set()).add(target)
+        several = [len(found) for found in targets.values() if len(found) > 1]
+        if several:
+            notes.append(f"{split}: {count(len(several), 'source')} with several targets, {sum(several)} in all")
+    train = set(splits["train"].sources)
+    for split in settings.held_out_files:
+        shared = sum(source in train for source in splits[split].sources)
+        if shared:
+            notes.append(f"{split}: {shared} of {len(splits[split].sources)} sources are also training sources")
+    return notes
+
+
+def _counts(split: str, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> list[str]:
+    told, notes = [], []
+    for side, encoded in (("sources", sources), ("targets", targets)):
+        num_unknown, num_tokens = unknown_share(encoded)
+        share = num_unknown / num_tokens
+        told.append(f"{side} {count(num_tokens, 'token')}, {num_unknown} unknown ({share:.2%})")
+        if share > MANY_UNKNOWN:
+            notes.append(
+                f"{split}: {share:.1%} of the tokens of {side} are unknown, which is more than {MANY_UNKNOWN:.0%}; "
+                "what helps is more training text, a lower min_count, a larger max_size, or pieces of words (bpe)"
+            )
+    return [f"{split}: {count(len(sources), 'pair')}; {'; '.join(told)}", *notes]
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"line {first}" if len(numbers) == 1 else f"lines {first}"

@@ -1,0 +1,615 @@
+"""Pairs of a source and a target as people have them: what is read, counted, refused, and given back as text."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rlgan.envs import ConfigError, DataError, PairsTask, Task, build_task, sequence_mask
+from rlgan.envs.tasks import pieces
+from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
+from rlgan.envs.tasks.pairs import Dialogue, SeparateVocabularies, SharedVocabulary, Summarization, Translation
+from rlgan.envs.tasks.pieces import BytePairs, Characters, Words, build_alphabet
+from rlgan.envs.testing import check_task
+from rlgan.envs.vocabulary import END_ID, UNK_ID, join_tokens
+
+SOURCES = [f"{a} {b}" for a in "abcdefgh" for b in "uvwxyz"]  # 48 different lines
+TARGETS = [f"{b} {a} !" for a in "ABCDEFGH" for b in "UVWXYZ"]
+
+needs_tokenizers = pytest.mark.skipif(find_spec("tokenizers") is None, reason="the extra `pieces` is not installed")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content: str | bytes, name: str) -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write_file
+
+
+def parallel(write, source: str | bytes, target: str | bytes, prefix: str = "", **held_out) -> ParallelFiles:
+    names = {"source": write(source, f"{prefix}a.txt"), "target": write(target, f"{prefix}b.txt")}
+    return ParallelFiles(**names, **held_out)
+
+
+def table(write, rows, **columns) -> Table:
+    return Table(data=write("".join("\t".join(row) + "\n" for row in rows), "pairs.tsv"), **columns)
+
+
+def records(write, objects, **fields) -> Records:
+    return Records(data=write("".join(json.dumps(one) + "\n" for one in objects), "pairs.jsonl"), **fields)
+
+
+def with_splits(write, files: Table | Records | ParallelFiles, **settings) -> Task:
+    """A task whose training split is the given file; two more hold the pair a → b and the pair b → a."""
+    if isinstance(files, ParallelFiles):
+        held_out = {
+            f"{split}_{side}": write(text, f"{split}_{side}")
+            for split, texts in (("valid", ("a\n", "b\n")), ("test", ("b\n", "a\n")))
+            for side, text in zip(("source", "target"), texts, strict=True)
+        }
+    else:
+        held_out = {}
+        for split, (source, target) in {"valid": "ab", "test": "ba"}.items():
+            if isinstance(files, Records):
+                text = json.dumps({files.source: source, files.target: target})
+            elif isinstance(files.source, int):
+                row = ["-"] * (max(files.source, files.target) + 1)
+                row[files.source], row[files.target] = source, target
+                text = "\t".join(row)
+            else:
+                text = f"{files.source}\t{files.target}\n{source}\t{target}"
+            held_out[split] = write(text + "\n", f"{split}.data")
+    return build_task(PairsTask(input=files.model_copy(update=held_out), **settings))
+
+
+def shown(task: Task, split: str = "train") -> list[tuple[str, str]]:
+    sources = task.conditions.decode(getattr(task.conditions, split))
+    return list(zip(sources, task.decode(getattr(task, split)), strict=True))
+
+
+def noted(task: Task, text: str) -> bool:
+    return any(text in note for note in task.notes)
+
+
+# What is read.
+
+
+def test_parallel_lines_become_conditions_and_sequences(write):
+    task = with_splits(write, parallel(write, "a b\nb\n", "b\na c d\n"))
+    assert task.conditions.token_names == ("<end>", "<unk>", "b", "a")
+    assert task.token_names == ("<end>", "<unk>", "a", "b", "c", "d")
+    assert task.conditions.train.tolist() == [[3, 2, END_ID], [2, END_ID, END_ID]]
+    assert task.train.tolist() == [[3, 0, 0, 0], [2, 4, 5, 0]]
+    assert (task.conditions.space.vocab_size, task.conditions.space.max_length) == (4, 3)
+    assert (task.space.vocab_size, task.space.max_length) == (6, 4)
+    assert shown(task, "valid") == [("a", "b")] and shown(task, "test") == [("b", "a")]
+    assert task.oracle is None and task.oracle_of(task.conditions.valid) is None
+    check_task(task)
+
+
+PAIRS = [("a b", "b"), ("b", "a c")]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_every_form_of_file_holds_the_same_pairs(write, compress):
+    def pack(text: str) -> bytes:
+        return gzip.compress(text.encode()) if compress else text.encode()
+
+    rows = "".join(f"x\t{target}\t{source}\n" for source, target in PAIRS)
+    lines = "".join(json.dumps({"q": source, "r": target}) + "\n\n" for source, target in PAIRS)
+    forms = [
+        parallel(write, pack("a b\nb\n"), pack("b\na c\n")),
+        Table(data=write(pack(rows), "rows"), source=2, target=1),
+        Table(data=write(pack("id\ten\tde\n" + rows), "named"), source="de", target="en"),
+        Records(data=write(pack(lines), "lines"), source="q", target="r"),
+    ]
+    tasks = [with_splits(write, form) for form in forms]
+    assert [shown(task) for task in tasks] == [PAIRS] * 4
+    assert len({task.fingerprint() for task in tasks}) == 1
+    assert noted(tasks[3], "skipped 2 empty lines")
+
+
+def test_a_column_may_be_typed_as_text(write):
+    assert Table(data="d", source="1", target="0") == Table(data="d", source=1, target=0)
+
+
+def test_one_file_is_shared_out_and_its_pairs_stay_together(write):
+    files = parallel(write, "\n".join(SOURCES), "\n".join(TARGETS))
+    task = build_task(PairsTask(input=files, valid_fraction=0.25, test_fraction=0.125))
+    assert [len(task.train), len(task.valid), len(task.test)] == [30, 12, 6]
+    everything = shown(task) + shown(task, "valid") + shown(task, "test")
+    words = dict(zip(SOURCES, TARGETS, strict=True))
+    assert {source for source, _ in everything} == set(SOURCES)
+    assert all("<unk>" in target or words[source] == target for source, target in everything)
+    check_task(task)
+    again, other = (build_task(PairsTask(input=files, valid_fraction=0.25, split_seed=seed)) for seed in (0, 1))
+    assert shown(again, "test") != shown(other, "test")
+
+
+def test_pairs_of_one_source_are_never_split(write):
+    rows = [(source, f"{target} {number}") for source, target in zip(SOURCES, TARGETS, strict=True) for number in "12"]
+    task = build_task(PairsTask(input=table(write, rows)))
+    assert [len(task.train), len(task.valid), len(task.test)] == [76, 10, 10]
+    splits = [{source for source, _ in shown(task, split)} for split in ("train", "valid", "test")]
+    assert not splits[0] & splits[1] and not splits[0] & splits[2] and not splits[1] & splits[2]
+    assert "train: 38 sources with several targets, 76 in all" in task.notes
+
+
+def test_repeated_pairs_go_where_files_are_split_and_else_if_asked(write):
+    rows = list(zip(SOURCES, TARGETS, strict=True))
+    split = build_task(PairsTask(input=table(write, rows * 2)))
+    assert len(split.train) + len(split.valid) + len(split.test) == 48
+    assert noted(split, "dropped 48 repeated pairs")
+    assert len(with_splits(write, table(write, PAIRS * 2)).train) == 4
+    assert len(with_splits(write, table(write, PAIRS * 2), deduplicate=True).train) == 2
+    assert len(build_task(PairsTask(input=table(write, rows * 2), deduplicate=False)).train) == 76
+
+
+def test_held_out_sources_that_are_training_sources_are_counted(write):
+    task = with_splits(write, table(write, [("a", "x"), ("c", "y z")]))
+    assert "valid: 1 of 1 sources are also training sources" in task.notes
+    assert not noted(task, "test: 1 of 1 sources")
+
+
+def test_pairs_with_an_empty_side_are_skipped_and_their_lines_told(write):
+    task = with_splits(write, parallel(write, "a\n\n \nb\nc\n", "b c\nx\ny\n\na\n"))
+    assert shown(task) == [("a", "b c"), ("c", "a")]
+    assert noted(task, "skipped 2 pairs with an empty source, lines 2, 3")
+    assert noted(task, "skipped 1 pair with an empty target, line 4")
+
+
+def test_what_files_bring_along_is_taken_off_and_counted(write):
+    task = with_splits(write, parallel(write, "\ufeffa\x00b\r\n" + 20 * "c " + "\r\n", "x\ny z\n"))
+    assert shown(task)[0] == ("a b", "x")
+    assert noted(task, "read 1 control character as a space in") and noted(task, "took away 1 byte order mark in")
+    lines = with_splits(write, records(write, [{"source": "a\nb\x00", "target": "x y"}]))
+    assert shown(lines) == [("a b", "x y")]
+    assert noted(lines, "read 2 control characters within strings as a space")
+
+
+def test_several_targets_of_a_record_make_a_pair_each(write):
+    task = with_splits(write, records(write, [{"source": "a", "target": ["x", "y z"]}, {"source": "b", "target": []}]))
+    assert shown(task) == [("a", "x"), ("a", "y z")]
+    assert noted(task, "1 record with several targets, of which each makes a pair")
+    assert noted(task, "skipped 1 pair with an empty target, line 2")
+    assert "train: 1 source with several targets, 2 in all" in task.notes
+
+
+# Domains.
+
+
+def test_of_a_dialogue_the_last_turns_are_kept(write):
+    objects = [
+        {"source": ["a", " b c ", "", "d"], "target": "x"},
+        {"source": "e", "target": "y"},
+        {"source": "f <turn> g<turn>h", "target": "y"},
+    ]
+    task = with_splits(write, records(write, objects), domain=Dialogue(max_turns=2))
+    assert [source for source, _ in shown(task)] == ["b c <turn> d", "e", "g <turn> h"]
+    assert task.conditions.token_names[:3] == ("<end>", "<unk>", "<turn>")
+    assert noted(task, "left out 2 turns before the last 2 of a source")
+    check_task(task)
+
+
+def test_turns_are_told_apart_by_the_token_that_is_named(write):
+    task = with_splits(
+        write,
+        parallel(write, "A b__EOU__c\nd\n", "X\ny\n"),
+        domain=Dialogue(turn_token="__EOU__"),
+        lowercase=True,
+        vocabulary=SharedVocabulary(tokens=Characters()),
+    )
+    assert shown(task)[0] == ("a b__EOU__c", "x")
+    assert task.conditions.token_names[2] == "__EOU__"
+    assert task.conditions.train.shape[1] == 6
+
+
+def test_a_dialogue_that_is_cut_keeps_its_end(write):
+    domain = Dialogue(max_source_length=3, over_long_source="cut")
+    task = with_splits(write, parallel(write, "a b c d\na\n", "x\ny\n"), domain=domain)
+    assert [source for source, _ in shown(task)] == ["b c d", "a"]
+    assert "train: cut 1 source to the last 3 tokens, without a terminator" in task.notes
+    check_task(task)
+
+
+def test_a_document_is_cut_to_its_beginning_and_its_sentences_told_apart(write):
+    objects = [{"source": ["a b", "c d"], "target": "x"}, {"source": "e", "target": "y"}]
+    task = with_splits(write, records(write, objects), domain=Summarization(max_source_length=4))
+    assert [source for source, _ in shown(task)] == ["a b <s> c", "e"]
+    assert sequence_mask(task.conditions.space, task.conditions.train).sum(1).tolist() == [4, 2]
+    assert "train: cut 1 source to 4 tokens, without a terminator" in task.notes
+    assert task.conditions.space.max_length == 4
+
+
+def test_numbers_become_one_token_on_both_sides(write):
+    objects = [{"source": "In 2017, 1,234.5km", "target": "12% NUM"}, {"source": "a", "target": "b"}]
+    domain = Summarization(number_token="NUM")
+    words = with_splits(write, records(write, objects), domain=domain, lowercase=True)
+    assert shown(words)[0] == ("in NUM , NUM km", "NUM % NUM")
+    letters = SeparateVocabularies(source=Characters(), target=Characters())
+    characters = with_splits(write, records(write, objects), domain=domain, vocabulary=letters)
+    assert shown(characters)[0] == ("In NUM, NUMkm", "NUM% NUM")
+    assert characters.token_names[2] == "NUM"
+    assert int(sequence_mask(characters.space, characters.train)[0].sum()) == 5
+    plain = with_splits(write, records(write, objects), domain=Summarization())
+    assert shown(plain)[0] == ("In 2017, 1,234.5km", "12% NUM")
+
+
+# Alphabets and limits.
+
+
+def test_shared_vocabularies_have_the_same_ids(write):
+    task = with_splits(write, parallel(write, "a b\nc\n", "b x\nc\n"), vocabulary=SharedVocabulary())
+    assert task.token_names == task.conditions.token_names
+    assert set(task.token_names) == {"<end>", "<unk>", "a", "b", "c", "x"}
+
+
+def test_each_side_has_its_own_limits_of_the_vocabulary(write):
+    vocabulary = SeparateVocabularies(source=Words(min_count=2), target=Words(max_size=4))
+    task = with_splits(write, parallel(write, "a b\na\n", "x y z\nx y\n"), vocabulary=vocabulary)
+    assert task.conditions.token_names == ("<end>", "<unk>", "a")
+    assert task.token_names == ("<end>", "<unk>", "x", "y")
+    assert "train: 2 pairs; sources 3 tokens, 1 unknown (33.33%); targets 5 tokens, 1 unknown (20.00%)" in task.notes
+    assert noted(task, "train: 33.3% of the tokens of sources are unknown, which is more than 5%")
+    assert task.conditions.train[0].tolist() == [2, UNK_ID, END_ID]
+
+
+def test_few_unknown_tokens_are_counted_without_a_warning(write):
+    text = "\n".join(["a b"] * 40 + ["z"])
+    vocabulary = SeparateVocabularies(source=Words(min_count=2))
+    task = with_splits(write, parallel(write, text, text), vocabulary=vocabulary)
+    assert noted(task, "train: 41 pairs; sources 81 tokens, 1 unknown (1.23%)")
+    assert not noted(task, "train: 1.2%")
+
+
+def test_pairs_too_long_on_either_side_are_dropped_and_counted(write):
+    files = parallel(write, "a b c\na\na b\n", "x\nx y z\nx y\n")
+    task = with_splits(write, files, domain=Translation(max_source_length=3), max_length=3)
+    assert shown(task) == [("a b", "x y")]
+    assert "train: dropped 1 source longer than 2 tokens" in task.notes
+    assert "train: dropped 1 target longer than 2 tokens" in task.notes
+
+
+def test_targets_too_long_are_cut_where_that_is_asked_for(write):
+    task = with_splits(write, parallel(write, "a\nb\n", "x y z\ny\n"), max_length=2, over_long="cut")
+    assert shown(task) == [("a", "x y"), ("b", "y")]
+    assert (task.train == END_ID).sum(1).tolist() == [0, 1]
+    check_task(task)
+
+
+def test_lengths_chosen_by_themselves_have_a_limit(write):
+    files = parallel(write, "a " * 70 + "\na b\n", "x\nx y\n")
+    assert with_splits(write, files).conditions.space.max_length == 64
+
+
+@pytest.mark.parametrize("change", ["source", "target", "pairing", "name"])
+def test_the_fingerprint_tells_conditions_apart(write, change):
+    pairs = {
+        "source": [("a c", "b"), ("b", "a c")],
+        "target": [("a b", "c"), ("b", "a c")],
+        "pairing": [("a b", "a c"), ("b", "b")],
+        "name": [("a d", "b"), ("d", "a c")],
+    }[change]
+    first, again, other = (with_splits(write, table(write, rows)) for rows in (PAIRS, PAIRS, pairs))
+    assert first.fingerprint() == again.fingerprint() != other.fingerprint()
+
+
+# Pieces of words.
+
+TEXTS = ["hello world", "hello there <unk> , who are you ?", "how do  you do", "na\u00efve caf\u00e9 \u96ea"] * 3
+
+
+@needs_tokenizers
+@pytest.mark.parametrize("unit", ["byte", "character"])
+def test_pieces_spell_the_text_they_were_cut_from(unit):
+    alphabet = build_alphabet(BytePairs(unit=unit, size=300), TEXTS, [], "texts")
+    for text in TEXTS:
+        tokens = alphabet.tokenise(text)
+        assert alphabet.vocabulary.decode(alphabet.vocabulary.encode(tokens)) == list(tokens)
+        assert join_tokens(tokens, alphabet.joining) == text
+    assert len(alphabet.tokenise("hello")) == 1
+    assert alphabet.vocabulary.encode(alphabet.tokenise("a <unk>")).count(UNK_ID) == 1
+
+
+@needs_tokenizers
+@given(st.text(max_size=30))
+def test_bytes_spell_every_text(text):
+    alphabet = byte_pieces()
+    tokens = alphabet.tokenise(text)
+    assert UNK_ID not in alphabet.vocabulary.encode(tokens) or "<unk>" in text
+    assert join_tokens(tokens, alphabet.joining) == text
+
+
+def byte_pieces(cache=[]):  # noqa: B006  # learnt once
+    if not cache:
+        cache.append(build_alphabet(BytePairs(size=300), TEXTS, [], "texts"))
+    return cache[0]
+
+
+@needs_tokenizers
+def test_unknown_characters_are_unknown_where_pieces_are_of_characters():
+    alphabet = build_alphabet(BytePairs(unit="character", size=60), TEXTS, [], "texts")
+    assert alphabet.vocabulary.encode(alphabet.tokenise("\u5c71")).count(UNK_ID) == 1
+
+
+@needs_tokenizers
+@pytest.mark.parametrize("unit", ["byte", "character"])
+def test_marks_are_tokens_of_their_own_among_pieces(write, unit):
+    objects = [{"source": ["hello you", "hello there"], "target": "hello world"}] * 4
+    vocabulary = SharedVocabulary(tokens=BytePairs(unit=unit, size=300))
+    files = records(write, objects)
+    task = with_splits(write, files, domain=Dialogue(turn_token="<t\u00fcrn>"), vocabulary=vocabulary)
+    between = "<t\u00fcrn>" if unit == "byte" else " <t\u00fcrn> "
+    assert shown(task)[0] == (f"hello you{between}hello there", "hello world")
+    assert int((task.conditions.train[0] == 2).sum()) == 1
+    check_task(task)
+
+
+@needs_tokenizers
+def test_a_character_that_marks_words_is_read_as_a_space(write):
+    vocabulary = SharedVocabulary(tokens=BytePairs(unit="character", size=60))
+    task = with_splits(write, parallel(write, "a\u2581b\nb a\n", "b a\na b\n"), vocabulary=vocabulary)
+    assert shown(task)[0] == ("a b", "b a")
+    assert noted(task, "read 1 character \u2581, which marks words among pieces, as a space")
+
+
+@needs_tokenizers
+@pytest.mark.parametrize("unit", ["byte", "character"])
+def test_pieces_are_the_same_in_every_process(unit):
+    script = (
+        "from rlgan.envs.tasks.pieces import BytePairs, build_alphabet\n"
+        "texts = [f'{a}{b}{c} {c}{a}' for a in 'abcdef' for b in 'uvwxyz' for c in 'klmn']\n"
+        f"print(build_alphabet(BytePairs(unit={unit!r}, size=320), texts, [], 'texts').vocabulary.to_json())"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]
+
+
+@needs_tokenizers
+def test_more_characters_than_tokens_are_refused():
+    with pytest.raises(DataError, match=r"texts: the training text has \d+ different characters, and size=12"):
+        build_alphabet(BytePairs(unit="character", size=12), TEXTS, [], "texts")
+
+
+def test_pieces_without_the_library_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(pieces, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs the package tokenizers.*extra `pieces`"):
+        build_alphabet(BytePairs(), TEXTS, [], "texts")
+
+
+# What is refused.
+
+UNREADABLE = {
+    "uneven": (
+        lambda write: parallel(write, "a\nb\nlast one\n", "x\ny\n"),
+        r"a.txt has 3 lines and .*b.txt 2; .* first line without a partner is line 3 of .*a.txt: 'last one'",
+    ),
+    "uneven_the_other_way": (
+        lambda write: parallel(write, "a\n", "x\ny\n"),
+        r"a.txt has 1 line and .*b.txt 2; .* is line 2 of .*b.txt: 'y'",
+    ),
+    "no_pair": (
+        lambda write: parallel(write, "a\n\n", "\nx\n"),
+        r"holds no pair with something on both sides \(1 with an empty source and 1 with an empty target\)",
+    ),
+    "only_a_header": (lambda write: table(write, [("en", "de")], source="en", target="de"), r"\(none at all\)"),
+    "missing": (
+        lambda write: ParallelFiles(source=write("a\n", "corpus.en"), target=write("a\n", "corpus.de") + "x"),
+        r"corpus.dex: no such file.*Did you mean 'corpus.de'",
+    ),
+    "one_column": (
+        lambda write: table(write, [("a", "b"), ("only this",)]),
+        r"pairs.tsv, line 2: has 1 column \('only this'\); the target is column 1, counted from 0",
+    ),
+    "wrong_name": (
+        lambda write: table(write, [("english", "german"), ("a", "b")], source="englsh", target="german"),
+        r"line 1: input.source='englsh' is not among .* 'english', 'german'.*Did you mean 'english'",
+    ),
+    "twice_the_name": (
+        lambda write: table(write, [("en", "de", "en"), ("a", "b", "c")], source="en", target="de"),
+        r"input.source='en' stands 2 times among",
+    ),
+    "not_json": (
+        lambda write: Records(data=write('{"source": "a", "target": "b"}\n\n{"source": a}\n', "p")),
+        r"p, line 3: not JSON \(Expecting value: line 1 column 12 .*\): '\{\"source\": a\}'",
+    ),
+    "deep_json": (lambda write: Records(data=write("[" * 100_000 + "\n", "p")), r"p, line 1: not JSON"),
+    "no_object": (lambda write: records(write, [["a", "b"]]), r"line 1: holds a list, expected an object"),
+    "wrong_field": (
+        lambda write: records(write, [{"sorce": "a", "target": "b"}]),
+        r"line 1: has no field 'source'; its fields are 'sorce', 'target'. Set input.source .*Did you mean 'sorce'",
+    ),
+    "no_target": (
+        lambda write: records(write, [{"source": "a", "target": "b"}, {"source": "a"}]),
+        r"line 2: has no field 'target'; its fields are 'source'",
+    ),
+    "a_number": (lambda write: records(write, [{"source": 5, "target": "b"}]), r"'source' is a number \(5\)"),
+    "null": (lambda write: records(write, [{"source": "a", "target": None}]), r"'target' is null \(null\)"),
+    "list_of_lists": (
+        lambda write: records(write, [{"source": ["a", ["b"]], "target": "b"}]),
+        r"field 'source' is a list with a list \(\[\"b\"\]\)",
+    ),
+    "half_a_character": (
+        lambda write: Records(data=write('{"source": "a\\ud800", "target": "b"}\n', "p")),
+        r"p, line 1: field 'source' holds half of a surrogate pair \('\\ud800'\)",
+    ),
+    "turns_in_a_translation": (
+        lambda write: records(write, [{"source": ["a", "b"], "target": "b"}]),
+        r"line 1: the source is a list of 2 strings; with domain=translation",
+    ),
+    "too_few": (lambda write: table(write, PAIRS), r"2 distinct sources, too few to split off 1 for valid and 1"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_files_that_cannot_be_learnt_from_are_refused(name, write):
+    files, message = UNREADABLE[name]
+    with pytest.raises(DataError, match=message):
+        build_task(PairsTask(input=files(write)))
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "settings", "message"),
+    [
+        (
+            "a b c\na b c d\n",
+            "x\ny\n",
+            {"domain": Translation(max_source_length=3)},
+            r"every source is too long: the shortest has 3 tokens; domain.max_source_length=3 .* at least 4",
+        ),
+        ("a\nb\n", "x y\ny x\n", {"max_length": 2}, r"every target is too long: .*; max_length=2"),
+        (
+            "a\n\nb\n",
+            "x\nx\nx y\n",
+            {"max_length": 2, "over_long": "error"},
+            r"line 3: the target has 2 tokens; max_length=2 leaves room for 1 .* set over_long to 'drop' or 'cut'",
+        ),
+        (
+            "a\na b\n",
+            "x\ny\n",
+            {"domain": Dialogue(max_source_length=2, over_long_source="error")},
+            r"line 2: the source has 2 tokens; domain.max_source_length=2 .* domain.over_long_source to",
+        ),
+        ("a\nb\n", "x\nx\n", {}, r"fewer than 2 distinct tokens that are kept \(kept: 'x'\)"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(write, sources, targets, settings, message):
+    with pytest.raises(DataError, match=message):
+        with_splits(write, parallel(write, sources, targets), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"valid_fraction": 0.1, "input": Table(data="d", valid="v")}, "has no effect beside input.valid='v'"),
+        (
+            {
+                "test_fraction": 0.1,
+                "input": ParallelFiles(source="s", target="t", test_source="v", test_target="w"),
+            },
+            "test_fraction=0.1: has no effect beside input.test_source='v'",
+        ),
+        ({"split_seed": 1, "input": Table(data="d", valid="v", test="t")}, "split_seed=1: has no effect"),
+        ({"domain": {"kind": "translation", "max_turns": 2}}, "Extra inputs are not permitted"),
+        ({"domain": {"kind": "summarization", "over_long_source": "drop"}}, "Extra inputs are not permitted"),
+        ({"domain": {"kind": "dialogue", "number_token": "N"}}, "Extra inputs are not permitted"),
+        ({"domain": {"kind": "dialogue", "turn_token": "a b"}}, "'a b' cannot be a token"),
+        ({"domain": {"kind": "dialogue", "turn_token": "<unk>"}}, "'<unk>' cannot be a token"),
+        ({"domain": {"kind": "summarization", "number_token": "<s>"}}, "number_token='<s>': is the sentence_token"),
+        ({"vocabulary": {"kind": "shared", "tokens": {"kind": "bpe", "size": 200}}}, "size=200: the bytes .* 258"),
+        ({"vocabulary": {"kind": "shared", "source": {"kind": "word"}}}, "Extra inputs are not permitted"),
+        ({"input": {"kind": "parallel", "source": "a", "target": "b", "valid_source": "c"}}, "no valid_target beside"),
+        ({"input": {"kind": "tsv", "data": "a", "source": "en"}}, "Give both by name or both by number"),
+        ({"input": {"kind": "tsv", "data": "a", "source": 1}}, "source=1: is the target's column too"),
+        ({"input": {"kind": "tsv", "data": "a", "source": -1}}, "source=-1: no column"),
+        ({"input": {"kind": "jsonl", "data": "a", "source": "target"}}, "is the target's field too"),
+    ],
+)
+def test_settings_that_contradict_or_do_nothing_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        PairsTask.model_validate({"input": {"kind": "tsv", "data": "d"}} | settings)
+
+
+word = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=3)
+line = st.lists(word.filter(lambda w: w != "<unk>" and "\u2581" not in w), min_size=1, max_size=4).map(" ".join)
+
+
+@pytest.mark.property
+@given(st.lists(st.tuples(line, line), min_size=3, max_size=12, unique_by=lambda pair: pair[0]))
+def test_pairs_come_back_as_they_were(tmp_path_factory, pairs):
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in pairs))
+    vocabulary = SharedVocabulary(tokens=Characters())
+    files = Records(data=str(path), valid=str(path), test=str(path))
+    if len({character for _, target in pairs for character in target}) > 1:
+        task = build_task(PairsTask(input=files, vocabulary=vocabulary))
+        check_task(task)
+        assert shown(task) == shown(task, "valid") == pairs
+
+
+# Public data.
+
+
+def public(data_dir: Path, folder: str, *names: str) -> list[str]:
+    paths = [data_dir / folder / name for name in names]
+    for path in paths:
+        if not path.is_file():
+            pytest.skip(f"no {path}")
+    return list(map(str, paths))
+
+
+@pytest.mark.integration
+def test_multi30k_is_read_whole(data_dir):
+    names = [f"{split}.lc.norm.tok.{side}" for split in ("val", "test_2016_flickr") for side in ("en", "de")]
+    valid_source, valid_target, test_source, test_target = public(data_dir, "multi30k_en_de", *names)
+    source, target = public(data_dir, "multi30k_en_de", "train.lc.norm.tok.en", "train.lc.norm.tok.de")
+    files = ParallelFiles(
+        source=source,
+        target=target,
+        valid_source=valid_source,
+        valid_target=valid_target,
+        test_source=test_source,
+        test_target=test_target,
+    )
+    task = build_task(PairsTask(input=files))
+    check_task(task)
+    # As the data set's description counts them.
+    assert [len(task.train), len(task.valid), len(task.test)] == [29_000, 1_014, 1_000]
+    assert (task.conditions.space.vocab_size, task.space.vocab_size) == (10_210 + 2, 18_722 + 2)
+    assert (task.conditions.space.max_length, task.space.max_length) == (40 + 1, 44 + 1)
+    assert shown(task, "test")[0][0] == Path(test_source).read_text().splitlines()[0]
+
+
+@pytest.mark.integration
+def test_scitldr_is_read_with_its_several_summaries(data_dir):
+    train, valid, test = public(data_dir, "scitldr_a", "train.jsonl.gz", "dev.jsonl.gz", "test.jsonl.gz")
+    files = Records(data=train, valid=valid, test=test)
+    task = build_task(PairsTask(input=files, domain=Summarization(number_token="TAGNUM"), max_length=200))
+    check_task(task)
+    assert [len(task.train), len(task.valid), len(task.test)] == [1_992, 1_453, 1_967]
+    assert "TAGNUM" in task.token_names and not any(name.isdecimal() for name in task.token_names)
+
+
+@pytest.mark.integration
+def test_small_dialogues_are_shared_out_by_their_sources(data_dir):
+    (path,) = public(data_dir, "dialogue_chatterbot", "english_pairs.tsv")
+    task = build_task(
+        PairsTask(input=Table(data=path, source=1, target=2), domain=Dialogue(), max_length=200, lowercase=True)
+    )
+    check_task(task)
+    assert noted(task, "read 1224 lines")
+    sources = [set(map(tuple, getattr(task.conditions, split).tolist())) for split in ("train", "valid", "test")]
+    assert len(task.train) + len(task.valid) + len(task.test) == 1_223  # one differs from another by case alone
+    assert not sources[0] & sources[2]
+
+
+@pytest.mark.integration
+def test_dialogues_by_ids_are_read_as_words(data_dir, write):
+    (path,) = public(data_dir, "dialogue_opensub_sample", "t_given_s_train.txt")
+    text = Path(path).read_text().replace("|", "\t")
+    task = build_task(PairsTask(input=Table(data=write(text, "pairs.tsv")), vocabulary=SharedVocabulary()))
+    check_task(task)
+    assert noted(task, "read 256 lines")
