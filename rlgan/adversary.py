@@ -5,15 +5,16 @@ B sequences, T positions
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from rlgan.envs.priors import Choice
+from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
@@ -31,6 +32,7 @@ from .devices import CPU
 from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from .embeddings import load_pretrained
 from .metrics import discriminator_health
+from .mismatch import TruePairs, derangement
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .relaxation import rows_of, tokens_of
 from .replay import ReplayBuffer
@@ -52,6 +54,9 @@ class AdversarySettings(Settings):
     buffers."""
     buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
     """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
+    mismatched: Annotated[float | None, NotSearched("needs a task that gives something")] = Field(None, gt=0.0)
+    """Weight of real sequences under conditions of others, which are to be told from pairs as fakes are; null for none.
+    Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and these."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
     """λ of the penalty λ·½Σw² on all weights; null for none."""
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
@@ -62,7 +67,8 @@ class AdversarySettings(Settings):
     @property
     def needs_halves(self) -> bool:
         """Whether half of every minibatch must be real: something pairs reals with fakes."""
-        return self.loss.needs_halves or isinstance(self.gradient_penalty, InterpolatedPenalty)
+        pairs_up = isinstance(self.gradient_penalty, InterpolatedPenalty) or self.mismatched is not None
+        return self.loss.needs_halves or pairs_up
 
 
 def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
@@ -129,6 +135,7 @@ class _Minibatch:
         mask: (B, T) bool.
         is_real: (B,) bool.
         conditions: (B, S), or None.
+        is_mismatched: (B,) bool, whether it is a real sequence under the condition of another.
         reals: (m, T) tokens of the reals.
         fakes: (n, T) tokens of the fakes, or their soft rows.
     """
@@ -137,8 +144,15 @@ class _Minibatch:
     mask: Tensor
     is_real: Tensor
     conditions: Tensor | None
+    is_mismatched: Tensor
     reals: Tensor
     fakes: Tensor
+
+    @property
+    def kinds(self) -> dict[str, Tensor]:
+        """Which rows are of each kind, by its name: (B,) bool."""
+        kinds = {"real": self.is_real, "fake": ~(self.is_real | self.is_mismatched)}
+        return kinds | ({"mismatched": self.is_mismatched} if bool(self.is_mismatched.any()) else {})
 
 
 class Adversary:
@@ -182,6 +196,10 @@ class Adversary:
         load_pretrained(self.network, pretrained)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
+        self._true_pairs: TruePairs | None = None
+        if settings.mismatched is not None:
+            assert reals.conditions is not None
+            self._true_pairs = TruePairs(reals.conditions, reals.tokens)
         given_length = None if space.given is None else space.given.max_length
         row_size = space.vocab_size if fakes_are_soft else None
         self._real_buffer = ReplayBuffer(capacity, space.max_length, given_length=given_length)
@@ -215,19 +233,15 @@ class Adversary:
         num_reals, num_fakes = self._epoch_size()
         losses, norms, slopes = [], [], []
         apart: list[ClassLosses] = []
-        correct, scored = {True: 0, False: 0}, {True: 0, False: 0}  # by whether it is real
+        correct, scored = Counter[str](), Counter[str]()  # by kind
         for _ in range(request.epochs):
             reals = Pairs(*self._real_buffer.sample(num_reals, rng))
             fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
             is_balanced = request.real_weight is not None or self._settings.needs_halves
             for rows in self._minibatches(num_reals, num_fakes, rng, is_balanced):
                 batch = self._minibatch(reals, fakes, rows, rng)
-                mask, is_real_batch = batch.mask, batch.is_real
-                member_logits = self.network.member_logits(batch.shown, mask, batch.conditions)
-                member_losses = [
-                    self._loss(logits, is_real_batch, mask if self._judges_tokens else None, request.real_weight, apart)
-                    for logits in member_logits
-                ]
+                member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
+                member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
                 self._optimizer.zero_grad()
                 # Sums, so that each member's gradient is that of a network alone.
                 total = torch.stack(member_losses).sum() + self.network.penalty()
@@ -244,12 +258,10 @@ class Adversary:
                     clip_weights(self.network.parameters(), self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0
-                for kind in (True, False):
-                    of_kind = is_real_batch == kind
-                    if self._judges_tokens:
-                        of_kind = of_kind.unsqueeze(1) & mask
-                    correct[kind] += int((called_real[of_kind] == kind).sum())
-                    scored[kind] += int(of_kind.sum())
+                for kind, rows_of_kind in batch.kinds.items():
+                    judged = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
+                    correct[kind] += int((called_real[judged] == (kind == "real")).sum())
+                    scored[kind] += int(judged.sum())
         metrics = {
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),
@@ -260,8 +272,7 @@ class Adversary:
         if slopes:
             metrics["discriminator/gradient_penalty"] = sum(slopes) / len(slopes)
         if self._settings.loss.has_boundary:
-            metrics["discriminator/accuracy_real"] = correct[True] / scored[True]
-            metrics["discriminator/accuracy_fake"] = correct[False] / scored[False]
+            metrics |= {f"discriminator/accuracy_{kind}": correct[kind] / scored[kind] for kind in scored}
         return metrics
 
     def _minibatch(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> _Minibatch:
@@ -275,27 +286,51 @@ class Adversary:
         conditions = None
         if reals.conditions is not None and fakes.conditions is not None:
             conditions = torch.cat([reals.conditions, fakes.conditions])[rows].to(self._device)
-        if not fakes.tokens.is_floating_point():
-            return _Minibatch(tokens, mask, is_real, conditions, tokens[is_real], tokens[~is_real])
-        soft = fakes.tokens[rows[rows >= num_reals] - num_reals].to(self._device)
-        shown = rows_of(tokens, self._space.vocab_size)
-        shown[~is_real] = soft
-        return _Minibatch(shown, mask, is_real, conditions, tokens[is_real], soft)
+        shown, fake_batch = tokens, tokens[~is_real]
+        if fakes.tokens.is_floating_point():
+            fake_batch = fakes.tokens[rows[rows >= num_reals] - num_reals].to(self._device)
+            shown = rows_of(tokens, self._space.vocab_size)
+            shown[~is_real] = fake_batch
+        nothing = torch.zeros_like(is_real)
+        batch = _Minibatch(shown, mask, is_real, conditions, nothing, tokens[is_real], fake_batch)
+        return batch if self._true_pairs is None else self._with_mismatched(batch, self._true_pairs, rng)
 
-    def _loss(
-        self,
-        logits: Tensor,
-        is_real: Tensor,
-        mask: Tensor | None,
-        real_weight: float | None,
-        apart: list[ClassLosses],
-    ) -> Tensor:
+    def _with_mismatched(self, batch: _Minibatch, true_pairs: TruePairs, rng: torch.Generator) -> _Minibatch:
+        """The same, and its reals once more under conditions of others."""
+        assert batch.conditions is not None
+        reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
+        assigned = derangement(true_pairs.holds(given, reals), rng)
+        fits = (assigned >= 0).to(self._device)
+        others = given[assigned].to(self._device)[fits]
+        added = torch.ones(len(others), dtype=torch.bool, device=self._device)
+        return replace(
+            batch,
+            shown=torch.cat([batch.shown, batch.shown[batch.is_real][fits]]),
+            mask=torch.cat([batch.mask, batch.mask[batch.is_real][fits]]),
+            is_real=torch.cat([batch.is_real, ~added]),
+            conditions=torch.cat([batch.conditions, others]),
+            is_mismatched=torch.cat([batch.is_mismatched, added]),
+        )
+
+    def _loss(self, batch: _Minibatch, logits: Tensor, real_weight: float | None, apart: list[ClassLosses]) -> Tensor:
         """The loss of a minibatch; where reals have a weight, both classes are noted, too."""
-        if real_weight is None:
-            return adversary_loss(self._settings.loss, logits, is_real, mask)
-        losses = class_losses(self._settings.loss, logits, is_real, mask)
-        apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
-        return real_weight * losses.real + losses.fake
+        settings, mask = self._settings, batch.mask if self._judges_tokens else None
+
+        def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
+
+        if real_weight is None and settings.mismatched is None:
+            return adversary_loss(settings.loss, logits, batch.is_real, mask)
+        losses = class_losses(settings.loss, *of(~batch.is_mismatched))
+        total = losses.fake + losses.real * (1.0 if real_weight is None else real_weight)
+        if real_weight is not None:
+            apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
+        if bool(batch.is_mismatched.any()):
+            assert settings.mismatched is not None
+            total = (
+                total + settings.mismatched * class_losses(settings.loss, *of(batch.is_real | batch.is_mismatched)).fake
+            )
+        return total
 
     def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
         """(M,) of what learns separately, all at the same points."""

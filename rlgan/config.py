@@ -372,6 +372,16 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"discriminator={network.kind!r}: judges pairs, and task={task.kind!r} gives nothing with its sequences. "
             "Use another discriminator."
         )
+    if config.adversary.mismatched is not None and not task.gives_conditions:
+        yield (
+            f"adversary.mismatched={config.adversary.mismatched:g}: is of conditions, and task={task.kind!r} gives "
+            "none. Set it to null."
+        )
+    if config.adversary.mismatched is not None and isinstance(config.adversary.loss, Relativistic | Likelihood):
+        yield (
+            f"adversary.mismatched={config.adversary.mismatched:g}: is a third class, and adversary.loss="
+            f"{config.adversary.loss.kind!r} has no classes apart. Use another loss."
+        )
     if task.gives_conditions and not isinstance(config.adversary.gradient_penalty, NoGradientPenalty):
         yield (
             f"adversary.gradient_penalty={config.adversary.gradient_penalty.kind!r}: joins a real sequence with a fake "
@@ -519,6 +529,8 @@ def _contradictions_of_adversary(config: Config, network: DiscriminatorSettings)
     balance = config.schedule.balance
     if adversary.batch % 2 and (adversary.needs_halves or isinstance(balance, Equilibrium)):
         which = f"adversary.gradient_penalty={slope.kind!r}"
+        if adversary.mismatched is not None:
+            which = f"adversary.mismatched={adversary.mismatched:g}"
         if loss.needs_halves:
             which = f"adversary.loss={loss.kind!r}"
         elif isinstance(balance, Equilibrium):

@@ -13,7 +13,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import pad_after_end
 
-from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
 
 MAX_SEQUENCES = 100_000
 """Most sequences V**T of a world that a table is made for."""
@@ -64,21 +64,29 @@ class TabularDiscriminator(Discriminator):
         vocab_size, pad_id = self.space.vocab_size, self.space.pad_id
         if not tokens.is_floating_point():
             index = _lexicographic(self.space, tokens.masked_fill(~mask, pad_id))
-            if self.space.given is not None:
-                assert conditions is not None
-                first = _lexicographic(self.space.given, pad_after_end(self.space.given, conditions))
-                index = index + self._num_sequences * first
-            return self.table[index]
-        if self.space.given is not None:
-            raise ValueError("a table of pairs reads tokens, not soft rows.")
+            return self.table[index + self._num_sequences * self._first(conditions, index)]
         padding = torch.zeros(vocab_size, dtype=tokens.dtype, device=tokens.device)
         padding[pad_id] = 1.0
         rows = torch.where(mask.unsqueeze(2), tokens, padding)
-        # Summed out from the last position to the first: (V**t, B) is what is left to be averaged over t positions.
-        left = self.table.view(-1, vocab_size) @ rows[:, -1].t()
-        for position in range(self.space.max_length - 2, -1, -1):
-            left = (left.view(-1, vocab_size, left.shape[1]) * rows[:, position].t()).sum(1)
-        return left.squeeze(0)
+        if self.space.given is None:
+            # Summed out from the last position to the first: (V**t, B) is what is left to be averaged over t positions.
+            left = self.table.view(-1, vocab_size) @ rows[:, -1].t()
+            for position in range(self.space.max_length - 2, -1, -1):
+                left = (left.view(-1, vocab_size, left.shape[1]) * rows[:, position].t()).sum(1)
+            return left.squeeze(0)
+        # Each row has a table of its own: (B, V**t) is what is left.
+        left = self.table.view(-1, self._num_sequences)[self._first(conditions, tokens)]
+        for position in range(self.space.max_length - 1, -1, -1):
+            left = (left.view(len(left), -1, vocab_size) * rows[:, position].unsqueeze(1)).sum(2)
+        return left.squeeze(1)
+
+    def _first(self, conditions: Tensor | None, like: Tensor) -> Tensor:
+        """Number (B,) of each row's condition, 0 where there are none."""
+        if self.space.given is None:
+            require_nothing_given(self, conditions)
+            return torch.zeros(len(like), dtype=torch.int64, device=like.device)
+        assert conditions is not None
+        return _lexicographic(self.space.given, pad_after_end(self.space.given, conditions))
 
     def penalty(self) -> Tensor:
         """None."""

@@ -54,7 +54,7 @@ from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, RandomRe
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
-from tests.support.tiny import TASK, Recorder, finish, numbers, tiny_config
+from tests.support.tiny import TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration
 
@@ -246,6 +246,17 @@ RUNS: dict[str, Config] = {
         reward=ConstantReward(),
         credit=Terminal(),
         objective=Gumbel(temperature=DecayingTemperature(rate=0.1)),
+    ),
+    "given sequences, groups, prefixes of real ones, mismatched negatives": of_pairs(
+        {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=40, mismatched=0.5),
+        baseline=GroupMean(),
+    ),
+    "given sequences, relaxed": of_pairs(
+        {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},
+        reward=ConstantReward(),
+        credit=Terminal(),
+        objective=Gumbel(straight_through=True),
     ),
     "rows of noise": tiny_config(
         {"mle_epochs": 0, "adversarial_updates": 3},

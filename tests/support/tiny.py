@@ -10,10 +10,10 @@ from rlgan.adversary import AdversarySettings
 from rlgan.baselines import NoBaseline
 from rlgan.config import Config, Optimizers, Workers
 from rlgan.credit import MonteCarlo
-from rlgan.discriminators import CnnHighway
-from rlgan.envs.tasks import OracleTask
+from rlgan.discriminators import CnnHighway, Tabular
+from rlgan.envs.tasks import OracleTask, TransductionTask
 from rlgan.evaluation import EvaluationSettings
-from rlgan.generators import LSTM
+from rlgan.generators import LSTM, Seq2SeqLSTM
 from rlgan.objectives import Reinforce
 from rlgan.optimizers import Adam
 from rlgan.records import Experience, Rollouts
@@ -29,6 +29,15 @@ from rlgan.workers.weights import Weights
 
 FAULTS = Faults(max_retries=3, call_timeout_s=60.0)
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)
+
+
+PAIRS = TransductionTask(vocab_size=3, max_length=3, ends=True, num_train=70, num_valid=20, num_test=20)
+
+
+def of_pairs(schedule: dict[str, Any] | None = None, **changes: Any) -> Config:
+    """The same in a world where sequences are copies of what they are given, but for noise."""
+    given = {"task": PAIRS, "generator": Seq2SeqLSTM(embedding=4, hidden=6), "discriminator": Tabular()}
+    return tiny_config(schedule, **(given | changes))
 
 
 def tiny_config(schedule: dict[str, Any] | None = None, **changes: Any) -> Config:

@@ -40,6 +40,7 @@ from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.metrics import discriminator_health
+from rlgan.mismatch import derangement
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.sampling import sample
 from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
@@ -704,3 +705,77 @@ def test_a_language_model_trained_by_rounds_becomes_the_law_that_it_is_to_learn(
     torch.testing.assert_close(found, law, atol=0.015, rtol=0)
     assert float((law * (law.log() - found.log())).sum()) < 0.003
     assert metrics["discriminator/loss"] == pytest.approx(-float((law * law.log()).sum()) / 2, abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------ what sequences are given
+
+GIVEN = SequenceSpace(3, 2)
+OF_PAIRS = SequenceSpace(3, 2, given=GIVEN)
+EVERY = torch.cartesian_prod(*[torch.arange(3)] * 2)  # the nine sequences of two tokens
+
+
+def adversary_of_pairs(mismatched: float | None, number: int = 40, **changes: Any) -> Adversary:
+    """Told that every sequence of `EVERY` belongs to itself and to the one behind it."""
+    own = torch.arange(number) % 9
+    reals = Pairs(EVERY[(own + torch.arange(number) % 2) % 9], EVERY[own])
+    settings = AdversarySettings(batch=20, sequences_per_round=number, mismatched=mismatched)
+    return Adversary(Tabular(), settings, changes.get("optimizer", SGD(lr=0.1)), OF_PAIRS, reals, reals, seed=0)
+
+
+def test_a_step_beside_mismatched_pairs_is_one_on_three_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = adversary_of_pairs(0.7, number=10)
+    assigned: list[Tensor] = []
+
+    def spy(is_pair: Tensor, rng: torch.Generator) -> Tensor:
+        assigned.append(derangement(is_pair, rng))
+        return assigned[-1]
+
+    monkeypatch.setattr(adversary_module, "derangement", spy)
+    seen: list[tuple[Any, ...]] = []
+    with torch.no_grad():
+        judge.network.table.copy_(torch.randn(81, generator=torch.Generator().manual_seed(0)))
+    twin = copy.deepcopy(judge.network)
+    judge.network.register_forward_pre_hook(lambda net, arguments: seen.append(arguments) if net.training else None)
+    metrics = judge.train_round(Round(0, EVERY.flip(0).repeat(2, 1)[:10], epochs=1, conditions=EVERY.repeat(2, 1)[:10]))
+    ((tokens, mask, conditions),) = seen
+    num_mismatched = len(tokens) - 20
+    assert num_mismatched == int((assigned[0] >= 0).sum()) > 5
+    assert torch.equal(tokens[20:], tokens[:10][assigned[0] >= 0])
+    assert torch.equal(conditions[20:], conditions[:10][assigned[0][assigned[0] >= 0]])
+    logits = twin(tokens, mask, conditions)
+    softplus = functional.softplus
+    loss = softplus(-logits[:10]).mean() + softplus(logits[10:20]).mean() + 0.7 * softplus(logits[20:]).mean()
+    loss.backward()
+    assert metrics["discriminator/loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    called_real = (logits[20:] > 0).float().mean()
+    assert metrics["discriminator/accuracy_mismatched"] == pytest.approx(1 - float(called_real))
+    torch.testing.assert_close(judge.network.table.detach(), (twin.table - 0.1 * twin.table.grad).detach())
+
+
+@pytest.mark.parametrize("mismatched", [None, 1.0])
+def test_only_mismatched_pairs_teach_what_does_not_belong_together(mismatched: float | None) -> None:
+    # T-CG-1 where the generator is perfect: D* is ½ on pairs of the data, and 0 on pairs that nobody makes; what a
+    # table is never shown stays where it began.
+    judge = adversary_of_pairs(mismatched, number=180, optimizer=Adam(lr=0.1))
+    reals = judge._reals
+    for index in range(20):
+        judge.train_round(Round(index, reals.tokens, epochs=1, conditions=reals.conditions))
+    table = judge.network.table.detach().view(9, 9)
+    belongs = torch.zeros(9, 9, dtype=torch.bool)
+    for first in range(9):
+        for shift in (0, 1):
+            belongs[first, (first + shift) % 9] = True
+    assert float(table[belongs].abs().max()) < 0.3
+    if mismatched is None:
+        assert float(table[~belongs].abs().max()) == 0.0
+    else:
+        assert float(table[~belongs].max()) < -1.5
+
+
+def test_a_round_on_pairs_goes_on_after_it_was_put_back() -> None:
+    original, restored = (adversary_of_pairs(1.0) for _ in range(2))
+    rounds = [Round(index, EVERY, epochs=1, conditions=EVERY.flip(0)) for index in range(3)]
+    original.train_round(rounds[0])
+    restored.restore(original.state())
+    for request in rounds[1:]:
+        assert restored.train_round(request) == original.train_round(request)

@@ -172,6 +172,28 @@ def test_a_window_has_a_middle() -> None:
 # ------------------------------------------------------------------------------------------------------ the table
 
 
+def test_every_pair_has_a_logit_of_its_own() -> None:
+    given = SequenceSpace(2, 2, end_id=1)
+    net = TabularDiscriminator(SequenceSpace(3, 2, given=given))
+    sequences = every_sequence(SequenceSpace(3, 2))
+    with torch.no_grad():
+        net.table.copy_(torch.arange(36.0))
+    mask = torch.ones_like(sequences, dtype=torch.bool)
+    # What stands behind the end of a condition is padding, the terminator again.
+    for condition, first in (([0, 0], 0), ([0, 1], 9), ([1, 0], 27), ([1, 1], 27)):
+        conditions = torch.tensor([condition]).expand(9, -1)
+        logits = net(sequences, mask, conditions)
+        assert logits.tolist() == list(range(first, first + 9))
+        one_hot = functional.one_hot(sequences, 3).float()
+        assert net(one_hot, mask, conditions).tolist() == logits.tolist()
+    rows = torch.softmax(torch.randn(1, 2, 3), 2)
+    expected = sum(float(rows[0, 0, a] * rows[0, 1, b]) * (9 + 3 * a + b) for a in range(3) for b in range(3))
+    found = net(rows, mask[:1], torch.tensor([[0, 1]]))
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"2\*\*20 conditions times 3\*\*2 sequences are more than"):
+        TabularDiscriminator(SequenceSpace(3, 2, given=SequenceSpace(2, 20)))
+
+
 def test_every_sequence_has_a_logit_of_its_own() -> None:
     net = TabularDiscriminator(SequenceSpace(3, 2))
     sequences = every_sequence(net.space)
