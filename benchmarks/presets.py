@@ -1,6 +1,6 @@
 """All presets beside each other: the same small oracle, generator, start and number of generator updates.
 
-    python -m benchmarks.presets [--seeds 3] [--updates 60] [--only NAME ...]
+    python -m benchmarks.presets [--seeds 1 2 3] [--updates 60] [--only NAME ...] [--join FILE ...]
 
 Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
@@ -9,17 +9,20 @@ nothing none comes anywhere in as many updates. Presets that begin with rounds o
 `mle_continued`, and the ceiling `oracle_ratio`.
 
 Figures are means over seeds, with half-widths of 95 % t intervals. Each row stands at the temperature that is best for
-it on validation data, and at temperature 1, both on test data.
+it on validation data, and at temperature 1, both on test data. Seeds may be run in several calls: `--seeds --join` and
+the files that they were printed to makes one table of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student
@@ -158,37 +161,54 @@ def interval(values: Sequence[float], digits: int = 3) -> str:
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
+def line(seed: int, name: str, figures: dict[str, float]) -> str:
+    """What is printed of a row of one seed; `lines` reads it."""
+    return f"seed {seed}: {name}: " + "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
+
+
+def lines(text: str) -> Iterator[tuple[int, str, dict[str, float]]]:
+    """(seed, row, its figures) of what `line` made."""
+    for found in re.finditer(r"^seed (\d+): (\S+): (.*)$", text, re.MULTILINE):
+        figures = (cell.rpartition(" ") for cell in found[3].split("  "))
+        yield int(found[1]), found[2], {key: float(value) for key, _, value in figures}
+
+
+def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
+    """Means over seeds, the best first: row → seed → figures."""
+    continued = rows.get("mle_continued", {})
+    columns = ("sum", "forward", "reverse", "sum at 1", *_OF_THE_DISCRIMINATOR, "seconds")
+    header = ("", "τ", "sum less mle_continued's", *columns)
+    text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for name, found in sorted(rows.items(), key=lambda row: statistics.mean(one["sum"] for one in row[1].values())):
+        # Of the same seed, so that what a seed does to all is not counted as chance.
+        beside = [one["sum"] - continued[seed]["sum"] for seed, one in found.items() if seed in continued]
+        told = {column: [one[column] for one in found.values() if column in one] for column in columns}
+        cells = [
+            "/".join(f"{one['τ']:g}" for one in found.values()),
+            interval(beside) if beside and name != "mle_continued" else "",
+            *(interval(values) if len(values) == len(found) else "" for values in told.values()),
+        ]
+        text.append("| " + " | ".join((name, *cells)) + " |")
+    return "\n".join(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--only", nargs="*", default=compared(), choices=compared(), metavar="NAME")
+    parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     arguments = parser.parse_args()
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    for file in arguments.join:
+        for seed, name, figures in lines(file.read_text("utf-8")):
+            rows.setdefault(name, {})[seed] = figures
     print(machine())
-    rows: dict[str, list[dict[str, float]]] = {}
-    for seed in range(1, arguments.seeds + 1):
+    for seed in arguments.seeds:
         for name, figures in one_seed(arguments.only, arguments.updates, seed):
-            rows.setdefault(name, []).append(figures)
-            print(
-                f"seed {seed}: {name}: " + "  ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True
-            )
-    columns = (
-        "sum",
-        "forward",
-        "reverse",
-        "sum at 1",
-        "forward at 1",
-        "reverse at 1",
-        *_OF_THE_DISCRIMINATOR,
-        "seconds",
-    )
-    print(f"\n{arguments.updates} generator updates, {arguments.seeds} seeds\n")
-    print("| | τ | " + " | ".join(columns) + " |")
-    print("|---" * (len(columns) + 2) + "|")
-    for name, found in sorted(rows.items(), key=lambda row: statistics.mean(one["sum"] for one in row[1])):
-        temperatures = "/".join(f"{one['τ']:g}" for one in found)
-        cells = [interval([one[column] for one in found]) if column in found[0] else "" for column in columns]
-        print(f"| {name} | {temperatures} | " + " | ".join(cells) + " |")
+            rows.setdefault(name, {})[seed] = figures
+            print(line(seed, name, figures), flush=True)
+    print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

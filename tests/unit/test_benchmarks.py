@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.common import ratios, spread
-from benchmarks.presets import compared, small
+from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
 from rlgan.presets import preset
@@ -115,3 +115,19 @@ def test_a_language_model_is_compared_at_its_own_size_after_as_many_epochs(name:
     assert compact.schedule.d_steps == published.schedule.d_steps
     seen = [one.schedule.discriminator_rounds * one.adversary.sequences_per_round for one in (published, compact)]
     assert [seen[0] / 10_000, seen[1] / 5_000] == [40.0, 40.0] and compact.task.num_train == 5_000
+
+
+def test_what_was_printed_of_seeds_makes_one_table() -> None:
+    figures = {"τ": 0.9, "sum": 2.5, "forward": 1.0, "reverse": 1.5, "sum at 1": 2.75, "D AUC": 0.5, "seconds": 3.0}
+    printed = [line(seed, name, figures | {"sum": total}) for seed, name, total in PRINTED]
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    for seed, name, found in lines("\n".join(["machine", *printed, ""])):
+        rows.setdefault(name, {})[seed] = found
+    assert rows["quick"][1] == figures | {"sum": 2.0}
+    *_, best, worst = table(rows).splitlines()
+    # Differences of the same seed: -0.5 and -0.5, whatever the seeds themselves are worth.
+    assert best.startswith("| quick | 0.9/0.9 | -0.500 ± 0.000 | 2.500 ± ")
+    assert worst.startswith("| mle_continued | 0.9/0.9 |  | 3.000 ± ")
+
+
+PRINTED = [(1, "quick", 2.0), (1, "mle_continued", 2.5), (2, "quick", 3.0), (2, "mle_continued", 3.5)]
