@@ -28,7 +28,7 @@ from .temperatures import DecayingTemperature
 
 def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
     """What stands beside an adversarial run; the ceiling only where the exact law is known."""
-    has_oracle = task is None or task.kind != "text"
+    has_oracle = task is None or task.kind in ("oracle", "toy")
     return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
 
 

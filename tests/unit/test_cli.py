@@ -18,7 +18,8 @@ from rlgan.cli import main
 from rlgan.config import Config
 from rlgan.envs import PairsTask
 from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
-from rlgan.envs.tasks.pieces import BytePairs, Words
+from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
+from rlgan.envs.tasks.pieces import BytePairs, Characters, Words
 from rlgan.overrides import from_dict
 from rlgan.presets import PRESETS, preset
 from tests.support.commands import ask
@@ -86,6 +87,34 @@ def test_two_files_or_one_make_a_task_of_pairs() -> None:
     assert pairs_of("--source", "a", "--target", "b").source_tokens == Words()
     assert pairs_of("--pairs", "x/a.b.tsv").input == pairs_of("--pairs=x/a.b.tsv").input == Table(data="x/a.b.tsv")
     assert pairs_of("--pairs", "a.jsonl.gz", "--tokens", "char").input == Records(data="a.jsonl.gz")
+
+
+def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = {"input.source": "3", "domain": "dialogue", "domain.max-turns": "2", "vocabulary": "shared"}
+    paths |= {"vocabulary.tokens": "char", "vocabulary.tokens.min-count": "4", "lowercase": "true"}
+    words = [word for path, value in paths.items() for word in (f"--task.{path}", value)]
+    task = config_of(capsys, "mle", "--pairs", "a.tsv", *words).task
+    assert task == PairsTask(
+        input=Table(data="a.tsv", source=3),
+        domain=Dialogue(max_turns=2),
+        vocabulary=SharedVocabulary(tokens=Characters(min_count=4)),
+        lowercase=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("input.sorce", "3", "Did you mean 'task.input.source'"),
+        ("input.source", "de", "Give both by name or both by number"),
+        ("domain.max-turns", "3", "task.domain"),
+        ("domain", "dialog", "Did you mean 'dialogue'"),
+        ("vocabulary.source", "syllables", "choose one of word, char, bpe"),
+    ],
+)
+def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path: str, value: str, message: str) -> None:
+    answer = ask(capsys, "show-config", "mle", "--pairs", "a.tsv", f"--task.{path}", value)
+    assert answer.status == 2 and answer.err.startswith("rlgan: ") and message in answer.err
 
 
 def test_options_go_before_the_file_and_the_file_before_the_preset(
