@@ -8,7 +8,7 @@ from __future__ import annotations
 import gymnasium
 
 from .errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
-from .reward_function import RewardFunction
+from .reward_function import ConditionalRewardFunction, RewardFunction
 from .sequence_space import START_ID, SequenceSpace
 from .tasks import (
     Conditions,
@@ -22,7 +22,7 @@ from .tasks import (
     TransductionTask,
     build_task,
 )
-from .token_env import SequenceProbability, TokenEnv, TokenVectorEnv
+from .token_env import ConditionalProbability, SequenceProbability, TokenEnv, TokenVectorEnv
 from .transition import is_terminal, pad_after_end, sequence_mask
 from .vocabulary import Vocabulary
 
@@ -40,6 +40,8 @@ __all__ = [
     "START_ID",
     "TOKEN_ENV_ID",
     "CheckpointError",
+    "ConditionalProbability",
+    "ConditionalRewardFunction",
     "Conditions",
     "ConfigError",
     "DataError",

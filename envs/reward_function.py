@@ -1,4 +1,4 @@
-"""What the world knows of a reward: finished sequences in, one score each out.
+"""What the world knows of a reward: finished sequences in, and what they were given, one score each out.
 
 A discriminator, an exact law, a chemistry score or a constant all fit; the world never knows which it is.
 """
@@ -19,6 +19,23 @@ class RewardFunction(Protocol):
         Args:
             tokens: (B, T) int64 finished sequences, padded after the terminator.
             mask: (B, T) bool, True up to and including the terminator.
+
+        Returns:
+            (B,) float32 rewards.
+        """
+        ...
+
+
+class ConditionalRewardFunction(Protocol):
+    """Scores finished sequences that were given something; higher is better."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
+        """Score a batch.
+
+        Args:
+            tokens: (B, T) int64 finished sequences, padded after the terminator.
+            mask: (B, T) bool, True up to and including the terminator.
+            conditions: (B, S) int64, what each sequence was given.
 
         Returns:
             (B,) float32 rewards.

@@ -20,7 +20,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from .reward_function import RewardFunction
+from .reward_function import ConditionalRewardFunction, RewardFunction
 from .sequence_space import SequenceSpace
 from .tasks.task import Conditions, Oracle, Task
 from .tasks.toy import TOY_PROBS
@@ -143,18 +143,26 @@ def _check_next_tokens(task: Task, row: int) -> None:
         _require(abs(total - 1) < 1e-4, f"next-token probabilities at position {t} sum to {total}")
 
 
-def check_reward_function(reward_function: RewardFunction, space: SequenceSpace, *, tolerance: float = 1e-4) -> None:
+def check_reward_function(
+    reward_function: RewardFunction | ConditionalRewardFunction,
+    space: SequenceSpace,
+    condition_space: SequenceSpace | None = None,
+    *,
+    tolerance: float = 1e-4,
+) -> None:
     """Check that scores are one finite number a sequence, repeatable, and blind to the rest of the batch."""
     tokens = random_sequences(space, 8, seed=0)
     mask = sequence_mask(space, tokens)
-    given, given_mask = tokens.clone(), mask.clone()
-    rewards = reward_function(given, given_mask)
+    conditions = () if condition_space is None else (random_sequences(condition_space, 8, seed=1),)
+    handed = [argument.clone() for argument in (tokens, mask, *conditions)]
+    rewards = reward_function(*handed)
     _require(rewards.shape == (8,), f"returns shape {tuple(rewards.shape)} for 8 sequences; expected (8,)")
     _require(rewards.is_floating_point(), f"returns {rewards.dtype}; expected a float type")
     _require(bool(torch.isfinite(rewards).all()), "returns NaN or infinity")
-    _require(torch.equal(given, tokens) and torch.equal(given_mask, mask), "changes the tensors it is given")
-    _require(torch.equal(reward_function(tokens, mask), rewards), "scores the same batch differently the second time")
-    alone = torch.cat([reward_function(tokens[i : i + 1], mask[i : i + 1]) for i in range(8)])
+    arguments = (tokens, mask, *conditions)
+    _require(all(map(torch.equal, handed, arguments)), "changes the tensors it is given")
+    _require(torch.equal(reward_function(*arguments), rewards), "scores the same batch differently the second time")
+    alone = torch.cat([reward_function(*(argument[i : i + 1] for argument in arguments)) for i in range(8)])
     _require(bool((alone - rewards).abs().max() <= tolerance), "a score depends on the other sequences of the batch")
 
 
@@ -168,16 +176,24 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
     space = env.space
     tokens = random_sequences(space, num_sequences, seed)
     masks = sequence_mask(space, tokens)
-    rewards = env.reward_function(tokens, masks)
-    for row, mask, reward in zip(tokens.tolist(), masks, rewards.tolist(), strict=True):
+    allowed = set() if env.conditions is None else set(map(tuple, env.conditions.tolist()))
+    drawn = set()
+    num_given = 0 if env.condition_space is None else env.condition_space.max_length
+    for index, row in enumerate(tokens.tolist()):
         observation, _ = env.reset()
-        _require((observation == space.vocab_size).all(), "the first observation holds a token")
-        length = int(mask.sum())
+        condition = observation[:num_given].tolist()
+        drawn.add(tuple(condition))
+        _require(not num_given or tuple(condition) in allowed, f"{condition} is none of the conditions")
+        _require((observation[num_given:] == space.vocab_size).all(), "the first observation holds a token")
+        arguments = [tokens[index : index + 1], masks[index : index + 1]]
+        arguments += [torch.tensor([condition])] if num_given else []
+        reward = float(env.reward_function(*arguments)[0])
+        length = int(masks[index].sum())
         for t in range(length):
             before = observation.copy()
             seen, paid, terminated, truncated, _ = env.step(row[t])
             _require(np.array_equal(observation, before), "step changes an observation that was handed out")
-            prefix = row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
+            prefix = condition + row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
             _require(seen.tolist() == prefix, f"observation {seen.tolist()} after the tokens {row[: t + 1]}")
             _require(terminated == (t + 1 == length), f"terminated={terminated} at token {t + 1} of {length}")
             _require(not truncated, "truncated: sequences end, they are never cut off")
@@ -185,6 +201,10 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
             _require(math.isclose(paid, expected, rel_tol=1e-4, abs_tol=1e-6), f"reward {paid}; expected {expected}")
             observation = seen
         _require_raises(ResetNeeded, lambda: env.step(0), "a step after the end is accepted")
+    _require(len(drawn) > 1 or len(allowed) < 2 or num_sequences < 8, "every reset draws the same condition")
+    if num_given:
+        first, again = env.reset(seed=seed)[0], env.reset(seed=seed)[0]
+        _require(np.array_equal(first, again), "the same seed draws different conditions")
     for action in (-1, space.vocab_size, 0.5, None):
         env.reset()
         _require_raises(InvalidAction, lambda action=action: env.step(action), f"action {action!r} is accepted")  # type: ignore[misc]
@@ -199,10 +219,11 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
         env.observation_space == batch_space(env.single_observation_space, env.num_envs),
         "observation_space is not the batch of the single one",
     )
-    singles = [TokenEnv(space, env.reward_function) for _ in range(env.num_envs)]
+    world = (space, env.reward_function, env.conditions, env.condition_space)
+    singles = [TokenEnv(*world) for _ in range(env.num_envs)]
     observations, _ = env.reset(seed=seed)
-    for row, single in zip(observations, singles, strict=True):
-        _require(np.array_equal(row, single.reset()[0]), "the first observations differ")
+    for index, (row, single) in enumerate(zip(observations, singles, strict=True)):
+        _require(np.array_equal(row, single.reset(seed=seed + index)[0]), "the first observations differ")
     rng = np.random.default_rng(seed)
     ended = [False] * env.num_envs
     for _ in range(num_steps):

@@ -21,7 +21,7 @@ from rlgan.envs.errors import ConfigError, RlganError, UploadError, nearest
 
 if TYPE_CHECKING:
     from rlgan.config import Config
-    from rlgan.envs.tasks import OracleTask, TextTask
+    from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
     from rlgan.run import RunRequest
 
 STOPPED = 130
@@ -251,30 +251,82 @@ def _split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) 
 
 
 def _nearest_option(path: str) -> str:
-    return nearest(path, ("data", "tokens", "oracle-params", "seed", "out", "resume", "storage", "config", "dry-run"))
+    names = ("data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "out", "resume", "storage")
+    return nearest(path, (*names, "config", "dry-run"))
 
 
-def task_of(options: argparse.Namespace) -> OracleTask | TextTask | None:
-    """The task that --data, --tokens and --oracle-params ask for; None where they do not.
+def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
+    """The task that --data, --pairs, --source and --target, --tokens and --oracle-params ask for; None if none does.
 
     Raises:
         ConfigError: they contradict each other.
     """
     from rlgan.envs.tasks import OracleTask, TextTask
 
-    if options.data and options.oracle_params:
-        raise ConfigError("--data and --oracle-params: a run has one task. Leave out one of the two.")
-    if options.tokens and not options.data:
-        raise ConfigError("--tokens: says how --data is cut, and there is no --data.")
+    asked = {
+        "--data": options.data,
+        "--pairs": options.pairs,
+        "--source and --target": options.source or options.target,
+        "--oracle-params": options.oracle_params,
+    }
+    given = [name for name, value in asked.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.")
+    if bool(options.source) != bool(options.target):
+        alone, other = ("--source", "--target") if options.source else ("--target", "--source")
+        raise ConfigError(
+            f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
+            "of sources and targets is --pairs."
+        )
+    if options.tokens and (not given or options.oracle_params):
+        raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
     if options.data:
+        if options.tokens == "bpe":
+            raise ConfigError("--tokens bpe: pieces of words are for pairs alone. With --data choose word or char.")
         return TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
+    if options.pairs or options.source:
+        return _pairs_task(options)
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
+
+
+def _pairs_task(options: argparse.Namespace) -> PairsTask:
+    from rlgan.envs.tasks import PairsTask
+
+    if options.source:
+        files = {"kind": "parallel", "source": options.source, "target": options.target}
+    else:
+        suffixes = [suffix for suffix in Path(options.pairs).suffixes if suffix != ".gz"]
+        kind = {".tsv": "tsv", ".jsonl": "jsonl"}.get(suffixes[-1] if suffixes else "")
+        if kind is None:
+            raise ConfigError(
+                f"--pairs {options.pairs}: is named neither .tsv (a source, a tab and a target a line) nor .jsonl (a "
+                "JSON object a line), with or without .gz after it. Name the file so, or give two files with --source "
+                "and --target."
+            )
+        files = {"kind": kind, "data": options.pairs}
+    settings: dict[str, Any] = {"input": files}
+    if options.tokens:
+        tokens = {"kind": options.tokens}
+        settings["vocabulary"] = {"kind": "separate", "source": tokens, "target": tokens}
+    return PairsTask.model_validate(settings)
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Options for `task_of`."""
     parser.add_argument("--data", metavar="FILE", help="a text task from this file, one sequence a line, plain or .gz")
-    parser.add_argument("--tokens", choices=("word", "char"), help="what a token of --data is (default word)")
+    parser.add_argument(
+        "--pairs",
+        metavar="FILE",
+        help="a task of sources and targets from this file: .tsv (two columns) or .jsonl (fields source and target), "
+        "plain or .gz",
+    )
+    parser.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line, plain or .gz")
+    parser.add_argument("--target", metavar="FILE", help="and their targets, line by line")
+    parser.add_argument(
+        "--tokens",
+        choices=("word", "char", "bpe"),
+        help="what a token of --data or of pairs is (default word; bpe, pieces of words, for pairs alone)",
+    )
     parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
 
 

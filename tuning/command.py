@@ -118,9 +118,8 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     from .sweep import read_request
 
-    other = [
-        f"--{_flag(name)}" for name in ("out", "data", "tokens", "oracle_params") if getattr(options, name) is not None
-    ]
+    names = ("out", "data", "pairs", "source", "target", "tokens", "oracle_params")
+    other = [f"--{_flag(name)}" for name in names if getattr(options, name) is not None]
     other += [f"--{path}" for path in overrides] + ([] if options.study is None else [options.study])
     other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
     if other:

@@ -22,15 +22,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from rlgan.checkpoint import write_atomically
 from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
-from rlgan.envs.tasks import Task, TaskSettings, build_task
+from rlgan.envs.settings import Settings
+from rlgan.envs.tasks import PairsTask, Task, TaskSettings, build_task
+from rlgan.envs.tasks.pair_files import ParallelFiles
 from rlgan.evaluation import Evaluator
-from rlgan.generators import LSTM, build_generator
+from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.overrides import flatten, merge, override, to_dict
 from rlgan.presets import preset
 from rlgan.tracking import TrackingSettings, require_model_name
@@ -59,6 +61,8 @@ _REPORT, _SEARCH, _RACE = "report", "search", "finals"
 _WAIT_S = 600.0  # hundreds of runs may be waiting for a slow server; one that is dead is noticed within seconds
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 _CHECKED = 200  # random points that a preview tries
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +317,19 @@ def _space(request: SweepRequest) -> Space:
 
 def _with_absolute_paths(task: TaskSettings | None) -> TaskSettings | None:
     """Trials may work in another folder than the one in which the user named the file."""
-    names = ("data", "params")
-    paths = {name: str(Path(value).resolve()) for name in names if (value := getattr(task, name, None)) is not None}
-    return task if task is None or not paths else task.model_copy(update=paths)
+    if isinstance(task, PairsTask):
+        return task.model_copy(update={"input": _absolute(task.input, _files(task.input))})
+    return None if task is None else _absolute(task, _files(task))
+
+
+def _absolute(settings: AnySettings, names: tuple[str, ...]) -> AnySettings:
+    paths = {name: str(Path(value).resolve()) for name in names if (value := getattr(settings, name, None)) is not None}
+    return settings.model_copy(update=paths) if paths else settings
+
+
+def _files(settings: Settings) -> tuple[str, ...]:
+    """Settings that name a file, of those that have a short option."""
+    return ("source", "target") if isinstance(settings, ParallelFiles) else ("data", "params")
 
 
 def _objective(space: Space, task: Task, name: str | None) -> Objective:
@@ -323,7 +337,7 @@ def _objective(space: Space, task: Task, name: str | None) -> Objective:
         return objective_for(task, None)
     # What is measured is asked of the measuring itself, on a handful of sequences of an untrained generator.
     settings = space.base.evaluation.model_copy(update={"num_bleu": 2})
-    generator = build_generator(LSTM(), task.space)
+    generator = build_generator(LSTM() if task.conditions is None else Seq2SeqLSTM(), task.space)
     return objective_for(task, name, Evaluator(task, settings, 0).measure(generator, num_sequences=2).metrics)
 
 
@@ -331,7 +345,11 @@ def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective
     """Everything that decides what trials are; a sweep that is taken up again must agree in it."""
     settings = to_dict(request.settings)
     # Where a file lies may change; what is in it may not.
-    base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in _PATHS}
+    chosen = space.base.task
+    files = {f"task.{name}" for name in _files(chosen)}
+    if isinstance(chosen, PairsTask):
+        files = {f"task.input.{name}" for name in _files(chosen.input)}
+    base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in {*files, *_PATHS}}
     return {
         "study": request.study.name,
         "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},

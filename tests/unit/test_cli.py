@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import runpy
@@ -15,6 +16,10 @@ import pytest
 from rlgan import cli
 from rlgan.cli import main
 from rlgan.config import Config
+from rlgan.envs import PairsTask
+from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
+from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
+from rlgan.envs.tasks.pieces import BytePairs, Characters, Words
 from rlgan.overrides import from_dict
 from rlgan.presets import PRESETS, preset
 from tests.support.commands import ask
@@ -64,6 +69,52 @@ def test_data_makes_a_text_task_and_parameters_an_oracle_task(capsys: pytest.Cap
     assert "oracle_ratio" not in text.controls
     oracle = config_of(capsys, "seqgan", "--oracle-params", "o.npz")
     assert oracle.task.model_dump(include={"kind", "params"}) == {"kind": "oracle", "params": "o.npz"}
+
+
+def pairs_of(*arguments: str) -> PairsTask:
+    """The task that short options stand for."""
+    parser = argparse.ArgumentParser()
+    cli.add_task_options(parser)
+    task = cli.task_of(parser.parse_args(arguments))
+    assert isinstance(task, PairsTask)
+    return task
+
+
+def test_two_files_or_one_make_a_task_of_pairs() -> None:
+    two = pairs_of("--source", "a.en", "--target", "a.de.gz", "--tokens", "bpe")
+    assert two.input == ParallelFiles(source="a.en", target="a.de.gz")
+    assert two.source_tokens == two.target_tokens == BytePairs()
+    assert pairs_of("--source", "a", "--target", "b").source_tokens == Words()
+    assert pairs_of("--pairs", "x/a.b.tsv").input == pairs_of("--pairs=x/a.b.tsv").input == Table(data="x/a.b.tsv")
+    assert pairs_of("--pairs", "a.jsonl.gz", "--tokens", "char").input == Records(data="a.jsonl.gz")
+
+
+def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = {"input.source": "3", "domain": "dialogue", "domain.max-turns": "2", "vocabulary": "shared"}
+    paths |= {"vocabulary.tokens": "char", "vocabulary.tokens.min-count": "4", "lowercase": "true"}
+    words = [word for path, value in paths.items() for word in (f"--task.{path}", value)]
+    task = config_of(capsys, "mle", "--pairs", "a.tsv", *words).task
+    assert task == PairsTask(
+        input=Table(data="a.tsv", source=3),
+        domain=Dialogue(max_turns=2),
+        vocabulary=SharedVocabulary(tokens=Characters(min_count=4)),
+        lowercase=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("input.sorce", "3", "Did you mean 'task.input.source'"),
+        ("input.source", "de", "Give both by name or both by number"),
+        ("domain.max-turns", "3", "task.domain"),
+        ("domain", "dialog", "Did you mean 'dialogue'"),
+        ("vocabulary.source", "syllables", "choose one of word, char, bpe"),
+    ],
+)
+def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path: str, value: str, message: str) -> None:
+    answer = ask(capsys, "show-config", "mle", "--pairs", "a.tsv", f"--task.{path}", value)
+    assert answer.status == 2 and answer.err.startswith("rlgan: ") and message in answer.err
 
 
 def test_options_go_before_the_file_and_the_file_before_the_preset(
@@ -125,6 +176,18 @@ MISTAKES = [
     (["train", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
     (["train", "--tokens", "word"], "--tokens: says how --data is cut, and there is no --data."),
     (["train", "--data", "a", "--oracle-params", "b"], "--data and --oracle-params: a run has one task."),
+    (["train", "--data", "a", "--pairs", "b.tsv"], "--data and --pairs: a run has one task."),
+    (
+        ["train", "--pairs", "b.tsv", "--source", "a", "--target", "b"],
+        "--pairs and --source and --target: a run has one task.",
+    ),
+    (["train", "--source", "a"], "--source: has no --target beside it."),
+    (["train", "--target", "a"], "--target: has no --source beside it."),
+    (["train", "--pairs", "a.csv"], "--pairs a.csv: is named neither .tsv"),
+    (["train", "--pairs", "pairs"], "--pairs pairs: is named neither .tsv"),
+    (["train", "--data", "a", "--tokens", "bpe"], "--tokens bpe: pieces of words are for pairs alone."),
+    (["train", "--oracle-params", "a", "--tokens", "char"], "--tokens: says how --data is cut"),
+    (["train", "--sorce", "a"], "Did you mean 'source'?"),
     (["train", "--data", "a", "--tokens", "syllable"], "invalid choice: 'syllable'"),
     (["train", "oracle_ratio", "--data", "a"], "the exact law of task='text' is not known"),
     (["train", "--resume", "a", "--out", "b"], "--out: has no effect beside --resume"),

@@ -8,7 +8,17 @@ import pytest
 import torch
 from gymnasium.error import InvalidAction, ResetNeeded
 
-from rlgan.envs import ConfigError, SequenceProbability, SequenceSpace, ShapeError, TokenEnv, TokenVectorEnv
+from rlgan.envs import (
+    ConditionalProbability,
+    ConfigError,
+    SequenceProbability,
+    SequenceSpace,
+    ShapeError,
+    TokenEnv,
+    TokenVectorEnv,
+    TransductionTask,
+    build_task,
+)
 from rlgan.envs.testing import (
     TOY_PROBS,
     check_reward_function,
@@ -127,6 +137,115 @@ def test_the_probability_of_a_sequence_leaves_its_padding_out():
     assert SequenceProbability(HalfEach())(tokens, mask).tolist() == pytest.approx([1 / 8, 1 / 4])
 
 
+# Sequences that are given something.
+
+GIVEN = SequenceSpace(3, 2, end_id=1)
+CONDITIONS = torch.tensor([[0, 2], [0, 1], [1, 1], [2, 2]])
+
+
+def given_sum(tokens: torch.Tensor, mask: torch.Tensor, conditions: torch.Tensor) -> torch.Tensor:
+    """A reward that depends on every token, its place, the mask and the condition."""
+    return weighted_sum(tokens, mask) + (conditions * torch.tensor([100, 1000])).sum(1)
+
+
+def given_world(space: SequenceSpace = WORLDS[1]) -> dict[str, object]:
+    return {"space": space, "reward_function": given_sum, "conditions": CONDITIONS, "condition_space": GIVEN}
+
+
+@pytest.mark.parametrize("space", WORLDS, ids=str)
+def test_a_sequence_that_is_given_something_keeps_the_contract(space):
+    check_token_env(TokenEnv(**given_world(space)))
+
+
+@pytest.mark.parametrize("space", WORLDS, ids=str)
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_many_sequences_that_are_given_something_equal_single_ones(space, num_envs):
+    check_token_vector_env(TokenVectorEnv(num_envs, **given_world(space)))
+
+
+def test_the_condition_stands_before_the_prefix_and_reaches_the_reward_function():
+    seen = []
+
+    def record(tokens, mask, conditions):
+        seen.append((tokens.tolist(), mask.tolist(), conditions.tolist(), torch.is_grad_enabled()))
+        conditions.zero_()  # its own copy
+        return torch.nn.Parameter(torch.ones(len(tokens)))
+
+    env = TokenEnv(SequenceSpace(4, 3, end_id=2), record, torch.tensor([[0, 2]]), GIVEN)
+    assert env.observation_space.nvec.tolist() == [3, 3, 5, 5, 5]
+    assert env.reset()[0].tolist() == [0, 2, 4, 4, 4]
+    assert env.step(1)[0].tolist() == [0, 2, 1, 4, 4]
+    observation, reward, terminated, _, _ = env.step(2)
+    assert (observation.tolist(), reward, terminated) == ([0, 2, 1, 2, 4], 1.0, True)
+    assert seen == [([[1, 2, 2]], [[True, True, False]], [[0, 2]], False)]
+
+
+@pytest.mark.parametrize("num_envs", [None, 3])
+def test_conditions_are_drawn_uniformly_and_by_the_seed(num_envs):
+    env = TokenEnv(**given_world()) if num_envs is None else TokenVectorEnv(num_envs, **given_world())
+
+    def draw(seed=None):
+        return env.reset(seed=seed)[0].reshape(-1, 7)[:, :2].tolist()
+
+    first = [draw(0), *(draw() for _ in range(400))]
+    again = [draw(0), *(draw() for _ in range(400))]
+    assert first == again != [draw(1), *(draw() for _ in range(400))]
+    drawn = [tuple(one) for batch in first for one in batch]
+    for condition in CONDITIONS.tolist():
+        assert drawn.count(tuple(condition)) / len(drawn) == pytest.approx(1 / 4, abs=0.1)
+
+
+def test_a_registered_environment_with_conditions_equals_gymnasiums_own_loop():
+    task = build_task(TransductionTask(vocab_size=3, max_length=3, ends=True, num_train=20))
+    world = {
+        "space": task.space,
+        "reward_function": ConditionalProbability(task.conditions.law),
+        "conditions": task.conditions.train,
+        "condition_space": task.conditions.space,
+    }
+    check_token_env(gymnasium.make("rlgan/Token-v0", **world).unwrapped)
+    ours = gymnasium.make_vec("rlgan/Token-v0", num_envs=4, **world)
+    loop = gymnasium.make_vec("rlgan/Token-v0", num_envs=4, vectorization_mode="sync", **world)
+    assert ours.observation_space == loop.observation_space
+    np.testing.assert_array_equal(ours.reset(seed=1)[0], loop.reset(seed=1)[0])
+    rng = np.random.default_rng(0)
+    paid = 0.0
+    for _ in range(60):
+        actions = rng.integers(3, size=4)
+        for mine, theirs in zip(ours.step(actions)[:4], loop.step(actions)[:4], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+            assert mine.dtype == theirs.dtype
+        paid += float(ours.unwrapped._finished.sum())
+    assert paid > 30
+
+
+def test_the_probability_given_a_condition_is_that_of_its_law():
+    task = build_task(TransductionTask(vocab_size=4, max_length=2, num_train=5, rule={"kind": "copy", "noise": 0.2}))
+    reward = ConditionalProbability(task.conditions.law)
+    check_reward_function(reward, task.space, task.conditions.space)
+    tokens, mask = torch.tensor([[1, 2], [1, 2]]), torch.ones(2, 2, dtype=torch.bool)
+    assert reward(tokens, mask, torch.tensor([[1, 2], [3, 2]])).tolist() == pytest.approx([0.85**2, 0.05 * 0.85])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"condition_space": None}, ConfigError, "condition_space=None: conditions is given"),
+        ({"conditions": None}, ConfigError, "conditions=None: condition_space is given"),
+        ({"space": None, "reward_function": None}, ConfigError, "the toy world is given nothing"),
+        ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: holds none"),
+        ({"conditions": CONDITIONS[:, :1]}, ShapeError, r"shape \(4, 1\).*expected \(n, 2\) int64"),
+        ({"conditions": CONDITIONS.int()}, ShapeError, "torch.int32: expected"),
+        ({"conditions": CONDITIONS + 1}, ShapeError, "holds ids 1..3: condition_space has 0..2"),
+        ({"conditions": torch.tensor([[1, 0]])}, ShapeError, "other ids than padding after a terminator"),
+    ],
+)
+def test_conditions_that_do_not_fit_are_refused(changes, error, message):
+    for make in (TokenEnv, TokenVectorEnv):
+        with pytest.raises(error, match=message):
+            make(**(given_world() | changes))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -190,7 +309,7 @@ class PaysEarly(TokenEnv):
 class SharesItsState(TokenEnv):
     def step(self, action):
         observation, *rest = super().step(action)
-        return self._tokens[0], *rest
+        return self._state[0], *rest
 
 
 class Truncates(TokenEnv):
@@ -217,6 +336,40 @@ class Forgives(TokenEnv):
 def test_broken_environments_are_noticed(broken, message):
     with pytest.raises(AssertionError, match=message):
         check_token_env(broken(SequenceSpace(4, 3), weighted_sum))
+
+
+class AlwaysTheFirst(TokenEnv):
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._state[0, :2] = self.conditions[0]
+        return self._state[0].copy(), {}
+
+
+class ForgetsItsSeed(TokenEnv):
+    def reset(self, *, seed=None, options=None):
+        super().reset()
+        return self._state[0].copy(), {}
+
+
+class ShowsAnother(TokenEnv):
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return np.concatenate([observation[1::-1], observation[2:]]), info
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (AlwaysTheFirst, "same condition"),
+        (ForgetsItsSeed, "seed|random"),
+        (ShowsAnother, "none of the conditions|observation"),
+    ],
+)
+def test_environments_that_draw_conditions_wrongly_are_noticed(broken, message):
+    conditions = torch.cartesian_prod(torch.arange(200), torch.tensor([0]))
+    world = {"conditions": conditions, "condition_space": SequenceSpace(200, 2)}
+    with pytest.raises(AssertionError, match=message):
+        check_token_env(broken(SequenceSpace(3, 2), given_sum, **world))
 
 
 class ForgetsToBeginAgain(TokenVectorEnv):

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from rlgan.envs import OracleTask, PairsTask, TextTask
 from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.envs.tasks.pair_files import ParallelFiles, Table
 from rlgan.tuning import Study
 from rlgan.tuning import sweep as sweep_module
 from rlgan.tuning.ledger import FinalLedger, Ledger
@@ -128,3 +130,16 @@ def test_names_and_places_that_cannot_be_are_refused_at_once(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="a registered model needs a name without"):
         sweep(request(tmp_path / "a", finalists=1, registry_name="a/b"), print)
     assert not (tmp_path / "a").exists() and STUDY.name == "mine"
+
+
+def test_files_that_short_options_name_are_found_from_other_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two = PairsTask(input=ParallelFiles(source="a", target="b"))
+    one = PairsTask(input=Table(data="a.tsv", source="en", target="de"))
+    absolute = sweep_module._with_absolute_paths
+    assert absolute(two) == PairsTask(input=ParallelFiles(source=str(tmp_path / "a"), target=str(tmp_path / "b")))
+    assert absolute(one) == PairsTask(input=Table(data=str(tmp_path / "a.tsv"), source="en", target="de"))
+    assert absolute(TextTask(data="a")) == TextTask(data=str(tmp_path / "a"))
+    assert absolute(OracleTask()) == OracleTask() and absolute(None) is None
