@@ -371,6 +371,13 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "reward='log_ratio': reads log p_φ of tokens, and discriminator='causal_lstm' gives none",
     ),
     (LAW | {"discriminator": None, "schedule": PLAIN["schedule"]}, "reward='log_ratio': needs a discriminator"),
+    *[
+        (
+            JUDGED | {"discriminator": {"kind": kind}},
+            f"discriminator={kind!r}: judges pairs, and task='oracle' gives noth",
+        )
+        for kind in ("pair_cnn", "pair_lstm", "hierarchical_lstm", "interaction_cnn", "triple_lstm")
+    ],
     *(
         (
             LAW | {"reward": reward},
