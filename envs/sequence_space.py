@@ -26,12 +26,15 @@ class SequenceSpace:
         end_id: id of the terminator, or None where every sequence has exactly `max_length` tokens.
         given: alphabet and shape of what each sequence is given (a source sentence, turns of a dialogue), or None where
             they are given nothing.
+        separator_id: id that stands between the turns of a sequence, or None where a sequence is one turn. It is an
+            ordinary token to all who do not ask for turns.
     """
 
     vocab_size: int
     max_length: int
     end_id: int | None = None
     given: SequenceSpace | None = None
+    separator_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
@@ -40,6 +43,12 @@ class SequenceSpace:
             raise ConfigError(f"max_length={self.max_length}: a sequence has at least 1 token.")
         if self.end_id is not None and not 0 <= self.end_id < self.vocab_size:
             raise ConfigError(f"end_id={self.end_id}: must be one of the ids 0..{self.vocab_size - 1}, or None.")
+        if self.separator_id is not None and not 0 <= self.separator_id < self.vocab_size:
+            raise ConfigError(
+                f"separator_id={self.separator_id}: must be one of the ids 0..{self.vocab_size - 1}, or None."
+            )
+        if self.separator_id is not None and self.separator_id == self.end_id:
+            raise ConfigError(f"separator_id={self.separator_id}: is end_id too, and turns follow each other.")
 
     @property
     def pad_id(self) -> int:

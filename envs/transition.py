@@ -59,6 +59,22 @@ def sequence_mask(space: SequenceSpace, tokens: Tensor) -> Tensor:
     return ended_before == 0
 
 
+def turn_of_tokens(space: SequenceSpace, tokens: Tensor) -> Tensor:
+    """Number of the turn that each token belongs to; a separator ends its turn and belongs to it.
+
+    Args:
+        space: the sequences; without a `separator_id` each is one turn.
+        tokens: (B, T) integer.
+
+    Returns:
+        (B, T) int64, from 0; means nothing after the terminator.
+    """
+    if space.separator_id is None:
+        return torch.zeros_like(tokens, dtype=torch.int64)
+    is_separator = (tokens == space.separator_id).long()
+    return is_separator.cumsum(1) - is_separator
+
+
 def pad_after_end(space: SequenceSpace, tokens: Tensor) -> Tensor:
     """Tokens with everything after the terminator replaced by padding, so that its content can never matter.
 

@@ -12,14 +12,32 @@ from .causal_lstm import CausalLSTM, CausalLSTMDiscriminator
 from .cnn_highway import CnnHighway, CnnHighwayDiscriminator
 from .discriminator import Discriminator, EmbeddingDiscriminator, Granularity, PlainScorer, Scorer
 from .ensemble import Ensemble
+from .hierarchical_lstm import HierarchicalLSTM, HierarchicalLSTMDiscriminator
+from .interaction_cnn import InteractionCnn, InteractionCnnDiscriminator
 from .language_model import LanguageModel, LanguageModelDiscriminator
 from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
+from .pair_cnn import PairCnn, PairCnnDiscriminator
+from .pair_discriminator import PairDiscriminator
+from .pair_lstm import PairLSTM, PairLSTMDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
 from .tabular import Tabular, TabularDiscriminator
 from .transformer import Transformer, TransformerDiscriminator
+from .triple_lstm import TripleLSTM, TripleLSTMDiscriminator
+from .two_towers import HeadSettings, JointHead, SplitHead
 
 DiscriminatorSettings = Annotated[
-    CnnHighway | BidirectionalLSTM | CausalLSTM | Transformer | ResConv | LanguageModel | Tabular,
+    CnnHighway
+    | BidirectionalLSTM
+    | CausalLSTM
+    | Transformer
+    | ResConv
+    | LanguageModel
+    | Tabular
+    | PairCnn
+    | PairLSTM
+    | HierarchicalLSTM
+    | InteractionCnn
+    | TripleLSTM,
     Field(discriminator="kind"),
 ]
 """Settings of any discriminator."""
@@ -32,6 +50,11 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     ResConv: ResConvDiscriminator,
     LanguageModel: LanguageModelDiscriminator.of,
     Tabular: lambda settings, space: TabularDiscriminator(space),
+    PairCnn: PairCnnDiscriminator,
+    PairLSTM: PairLSTMDiscriminator,
+    HierarchicalLSTM: HierarchicalLSTMDiscriminator,
+    InteractionCnn: InteractionCnnDiscriminator,
+    TripleLSTM: TripleLSTMDiscriminator,
 }
 
 
@@ -39,7 +62,7 @@ def build_discriminator(settings: DiscriminatorSettings, space: SequenceSpace) -
     """Fresh discriminator for the sequences of `space`, initialised from torch's global random state.
 
     Raises:
-        ConfigError: the architecture is not for a space of this size.
+        ConfigError: the architecture is not for a space of this size, or judges pairs where there are none.
     """
     members = [_NETWORKS[type(settings)](settings, space) for _ in range(settings.members)]
     return members[0] if len(members) == 1 else Ensemble(members)
@@ -57,15 +80,29 @@ __all__ = [
     "EmbeddingDiscriminator",
     "Ensemble",
     "Granularity",
+    "HeadSettings",
+    "HierarchicalLSTM",
+    "HierarchicalLSTMDiscriminator",
+    "InteractionCnn",
+    "InteractionCnnDiscriminator",
+    "JointHead",
     "LanguageModel",
     "LanguageModelDiscriminator",
+    "PairCnn",
+    "PairCnnDiscriminator",
+    "PairDiscriminator",
+    "PairLSTM",
+    "PairLSTMDiscriminator",
     "PlainScorer",
     "ResConv",
     "ResConvDiscriminator",
     "Scorer",
+    "SplitHead",
     "Tabular",
     "TabularDiscriminator",
     "Transformer",
     "TransformerDiscriminator",
+    "TripleLSTM",
+    "TripleLSTMDiscriminator",
     "build_discriminator",
 ]

@@ -49,18 +49,53 @@ class CnnHighway(Settings):
     @property
     def filters_of_each(self) -> tuple[int, ...]:
         """Number of filters of each window size."""
-        return self.filters * len(self.windows) if len(self.filters) == 1 else self.filters
+        return filters_of_each(self.windows, self.filters)
 
     @model_validator(mode="after")
     def _check(self) -> CnnHighway:
-        if not self.windows or len(self.filters) not in (1, len(self.windows)):
-            raise ConfigError(
-                f"discriminator.filters={list(self.filters)}: needs one number of filters for each of the "
-                f"{len(self.windows)} windows {list(self.windows)}, or one for all."
-            )
-        if min(self.windows) < 1 or min(self.filters) < 1:
-            raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
+        filters_of_each(self.windows, self.filters)
         return self
+
+
+def filters_of_each(windows: tuple[int, ...], filters: tuple[int, ...]) -> tuple[int, ...]:
+    """Number of filters of each window size, where one number is that of all.
+
+    Raises:
+        ConfigError: there are neither one nor as many as windows, or an entry is below 1.
+    """
+    if not windows or len(filters) not in (1, len(windows)):
+        raise ConfigError(
+            f"discriminator.filters={list(filters)}: needs one number of filters for each of the "
+            f"{len(windows)} windows {list(windows)}, or one for all."
+        )
+    if min(windows) < 1 or min(filters) < 1:
+        raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
+    return filters * len(windows) if len(filters) == 1 else filters
+
+
+class Highway(nn.Linear):
+    """z = g·ReLU(W_t x + b_t) + (1 - g)·x, g = σ(W_g x + b_g) (Srivastava et al. 2015).
+
+    Rows 0..width-1 of the weight transform, the rest gate: one product for both.
+
+    Args:
+        width: of x and z.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 2 * width)
+
+    def initialise(self) -> None:
+        """Begin with gates that are half open, as the released SeqGAN code does."""
+        width = self.in_features
+        nn.init.xavier_uniform_(self.weight[:width])
+        nn.init.xavier_uniform_(self.weight[width:])
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F) to (B, F)."""
+        transform, gate = super().forward(features).chunk(2, 1)
+        return torch.lerp(features, functional.relu(transform), torch.sigmoid(gate))
 
 
 class CnnHighwayDiscriminator(EmbeddingDiscriminator):
@@ -85,16 +120,13 @@ class CnnHighwayDiscriminator(EmbeddingDiscriminator):
             for window, filters in zip(self.windows, self.filters, strict=True)
         )
         self.kernel_bias = nn.Parameter(torch.full((width,), 0.1))
-        # Columns 0..width-1 transform, the rest gate: one product for both.
-        self.highway = nn.Linear(width, 2 * width)
+        self.highway = Highway(width)
         self.dropout = nn.Dropout(settings.dropout)
         self.output = nn.Linear(width, 2)
         nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
         for kernel in self.kernels:
             nn.init.trunc_normal_(kernel, std=0.1, a=-0.2, b=0.2)
-        nn.init.xavier_uniform_(self.highway.weight[:width])
-        nn.init.xavier_uniform_(self.highway.weight[width:])
-        nn.init.zeros_(self.highway.bias)
+        self.highway.initialise()
         nn.init.trunc_normal_(self.output.weight, std=0.1, a=-0.2, b=0.2)
         nn.init.constant_(self.output.bias, 0.1)
 
@@ -114,9 +146,7 @@ class CnnHighwayDiscriminator(EmbeddingDiscriminator):
 
     def head(self, features: Tensor) -> Tensor:
         """Highway layer, dropout, output: (B, F) pooled features to (B,) real-logits."""
-        transform, gate = self.highway(features).chunk(2, 1)
-        mixed = torch.lerp(features, functional.relu(transform), torch.sigmoid(gate))
-        scores = self.output(self.dropout(mixed))
+        scores = self.output(self.dropout(self.highway(features)))
         return scores[:, 1] - scores[:, 0]
 
     def penalty(self) -> Tensor:
@@ -195,7 +225,11 @@ class CnnHighwayScorer(Scorer):
 
 
 def max_over_time(
-    embedded: Tensor, kernel: Tensor, num_positions: int, is_twice_differentiable: bool = False
+    embedded: Tensor,
+    kernel: Tensor,
+    num_positions: int,
+    is_twice_differentiable: bool = False,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Greatest response of each filter over the positions of its window.
 
@@ -206,16 +240,24 @@ def max_over_time(
         kernel: (window · E, F), offsets of the window in row-major order.
         num_positions: positions 0 … num_positions - 1 count; each must leave room for the window.
         is_twice_differentiable: do without the sparse backward pass, which cannot be differentiated.
+        counts: (B, P) bool, which positions are looked at, the first always; None for all.
 
     Returns:
         (B, F).
     """
     # A GPU has multiplications to spare and pays for each small step instead; with one position nothing can be saved.
     if embedded.device.type == "cpu" and num_positions > 1 and not is_twice_differentiable:
-        pooled: Tensor = _SparseMaxOverTime.apply(embedded, kernel, num_positions)
+        pooled: Tensor = _SparseMaxOverTime.apply(embedded, kernel, num_positions, counts)
         return pooled
-    batch = embedded.shape[0]
-    return (_unfold(embedded, kernel, num_positions) @ kernel).view(batch, num_positions, -1).max(1).values
+    scores = responses(embedded, kernel, num_positions)
+    if counts is not None:
+        scores = scores.masked_fill(~counts.unsqueeze(2), -torch.inf)
+    return scores.max(1).values
+
+
+def responses(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+    """(B, P, F) products of each window of (B, T, E) with each filter; see `max_over_time`."""
+    return (_unfold(embedded, kernel, num_positions) @ kernel).view(embedded.shape[0], num_positions, -1)
 
 
 def _unfold(embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
@@ -230,9 +272,11 @@ class _SparseMaxOverTime(torch.autograd.Function):
     """`max_over_time` whose backward pass does B · F dot products for each of its two gradients, not B · P · F."""
 
     @staticmethod
-    def forward(ctx: Any, embedded: Tensor, kernel: Tensor, num_positions: int) -> Tensor:
+    def forward(ctx: Any, embedded: Tensor, kernel: Tensor, num_positions: int, counts: Tensor | None) -> Tensor:
         windows = _unfold(embedded, kernel, num_positions)
         scores = (windows @ kernel).view(embedded.shape[0], num_positions, -1)
+        if counts is not None:
+            scores.masked_fill_(~counts.unsqueeze(2), -torch.inf)
         pooled = scores.amax(1)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             # The last position that attains it, position by position: far faster than `max` with indices.
@@ -245,7 +289,7 @@ class _SparseMaxOverTime(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, pooled_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, pooled_grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         windows, kernel, position = ctx.saved_tensors
         batch, length, width = ctx.shape
         num_positions = windows.shape[0] // batch
@@ -273,7 +317,7 @@ class _SparseMaxOverTime(torch.autograd.Function):
             for offset in range(kernel.shape[0] // width):
                 part = windows_grad[:, :, offset * width : (offset + 1) * width]
                 embedded_grad[:, offset : offset + num_positions] += part
-        return embedded_grad, kernel_grad, None
+        return embedded_grad, kernel_grad, None, None
 
 
 def _offset_table(embedding: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:

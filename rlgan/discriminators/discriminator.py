@@ -75,6 +75,21 @@ class Discriminator(nn.Module, ABC):
         logits: Tensor = self(tokens, mask, conditions)
         return logits.unsqueeze(0)
 
+    def part_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits (B,) that the verdict is made of, by name; none where it is of one piece.
+
+        Args:
+            tokens: (B, T) int64, or soft rows (B, T, V).
+            mask: (B, T) bool.
+            conditions: (B, S) int64, or None.
+        """
+        return {}
+
+    @property
+    def rows_at_once(self) -> int:
+        """Sequences whose states are held at once in scoring."""
+        return 2048
+
     @abstractmethod
     def penalty(self) -> Tensor:
         """Scalar added to the loss: the weight penalties that belong to the architecture."""
@@ -94,6 +109,14 @@ def require_nothing_given(reader: object, conditions: Tensor | None) -> None:
         raise ValueError(f"{type(reader).__name__} cannot read conditions.")
 
 
+def embed(embedding: TokenEmbedding, tokens: Tensor) -> Tensor:
+    """(B, T, E) embeddings of tokens (B, T), or their means under soft rows (B, T, V)."""
+    if tokens.is_floating_point():
+        return tokens @ embedding.weight
+    embedded: Tensor = embedding(tokens)
+    return embedded
+
+
 class EmbeddingDiscriminator(Discriminator):
     """A discriminator that knows of a token no more than its embedding.
 
@@ -110,10 +133,7 @@ class EmbeddingDiscriminator(Discriminator):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(B, T, E) embeddings of tokens (B, T), or their means under soft rows (B, T, V)."""
-        if tokens.is_floating_point():
-            return tokens @ self.embedding.weight
-        embedded: Tensor = self.embedding(tokens)
-        return embedded
+        return embed(self.embedding, tokens)
 
     @abstractmethod
     def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
@@ -136,15 +156,14 @@ class PlainScorer(Scorer):
         discriminator: its weights are copied now.
     """
 
-    _CHUNK = 2048  # sequences whose states are held at once
-
     def __init__(self, discriminator: Discriminator) -> None:
         self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Scorer.__call__`."""
-        chunks = [slice(first, first + self._CHUNK) for first in range(0, tokens.shape[0], self._CHUNK)]
+        at_once = self._discriminator.rows_at_once
+        chunks = [slice(first, first + at_once) for first in range(0, tokens.shape[0], at_once)]
         return torch.cat(
             [
                 self._discriminator(tokens[rows], mask[rows], None if conditions is None else conditions[rows])

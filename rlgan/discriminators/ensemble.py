@@ -37,6 +37,16 @@ class Ensemble(Discriminator):
         """(M, B) or (M, B, T) real-logits; see `Discriminator.member_logits`."""
         return torch.stack([member(tokens, mask, conditions) for member in self.parts()])
 
+    def part_logits(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> dict[str, Tensor]:
+        """Means of the members'; see `Discriminator.part_logits`."""
+        found = [member.part_logits(tokens, mask, conditions) for member in self.parts()]
+        return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+
+    @property
+    def rows_at_once(self) -> int:
+        """As few as any member's."""
+        return min(member.rows_at_once for member in self.parts())
+
     def penalty(self) -> Tensor:
         """The sum of the members': each pays its own."""
         return torch.stack([member.penalty() for member in self.parts()]).sum()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .recurrent import states_over_time
 
 
 class BidirectionalLSTM(Settings):
@@ -61,12 +60,7 @@ class BidirectionalLSTMDiscriminator(EmbeddingDiscriminator):
 
     def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
         """Real-logits; see `EmbeddingDiscriminator.judge`."""
-        # Packed, so that the backward direction begins at the last real token and nothing after it matters.
-        packed = pack_padded_sequence(self.dropout(embedded), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        # The kernels of cuDNN have no second derivative, torch's own have.
-        with torch.backends.cudnn.flags(enabled=False) if is_twice_differentiable else nullcontext():
-            outputs, _ = self.lstm(packed)
-        states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=mask.shape[1])
+        states = states_over_time(self.lstm, self.dropout(embedded), mask, is_twice_differentiable)
         pooled = states.masked_fill(~mask.unsqueeze(2), -torch.inf).amax(1)
         logits: Tensor = self.output(self.dropout(pooled)).squeeze(1)
         return logits

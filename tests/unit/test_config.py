@@ -97,7 +97,8 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     texts = {path: text for path, _, text in documentation(preset("mle"))}
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
-        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, tabular, none."
+        "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, tabular, pair_cnn, pair_lstm, "
+        "hierarchical_lstm, interaction_cnn, triple_lstm, none."
     )
 
 
@@ -370,6 +371,13 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "reward='log_ratio': reads log p_φ of tokens, and discriminator='causal_lstm' gives none",
     ),
     (LAW | {"discriminator": None, "schedule": PLAIN["schedule"]}, "reward='log_ratio': needs a discriminator"),
+    *[
+        (
+            JUDGED | {"discriminator": {"kind": kind}},
+            f"discriminator={kind!r}: judges pairs, and task='oracle' gives noth",
+        )
+        for kind in ("pair_cnn", "pair_lstm", "hierarchical_lstm", "interaction_cnn", "triple_lstm")
+    ],
     *(
         (
             LAW | {"reward": reward},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,20 +16,27 @@ from rlgan.discriminators import (
     Discriminator,
     DiscriminatorSettings,
     Ensemble,
+    HierarchicalLSTM,
+    InteractionCnn,
     LanguageModel,
     LanguageModelDiscriminator,
+    PairCnn,
+    PairLSTM,
     ResConv,
+    SplitHead,
     Tabular,
     Transformer,
+    TripleLSTM,
     build_discriminator,
 )
-from rlgan.envs.errors import ShapeError
+from rlgan.envs.errors import ConfigError, ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.workers.weights import load_weights, weights_of
 
 SPACE = SequenceSpace(4, 5, end_id=2)
+PAIR_SPACE = replace(SPACE, given=SequenceSpace(5, 6, end_id=1, separator_id=3))
 CNN = CnnHighway(embedding=3, windows=(1, 2, 7), filters=(3,))
 EVERY: list[DiscriminatorSettings] = [
     CNN,
@@ -39,9 +48,19 @@ EVERY: list[DiscriminatorSettings] = [
     LanguageModel(embedding=3, hidden=4, layers=2),
     LanguageModel(embedding=3, hidden=3, tied=False),
     Tabular(),
+    PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4),
+    PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4, batch_norm=False, head=SplitHead()),
+    PairLSTM(embedding=3, hidden=4, mlp_hidden=4),
+    PairLSTM(embedding=3, hidden=4, mlp_hidden=4, head=SplitHead(combination="product_of_probs")),
+    HierarchicalLSTM(embedding=3, hidden=4),
+    InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=8),
+    TripleLSTM(embedding=3, hidden=4, mlp_hidden=4),
 ]
 JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
+every_of_pairs = pytest.mark.parametrize(
+    "settings", [one for one in EVERY if one.reads == "pairs"], ids=lambda settings: settings.kind
+)
 every_with_soft_rows = pytest.mark.parametrize(
     "settings", [one for one in EVERY if not isinstance(one, LanguageModel)], ids=lambda settings: settings.kind
 )
@@ -50,9 +69,13 @@ every_with_members = pytest.mark.parametrize(
 )
 
 
-def built(settings: DiscriminatorSettings, space: SequenceSpace = SPACE) -> Discriminator:
+def space_of(settings: DiscriminatorSettings) -> SequenceSpace:
+    return PAIR_SPACE if settings.reads == "pairs" else SPACE
+
+
+def built(settings: DiscriminatorSettings) -> Discriminator:
     torch.manual_seed(0)
-    net = build_discriminator(settings, space)
+    net = build_discriminator(settings, space_of(settings))
     with torch.no_grad():
         # Nothing may be told apart by its start: gates and tables of 0, equal biases.
         for parameter in net.parameters():
@@ -60,11 +83,13 @@ def built(settings: DiscriminatorSettings, space: SequenceSpace = SPACE) -> Disc
     return net
 
 
-def batch(number: int = 30) -> tuple[Tensor, Tensor]:
+def batch(settings: DiscriminatorSettings, number: int = 30) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tokens, mask and what they are given."""
     tokens = random_sequences(SPACE, number, seed=1)
     mask = sequence_mask(SPACE, tokens)
     assert len(set(mask.sum(1).tolist())) > 1
-    return tokens, mask
+    given = space_of(settings).given
+    return tokens, mask, None if given is None else random_sequences(given, number, seed=2)
 
 
 def one_hot(tokens: Tensor) -> Tensor:
@@ -77,25 +102,25 @@ def one_hot(tokens: Tensor) -> Tensor:
 @every_with_soft_rows
 def test_a_one_hot_row_is_its_token(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
-    tokens, mask = batch()
-    expected = net(tokens, mask)
+    tokens, mask, given = batch(settings)
+    expected = net(tokens, mask, given)
     assert len(set(expected.flatten().tolist())) > 5
-    torch.testing.assert_close(net(one_hot(tokens), mask), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(net(one_hot(tokens), mask, given), expected, atol=1e-6, rtol=1e-6)
 
 
 @every_with_soft_rows
 def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval().double()
-    tokens, mask = batch(4)
+    tokens, mask, given = batch(settings, 4)
     noise = torch.rand(*tokens.shape, SPACE.vocab_size, generator=torch.Generator().manual_seed(0))
     rows = ((one_hot(tokens) + noise) / (1 + noise.sum(2, keepdim=True))).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: net(x, mask), rows)
+    assert torch.autograd.gradcheck(lambda x: net(x, mask, given), rows)
     # ∂/∂rows of a function of the gradient, against differences of the gradient itself.
-    assert torch.autograd.gradgradcheck(lambda x: net(x, mask), rows)
+    assert torch.autograd.gradgradcheck(lambda x: net(x, mask, given), rows)
 
 
 def test_a_law_over_tokens_refuses_soft_rows() -> None:
-    tokens, mask = batch()
+    tokens, mask, _ = batch(LanguageModel())
     with pytest.raises(
         ShapeError, match=r"tokens \(30, 5, 4\) torch.float32: discriminator='language_model' reads tok"
     ):
@@ -105,9 +130,9 @@ def test_a_law_over_tokens_refuses_soft_rows() -> None:
 @every_with_soft_rows
 def test_what_lies_beyond_the_mask_has_no_gradient(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
-    tokens, mask = batch()
+    tokens, mask, given = batch(settings)
     rows = one_hot(tokens).requires_grad_()
-    net(rows, mask).sum().backward()
+    net(rows, mask, given).sum().backward()
     assert bool((rows.grad[~mask] == 0).all()) and bool((rows.grad[mask] != 0).any())
 
 
@@ -117,9 +142,13 @@ def test_what_lies_beyond_the_mask_has_no_gradient(settings: DiscriminatorSettin
 @every
 def test_there_is_a_logit_for_what_is_judged(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
-    tokens, mask = batch()
+    tokens, mask, given = batch(settings)
     shape = (30, 5) if settings.granularity == "token" else (30,)
-    for logits in (net(tokens, mask), net.scorer()(tokens, mask), net.member_logits(tokens, mask)[0]):
+    for logits in (
+        net(tokens, mask, given),
+        net.scorer()(tokens, mask, given),
+        net.member_logits(tokens, mask, given)[0],
+    ):
         assert logits.shape == shape and logits.dtype == torch.float32
         if settings.granularity == "token":
             assert bool((logits[~mask] == 0).all()) and bool((logits[mask] != 0).all())
@@ -146,45 +175,121 @@ def test_a_token_changes_its_own_logit_and_later_ones_only(settings: Discriminat
 @every
 def test_what_stands_after_the_terminator_changes_no_logit(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
-    tokens, mask = batch()
+    tokens, mask, given = batch(settings)
     assert set(mask.sum(1).tolist()) == {1, 2, 3, 4, 5}
     littered = torch.where(mask, tokens, torch.full_like(tokens, 3))
     assert not torch.equal(littered, tokens)
     for score in (net, net.scorer()):
-        assert torch.equal(score(tokens, mask), score(littered, mask))
+        assert torch.equal(score(tokens, mask, given), score(littered, mask, given))
     if isinstance(settings, LanguageModel):
         return
     soft, soft_litter = one_hot(tokens), one_hot(littered)
-    assert torch.equal(net(soft, mask), net(soft_litter, mask))
+    assert torch.equal(net(soft, mask, given), net(soft_litter, mask, given))
 
 
 @every
 def test_the_scorer_is_a_frozen_copy(settings: DiscriminatorSettings) -> None:
     net = built(settings).train()
-    tokens, mask = batch()
+    tokens, mask, given = batch(settings)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     scorer = net.scorer()
-    before = scorer(tokens, mask)
-    assert net.training and not before.requires_grad and torch.equal(before, scorer(tokens, mask))
+    before = scorer(tokens, mask, given)
+    assert net.training and not before.requires_grad and torch.equal(before, scorer(tokens, mask, given))
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     with torch.no_grad():
-        torch.testing.assert_close(before, net.eval()(tokens, mask), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(before, net.eval()(tokens, mask, given), atol=1e-5, rtol=1e-5)
         for parameter in net.parameters():
             parameter.add_(1.0)
-    assert torch.equal(scorer(tokens, mask), before)
+    assert torch.equal(scorer(tokens, mask, given), before)
 
 
 @every
 def test_weights_travel_as_arrays(settings: DiscriminatorSettings) -> None:
     net = built(settings).train()
-    tokens, mask = batch()
-    net(tokens, mask).sum().backward()  # buffers move, too
+    tokens, mask, given = batch(settings)
+    net(tokens, mask, given).sum().backward()  # buffers move, too
     arrays = weights_of(net, 0).arrays
     torch.manual_seed(5)
-    other = load_weights(build_discriminator(settings, SPACE), arrays)
-    assert torch.equal(net.scorer()(tokens, mask), other.scorer()(tokens, mask))
+    other = load_weights(build_discriminator(settings, space_of(settings)), arrays)
+    assert torch.equal(net.scorer()(tokens, mask, given), other.scorer()(tokens, mask, given))
+    assert arrays.keys() == net.state_dict().keys()  # with buffers
     again = weights_of(other, 0).arrays
     assert again.keys() == arrays.keys() and all((again[name] == arrays[name]).all() for name in arrays)
+
+
+@every
+def test_a_logit_is_of_its_own_row(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval().double()
+    tokens, mask, given = batch(settings)
+    together = net(tokens, mask, given)
+    for row in (slice(3, 4), slice(7, 12)):
+        alone = net(tokens[row], mask[row], None if given is None else given[row])
+        torch.testing.assert_close(alone, together[row], atol=1e-12, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------------------- pairs
+
+
+@every_of_pairs
+def test_what_stands_after_the_end_of_a_condition_changes_no_logit(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask, given = batch(settings)
+    is_real = sequence_mask(PAIR_SPACE.given, given)
+    assert set(is_real.sum(1).tolist()) >= {1, 2, 3, 6}
+    for litter in (0, 3, 4):  # 3 divides turns
+        littered = torch.where(is_real, given, torch.full_like(given, litter))
+        for score in (net, net.scorer()):
+            assert torch.equal(score(tokens, mask, given), score(tokens, mask, littered))
+    net.train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    assert torch.equal(net(tokens, mask, given), net(tokens, mask, littered))  # nor do statistics read it
+
+
+@every_of_pairs
+def test_a_prefix_is_judged_by_itself(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask, given = batch(settings)
+    mask = mask & (torch.arange(5) < torch.arange(1, 31).unsqueeze(1) % 5 + 1)
+    for litter in range(4):
+        littered = torch.where(mask, tokens, torch.full_like(tokens, litter))
+        assert torch.equal(net(tokens, mask, given), net(littered, mask, given))
+
+
+@every_of_pairs
+def test_every_token_of_a_condition_counts(settings: DiscriminatorSettings) -> None:
+    net = built(settings).eval()
+    tokens, mask, _ = batch(settings)
+    given = torch.randint(2, (30, 6), generator=torch.Generator().manual_seed(0)) * 2  # 0 or 2: nothing ends
+    for position in range(6):
+        other = given.clone()
+        other[:, position] = 4
+        assert bool((net(tokens, mask, other) != net(tokens, mask, given)).any()), position
+
+
+@every_of_pairs
+def test_a_pair_is_not_its_mirror_image(settings: DiscriminatorSettings) -> None:
+    # T-SUM-1.
+    torch.manual_seed(0)
+    space = SequenceSpace(4, 5, end_id=2)
+    net = build_discriminator(settings, replace(space, given=space)).eval()
+    tokens, given = random_sequences(space, 30, seed=1), random_sequences(space, 30, seed=2)
+    forth = net(tokens, sequence_mask(space, tokens), given)
+    back = net(given, sequence_mask(space, given), tokens)
+    differ = (tokens != given).any(1)
+    assert bool(((forth - back).abs() > 1e-6)[differ].float().mean() > 0.8)
+
+
+@every_of_pairs
+def test_judges_of_pairs_need_something_that_is_given(settings: DiscriminatorSettings) -> None:
+    tokens, mask, _ = batch(settings)
+    name = type(built(settings)).__name__
+    with pytest.raises(ConfigError, match=rf"{name}: judges pairs, and these sequences are given nothing"):
+        build_discriminator(settings, SPACE)
+    for score in (built(settings), built(settings).scorer()):
+        with pytest.raises(ValueError, match=rf"{name} needs conditions to read"):
+            score(tokens, mask)
 
 
 # --------------------------------------------------------------------------------------------------- ensembles
@@ -195,13 +300,13 @@ def test_an_ensemble_is_the_mean_of_members_that_begin_apart(settings: Discrimin
     net = built(settings.model_copy(update={"members": 3})).eval()
     assert isinstance(net, Ensemble) and len(net.parts()) == 3
     assert built(settings).parts()[0] is not net and len(built(settings).parts()) == 1
-    tokens, mask = batch()
-    members = torch.stack([member(tokens, mask) for member in net.parts()]).detach()
+    tokens, mask, given = batch(settings)
+    members = torch.stack([member(tokens, mask, given) for member in net.parts()]).detach()
     assert len({float(row.sum()) for row in members}) == 3
-    torch.testing.assert_close(net.member_logits(tokens, mask).detach(), members)
-    torch.testing.assert_close(net(tokens, mask).detach(), members.mean(0))
-    torch.testing.assert_close(net.scorer()(tokens, mask), members.mean(0), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(net(one_hot(tokens), mask).detach(), members.mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(net.member_logits(tokens, mask, given).detach(), members)
+    torch.testing.assert_close(net(tokens, mask, given).detach(), members.mean(0))
+    torch.testing.assert_close(net.scorer()(tokens, mask, given), members.mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(net(one_hot(tokens), mask, given).detach(), members.mean(0), atol=1e-5, rtol=1e-5)
 
 
 # ----------------------------------------------------------------------------------------------- language model
@@ -224,7 +329,7 @@ def test_a_language_model_says_log_probabilities_of_tokens_given_those_before(tr
 
 def test_dropout_of_a_language_model_is_on_in_training_and_off_in_scoring() -> None:
     net = built(LanguageModel(embedding=3, hidden=4, dropout=0.5)).train()
-    tokens, mask = batch()
+    tokens, mask, _ = batch(LanguageModel())
     assert not torch.equal(net(tokens, mask), net(tokens, mask))
     assert torch.equal(net.scorer()(tokens, mask), net.scorer()(tokens, mask))
 

@@ -16,7 +16,6 @@ from rlgan.discriminators import (
     build_discriminator,
 )
 from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS, CnnHighwayScorer
-from rlgan.discriminators.discriminator import PlainScorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
@@ -269,7 +268,7 @@ def test_the_recurrent_one_reads_from_both_ends_and_not_beyond() -> None:
 
 
 def test_the_recurrent_scorer_is_a_frozen_copy_without_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PlainScorer, "_CHUNK", 7)
+    monkeypatch.setattr(BidirectionalLSTMDiscriminator, "rows_at_once", 7)
     net = recurrent(dropout=0.5).train()
     tokens, mask = batch(6, 2)
     scorer = net.scorer()

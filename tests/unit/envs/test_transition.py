@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rlgan.envs import ConfigError, SequenceSpace, ShapeError, is_terminal, pad_after_end, sequence_mask
 from rlgan.envs.testing import sequence_spaces, token_batches
+from rlgan.envs.transition import turn_of_tokens
 
 
 @pytest.mark.property
@@ -47,6 +48,15 @@ def test_mask_by_hand():
     assert pad_after_end(space, tokens).tolist() == [[2, 2, 2], [1, 2, 2], [0, 1, 3]]
 
 
+def test_a_separator_ends_its_turn():
+    tokens = torch.tensor([[0, 3, 1, 3, 3, 2], [3, 1, 0, 2, 0, 3]])
+    assert turn_of_tokens(SequenceSpace(4, 6, end_id=2, separator_id=3), tokens).tolist() == [
+        [0, 0, 1, 1, 2, 3],
+        [0, 1, 1, 1, 1, 1],
+    ]
+    assert turn_of_tokens(SequenceSpace(4, 6, end_id=2), tokens).tolist() == [[0] * 6] * 2
+
+
 @pytest.mark.parametrize("as_kind", [np.array, torch.tensor], ids=["numpy", "torch"])
 @pytest.mark.parametrize(
     ("end_id", "num_tokens", "expected"),
@@ -71,6 +81,8 @@ def test_a_mask_needs_rows():
         ((2, 0, None), "max_length=0: a sequence has at least 1 token"),
         ((2, 3, 2), "end_id=2: must be one of the ids 0..1, or None"),
         ((2, 3, -1), "end_id=-1: must be one of the ids 0..1, or None"),
+        ((2, 3, None, None, 2), "separator_id=2: must be one of the ids 0..1, or None"),
+        ((2, 3, 1, None, 1), "separator_id=1: is end_id too"),
     ],
 )
 def test_impossible_spaces_are_refused(arguments, message):
