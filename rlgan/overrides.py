@@ -48,7 +48,12 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(" ".join(_explain(problem) for problem in error.errors(include_url=False))) from None
+        raise ConfigError(told(error)) from None
+
+
+def told(error: ValidationError) -> str:
+    """What is wrong with a configuration, in sentences."""
+    return " ".join(_explain(problem) for problem in error.errors(include_url=False))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

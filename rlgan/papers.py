@@ -6,7 +6,8 @@ of the first hour and the controls are in `rlgan.presets`.
 
 from __future__ import annotations
 
-from rlgan.envs.tasks import OracleTask, TaskSettings
+from rlgan.envs.tasks import OracleTask, TaskSettings, TransductionTask
+from rlgan.envs.tasks.transduction import Copy
 
 from .adversary import AdversarySettings
 from .adversary_losses import CrossEntropy, Likelihood, Wasserstein
@@ -22,11 +23,20 @@ from .baselines import (
 )
 from .config import Config, Control, Optimizers
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CausalLSTM, CnnHighway, LanguageModel, ResConv
+from .discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, ResConv
 from .evaluation import EvaluationSettings
-from .generators import LSTM, LatentConv
+from .generators import LSTM, LatentConv, Seq2SeqLSTM
 from .normalisation import AsTheyAre, RunningScale
-from .objectives import PPO, Gumbel, MixedPrefix, MixedTeacherForcing, NoTeacherForcing, Reinforce, Soft
+from .objectives import (
+    PPO,
+    Gumbel,
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    NoTeacherForcing,
+    Reinforce,
+    Soft,
+)
 from .optimizers import Adam
 from .reference import LossPenalty, NoReference, RewardPenalty
 from .rewards import ConstantReward, Logit, LogRatio, Probability, Ratio, SignedProbability
@@ -41,12 +51,16 @@ def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
 
 
 def seqgan(task: TaskSettings | None = None) -> Config:
-    """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01."""
+    """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01.
+
+    Where sequences are given something, an encoder-decoder and two towers take the places of its networks.
+    """
+    is_of_pairs = task is not None and task.gives_conditions
     return Config(
         preset="seqgan",
         task=task or OracleTask(),
-        generator=LSTM(embedding=32, hidden=32),
-        discriminator=CnnHighway(),
+        generator=Seq2SeqLSTM() if is_of_pairs else LSTM(embedding=32, hidden=32),
+        discriminator=PairCnn() if is_of_pairs else CnnHighway(),
         adversary=AdversarySettings(batch=64, sequences_per_round=10_000),
         reward=Probability(),
         credit=MonteCarlo(num_rollouts=16),
@@ -328,4 +342,31 @@ def mediator(task: TaskSettings | None = None) -> Config:
             # The mixture moves with the generator.
             "schedule": base.schedule.model_copy(update={"d_steps": 1}),
         }
+    )
+
+
+def cgan_seq(task: TaskSettings | None = None) -> Config:
+    """Conditional sequence GAN (Lee's formulation): mismatched pairs are negatives, too; prefixes are judged."""
+    return Config(
+        preset="cgan_seq",
+        task=task or TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.0), num_train=5_000),
+        generator=Seq2SeqLSTM(),
+        discriminator=PairCnn(embedding=64, windows=(1, 2, 3, 4), filters=(64, 64, 64, 64)),
+        adversary=AdversarySettings(batch=64, sequences_per_round=640, mismatched=1.0),
+        reward=Probability(),
+        credit=Prefix(),
+        baseline=ExponentialMean(decay=0.9),
+        objective=Reinforce(loss_normaliser="sequence"),
+        schedule=Schedule(
+            mle_epochs=20,
+            discriminator_rounds=20,
+            adversarial_updates=1_000,
+            g_batch=64,
+            d_steps=1,
+            d_epochs=1,
+            teacher_forcing=InterleavedTeacherForcing(num_updates=1),
+        ),
+        optimizers=Optimizers(mle=Adam(lr=1e-3, clip_norm=5.0), generator=Adam(lr=1e-4), discriminator=Adam(lr=1e-4)),
+        evaluation=EvaluationSettings(every=50),
+        controls=controls_of(task),
     )

@@ -19,7 +19,7 @@ from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
-from tests.support.tiny import finish, numbers
+from tests.support.tiny import PAIRS, finish, numbers
 
 pytestmark = pytest.mark.integration
 
@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "generator.blocks": 1,
     "discriminator.embedding": 4,
     "discriminator.hidden": 8,
+    "discriminator.mlp_hidden": 8,
     "discriminator.width": 8,
     "discriminator.blocks": 1,
     "discriminator.windows": "1,2,3",
@@ -56,7 +57,7 @@ AT_MOST = {"schedule.mle_epochs": 2, "schedule.discriminator_rounds": 1, "schedu
 
 def small(name: str, **workers: Any) -> Config:
     """A preset at the size of a toy; what it has not is left out, and what is 0 stays 0."""
-    config = preset(name, TASK)
+    config = preset(name, PAIRS if preset(name).task.gives_conditions else TASK)
     had = flatten(to_dict(config))
     changes = {path: value for path, value in SMALL.items() if had.get(path)}
     changes |= {path: min(most, had[path]) for path, most in AT_MOST.items()}
@@ -102,7 +103,7 @@ def hosts(ray_session: None) -> Iterator[Hosts]:
 @pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).schedule.adversarial_updates])
 def test_workers_change_no_number_of_any_preset(name: str, hosts: Hosts) -> None:
     # A12; that learners average to one gradient, whatever the weights, is asked in test_workers_ray.
-    task = build_task(TASK)
+    task = build_task(small(name).task)
     with trainer_of(small(name), task) as trainer:
         alone = [numbers(unit) for unit in finish(trainer)]
         state = trainer.state()

@@ -12,10 +12,10 @@ from rlgan.balance import Band, Equilibrium
 from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, Tabular, Transformer
+from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, TextTask
-from rlgan.generators import LSTM, LatentConv
+from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
 from rlgan.normalisation import GroupDeviation
 from rlgan.objectives import PPO, Gumbel, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Soft
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
@@ -33,7 +33,7 @@ from rlgan.rewards import (
     Ratio,
     SignedProbability,
 )
-from tests.support.tiny import TASK
+from tests.support.tiny import PAIRS, TASK
 
 TEXT = TextTask(data="lines.txt")
 
@@ -41,6 +41,12 @@ TEXT = TextTask(data="lines.txt")
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("task", [None, TEXT], ids=["its own task", "text"])
 def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | None) -> None:
+    if preset(name).task.gives_conditions and task is not None:
+        with pytest.raises(
+            ConfigError, match=f"preset '{name}' is not for this task. .*reads conditions, and task='text'"
+        ):
+            preset(name, task)
+        return
     if name in ("oracle_ratio", "oracle_likelihood") and task is not None:
         with pytest.raises(ConfigError, match="reward='oracle_ratio': the exact law of task='text' is not known"):
             preset(name, task)
@@ -119,6 +125,7 @@ LAW: dict[str, Any] = {
     "credit": RewardToGo(),
 }
 
+OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
 # What draws no tokens.
 SOFT: dict[str, Any] = {
@@ -193,6 +200,26 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         SOFT | {"discriminator": None, "schedule": NOTHING_FIRST | {"discriminator_rounds": 0, "d_steps": 0}},
         "objective='soft': is differ",
+    ),
+    (JUDGED | {"task": PAIRS}, "generator='lstm': cannot read what task='transduction' gives"),
+    (JUDGED | {"generator": Seq2SeqLSTM()}, "generator='seq2seq_lstm': reads conditions, and task='oracle' gives none"),
+    (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator='cnn_highway': judges sequences without what task="),
+    (JUDGED | {"discriminator": PairCnn()}, "discriminator='pair_cnn': judges pairs, and task='oracle' gives nothing"),
+    (
+        OF_PAIRS | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
+        "adversary.gradient_penalty='interpolated': joins a real sequence with a fake one",
+    ),
+    (
+        JUDGED | {"adversary": {"mismatched": 1.0}},
+        "adversary.mismatched=1: is of conditions, and task='oracle' gives none",
+    ),
+    (
+        OF_PAIRS | {"adversary": {"mismatched": 1.0, "loss": {"kind": "relativistic"}}},
+        "adversary.mismatched=1: is a third class, and adversary.loss='relativistic' has no classes apart",
+    ),
+    (
+        OF_PAIRS | {"adversary": {"mismatched": 1.0, "batch": 9}},
+        "adversary.batch=9: adversary.mismatched=1 compares reals",
     ),
     (SOFT | {"generator": LSTM()}, "objective='soft': .* generator='lstm' draws them. Use objective gumbel"),
     (SOFT | {"objective": Gumbel()}, "generator='latent_conv': has no log-probabilities, which objective='gumbel'"),
