@@ -248,6 +248,25 @@ def test_numbers_become_one_token_on_both_sides(write):
     assert shown(plain)[0] == ("In 2017, 1,234.5km", "12% NUM")
 
 
+def test_of_two_marks_the_longer_one_is_read():
+    assert list(pieces.split_at(("N", "NN"), "aNNb")) == [("a", False), ("NN", True), ("b", False)]
+    assert list(pieces.split_at((), "")) == list(pieces.split_at(("N",), "")) == []
+
+
+def test_spaces_around_turns_are_no_part_of_them(write):
+    objects = [{"source": [" a b ", "c "], "target": "x y"}, {"source": "a b <turn> c", "target": "y"}]
+    letters = SharedVocabulary(tokens=Characters())
+    task = with_splits(write, records(write, objects), domain=Dialogue(), vocabulary=letters)
+    assert [source for source, _ in shown(task)] == ["a b<turn>c"] * 2
+
+
+def test_spaces_that_no_token_holds_make_no_other_pair(write):
+    rows = [("a  b", "x"), (" a b", "x "), ("b", "y")]
+    assert len(with_splits(write, table(write, rows), deduplicate=True).train) == 2
+    letters = SharedVocabulary(tokens=Characters())
+    assert len(with_splits(write, table(write, rows), deduplicate=True, vocabulary=letters).train) == 3
+
+
 # Alphabets and limits.
 
 
