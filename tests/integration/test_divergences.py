@@ -163,13 +163,6 @@ def test_every_adversarial_preset_is_asked() -> None:
     # beside likelihood; `cgan_seq` is asked below.
     elsewhere = {"quick", "seqgan-quick", "wgan_gp", "lm_ratio", "mediator", "cgan_seq"}
     assert {param.values[0] for param in RUNS} == adversarial - elsewhere
-        "quick",
-        "seqgan-quick",
-        "wgan_gp",
-        "lm_ratio",
-        "mediator",
-        "cgan_seq",
-    }
 
 
 def share_of_copies(mismatched: float | None, updates: int) -> float:
