@@ -365,7 +365,8 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     if task.gives_conditions and network.reads == "sequences":
         yield (
             f"discriminator={network.kind!r}: judges sequences without what task={task.kind!r} gives with them, so "
-            "that an answer to anything would do. Use a discriminator of pairs."
+            "that an answer to anything would do. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, "
+            "interaction_cnn or triple_lstm."
         )
     if network.reads == "pairs" and not task.gives_conditions:
         yield (

@@ -65,8 +65,10 @@ class HierarchicalLSTMDiscriminator(PairDiscriminator):
         words, lengths = self._turns(pair)
         is_turn = lengths > 0
         is_word = torch.arange(words.shape[2], device=lengths.device) < lengths.unsqueeze(2)
-        of_turns = last_states(self.words, self.dropout(words[is_turn]), is_word[is_turn], is_twice_differentiable)
-        of_response = last_states(self.words, self.dropout(pair.sequence), pair.mask, is_twice_differentiable)
+        of_turns, of_response = (
+            self.dropout(last_states(self.words, self.dropout(embedded), mask, is_twice_differentiable))
+            for embedded, mask in ((words[is_turn], is_word[is_turn]), (pair.sequence, pair.mask))
+        )
 
         number, most = lengths.shape
         utterances = of_turns.new_zeros(number, most + 1, of_turns.shape[1])
@@ -75,14 +77,14 @@ class HierarchicalLSTMDiscriminator(PairDiscriminator):
         num_turns = is_turn.sum(1)
         utterances[torch.arange(number, device=num_turns.device), num_turns] = of_response
         is_utterance = torch.arange(most + 1, device=num_turns.device) <= num_turns.unsqueeze(1)
-        state = last_states(self.sentences, self.dropout(utterances), is_utterance, is_twice_differentiable)
+        state = last_states(self.sentences, utterances, is_utterance, is_twice_differentiable)
         logits: Tensor = self.output(self.dropout(state)).squeeze(1)
         return logits
 
     def _turns(self, pair: EmbeddedPair) -> tuple[Tensor, Tensor]:
         """Embedded words (B, K, S, E) of each turn, each from its first word on, and their numbers (B, K)."""
         mask = pair.source_mask
-        turn = turn_of_tokens(self._source_space, pair.conditions).masked_fill(~mask, 0)
+        turn = turn_of_tokens(self._source_space, pair.conditions)
         turns = torch.arange(int(turn.max()) + 1, device=turn.device).unsqueeze(1)
         lengths = (mask.unsqueeze(1) & (turn.unsqueeze(1) == turns)).sum(2)
         firsts = lengths.cumsum(1) - lengths

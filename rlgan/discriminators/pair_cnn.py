@@ -121,8 +121,9 @@ class WindowTower(Tower):
         kernel, counts = self.kernels[index], windows_within(mask, self._windows[index])
         if self.norms is None:
             return max_over_time(embedded, kernel, counts.shape[1], is_twice_differentiable, counts)
-        normed = self.norms[index](responses(embedded, kernel, counts.shape[1]), counts)
-        return normed.masked_fill(~counts.unsqueeze(2), -torch.inf).max(1).values
+        # 0 where nothing counts, which ReLU makes of all below it.
+        normed: Tensor = self.norms[index](responses(embedded, kernel, counts.shape[1]), counts)
+        return normed.max(1).values
 
 
 def windows_within(mask: Tensor, window: int) -> Tensor:
