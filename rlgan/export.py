@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rlgan.envs.errors import CheckpointError
+from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
@@ -59,7 +59,15 @@ class ExportedGenerator:
 
         Returns:
             One string a sequence.
+
+        Raises:
+            ConfigError: its sequences are given something.
         """
+        if self.space.given is not None:
+            raise ConfigError(
+                "this generator writes sequences that are given something (a translation of a source, an answer), and "
+                "nothing is given here. Its answers to the test split stand in samples.txt of its run."
+            )
         drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
         return decode(self.space, self.token_names, self.joining, drawn.tokens)
 
@@ -75,9 +83,8 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     """
     description = {
         "generator": settings.model_dump(mode="json"),
-        "vocab_size": task.space.vocab_size,
-        "max_length": task.space.max_length,
-        "end_id": task.space.end_id,
+        **_of_space(task.space),
+        "given": None if task.space.given is None else _of_space(task.space.given),
         "joining": task.joining,
         "token_names": list(task.token_names),
     }
@@ -85,6 +92,25 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
+    )
+
+
+def _of_space(space: SequenceSpace) -> dict[str, int | None]:
+    return {name: getattr(space, name) for name in _SPACE}
+
+
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id")
+
+
+def _space(description: Mapping[str, Any]) -> SequenceSpace:
+    # Of older versions neither what is given nor where turns end is told.
+    given = description.get("given")
+    return SequenceSpace(
+        description["vocab_size"],
+        description["max_length"],
+        description["end_id"],
+        given=None if given is None else _space(given),
+        separator_id=description.get("separator_id"),
     )
 
 
@@ -96,7 +122,7 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
-        space = SequenceSpace(description["vocab_size"], description["max_length"], description["end_id"])
+        space = _space(description)
         settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
         generator = build_generator(settings, space)

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from rlgan.envs.errors import StorageError, UploadError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
@@ -170,13 +173,21 @@ class Session:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
-        shown = self._task.decode(measurement.tokens[: self._config.evaluation.num_shown])
+        shown = self._shown(measurement.tokens[: self._config.evaluation.num_shown])
         path = self._run_dir / "samples.txt"
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
         except OSError as error:
             raise cannot_write(path, error) from error
+
+    def _shown(self, tokens: Tensor) -> list[str]:
+        """Samples as text, behind what they were given: those of a measurement follow the test split."""
+        lines, given = self._task.decode(tokens), self._task.conditions
+        if given is None:
+            return lines
+        sources = given.decode(given.test[torch.arange(len(tokens)) % len(given.test)])
+        return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from ..errors import ConfigError, DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
 from .lines import FromFiles, Limit, OverLong, Tokens, count, distinct, fit, padded, split_off, unknown_share
 from .pair_files import PairFile, PairInput, RawPair, read_pairs
 from .pieces import Alphabet, BytePairs, TokenSettings, Words, build_alphabet, keeps_spaces, split_at
@@ -219,7 +219,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
             f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
             "choice needs at least 2. Give more text, or lower vocabulary's min_count."
         )
-    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID)
+    turn_id = _turn_id(settings, sources_of)
+    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=turn_id)
     targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID)
     notes += [_about("sources", sources_of, sources), _about("targets", targets_of, targets)]
     encoded = {
@@ -338,6 +339,14 @@ def _separator(settings: PairsTask) -> str | None:
     if isinstance(settings.domain, Dialogue):
         return settings.domain.turn_token
     return settings.domain.sentence_token if isinstance(settings.domain, Summarization) else None
+
+
+def _turn_id(settings: PairsTask, alphabet: Alphabet) -> int | None:
+    """Id of what stands between turns; None where sources have no turns, or no training source has two."""
+    if not isinstance(settings.domain, Dialogue):
+        return None
+    ids = alphabet.vocabulary.encode(alphabet.tokenise(settings.domain.turn_token))
+    return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
 
 
 def _number_token(settings: PairsTask) -> str | None:

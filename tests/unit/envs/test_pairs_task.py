@@ -200,6 +200,7 @@ def test_of_a_dialogue_the_last_turns_are_kept(write):
     task = with_splits(write, records(write, objects), domain=Dialogue(max_turns=2))
     assert [source for source, _ in shown(task)] == ["b c <turn> d", "e", "g <turn> h"]
     assert task.conditions.token_names[:3] == ("<end>", "<unk>", "<turn>")
+    assert task.space.given.separator_id == 2
     assert noted(task, "left out 2 turns before the last 2 of a source")
     check_task(task)
 
