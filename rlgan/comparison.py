@@ -46,6 +46,16 @@ _TEXT_COLUMNS = (
     "rlm_5gram",
     "distinct_2",
 )
+_PAIR_COLUMNS = (
+    "nll_gen",
+    "nll_div",
+    "corpus_bleu",
+    "chrf",
+    "decoded_length",
+    "decoded_distinct_2",
+    "decoded_repetition_4",
+    "decoded_unfinished",
+)
 # A table of its own below the first: beside it they would not fit a line.
 _CLOSER_COLUMNS = (
     *(f"fed_{name}" for name in get_args(EncoderName)),
@@ -160,7 +170,7 @@ def _plane_rows(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    columns = _ORACLE_COLUMNS if task.has_known_law else _TEXT_COLUMNS
+    columns = _ORACLE_COLUMNS if task.has_known_law else _PAIR_COLUMNS if task.name == "pairs" else _TEXT_COLUMNS
     tables = [format_table(rows, ("name", "temperature", *columns))]
     if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]

@@ -20,8 +20,10 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
+from .decoding import beam_search
 from .generators import Generator
 from .metrics import effective_rank, kl_gaps, mean_nll
+from .pair_measures import BleuTokens, PairMeasures
 from .sampling import sample
 from .seeding import stream
 from .sentence_encoders import EncoderName
@@ -48,6 +50,12 @@ class EvaluationSettings(Settings):
     of the final table, and needs the extra `encoder`. Text only."""
     num_nearest: int = Field(500, ge=2)
     """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
+    beam: int = Field(1, ge=1)
+    """Beams of the search for the likeliest sequence that BLEU and chrF are of; 1 is greedy. Pairs only."""
+    length_exponent: float = Field(0.0, ge=0.0)
+    """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end. Pairs only."""
+    bleu_tokens: BleuTokens = "13a"
+    """How sacrebleu cuts text into words for BLEU. Pairs only."""
     collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
@@ -86,6 +94,7 @@ class Evaluator:
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings)
+        self._pairs = PairMeasures(task, settings.bleu_tokens) if task.name == "pairs" else None
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
@@ -140,7 +149,16 @@ class Evaluator:
                 metrics |= self._kl_metrics(metrics)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
+        if self._pairs is not None:
+            metrics |= self._pairs.measure(self._decoded(generator, temperature, self._pairs.conditions))
         return Measurement(metrics=metrics, tokens=samples.tokens)
+
+    def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
+        """The likeliest sequences (n, T) that are given conditions (n, S)."""
+        stepper, settings = generator.stepper(temperature), self._settings
+        number = len(conditions)
+        found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
+        return found.tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.

@@ -26,6 +26,8 @@ _SHOWN = {
     "eval/kl_reverse": "KL rev",
     "eval/bleu_2": "BLEU-2",
     "eval/self_bleu_2": "Self-BLEU-2",
+    "eval/corpus_bleu": "BLEU",
+    "eval/chrf": "chrF",
     "discriminator/accuracy_heldout": "D held-out",
     "discriminator/nll_heldout": "D NLL",
     "generator/mean_value": "value",

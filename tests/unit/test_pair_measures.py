@@ -1,0 +1,78 @@
+"""BLEU and chrF of pairs: numbers worked out by hand, references by source, what has no library."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlgan import pair_measures
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import PairsTask, Task, build_task
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.generators import Seq2SeqLSTM, build_generator
+from rlgan.pair_measures import PairMeasures
+
+TRAIN = "eins\tthe cat sat on the mat\nzwei\ta dog ran\ndrei\tdogs run here now\nvier\ta cat was\n"
+TEST = "eins\tthe cat sat on the mat\nzwei\ta dog ran\neins\ta cat was on the mat\n"
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    for name, text in (("train", TRAIN), ("valid", TRAIN), ("test", TEST)):
+        (tmp_path / f"{name}.tsv").write_text(text, "utf-8")
+    files = {name: str(tmp_path / f"{name}.tsv") for name in ("valid", "test")}
+    return build_task(PairsTask(input=Table(data=str(tmp_path / "train.tsv"), **files), max_length=8))
+
+
+def written(task: Task, *lines: str) -> torch.Tensor:
+    ids = {name: index for index, name in enumerate(task.token_names)}
+    rows = [[ids[word] for word in line.split()] for line in lines]
+    return torch.tensor([row + [task.space.pad_id] * (task.space.max_length - len(row)) for row in rows])
+
+
+def test_each_source_is_written_for_once_with_all_its_targets_as_references(task: Task) -> None:
+    measures = PairMeasures(task, "13a")
+    assert task.conditions is not None
+    assert task.conditions.decode(measures.conditions) == ["eins", "zwei"]
+    for line in ("the cat sat on the mat", "a cat was on the mat"):
+        found = measures.measure(written(task, line, "a dog ran"))
+        # Of three words there is no 4-gram to be missed.
+        assert found["eval/corpus_bleu"] == pytest.approx(100.0) and found["eval/chrf"] == pytest.approx(100.0)
+    assert found["eval/decoded_length"] == 4.5
+
+
+def test_bleu_is_that_of_papineni_worked_out_by_hand(task: Task) -> None:
+    found = PairMeasures(task, "13a").measure(written(task, "the cat sat on mat", "a dog ran"))
+    # Matches of 1- to 4-grams: 5 + 3 of 8, 3 + 2 of 6, 2 + 1 of 4, 1 of 2; 8 words beside the nearest 6 + 3.
+    precisions = (8 / 8, 5 / 6, 3 / 4, 1 / 2)
+    expected = 100 * math.exp(1 - 9 / 8) * math.prod(precisions) ** 0.25
+    assert found["eval/corpus_bleu"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_evaluator_measures_the_likeliest_sequences(task: Task) -> None:
+    torch.manual_seed(0)
+    net = build_generator(Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), task.space)
+    measured = {
+        beam: Evaluator(task, EvaluationSettings(num_sequences=4, beam=beam), seed=0).measure(net).metrics
+        for beam in (1, 20)
+    }
+    law = net.given(PairMeasures(task, "13a").conditions)
+    assert measured[1]["eval/decoded_length"] != measured[20]["eval/decoded_length"]
+    for found in measured.values():
+        assert 0.0 <= found["eval/corpus_bleu"] <= 100.0 and found["eval/nll_gen"] > 0
+    greedy = torch.full((2, 8), task.space.pad_id)
+    for position in range(8):
+        with torch.no_grad():
+            greedy[:, position] = law.logits(greedy)[:, position].argmax(1)
+    expected = PairMeasures(task, "13a").measure(greedy)
+    assert {name: measured[1][name] for name in expected} == pytest.approx(expected)
+
+
+def test_without_the_library_it_is_told(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_measures, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"take the library sacrebleu. Install it by: .*\[pairs\]"):
+        PairMeasures(task, "13a")
