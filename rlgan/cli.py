@@ -181,7 +181,24 @@ def _add_sample(verbs: Any) -> None:
     origin.add_argument(
         "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
     )
-    sample.add_argument("--num", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
+    sample.add_argument("--num", type=_positive_int, default=None, metavar="N", help="how many (default 10)")
+    sample.add_argument(
+        "--input", default=None, metavar="FILE", help="sources to write for, one a line: generators of pairs"
+    )
+    sample.add_argument(
+        "--beam",
+        type=_positive_int,
+        default=None,
+        metavar="K",
+        help="with --input: the likeliest that K beams find",
+    )
+    sample.add_argument(
+        "--length-exponent",
+        type=_not_negative_float,
+        default=None,
+        metavar="α",
+        help="with --beam: log-probabilities are divided by ((5 + length)/6)^α (default 0)",
+    )
     sample.add_argument(
         "--temperature",
         type=_positive_float,
@@ -224,6 +241,16 @@ def _positive_float(text: str) -> float:
         value = float("nan")
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a positive number")
+    return value
+
+
+def _not_negative_float(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be 0 or a positive number")
     return value
 
 
@@ -475,14 +502,36 @@ def _presets() -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
+    if options.input is not None and options.num is not None:
+        raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
+    if options.beam is not None and options.input is None:
+        raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.length_exponent is not None and options.beam is None:
+        raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
     lines = _sample_of_run(options) if options.model is None else _sample_of_model(options)
     for line in lines:
         print(line)
     return 0
 
 
+def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
+    """What the generator of a folder writes: for sources, or for nothing."""
+    from rlgan.envs.tasks.lines import read_lines
+    from rlgan.export import Decoding, load_run_generator
+
+    exported = load_run_generator(folder)
+    if options.input is None:
+        return exported.sample(options.num or 10, temperature, options.seed)
+    decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0)
+    raw = read_lines(options.input, "utf-8", "a text file with one source a line")
+    lines, notes = exported.answer(raw.lines, options.input, decoding, options.seed)
+    for note in (*raw.notes, *notes):
+        print(f"{options.input}: {note}", file=sys.stderr)
+    return lines
+
+
 def _sample_of_run(options: argparse.Namespace) -> list[str]:
-    from rlgan.export import GENERATOR_FILES, load_run_generator
+    from rlgan.export import GENERATOR_FILES
     from rlgan.storage import as_folder
 
     if options.tracking_uri is not None:
@@ -491,17 +540,16 @@ def _sample_of_run(options: argparse.Namespace) -> list[str]:
         )
     temperature = 1.0 if options.temperature is None else options.temperature
     with as_folder(options.run, GENERATOR_FILES) as run_dir:
-        return load_run_generator(run_dir).sample(options.num, temperature, options.seed)
+        return _written(options, run_dir, temperature)
 
 
 def _sample_of_model(options: argparse.Namespace) -> list[str]:
-    from rlgan.export import load_run_generator
     from rlgan.tracking import fetch, find_generator
 
     found = find_generator(options.tracking_uri, options.model)
     temperature = found.temperature if options.temperature is None else options.temperature
     with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
-        return load_run_generator(folder).sample(options.num, temperature, options.seed)
+        return _written(options, folder, temperature)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from strangers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 
 from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.sources import Reading
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
 
 from .checkpoint import write_atomically
+from .decoding import beam_search
 from .generators import Generator, GeneratorSettings, build_generator
 from .sampling import sample
 from .seeding import stream
@@ -42,12 +44,14 @@ class ExportedGenerator:
         space: its sequences.
         token_names: how each id is shown.
         joining: how tokens become text.
+        reading: how sources become what it is given; None where it is given nothing, or no text.
     """
 
     generator: Generator
     space: SequenceSpace
     token_names: tuple[str, ...]
     joining: Joining
+    reading: Reading | None = None
 
     def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
         """Sequences as text.
@@ -65,11 +69,60 @@ class ExportedGenerator:
         """
         if self.space.given is not None:
             raise ConfigError(
-                "this generator writes sequences that are given something (a translation of a source, an answer), and "
-                "nothing is given here. Its answers to the test split stand in samples.txt of its run."
+                "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
+                "summary. Give a file with one source a line."
             )
         drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
         return decode(self.space, self.token_names, self.joining, drawn.tokens)
+
+    def answer(
+        self, sources: Sequence[str], path: str, decoding: Decoding, seed: int = 0
+    ) -> tuple[list[str], tuple[str, ...]]:
+        """What it writes for sources.
+
+        Args:
+            sources: one text each.
+            path: where they are from, for errors.
+            decoding: how.
+            seed: of the draw.
+
+        Returns:
+            One string a source; and notes of what was cut, or is unknown.
+
+        Raises:
+            ConfigError: it is given nothing, or no text.
+            DataError: a source is empty.
+        """
+        if self.reading is None:
+            raise ConfigError(
+                f"--input {path}: this generator reads no text. Leave it out."
+                if self.space.given is None
+                else f"--input {path}: what this generator is given is no text, but what its task draws."
+            )
+        conditions, notes = self.reading.read(sources, path)
+        stepper, number = self.generator.stepper(decoding.temperature), len(sources)
+        if decoding.beam is None:
+            tokens = sample(stepper, self.space, number, stream(seed, "export"), conditions=conditions).tokens
+        else:
+            tokens = beam_search(
+                stepper, self.space, number, decoding.beam, decoding.length_exponent, conditions
+            ).tokens
+        return decode(self.space, self.token_names, self.joining, tokens), notes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a sequence is written for a source.
+
+    Attributes:
+        temperature: divides the logits.
+        beam: beams of a search for the likeliest sequence; None draws one.
+        length_exponent: α of `decoding.length_penalty`, of a search.
+    """
+
+    temperature: float = 1.0
+    beam: int | None = None
+    length_exponent: float = 0.0
 
 
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
@@ -81,12 +134,14 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
         task: for its sequences and vocabulary.
         arrays: parameter name → array.
     """
+    reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
         **_of_space(task.space),
         "given": None if task.space.given is None else _of_space(task.space.given),
         "joining": task.joining,
         "token_names": list(task.token_names),
+        "reading": None if reading is None else reading.model_dump(mode="json"),
     }
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
@@ -129,7 +184,9 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         generator.load_state_dict(load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-        return ExportedGenerator(generator.eval(), space, token_names, _joining(description))
+        kept = description.get("reading")
+        reading = None if kept is None else Reading.model_validate(kept)
+        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading)
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(

@@ -1,25 +1,34 @@
 """Pairs as people have them, a source that is given and a target to be written: translation, dialogue, summaries.
 
 Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are read
-in `pair_files.py`, text is cut into tokens in `pieces.py`.
+in `pair_files.py`, sources are written in `sources.py`, text is cut into tokens in `pieces.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
+from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
 from .lines import FromFiles, Limit, OverLong, Tokens, count, distinct, fit, padded, split_off, unknown_share
-from .pair_files import PairFile, PairInput, RawPair, read_pairs
-from .pieces import Alphabet, BytePairs, TokenSettings, Words, build_alphabet, keeps_spaces, split_at
+from .pair_files import PairFile, PairInput, read_pairs
+from .pieces import Alphabet, TokenSettings, Words, build_alphabet
+from .sources import (
+    Dialogue,
+    DomainSettings,
+    Reading,
+    Summarization,
+    Translation,
+    Writing,
+    marks_of,
+    turn_id,
+)
 from .task import Conditions, Task
 
 DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128}
@@ -27,81 +36,6 @@ DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128}
 
 MANY_UNKNOWN = 0.05
 """Share of unknown tokens above which a note says what to do."""
-
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-
-
-def _checked_mark(value: str) -> str:
-    if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
-        raise ConfigError(
-            f"{value!r} cannot be a token: it is one word, and not {' or '.join(SPECIAL_NAMES)}. Give another, for "
-            "instance <turn>."
-        )
-    return value
-
-
-class _LimitedSources(Settings):
-    max_source_length: int | None = Field(default=None, ge=2, le=10_000)
-    """Greatest number of tokens S of a source, the terminator included; None: the longest training source and its
-    terminator, but at most 64 words or 128 characters or pieces."""
-
-    over_long_source: OverLong = "drop"
-    """What becomes of a pair whose source does not fit with its terminator: it is dropped, its source is cut to S
-    tokens (which then have no terminator), or it is an error."""
-
-
-class Translation(_LimitedSources):
-    """A source is a sentence."""
-
-    kind: Literal["translation"] = "translation"
-
-
-class Dialogue(_LimitedSources):
-    """A source is what was said before, turn by turn; what is cut off is the beginning."""
-
-    kind: Literal["dialogue"] = "dialogue"
-
-    max_turns: int = Field(default=3, ge=1)
-    """Greatest number of turns of a source: the last ones."""
-
-    turn_token: str = "<turn>"
-    """Token between turns. A source that is one string is cut into turns where it stands."""
-
-    @field_validator("turn_token")
-    @classmethod
-    def _turn_token_is_a_word(cls, value: str) -> str:
-        return _checked_mark(value)
-
-
-class Summarization(Settings):
-    """A source is a document, of which the beginning is read."""
-
-    kind: Literal["summarization"] = "summarization"
-
-    max_source_length: int = Field(default=350, ge=2, le=10_000)
-    """Greatest number of tokens S of a source, the terminator included; a longer one is cut to its first S tokens,
-    which then have no terminator."""
-
-    sentence_token: str = "<s>"
-    """Token between the strings of a source that is a list of them, for instance its sentences."""
-
-    number_token: str | None = None
-    """Token that stands for every number written in digits, in sources and targets; None: numbers stay as they are."""
-
-    @field_validator("sentence_token", "number_token")
-    @classmethod
-    def _tokens_are_words(cls, value: str | None) -> str | None:
-        return None if value is None else _checked_mark(value)
-
-    @model_validator(mode="after")
-    def _tokens_differ(self) -> Summarization:
-        if self.sentence_token == self.number_token:
-            raise ConfigError(f"number_token={self.number_token!r}: is the sentence_token too. Give another.")
-        return self
-
-
-DomainSettings = Annotated[Translation | Dialogue | Summarization, Field(discriminator="kind")]
-"""What a source is."""
 
 
 class SeparateVocabularies(Settings):
@@ -219,8 +153,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
             f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
             "choice needs at least 2. Give more text, or lower vocabulary's min_count."
         )
-    turn_id = _turn_id(settings, sources_of)
-    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=turn_id)
+    between_turns = turn_id(settings.domain, sources_of)
+    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=between_turns)
     targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID)
     notes += [_about("sources", sources_of, sources), _about("targets", targets_of, targets)]
     encoded = {
@@ -249,6 +183,14 @@ def build_pairs_task(settings: PairsTask) -> Task:
             test=padded(encoded["test"][0], sources),
             token_names=sources_of.vocabulary.names,
             joining=sources_of.joining,
+            reading=Reading(
+                domain=settings.domain,
+                tokens=settings.source_tokens,
+                lowercase=settings.lowercase,
+                names=sources_of.vocabulary.names,
+                pieces=sources_of.pieces,
+                max_length=sources.max_length,
+            ),
         ),
     )
 
@@ -287,17 +229,11 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str
     """Pairs as text to be cut, and what was left out or changed."""
     pairs: list[_Pair] = []
     empty: dict[str, list[int]] = {"source": [], "target": []}
-    source_writing, target_writing = (
-        _Writing(settings, settings.source_tokens),
-        _Writing(settings, settings.target_tokens),
-    )
-    num_earlier = 0
+    source_writing = Writing(settings.domain, settings.source_tokens, settings.lowercase)
+    target_writing = Writing(settings.domain, settings.target_tokens, settings.lowercase)
     for raw in file.pairs:
-        parts = [part for part in map(source_writing.clean, _parts(raw, settings, file.path)) if part.strip()]
-        if isinstance(settings.domain, Dialogue) and len(parts) > settings.domain.max_turns:
-            num_earlier += len(parts) - settings.domain.max_turns
-            parts = parts[-settings.domain.max_turns :]
-        source, target = (_separator(settings) or "").join(parts), target_writing.clean(raw.target)
+        source = source_writing.source(raw.source, f"{file.path}, line {raw.number}")
+        target = target_writing.clean(raw.target)
         if source and target.strip():
             pairs.append(_Pair(raw.number, source, target))
         else:
@@ -313,79 +249,17 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str
             f"{file.path}: holds no pair with something on both sides ({told or 'none at all'}). Give a file with a "
             "source and a target for each pair."
         )
-    if num_earlier:
-        notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")  # type: ignore[union-attr]
+    if isinstance(settings.domain, Dialogue) and (num_earlier := source_writing.num_earlier):
+        notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")
     num_marks = source_writing.num_marks + target_writing.num_marks
     if num_marks:
         notes.append(f"read {count(num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space")
     return pairs, notes
 
 
-def _parts(raw: RawPair, settings: PairsTask, path: str) -> list[str]:
-    separator = _separator(settings)
-    if isinstance(raw.source, str):
-        return [raw.source] if separator is None else [part.strip() for part in raw.source.split(separator)]
-    if separator is None:
-        raise DataError(
-            f"{path}, line {raw.number}: the source is a list of {count(len(raw.source), 'string')}; with "
-            "domain=translation it is one string. Choose domain=dialogue (turns) or summarization (sentences), or "
-            "join them."
-        )
-    return [part.strip() for string in raw.source for part in string.split(separator)]
-
-
-def _separator(settings: PairsTask) -> str | None:
-    """Mark between the parts of a source; None where it has no parts."""
-    if isinstance(settings.domain, Dialogue):
-        return settings.domain.turn_token
-    return settings.domain.sentence_token if isinstance(settings.domain, Summarization) else None
-
-
-def _turn_id(settings: PairsTask, alphabet: Alphabet) -> int | None:
-    """Id of what stands between turns; None where sources have no turns, or no training source has two."""
-    if not isinstance(settings.domain, Dialogue):
-        return None
-    ids = alphabet.vocabulary.encode(alphabet.tokenise(settings.domain.turn_token))
-    return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
-
-
-def _number_token(settings: PairsTask) -> str | None:
-    return settings.domain.number_token if isinstance(settings.domain, Summarization) else None
-
-
-class _Writing:
-    """How text of one side is written before it is cut.
-
-    Attributes:
-        num_marks: how many characters that mark words were taken away.
-    """
-
-    def __init__(self, settings: PairsTask, tokens: TokenSettings) -> None:
-        self._lowercase = settings.lowercase
-        self._number_token = _number_token(settings)
-        self._keeps_spaces = keeps_spaces(tokens)
-        self._marks_words = isinstance(tokens, BytePairs) and not self._keeps_spaces
-        self.num_marks = 0
-
-    def clean(self, text: str) -> str:
-        """Text as the settings ask for it; marks that stand in it stay as they are."""
-        marks = () if self._number_token is None else (self._number_token,)
-        text = "".join(piece if is_mark else self._changed(piece) for piece, is_mark in split_at(marks, text))
-        return text if self._keeps_spaces else " ".join(text.split())
-
-    def _changed(self, text: str) -> str:
-        if self._marks_words:
-            self.num_marks += text.count(WORD_MARK)
-            text = text.replace(WORD_MARK, " ")
-        if self._lowercase:
-            text = text.lower()
-        return text if self._number_token is None else _NUMBER.sub(lambda _: self._number_token or "", text)
-
-
 def _alphabets(settings: PairsTask, train: Sequence[_Pair]) -> tuple[Alphabet, Alphabet]:
     """Of sources and of targets."""
-    target_marks = [mark for mark in [_number_token(settings)] if mark is not None]
-    source_marks = [mark for mark in [_separator(settings)] if mark is not None] + target_marks
+    source_marks, target_marks = marks_of(settings.domain)
     sources, targets = [pair.source for pair in train], [pair.target for pair in train]
     if isinstance(settings.vocabulary, SharedVocabulary):
         both = build_alphabet(settings.vocabulary.tokens, sources + targets, source_marks, "vocabulary.tokens")

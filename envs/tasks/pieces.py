@@ -101,12 +101,14 @@ class Alphabet:
         joining: how they become text.
         tokenise: cuts a text.
         kind: "word", "char" or "bpe".
+        pieces: what byte-pair encoding has learnt, as the library `tokenizers` writes it; None for other tokens.
     """
 
     vocabulary: Vocabulary
     joining: Joining
     tokenise: Callable[[str], Tokens]
     kind: str
+    pieces: str | None = None
 
 
 def build_alphabet(settings: TokenSettings, texts: Sequence[str], marks: Sequence[str], name: str) -> Alphabet:
@@ -173,9 +175,42 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
     tokenizer = _learnt(settings, plain, settings.size - len(SPECIAL_NAMES) - len(used))
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     ordinary = [piece for piece, _ in pieces if piece != UNK_NAME]
-    names = {mark: as_byte_names(mark) if on_bytes else WORD_MARK + mark for mark in used}
-    of_marks = dict.fromkeys(names.values())
+    of_marks = dict.fromkeys(_name_of(settings, mark) for mark in used)
     vocabulary = Vocabulary((*of_marks, *(piece for piece in ordinary if piece not in of_marks)))
+    return _of_pieces(settings, tokenizer, vocabulary, marks)
+
+
+def restored_alphabet(
+    settings: TokenSettings, names: Sequence[str], marks: Sequence[str], pieces: str | None
+) -> Alphabet:
+    """The alphabet that was built once, from plain data.
+
+    Args:
+        settings: what tokens are.
+        names: how each of its ids is shown.
+        marks: strings that are tokens wherever they stand.
+        pieces: `Alphabet.pieces`.
+
+    Raises:
+        ConfigError: the library that it takes is not installed.
+    """
+    vocabulary = Vocabulary(tuple(names[len(SPECIAL_NAMES) :]))
+    if not isinstance(settings, BytePairs):
+        tokenise = _around_marks(marks, TOKENISERS[settings.kind], _itself)
+        return Alphabet(vocabulary, JOINING_OF[settings.kind], tokenise, settings.kind)
+    assert pieces is not None
+    _require_tokenizers()
+    from tokenizers import Tokenizer
+
+    return _of_pieces(settings, Tokenizer.from_str(pieces), vocabulary, (*marks, UNK_NAME))
+
+
+def _name_of(settings: BytePairs, mark: str) -> str:
+    return as_byte_names(mark) if settings.unit == "byte" else WORD_MARK + mark
+
+
+def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary, marks: Sequence[str]) -> Alphabet:
+    on_bytes, known = settings.unit == "byte", set(vocabulary.tokens)
 
     def tokenise(text: str) -> list[str]:
         # Among words a mark is a word, whatever stood around it.
@@ -183,8 +218,9 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
         return found
 
     def tokens_of(mark: str) -> list[str]:
-        if mark in names:
-            return [names[mark]]
+        name = _name_of(settings, mark)
+        if mark != UNK_NAME and name in known:
+            return [name]
         return [UNK_NAME] if on_bytes else [WORD_MARK, UNK_NAME]
 
     return Alphabet(
@@ -192,6 +228,7 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
         "byte_pieces" if on_bytes else "word_pieces",
         _around_marks(marks, tokenise, tokens_of),
         settings.kind,
+        tokenizer.to_str(),
     )
 
 
@@ -199,13 +236,17 @@ def _itself(mark: str) -> list[str]:
     return [mark]
 
 
-def _learnt(settings: BytePairs, texts: Sequence[str], num_pieces: int) -> Tokenizer:
-    """Train; the same text gives the same pieces, whatever the process and the number of cores."""
+def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
             "vocabulary: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 "
             "on, install the extra `pieces` (pip install -c constraints.txt '.[pieces]'), or choose word or char."
         )
+
+
+def _learnt(settings: BytePairs, texts: Sequence[str], num_pieces: int) -> Tokenizer:
+    """Train; the same text gives the same pieces, whatever the process and the number of cores."""
+    _require_tokenizers()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns wherever a process forks afterwards
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

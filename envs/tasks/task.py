@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from ..sequence_space import SequenceSpace
 from ..vocabulary import Joining, join_tokens
+
+if TYPE_CHECKING:
+    from .sources import Reading
 
 
 class Oracle(Protocol):
@@ -59,6 +62,7 @@ class Conditions:
         joining: how the tokens of a condition become text.
         law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
             over these conditions. None where it is not known.
+        reading: how sources that somebody brings become conditions; None where they are no text.
     """
 
     space: SequenceSpace
@@ -68,6 +72,7 @@ class Conditions:
     token_names: tuple[str, ...]
     joining: Joining = "words"
     law: Callable[[Tensor], Oracle] | None = None
+    reading: Reading | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""

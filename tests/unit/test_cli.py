@@ -313,3 +313,20 @@ def test_modules_of_ours_do_not_shadow_others_of_their_name(
         runpy.run_path(str(script), run_name="__main__")
     assert left.value.code == 0
     assert sys.path == ([str(PROJECT), "elsewhere"] if in_checkout else ["elsewhere"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--input", "in.txt", "--num", "3"), "--num: has no effect beside --input"),
+        (("--beam", "3"), "--beam: has no effect without --input"),
+        (("--input", "in.txt", "--length-exponent", "1"), "--length-exponent: has no effect without --beam"),
+        (("--input", "in.txt", "--beam", "0"), "0"),
+        (("--input", "in.txt", "--beam", "2", "--length-exponent", "-1"), "must be 0 or a positive number"),
+    ],
+)
+def test_ways_of_writing_for_sources_that_make_no_sense(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    answer = ask(capsys, "sample", "--run", "nowhere", *words)
+    assert answer.status == 2 and message in answer.err

@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.envs.tasks import Task, build_task
-from rlgan.export import load_run_generator, save_run_generator
-from rlgan.generators import LSTM, build_generator
-from tests.support.tiny import TASK
+from rlgan.decoding import beam_search
+from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.envs.tasks import PairsTask, Task, build_task
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.export import Decoding, load_run_generator, save_run_generator
+from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
+from tests.support.tiny import PAIRS, TASK
 
 SETTINGS = LSTM(embedding=3, hidden=4, dropout=0.5)
 
@@ -83,3 +85,52 @@ def test_a_damaged_generator_is_refused(folder: Path, damage: Callable[[Path], o
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         load_run_generator(folder)
+
+
+# ----------------------------------------------------------------------------------------- written for sources
+
+
+@pytest.fixture
+def translator(tmp_path: Path) -> tuple[Path, Task]:
+    """A generator of pairs in a folder, and its task."""
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.tsv").write_text("ein Hund\ta dog\neine Katze\ta cat\nein Haus\ta house\n", "utf-8")
+    files = {name: str(tmp_path / f"{name}.tsv") for name in ("valid", "test")}
+    task = build_task(PairsTask(input=Table(data=str(tmp_path / "train.tsv"), **files), deduplicate=False))
+    settings, folder = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), tmp_path / "run"
+    folder.mkdir()
+    torch.manual_seed(0)
+    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
+    save_run_generator(folder, settings, task, arrays)
+    return folder, task
+
+
+def test_a_generator_of_pairs_writes_for_sources_without_its_data(translator: tuple[Path, Task]) -> None:
+    folder, task = translator
+    for file in folder.parent.glob("*.tsv"):
+        file.unlink()
+    exported = load_run_generator(folder)
+    assert exported.space == task.space and task.conditions is not None
+    sources = ["eine Katze", "ein Hund"]
+    drawn, notes = exported.answer(sources, "in.txt", Decoding(), seed=3)
+    assert len(drawn) == 2 and notes == ()
+    assert exported.answer(sources, "in.txt", Decoding(), seed=3)[0] == drawn
+    found, _ = exported.answer(sources, "in.txt", Decoding(beam=4, length_exponent=0.5))
+    conditions = task.conditions.train[[1, 0]]
+    best = beam_search(exported.generator.stepper(), task.space, 2, 4, 0.5, conditions)
+    assert found == task.decode(best.tokens)
+
+
+def test_who_needs_sources_says_so_and_who_reads_none_too(translator: tuple[Path, Task], folder: Path) -> None:
+    with pytest.raises(ConfigError, match="--input: is missing. .* one source a line"):
+        load_run_generator(translator[0]).sample(3)
+    with pytest.raises(ConfigError, match="--input in.txt: this generator reads no text"):
+        load_run_generator(folder).answer(["a"], "in.txt", Decoding())
+
+
+def test_what_reads_no_text_is_told(tmp_path: Path) -> None:
+    task, settings = build_task(PAIRS), Seq2SeqLSTM(embedding=4, hidden=6)
+    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
+    save_run_generator(tmp_path, settings, task, arrays)
+    with pytest.raises(ConfigError, match="is no text, but what its task draws"):
+        load_run_generator(tmp_path).answer(["a"], "in.txt", Decoding())

@@ -1,0 +1,239 @@
+"""How the text of a source becomes tokens: what a source is, how it is written before it is cut, and new ones read.
+
+Training data and sources that somebody brings later go through the same code; all that it needs of a task is plain data
+(`Reading`), which is kept with a trained generator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from ..sequence_space import SequenceSpace
+from ..settings import Settings
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
+from .lines import Limit, OverLong, Tokens, count, fit, padded, unknown_share
+from .pieces import Alphabet, BytePairs, TokenSettings, keeps_spaces, restored_alphabet, split_at
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def _checked_mark(value: str) -> str:
+    if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
+        raise ConfigError(
+            f"{value!r} cannot be a token: it is one word, and not {' or '.join(SPECIAL_NAMES)}. Give another, for "
+            "instance <turn>."
+        )
+    return value
+
+
+class _LimitedSources(Settings):
+    max_source_length: int | None = Field(default=None, ge=2, le=10_000)
+    """Greatest number of tokens S of a source, the terminator included; None: the longest training source and its
+    terminator, but at most 64 words or 128 characters or pieces."""
+
+    over_long_source: OverLong = "drop"
+    """What becomes of a pair whose source does not fit with its terminator: it is dropped, its source is cut to S
+    tokens (which then have no terminator), or it is an error."""
+
+
+class Translation(_LimitedSources):
+    """A source is a sentence."""
+
+    kind: Literal["translation"] = "translation"
+
+
+class Dialogue(_LimitedSources):
+    """A source is what was said before, turn by turn; what is cut off is the beginning."""
+
+    kind: Literal["dialogue"] = "dialogue"
+
+    max_turns: int = Field(default=3, ge=1)
+    """Greatest number of turns of a source: the last ones."""
+
+    turn_token: str = "<turn>"
+    """Token between turns. A source that is one string is cut into turns where it stands."""
+
+    @field_validator("turn_token")
+    @classmethod
+    def _turn_token_is_a_word(cls, value: str) -> str:
+        return _checked_mark(value)
+
+
+class Summarization(Settings):
+    """A source is a document, of which the beginning is read."""
+
+    kind: Literal["summarization"] = "summarization"
+
+    max_source_length: int = Field(default=350, ge=2, le=10_000)
+    """Greatest number of tokens S of a source, the terminator included; a longer one is cut to its first S tokens,
+    which then have no terminator."""
+
+    sentence_token: str = "<s>"
+    """Token between the strings of a source that is a list of them, for instance its sentences."""
+
+    number_token: str | None = None
+    """Token that stands for every number written in digits, in sources and targets; None: numbers stay as they are."""
+
+    @field_validator("sentence_token", "number_token")
+    @classmethod
+    def _tokens_are_words(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_mark(value)
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Summarization:
+        if self.sentence_token == self.number_token:
+            raise ConfigError(f"number_token={self.number_token!r}: is the sentence_token too. Give another.")
+        return self
+
+
+DomainSettings = Annotated[Translation | Dialogue | Summarization, Field(discriminator="kind")]
+"""What a source is."""
+
+
+def separator_of(domain: DomainSettings) -> str | None:
+    """Mark between the parts of a source; None where it has no parts."""
+    if isinstance(domain, Dialogue):
+        return domain.turn_token
+    return domain.sentence_token if isinstance(domain, Summarization) else None
+
+
+def number_token_of(domain: DomainSettings) -> str | None:
+    """Token that stands for every number; None where numbers stay as they are."""
+    return domain.number_token if isinstance(domain, Summarization) else None
+
+
+def marks_of(domain: DomainSettings) -> tuple[list[str], list[str]]:
+    """Strings that are tokens wherever they stand: in sources, and in targets."""
+    target = [mark for mark in [number_token_of(domain)] if mark is not None]
+    return [mark for mark in [separator_of(domain)] if mark is not None] + target, target
+
+
+class Writing:
+    """How text of one side is written before it is cut.
+
+    Args:
+        domain: what a source is.
+        tokens: what a token of this side is.
+        lowercase: whether letters are made small.
+
+    Attributes:
+        num_marks: how many characters that mark words were taken away.
+        num_earlier: how many turns before the last ones were left out.
+    """
+
+    def __init__(self, domain: DomainSettings, tokens: TokenSettings, lowercase: bool) -> None:
+        self._domain, self._lowercase = domain, lowercase
+        self._number_token = number_token_of(domain)
+        self._keeps_spaces = keeps_spaces(tokens)
+        self._marks_words = isinstance(tokens, BytePairs) and not self._keeps_spaces
+        self.num_marks = self.num_earlier = 0
+
+    def source(self, raw: str | Sequence[str], where: str) -> str:
+        """A source as text to be cut, its parts with marks between them; empty where nothing is left.
+
+        Args:
+            raw: the source, or its parts.
+            where: file and line, for errors.
+
+        Raises:
+            DataError: parts, where a source has none.
+        """
+        parts = [part for part in map(self.clean, self._parts(raw, where)) if part.strip()]
+        if isinstance(self._domain, Dialogue) and len(parts) > self._domain.max_turns:
+            self.num_earlier += len(parts) - self._domain.max_turns
+            parts = parts[-self._domain.max_turns :]
+        return (separator_of(self._domain) or "").join(parts)
+
+    def _parts(self, raw: str | Sequence[str], where: str) -> list[str]:
+        separator = separator_of(self._domain)
+        if isinstance(raw, str):
+            return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
+        if separator is None:
+            raise DataError(
+                f"{where}: the source is a list of {count(len(raw), 'string')}; with "
+                "domain=translation it is one string. Choose domain=dialogue (turns) or summarization (sentences), or "
+                "join them."
+            )
+        return [part.strip() for string in raw for part in string.split(separator)]
+
+    def clean(self, text: str) -> str:
+        """Text as the settings ask for it; marks that stand in it stay as they are."""
+        marks = () if self._number_token is None else (self._number_token,)
+        text = "".join(piece if is_mark else self._changed(piece) for piece, is_mark in split_at(marks, text))
+        return text if self._keeps_spaces else " ".join(text.split())
+
+    def _changed(self, text: str) -> str:
+        if self._marks_words:
+            self.num_marks += text.count(WORD_MARK)
+            text = text.replace(WORD_MARK, " ")
+        if self._lowercase:
+            text = text.lower()
+        return text if self._number_token is None else _NUMBER.sub(lambda _: self._number_token or "", text)
+
+
+def turn_id(domain: DomainSettings, alphabet: Alphabet) -> int | None:
+    """Id of what stands between turns; None where sources have no turns, or no training source has two."""
+    if not isinstance(domain, Dialogue):
+        return None
+    ids = alphabet.vocabulary.encode(alphabet.tokenise(domain.turn_token))
+    return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
+
+
+class Reading(Settings):
+    """How sources that somebody brings become conditions: plain data."""
+
+    domain: DomainSettings
+    """What a source is."""
+
+    tokens: TokenSettings
+    """What a token is."""
+
+    lowercase: bool
+    """Whether letters are made small."""
+
+    names: tuple[str, ...]
+    """How each id is shown."""
+
+    pieces: str | None
+    """What byte-pair encoding has learnt, as the library `tokenizers` writes it; None for other tokens."""
+
+    max_length: int
+    """Greatest number of tokens of a source; of longer ones as much is read as in training."""
+
+    def read(self, lines: Sequence[str], path: str) -> tuple[Tensor, tuple[str, ...]]:
+        """Sources as conditions.
+
+        Args:
+            lines: one source each.
+            path: where they are from, for errors.
+
+        Returns:
+            (n, S) int64, padded after the terminator; and what was cut, or is unknown.
+
+        Raises:
+            DataError: there is none, or a line is empty, for which nothing could be written.
+        """
+        if not lines:
+            raise DataError(f"{path}: holds no line. Give a file with one source a line.")
+        writing = Writing(self.domain, self.tokens, self.lowercase)
+        alphabet = restored_alphabet(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
+        sources: list[Tokens] = []
+        for number, line in enumerate(lines, start=1):
+            text = writing.source(line, f"{path}, line {number}")
+            if not text.strip():
+                raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
+            sources.append(alphabet.tokenise(text))
+        limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
+        numbers = range(1, len(lines) + 1)
+        kept, notes = fit(sources, limit, path=path, numbers=numbers, noun="source")
+        encoded = [alphabet.vocabulary.encode(kept[place]) for place in range(len(lines))]
+        num_unknown, num_tokens = unknown_share(encoded)
+        if num_unknown:
+            notes.append(f"{num_unknown} of {count(num_tokens, 'token')} unknown ({num_unknown / num_tokens:.1%})")
+        return padded(encoded, SequenceSpace(len(self.names), self.max_length, END_ID)), tuple(notes)
