@@ -203,6 +203,17 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"schedule.discriminator_rounds={schedule.discriminator_rounds}, schedule.d_steps={schedule.d_steps}: "
             "there is no discriminator to train. Set both to 0, or choose a discriminator."
         )
+    if (wanted := schedule.discriminator_accuracy) is not None:
+        if not schedule.discriminator_rounds:
+            yield (
+                f"schedule.discriminator_accuracy={wanted:g}: ends pretraining, and schedule.discriminator_rounds is 0."
+                " Set it to null, or give it rounds."
+            )
+        if not config.adversary.loss.has_boundary:
+            yield (
+                f"schedule.discriminator_accuracy={wanted:g}: adversary.loss={config.adversary.loss.kind!r} has no "
+                "boundary between reals and fakes. Set it to null, or use another loss."
+            )
     if adversarial and pays_by_discriminator and not config.has_adversary:
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
     is_differentiated = isinstance(config.objective, Differentiated)

@@ -37,7 +37,10 @@ class Schedule(Settings):
     mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
     """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
-    """Rounds of discriminator pretraining."""
+    """Rounds of discriminator pretraining, at most."""
+    discriminator_accuracy: Annotated[float | None, Choice((None, 0.7, 0.82))] = Field(None, gt=0.5, lt=1.0)
+    """Held-out accuracy with which pretraining ends before its rounds are over (CSGAN-NMT: 0.82); null makes all of
+    them. A round is judged before it teaches, so that the one that finds it is the last."""
     adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
     """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
     g_steps: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
@@ -66,12 +69,14 @@ class Position:
         mle_epochs: epochs of pretraining done.
         mle_finished: whether pretraining is over, by count or by patience.
         discriminator_rounds: rounds of pretraining done.
+        discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
         adversarial_updates: adversarial units done.
     """
 
     mle_epochs: int = 0
     mle_finished: bool = False
     discriminator_rounds: int = 0
+    discriminator_finished: bool = False
     adversarial_updates: int = 0
 
     @property
@@ -84,7 +89,7 @@ def next_phase(schedule: Schedule, position: Position) -> Phase | None:
     """The phase of the next unit, or None when the run is complete."""
     if not position.mle_finished and position.mle_epochs < schedule.mle_epochs:
         return "mle"
-    if position.discriminator_rounds < schedule.discriminator_rounds:
+    if not position.discriminator_finished and position.discriminator_rounds < schedule.discriminator_rounds:
         return "discriminator"
     if position.adversarial_updates < schedule.adversarial_updates:
         return "adversarial"
@@ -94,4 +99,6 @@ def next_phase(schedule: Schedule, position: Position) -> Phase | None:
 def num_units(schedule: Schedule, position: Position) -> int:
     """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
     mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
-    return mle + schedule.discriminator_rounds + schedule.adversarial_updates
+    has_ended = position.discriminator_finished
+    rounds = position.discriminator_rounds if has_ended else schedule.discriminator_rounds
+    return mle + rounds + schedule.adversarial_updates

@@ -254,8 +254,11 @@ class Trainer:
 
     def _pretrain_round(self) -> dict[str, float]:
         metrics = self._discriminator_round()
-        done = self.position.discriminator_rounds
-        self.position = dataclasses.replace(self.position, discriminator_rounds=done + 1)
+        done, wanted = self.position.discriminator_rounds, self.config.schedule.discriminator_accuracy
+        suffices = wanted is not None and metrics["discriminator/accuracy_heldout"] >= wanted
+        self.position = dataclasses.replace(
+            self.position, discriminator_rounds=done + 1, discriminator_finished=suffices
+        )
         return metrics
 
     def _discriminator_round(self) -> dict[str, float]:

@@ -51,6 +51,7 @@ from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
 from rlgan.relaxation import Relaxation
 from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, RandomReward, Ratio
+from rlgan.schedule import num_units
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
@@ -449,6 +450,22 @@ def test_a_band_that_is_reached_ends_the_unit_and_one_that_is_left_trains_nothin
 
 
 # ------------------------------------------------------------------------------------------ scheduled sampling
+
+
+@pytest.mark.parametrize("wanted", [None, 0.75, 0.999])
+def test_pretraining_of_the_discriminator_ends_with_its_accuracy_or_rounds(task: Task, wanted: float | None) -> None:
+    # T-CS-4: at the first round that is judged so well, and never later than all rounds.
+    changes = {"discriminator_rounds": 12, "discriminator_accuracy": wanted, "adversarial_updates": 1, "mle_epochs": 0}
+    config = tiny_config(changes, optimizers=Optimizers(discriminator=Adam(lr=0.05)))
+    with trainer_of(config, task) as trainer:
+        units = finish(trainer)
+        rounds = [unit.metrics["discriminator/accuracy_heldout"] for unit in units if unit.phase == "discriminator"]
+        assert num_units(config.schedule, trainer.position) == len(units) == trainer.position.units
+    assert units[-1].phase == "adversarial"
+    if wanted == 0.75:
+        assert 1 < len(rounds) < 12 and rounds[-1] >= 0.75 and max(rounds[:-1]) < 0.75
+    else:
+        assert len(rounds) == 12 and (wanted is None or max(rounds[:-1]) < wanted)
 
 
 def test_the_share_of_own_inputs_rises_with_the_epochs(task: Task) -> None:

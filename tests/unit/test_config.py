@@ -201,6 +201,19 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         SOFT | {"discriminator": None, "schedule": NOTHING_FIRST | {"discriminator_rounds": 0, "d_steps": 0}},
         "objective='soft': is differ",
     ),
+    (
+        JUDGED | {"schedule": {"discriminator_accuracy": 0.8, "discriminator_rounds": 0}},
+        "schedule.discriminator_accuracy=0.8: ends pretraining, and schedule.discriminator_rounds is 0",
+    ),
+    (
+        JUDGED
+        | {
+            "reward": Logit(),
+            "schedule": {"discriminator_accuracy": 0.8},
+            "adversary": {"loss": {"kind": "wasserstein"}, "weight_clip": 0.1},
+        },
+        "schedule.discriminator_accuracy=0.8: adversary.loss='wasserstein' has no boundary",
+    ),
     (JUDGED | {"task": PAIRS}, "generator='lstm': cannot read what task='transduction' gives"),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator='seq2seq_lstm': reads conditions, and task='oracle' gives none"),
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator='cnn_highway': judges sequences without what task="),
