@@ -211,7 +211,9 @@ def control(config: Config, name: Control) -> Config:
             f"control {name!r}: generator={config.generator.kind!r} has no likelihood and draws no tokens. Run preset "
             "mle on the same data, and compare the two runs."
         )
-    schedule = config.schedule.model_copy(update={"discriminator_rounds": 0, "d_steps": 0, "balance": FixedBalance()})
+    schedule = config.schedule.model_copy(
+        update={"discriminator_rounds": 0, "discriminator_accuracy": None, "d_steps": 0, "balance": FixedBalance()}
+    )
     changes: dict[str, object] = {
         "preset": name,
         "discriminator": None,
