@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "every line too long": (text_file(GOOD, "--task.max-length", "3"), "every line is too long"),
     "long lines refused": (
         text_file(GOOD + b"a " * 50_000 + b"\n", "--task.over-long", "error"),
-        "line 193: has 50000 tokens",
+        "line 193: the line has 50000 tokens",
     ),
     "fewer than a batch": (text_file(GOOD, "--schedule.mle-batch", "500"), "fewer than one batch"),
     "two lines": (text_file(b"a b\nb a\n"), "too few to split off"),
