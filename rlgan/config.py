@@ -51,7 +51,7 @@ from .objectives import (
 )
 from .optimizers import Adam, OptimizerSettings
 from .reference import NoReference, ReferenceSettings, RewardPenalty
-from .rewards import JudgedReward, Logit, LogRatio, Probability, RewardSettings, TokenReward
+from .rewards import Bleu, JudgedReward, Logit, LogRatio, Probability, RewardSettings, TokenReward
 from .schedule import Schedule
 from .tracking import TrackingSettings
 
@@ -370,6 +370,11 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
         yield (
             f"generator={generator.kind!r}: reads conditions, and task={task.kind!r} gives none. Use generator lstm or "
             "transformer."
+        )
+    if task.gives_conditions and isinstance(config.reward, Bleu):
+        yield (
+            f"reward='bleu': compares with sequences drawn at random, and task={task.kind!r} asks for another one each "
+            "time. Use another reward."
         )
     if network is None:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,9 @@ class FromFiles(Settings):
         return self
 
     @property
+    @abstractmethod
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
         """Of each split that has a file of its own, "valid" or "test", the setting that names it, and its path."""
-        raise NotImplementedError
 
     @property
     def is_split_here(self) -> bool:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -95,14 +96,14 @@ class PairHead(nn.Module):
         return {"realism": self.realism(sequence), "matching": self.matching(torch.cat([source, sequence], dim=1))}
 
 
-class Tower(nn.Module):
+class Tower(nn.Module, ABC):
     """From embedded sequences to features; what stands where a mask is False never matters."""
 
     num_features: int
 
+    @abstractmethod
     def forward(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
         """(B, F) of (B, T, E) and (B, T)."""
-        raise NotImplementedError
 
 
 class TwoTowerDiscriminator(PairDiscriminator):

@@ -22,6 +22,7 @@ from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
 from rlgan.reference import LossPenalty, RewardPenalty
 from rlgan.rewards import (
+    Bleu,
     ConstantReward,
     Logit,
     LogProbability,
@@ -213,6 +214,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             "adversary": {"loss": {"kind": "wasserstein"}, "weight_clip": 0.1},
         },
         "schedule.discriminator_accuracy=0.8: adversary.loss='wasserstein' has no boundary",
+    ),
+    (
+        PLAIN | {"task": PAIRS, "generator": Seq2SeqLSTM(), "reward": Bleu()},
+        "reward='bleu': compares with sequences drawn at random, and task='transduction'",
     ),
     (JUDGED | {"task": PAIRS}, "generator='lstm': cannot read what task='transduction' gives"),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator='seq2seq_lstm': reads conditions, and task='oracle' gives none"),
