@@ -16,7 +16,8 @@ from rlgan.envs.tasks import OracleTask, TaskSettings
 from .adversary import AdversarySettings
 from .balance import FixedBalance
 from .baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
-from .config import Config, Control, Optimizers, compares_sequences
+from .config import Config, Control, Optimizers
+from .contradictions import compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway, PairCnn
 from .evaluation import EvaluationSettings

@@ -30,7 +30,7 @@ from rlgan.envs.transition import sequence_mask
 from .adversary import Pairs, Round
 from .balance import BalanceState, Band, Equilibrium, after_round, first_state, most_rounds, suffices
 from .baselines import BaselineState, CriticBaseline
-from .config import Config, tells_log_odds
+from .config import Config
 from .credit import MonteCarlo
 from .critic import Critic
 from .evaluation import Evaluator, Measurement
@@ -400,7 +400,7 @@ class Trainer:
             config.normalisation,
             config.objective,
             config.schedule.g_group,
-            tells_log_odds(config),
+            config.tells_log_odds,
         )
         rng, state_values = stream(config.seed, "reward", update), None
         if self._critic is not None:

@@ -1,19 +1,11 @@
-"""One function a paper: each returns a point of the one space, for a given task, with the published settings.
-
-Where a paper's task is not ours, its algorithm's settings are kept; docs/algorithms.md says what differs. The presets
-of the first hour and the controls are in `rlgan.presets`.
-"""
+"""Papers on sequences that are given nothing."""
 
 from __future__ import annotations
 
-from rlgan.envs.tasks import OracleTask, TaskSettings, TransductionTask
-from rlgan.envs.tasks.transduction import Copy
-
-from .adversary import AdversarySettings
-from .adversary_losses import CrossEntropy, Likelihood, Wasserstein
-from .adversary_regularisers import InterpolatedPenalty
-from .baselines import (
-    ConstantBaseline,
+from rlgan.adversary import AdversarySettings
+from rlgan.adversary_losses import CrossEntropy, Likelihood, Wasserstein
+from rlgan.adversary_regularisers import InterpolatedPenalty
+from rlgan.baselines import (
     CriticBaseline,
     ExponentialMean,
     GroupMean,
@@ -22,33 +14,29 @@ from .baselines import (
     LogPartition,
     PerStepMean,
 )
-from .config import Config, Control, Optimizers
-from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, ResConv
-from .evaluation import EvaluationSettings
-from .generators import LSTM, LatentConv, Seq2SeqLSTM
-from .normalisation import AsTheyAre, RunningScale
-from .objectives import (
+from rlgan.config import Config, Optimizers
+from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, ResConv
+from rlgan.envs.tasks import OracleTask, TaskSettings
+from rlgan.evaluation import EvaluationSettings
+from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
+from rlgan.normalisation import AsTheyAre, RunningScale
+from rlgan.objectives import (
     PPO,
     Gumbel,
-    InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
     NoTeacherForcing,
     Reinforce,
     Soft,
 )
-from .optimizers import Adam, RMSProp
-from .reference import LossPenalty, NoReference, RewardPenalty
-from .rewards import ConstantReward, Logit, LogRatio, Probability, Ratio, SignedProbability
-from .schedule import Schedule
-from .temperatures import DecayingTemperature
+from rlgan.optimizers import Adam
+from rlgan.reference import LossPenalty, NoReference, RewardPenalty
+from rlgan.rewards import ConstantReward, Logit, LogRatio, Probability, Ratio, SignedProbability
+from rlgan.schedule import Schedule
+from rlgan.temperatures import DecayingTemperature
 
-
-def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
-    """What stands beside an adversarial run; the ceiling only where the exact law is known."""
-    has_oracle = task is None or task.knows_law
-    return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
+from .controls import controls_of
 
 
 def seqgan(task: TaskSettings | None = None) -> Config:
@@ -344,69 +332,3 @@ def mediator(task: TaskSettings | None = None) -> Config:
             "schedule": base.schedule.model_copy(update={"d_steps": 1}),
         }
     )
-
-
-def cgan_seq(task: TaskSettings | None = None) -> Config:
-    """Conditional sequence GAN (Lee's formulation): mismatched pairs are negatives, too; prefixes are judged."""
-    return Config(
-        preset="cgan_seq",
-        task=task or _COPYING,
-        generator=Seq2SeqLSTM(),
-        discriminator=PairCnn(embedding=64, windows=(1, 2, 3, 4), filters=(64, 64, 64, 64)),
-        adversary=AdversarySettings(batch=64, sequences_per_round=640, mismatched=1.0),
-        reward=Probability(),
-        credit=Prefix(),
-        baseline=ExponentialMean(decay=0.9),
-        objective=Reinforce(loss_normaliser="sequence"),
-        schedule=Schedule(
-            mle_epochs=20,
-            discriminator_rounds=20,
-            adversarial_updates=1_000,
-            g_batch=64,
-            d_steps=1,
-            d_epochs=1,
-            teacher_forcing=InterleavedTeacherForcing(num_updates=1),
-        ),
-        optimizers=Optimizers(mle=Adam(lr=1e-3, clip_norm=5.0), generator=Adam(lr=1e-4), discriminator=Adam(lr=1e-4)),
-        evaluation=EvaluationSettings(every=50),
-        controls=controls_of(task),
-    )
-
-
-def csgan_nmt(task: TaskSettings | None = None) -> Config:
-    """CSGAN-NMT (Yang et al. 2018), RNNSearch side: Monte Carlo 20, reward D - 0.6, a discriminator held to 82 %."""
-    windows = tuple(range(1, 50, 4))
-    return Config(
-        preset="csgan_nmt",
-        task=task or _COPYING,
-        generator=Seq2SeqLSTM(embedding=512, hidden=1_024),
-        discriminator=PairCnn(embedding=512, windows=windows, filters=tuple(100 + 10 * window for window in windows)),
-        adversary=AdversarySettings(batch=80, sequences_per_round=5_000, weight_clip=1.0),
-        reward=Probability(),
-        credit=MonteCarlo(num_rollouts=20),
-        baseline=ConstantBaseline(value=0.6),
-        objective=Reinforce(loss_normaliser="sequence"),
-        schedule=Schedule(
-            mle_epochs=20,
-            mle_patience=3,
-            mle_batch=100,
-            discriminator_rounds=50,
-            discriminator_accuracy=0.82,
-            adversarial_updates=10_000,
-            g_batch=100,
-            d_steps=1,
-            d_epochs=1,
-            teacher_forcing=InterleavedTeacherForcing(num_updates=1),
-        ),
-        optimizers=Optimizers(
-            mle=Adam(lr=1e-3, clip_norm=5.0),
-            generator=RMSProp(lr=1e-5, clip_norm=5.0),
-            discriminator=RMSProp(lr=1e-4, clip_value=1.0),
-        ),
-        evaluation=EvaluationSettings(every=200),
-        controls=controls_of(task),
-    )
-
-
-_COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.0), num_train=5_000)
-"""Where no data is named: what is written is what was read."""
