@@ -24,7 +24,7 @@ from rlgan.generators import LSTM, build_generator
 from rlgan.objectives import weighted_nll
 from rlgan.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.overrides import override
-from rlgan.presets import seqgan
+from rlgan.papers import seqgan
 from rlgan.records import Experience
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.faults import Faults

@@ -1,0 +1,133 @@
+"""A world of 64 sequences, in which every preset's way can be followed exactly: presets in its sizes, and divergences.
+
+Where sequences are judged the discriminator is a table, which is near its optimum after a few rounds. Generators begin
+at random and learn from their adversary alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlgan.config import Config
+from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.generators import AutoregressiveGenerator, Generator
+from rlgan.objectives import MixedPrefix
+from rlgan.overrides import flatten, from_dict, override, to_dict
+from rlgan.presets import preset
+from rlgan.sampling import sample
+from rlgan.trainer import Trainer
+from rlgan.workers.parts import build_parts
+
+TASK = ToyTask(vocab_size=4, max_length=3, seed=1, num_train=20_000, num_valid=200, num_test=200)
+SEQUENCES = torch.tensor(list(itertools.product(range(4), repeat=3)))
+SIZES: dict[str, Any] = {
+    "generator.embedding": 8,
+    "generator.hidden": 16,
+    "generator.init_std": 0.3,
+    "schedule.mle_epochs": 0,
+    "schedule.adversarial_updates": 150,
+    "schedule.discriminator_rounds": 5,
+    "schedule.d_steps": 1,
+    "schedule.d_epochs": 1,
+    "schedule.g_steps": 1,
+    "schedule.g_batch": 128,
+    "adversary.sequences_per_round": 1_000,
+    "adversary.batch": 200,
+    "optimizers.generator.lr": 0.01,
+    "optimizers.discriminator.lr": 0.05,
+    "workers.threads": 1,
+    "workers.shard_sequences": 128,
+    "workers.shard_fakes": 1_000,
+    "credit.num_rollouts": 4,
+}
+TABLE: dict[str, Any] = {"discriminator": "tabular"}
+# A table is only at home on one-hot rows; these learn by a network.
+CRITIC: dict[str, Any] = {
+    "discriminator.width": 16,
+    "discriminator.blocks": 1,
+    "adversary.sequences_per_round": 64,
+    "adversary.batch": 128,
+    "schedule.d_steps": 5,
+    "schedule.g_batch": 64,
+    "optimizers.discriminator.lr": 0.002,
+}
+NOISE: dict[str, Any] = {
+    "generator.latent": 8,
+    "generator.width": 16,
+    "generator.blocks": 1,
+    "optimizers.generator.lr": 0.002,
+}
+LANGUAGE_MODEL: dict[str, Any] = {
+    "discriminator.embedding": 8,
+    "discriminator.hidden": 32,
+    "discriminator.dropout": 0.0,
+    "discriminator.tied": False,
+    "optimizers.discriminator.lr": 0.01,
+    "optimizers.discriminator.weight_decay": 0.0,
+}
+# Preset → what is set beside its sizes.
+RUNS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("seqgan", "seqgan_prefix", "seqgan_rloo", "seqgan_grpo", "maligan", "maligan_full", "bgan", "bgan_rkl"), TABLE
+    ),
+    # Four passes over each batch: a discriminator that learns once is left behind.
+    "seqgan_ppo": TABLE | {"optimizers.generator.lr": 0.005, "schedule.d_steps": 3},
+    "scratchgan": {"discriminator.embedding": 8, "discriminator.hidden": 32},
+    "lm_ratio": LANGUAGE_MODEL | {"schedule.discriminator_rounds": 20, "schedule.d_steps": 0},
+    "mediator": LANGUAGE_MODEL | {"schedule.discriminator_rounds": 20},
+    "wgan_reinforce": TABLE,
+    "gumbel": TABLE | {"objective.fakes": "tokens"},
+    "st_gumbel": TABLE,
+    "wgan_gp": CRITIC | NOISE | {"schedule.adversarial_updates": 300},
+}
+
+
+def small(name: str, changes: dict[str, Any], seed: int) -> Config:
+    """A preset whose adversary alone teaches, in the sizes of this world."""
+    config = preset(name, TASK).model_copy(update={"controls": (), "seed": seed})
+    had = flatten(to_dict(config))
+    settings = {path: value for path, value in SIZES.items() if had.get(path)}
+    if isinstance(config.schedule.teacher_forcing, MixedPrefix):
+        settings |= {"schedule.teacher_forcing.start": 2, "schedule.teacher_forcing.decrement": 1}
+        settings["schedule.teacher_forcing.block"] = 25
+    elif had["schedule.teacher_forcing.kind"] != "none":
+        settings["schedule.teacher_forcing"] = "none"
+    if had["reference.kind"] != "none":
+        settings["reference"] = "none"  # it would hold the generator at its random start
+    return from_dict(to_dict(override(config, settings | changes)))
+
+
+def divergences(log_p: Tensor, log_q: Tensor) -> tuple[float, float, float]:
+    """KL(p‖q), KL(q‖p) and their Jensen-Shannon divergence, nats a sequence, of two laws of all sequences."""
+    p, q = log_p.exp(), log_q.exp()
+    log_m = ((p + q) / 2).log()
+    js = (p * (log_p - log_m)).sum() / 2 + (q * (log_q - log_m)).sum() / 2
+    return float((p * (log_p - log_q)).sum()), float((q * (log_q - log_p)).sum()), float(js)
+
+
+@torch.no_grad()
+def law(generator: Generator, task: Task) -> Tensor:
+    """Log-probability of every sequence: exact, or of 20,000 samples of a generator that knows none."""
+    if isinstance(generator, AutoregressiveGenerator):
+        return generator.logprobs(SEQUENCES).sum(1).double()
+    tokens = sample(generator.stepper(), task.space, 20_000, torch.Generator().manual_seed(0), 20_000).tokens
+    counts = torch.bincount(tokens @ torch.tensor([16, 4, 1]), minlength=64).double()
+    return (counts / 20_000).clamp_min(1e-12).log()
+
+
+def followed(config: Config) -> Iterator[tuple[float, float, float]]:
+    """Divergences of a run's generator from the law: before its first unit, and after each adversarial one."""
+    task = build_task(config.task)
+    assert task.oracle is not None
+    exact = task.oracle.logprobs(SEQUENCES).sum(1).double()
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        yield divergences(exact, law(trainer.current_generator(), task))
+        while trainer.next_phase is not None:
+            if trainer.step(measure=False).phase == "adversarial":
+                yield divergences(exact, law(trainer.current_generator(), task))
