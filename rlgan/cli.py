@@ -369,9 +369,15 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         ConfigError: anything unknown, contradictory or without effect.
     """
     from rlgan.overrides import ConfigPathError, flatten, merge, override
-    from rlgan.presets import preset
+    from rlgan.presets import PRESETS, preset
 
     task = task_of(options)
+    label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)
+    if label in PRESETS and label != named:
+        raise ConfigError(
+            f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
+            f"{options.verb} {label}."
+        )
     config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
     if base is not None and options.preset is None and task is not None:
         config = config.model_copy(update={"task": task})

@@ -117,6 +117,15 @@ def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path:
     assert answer.status == 2 and answer.err.startswith("rlgan: ") and message in answer.err
 
 
+def test_a_label_is_no_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(capsys, "show-config", "--preset", "scratchgan").err == (
+        "rlgan: --preset scratchgan: is a label, and the run would be 'quick'. Name the preset without --preset: rlgan "
+        "show-config scratchgan.\n"
+    )
+    assert config_of(capsys, "mle", "--preset", "mine") == preset("mle").model_copy(update={"preset": "mine"})
+    assert config_of(capsys, "mle", "--preset", "mle") == preset("mle")
+
+
 def test_options_go_before_the_file_and_the_file_before_the_preset(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
