@@ -1,0 +1,223 @@
+"""Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
+
+    python -m benchmarks.pairs {translation,dialogue,summarization} --data DIR [--seeds 1 2 3] [--updates 100]
+        [--only NAME ...] [--join FILE ...] [--samples N]
+
+DIR holds multi30k_en_de, dialogue_chatterbot and scitldr_a, as their publishers name the files. Sizes are those of two
+CPU cores. All presets of a seed begin from one maximum-likelihood start (least validation NLL), and learn with one
+optimiser; `mle_continued` makes the same teacher-forcing updates and nothing else, `mle_longer` goes on with
+pretraining's own optimiser for as many. Figures are of the test split, means over seeds with half-widths of 95 % t
+intervals; nothing is selected on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import machine
+from benchmarks.presets import interval, line, lines, run
+from rlgan.config import Config, Optimizers
+from rlgan.decoding import beam_search
+from rlgan.envs.tasks import PairsTask, Task, build_task
+from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.generators import Generator, Seq2SeqLSTM
+from rlgan.optimizers import Adam
+from rlgan.overrides import flatten, from_dict, override, to_dict
+from rlgan.presets import control, preset
+
+_WORDS = {"kind": "word", "max_size": 4_000}
+
+
+def _translation(data: Path) -> dict[str, Any]:
+    folder = data / "multi30k_en_de"
+    splits = {"": "train", "valid_": "val", "test_": "test_2016_flickr"}
+    files = {
+        f"{split}{side}": str(folder / f"{name}.lc.norm.tok.{language}")
+        for split, name in splits.items()
+        for side, language in (("source", "en"), ("target", "de"))
+    }
+    return {
+        "input": {"kind": "parallel", **files},
+        "domain": {"kind": "translation", "max_source_length": 24},
+        "vocabulary": {"kind": "separate", "source": _WORDS, "target": _WORDS},
+        "max_length": 24,
+    }
+
+
+def _dialogue(data: Path) -> dict[str, Any]:
+    # The columns are topic, source and reply.
+    file = str(data / "dialogue_chatterbot" / "english_pairs.tsv")
+    return {
+        "input": {"kind": "tsv", "data": file, "source": 1, "target": 2},
+        "domain": {"kind": "dialogue", "max_source_length": 20},
+        "vocabulary": {"kind": "shared", "tokens": _WORDS},
+        "lowercase": True,
+        "max_length": 20,
+    }
+
+
+def _summarization(data: Path) -> dict[str, Any]:
+    folder = data / "scitldr_a"
+    files = {"data": "train", "valid": "dev", "test": "test"}
+    return {
+        "input": {"kind": "jsonl", **{role: str(folder / f"{name}.jsonl.gz") for role, name in files.items()}},
+        "domain": {"kind": "summarization", "max_source_length": 200, "number_token": "TAGNUM"},
+        "vocabulary": {"kind": "shared", "tokens": _WORDS},
+        "lowercase": True,
+        "max_length": 30,
+        "over_long": "cut",
+    }
+
+
+TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "translation": _translation,
+    "dialogue": _dialogue,
+    "summarization": _summarization,
+}
+PRESETS = {
+    "translation": ("csgan_nmt", "br_csgan", "adversarial_nmt"),
+    "dialogue": ("dialogue_reinforce", "regs", "regs_prefix"),
+    "summarization": ("atrnn_summary",),
+}
+SIZES: dict[str, Any] = {
+    "discriminator.embedding": 64,
+    "discriminator.hidden": 64,
+    "discriminator.windows": "1,2,3,4",
+    "discriminator.filters": "64",
+    "credit.num_rollouts": 4,
+    "adversary.sequences_per_round": 640,
+    "adversary.batch": 64,
+    "schedule.discriminator_rounds": 20,
+    "schedule.g_batch": 64,
+    "schedule.mle_batch": 64,
+    "schedule.d_steps": 1,
+    "schedule.d_epochs": 1,
+    "schedule.g_steps": 1,
+    "workers.threads": 1,
+    "workers.shard_sequences": 64,
+}
+GENERATOR = Seq2SeqLSTM(embedding=96, hidden=128, attention="multiplicative", dropout=0.2)
+OPTIMIZERS = Optimizers(
+    mle=Adam(lr=3e-3, clip_norm=5.0), generator=Adam(lr=3e-4, clip_norm=5.0), discriminator=Adam(lr=1e-3)
+)
+
+
+def small(name: str, task: PairsTask, updates: int, seed: int) -> Config:
+    """A preset with the sizes, the generator and the optimisers of all."""
+    base = preset(name, task).model_copy(update={"generator": GENERATOR, "optimizers": OPTIMIZERS, "controls": ()})
+    had = flatten(to_dict(base))
+    changes = {path: value for path, value in SIZES.items() if had.get(path)}
+    changes |= {"seed": seed, "schedule.adversarial_updates": updates}
+    return override(base, changes)
+
+
+def start_config(task: PairsTask, epochs: int, seed: int) -> Config:
+    """Maximum likelihood, as far as validation NLL falls."""
+    base = preset("mle", task).model_copy(update={"generator": GENERATOR, "optimizers": OPTIMIZERS, "seed": seed})
+    schedule = {"schedule.mle_epochs": epochs, "schedule.mle_patience": 1, "schedule.mle_batch": 64}
+    return override(base, schedule | {"workers.threads": 1, "schedule.mle_inputs": "none"})
+
+
+class Judge:
+    """Measures of a generator on the test split: as `rlgan train` has them, greedy, and BLEU of five beams beside."""
+
+    _LEFT_OUT = ("eval/effective_rank", "eval/nll_div")
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self._task = task
+        greedy = EvaluationSettings(num_sequences=1_000, bleu_tokens="none")
+        self._greedy = Evaluator(task, greedy, seed)
+        self._beams = Evaluator(task, greedy.model_copy(update={"beam": 5, "length_exponent": 0.6}), seed)
+
+    def __call__(self, generator: Generator) -> dict[str, float]:
+        found = self._greedy.measure(generator).metrics
+        beams = self._beams.measure(generator).metrics
+        columns = {name.removeprefix("eval/"): found[name] for name in found if name not in self._LEFT_OUT}
+        return columns | {"bleu of 5 beams": beams["eval/corpus_bleu"]}
+
+    def written(self, generator: Generator, number: int) -> list[str]:
+        """The likeliest answers to the first sources of the test split."""
+        given = self._task.conditions
+        assert given is not None
+        conditions = given.test[:number]
+        found = beam_search(generator.stepper(), self._task.space, len(conditions), conditions=conditions)
+        answers = self._task.decode(found.tokens)
+        return [f"{source} → {answer}" for source, answer in zip(given.decode(conditions), answers, strict=True)]
+
+
+def one_seed(
+    settings: PairsTask, names: Sequence[str], epochs: int, updates: int, seed: int, samples: int
+) -> Iterator[tuple[str, dict[str, float], list[str]]]:
+    """(row, its figures, some of its answers) of one seed."""
+    task = build_task(settings)
+    judge = Judge(task, seed)
+    begun = time.perf_counter()
+    generator, start, metrics = run(start_config(settings, epochs, seed), task)
+    seconds = time.perf_counter() - begun
+    yield "MLE", judge(generator) | {"seconds": seconds}, judge.written(generator, samples)
+    first = small(names[0], settings, updates, seed)
+    longer = first.model_copy(update={"optimizers": first.optimizers.model_copy(update={"generator": OPTIMIZERS.mle})})
+    rows = {
+        "mle_continued": control(first, "mle_continued"),
+        "mle_longer": control(longer, "mle_continued"),
+        **{name: small(name, settings, updates, seed) for name in names},
+    }
+    for name, config in rows.items():
+        begun = time.perf_counter()
+        generator, _, metrics = run(from_dict(to_dict(config)), task, start)
+        figures = judge(generator) | {"seconds": time.perf_counter() - begun}
+        if "discriminator/accuracy_heldout" in metrics:
+            figures["D accuracy"] = metrics["discriminator/accuracy_heldout"]
+        yield name, figures, judge.written(generator, samples)
+
+
+def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
+    """Means over seeds: row → seed → figures; BLEU also as the paired difference from `mle_continued`."""
+    columns = list(dict.fromkeys(column for found in rows.values() for one in found.values() for column in one))
+    text = ["| | BLEU less mle_continued's | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    continued = rows.get("mle_continued", {})
+    for name, found in rows.items():
+        beside = [
+            one["corpus_bleu"] - continued[seed]["corpus_bleu"] for seed, one in found.items() if seed in continued
+        ]
+        told = ([one[column] for one in found.values() if column in one] for column in columns)
+        cells = [interval(values) if len(values) == len(found) else "" for values in told]
+        difference = interval(beside, 2) if beside and name != "mle_continued" else ""
+        text.append("| " + " | ".join((name, difference, *cells)) + " |")
+    return "\n".join(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("domain", choices=list(TASKS))
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--epochs", type=int, default=8, help="most epochs of maximum likelihood")
+    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
+    parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    arguments = parser.parse_args()
+    names = arguments.only or PRESETS[arguments.domain]
+    settings = PairsTask.model_validate(TASKS[arguments.domain](arguments.data))
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    for file in arguments.join:
+        for seed, name, figures in lines(file.read_text("utf-8")):
+            rows.setdefault(name, {})[seed] = figures
+    print(machine())
+    for seed in arguments.seeds:
+        shown = arguments.samples if seed == arguments.seeds[0] else 0
+        for name, figures, answers in one_seed(settings, names, arguments.epochs, arguments.updates, seed, shown):
+            rows.setdefault(name, {})[seed] = figures
+            print(line(seed, name, figures), flush=True)
+            for answer in answers:
+                print(f"    {answer}")
+    print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
