@@ -1,6 +1,6 @@
 """How every preset comes nearer to a law that is known exactly, update by update: the curves of docs/algorithms.md.
 
-    python -m benchmarks.curves [--seeds 1 2 3] [--only NAME ...] [--plot FILE.svg]
+    python -m benchmarks.curves [--seeds 1 2 3] [--only NAME ...] [--plot FILE.png]
 
 The world, the sizes and the divergences are those of `benchmarks.tiny_world`: 64 sequences, a generator that begins at
 random, no likelihood beside the adversary. `wgan_gp` knows no likelihood; its Jensen-Shannon divergence is of 20,000
@@ -36,13 +36,16 @@ def plot(curves: dict[str, list[Curve]], path: Path) -> None:
     """One panel a preset, one line a seed and divergence."""
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    matplotlib.rcParams["svg.hashsalt"] = "rlgan"  # the same picture from the same numbers
     columns = 4
     figure, axes = plt.subplots(
-        math.ceil(len(curves) / columns), columns, figsize=(12, 2.4 * math.ceil(len(curves) / columns)), squeeze=False
+        math.ceil(len(curves) / columns),
+        columns,
+        figsize=(12, 2.4 * math.ceil(len(curves) / columns)),
+        squeeze=False,
+        sharey=True,
     )
     colours = ("tab:blue", "tab:orange", "black")
     for axis, (name, found) in zip(axes.flat, curves.items(), strict=False):
@@ -61,10 +64,10 @@ def plot(curves: dict[str, list[Curve]], path: Path) -> None:
     for axis in axes[-1]:
         axis.set_xlabel("generator updates", fontsize=8)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", fontsize=9)
+    figure.legend(handles, labels, loc="upper center", ncols=3, fontsize=9)
     figure.supylabel("nats a sequence", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.96))
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
