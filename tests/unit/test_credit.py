@@ -106,6 +106,17 @@ def test_rewards_returns_and_average_of_scratchgan() -> None:
     torch.testing.assert_close(result.advantages, expected - 0.219739, atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("gamma", [0.23, 0.9])
+def test_reward_to_go_is_the_double_sum(gamma: float) -> None:
+    # T-SCR-4: the recursion R_t = r_t + γ R_{t+1} against Σ_s≥t γ^(s-t) r_s.
+    rewards = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(7) < torch.tensor([[7], [4], [1], [6]])
+    steps = torch.arange(7) - torch.arange(7).unsqueeze(1)
+    discounts = torch.where(steps >= 0, gamma ** steps.clamp_min(0).float(), 0.0)
+    expected = ((rewards * mask) @ discounts.T) * mask
+    torch.testing.assert_close(rewards_to_go(rewards, mask, gamma), expected, atol=1e-6, rtol=0)
+
+
 def test_reward_to_go_limits() -> None:
     rewards = torch.tensor([[1.0, 2.0, 4.0]] * 3)
     assert rewards_to_go(rewards, MASK, gamma=0.0).tolist() == [[1.0, 2.0, 4.0], [1.0, 2.0, 0.0], [1.0, 0.0, 0.0]]

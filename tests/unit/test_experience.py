@@ -29,7 +29,17 @@ from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
 from rlgan.objectives import PPO, Reinforce
 from rlgan.records import Rollouts
 from rlgan.reference import LossPenalty, RewardPenalty
-from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, Probability, RandomReward, Ratio, RewardSettings
+from rlgan.rewards import (
+    ConstantReward,
+    Logit,
+    LogRatio,
+    OracleRatio,
+    Probability,
+    RandomReward,
+    Ratio,
+    RewardSettings,
+    SignedProbability,
+)
 from tests.support.recipes import recipe
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -214,6 +224,14 @@ def test_a_language_model_pays_every_token_by_what_it_says_less_what_the_generat
     critic = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
     found = token_values(JUDGED, LogRatio(), waits, TASK, torch.Generator(), critic)
     torch.testing.assert_close(found, expected)
+
+
+def test_the_terminator_is_paid_and_what_stands_after_it_is_not() -> None:
+    # T-SCR-2. The second sequence ends with its second token, a terminator; D says -2 of it, and something of padding.
+    rollouts = dataclasses.replace(JUDGED, real_logits=None, token_logits=torch.tensor([[0.5, 1.0, -1.0], [3, -2, 9]]))
+    assert ROLLOUTS.tokens[1, 1] == TASK.space.end_id
+    weights = learn(SignedProbability(), RewardToGo(gamma=0.0), NoBaseline(), rollouts=rollouts).experience.weights
+    assert weights[1, 1] == pytest.approx(2 / (1 + math.exp(2)) - 1) and weights[1, 2] == 0.0
 
 
 def test_a_judge_of_tokens_alone_is_reported_too() -> None:
