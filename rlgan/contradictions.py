@@ -262,7 +262,7 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     if task.gives_conditions and not generator.reads_conditions:
         yield (
             f"generator={generator.kind!r}: cannot read what task={task.kind!r} gives with each sequence. Use "
-            "generator seq2seq_lstm."
+            "generator seq2seq_lstm or seq2seq_transformer."
         )
     if generator.reads_conditions and not task.gives_conditions:
         yield (
