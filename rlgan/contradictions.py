@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rlgan.envs.tasks import TextTask
+from rlgan.envs.tasks import PairsTask, TextTask
+from rlgan.envs.tasks.pieces import Words
 
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
@@ -32,6 +33,7 @@ from .objectives import (
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
+from .unknown_words import no_words
 
 if TYPE_CHECKING:
     from .config import Config
@@ -63,6 +65,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _how_a_batch_is_learned(config)
     yield from _what_there_is_before(config)
     yield from _who_keeps_the_balance(config)
+    yield from _what_is_read_of_texts(config)
     if config.discriminator is not None:
         yield from _what_is_read_into_logits(config, config.discriminator)
 
@@ -217,6 +220,20 @@ def _who_keeps_the_balance(config: Config) -> Iterator[str]:
             f"schedule.balance='equilibrium': weighs what reals cost against what fakes cost, and adversary.loss="
             f"{config.adversary.loss.kind!r} has no such costs. Use another loss or balance."
         )
+
+
+def _what_is_read_of_texts(config: Config) -> Iterator[str]:
+    """Words can be put in the place of unknown ones where there are words on both sides."""
+    task = config.task
+    if not config.evaluation.replace_unknown:
+        return
+    if not isinstance(task, PairsTask):
+        yield (
+            f"evaluation.replace_unknown=True: takes words of a source, and task={task.kind!r} has none. Set it to "
+            "false."
+        )
+    elif refusal := no_words(isinstance(task.source_tokens, Words), isinstance(task.target_tokens, Words)):
+        yield f"evaluation.replace_unknown=True: {refusal}. Set it to false."
 
 
 def _without_likelihood(config: Config) -> Iterator[str]:
