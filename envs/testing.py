@@ -105,6 +105,8 @@ def _check_splits(owner: Task | Conditions, name: str) -> None:
         tokens = getattr(owner, split)
         _require_finished(space, tokens, f"{name}{split}")
         _require(len(tokens) > 0, f"{name}{split} is empty")
+        words = None if split == "train" else getattr(owner, f"{split}_words")
+        _require(words is None or len(words) == len(tokens), f"{name}{split}_words: not of each sequence of {split}")
         _require(
             len(owner.decode(tokens[:3])) == len(tokens[:3]), f"{name}{split}: decode gives another number of lines"
         )

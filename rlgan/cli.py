@@ -200,6 +200,11 @@ def _add_sample(verbs: Any) -> None:
         help="with --beam: log-probabilities are divided by ((5 + length)/6)^α (default 0)",
     )
     sample.add_argument(
+        "--replace-unknown",
+        action="store_true",
+        help="with --input: the word of the source that was most attended to stands where a word is unknown",
+    )
+    sample.add_argument(
         "--temperature",
         type=_positive_float,
         default=None,
@@ -512,6 +517,8 @@ def _sample(options: argparse.Namespace) -> int:
         raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
     if options.beam is not None and options.input is None:
         raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.replace_unknown and options.input is None:
+        raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
     if options.length_exponent is not None and options.beam is None:
         raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
     lines = _sample_of_run(options) if options.model is None else _sample_of_model(options)
@@ -528,7 +535,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
     exported = load_run_generator(folder)
     if options.input is None:
         return exported.sample(options.num or 10, temperature, options.seed)
-    decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0)
+    decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
     raw = read_lines(options.input, "utf-8", "a text file with one source a line")
     lines, notes = exported.answer(raw.lines, options.input, decoding, options.seed)
     for note in (*raw.notes, *notes):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rlgan.envs.tasks import TextTask
+from rlgan.envs.tasks import PairsTask, TextTask
+from rlgan.envs.tasks.pieces import Words
 
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
@@ -32,6 +33,7 @@ from .objectives import (
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
+from .unknown_words import no_words
 
 if TYPE_CHECKING:
     from .config import Config
@@ -63,6 +65,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _how_a_batch_is_learned(config)
     yield from _what_there_is_before(config)
     yield from _who_keeps_the_balance(config)
+    yield from _what_is_read_of_texts(config)
     if config.discriminator is not None:
         yield from _what_is_read_into_logits(config, config.discriminator)
 
@@ -219,6 +222,20 @@ def _who_keeps_the_balance(config: Config) -> Iterator[str]:
         )
 
 
+def _what_is_read_of_texts(config: Config) -> Iterator[str]:
+    """Words can be put in the place of unknown ones where there are words on both sides."""
+    task = config.task
+    if not config.evaluation.replace_unknown:
+        return
+    if not isinstance(task, PairsTask):
+        yield (
+            f"evaluation.replace_unknown=True: takes words of a source, and task={task.kind!r} has none. Set it to "
+            "false."
+        )
+    elif refusal := no_words(isinstance(task.source_tokens, Words), isinstance(task.target_tokens, Words)):
+        yield f"evaluation.replace_unknown=True: {refusal}. Set it to false."
+
+
 def _without_likelihood(config: Config) -> Iterator[str]:
     """A generator that draws no tokens knows no likelihood, and learns from none."""
     generator, objective = config.generator, config.objective
@@ -262,7 +279,7 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     if task.gives_conditions and not generator.reads_conditions:
         yield (
             f"generator={generator.kind!r}: cannot read what task={task.kind!r} gives with each sequence. Use "
-            "generator seq2seq_lstm."
+            "generator seq2seq_lstm or seq2seq_transformer."
         )
     if generator.reads_conditions and not task.gives_conditions:
         yield (

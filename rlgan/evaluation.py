@@ -56,6 +56,9 @@ class EvaluationSettings(Settings):
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end. Pairs only."""
     bleu_tokens: BleuTokens = "13a"
     """How sacrebleu cuts text into words for BLEU. Pairs only."""
+    replace_unknown: bool = False
+    """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
+    unknown. Pairs of words only."""
     collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
@@ -94,7 +97,9 @@ class Evaluator:
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings)
-        self._pairs = PairMeasures(task, settings.bleu_tokens) if task.name == "pairs" else None
+        self._pairs = (
+            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
+        )
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
@@ -150,7 +155,8 @@ class Evaluator:
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
         if self._pairs is not None:
-            metrics |= self._pairs.measure(self._decoded(generator, temperature, self._pairs.conditions))
+            decoded = self._decoded(generator, temperature, self._pairs.conditions)
+            metrics |= self._pairs.measure(decoded, generator)
         return Measurement(metrics=metrics, tokens=samples.tokens)
 
     def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:

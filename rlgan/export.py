@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
@@ -29,6 +30,7 @@ from .decoding import beam_search
 from .generators import Generator, GeneratorSettings, build_generator
 from .sampling import sample
 from .seeding import stream
+from .unknown_words import no_words, texts_with_source_words
 
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
@@ -90,7 +92,7 @@ class ExportedGenerator:
             One string a source; and notes of what was cut, or is unknown.
 
         Raises:
-            ConfigError: it is given nothing, or no text.
+            ConfigError: it is given nothing, or no text; or unknown words are to be replaced, and there are none.
             DataError: a source is empty.
         """
         if self.reading is None:
@@ -99,7 +101,11 @@ class ExportedGenerator:
                 if self.space.given is None
                 else f"--input {path}: what this generator is given is no text, but what its task draws."
             )
-        conditions, notes = self.reading.read(sources, path)
+        refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
+        if decoding.replaces_unknown and refusal is not None:
+            raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
+        read = self.reading.read(sources, path)
+        conditions = read.conditions
         stepper, number = self.generator.stepper(decoding.temperature), len(sources)
         if decoding.beam is None:
             tokens = sample(stepper, self.space, number, stream(seed, "export"), conditions=conditions).tokens
@@ -107,7 +113,12 @@ class ExportedGenerator:
             tokens = beam_search(
                 stepper, self.space, number, decoding.beam, decoding.length_exponent, conditions
             ).tokens
-        return decode(self.space, self.token_names, self.joining, tokens), notes
+        if not decoding.replaces_unknown:
+            return decode(self.space, self.token_names, self.joining, tokens), read.notes
+        texts = texts_with_source_words(
+            self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
+        )
+        return texts, read.notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +129,13 @@ class Decoding:
         temperature: divides the logits.
         beam: beams of a search for the likeliest sequence; None draws one.
         length_exponent: α of `decoding.length_penalty`, of a search.
+        replaces_unknown: whether words of the source take the place of unknown ones; see `unknown_words`.
     """
 
     temperature: float = 1.0
     beam: int | None = None
     length_exponent: float = 0.0
+    replaces_unknown: bool = False
 
 
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:

@@ -192,7 +192,8 @@ def continue_prefixes(
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
     # No continuation ever reads its prefix again.
-    states = stepper.given(conditions).prefix_states(tokens)
+    stepper = stepper.given(conditions)
+    states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
         finished = _continue_chunk(stepper, space, tokens, states, sequence[chunk], position[chunk], rng)

@@ -121,4 +121,7 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
 
 def selection_view(task: Task) -> Task:
     """The task with validation sequences in the place of test sequences, for what is selected on is not reported."""
-    return dataclasses.replace(task, test=task.valid)
+    given = task.conditions
+    if given is not None:
+        given = dataclasses.replace(given, test=given.valid, test_words=given.valid_words)
+    return dataclasses.replace(task, test=task.valid, test_words=task.valid_words, conditions=given)

@@ -191,7 +191,11 @@ def build_pairs_task(settings: PairsTask) -> Task:
                 pieces=sources_of.pieces,
                 max_length=sources.max_length,
             ),
+            valid_words=tuple(fitted["valid"].sources),
+            test_words=tuple(fitted["test"].sources),
         ),
+        valid_words=tuple(fitted["valid"].targets),
+        test_words=tuple(fitted["test"].targets),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -185,6 +186,22 @@ def turn_id(domain: DomainSettings, alphabet: Alphabet) -> int | None:
     return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSources:
+    """Sources that were read.
+
+    Attributes:
+        conditions: (n, S) int64, padded after the terminator.
+        words: of each its tokens as they were written, at most S and without the terminator: those that have no id,
+            too.
+        notes: what was cut, or is unknown.
+    """
+
+    conditions: Tensor
+    words: tuple[Tokens, ...]
+    notes: tuple[str, ...]
+
+
 class Reading(Settings):
     """How sources that somebody brings become conditions: plain data."""
 
@@ -206,7 +223,12 @@ class Reading(Settings):
     max_length: int
     """Greatest number of tokens of a source; of longer ones as much is read as in training."""
 
-    def read(self, lines: Sequence[str], path: str) -> tuple[Tensor, tuple[str, ...]]:
+    @property
+    def separator(self) -> str | None:
+        """Token that stands between the parts of a source; None where it has no parts."""
+        return separator_of(self.domain)
+
+    def read(self, lines: Sequence[str], path: str) -> ReadSources:
         """Sources as conditions.
 
         Args:
@@ -214,7 +236,7 @@ class Reading(Settings):
             path: where they are from, for errors.
 
         Returns:
-            (n, S) int64, padded after the terminator; and what was cut, or is unknown.
+            One condition a source, and what was cut, or is unknown.
 
         Raises:
             DataError: there is none, or a line is empty, for which nothing could be written.
@@ -232,8 +254,10 @@ class Reading(Settings):
         limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
         numbers = range(1, len(lines) + 1)
         kept, notes = fit(sources, limit, path=path, numbers=numbers, noun="source")
-        encoded = [alphabet.vocabulary.encode(kept[place]) for place in range(len(lines))]
+        words = tuple(kept[place] for place in range(len(lines)))
+        encoded = [alphabet.vocabulary.encode(tokens) for tokens in words]
         num_unknown, num_tokens = unknown_share(encoded)
         if num_unknown:
             notes.append(f"{num_unknown} of {count(num_tokens, 'token')} unknown ({num_unknown / num_tokens:.1%})")
-        return padded(encoded, SequenceSpace(len(self.names), self.max_length, END_ID)), tuple(notes)
+        conditions = padded(encoded, SequenceSpace(len(self.names), self.max_length, END_ID))
+        return ReadSources(conditions, words, tuple(notes))

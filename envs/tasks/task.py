@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .sources import Reading
 
 
+Words = tuple[tuple[str, ...], ...]
+"""Of several sequences their tokens, as they were written."""
+
+
 class Oracle(Protocol):
     """An exactly known law over sequences."""
 
@@ -63,6 +67,9 @@ class Conditions:
         law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
             over these conditions. None where it is not known.
         reading: how sources that somebody brings become conditions; None where they are no text.
+        valid_words: of each condition of `valid` its tokens as they were written, those that have no id, too; None
+            where they are not kept.
+        test_words: the same of `test`.
     """
 
     space: SequenceSpace
@@ -73,6 +80,8 @@ class Conditions:
     joining: Joining = "words"
     law: Callable[[Tensor], Oracle] | None = None
     reading: Reading | None = None
+    valid_words: Words | None = None
+    test_words: Words | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
@@ -94,6 +103,9 @@ class Task:
         oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
         notes: lines for the log: counts of what was read, cut, dropped, split.
         conditions: what the sequences are given, or None where they are given nothing.
+        valid_words: of each sequence of `valid` its tokens as they were written, those that have no id, too; None where
+            they are not kept.
+        test_words: the same of `test`.
     """
 
     name: str
@@ -106,6 +118,8 @@ class Task:
     oracle: Oracle | None = None
     notes: tuple[str, ...] = field(default=())
     conditions: Conditions | None = None
+    valid_words: Words | None = None
+    test_words: Words | None = None
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.

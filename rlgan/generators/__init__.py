@@ -6,13 +6,16 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
+from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
+from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
-GeneratorSettings = Annotated[LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM, Field(discriminator="kind")]
+GeneratorSettings = Annotated[
+    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer, Field(discriminator="kind")
+]
 """Settings of any generator."""
 
 
@@ -28,6 +31,8 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
     if isinstance(settings, Seq2SeqLSTM):
         return Seq2SeqLSTMGenerator(settings, space)
+    if isinstance(settings, Seq2SeqTransformer):
+        return Seq2SeqTransformerGenerator(settings, space)
     if isinstance(settings, LatentConv):
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
@@ -37,6 +42,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 __all__ = [
     "LSTM",
+    "AttendingLaw",
     "AutoregressiveGenerator",
     "Generator",
     "GeneratorSettings",
@@ -46,6 +52,8 @@ __all__ = [
     "Law",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
+    "Seq2SeqTransformer",
+    "Seq2SeqTransformerGenerator",
     "State",
     "Stepper",
     "TransformerDecoder",

@@ -39,6 +39,8 @@ class Stepper(Protocol):
     def given(self, conditions: Tensor | None) -> Stepper:
         """The same for rows that are given conditions; `start` and `prefix_states` then take as many rows.
 
+        Their states are read by the stepper that is returned, which may keep what its conditions have in common.
+
         Args:
             conditions: (R, S) int64; None for a generator that is given nothing.
 
@@ -127,6 +129,21 @@ class Law(ABC):
         logprobs = torch.log_softmax(self.logits(tokens), dim=2)
         entropies = -(logprobs.exp() * logprobs).sum(2)
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
+
+
+class AttendingLaw(Law):
+    """The law of sequences that are given something, by who attends to its tokens while it writes."""
+
+    @abstractmethod
+    def attention(self, tokens: Tensor) -> Tensor:
+        """How much of its attention each token of a condition gets while a sequence is written.
+
+        Args:
+            tokens: (B, T) int64.
+
+        Returns:
+            (B, T, S) float32: [b, t] is of the step that writes tokens[b, t], sums to 1, and is 0 at padding.
+        """
 
 
 class Generator(nn.Module, ABC):

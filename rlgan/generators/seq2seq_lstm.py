@@ -13,8 +13,9 @@ The last sum is the decoder's attention to itself, which summarisers use against
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -28,7 +29,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 from rlgan.relaxation import relaxed_rows
 
-from .generator import Generator, Law, State, Stepper, shift_right
+from .generator import AttendingLaw, Generator, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
@@ -136,7 +137,7 @@ class Seq2SeqLSTMGenerator(Generator):
         """Switch dropout on or off; see `Generator.use_dropout`."""
         self.dropout.p = self._dropout_rate if enabled else 0.0
 
-    def given(self, conditions: Tensor | None) -> Law:
+    def given(self, conditions: Tensor | None) -> AttendingLaw:
         """Its law of sequences that are given conditions (B, S); see `Generator.given`.
 
         Raises:
@@ -215,21 +216,36 @@ class Seq2SeqLSTMGenerator(Generator):
 
     def features(self, memory: _Memory, inputs: Tensor) -> Tensor:
         """What the output layer reads, (B, T, ·), of inputs (B, T) that begin with the start token."""
-        embedded = self.dropout(self.embedding(inputs))
         if self.feeds_outputs:
-            decoder, outputs = self.begin(memory), []
-            for position in range(inputs.shape[1]):
-                decoder = self.step(memory, decoder, embedded[:, position])
-                outputs.append(decoder.output)
-            return self.projected(torch.stack(outputs, dim=1))
-        start = memory.start.transpose(0, 1).contiguous()
-        states, _ = self.decoder(embedded, (start, torch.zeros_like(start)))
+            return self.projected(torch.stack([decoder.output for decoder in self.steps(memory, inputs)], dim=1))
+        states = self.states(memory, inputs)
         own = None
         if self.self_query is not None:
             length = states.shape[1]
             is_before = torch.ones(1, length, length, dtype=torch.bool, device=states.device).tril(-1)
             own = self.attend_self(states, states, is_before)
         return self.projected(self.outputs(memory, states, own))
+
+    def steps(self, memory: _Memory, inputs: Tensor) -> Iterator[_Decoder]:
+        """The decoder after each of inputs (B, T)."""
+        embedded, decoder = self.dropout(self.embedding(inputs)), self.begin(memory)
+        for position in range(inputs.shape[1]):
+            decoder = self.step(memory, decoder, embedded[:, position])
+            yield decoder
+
+    def states(self, memory: _Memory, inputs: Tensor) -> Tensor:
+        """States (B, T, H) of a decoder that is not fed its outputs, after each of inputs (B, T)."""
+        start = memory.start.transpose(0, 1).contiguous()
+        states, _ = self.decoder(self.dropout(self.embedding(inputs)), (start, torch.zeros_like(start)))
+        return cast(Tensor, states)
+
+    def attention(self, memory: _Memory, inputs: Tensor) -> Tensor:
+        """α (B, T, S) of the steps that read inputs (B, T)."""
+        if self.feeds_outputs:
+            states = torch.stack([decoder.hidden[:, -1] for decoder in self.steps(memory, inputs)], dim=1)
+        else:
+            states = self.states(memory, inputs)
+        return self.weights_of_memory(memory, states)
 
     def projected(self, outputs: Tensor) -> Tensor:
         """Outputs of the width that the output layer reads."""
@@ -239,7 +255,7 @@ class Seq2SeqLSTMGenerator(Generator):
         return projected
 
 
-class _Seq2SeqLaw(Law):
+class _Seq2SeqLaw(AttendingLaw):
     """The law of sequences that are given what was encoded."""
 
     def __init__(self, generator: Seq2SeqLSTMGenerator, memory: _Memory) -> None:
@@ -270,6 +286,10 @@ class _Seq2SeqLaw(Law):
             tokens.append(token)
             embedded = row @ generator.embedding.weight
         return torch.stack(rows, 1), torch.stack(tokens, 1)
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """Attention to the memory, α; see `AttendingLaw.attention`."""
+        return self._generator.attention(self._memory, shift_right(tokens))
 
 
 class Seq2SeqLSTMStepper(Stepper):

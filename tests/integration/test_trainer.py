@@ -33,7 +33,7 @@ from rlgan.discriminators import LanguageModel, ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation import EvaluationSettings, Measurement
-from rlgan.generators import LSTM, LatentConv
+from rlgan.generators import LSTM, LatentConv, Seq2SeqTransformer
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
     PPO,
@@ -252,6 +252,10 @@ RUNS: dict[str, Config] = {
         {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
         adversary=AdversarySettings(batch=16, sequences_per_round=24, buffer=40, mismatched=0.5),
         baseline=GroupMean(),
+    ),
+    "given sequences, read by a Transformer": of_pairs(
+        {"adversarial_updates": 3, "mle_inputs": ScheduledSampling(epochs=2)},
+        generator=Seq2SeqTransformer(width=8, heads=2, layers=1, dropout=0.2),
     ),
     "given sequences, relaxed": of_pairs(
         {"adversarial_updates": 3, "teacher_forcing": MixedTeacherForcing(weight=0.5)},

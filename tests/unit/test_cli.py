@@ -329,6 +329,7 @@ def test_modules_of_ours_do_not_shadow_others_of_their_name(
     [
         (("--input", "in.txt", "--num", "3"), "--num: has no effect beside --input"),
         (("--beam", "3"), "--beam: has no effect without --input"),
+        (("--replace-unknown",), "--replace-unknown: has no effect without --input"),
         (("--input", "in.txt", "--length-exponent", "1"), "--length-exponent: has no effect without --beam"),
         (("--input", "in.txt", "--beam", "0"), "0"),
         (("--input", "in.txt", "--beam", "2", "--length-exponent", "-1"), "must be 0 or a positive number"),

@@ -14,7 +14,10 @@ from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
-from rlgan.envs.tasks import OracleTask, TextTask
+from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pairs import SeparateVocabularies
+from rlgan.envs.tasks.pieces import Characters
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
 from rlgan.normalisation import GroupDeviation
 from rlgan.objectives import PPO, Gumbel, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Soft
@@ -127,6 +130,7 @@ LAW: dict[str, Any] = {
 }
 
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
+IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
 # What draws no tokens.
 SOFT: dict[str, Any] = {
@@ -219,7 +223,18 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         PLAIN | {"task": PAIRS, "generator": Seq2SeqLSTM(), "reward": Bleu()},
         "reward='bleu': compares with sequences drawn at random, and task='transduction'",
     ),
-    (JUDGED | {"task": PAIRS}, "generator='lstm': cannot read what task='transduction' gives"),
+    (
+        JUDGED | {"task": PAIRS},
+        "generator='lstm': cannot read what task='transduction' gives .* generator seq2seq_lstm or seq2seq_transformer",
+    ),
+    (
+        OF_PAIRS | {"evaluation": {"replace_unknown": True}},
+        "evaluation.replace_unknown=True: takes words of a source, and task='transduction' has none",
+    ),
+    (
+        OF_PAIRS | {"task": IN_PIECES, "evaluation": {"replace_unknown": True}},
+        "evaluation.replace_unknown=True: targets are cut into characters or pieces of words",
+    ),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator='seq2seq_lstm': reads conditions, and task='oracle' gives none"),
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator='cnn_highway': judges sequences without what task="),
     (JUDGED | {"discriminator": PairCnn()}, "discriminator='pair_cnn': judges pairs, and task='oracle' gives nothing"),

@@ -10,16 +10,20 @@ from rlgan.decoding import beam_search, length_penalty
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, TransformerDecoder, build_generator
+from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, Seq2SeqTransformer, TransformerDecoder, build_generator
 
 SOURCE = SequenceSpace(6, 4, end_id=0)
 ENDING, FIXED = SequenceSpace(4, 4, end_id=1, given=SOURCE), SequenceSpace(4, 4, given=SOURCE)
 CONDITIONS = random_sequences(SOURCE, 7, seed=3)
 
 
-def generator(space: SequenceSpace) -> Generator:
+RECURRENT = Seq2SeqLSTM(embedding=4, hidden=8, init_std=0.7, self_attention=True)
+ATTENTIVE = Seq2SeqTransformer(width=8, heads=2, layers=1, init_std=0.7)
+
+
+def generator(space: SequenceSpace, settings: Seq2SeqLSTM | Seq2SeqTransformer = RECURRENT) -> Generator:
     torch.manual_seed(3)
-    return build_generator(Seq2SeqLSTM(embedding=4, hidden=8, init_std=0.7, self_attention=True), space).eval()
+    return build_generator(settings, space).eval()
 
 
 def totals(net: Generator, space: SequenceSpace, condition: Tensor, sequences: Tensor) -> Tensor:
@@ -31,9 +35,12 @@ def totals(net: Generator, space: SequenceSpace, condition: Tensor, sequences: T
 
 
 @pytest.mark.parametrize("space", [ENDING, FIXED], ids=["ending early", "fixed"])
+@pytest.mark.parametrize("settings", [RECURRENT, ATTENTIVE], ids=["lstm", "transformer"])
 @pytest.mark.parametrize("exponent", [0.0, 0.6, 3.0])
-def test_a_beam_of_everything_finds_the_best(space: SequenceSpace, exponent: float) -> None:
-    net, sequences = generator(space), all_sequences(space)
+def test_a_beam_of_everything_finds_the_best(
+    space: SequenceSpace, exponent: float, settings: Seq2SeqLSTM | Seq2SeqTransformer
+) -> None:
+    net, sequences = generator(space, settings), all_sequences(space)
     found = beam_search(net.stepper(), space, 7, 256, exponent, CONDITIONS, chunk_rows=1_000)
     lengths = sequence_mask(space, sequences).sum(1)
     for condition, tokens, logprob in zip(CONDITIONS, found.tokens, found.logprobs, strict=True):

@@ -10,14 +10,18 @@ import torch
 
 from rlgan import pair_measures
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.evaluation import EvaluationSettings, Evaluator
-from rlgan.generators import Seq2SeqLSTM, build_generator
+from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.pair_measures import PairMeasures
 
 TRAIN = "eins\tthe cat sat on the mat\nzwei\ta dog ran\ndrei\tdogs run here now\nvier\ta cat was\n"
 TEST = "eins\tthe cat sat on the mat\nzwei\ta dog ran\neins\ta cat was on the mat\n"
+
+NOBODY = build_generator(LSTM(embedding=1, hidden=1), SequenceSpace(2, 2))
+"""A generator that attends to nothing, and is not asked."""
 
 
 @pytest.fixture
@@ -39,14 +43,14 @@ def test_each_source_is_written_for_once_with_all_its_targets_as_references(task
     assert task.conditions is not None
     assert task.conditions.decode(measures.conditions) == ["eins", "zwei"]
     for line in ("the cat sat on the mat", "a cat was on the mat"):
-        found = measures.measure(written(task, line, "a dog ran"))
+        found = measures.measure(written(task, line, "a dog ran"), NOBODY)
         # Of three words there is no 4-gram to be missed.
         assert found["eval/corpus_bleu"] == pytest.approx(100.0) and found["eval/chrf"] == pytest.approx(100.0)
     assert found["eval/decoded_length"] == 4.5
 
 
 def test_bleu_is_that_of_papineni_worked_out_by_hand(task: Task) -> None:
-    found = PairMeasures(task, "13a").measure(written(task, "the cat sat on mat", "a dog ran"))
+    found = PairMeasures(task, "13a").measure(written(task, "the cat sat on mat", "a dog ran"), NOBODY)
     # Matches of 1- to 4-grams: 5 + 3 of 8, 3 + 2 of 6, 2 + 1 of 4, 1 of 2; 8 words beside the nearest 6 + 3.
     precisions = (8 / 8, 5 / 6, 3 / 4, 1 / 2)
     expected = 100 * math.exp(1 - 9 / 8) * math.prod(precisions) ** 0.25
@@ -68,7 +72,7 @@ def test_the_evaluator_measures_the_likeliest_sequences(task: Task) -> None:
     for position in range(8):
         with torch.no_grad():
             greedy[:, position] = law.logits(greedy)[:, position].argmax(1)
-    expected = PairMeasures(task, "13a").measure(greedy)
+    expected = PairMeasures(task, "13a").measure(greedy, net)
     assert {name: measured[1][name] for name in expected} == pytest.approx(expected)
 
 

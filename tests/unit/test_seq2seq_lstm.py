@@ -1,4 +1,4 @@
-"""The encoder-decoder: its equations, its steps, what padding and other rows must not change, its samples."""
+"""The encoder-decoder of LSTMs by its equations; what all encoder-decoders promise is in `test_seq2seq.py`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from rlgan.envs.sequence_space import START_ID, SequenceSpace
-from rlgan.envs.testing import all_sequences, random_sequences
+from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, Seq2SeqLSTM, Seq2SeqLSTMGenerator, build_generator
-from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
-from rlgan.sampling import continue_prefixes, mixed_inputs, sample
+from rlgan.generators import Seq2SeqLSTM, Seq2SeqLSTMGenerator, build_generator
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
 SPACE = SequenceSpace(5, 4, end_id=1, given=SOURCE)
@@ -38,15 +36,16 @@ def pairs(number: int) -> tuple[Tensor, Tensor]:
     return random_sequences(SOURCE, number, seed=1), random_sequences(SPACE, number, seed=2)
 
 
-def logits_by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor) -> Tensor:
-    """(T, V) of one pair, a step and a position at a time."""
+def by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (T, V) and attention (T, S) of one pair, a step and a position at a time."""
     real = condition[: int(sequence_mask(SOURCE, condition.unsqueeze(0)).sum())]
     values, (ends, _) = net.encoder(net.source_embedding(real).unsqueeze(0))
     memory, num_layers = values[0], net.decoder.num_layers
     both = [ends[2 * layer : 2 * layer + 2, 0].flatten() for layer in range(num_layers)]
     hidden = torch.stack([torch.tanh(net.start(one)) for one in both])
     cell, output, seen, logits = torch.zeros_like(hidden), torch.zeros(6), [], []
-    for token in [START_ID, *tokens[:-1].tolist()]:
+    attention = torch.zeros(len(tokens), len(condition))
+    for position, token in enumerate([START_ID, *tokens[:-1].tolist()]):
         read = net.embedding.weight[token]
         if net.feeds_outputs:
             read = torch.cat([read, output])
@@ -57,6 +56,7 @@ def logits_by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor)
             scores = torch.stack([state @ key for key in keys])
         else:
             scores = torch.stack([net.energy(torch.tanh(net.query(state) + key))[0] for key in keys])
+        attention[position, : len(real)] = torch.softmax(scores, 0)
         found = [state, sum(weight * value for weight, value in zip(torch.softmax(scores, 0), memory, strict=True))]
         if net.self_query is not None:
             own = torch.zeros(6)
@@ -67,188 +67,15 @@ def logits_by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor)
             seen.append(state)
         output = torch.tanh(net.mix(torch.cat(found)))
         logits.append(net.output(output if net.projection is None else net.projection(output)))
-    return torch.stack(logits)
+    return torch.stack(logits), attention
 
 
 @variants
-def test_logits_are_those_of_the_equations(variant: dict[str, Any]) -> None:
+def test_logits_and_attention_are_those_of_the_equations(variant: dict[str, Any]) -> None:
     net, (conditions, tokens) = generator(variant), pairs(6)
     with torch.no_grad():
-        found = net.given(conditions).logits(tokens)
-        expected = torch.stack([logits_by_hand(net, *pair) for pair in zip(conditions, tokens, strict=True)])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert float(found.std(0).max()) > 0.1
-
-
-@variants
-def test_steps_and_prefixes_are_the_law(variant: dict[str, Any]) -> None:
-    net, (conditions, tokens) = generator(variant), pairs(9)
-    with torch.no_grad():
         law = net.given(conditions)
-        expected = torch.log_softmax(law.logits(tokens) / 0.8, 2)
-        torch.testing.assert_close(
-            law.logprobs(tokens, 0.8), expected.gather(2, tokens.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5
-        )
-    stepper = net.stepper(0.8).given(conditions)
-    state, prefixes = stepper.start(9), stepper.prefix_states(tokens)
-    for position in range(SPACE.max_length):
-        if position > 0:
-            state = stepper.advance(state, tokens[:, position - 1])
-            for part, of_prefix in zip(state, prefixes, strict=True):
-                torch.testing.assert_close(of_prefix[position - 1], part)
-        weights = stepper.weights(state)
-        assert float(weights[:, SPACE.vocab_size :].abs().max()) == 0.0
-        found = (weights / weights.sum(1, keepdim=True)).log()[:, : SPACE.vocab_size]
-        torch.testing.assert_close(found, expected[:, position], atol=1e-5, rtol=1e-5)
-
-
-@variants
-def test_rows_in_any_order_and_behind_any_padding_are_the_same(variant: dict[str, Any]) -> None:
-    net, (conditions, tokens) = generator(variant), pairs(9)
-    after_end = ~sequence_mask(SOURCE, conditions)
-    noisy = torch.where(after_end, torch.randint(7, conditions.shape), conditions)
-    assert not torch.equal(noisy, conditions)
-    order = torch.tensor([4, 0, 8, 2])
-    with torch.no_grad():
-        logits = net.given(conditions).logits(tokens)
-        torch.testing.assert_close(net.given(noisy).logits(tokens), logits, atol=1e-6, rtol=0)
-        torch.testing.assert_close(net.given(conditions[order]).logits(tokens[order]), logits[order], atol=1e-6, rtol=0)
-
-
-@variants
-def test_what_comes_later_changes_nothing_and_what_is_given_changes_everything(variant: dict[str, Any]) -> None:
-    net, (conditions, tokens) = generator(variant), pairs(9)
-    other = tokens.clone()
-    other[:, 2] = (other[:, 2] + 1) % 5
-    with torch.no_grad():
-        logits, changed = (net.given(conditions).logits(one) for one in (tokens, other))
-        assert torch.equal(logits[:, :3], changed[:, :3]) and not torch.equal(logits[:, 3], changed[:, 3])
-        assert float((net.given(conditions.flip(0)).logits(tokens) - logits)[0].abs().min()) > 0
-
-
-@variants
-def test_gradients_are_numbers_and_reach_every_parameter(variant: dict[str, Any]) -> None:
-    net, (conditions, tokens) = generator(variant).train(), pairs(9)
-    net.given(conditions).logprobs(tokens).sum().backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None and bool(torch.isfinite(parameter.grad).all()), name
-        assert float(parameter.grad.abs().max()) > 0, name
-
-
-@variants
-@pytest.mark.parametrize("straight_through", [False, True])
-def test_relaxed_rows_are_drawn_from_the_law(variant: dict[str, Any], straight_through: bool) -> None:
-    net, (conditions, _) = generator(variant), pairs(9)
-    seeds = torch.arange(9)
-    rows, tokens = net.soft_rows(SPACE, seeds, Relaxation(0.05, straight_through), conditions)
-    noise = gumbel_noise(uniform_of_rows(seeds, SPACE.max_length, SPACE.vocab_size))
-    with torch.no_grad():
-        # Rows that are nearly one-hot feed back what tokens would.
-        expected = (net.given(conditions).logits(tokens) + noise).argmax(2)
-    agreeing = float((expected == tokens).float().mean())
-    assert agreeing == 1.0 if straight_through else agreeing > 0.9
-    (gradient,) = torch.autograd.grad(rows[:, -1, 0].sum(), net.source_embedding.weight)
-    assert bool(torch.isfinite(gradient).all()) and float(gradient.abs().max()) > 0
-
-
-@variants
-def test_the_gradient_of_relaxed_rows_goes_through_what_is_read_next(variant: dict[str, Any]) -> None:
-    net, (conditions, _) = generator(variant).double(), pairs(3)
-    seeds, weight = torch.arange(3), net.embedding.weight
-
-    def last_rows() -> Tensor:
-        rows, _ = net.soft_rows(SPACE, seeds, Relaxation(1.0, straight_through=False), conditions)
-        return rows[:, -1, 0].sum()
-
-    (gradient,) = torch.autograd.grad(last_rows(), weight)
-    with torch.no_grad():
-        for token, column in ((START_ID, 1), (3, 0), (4, 2)):
-            sums = []
-            for change in (1e-5, -2e-5):
-                weight[token, column] += change
-                sums.append(float(last_rows()))
-            weight[token, column] += 1e-5
-            assert float(gradient[token, column]) == pytest.approx((sums[0] - sums[1]) / 2e-5, rel=1e-3, abs=1e-7)
-
-
-def test_samples_are_drawn_from_the_law_of_their_own_condition() -> None:
-    net, space = generator({"self_attention": True}), SPACE
-    conditions = random_sequences(SOURCE, 2, seed=5)
-    number = 20_000
-    samples = sample(
-        net.stepper(), space, 2 * number, torch.Generator().manual_seed(0), 4_096, None, conditions.repeat(number, 1)
-    )
-    sequences = all_sequences(space)
-    with torch.no_grad():
-        for index in range(2):
-            given = conditions[index : index + 1].expand(len(sequences), -1)
-            mask = sequence_mask(space, sequences)
-            probs = net.given(given).logprobs(sequences).masked_fill(~mask, 0.0).sum(1).exp()
-            assert float(probs.sum()) == pytest.approx(1.0, abs=1e-4)
-            drawn = samples.tokens[index::2]
-            counts = torch.stack([(drawn == sequence).all(1).sum() for sequence in sequences])
-            error = (counts / number - probs).abs() / (probs * (1 - probs) / number).sqrt().clamp_min(1e-9)
-            assert float(error.max()) < 5.0
-
-
-def test_prefixes_are_continued_under_their_own_condition() -> None:
-    net = generator({"input_feeding": True})
-    conditions, tokens = pairs(5)
-    rng = torch.Generator().manual_seed(0)
-    drawn: dict[tuple[int, int], list[int]] = {}
-    for part in continue_prefixes(net.stepper(), SPACE, tokens, 4_000, rng, 3_000, conditions=conditions):
-        for row, sequence, position in zip(part.tokens, part.sequence.tolist(), part.position.tolist(), strict=True):
-            assert torch.equal(row[: position + 1], tokens[sequence, : position + 1])
-            drawn.setdefault((sequence, position), []).append(int(row[position + 1]))
-    with torch.no_grad():
-        probs = torch.softmax(net.given(conditions).logits(tokens), 2)
-    assert drawn
-    for (sequence, position), following in drawn.items():
-        expected = probs[sequence, position + 1]
-        found = torch.bincount(torch.tensor(following), minlength=5) / len(following)
-        assert float(((found - expected).abs() / (expected * (1 - expected) / 4_000).sqrt()).max()) < 5.0
-
-
-def test_scheduled_sampling_reads_under_the_condition() -> None:
-    net, (conditions, tokens) = generator({}), pairs(9)
-    draws = torch.full(tokens.shape, -1.0)
-    draws[:, 1] = 0.5
-    read = mixed_inputs(net.stepper().given(conditions), tokens, draws)
-    with torch.no_grad():
-        cdf = torch.softmax(net.given(conditions).logits(tokens)[:, 1], 1).cumsum(1)
-    assert torch.equal(read[:, 1], torch.searchsorted(cdf, torch.full((9, 1), 0.5)).squeeze(1))
-    assert torch.equal(read[:, [0, 2, 3]], tokens[:, [0, 2, 3]])
-
-
-def test_dropout_is_of_likelihood_alone() -> None:
-    torch.manual_seed(0)
-    net = build_generator(Seq2SeqLSTM(embedding=4, hidden=6, dropout=0.5), SPACE).train()
-    conditions, tokens = pairs(9)
-    with torch.no_grad():
-        first, second = (net.given(conditions).logits(tokens) for _ in range(2))
-        assert not torch.equal(first, second)
-        net.use_dropout(False)
-        first, second = (net.given(conditions).logits(tokens) for _ in range(2))
-        assert torch.equal(first, second)
-
-
-def test_whoever_reads_nothing_refuses_what_is_given_and_the_other_way_round() -> None:
-    conditions, _ = pairs(2)
-    plain = build_generator(LSTM(embedding=2, hidden=2), SequenceSpace(5, 4))
-    for call in (plain.given, plain.stepper().given):
-        with pytest.raises(ValueError, match="cannot read conditions"):
-            call(conditions)
-    net = generator({})
-    for call in (net.given, net.stepper().given):
-        with pytest.raises(ValueError, match="needs conditions"):
-            call(None)
-
-
-def test_a_stepper_is_a_copy() -> None:
-    net, (conditions, _) = generator({}), pairs(3)
-    stepper = net.stepper().given(conditions)
-    before = stepper.weights(stepper.start(3)).clone()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(1.0)
-    assert torch.equal(stepper.weights(stepper.start(3)), before)
+        logits, attention = zip(*(by_hand(net, *pair) for pair in zip(conditions, tokens, strict=True)), strict=True)
+        torch.testing.assert_close(law.logits(tokens), torch.stack(logits), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(law.attention(tokens), torch.stack(attention), atol=1e-5, rtol=1e-5)
+    assert float(torch.stack(logits).std(0).max()) > 0.1 and float(torch.stack(attention).std(0).max()) > 0.02

@@ -63,18 +63,21 @@ def test_a_source_that_is_brought_is_read_as_in_training(
     assert task.conditions is not None and task.conditions.reading is not None
     # Through JSON, as it is kept with a generator.
     reading = Reading.model_validate(json.loads(json.dumps(task.conditions.reading.model_dump(mode="json"))))
-    conditions, _ = reading.read(SOURCES, "in.txt")
-    assert torch.equal(conditions, task.conditions.train)
-    assert len(set(map(tuple, conditions.tolist()))) > 3
+    read = reading.read(SOURCES, "in.txt")
+    assert torch.equal(read.conditions, task.conditions.train)
+    # Of these files the test split is the training split.
+    assert read.words == task.conditions.test_words
+    assert len(set(map(tuple, read.conditions.tolist()))) > 3
 
 
 def test_what_is_cut_or_unknown_is_told_and_nothing_is_left_out(tmp_path: Path) -> None:
     task = task_of(tmp_path, Translation(max_source_length=4, over_long_source="cut"), Words(), False)
     assert task.conditions is not None and task.conditions.reading is not None
-    conditions, notes = task.conditions.reading.read(["das ist neu", "Was ist das ? und mehr"], "in.txt")
-    assert conditions.shape == (2, 4)
-    assert any("cut 1 source to 4 tokens" in note for note in notes)
-    assert any("1 of 7 tokens unknown" in note for note in notes)
+    read = task.conditions.reading.read(["das ist neu", "Was ist das ? und mehr"], "in.txt")
+    assert read.conditions.shape == (2, 4)
+    assert read.words == (("das", "ist", "neu"), ("Was", "ist", "das", "?"))
+    assert any("cut 1 source to 4 tokens" in note for note in read.notes)
+    assert any("1 of 7 tokens unknown" in note for note in read.notes)
 
 
 @pytest.mark.parametrize(

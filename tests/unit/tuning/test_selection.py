@@ -13,7 +13,7 @@ from rlgan.evaluation import Evaluator
 from rlgan.generators import build_generator
 from rlgan.metrics import mean_nll
 from rlgan.tuning import OBJECTIVES, objective_for, selection_view
-from tests.support.tiny import TASK, tiny_config
+from tests.support.tiny import PAIRS, TASK, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,19 @@ def test_trials_are_measured_on_validation_data(oracle_task: Task) -> None:
         logprobs = generator.logprobs(oracle_task.valid)
     assert measured.metrics["eval/nll_gen"] == mean_nll(logprobs, torch.ones_like(oracle_task.valid, dtype=torch.bool))
     assert torch.equal(selection_view(oracle_task).train, oracle_task.train)
+
+
+def test_conditions_and_words_of_validation_take_the_places_of_those_of_the_test_split() -> None:
+    task = build_task(PAIRS)
+    assert task.conditions is not None
+    spelt, other = ((("a",),) * 20, (("b",),) * 20)
+    task = dataclasses.replace(
+        task,
+        valid_words=spelt,
+        test_words=other,
+        conditions=dataclasses.replace(task.conditions, valid_words=spelt, test_words=other),
+    )
+    view = selection_view(task)
+    assert view.conditions is not None and torch.equal(view.conditions.test, task.conditions.valid)
+    assert not torch.equal(task.conditions.test, task.conditions.valid)
+    assert view.test_words == view.conditions.test_words == spelt
