@@ -12,11 +12,11 @@
 
 Source: Li et al. 2017, section 4; the exact wording of the controls is this project's (specification 3.5).
 
-Every set is balanced and has parts of its own to learn from, to stop by and to be tested on, and no condition is in two
-parts. Of two different classes both have a sequence for each condition, so that conditions tell nothing. Two classes of
-one kind (controls 1 and 2) are two disjoint halves of each part, drawn at random and labelled arbitrarily. Random are the
-human sequences of the same part under conditions of others (`mismatch.derangement`): words and lengths are those of
-people, and in control 3 what is judged is whether a sequence answers its condition.
+Every set is balanced and has parts of its own to learn from, to stop by and to be tested on, and no condition is in
+two parts. Of two different classes both have a sequence for each condition, so that conditions tell nothing. Two
+classes of one kind (controls 1 and 2) are two disjoint halves of each part, drawn at random and labelled arbitrarily.
+Random are the human sequences of the same part under conditions of others (`mismatch.derangement`): they are the very
+sequences of people, so that control 3 is about nothing but whether a sequence answers its condition.
 
 n pairs, S and T tokens of a condition and of a sequence
 """
@@ -287,44 +287,27 @@ class AdversarialMeasures:
             _require_enough(settings, part, self.conditions, rows)
         self._random_rows = self._with_conditions_of_others()
 
-    def measure(self, sequences: Tensor) -> dict[str, float]:
+    def measure(self, sequences: Tensor, *, rates_evaluator: bool = False) -> dict[str, float]:
         """AdverSuc and machine-vs-random of what was generated.
 
         Args:
             sequences: (n', T) int64, one for each of `conditions`.
+            rates_evaluator: whether ERE is found, with these as the machine, and AdverSuc of control 2.
 
         Returns:
-            Name → value; with each its standard error and its number of test examples.
+            Name → value; of accuracies also the standard error and the number of test examples.
         """
-        return _figures(self.human_or_machine(sequences), self.machine_or_random(sequences))
+        random = self.machine_or_random(sequences)
+        metrics = _figures(self.human_or_machine(sequences), random)
+        if rates_evaluator:
+            halves = accuracy_of(self._teach, self._halves(_checked(sequences, self._human)))
+            metrics["eval/ere"] = Controls(self._human_human, halves, self._human_random, random).ere
+            metrics["eval/machine_machine_adversuc"] = adversarial_success(halves.value)
+        return metrics
 
-    def measure_human(self) -> dict[str, float]:
+    def measure_people(self) -> dict[str, float]:
         """The same of people: AdverSuc of control 1, and the accuracy of control 3 in the place of the machine's."""
         return _figures(self._human_human, self._human_random)
-
-    def measure_controls(self, sequences: Tensor) -> dict[str, float]:
-        """ERE, and AdverSuc of control 2, of what was generated.
-
-        Args:
-            sequences: (n', T) int64, one for each of `conditions`.
-
-        Returns:
-            Name → value.
-        """
-        controls = self.controls(sequences)
-        return {
-            "eval/ere": controls.ere,
-            "eval/machine_machine_adversuc": adversarial_success(controls.machine_machine.value),
-        }
-
-    def controls(self, sequences: Tensor) -> Controls:
-        """All four controls, those of the machine with sequences (n', T) int64, one for each of `conditions`."""
-        return Controls(
-            self._human_human,
-            accuracy_of(self._teach, self._halves(sequences)),
-            self._human_random,
-            self.machine_or_random(sequences),
-        )
 
     def human_or_machine(self, sequences: Tensor) -> Accuracy:
         """Accuracy of telling people from what was generated: (n', T) int64, one for each of `conditions`."""
@@ -364,7 +347,7 @@ class AdversarialMeasures:
 
     def _halves(self, sequences: Tensor) -> BalancedSet:
         """Of each part two halves drawn at random; of an odd number one is left out."""
-        sequences, rng = _checked(sequences, self._human), stream(self._seed, _STREAM, "halves")
+        rng = stream(self._seed, _STREAM, "halves")
         halved = {}
         for part, rows in self._parts.items():
             half = len(rows) // 2
@@ -386,9 +369,9 @@ class AdversarialMeasures:
             found[part] = torch.cat(pieces)
             if len(found[part]) < _FEWEST_PAIRS:
                 raise ConfigError(
-                    f"evaluation.adversarial: of the {len(rows)} human pairs of its {part} part {len(found[part])} have "
-                    f"a sequence that is none of another condition, and there must be at least {_FEWEST_PAIRS}. Give "
-                    "the task a larger test split, or set evaluation.adversarial to none."
+                    f"evaluation.adversarial: of the {len(rows)} human pairs of its {part} part {len(found[part])} "
+                    "can be given the sequence of another condition that is none of their own, and there must be at "
+                    f"least {_FEWEST_PAIRS}. Give the task a larger test split, or set evaluation.adversarial to none."
                 )
         return found
 
@@ -418,7 +401,7 @@ def _require_enough(settings: FreshEvaluator, part: str, conditions: Tensor, row
         return
     field = "num_pairs" if part == "train" else f"{part}_fraction"
     raise ConfigError(
-        f"evaluation.adversarial.{field}={getattr(settings, field):g}: of {len(conditions)} human pairs its {part} part "
-        f"gets {len(rows)} of {num_conditions} different conditions, and there must be at least {_FEWEST_PAIRS} of 2. "
-        "Raise it, give the task a larger test split, or set evaluation.adversarial to none."
+        f"evaluation.adversarial.{field}={getattr(settings, field):g}: of {len(conditions)} human pairs the {part} "
+        f"part gets {len(rows)} of {num_conditions} different conditions, and there must be at least {_FEWEST_PAIRS} "
+        "of 2. Raise it, give the task a larger test split, or set evaluation.adversarial to none."
     )
