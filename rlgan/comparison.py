@@ -78,8 +78,8 @@ _ADVERSARIAL_COLUMNS = (
 )
 _ADVERSARIAL_READING = (
     "adversuc: 0.5 = not told from what people wrote, 0 = always told; what is drawn has more of it than what is "
-    "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer something "
-    "else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
+    "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
+    "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
 )
 # Quality and coverage, lower is better in both.
 _ORACLE_PLANE = ("kl_reverse", "kl_forward")
