@@ -119,6 +119,11 @@ def _dispatch(arguments: list[str], more: Sequence[Verb]) -> int:
     evaluate.add_argument(
         "--num-sequences", type=_positive_int, default=None, metavar="N", help="default: the run's own"
     )
+    evaluate.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs",
+    )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("presets", help="list the presets", allow_abbrev=False)
     _add_show_config(verbs)
@@ -572,7 +577,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from rlgan.storage import as_folder
 
     with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
-        metrics = evaluate_run(run_dir, options.temperature, options.num_sequences)
+        metrics = evaluate_run(run_dir, options.temperature, options.num_sequences, options.adversarial)
     if options.json:
         print(json.dumps(metrics, indent=2))
         return 0

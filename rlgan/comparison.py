@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,7 @@ from rlgan.envs.tasks import Task
 from .checkpoint import write_atomically
 from .config import Config
 from .evaluation import Evaluator, Measurement
+from .generators import Generator
 from .metrics import Lead, greatest_lead, headroom_captured
 from .presets import control
 from .report import format_table, plot_learning_curves, plot_quality_diversity, write_table
@@ -65,6 +66,20 @@ _CLOSER_COLUMNS = (
     "nearest_jaccard",
     "nearest_jaccard_ks",
     "nearest_jaccard_p",
+)
+_ADVERSARIAL_COLUMNS = (
+    "adversuc",
+    "adversuc_se",
+    "machine_vs_random",
+    "machine_vs_random_se",
+    "decoded_adversuc",
+    "decoded_machine_vs_random",
+    "ere",
+)
+_ADVERSARIAL_READING = (
+    "adversuc: 0.5 = not told from what people wrote, 0 = always told; what is drawn has more of it than what is "
+    "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
+    "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
 )
 # Quality and coverage, lower is better in both.
 _ORACLE_PLANE = ("kl_reverse", "kl_forward")
@@ -174,13 +189,15 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
     tables = [format_table(rows, ("name", "temperature", *columns))]
     if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
+    if judged := [row for row in rows if "adversuc" in row]:
+        tables += ["", format_table(judged, ("name", *_ADVERSARIAL_COLUMNS)), _ADVERSARIAL_READING, ""]
     return tables
 
 
 def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
     """What real sequences score: a generator beyond it is not better than the data."""
     real = evaluator.measure_real(config.evaluation.final_sequences)
-    return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator)
+    return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
 
 
 def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
@@ -188,11 +205,13 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
     if not config.schedule.mle_epochs:
-        return [_row("untrained start", 1.0, trainer.evaluator.measure(start, 1.0, num), trainer.evaluator)]
+        measurement, judged = trainer.evaluator.measure(start, 1.0, num), _judged(config, trainer.evaluator, start)
+        return [_row("untrained start", 1.0, measurement, trainer.evaluator, judged)]
     for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         measurement = trainer.evaluator.measure(start, temperature, num)
-        rows.append(_row(name, temperature, measurement, trainer.evaluator))
+        judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else None
+        rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
     return rows
 
 
@@ -203,7 +222,14 @@ def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict
         if temperature != 1.0:
             measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
             rows.append(_row(f"{config.preset} τ={temperature:g}{_OURS}", temperature, measurement, evaluator))
-    return [*rows, _row(f"{config.preset}{_OURS}", 1.0, final, evaluator)]
+    judged = _judged(config, evaluator, generator, is_own=True)
+    return [*rows, _row(f"{config.preset}{_OURS}", 1.0, final, evaluator, judged)]
+
+
+def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: bool = False) -> dict[str, float]:
+    """What a fresh evaluator makes of a start or of the run itself; the last of them is the machine it is rated by."""
+    is_last = is_own or not config.schedule.adversarial_updates
+    return evaluator.measure_adversarially(generator, rates_evaluator=is_last)
 
 
 def _temperatures(config: Config) -> list[float]:
@@ -221,7 +247,11 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
             other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
             while other.next_phase is not None:
                 other.step(measure=False)
-            rows.append(_row(name, 1.0, other.measure(config.evaluation.final_sequences), trainer.evaluator))
+            measurement = other.measure(config.evaluation.final_sequences)
+            judged = trainer.evaluator.measure_adversarially(
+                other.current_generator(), decodes=False, rates_evaluator=False
+            )
+            rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
             lost = parts.faults.summary()
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
@@ -256,8 +286,14 @@ def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None,
     return share, f"share of the headroom captured: {share:+.2f} (0 = mle_continued, 1 = oracle_ratio)"
 
 
-def _row(name: str, temperature: float | None, measurement: Measurement, evaluator: Evaluator) -> dict[str, Any]:
-    metrics = measurement.metrics | evaluator.measure_closely(measurement.tokens)
+def _row(
+    name: str,
+    temperature: float | None,
+    measurement: Measurement,
+    evaluator: Evaluator,
+    judged: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement.tokens), **(judged or {})}
     values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
     return {"name": name, "temperature": temperature, **values}
 

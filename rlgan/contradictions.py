@@ -291,6 +291,11 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"reward='bleu': compares with sequences drawn at random, and task={task.kind!r} asks for another one each "
             "time. Use another reward."
         )
+    if config.evaluation.adversarial is not None and not task.gives_conditions:
+        yield (
+            f"evaluation.adversarial={config.evaluation.adversarial.kind!r}: judges pairs, and task={task.kind!r} "
+            "gives nothing with its sequences. Set it to none."
+        )
     if network is None:
         return
     if task.gives_conditions and network.reads == "sequences":

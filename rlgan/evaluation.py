@@ -20,6 +20,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
+from .adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from .decoding import beam_search
 from .generators import Generator
 from .metrics import effective_rank, kl_gaps, mean_nll
@@ -51,14 +52,18 @@ class EvaluationSettings(Settings):
     num_nearest: int = Field(500, ge=2)
     """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
     beam: int = Field(1, ge=1)
-    """Beams of the search for the likeliest sequence that BLEU and chrF are of; 1 is greedy. Pairs only."""
+    """Beams of the search for the likeliest sequence, which BLEU and chrF of pairs are of, and the decoded figures of
+    `adversarial`; 1 is greedy."""
     length_exponent: float = Field(0.0, ge=0.0)
-    """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end. Pairs only."""
+    """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
     bleu_tokens: BleuTokens = "13a"
     """How sacrebleu cuts text into words for BLEU. Pairs only."""
     replace_unknown: bool = False
     """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
     unknown. Pairs of words only."""
+    adversarial: FreshEvaluator | None = None
+    """Evaluator that is trained anew to tell rows of the final table from human pairs, which takes minutes; null for
+    none. Only where the task gives something with each sequence."""
     collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
@@ -88,7 +93,7 @@ class Evaluator:
         draw: names the random numbers of its samples. What was chosen by one draw is reported of another.
 
     Raises:
-        ConfigError: an encoder is not installed, or reads what this task has not.
+        ConfigError: an encoder is not installed, or reads what this task has not; or too few human pairs.
     """
 
     _BATCH = 128  # sequences whose (T, V) logits are held at once
@@ -100,6 +105,7 @@ class Evaluator:
         self._pairs = (
             PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
         )
+        self._adversarial = _adversarial_measures(task, settings, seed)
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
@@ -200,6 +206,38 @@ class Evaluator:
         """
         return {} if self._text is None else self._text.measure_closely(tokens)
 
+    def measure_adversarially(
+        self, generator: Generator, temperature: float = 1.0, *, decodes: bool = True, rates_evaluator: bool = True
+    ) -> dict[str, float]:
+        """What a fresh evaluator makes of a generator, beside human pairs of the test split; takes many seconds.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            temperature: divides the logits.
+            decodes: whether its likeliest sequences are judged, too.
+            rates_evaluator: whether the evaluator's own reliability is found, with its samples as the machine.
+
+        Returns:
+            Metrics; none where the settings have no evaluator.
+        """
+        if self._adversarial is None:
+            return {}
+        conditions = self._adversarial.conditions
+        rng = stream(self._seed, self._draw, "adversarial")
+        samples = sample(
+            generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
+        ).tokens
+        metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
+        if decodes:
+            different, place = torch.unique(conditions, dim=0, return_inverse=True)
+            found = self._adversarial.measure(self._decoded(generator, temperature, different)[place])
+            metrics |= {name.replace("eval/", "eval/decoded_"): value for name, value in found.items()}
+        return metrics
+
+    def measure_people(self) -> dict[str, float]:
+        """The same of people, half of whom are taken for the machine: the yardstick of `measure_adversarially`."""
+        return {} if self._adversarial is None else self._adversarial.measure_people()
+
     def _test_conditions(self, number: int) -> Tensor | None:
         """What so many samples are given: the conditions of the test split, again from the first where they end."""
         if self._task.conditions is None:
@@ -246,6 +284,13 @@ class Evaluator:
         with torch.no_grad():
             logits = generator.given(conditions).logits(tokens)[torch.arange(len(tokens)), places]
         return effective_rank(torch.softmax(logits / temperature, 1))
+
+
+def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -> AdversarialMeasures | None:
+    if settings.adversarial is None:
+        return None
+    assert task.conditions is not None
+    return AdversarialMeasures(task.space, task.conditions.test, task.test, settings.adversarial, seed)
 
 
 def _text_measures(task: Task, settings: EvaluationSettings) -> TextMeasures | None:

@@ -29,11 +29,12 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.threads import torch_threads
 
+from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
 from .export import load_run_generator
-from .overrides import flatten, from_dict, to_dict
+from .overrides import flatten, from_dict, override, to_dict
 from .progress import Progress
 from .session import DATA, RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
@@ -198,26 +199,35 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
 
 
-def evaluate_run(run_dir: Path, temperature: float, num_sequences: int | None) -> dict[str, float]:
+def evaluate_run(
+    run_dir: Path, temperature: float, num_sequences: int | None, adversarial: bool = False
+) -> dict[str, float]:
     """Measure the generator of a run on the test split of its task.
 
     Args:
         run_dir: folder of the run.
         temperature: divides the logits.
         num_sequences: sequences to sample; None takes as many as the run's final table.
+        adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
 
     Returns:
         Name → value.
+
+    Raises:
+        ConfigError: there is nothing that an evaluator could judge, or too little.
     """
     from .evaluation import Evaluator
 
     config = resumable_config(run_dir)
+    if adversarial and config.evaluation.adversarial is None:
+        config = override(config, {"evaluation.adversarial": FreshEvaluator().kind})
     exported = load_run_generator(run_dir)
     evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
     with torch_threads(config.workers.threads):
         measurement = evaluator.measure(exported.generator, temperature, number)
-        return measurement.metrics | evaluator.measure_closely(measurement.tokens)
+        judged = evaluator.measure_adversarially(exported.generator, temperature)
+        return measurement.metrics | evaluator.measure_closely(measurement.tokens) | judged
 
 
 def _new_folder(request: RunRequest) -> Path:

@@ -10,24 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from rlgan import comparison
+from rlgan import adversarial_evaluation, comparison
+from rlgan.adversarial_evaluation import FreshEvaluator, Teacher
 from rlgan.comparison import Comparison, compare, publish
 from rlgan.config import Config
-from rlgan.discriminators import CnnHighway
+from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import Task, TextTask, build_task
+from rlgan.evaluation import EvaluationSettings
 from rlgan.metrics import Lead, greatest_lead
 from rlgan.progress import Progress
 from rlgan.run import evaluate_run
-from rlgan.tracking import Tracker
+from rlgan.tracking import Tracker, TrackingSettings
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 from tests.support.commands import ask, rows_of, write_config
-from tests.support.tiny import finish, tiny_config
+from tests.support.tiny import PAIRS, finish, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration
 
+PROJECT = Path(__file__).parents[2]
 TEMPERATURES = (0.9, 1.0, 0.7)
 
 
@@ -191,3 +195,77 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     final = json.loads((tmp_path / "run" / "table.json").read_text())[-1]
     measured = evaluate_run(tmp_path / "run", 1.0, None)
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
+    told = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
+    assert told.status == 2 and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in told.err
+
+
+def test_a_fresh_evaluator_judges_starts_runs_and_controls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = of_pairs(
+        task=PAIRS.model_copy(update={"vocab_size": 6, "num_test": 60}),
+        controls=("mle_continued",),
+        evaluation=EvaluationSettings(
+            num_sequences=16,
+            final_sequences=16,
+            temperatures=(1.0, 0.8),
+            adversarial=FreshEvaluator(network=PairCnn(embedding=4, windows=(1,), filters=(4,)), epochs=2),
+        ),
+        tracking=TrackingSettings(enabled=False),
+        preset="tiny",
+    )
+    folder = tmp_path / "run"
+    assert ask(capsys, "train", "--config", write_config(tmp_path / "config.json", config), "--out", folder).status == 0
+    rows = {row["name"]: row for row in json.loads((folder / "table.json").read_text())}
+    people, start, continued, ours = (
+        rows[name] for name in ("real data (n=16)", "MLE start", "mle_continued", "tiny (this run)")
+    )
+    judged = [name for name, row in rows.items() if "adversuc" in row]
+    assert judged == [row["name"] for row in (people, start, continued, ours)]  # not those at other temperatures
+    assert all("decoded_adversuc" in row for row in (start, ours))
+    assert not any("decoded_adversuc" in row for row in (people, continued))
+    assert [name for name, row in rows.items() if "ere" in row] == ["tiny (this run)"]
+    gaps = (
+        people["adversuc"] - 0.5,
+        ours["machine_machine_adversuc"] - 0.5,
+        1 - people["machine_vs_random"],
+        1 - ours["machine_vs_random"],
+    )
+    assert ours["ere"] == pytest.approx(sum(map(abs, gaps)) / 4)
+    logged = {name: value for row in rows_of(folder) for name, value in row["metrics"].items()}
+    assert logged["final/real_data/adversuc"] == people["adversuc"] and logged["final/this_run/ere"] == ours["ere"]
+    documented = (PROJECT / "docs" / "metrics.md").read_text("utf-8")
+    for name in ours.keys() - people.keys() | {key for key in people if "adversuc" in key or "random" in key}:
+        assert f"`eval/{name}`" in documented, name
+
+    lines = (folder / "table.txt").read_text("utf-8").splitlines()
+    assert max(map(len, lines)) < 180
+    (head,) = (line for line in lines if "machine_vs_random_se" in line)
+    shown = lines[lines.index(head) + 2 :][:4]
+    for line, row in zip(shown, (people, start, continued, ours), strict=True):
+        values = [row.get(name) for name in head.split()[1:]]
+        assert line.split()[-len(values) :] == ["–" if value is None else f"{value:.3f}" for value in values]
+
+    measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    assert measured == {f"eval/{name}": value for name, value in ours.items() if name not in ("name", "temperature")}
+
+
+def test_a_run_without_an_evaluator_is_judged_when_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = of_pairs(
+        task=PAIRS.model_copy(update={"vocab_size": 6, "num_test": 60}),
+        tracking=TrackingSettings(enabled=False),
+        evaluation=EvaluationSettings(num_sequences=16, final_sequences=16, temperatures=(1.0,)),
+    )
+    folder = tmp_path / "run"
+    assert ask(capsys, "train", "--config", write_config(tmp_path / "config.json", config), "--out", folder).status == 0
+    asked: list[FreshEvaluator] = []
+
+    def teacher(settings: FreshEvaluator, *_: object) -> Teacher:
+        asked.append(settings)
+        return lambda train, dev: lambda conditions, sequences: torch.ones(len(sequences), dtype=torch.bool)
+
+    monkeypatch.setattr(adversarial_evaluation, "fresh_evaluator", teacher)
+    plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    judged = json.loads(ask(capsys, "evaluate", "--run", folder, "--adversarial", "--json").out)
+    assert asked == [FreshEvaluator()] and not any("adversuc" in name for name in plain)
+    assert judged.items() > plain.items() and judged["eval/ere"] == 0.25 and judged["eval/decoded_adversuc"] == 0.5

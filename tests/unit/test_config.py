@@ -239,6 +239,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator='cnn_highway': judges sequences without what task="),
     (JUDGED | {"discriminator": PairCnn()}, "discriminator='pair_cnn': judges pairs, and task='oracle' gives nothing"),
     (
+        PLAIN | {"evaluation": {"adversarial": {"kind": "fresh_evaluator"}}},
+        "evaluation.adversarial='fresh_evaluator': judges pairs, and task='oracle' gives nothing .* Set it to none",
+    ),
+    (
         OF_PAIRS | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
         "adversary.gradient_penalty='interpolated': joins a real sequence with a fake one",
     ),

@@ -25,6 +25,7 @@ def seqgan(**changes: Any) -> Config:
         ("credit.num_rollouts", 8, 8),
         ("checkpoint-every-s", "1.5", 1.5),
         ("evaluation.temperatures", "1.0,0.8", (1.0, 0.8)),
+        ("evaluation.adversarial", "none", None),
         ("evaluation.temperatures", "[1, 0.5]", (1.0, 0.5)),
         ("evaluation.temperatures", [1, 0.5], (1.0, 0.5)),
         ("controls", "none", ()),
