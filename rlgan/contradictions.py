@@ -316,17 +316,6 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
         )
     if network is None:
         return
-    if isinstance(network, InteractionCnn) and network.embeddings == "generator":
-        if not isinstance(generator, Seq2SeqLSTM):
-            yield (
-                f"discriminator.embeddings='generator': copies two tables of tokens, and generator={generator.kind!r} "
-                "has no such tables. Use generator seq2seq_lstm, or set it to own."
-            )
-        elif network.embedding != generator.embedding:
-            yield (
-                f"discriminator.embedding={network.embedding}: with discriminator.embeddings='generator' it is "
-                f"generator.embedding={generator.embedding}. Set both to the same."
-            )
     if task.gives_conditions and network.reads == "sequences":
         yield (
             f"discriminator={network.kind!r}: judges sequences without what task={task.kind!r} gives with them, so "
@@ -353,6 +342,17 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"adversary.gradient_penalty={config.adversary.gradient_penalty.kind!r}: joins a real sequence with a fake "
             f"one, and task={task.kind!r} gives them different conditions. Set it to none."
         )
+    if isinstance(network, InteractionCnn) and network.embeddings == "generator":
+        if not isinstance(generator, Seq2SeqLSTM):
+            yield (
+                f"discriminator.embeddings='generator': copies two tables of tokens, and generator={generator.kind!r} "
+                "has no such tables. Use generator seq2seq_lstm, or set it to own."
+            )
+        elif network.embedding != generator.embedding:
+            yield (
+                f"discriminator.embedding={network.embedding}: with discriminator.embeddings='generator' it is "
+                f"generator.embedding={generator.embedding}. Set both to the same."
+            )
 
 
 def _who_gives_a_law(config: Config) -> Iterator[str]:

@@ -165,7 +165,7 @@ def with_embeddings_of(weights: Mapping[str, Tensor], other: Mapping[str, Tensor
     tables = {name: other[name] for name in ("source_embedding.weight", "embedding.weight")}
 
     def taken(name: str, own: Tensor) -> Tensor:
-        # Of an ensemble's member, behind its number; a table of one is no end of the other's name, for a dot is between.
+        # Of an ensemble's member behind its number. The dot keeps `embedding` apart from `source_embedding`.
         found = [table for ending, table in tables.items() if name == ending or name.endswith(f".{ending}")]
         return found[0].clone() if found else own
 
