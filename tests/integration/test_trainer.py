@@ -791,9 +791,9 @@ def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
 
 def test_by_example_needs_as_many_pairs_as_it_draws() -> None:
     config = of_pairs({"mle_epochs": 0, "g_batch": 72, "teacher_forcing": TeacherForcingByExample()}, credit=Terminal())
-    with pytest.raises(DataError, match="70 training sequences are fewer than the 72 that one generator update"):
-        with trainer_of(config, build_task(PAIRS)):
-            pass
+    told = "70 training sequences are fewer than the 72 that one generator update"
+    with pytest.raises(DataError, match=told), trainer_of(config, build_task(PAIRS)):
+        pass
 
 
 def test_embeddings_that_are_the_generator_s_are_those_of_its_start() -> None:
