@@ -92,10 +92,13 @@ class CriticBaseline(Settings):
     """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
 
     kind: Literal["critic"] = "critic"
+    reads: Annotated[Literal["state", "source"], NotSearched("source needs a task that gives something")] = "state"
+    """What V is of: state, the tokens so far and what the sequence is given; or source, what it is given alone, so that
+    V is the same for all tokens (Li et al. 2017)."""
     embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
-    """Width of the critic's token embedding."""
+    """Width of the critic's token embeddings."""
     hidden: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
-    """Width of its LSTM."""
+    """Width of its LSTMs."""
     epochs: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
     """Steps on each batch."""
     clip: Annotated[float | None, NotSearched("tied to the rewards' scale")] = Field(None, gt=0.0)

@@ -21,7 +21,7 @@ from .balance import Equilibrium
 from .baselines import BaselineSettings, NoBaseline
 from .contradictions import contradictions
 from .credit import CreditSettings, MonteCarlo
-from .discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings
+from .discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, InteractionCnn
 from .embeddings import WordVectors
 from .evaluation import EvaluationSettings
 from .generators import LSTM, GeneratorSettings
@@ -143,6 +143,11 @@ class Config(Settings):
     def has_adversary(self) -> bool:
         """Whether a discriminator is trained."""
         return self.discriminator is not None
+
+    @property
+    def shares_embeddings(self) -> bool:
+        """Whether the discriminator's embeddings are copies of the generator's."""
+        return isinstance(self.discriminator, InteractionCnn) and self.discriminator.embeddings == "generator"
 
     @property
     def tells_log_odds(self) -> bool:

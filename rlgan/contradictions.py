@@ -17,19 +17,21 @@ from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .balance import Band, Equilibrium, FixedBalance
 from .baselines import BaselineSettings, CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from .discriminators import DiscriminatorSettings, LanguageModel, Tabular, Transformer
-from .generators import LatentConv
+from .discriminators import DiscriminatorSettings, InteractionCnn, LanguageModel, Tabular, Transformer
+from .generators import LatentConv, Seq2SeqLSTM
 from .normalisation import GroupDeviation, NormalisationSettings
 from .objectives import (
     PPO,
     Differentiated,
     Gumbel,
+    InTheSameUpdate,
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     NoTeacherForcing,
     ScheduledSampling,
     Soft,
+    TeacherForcingByExample,
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
@@ -122,6 +124,11 @@ def _what_is_differentiated(config: Config) -> Iterator[str]:
             "schedule.teacher_forcing='mixed_prefix': objective='gumbel' draws whole sequences. Use mixed, interleaved "
             "or none."
         )
+    if is_differentiated and isinstance(schedule.teacher_forcing, TeacherForcingByExample):
+        yield (
+            "schedule.teacher_forcing='by_example': takes the place of sequences that are paid, and objective="
+            f"{config.objective.kind!r} pays none. Use mixed, interleaved or none."
+        )
     if isinstance(config.objective, NoPolicyGradient | Differentiated):
         axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
         axes |= {"normalisation": "none", "reference": "none"}
@@ -147,7 +154,14 @@ def _what_likelihood_teaches(config: Config) -> Iterator[str]:
     if isinstance(config.objective, NoPolicyGradient) and not learns_likelihood:
         yield (
             f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
-            "learned. Set an objective, or mixed or interleaved teacher forcing."
+            "learned. Set an objective, or mixed, interleaved or by_example teacher forcing."
+        )
+    forcing = schedule.teacher_forcing
+    if isinstance(forcing, TeacherForcingByExample) and not (schedule.num_real and schedule.num_sampled):
+        yield (
+            f"schedule.teacher_forcing.fraction={forcing.fraction:g}: of schedule.g_batch={schedule.g_batch} sequences "
+            f"{schedule.num_real} would be real, and some must be and some not. Raise schedule.g_batch, or bring the "
+            "fraction nearer to 0.5."
         )
 
 
@@ -159,21 +173,42 @@ def _how_a_batch_is_learned(config: Config) -> Iterator[str]:
             "objective.epochs=1, objective.minibatches=1: the first step is taken at the policy that sampled, where "
             "nothing is clipped. Raise one of them, or use objective reinforce."
         )
-    is_mixed = isinstance(schedule.teacher_forcing, MixedTeacherForcing)
-    if isinstance(config.objective, NoPolicyGradient) and not is_mixed:
+    forcing, objective = schedule.teacher_forcing, config.objective
+    if isinstance(objective, NoPolicyGradient) and not isinstance(forcing, InTheSameUpdate):
         for setting in ("epochs", "minibatches"):
-            if (value := getattr(config.objective, setting)) != 1:
-                yield f"objective.{setting}={value}: has no effect without mixed teacher forcing. Set it to 1."
-    if isinstance(config.objective, PPO | NoPolicyGradient):
-        batches = {"schedule.g_batch": schedule.g_batch} if isinstance(config.objective, PPO) else {}
-        if is_mixed:
-            batches["schedule.mle_batch"] = schedule.mle_batch
-        for path, size in batches.items():
-            if size % config.objective.minibatches:
+            if (value := getattr(objective, setting)) != 1:
                 yield (
-                    f"objective.minibatches={config.objective.minibatches}: does not divide {path}={size}. Set it to a "
-                    "divisor."
+                    f"objective.{setting}={value}: has no effect without mixed or by_example teacher forcing. Set it "
+                    "to 1."
                 )
+    has_divisor = isinstance(objective, NoPolicyGradient) and objective.loss_normaliser != "sequence"
+    if has_divisor and not isinstance(forcing, TeacherForcingByExample):
+        yield (
+            f"objective.loss_normaliser={objective.loss_normaliser!r}: with objective='none' has no effect without "
+            "by_example teacher forcing. Set it to sequence."
+        )
+    if isinstance(objective, PPO | NoPolicyGradient):
+        batches = {_of_the_batch(config, schedule.num_sampled): schedule.num_sampled}
+        if isinstance(objective, NoPolicyGradient):
+            batches = {}
+        if isinstance(forcing, TeacherForcingByExample):
+            batches[_of_the_batch(config, schedule.num_real, "real")] = schedule.num_real
+        if isinstance(forcing, MixedTeacherForcing):
+            batches[f"schedule.mle_batch={schedule.mle_batch}"] = schedule.mle_batch
+        for told, size in batches.items():
+            if size % objective.minibatches:
+                yield f"objective.minibatches={objective.minibatches}: does not divide {told}. Set it to a divisor."
+
+
+def _of_the_batch(config: Config, number: int, kind: str = "generated") -> str:
+    """How so many sequences of a generator update are told of."""
+    schedule = config.schedule
+    if not schedule.num_real:
+        return f"schedule.g_batch={schedule.g_batch}"
+    return (
+        f"the {number} {kind} sequences of schedule.g_batch={schedule.g_batch} "
+        f"(schedule.teacher_forcing={schedule.teacher_forcing.kind!r})"
+    )
 
 
 def _what_there_is_before(config: Config) -> Iterator[str]:
@@ -296,6 +331,11 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"evaluation.adversarial={config.evaluation.adversarial.kind!r}: judges pairs, and task={task.kind!r} "
             "gives nothing with its sequences. Set it to none."
         )
+    if isinstance(config.baseline, CriticBaseline) and config.baseline.reads == "source" and not task.gives_conditions:
+        yield (
+            f"baseline.reads='source': reads what sequences are given, and task={task.kind!r} gives nothing. Set it to "
+            "state."
+        )
     if network is None:
         return
     if task.gives_conditions and network.reads == "sequences":
@@ -324,6 +364,17 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"adversary.gradient_penalty={config.adversary.gradient_penalty.kind!r}: joins a real sequence with a fake "
             f"one, and task={task.kind!r} gives them different conditions. Set it to none."
         )
+    if isinstance(network, InteractionCnn) and network.embeddings == "generator":
+        if not isinstance(generator, Seq2SeqLSTM):
+            yield (
+                f"discriminator.embeddings='generator': copies two tables of tokens, and generator={generator.kind!r} "
+                "has no such tables. Use generator seq2seq_lstm, or set it to own."
+            )
+        elif network.embedding != generator.embedding:
+            yield (
+                f"discriminator.embedding={network.embedding}: with discriminator.embeddings='generator' it is "
+                f"generator.embedding={generator.embedding}. Set both to the same."
+            )
 
 
 def _who_gives_a_law(config: Config) -> Iterator[str]:
@@ -380,6 +431,12 @@ def _who_is_paid(config: Config) -> Iterator[str]:
             f"credit='lambda_return': asks a critic, and baseline={config.baseline.kind!r} is none. Use baseline "
             "critic, or credit " + ("reward_to_go." if pays_tokens else "terminal.")
         )
+    reads_source = isinstance(config.baseline, CriticBaseline) and config.baseline.reads == "source"
+    if isinstance(credit, LambdaReturn) and reads_source:
+        yield (
+            "baseline.reads='source': tells one value for all tokens, and credit='lambda_return' asks what each token "
+            "has changed. Set it to state, or use credit " + ("reward_to_go." if pays_tokens else "terminal.")
+        )
     if isinstance(credit, RewardToGo) and not pays_tokens:
         yield (
             f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
@@ -417,10 +474,15 @@ def _what_is_compared(config: Config) -> Iterator[str]:
             "logit, credit terminal and adversary.loss cross_entropy."
         )
     group = schedule.g_group
-    if isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights) and schedule.g_batch < 2:
-        yield f"schedule.g_batch=1: baseline={baseline.kind!r} compares sequences, at least 2 of them. Raise it."
-    if group is not None and schedule.g_batch % group:
-        yield f"schedule.g_group={group}: does not divide schedule.g_batch={schedule.g_batch}. Set it to a divisor."
+    if isinstance(baseline, LeaveOneOut | GroupMean | ImportanceWeights) and schedule.num_sampled < 2:
+        told = "" if schedule.num_sampled == schedule.g_batch else ", of which 1 is generated"
+        yield (
+            f"schedule.g_batch={schedule.g_batch}{told}: baseline={baseline.kind!r} compares sequences, at least 2 of "
+            "them. Raise it."
+        )
+    if group is not None and schedule.num_sampled % group:
+        told = _of_the_batch(config, schedule.num_sampled)
+        yield f"schedule.g_group={group}: does not divide {told}. Set it to a divisor."
     if group is not None and not compares_sequences(baseline, config.normalisation):
         yield (
             f"schedule.g_group={group}: has no effect with baseline={baseline.kind!r} and "

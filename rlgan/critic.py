@@ -1,9 +1,9 @@
 """A learned state value as baseline: V(s_t), by regression on what the tokens from t on turned out to be worth.
 
 It lives beside the trainer, on the driver: it sees whole batches, and has no vocabulary-sized output, so that a step of
-it costs little beside the generator's.
+it costs little beside the generator's. What sequences are given it reads by an encoder of its own.
 
-    B sequences, T positions
+    B sequences, T positions, S positions of what they are given
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import sequence_mask
 
 from .baselines import CriticBaseline
 from .generators import shift_right
@@ -21,34 +23,87 @@ from .optimizers import build_optimizer, clip_gradients, optimizer_state, restor
 from .seeding import global_stream
 
 
-class StateValue(nn.Module):
-    """Embedding, LSTM, linear output that begins at 0.
+class SourceEncoder(nn.Module):
+    """Embedding and LSTM over what sequences are given.
 
     Args:
         settings: sizes.
-        vocab_size: number of tokens V.
+        space: of what is given.
     """
 
-    def __init__(self, settings: CriticBaseline, vocab_size: int) -> None:
+    def __init__(self, settings: CriticBaseline, space: SequenceSpace) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, settings.embedding)
+        self._space = space
+        self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
         self.lstm = nn.LSTM(settings.embedding, settings.hidden, batch_first=True)
-        self.output = nn.Linear(settings.hidden, 1)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden and cell state (1, B, H) after the last real token of conditions (B, S) int64."""
+        lengths = sequence_mask(self._space, conditions).sum(1)
+        packed = pack_padded_sequence(self.embedding(conditions), lengths, batch_first=True, enforce_sorted=False)
+        _, (hidden, cell) = self.lstm(packed)
+        return hidden, cell
+
+
+class StateValue(nn.Module):
+    """Embedding, LSTM, linear output that begins at 0; where something is given, the LSTM goes on from its encoding.
+
+    Args:
+        settings: sizes.
+        space: the task's sequences.
+    """
+
+    def __init__(self, settings: CriticBaseline, space: SequenceSpace) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
+        self.lstm = nn.LSTM(settings.embedding, settings.hidden, batch_first=True)
+        self.output = _zero_linear(settings.hidden)
+        self.source = None if space.given is None else SourceEncoder(settings, space.given)
+
+    def forward(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
         """V of the state before each token.
 
         Args:
-            tokens: (B, T) int64; the value at t is of tokens[:, :t] alone.
+            tokens: (B, T) int64; the value at t is of tokens[:, :t] and the condition alone.
+            conditions: (B, S) int64; None where sequences are given nothing.
 
         Returns:
             (B, T) float32, reward units.
         """
-        states, _ = self.lstm(self.embedding(shift_right(tokens)))
+        assert (self.source is None) == (conditions is None)
+        start = None if self.source is None else self.source(conditions)
+        states, _ = self.lstm(self.embedding(shift_right(tokens)), start)
         values: Tensor = self.output(states).squeeze(2)
         return values
+
+
+class SourceValue(nn.Module):
+    """Encoder of what is given, linear output that begins at 0: one value for all tokens (specification 3.2, 3.6).
+
+    Args:
+        settings: sizes.
+        space: the task's sequences, which are given something.
+    """
+
+    def __init__(self, settings: CriticBaseline, space: SequenceSpace) -> None:
+        super().__init__()
+        assert space.given is not None
+        self.source = SourceEncoder(settings, space.given)
+        self.output = _zero_linear(settings.hidden)
+
+    def forward(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """V of what each sequence is given, at each of its tokens; see `StateValue.forward`."""
+        assert conditions is not None
+        hidden, _ = self.source(conditions)
+        values: Tensor = self.output(hidden[-1])
+        return values.expand(tokens.shape)
+
+
+def _zero_linear(num_inputs: int) -> nn.Linear:
+    output = nn.Linear(num_inputs, 1)
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
+    return output
 
 
 class Critic:
@@ -63,31 +118,35 @@ class Critic:
     def __init__(self, settings: CriticBaseline, space: SequenceSpace, seed: int) -> None:
         self._settings = settings
         with global_stream(seed, "critic", "initial"):
-            self.network = StateValue(settings, space.vocab_size)
+            self.network = (SourceValue if settings.reads == "source" else StateValue)(settings, space)
         self._optimizer = build_optimizer(settings.optimizer, self.network.parameters())
 
     @torch.no_grad()
-    def values(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def values(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """V of the state before each token, as it is now.
 
         Args:
             tokens: (B, T) int64.
             mask: (B, T) bool.
+            conditions: (B, S) int64 what each sequence is given; None where they are given nothing.
 
         Returns:
             (B, T) float32, 0 where mask is False.
         """
-        found: Tensor = self.network(tokens).masked_fill(~mask, 0.0)
+        found: Tensor = self.network(tokens, conditions).masked_fill(~mask, 0.0)
         return found
 
-    def learn(self, tokens: Tensor, mask: Tensor, targets: Tensor, old_values: Tensor) -> dict[str, float]:
-        """Some steps of regression on one batch.
+    def learn(
+        self, tokens: Tensor, mask: Tensor, targets: Tensor, old_values: Tensor, conditions: Tensor | None = None
+    ) -> dict[str, float]:
+        """Some steps of regression on one batch: over its tokens, or of what is given alone over its sequences.
 
         Args:
             tokens: (B, T) int64.
             mask: (B, T) bool.
             targets: (B, T) float32, what the tokens from each one on were worth.
             old_values: (B, T) float32 of `values` before the first step.
+            conditions: (B, S) int64 what each sequence is given; None where they are given nothing.
 
         Returns:
             Loss before the first step, gradient norm, and the share of the targets' variance that V explained.
@@ -96,8 +155,9 @@ class Critic:
             FloatingPointError: the gradient is not finite.
         """
         losses, norms = [], []
+        weights = mask if self._settings.reads == "state" else mask / mask.sum(1, keepdim=True)
         for _ in range(self._settings.epochs):
-            loss = value_loss(self.network(tokens), targets, old_values, mask, self._settings.clip)
+            loss = value_loss(self.network(tokens, conditions), targets, old_values, weights, self._settings.clip)
             self._optimizer.zero_grad()
             loss.backward()
             norms.append(clip_gradients(self.network.parameters(), self._settings.optimizer.clip_norm))
@@ -122,7 +182,9 @@ class Critic:
         restore_optimizer_state(self._optimizer, state["optimizer"])
 
 
-def value_loss(values: Tensor, targets: Tensor, old_values: Tensor, mask: Tensor, clip: float | None = None) -> Tensor:
+def value_loss(
+    values: Tensor, targets: Tensor, old_values: Tensor, weights: Tensor, clip: float | None = None
+) -> Tensor:
     """½ mean (V - R)², with PPO's clip ½ mean max((V - R)², (V_clip - R)²), V_clip within ± clip of the old value.
 
     Source: specification 15.3.
@@ -131,17 +193,17 @@ def value_loss(values: Tensor, targets: Tensor, old_values: Tensor, mask: Tensor
         values: (B, T) float32 with gradient.
         targets: (B, T) float32.
         old_values: (B, T) float32; read only with a clip.
-        mask: (B, T) bool.
+        weights: (B, T) bool mask of the tokens that count, or float32 of how much each does, 0 at padding.
         clip: greatest change of a value that counts, reward units; None for no clip.
 
     Returns:
-        Scalar, the mean over real tokens.
+        Scalar, the weighted mean.
     """
     errors = (values - targets.detach()).square()
     if clip is not None:
         held = old_values.detach() + (values - old_values.detach()).clamp(-clip, clip)
         errors = torch.maximum(errors, (held - targets.detach()).square())
-    return 0.5 * (errors * mask).sum() / mask.sum()
+    return 0.5 * (errors * weights).sum() / weights.sum()
 
 
 def explained_variance(values: Tensor, targets: Tensor) -> float:

@@ -99,7 +99,30 @@ class PretrainedEmbedding(nn.Module):
         self.pretrained.copy_(table)
 
 
-TokenEmbedding = nn.Embedding | PretrainedEmbedding
+class FrozenEmbedding(nn.Module):
+    """Token embedding that stays as another network's was: a buffer, as a frozen table of `PretrainedEmbedding`.
+
+    Args:
+        vocab_size: number of tokens V.
+        columns: E.
+
+    Attributes:
+        weight: (V, E) float32; NaN until weights put something there, so that nobody trains on a table that was
+            forgotten.
+    """
+
+    weight: Tensor
+
+    def __init__(self, vocab_size: int, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.full((vocab_size, columns), torch.nan))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., E) rows of tokens (...)."""
+        return functional.embedding(tokens, self.weight)
+
+
+TokenEmbedding = nn.Embedding | PretrainedEmbedding | FrozenEmbedding
 """A row for each token, called with tokens; `weight` (V, ·) is its table."""
 
 
@@ -127,6 +150,26 @@ def load_pretrained(network: nn.Module, table: Tensor | None) -> None:
         for module in network.modules():
             if isinstance(module, PretrainedEmbedding):
                 module.load(table)
+
+
+def with_embeddings_of(weights: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a discriminator of pairs, each member's two tables as those of a generator.
+
+    Args:
+        weights: of the discriminator, by name.
+        other: of a generator that has `source_embedding` and `embedding`.
+
+    Returns:
+        All weights of the discriminator; the two tables are copies.
+    """
+    tables = {name: other[name] for name in ("source_embedding.weight", "embedding.weight")}
+
+    def taken(name: str, own: Tensor) -> Tensor:
+        # Of an ensemble's member behind its number. The dot keeps `embedding` apart from `source_embedding`.
+        found = [table for ending, table in tables.items() if name == ending or name.endswith(f".{ending}")]
+        return found[0].clone() if found else own
+
+    return {name: taken(name, own) for name, own in weights.items()}
 
 
 # ---------------------------------------------------------------------------- files

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
+from rlgan.envs.transition import sequence_mask
 
 from .baselines import BaselineSettings, BaselineState, ImportanceWeights, advantages
 from .credit import (
@@ -29,7 +31,7 @@ from .credit import (
     terminal_values,
 )
 from .normalisation import NormalisationSettings, normalised
-from .objectives import PPO, Reinforce, policy_gradient_weights
+from .objectives import PPO, LossNormaliser, Reinforce, policy_gradient_weights, share_of_batch
 from .records import Experience, Rollouts
 from .reference import LossPenalty, NoReference, ReferenceSettings, adapted, penalised
 from .rewards import (
@@ -217,6 +219,37 @@ def learnable(
         memory=Memory(formed.state, moving_scale, kl_factor),
         metrics=metrics,
     )
+
+
+def by_example(
+    sampled: Experience | None, real: Experience, batch: int, space: SequenceSpace, normaliser: LossNormaliser
+) -> list[Experience]:
+    """Generated and real sequences as one batch, in which a real one is learned as a generated one with advantage 1.
+
+        loss = Σ_sampled weights · (- log p) / norm  +  Σ_real - log p / norm,   norm that of all B sequences
+
+    Source: Wu et al. 2017; specification 6.1, where norm is B.
+
+    Args:
+        sampled: the generated ones, with weights that are over the norm of them alone; None where none are learned
+            from, and the norm is then that of B sequences with as many tokens as these real ones have on average.
+        real: the others; their weights are not read.
+        batch: B, all of them.
+        space: theirs.
+        normaliser: what norm is; see `policy_gradient_weights`.
+
+    Returns:
+        Those there are, generated before real.
+    """
+    mask = sequence_mask(space, real.tokens)
+    alone = replace(real, weights=policy_gradient_weights(torch.ones(mask.shape), mask, normaliser))
+    if sampled is None:
+        return [alone if normaliser == "sum" else alone.times(len(mask) / batch)]
+    masks = sequence_mask(space, sampled.tokens), mask
+    whole = torch.cat(masks)
+    return [
+        part.times(share_of_batch(own, whole, normaliser)) for part, own in zip((sampled, alone), masks, strict=True)
+    ]
 
 
 def _near_the_reference(

@@ -97,9 +97,12 @@ class NoPolicyGradient(Settings):
     not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
     kind: Literal["none"] = "none"
     epochs: int = Field(1, ge=1)
-    """Passes over each batch of mixed teacher forcing: those of the run that this is the control of."""
+    """Passes over each batch of teacher forcing that is mixed or by example: those of the run that this is the control
+    of."""
     minibatches: int = Field(1, ge=1)
     """Optimiser steps a pass."""
+    loss_normaliser: LossNormaliser = "sequence"
+    """Divisor of what is learned by example: that of the run that this is the control of."""
 
 
 Differentiated = Gumbel | Soft
@@ -196,9 +199,31 @@ class MixedPrefix(Settings):
         return max(0, self.start - self.decrement * (unit // self.block))
 
 
+class TeacherForcingByExample(Settings):
+    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
+
+    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
+    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
+    (`objective.loss_normaliser`) is that of all of them together.
+
+    Source: Adversarial-NMT (Wu et al. 2017), specification 6.1.
+    """
+
+    kind: Literal["by_example"] = "by_example"
+    fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
+    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+
+    def num_real(self, batch: int) -> int:
+        """Real sequences of a generator update of so many sequences."""
+        return round(self.fraction * batch)
+
+
 TeacherForcingSettings = Annotated[
-    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix, Field(discriminator="kind")
+    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix | TeacherForcingByExample,
+    Field(discriminator="kind"),
 ]
+InTheSameUpdate = MixedTeacherForcing | TeacherForcingByExample
+"""Teacher forcing whose rows are learned in the optimiser steps of the generated ones."""
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
@@ -227,6 +252,24 @@ def _divisor(mask: Tensor, normaliser: LossNormaliser) -> float | Tensor:
     return {"sum": 1.0, "sequence": float(batch), "token": float(mask.sum()), "fixed": float(batch * length)}[
         normaliser
     ]
+
+
+def share_of_batch(part: Tensor, whole: Tensor, normaliser: LossNormaliser) -> float:
+    """What turns weights of some sequences, formed by themselves, into those of a batch: norm(part) / norm(whole).
+
+    Args:
+        part: (b, T) bool, mask of some of the sequences.
+        whole: (B, T) bool, mask of all of them.
+        normaliser: as of `policy_gradient_weights`.
+
+    Returns:
+        sum 1 | token Σ part / Σ whole | sequence, fixed, sequence_mean b / B.
+    """
+    if normaliser == "sum":
+        return 1.0
+    if normaliser == "token":
+        return float(part.sum()) / float(whole.sum())
+    return part.shape[0] / whole.shape[0]
 
 
 def likelihood_weights(mask: Tensor) -> Tensor:

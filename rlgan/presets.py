@@ -27,16 +27,19 @@ from .objectives import (
     PPO,
     Gumbel,
     InterleavedTeacherForcing,
+    InTheSameUpdate,
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     NoTeacherForcing,
     Reinforce,
     ScheduledSampling,
+    TeacherForcingByExample,
 )
 from .optimizers import Adam
 from .overrides import from_dict, to_dict, told
 from .papers import (
+    adversarial_nmt,
     bgan,
     bgan_rkl,
     cgan_seq,
@@ -256,11 +259,14 @@ def control(config: Config, name: Control) -> Config:
 
 
 def _as_many_steps(config: Config) -> NoPolicyGradient:
-    """No reward is learned from, in as many steps as the run makes of a batch."""
-    objective = config.objective
-    if not isinstance(objective, PPO) or not isinstance(config.schedule.teacher_forcing, MixedTeacherForcing):
-        return NoPolicyGradient()
-    return NoPolicyGradient(epochs=objective.epochs, minibatches=objective.minibatches)
+    """No reward is learned from, in as many steps as the run makes of a batch, and over its normaliser."""
+    objective, forcing = config.objective, config.schedule.teacher_forcing
+    kept: dict[str, Any] = {}
+    if isinstance(objective, PPO) and isinstance(forcing, InTheSameUpdate):
+        kept |= {"epochs": objective.epochs, "minibatches": objective.minibatches}
+    if isinstance(objective, Reinforce | PPO) and isinstance(forcing, TeacherForcingByExample):
+        kept |= {"loss_normaliser": objective.loss_normaliser}
+    return NoPolicyGradient(**kept)
 
 
 _NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}
@@ -282,6 +288,7 @@ PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "wgan_gp": wgan_gp,
     "cgan_seq": cgan_seq,
     "csgan_nmt": csgan_nmt,
+    "adversarial_nmt": adversarial_nmt,
     "lm_ratio": lm_ratio,
     "mediator": mediator,
     "wgan_reinforce": wgan_reinforce,

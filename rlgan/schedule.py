@@ -15,7 +15,13 @@ from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
 from .balance import BalanceSettings, FixedBalance
-from .objectives import NoTeacherForcing, PretrainingSettings, ReadsTheData, TeacherForcingSettings
+from .objectives import (
+    NoTeacherForcing,
+    PretrainingSettings,
+    ReadsTheData,
+    TeacherForcingByExample,
+    TeacherForcingSettings,
+)
 
 Phase = Literal["mle", "discriminator", "adversarial"]
 
@@ -48,7 +54,7 @@ class Schedule(Settings):
     g_steps: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
     """Generator updates a unit."""
     g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
-    """Sequences a generator update."""
+    """Sequences a generator update, those that are learned by example included."""
     g_group: Annotated[int | None, NotSearched("all are of one law, and a larger group compares better")] = Field(
         None, ge=2
     )
@@ -61,6 +67,17 @@ class Schedule(Settings):
     """How much the discriminator learns beside the generator, as the run goes on."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
     """Maximum-likelihood learning during the adversarial phase."""
+
+    @property
+    def num_real(self) -> int:
+        """Sequences of a generator update that are real, and learned by example."""
+        forcing = self.teacher_forcing
+        return forcing.num_real(self.g_batch) if isinstance(forcing, TeacherForcingByExample) else 0
+
+    @property
+    def num_sampled(self) -> int:
+        """Sequences of a generator update that the generator draws, and that are paid."""
+        return self.g_batch - self.num_real
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,9 @@ from .baselines import BaselineState, CriticBaseline
 from .config import Config
 from .credit import MonteCarlo
 from .critic import Critic
+from .embeddings import with_embeddings_of
 from .evaluation import Evaluator, Measurement
-from .experience import Memory, Recipe, learnable
+from .experience import Memory, Recipe, by_example, learnable
 from .generators import Generator, build_generator
 from .metrics import first_fall
 from .objectives import (
@@ -44,8 +45,10 @@ from .objectives import (
     MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
+    NoTeacherForcing,
     Reinforce,
     ScheduledSampling,
+    TeacherForcingByExample,
     likelihood_weights,
     makes_soft_rows,
     relaxation_at,
@@ -247,6 +250,11 @@ class Trainer:
         start = self._parts.learners.weights()
         self.mle_start = start.arrays
         self._best_weights = None
+        if self.config.shares_embeddings:
+            assert self._parts.discriminator is not None
+            state, generator = self._parts.discriminator.state(), _as_tensors(self.mle_start)
+            assert generator is not None
+            self._parts.discriminator.restore({**state, "weights": with_embeddings_of(state["weights"], generator)})
         if isinstance(self.config.credit, MonteCarlo) and self.config.credit.policy_ema > 0.0:
             self._rollout_policy = start
 
@@ -315,8 +323,8 @@ class Trainer:
     def _generator_update(self, update: int) -> dict[str, float]:
         """One batch of rollouts learned from, with its teacher forcing.
 
-        The mixed form is the same optimiser steps on generated and real rows together; the interleaved form is separate
-        steps.
+        The mixed form, and that by example, is the same optimiser steps on generated and real rows together; the
+        interleaved form is separate steps.
         """
         schedule, objective = self.config.schedule, self.config.objective
         forcing = schedule.teacher_forcing
@@ -335,6 +343,10 @@ class Trainer:
         if isinstance(forcing, MixedTeacherForcing):
             real = self._real_rows(update, 0)
             rows.append(real.times(forcing.weight))
+        elif isinstance(forcing, TeacherForcingByExample):
+            assert not isinstance(objective, Differentiated)
+            real, sampled = self._examples(update), rows[0] if rows else None
+            rows = by_example(sampled, real, schedule.g_batch, self.task.space, objective.loss_normaliser)
         if rows:
             experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
@@ -404,13 +416,14 @@ class Trainer:
         )
         rng, state_values = stream(config.seed, "reward", update), None
         if self._critic is not None:
-            state_values = self._critic.values(rollouts.tokens, rollouts.mask)
+            state_values = self._critic.values(rollouts.tokens, rollouts.mask, rollouts.conditions)
         batch = learnable(rollouts, recipe, self._memory, self.task, rng, state_values)
         self._memory = batch.memory
         if self._critic is not None:
             assert state_values is not None
             with self._timed("timing/critic_s"):
-                metrics |= self._critic.learn(rollouts.tokens, rollouts.mask, batch.values, state_values)
+                seen = (rollouts.tokens, rollouts.mask, batch.values, state_values, rollouts.conditions)
+                metrics |= self._critic.learn(*seen)
         metrics |= batch.metrics
         return batch.experience
 
@@ -430,11 +443,11 @@ class Trainer:
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
         shards = cut_into_shards(
-            config.schedule.g_batch,
+            config.schedule.num_sampled,
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
-            self._beginnings(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
+            self._rollout_beginnings(update),
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
@@ -454,6 +467,25 @@ class Trainer:
         if isinstance(forcing, MixedPrefix):
             num_given = forcing.num_given(self.position.adversarial_updates)
         return draw_beginnings(self.task, num_sequences, copies, num_given, stream(self.config.seed, *purpose))
+
+    def _rollout_beginnings(self, update: int) -> Beginnings:
+        """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
+        schedule = self.config.schedule
+        copies = schedule.g_group or 1
+        if not isinstance(schedule.teacher_forcing, TeacherForcingByExample):
+            return self._beginnings(schedule.num_sampled, copies, ("prefixes", update))
+        others = self._drawn_pairs(update)[schedule.num_real :][: schedule.num_sampled // copies]
+        return Beginnings(conditions=self._conditions(others.repeat_interleave(copies)))
+
+    def _examples(self, update: int) -> Experience:
+        """The real sequences of a generator update."""
+        number = self.config.schedule.num_real
+        return self._likelihood_experience(self._drawn_pairs(update)[:number], number)
+
+    def _drawn_pairs(self, update: int) -> Tensor:
+        """Training sequences by their index: first those that are learned by example, then those of the rollouts."""
+        rng = stream(self.config.seed, "examples", update)
+        return torch.randperm(self.task.train.shape[0], generator=rng)
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
@@ -556,9 +588,19 @@ def _as_arrays(tensors: dict[str, Tensor] | None) -> dict[str, np.ndarray] | Non
 
 
 def _require_enough_sequences(config: Config, task: Task) -> None:
-    schedule = config.schedule
-    learns_by_likelihood = schedule.mle_epochs > 0 or schedule.teacher_forcing.kind != "none"
-    needed = schedule.mle_batch if learns_by_likelihood else 1
+    schedule, forcing = config.schedule, config.schedule.teacher_forcing
+    if isinstance(forcing, TeacherForcingByExample):
+        needed = schedule.num_real
+        if task.conditions is not None:
+            needed += schedule.num_sampled // (schedule.g_group or 1)
+        if task.train.shape[0] < needed:
+            raise DataError(
+                f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} that one "
+                f"generator update of schedule.g_batch={schedule.g_batch} takes, none of them twice "
+                "(schedule.teacher_forcing='by_example'). Give more data, or lower schedule.g_batch."
+            )
+    takes_batches = not isinstance(forcing, NoTeacherForcing | TeacherForcingByExample)
+    needed = schedule.mle_batch if schedule.mle_epochs > 0 or takes_batches else 1
     if task.train.shape[0] < needed:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "

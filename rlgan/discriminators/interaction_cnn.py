@@ -42,6 +42,9 @@ class InteractionCnn(Settings):
     kind: Literal["interaction_cnn"] = "interaction_cnn"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of both embeddings."""
+    embeddings: Annotated[Literal["own", "generator"], Choice(("own", "generator"))] = "own"
+    """Whose both embeddings are: its own, learned with everything else; or copies of the generator's, made when
+    maximum-likelihood pretraining is over, which stay as they are."""
     projection: Annotated[int, Choice((8, 16, 32))] = Field(16, ge=1)
     """Numbers that each side has in a cell of the grid: memory is 2·projection·S·T numbers a pair."""
     channels: Annotated[int, Choice((16, 20, 32))] = Field(20, ge=1)
@@ -65,7 +68,7 @@ class InteractionCnnDiscriminator(PairDiscriminator):
     """
 
     def __init__(self, settings: InteractionCnn, space: SequenceSpace) -> None:
-        super().__init__(space, settings.embedding)
+        super().__init__(space, settings.embedding, is_frozen=settings.embeddings == "generator")
         source_length, length = self._source_space.max_length, space.max_length
         self._row_numbers = max(2 * settings.projection, settings.channels) * source_length * length
         self.source_projection = nn.Linear(settings.embedding, settings.projection, bias=False)

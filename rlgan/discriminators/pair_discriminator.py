@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from rlgan.embeddings import FrozenEmbedding, TokenEmbedding
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -47,6 +48,7 @@ class PairDiscriminator(Discriminator):
     Args:
         space: the task's sequences.
         embedding: width E of both embeddings.
+        is_frozen: both embeddings are tables that are put there with the weights, and that nobody learns.
 
     Attributes:
         source_embedding: a row for each token of a condition.
@@ -56,7 +58,7 @@ class PairDiscriminator(Discriminator):
         ConfigError: the sequences are given nothing.
     """
 
-    def __init__(self, space: SequenceSpace, embedding: int) -> None:
+    def __init__(self, space: SequenceSpace, embedding: int, is_frozen: bool = False) -> None:
         super().__init__()
         if space.given is None:
             raise ConfigError(
@@ -64,8 +66,9 @@ class PairDiscriminator(Discriminator):
                 "sequences."
             )
         self._source_space = space.given
-        self.source_embedding = nn.Embedding(space.given.vocab_size, embedding)
-        self.embedding = nn.Embedding(space.vocab_size, embedding)
+        table = FrozenEmbedding if is_frozen else nn.Embedding
+        self.source_embedding: TokenEmbedding = table(space.given.vocab_size, embedding)
+        self.embedding: TokenEmbedding = table(space.vocab_size, embedding)
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits (B,); see `Discriminator.forward`.

@@ -5,7 +5,7 @@ of the first hour and the controls are in `rlgan.presets`.
 """
 
 from .controls import controls_of
-from .pairs import cgan_seq, csgan_nmt
+from .pairs import adversarial_nmt, cgan_seq, csgan_nmt
 from .sequences import (
     bgan,
     bgan_rkl,
@@ -26,6 +26,7 @@ from .sequences import (
 )
 
 __all__ = [
+    "adversarial_nmt",
     "bgan",
     "bgan_rkl",
     "cgan_seq",

@@ -8,8 +8,8 @@ from rlgan.baselines import (
     ExponentialMean,
 )
 from rlgan.config import Config, Optimizers
-from rlgan.credit import MonteCarlo, Prefix
-from rlgan.discriminators import PairCnn
+from rlgan.credit import MonteCarlo, Prefix, Terminal
+from rlgan.discriminators import InteractionCnn, PairCnn
 from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.evaluation import EvaluationSettings
@@ -17,9 +17,10 @@ from rlgan.generators import Seq2SeqLSTM
 from rlgan.objectives import (
     InterleavedTeacherForcing,
     Reinforce,
+    TeacherForcingByExample,
 )
-from rlgan.optimizers import Adam, RMSProp
-from rlgan.rewards import Probability
+from rlgan.optimizers import SGD, Adadelta, Adam, RMSProp
+from rlgan.rewards import NegLogComplement, Probability
 from rlgan.schedule import Schedule
 
 from .controls import controls_of
@@ -84,6 +85,40 @@ def csgan_nmt(task: TaskSettings | None = None) -> Config:
             mle=Adam(lr=1e-3, clip_norm=5.0),
             generator=RMSProp(lr=1e-5, clip_norm=5.0),
             discriminator=RMSProp(lr=1e-4, clip_value=1.0),
+        ),
+        evaluation=EvaluationSettings(every=200),
+        controls=controls_of(task),
+    )
+
+
+def adversarial_nmt(task: TaskSettings | None = None) -> Config:
+    """Adversarial-NMT (Wu et al. 2017): a judge of alignment, half of each batch by likelihood and half by reward."""
+    return Config(
+        preset="adversarial_nmt",
+        task=task or _COPYING,
+        generator=Seq2SeqLSTM(embedding=620, hidden=1_000),
+        discriminator=InteractionCnn(embedding=620, embeddings="generator", channels=20, mlp_hidden=20),
+        # A step on as many reals as fakes for each of the generator's.
+        adversary=AdversarySettings(batch=160, sequences_per_round=80),
+        reward=NegLogComplement(),
+        credit=Terminal(),
+        baseline=ExponentialMean(decay=0.9),
+        objective=Reinforce(loss_normaliser="sequence"),
+        schedule=Schedule(
+            mle_epochs=20,
+            mle_patience=3,
+            mle_batch=80,
+            discriminator_rounds=500,
+            adversarial_updates=10_000,
+            g_batch=80,
+            d_steps=1,
+            d_epochs=1,
+            teacher_forcing=TeacherForcingByExample(fraction=0.5),
+        ),
+        optimizers=Optimizers(
+            mle=Adadelta(lr=1.0, rho=0.95, clip_norm=1.0),
+            generator=SGD(lr=1e-3, clip_norm=1.0),
+            discriminator=SGD(lr=1e-3, momentum=0.9, nesterov=True),
         ),
         evaluation=EvaluationSettings(every=200),
         controls=controls_of(task),

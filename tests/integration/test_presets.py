@@ -64,6 +64,8 @@ def small(name: str, **workers: Any) -> Config:
     changes |= {f"workers.{setting}": value for setting, value in workers.items()}
     if isinstance(config.schedule.teacher_forcing, MixedPrefix):
         changes["schedule.teacher_forcing.start"] = 2
+    if config.shares_embeddings:
+        changes["discriminator.embedding"] = changes["generator.embedding"]
     return from_dict(to_dict(override(config.model_copy(update={"controls": ()}), changes)))
 
 

@@ -27,10 +27,10 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Memory, learnable
+from rlgan.experience import Memory, by_example, learnable
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.objectives import Reinforce, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.records import Rollouts
+from rlgan.records import Experience, Rollouts
 from rlgan.reference import penalised
 from rlgan.rewards import DiscriminatorReward, Logit, LogRatio, Probability, Ratio
 from rlgan.rollouts import RolloutPlan, Shard, collect
@@ -176,6 +176,29 @@ def test_likelihood_weights_on_real_sequences_give_the_mle_gradient() -> None:
     weights = 2 * torch.cat([likelihood_weights(MASK[:1]).double()] * 9)
     found = expected_gradient(policy, weights, REAL_PROBS)
     torch.testing.assert_close(found, MLE_GRADIENT, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("num_real", "num_sampled"), [(1, 1), (1, 3)])
+def test_by_example_is_a_share_of_the_mle_gradient_beside_a_share_of_the_gradient_of_j(
+    num_real: int, num_sampled: int
+) -> None:
+    # T-ANMT-2. Each sequence of a batch is drawn by itself, so that the mean over batches is that over sequences.
+    policy, batch = TabularGenerator.toy(DOUBLE), num_real + num_sampled
+    paid, unpaid, taught = (torch.zeros(4, 3, dtype=DOUBLE) for _ in range(3))
+    for index in range(9):
+        tokens, logit = SEQUENCES[index : index + 1], FIXED_LOGITS[index : index + 1]
+        real = Experience(tokens=tokens.repeat(num_real, 1), weights=torch.zeros(num_real, 2))
+        for total, logits in ((paid, logit), (unpaid, torch.full_like(logit, -torch.inf))):
+            rows = tokens.repeat(num_sampled, 1)
+            weights = weights_of(rows, logits.repeat(num_sampled), normaliser="sequence")
+            parts = by_example(Experience(tokens=rows, weights=weights), real, batch, TOY_SPACE, "sequence")
+            ours, example = (gradient(policy, weighted_nll(policy.logprobs(one.tokens), one.weights)) for one in parts)
+            total.add_(policy_probs(policy)[index].detach() * ours)
+        taught += REAL_PROBS[index] * example
+    share = num_real / batch
+    torch.testing.assert_close(taught, share * MLE_GRADIENT, atol=1e-6, rtol=0)
+    torch.testing.assert_close(paid, (1.0 - share) * exact_gradient_of_j(policy), atol=1e-8, rtol=0)
+    assert bool((unpaid == 0).all())
 
 
 def test_density_ratios_of_the_optimal_discriminator_give_the_mle_gradient() -> None:

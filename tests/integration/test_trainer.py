@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +30,11 @@ from rlgan.baselines import (
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import LanguageModel, ResConv
+from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation import EvaluationSettings, Measurement
-from rlgan.generators import LSTM, LatentConv, Seq2SeqTransformer
+from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
     PPO,
@@ -45,17 +46,18 @@ from rlgan.objectives import (
     Reinforce,
     ScheduledSampling,
     Soft,
+    TeacherForcingByExample,
 )
 from rlgan.optimizers import SGD, Adam
 from rlgan.presets import control, quick, seqgan, seqgan_quick
 from rlgan.reference import RewardPenalty, adapted
 from rlgan.relaxation import Relaxation
-from rlgan.rewards import ConstantReward, Logit, LogRatio, OracleRatio, RandomReward, Ratio
+from rlgan.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
 from rlgan.schedule import num_units
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
-from tests.support.tiny import TASK, Recorder, finish, numbers, of_pairs, tiny_config
+from tests.support.tiny import PAIRS, TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration
 
@@ -74,13 +76,13 @@ def trainer_of(
 
 
 def assert_same(one: object, other: object, path: str = "") -> None:
-    """Bit for bit."""
+    """Bit for bit; what is no number yet is the same as what is none."""
     if isinstance(one, dict):
         assert isinstance(other, dict) and one.keys() == other.keys(), path
         for key, value in one.items():
             assert_same(value, other[key], f"{path}/{key}")
     elif isinstance(one, Tensor | np.ndarray):
-        assert np.array_equal(np.asarray(one), np.asarray(other)), path
+        assert np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True), path
     else:
         assert one == other, path
 
@@ -280,6 +282,24 @@ RUNS: dict[str, Config] = {
         reward=Logit(),
         credit=LambdaReturn(decay=0.9),
         baseline=CriticBaseline(embedding=4, hidden=4),
+    ),
+    "adversarial nmt": of_pairs(
+        {"adversarial_updates": 3, "g_batch": 9, "teacher_forcing": TeacherForcingByExample(fraction=0.5)},
+        generator=Seq2SeqLSTM(embedding=4, hidden=6),
+        discriminator=InteractionCnn(embedding=4, embeddings="generator", projection=2, channels=3, mlp_hidden=4),
+        reward=NegLogComplement(),
+        credit=Terminal(),
+        baseline=ExponentialMean(decay=0.9),
+        optimizers=Optimizers(generator=SGD(lr=0.1), discriminator=SGD(lr=0.1, momentum=0.9, nesterov=True)),
+    ),
+    "critic of the source, passes by example": of_pairs(
+        {"adversarial_updates": 3, "teacher_forcing": TeacherForcingByExample(fraction=0.5)},
+        credit=Terminal(),
+        baseline=CriticBaseline(reads="source", embedding=4, hidden=4),
+        objective=PPO(epochs=2, minibatches=2),
+    ),
+    "critic of given sequences": of_pairs(
+        {"adversarial_updates": 2}, credit=LambdaReturn(), baseline=CriticBaseline(embedding=4, hidden=4)
     ),
     "prefixes of real sequences, step-wise importance weights": tiny_config(
         {"adversarial_updates": 3, "g_group": 4, "teacher_forcing": MixedPrefix(start=2, decrement=1, block=1)},
@@ -705,6 +725,98 @@ def test_interleaved_teacher_forcing_follows_each_generator_update(task: Task) -
     assert len({batch.numpy().tobytes() for batch in batches}) == 12, "a batch came twice"
 
 
+BY_EXAMPLE = {"mle_epochs": 0, "discriminator_rounds": 0, "g_batch": 10, "adversarial_updates": 3}
+
+
+def by_example(task: Task, group: int | None = None, **changes: Any) -> Recorder:
+    """What a run of pairs asks for, in which 10 · .4 = 4 of a batch are real."""
+    schedule = BY_EXAMPLE | {"g_group": group, "teacher_forcing": TeacherForcingByExample(fraction=0.4)}
+    axes = {"credit": Terminal(), "objective": Reinforce(loss_normaliser="sequence")} | changes
+    judge, recorder = PairLSTM(embedding=3, hidden=4, mlp_hidden=5), Recorder()
+    with trainer_of(of_pairs(schedule, discriminator=judge, **axes), task, recorder=recorder) as trainer:
+        finish(trainer)
+    return recorder
+
+
+def test_by_example_a_share_of_each_draw_is_real_and_the_rest_alone_is_sampled() -> None:
+    task = build_task(PAIRS)
+    assert task.conditions is not None
+    recorder = by_example(task)
+    updates = [(rows, size) for phase, rows, size in recorder.updates if phase == "adversarial"]
+    judged = [shards for shards, _, _, judge in recorder.searches if judge is not None]
+    assert [sum(shard.num_sequences for shard in shards) for shards in judged] == [6, 6, 6]
+    known = {tuple(pair) for pair in torch.cat([task.conditions.train, task.train], 1).tolist()}
+    for (rows, size), shards in zip(updates, judged, strict=True):
+        assert len(rows.tokens) == size == 10 and rows.conditions is not None
+        # Those that were sampled were given theirs, and the others are pairs of the data.
+        given = torch.cat([shard.conditions for shard in shards if shard.conditions is not None])
+        assert torch.equal(rows.conditions[:6], given)
+        real = torch.cat([rows.conditions, rows.tokens], 1)[6:]
+        assert {tuple(pair) for pair in real.tolist()} <= known
+        weights = rows.weights[6:]
+        assert weights.unique().tolist() == pytest.approx([0.0, 0.1]) and bool((weights[:, 0] > 0).all())
+    assert not torch.equal(updates[0][0].tokens[6:], updates[1][0].tokens[6:])
+
+
+def test_by_example_no_pair_is_drawn_twice() -> None:
+    # Ten pairs that differ, and a batch of ten: each comes once, in one half or the other.
+    task = build_task(PAIRS)
+    assert task.conditions is not None
+    conditions = torch.cartesian_prod(*[torch.arange(3)] * 3)[:10]
+    given = dataclasses.replace(task.conditions, train=conditions)
+    recorder = by_example(dataclasses.replace(task, train=conditions, conditions=given))
+    halves = []
+    for _, rows, _ in recorder.updates:
+        assert rows.conditions is not None
+        assert sorted(rows.conditions.tolist()) == sorted(conditions.tolist())
+        halves.append(sorted(rows.conditions[6:].tolist()))
+    assert halves[0] != halves[1]
+
+
+def test_by_example_a_group_is_given_the_same_and_stays_whole() -> None:
+    for _, rows, _ in by_example(build_task(PAIRS), group=3, baseline=LeaveOneOut()).updates:
+        assert rows.conditions is not None
+        assert torch.equal(rows.conditions[:6], rows.conditions[:6:3].repeat_interleave(3, 0))
+        # Its advantages sum to 0 at the first token, where all are.
+        torch.testing.assert_close(rows.weights[:6, 0].view(2, 3).sum(1), torch.zeros(2))
+
+
+def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
+    # T-ANMT-4.
+    task = build_task(PAIRS)
+    swapped = dataclasses.replace(task, train=task.train.roll(1, 0))
+    (_, one, _), (_, other, _) = (by_example(each).updates[0] for each in (task, swapped))
+    sampled = torch.arange(6)
+    assert_same(one.rows(sampled).tensors(), other.rows(sampled).tensors())
+    assert one.conditions is not None and other.conditions is not None
+    assert torch.equal(one.conditions, other.conditions) and not torch.equal(one.tokens[6:], other.tokens[6:])
+    assert one.weights[:6].unique().numel() > 2
+
+
+def test_by_example_needs_as_many_pairs_as_it_draws() -> None:
+    config = of_pairs({"mle_epochs": 0, "g_batch": 72, "teacher_forcing": TeacherForcingByExample()}, credit=Terminal())
+    told = "70 training sequences are fewer than the 72 that one generator update"
+    with pytest.raises(DataError, match=told), trainer_of(config, build_task(PAIRS)):
+        pass
+
+
+def test_embeddings_that_are_the_generator_s_are_those_of_its_start() -> None:
+    judge = InteractionCnn(embedding=4, embeddings="generator", projection=2, channels=3, mlp_hidden=4, members=2)
+    config = of_pairs({"adversarial_updates": 2}, discriminator=judge, credit=Terminal())
+    with trainer_of(config, build_task(PAIRS)) as trainer:
+        begun = trainer.state()["discriminator"]["weights"]
+        finish(trainer)
+        start, ended, now = trainer.mle_start, trainer.state()["discriminator"]["weights"], trainer.current_weights()
+    assert start is not None
+    for name in ("source_embedding.weight", "embedding.weight"):
+        assert not np.array_equal(start[name], now[name])
+        for member in (0, 1):
+            assert bool(begun[f"members.{member}.{name}"].isnan().all())
+            assert np.array_equal(ended[f"members.{member}.{name}"].numpy(), start[name])
+    projections = [weights["members.0.projection.weight"] for weights in (begun, ended)]
+    assert not torch.equal(*projections)
+
+
 # --------------------------------------------------------------------------------------------------- controls
 
 CONTROLS: tuple[Control, ...] = ("mle_continued", "oracle_ratio", "constant_reward", "random_reward")
@@ -730,6 +842,7 @@ def test_controls_keep_task_generator_pretraining_and_number_of_updates(preset: 
 FORCINGS = [
     InterleavedTeacherForcing(num_updates=2),
     MixedTeacherForcing(weight=0.5),
+    TeacherForcingByExample(fraction=0.4),
 ]
 
 
@@ -749,7 +862,7 @@ def test_mle_continued_learns_the_very_rows_of_the_run_s_teacher_forcing(task: T
     assert len(taught) == len(theirs.updates) == 4
     for (rows, size), (phase, learnt, their_size) in zip(taught, theirs.updates, strict=True):
         assert phase == "adversarial"
-        generated = 0 if forcing.kind == "interleaved" else 8
+        generated = 0 if forcing.kind == "interleaved" else run.schedule.num_sampled
         assert their_size == size - generated
         assert torch.equal(learnt.tokens, rows.tokens[generated:])
         assert torch.equal(learnt.weights, rows.weights[generated:])

@@ -241,3 +241,12 @@ def test_where_nothing_was_drawn_nothing_is_remembered(settings: BaselineSetting
     if not isinstance(settings, LogPartition):
         assert result.state.moving_average == 0.3
     assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+def test_a_moving_average_of_equal_rewards_by_hand() -> None:
+    # T-ANMT-3: b = 0 at first, then .9·b + .1·1.
+    state, averages = BaselineState(), []
+    for _ in range(3):
+        state = advantages(ExponentialMean(decay=0.9), MASK.float(), MASK, state).state
+        averages.append(state.moving_average)
+    assert averages == pytest.approx([0.1, 0.19, 0.271])

@@ -12,7 +12,7 @@ from rlgan.balance import Band, Equilibrium
 from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.discriminators import CausalLSTM, CnnHighway, LanguageModel, PairCnn, Tabular, Transformer
+from rlgan.discriminators import CausalLSTM, CnnHighway, InteractionCnn, LanguageModel, PairCnn, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import Table
@@ -20,7 +20,15 @@ from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
 from rlgan.normalisation import GroupDeviation
-from rlgan.objectives import PPO, Gumbel, InterleavedTeacherForcing, MixedTeacherForcing, NoPolicyGradient, Soft
+from rlgan.objectives import (
+    PPO,
+    Gumbel,
+    InterleavedTeacherForcing,
+    MixedTeacherForcing,
+    NoPolicyGradient,
+    Soft,
+    TeacherForcingByExample,
+)
 from rlgan.overrides import documentation, flatten, from_dict, to_dict
 from rlgan.presets import PRESETS, control, preset
 from rlgan.reference import LossPenalty, RewardPenalty
@@ -132,6 +140,7 @@ LAW: dict[str, Any] = {
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
+BY_EXAMPLE: dict[str, Any] = {"teacher_forcing": TeacherForcingByExample()}
 # What draws no tokens.
 SOFT: dict[str, Any] = {
     "task": TASK,
@@ -326,7 +335,59 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             "objective": NoPolicyGradient(epochs=2),
             "schedule": PLAIN["schedule"] | {"teacher_forcing": InterleavedTeacherForcing()},
         },
-        "objective.epochs=2: has no effect without mixed teacher forcing",
+        "objective.epochs=2: has no effect without mixed or by_example teacher forcing",
+    ),
+    (
+        PLAIN
+        | {
+            "objective": NoPolicyGradient(loss_normaliser="token"),
+            "schedule": PLAIN["schedule"] | {"teacher_forcing": MixedTeacherForcing()},
+        },
+        "objective.loss_normaliser='token': with objective='none' has no effect without by_example",
+    ),
+    (
+        JUDGED | {"schedule": {"g_batch": 4, "teacher_forcing": TeacherForcingByExample(fraction=0.1)}},
+        "schedule.teacher_forcing.fraction=0.1: of schedule.g_batch=4 sequences 0 would be real",
+    ),
+    (
+        JUDGED | {"schedule": {"g_batch": 4, "teacher_forcing": TeacherForcingByExample(fraction=0.9)}},
+        "schedule.teacher_forcing.fraction=0.9: of schedule.g_batch=4 sequences 4 would be real",
+    ),
+    (
+        JUDGED | {"objective": Gumbel(), "reward": ConstantReward(), "schedule": BY_EXAMPLE},
+        "schedule.teacher_forcing='by_example': takes the place of sequences that are paid, and objective='gumbel'",
+    ),
+    (
+        JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 12, "g_group": 4}, "baseline": LeaveOneOut()},
+        "schedule.g_group=4: does not divide the 6 generated sequences of schedule.g_batch=12",
+    ),
+    (
+        JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 2}, "baseline": LeaveOneOut()},
+        "schedule.g_batch=2, of which 1 is generated: baseline='leave_one_out' compares sequences",
+    ),
+    (
+        JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 6}, "objective": PPO(minibatches=2)},
+        "objective.minibatches=2: does not divide the 3 generated sequences of schedule.g_batch=6",
+    ),
+    (
+        JUDGED
+        | {
+            "schedule": {"g_batch": 6, "teacher_forcing": TeacherForcingByExample(fraction=0.32)},
+            "objective": PPO(minibatches=4),
+        },
+        "objective.minibatches=4: does not divide the 2 real sequences of schedule.g_batch=6",
+    ),
+    (
+        JUDGED | {"baseline": CriticBaseline(reads="source")},
+        "baseline.reads='source': reads what sequences are given, and task='oracle' gives nothing",
+    ),
+    (
+        OF_PAIRS | {"baseline": CriticBaseline(reads="source"), "credit": LambdaReturn()},
+        "baseline.reads='source': tells one value for all tokens, and credit='lambda_return' asks",
+    ),
+    (
+        OF_PAIRS | {"discriminator": InteractionCnn(embedding=32, embeddings="generator")},
+        "discriminator.embedding=32: with discriminator.embeddings='generator' it is generator.embedding=64",
     ),
     (
         JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 1}},
@@ -492,6 +553,10 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
         law = LAW | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
         for legal in (law, law | {"reward": Logit()}, law | {"credit": LambdaReturn(), "baseline": CriticBaseline()}):
             Config(**legal)
+    Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8, "g_group": 4}, "baseline": LeaveOneOut()}))
+    Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8}, "objective": PPO(minibatches=4)}))
+    Config(**(OF_PAIRS | {"baseline": CriticBaseline(reads="source")}))
+    Config(**(OF_PAIRS | {"discriminator": InteractionCnn(embedding=64, embeddings="generator")}))
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
 

@@ -24,10 +24,10 @@ from rlgan.baselines import (
 from rlgan.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.experience import Learnable, Memory, learnable, token_values
+from rlgan.experience import Learnable, Memory, by_example, learnable, token_values
 from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
-from rlgan.objectives import PPO, Reinforce
-from rlgan.records import Rollouts
+from rlgan.objectives import PPO, LossNormaliser, Reinforce
+from rlgan.records import Experience, Rollouts
 from rlgan.reference import LossPenalty, RewardPenalty
 from rlgan.rewards import (
     ConstantReward,
@@ -346,3 +346,40 @@ def test_where_all_sequences_ended_within_what_was_given_likelihood_is_left() ->
     result = learn(Ratio(), Terminal(), ImportanceWeights(), rollouts=given, normalisation=Whiten())
     assert torch.equal(result.experience.weights, 1.0 * MASK)
     assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+# --------------------------------------------------------------------------------------------------- by example
+
+# Of 1 token, and of 3.
+REAL = Experience(tokens=torch.tensor([[0, 0, 0], [2, 3, 1]]), weights=torch.full((2, 3), 99.0))
+REAL_MASK = torch.tensor([[True, False, False], [True, True, True]])
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "norms"),
+    # Four sequences of 3, 2, 1 and 3 tokens, three positions.
+    [("sum", [1, 1, 1, 1]), ("sequence", [4] * 4), ("token", [9] * 4), ("fixed", [12] * 4)]
+    + [("sequence_mean", [12, 8, 4, 12])],
+)
+def test_real_and_generated_sequences_are_over_the_norm_of_all(normaliser: LossNormaliser, norms: list[int]) -> None:
+    objective = Reinforce(loss_normaliser=normaliser, entropy_bonus=0.5)
+    sampled = learn(Probability(), Terminal(), NoBaseline(), objective).experience
+    drawn, real = by_example(sampled, REAL, 4, TASK.space, normaliser)
+    over = torch.tensor(norms, dtype=torch.float32).unsqueeze(1)
+    torch.testing.assert_close(drawn.weights, torch.tensor([[0.75] * 3, [0.5, 0.5, 0.0]]) / over[:2])
+    assert drawn.entropy_weights is not None
+    torch.testing.assert_close(drawn.entropy_weights, 0.5 * MASK / over[:2])
+    torch.testing.assert_close(real.weights, REAL_MASK / over[2:])
+    assert torch.equal(drawn.tokens, ROLLOUTS.tokens) and torch.equal(real.tokens, REAL.tokens)
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "norms"),
+    # The two that are missing count as two more of 2 tokens, the mean of 1 and 3.
+    [("sum", [1, 1]), ("sequence", [4, 4]), ("token", [8, 8]), ("fixed", [12, 12]), ("sequence_mean", [4, 12])],
+)
+def test_without_generated_ones_real_sequences_weigh_as_beside_them(
+    normaliser: LossNormaliser, norms: list[int]
+) -> None:
+    (real,) = by_example(None, REAL, 4, TASK.space, normaliser)
+    torch.testing.assert_close(real.weights, REAL_MASK / torch.tensor(norms, dtype=torch.float32).unsqueeze(1))

@@ -13,12 +13,14 @@ from rlgan.objectives import (
     PPO,
     LossNormaliser,
     Reinforce,
+    TeacherForcingByExample,
     clipped_surrogate,
     clipped_tokens,
     learner_loss,
     likelihood_weights,
     policy_gradient_weights,
     reference_penalty,
+    share_of_batch,
     weighted_nll,
 )
 
@@ -60,6 +62,19 @@ def test_likelihood_weights_make_the_loss_the_mean_nll_of_real_tokens() -> None:
     # (1 + 2 + 3 + 6) / 4 = 3
     assert float(weighted_nll(logprobs, likelihood_weights(MASK))) == pytest.approx(3.0)
     assert float(likelihood_weights(MASK).sum()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("normaliser", ["sum", "sequence", "token", "fixed", "sequence_mean"])
+def test_the_share_of_a_part_makes_its_weights_those_of_the_whole(normaliser: LossNormaliser) -> None:
+    whole = policy_gradient_weights(ADVANTAGES, MASK, normaliser)
+    for rows in (slice(0, 1), slice(1, 2)):
+        alone = policy_gradient_weights(ADVANTAGES[rows], MASK[rows], normaliser)
+        torch.testing.assert_close(alone * share_of_batch(MASK[rows], MASK, normaliser), whole[rows])
+
+
+@pytest.mark.parametrize(("fraction", "batch", "real"), [(0.5, 8, 4), (0.4, 8, 3), (0.25, 2, 0), (0.9, 4, 4)])
+def test_the_share_that_is_learned_by_example_is_whole_sequences(fraction: float, batch: int, real: int) -> None:
+    assert TeacherForcingByExample(fraction=fraction).num_real(batch) == real
 
 
 def test_refuses_advantages_of_another_shape() -> None:
