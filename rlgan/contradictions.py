@@ -16,6 +16,7 @@ from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .balance import Band, Equilibrium, FixedBalance
 from .baselines import BaselineSettings, CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from .decoding import Drawn
 from .discriminators import DiscriminatorSettings, LanguageModel, Tabular, Transformer
 from .generators import LatentConv
 from .normalisation import GroupDeviation, NormalisationSettings
@@ -29,6 +30,7 @@ from .objectives import (
     NoTeacherForcing,
     ScheduledSampling,
     Soft,
+    makes_soft_rows,
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
@@ -64,6 +66,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _what_there_is_before(config)
     yield from _who_keeps_the_balance(config)
     if config.discriminator is not None:
+        yield from _how_fakes_are_written(config)
         yield from _what_is_read_into_logits(config, config.discriminator)
 
 
@@ -141,6 +144,16 @@ def _what_likelihood_teaches(config: Config) -> Iterator[str]:
             "schedule.adversarial_updates=0. Set it to none."
         )
     learns_likelihood = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    if schedule.example_weights != "none" and not (learns_likelihood or schedule.mle_epochs):
+        yield (
+            f"schedule.example_weights={schedule.example_weights!r}: has no effect with schedule.mle_epochs=0 and "
+            f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}. Set it to none, or learn by likelihood."
+        )
+    if schedule.mle_halve_from is not None and not schedule.mle_epochs:
+        yield (
+            f"schedule.mle_halve_from={schedule.mle_halve_from}: is of pretraining, and schedule.mle_epochs is 0. Set "
+            "it to null, or give it epochs."
+        )
     if isinstance(config.objective, NoPolicyGradient) and not learns_likelihood:
         yield (
             f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
@@ -301,6 +314,39 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
         yield (
             f"adversary.gradient_penalty={config.adversary.gradient_penalty.kind!r}: joins a real sequence with a fake "
             f"one, and task={task.kind!r} gives them different conditions. Set it to none."
+        )
+
+
+def _how_fakes_are_written(config: Config) -> Iterator[str]:
+    """Fakes that beams find are of a task that asks for different ones, and of a law that nobody reads."""
+    adversary, forcing, decoding = config.adversary, config.schedule.teacher_forcing, config.adversary.decoding
+    if isinstance(decoding, Drawn):
+        return
+    told = f"adversary.decoding={decoding.kind!r}"
+    if not adversary.loss.reads_fakes:
+        yield f"{told}: has no effect with adversary.loss={adversary.loss.kind!r}, which reads no fakes. Use drawn."
+    if not config.task.gives_conditions:
+        yield (
+            f"{told}: all fakes that beams find would be one, for task={config.task.kind!r} gives nothing with its "
+            "sequences. Use drawn."
+        )
+    if makes_soft_rows(config.objective):
+        yield f"{told}: finds tokens, and objective={config.objective.kind!r} makes soft rows of fakes. Use drawn."
+    if isinstance(forcing, MixedPrefix):
+        yield (
+            f"{told}: begins with nothing, and schedule.teacher_forcing='mixed_prefix' gives fakes their first tokens. "
+            "Use drawn, or another teacher forcing."
+        )
+    if decoding.rounds == "pretraining" and not config.schedule.discriminator_rounds:
+        yield (
+            f"{told}: is of pretraining, and schedule.discriminator_rounds is 0. Set adversary.decoding.rounds to all, "
+            "or use drawn."
+        )
+    reads_ratio = config.reward.kind == "ratio" or isinstance(config.baseline, LogPartition)
+    if decoding.rounds == "all" and reads_ratio:
+        yield (
+            f"{told}: fakes that are found are not of the law p_θ, whose ratio reward={config.reward.kind!r} and "
+            f"baseline={config.baseline.kind!r} read. Set adversary.decoding.rounds to pretraining."
         )
 
 

@@ -162,6 +162,8 @@ def test_every_adversarial_preset_is_asked() -> None:
     # `quick` and `seqgan-quick` are sizes of what is asked; of `wgan_gp` only samples are known; language models learn
     # beside likelihood; `cgan_seq` is asked below.
     elsewhere = {"quick", "seqgan-quick", "wgan_gp", "lm_ratio", "mediator", "cgan_seq", "csgan_nmt"}
+    # Of a condition each, and exact by enumeration in test_dialogue_gradients.
+    elsewhere |= {"dialogue_reinforce", "regs", "regs_prefix"}
     assert {param.values[0] for param in RUNS} == adversarial - elsewhere
 
 
