@@ -28,6 +28,7 @@ from .adversary_regularisers import (
     gradient_penalty,
     weight_penalty,
 )
+from .decoding import DecodingSettings, Drawn
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from .embeddings import load_pretrained
@@ -57,6 +58,8 @@ class AdversarySettings(Settings):
     mismatched: Annotated[float | None, NotSearched("needs a task that gives something")] = Field(None, gt=0.0)
     """Weight of real sequences under conditions of others, which are to be told from pairs as fakes are; null for none.
     Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and these."""
+    decoding: Annotated[DecodingSettings, NotSearched("needs a task that gives something")] = Drawn()
+    """How the generator writes the fakes."""
     l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
     """λ of the penalty λ·½Σw² on all weights; null for none."""
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()

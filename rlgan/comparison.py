@@ -205,8 +205,8 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
     if not config.schedule.mle_epochs:
-        measurement, judged = trainer.evaluator.measure(start, 1.0, num), _judged(config, trainer.evaluator, start)
-        return [_row("untrained start", 1.0, measurement, trainer.evaluator, judged)]
+        measurement, untrained = trainer.evaluator.measure(start, 1.0, num), _judged(config, trainer.evaluator, start)
+        return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
     for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         measurement = trainer.evaluator.measure(start, temperature, num)

@@ -17,6 +17,7 @@ from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .balance import Band, Equilibrium, FixedBalance
 from .baselines import BaselineSettings, CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from .decoding import Drawn
 from .discriminators import DiscriminatorSettings, InteractionCnn, LanguageModel, Tabular, Transformer
 from .generators import LatentConv, Seq2SeqLSTM
 from .normalisation import GroupDeviation, NormalisationSettings
@@ -32,6 +33,7 @@ from .objectives import (
     ScheduledSampling,
     Soft,
     TeacherForcingByExample,
+    makes_soft_rows,
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
@@ -69,6 +71,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _who_keeps_the_balance(config)
     yield from _what_is_read_of_texts(config)
     if config.discriminator is not None:
+        yield from _how_fakes_are_written(config)
         yield from _what_is_read_into_logits(config, config.discriminator)
 
 
@@ -151,6 +154,16 @@ def _what_likelihood_teaches(config: Config) -> Iterator[str]:
             "schedule.adversarial_updates=0. Set it to none."
         )
     learns_likelihood = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    if schedule.example_weights != "none" and not (learns_likelihood or schedule.mle_epochs):
+        yield (
+            f"schedule.example_weights={schedule.example_weights!r}: has no effect with schedule.mle_epochs=0 and "
+            f"schedule.teacher_forcing={schedule.teacher_forcing.kind!r}. Set it to none, or learn by likelihood."
+        )
+    if schedule.mle_halve_from is not None and not schedule.mle_epochs:
+        yield (
+            f"schedule.mle_halve_from={schedule.mle_halve_from}: is of pretraining, and schedule.mle_epochs is 0. Set "
+            "it to null, or give it epochs."
+        )
     if isinstance(config.objective, NoPolicyGradient) and not learns_likelihood:
         yield (
             f"objective='none': with schedule.teacher_forcing {schedule.teacher_forcing.kind} nothing would be "
@@ -181,8 +194,8 @@ def _how_a_batch_is_learned(config: Config) -> Iterator[str]:
                     f"objective.{setting}={value}: has no effect without mixed or by_example teacher forcing. Set it "
                     "to 1."
                 )
-    has_divisor = isinstance(objective, NoPolicyGradient) and objective.loss_normaliser != "sequence"
-    if has_divisor and not isinstance(forcing, TeacherForcingByExample):
+    is_by_example = isinstance(forcing, TeacherForcingByExample)
+    if isinstance(objective, NoPolicyGradient) and objective.loss_normaliser != "sequence" and not is_by_example:
         yield (
             f"objective.loss_normaliser={objective.loss_normaliser!r}: with objective='none' has no effect without "
             "by_example teacher forcing. Set it to sequence."
@@ -375,6 +388,39 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
                 f"discriminator.embedding={network.embedding}: with discriminator.embeddings='generator' it is "
                 f"generator.embedding={generator.embedding}. Set both to the same."
             )
+
+
+def _how_fakes_are_written(config: Config) -> Iterator[str]:
+    """Fakes that beams find are of a task that asks for different ones, and of a law that nobody reads."""
+    adversary, forcing, decoding = config.adversary, config.schedule.teacher_forcing, config.adversary.decoding
+    if isinstance(decoding, Drawn):
+        return
+    told = f"adversary.decoding={decoding.kind!r}"
+    if not adversary.loss.reads_fakes:
+        yield f"{told}: has no effect with adversary.loss={adversary.loss.kind!r}, which reads no fakes. Use drawn."
+    if not config.task.gives_conditions:
+        yield (
+            f"{told}: all fakes that beams find would be one, for task={config.task.kind!r} gives nothing with its "
+            "sequences. Use drawn."
+        )
+    if makes_soft_rows(config.objective):
+        yield f"{told}: finds tokens, and objective={config.objective.kind!r} makes soft rows of fakes. Use drawn."
+    if isinstance(forcing, MixedPrefix):
+        yield (
+            f"{told}: begins with nothing, and schedule.teacher_forcing='mixed_prefix' gives fakes their first tokens. "
+            "Use drawn, or another teacher forcing."
+        )
+    if decoding.rounds == "pretraining" and not config.schedule.discriminator_rounds:
+        yield (
+            f"{told}: is of pretraining, and schedule.discriminator_rounds is 0. Set adversary.decoding.rounds to all, "
+            "or use drawn."
+        )
+    reads_ratio = config.reward.kind == "ratio" or isinstance(config.baseline, LogPartition)
+    if decoding.rounds == "all" and reads_ratio:
+        yield (
+            f"{told}: fakes that are found are not of the law p_θ, whose ratio reward={config.reward.kind!r} and "
+            f"baseline={config.baseline.kind!r} read. Set adversary.decoding.rounds to pretraining."
+        )
 
 
 def _who_gives_a_law(config: Config) -> Iterator[str]:

@@ -3,20 +3,66 @@
 Beams that have ended stay in the beam as they are, and compete with those that go on; the search is over when none goes
 on. With as many beams as there are sequences it is exact.
 
+A discriminator may be shown such sequences among its fakes (dialogue, Li et al. 2017; specification 3.3).
+
     B conditions, K beams, V vocabulary, T positions
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from rlgan.envs.priors import NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.settings import Settings
 from rlgan.envs.transition import is_terminal, sequence_mask
 
 from .generators import State, Stepper
+
+
+class Drawn(Settings):
+    """Every fake is drawn."""
+
+    kind: Literal["drawn"] = "drawn"
+
+
+class SearchedAndDrawn(Settings):
+    """Some fakes are found by beam search, the others are drawn (dialogue; specification 3.3)."""
+
+    kind: Literal["searched_and_drawn"] = "searched_and_drawn"
+    beam_share: Annotated[float, NotSearched("needs a task that gives something")] = Field(0.5, gt=0.0, le=1.0)
+    """Share of the fakes that beams find; of n fakes the greatest number that is not above share · n."""
+    beam: Annotated[int, NotSearched("needs a task that gives something")] = Field(5, ge=1)
+    """Beams K; 1 takes the likeliest token at each step."""
+    rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task that gives something")] = "pretraining"
+    """Which rounds of the discriminator are shown them. Between generator updates the published ones see drawn fakes
+    alone, of which its logit is the log-odds."""
+
+
+DecodingSettings = Annotated[Drawn | SearchedAndDrawn, Field(discriminator="kind")]
+
+
+def searched_rows(settings: DecodingSettings, number: int, pretrains: bool) -> Tensor | None:
+    """Which of a round's fakes beams find, spread evenly, so that every part of them holds its share.
+
+    Args:
+        settings: which share, in which rounds.
+        number: n fakes.
+        pretrains: whether the round is one of pretraining.
+
+    Returns:
+        (n,) bool, True ⌊share · n⌋ times; None where all are drawn.
+    """
+    if isinstance(settings, Drawn) or (settings.rounds == "pretraining" and not pretrains):
+        return None
+    # In floating point 0.29 · 100 is a little below 29.
+    due = (settings.beam_share * torch.arange(number + 1, dtype=torch.float64) + 1e-6).floor()
+    return due.diff() > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ class Rollouts:
 
     Attributes:
         tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator, and beside soft rows, whose
-            tokens no law drew.
+        logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator, and where no law drew the
+            tokens: beside soft rows, and of sequences that beams found.
         mask: (B, T) bool, True up to and including the terminator.
         real_logits: (B,) float32 of the finished sequences, positive = real; None where no discriminator judges them.
         token_logits: (B, T) float32, [b, t] of the prefix tokens[b, :t+1] or of its last token, as the discriminator

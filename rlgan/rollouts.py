@@ -15,6 +15,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
 from .credit import CreditSettings, MonteCarlo, Prefix
+from .decoding import beam_search
 from .devices import CPU
 from .discriminators import Scorer
 from .generators import Generator, Stepper
@@ -53,6 +54,9 @@ class Shard:
         conditions: (num_sequences, S) int64 what each sequence is given; None where they are given nothing.
         is_soft: whether soft rows are wanted in the place of drawn tokens.
         relaxation: of soft rows; None where the generator draws no tokens.
+        is_searched: (num_sequences,) bool, which sequences are the likeliest that beams find and not drawn; None draws
+            all.
+        beam: beams that look for them.
     """
 
     num_sequences: int
@@ -64,6 +68,8 @@ class Shard:
     conditions: Tensor | None = None
     is_soft: bool = False
     relaxation: Relaxation | None = None
+    is_searched: Tensor | None = None
+    beam: int = 1
 
 
 def collect(
@@ -92,7 +98,11 @@ def collect(
     rng = generator_on(device, shard.seed)
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
-    samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+    if shard.is_searched is None:
+        samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+    else:
+        assert prefixes is None
+        samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
     num_given = 0 if prefixes is None else prefixes.shape[1]
     continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
@@ -123,6 +133,29 @@ def collect(
         num_drawn=num_drawn,
         conditions=shard.conditions,
     )
+
+
+def _searched_and_drawn(
+    plan: RolloutPlan,
+    policy: Stepper,
+    is_searched: Tensor,
+    beam: int,
+    rng: torch.Generator,
+    conditions: Tensor | None,
+) -> Samples:
+    """Sequences of which some are the likeliest that beams find; the others are drawn as if they were alone."""
+    of_searched, of_drawn = (None if conditions is None else conditions[rows] for rows in (is_searched, ~is_searched))
+    tokens = torch.empty(len(is_searched), plan.space.max_length, dtype=torch.int64, device=is_searched.device)
+    logprobs = torch.zeros(tokens.shape, device=tokens.device)
+    if bool(is_searched.any()):
+        number = int(is_searched.sum())
+        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
+        tokens[is_searched] = found.tokens
+    if not bool(is_searched.all()):
+        number = int((~is_searched).sum())
+        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn)
+        tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
+    return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
 from .balance import BalanceSettings, FixedBalance
+from .example_weights import ExampleWeights
 from .objectives import (
     NoTeacherForcing,
     PretrainingSettings,
@@ -40,6 +41,14 @@ class Schedule(Settings):
         64, ge=1
     )
     """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
+    mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share")] = Field(None, ge=1)
+    """Epoch of pretraining, counted from 1, with which the learning rate of `optimizers.mle` begins to be halved, once
+    an epoch (dialogue: 6); null holds it."""
+    example_weights: Annotated[
+        ExampleWeights, NotSearched("of the start that trials share, and of the control beside them")
+    ] = "none"
+    """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing: none: all alike |
+    tf_idf: the more, the rarer their tokens, with mean 1 (`rlgan.example_weights`)."""
     mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
     """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
@@ -78,6 +87,10 @@ class Schedule(Settings):
     def num_sampled(self) -> int:
         """Sequences of a generator update that the generator draws, and that are paid."""
         return self.g_batch - self.num_real
+
+    def mle_rate(self, epoch: int) -> float:
+        """Factor of pretraining's learning rate in an epoch, counted from 0."""
+        return 1.0 if self.mle_halve_from is None else 0.5 ** max(0, epoch + 2 - self.mle_halve_from)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,13 @@ def draw_beginnings(task: Task, num_sequences: int, copies: int, num_given: int,
 
 
 def cut_into_shards(
-    num_sequences: int, shard_size: int, seed: int, purpose: tuple[str, int], begun: Beginnings, **common: Any
+    num_sequences: int,
+    shard_size: int,
+    seed: int,
+    purpose: tuple[str, int],
+    begun: Beginnings,
+    is_searched: Tensor | None = None,
+    **common: Any,
 ) -> list[Shard]:
     """The fixed shards of a batch: the same whoever computes them.
 
@@ -61,6 +67,7 @@ def cut_into_shards(
         seed: the run's seed.
         purpose: names the random streams of the batch.
         begun: what its sequences begin with.
+        is_searched: (B,) bool, which of them beams find; None draws all.
         common: what all shards have in common, by the names of `Shard`.
 
     Returns:
@@ -76,6 +83,7 @@ def cut_into_shards(
             seed=stream_seed(seed, *purpose, first // shard_size),
             prefixes=rows(begun.prefixes, first),
             conditions=rows(begun.conditions, first),
+            is_searched=rows(is_searched, first),
             **common,
         )
         for first in range(0, num_sequences, shard_size)

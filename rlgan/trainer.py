@@ -33,8 +33,10 @@ from .baselines import BaselineState, CriticBaseline
 from .config import Config
 from .credit import MonteCarlo
 from .critic import Critic
+from .decoding import SearchedAndDrawn, searched_rows
 from .embeddings import with_embeddings_of
 from .evaluation import Evaluator, Measurement
+from .example_weights import tf_idf_weights
 from .experience import Memory, Recipe, by_example, learnable
 from .generators import Generator, build_generator
 from .metrics import first_fall
@@ -120,6 +122,9 @@ class Trainer:
         if isinstance(config.baseline, CriticBaseline):
             self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
+        self._example_weights: Tensor | None = None
+        if config.schedule.example_weights == "tf_idf":
+            self._example_weights = tf_idf_weights(task.space, task.train)
         self._timings: dict[str, float] = {}
         if mle_start is not None:
             parts.learners.load(mle_start)
@@ -203,7 +208,7 @@ class Trainer:
             share = metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
             experience = dataclasses.replace(experience, input_draws=self._input_draws(experience.tokens, share))
         with self._timed("timing/mle_s"):
-            learned = self._parts.learners.update("mle", experience, batch)
+            learned = self._parts.learners.update("mle", experience, batch, rate=schedule.mle_rate(position.mle_epochs))
         self.position = dataclasses.replace(position, mle_epochs=position.mle_epochs + 1)
         metrics |= {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
         if schedule.mle_patience is not None:
@@ -221,8 +226,11 @@ class Trainer:
     def _likelihood_experience(self, index: Tensor, minibatch: int) -> Experience:
         """Training sequences by their index, weighted for maximum likelihood."""
         tokens = self.task.train[index]
-        weights = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
-        return Experience(tokens=tokens, weights=torch.cat(weights), conditions=self._conditions(index))
+        parts = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
+        weights = torch.cat(parts)
+        if self._example_weights is not None:
+            weights = weights * self._example_weights[index].unsqueeze(1)
+        return Experience(tokens=tokens, weights=weights, conditions=self._conditions(index))
 
     def _conditions(self, index: Tensor) -> Tensor | None:
         """What training sequences are given, by their index."""
@@ -295,6 +303,8 @@ class Trainer:
             self.config.seed,
             ("fakes", index),
             self._beginnings(settings.sequences_per_round, 1, ("fake_prefixes", index)),
+            searched_rows(settings.decoding, settings.sequences_per_round, self.next_phase == "discriminator"),
+            beam=settings.decoding.beam if isinstance(settings.decoding, SearchedAndDrawn) else 1,
             generator_version=generator.version,
             rollout_version=None,
             discriminator_version=None,

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
@@ -86,9 +86,24 @@ class PairsTask(FromFiles):
     """Greatest number of tokens T of a target, the terminator included; None: the longest training target and its
     terminator, but at most 64 words or 128 characters or pieces."""
 
+    min_length: int | None = Field(default=None, ge=1)
+    """Least number of tokens of a training target, without the terminator: pairs with shorter ones are not learnt from
+    (dialogue: 5); None keeps all. Pairs held out are kept as they are."""
+
     over_long: OverLong = "drop"
     """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
     tokens (which then have no terminator), or it is an error."""
+
+    @model_validator(mode="after")
+    def _lengths_fit_together(self) -> PairsTask:
+        # A target that is cut has no terminator and may be max_length tokens long.
+        most = None if self.max_length is None else self.max_length - (self.over_long != "cut")
+        if self.min_length is not None and most is not None and self.min_length > most:
+            raise ConfigError(
+                f"min_length={self.min_length}: max_length={self.max_length} leaves targets {most} tokens. Lower "
+                "min_length, or raise max_length."
+            )
+        return self
 
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
@@ -146,6 +161,9 @@ def build_pairs_task(settings: PairsTask) -> Task:
         numbers = [pair.number for pair in splits[split]]
         fitted[split], dropped = _fit(tokenised[split], source_limit, target_limit, paths[split], numbers)
         notes += [f"{split}: {note}" for note in dropped]
+    if settings.min_length is not None:
+        fitted["train"], about = _without_short(fitted["train"], settings.min_length, paths["train"])
+        notes += [f"train: {note}" for note in about]
 
     if len(targets_of.vocabulary.tokens) < 2:
         kept = ", ".join(map(repr, targets_of.vocabulary.tokens)) or "none"
@@ -297,6 +315,21 @@ def _fit(
     remaining = [split.targets[place] for place in places]
     targets, more = fit(remaining, target_limit, path=path, numbers=[numbers[place] for place in places], noun="target")
     return _Split([sources[places[index]] for index in targets], list(targets.values())), notes + more
+
+
+def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, list[str]]:
+    """The pairs whose target is long enough, and what was done."""
+    kept = [index for index, target in enumerate(split.targets) if len(target) >= min_length]
+    if not kept:
+        longest = max(map(len, split.targets))
+        raise DataError(
+            f"{path}: every target is too short: the longest has {longest} tokens; min_length={min_length} asks for as "
+            f"many. Lower min_length to at most {longest}."
+        )
+    sides = ([side[index] for index in kept] for side in (split.sources, split.targets))
+    num_dropped = len(split.targets) - len(kept)
+    told = [f"dropped {count(num_dropped, 'target')} shorter than {min_length} tokens"] if num_dropped else []
+    return _Split(*sides), told
 
 
 def _about(side: str, alphabet: Alphabet, space: SequenceSpace) -> str:

@@ -5,7 +5,7 @@ of the first hour and the controls are in `rlgan.presets`.
 """
 
 from .controls import controls_of
-from .pairs import adversarial_nmt, cgan_seq, csgan_nmt
+from .pairs import adversarial_nmt, cgan_seq, csgan_nmt, dialogue_reinforce, regs, regs_prefix
 from .sequences import (
     bgan,
     bgan_rkl,
@@ -32,11 +32,14 @@ __all__ = [
     "cgan_seq",
     "controls_of",
     "csgan_nmt",
+    "dialogue_reinforce",
     "gumbel",
     "lm_ratio",
     "maligan",
     "maligan_full",
     "mediator",
+    "regs",
+    "regs_prefix",
     "scratchgan",
     "seqgan",
     "seqgan_grpo",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from rlgan.adversary import AdversarySettings
 from rlgan.baselines import (
     ConstantBaseline,
+    CriticBaseline,
     ExponentialMean,
 )
 from rlgan.config import Config, Optimizers
-from rlgan.credit import MonteCarlo, Prefix, Terminal
-from rlgan.discriminators import InteractionCnn, PairCnn
+from rlgan.credit import CreditSettings, MonteCarlo, Prefix, Terminal
+from rlgan.decoding import SearchedAndDrawn
+from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, PairCnn
 from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.evaluation import EvaluationSettings
@@ -27,6 +29,9 @@ from .controls import controls_of
 
 _COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.0), num_train=5_000)
 """Where no data is named: what is written is what was read."""
+
+_OF_DIALOGUE = CriticBaseline(reads="source", optimizer=Adam(lr=5e-4, clip_norm=5.0))
+"""The baseline of the dialogue presets."""
 
 
 def cgan_seq(task: TaskSettings | None = None) -> Config:
@@ -119,6 +124,62 @@ def adversarial_nmt(task: TaskSettings | None = None) -> Config:
             mle=Adadelta(lr=1.0, rho=0.95, clip_norm=1.0),
             generator=SGD(lr=1e-3, clip_norm=1.0),
             discriminator=SGD(lr=1e-3, momentum=0.9, nesterov=True),
+        ),
+        evaluation=EvaluationSettings(every=200),
+        controls=controls_of(task),
+    )
+
+
+def dialogue_reinforce(task: TaskSettings | None = None) -> Config:
+    """Dialogue (Li et al. 2017): every token of a response is worth what D says of the whole response."""
+    return _dialogue(task, "dialogue_reinforce", Terminal())
+
+
+def regs(task: TaskSettings | None = None) -> Config:
+    """Dialogue (Li et al. 2017), reward for every generation step: D of 5 completions of each prefix."""
+    return _dialogue(task, "regs", MonteCarlo(num_rollouts=5))
+
+
+def regs_prefix(task: TaskSettings | None = None) -> Config:
+    """Dialogue (Li et al. 2017), reward for every generation step: D of the prefix, learned from one a sequence."""
+    return _dialogue(task, "regs_prefix", Prefix())
+
+
+def _dialogue(task: TaskSettings | None, name: str, credit: CreditSettings) -> Config:
+    return Config(
+        preset=name,
+        task=task or _COPYING,
+        generator=Seq2SeqLSTM(
+            embedding=512,
+            hidden=512,
+            layers=2,
+            attention="multiplicative",
+            dropout=0.2,
+            init_std=0.058,  # of the published U(-0.1, 0.1)
+        ),
+        discriminator=HierarchicalLSTM(embedding=512, hidden=512, dropout=0.2),
+        adversary=AdversarySettings(batch=128, sequences_per_round=64, decoding=SearchedAndDrawn()),
+        reward=Probability(),
+        credit=credit,
+        baseline=_OF_DIALOGUE,
+        objective=Reinforce(loss_normaliser="sequence"),
+        schedule=Schedule(
+            mle_epochs=8,
+            mle_halve_from=6,
+            mle_batch=64,
+            discriminator_rounds=500,
+            adversarial_updates=5_000,
+            g_steps=1,
+            g_batch=64,
+            d_steps=5,
+            d_epochs=1,
+            teacher_forcing=InterleavedTeacherForcing(num_updates=1),
+        ),
+        optimizers=Optimizers(
+            mle=SGD(lr=1.0, clip_norm=5.0),
+            # The policy gradient counts half: half the rate, and a clip that bounds the same step.
+            generator=SGD(lr=0.5, clip_norm=10.0),
+            discriminator=SGD(lr=0.01, clip_norm=5.0),
         ),
         evaluation=EvaluationSettings(every=200),
         controls=controls_of(task),

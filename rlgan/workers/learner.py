@@ -137,10 +137,19 @@ class GeneratorLearner(TorchLearner):
         self._clipped: list[tuple[int, int]] = []
 
     def begin(
-        self, phase: LearnerPhase, seed: int, threads: int, judge: Weights | None, relaxation: Relaxation | None
+        self,
+        phase: LearnerPhase,
+        seed: int,
+        threads: int,
+        judge: Weights | None,
+        relaxation: Relaxation | None,
+        rate: float,
     ) -> None:
-        """Choose the optimiser, seed dropout and set this process's threads for the next update."""
+        """Choose the optimiser and its rate, seed dropout and set this process's threads for the next update."""
         self._phase = phase
+        # RLlib puts back the settings' own rate behind each update.
+        for group in self._phase_optimizers[phase].param_groups:
+            group["lr"] = rate * self.config.learner_config_dict["optimizers"][phase].lr
         if judge is not None:
             self._unwrapped().through.load(judge, relaxation)
         self.network().use_dropout(phase == "mle")
@@ -341,6 +350,7 @@ class GeneratorLearners:
         minibatch: int,
         judge: Weights | None = None,
         relaxation: Relaxation | None = None,
+        rate: float = 1.0,
     ) -> dict[str, float]:
         """One optimiser step for each minibatch, in order.
 
@@ -350,6 +360,7 @@ class GeneratorLearners:
             minibatch: rows a step.
             judge: weights of the discriminator, where rows are drawn anew and differentiated through it.
             relaxation: how their tokens are drawn; None where the generator draws none.
+            rate: factor of the phase's learning rate.
 
         Returns:
             "loss", "grad_norm" and, of a clipped objective, "clipped_share"; means over the steps.
@@ -357,7 +368,8 @@ class GeneratorLearners:
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
         shards, rows = _split(experience, minibatch, max(1, self._num_learners))
-        given = {"phase": phase, "seed": seed, "threads": self._threads, "judge": judge, "relaxation": relaxation}
+        given: dict[str, Any] = {"phase": phase, "seed": seed, "threads": self._threads, "rate": rate}
+        given |= {"judge": judge, "relaxation": relaxation}
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
         with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
             taken = self._change(call)

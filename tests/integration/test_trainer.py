@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary import AdversarySettings
+from rlgan.adversary import AdversarySettings, Round
 from rlgan.adversary_losses import Likelihood, Wasserstein
 from rlgan.adversary_regularisers import InterpolatedPenalty
 from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
@@ -30,10 +30,12 @@ from rlgan.baselines import (
 from rlgan.checkpoint import load_latest, save_checkpoint
 from rlgan.config import Config, Control, Optimizers
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.decoding import SearchedAndDrawn, beam_search
 from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation import EvaluationSettings, Measurement
+from rlgan.example_weights import tf_idf_weights
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
 from rlgan.normalisation import RunningScale
 from rlgan.objectives import (
@@ -815,6 +817,70 @@ def test_embeddings_that_are_the_generator_s_are_those_of_its_start() -> None:
             assert np.array_equal(ended[f"members.{member}.{name}"].numpy(), start[name])
     projections = [weights["members.0.projection.weight"] for weights in (begun, ended)]
     assert not torch.equal(*projections)
+
+
+@pytest.mark.parametrize("forcing", [InterleavedTeacherForcing(num_updates=2), MixedTeacherForcing(weight=0.5)])
+def test_sequences_weigh_by_their_tokens_wherever_likelihood_is_learned(task: Task, forcing: Any) -> None:
+    recorders = Recorder(), Recorder()
+    for weights, recorder in zip(("none", "tf_idf"), recorders, strict=True):
+        config = tiny_config({"adversarial_updates": 1, "teacher_forcing": forcing, "example_weights": weights})
+        with trainer_of(config, task, recorder=recorder) as trainer:
+            finish(trainer)
+    weighs = dict(zip(map(tuple, task.train.tolist()), tf_idf_weights(task.space, task.train).tolist(), strict=True))
+    plain, weighted = ([(rows, phase) for phase, rows, _ in recorder.updates] for recorder in recorders)
+    assert [phase for _, phase in plain] == [phase for _, phase in weighted] and len(weighted) >= 3
+    for (one, phase), (other, _) in zip(plain, weighted, strict=True):
+        if phase == "adversarial" and len(one.tokens) == 8:
+            continue  # generated, not learned by likelihood
+        real = slice(8 if len(one.tokens) == 8 + 16 else 0, None)
+        assert torch.equal(one.tokens[real], other.tokens[real])
+        expected = torch.tensor([weighs[tuple(row)] for row in one.tokens[real].tolist()]).unsqueeze(1)
+        torch.testing.assert_close(other.weights[real], one.weights[real] * expected)
+
+
+def test_the_learning_rate_of_pretraining_is_halved_by_the_epoch(task: Task) -> None:
+    # Plain gradient descent at the same weights moves half as far; and the last epochs of one run are as if the
+    # rate had been another from there on.
+    def moved(halve_from: int | None, lr: float, epochs: int) -> dict[str, Any]:
+        optimizers = Optimizers(mle=SGD(lr=lr), generator=SGD(lr=0.5), discriminator=Adam(lr=0.01))
+        schedule = {"mle_epochs": epochs, "mle_halve_from": halve_from, "mle_batch": 64, "adversarial_updates": 0}
+        config = tiny_config(schedule, optimizers=optimizers)
+        with trainer_of(config, task) as trainer:
+            before = trainer.current_weights()
+            while trainer.next_phase == "mle":
+                trainer.step(measure=False)
+            return {name: array - before[name] for name, array in trainer.current_weights().items()}
+
+    assert_same(moved(1, 0.5, 1), moved(None, 0.25, 1))
+    assert_same(moved(2, 0.5, 1), moved(None, 0.5, 1))
+    halved, held = moved(2, 0.5, 2), moved(None, 0.5, 2)
+    assert any(not np.array_equal(halved[name], held[name]) for name in held)
+
+
+def test_half_of_the_fakes_of_pretraining_are_what_beams_find() -> None:
+    config = of_pairs(
+        {"discriminator_rounds": 2, "adversarial_updates": 1},
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, decoding=SearchedAndDrawn(beam=3)),
+    )
+    pairs, rounds = build_task(config.task), []
+    with build_parts(config, pairs) as parts:
+        assert parts.discriminator is not None
+        train_round = parts.discriminator.train_round
+
+        def watched(request: Round) -> dict[str, float]:
+            stepper = trainer.current_generator().stepper()
+            best = beam_search(stepper, pairs.space, 24, 3, conditions=request.conditions).tokens
+            rounds.append((best == request.fakes).all(1))
+            return train_round(request)
+
+        parts.discriminator.train_round = watched  # type: ignore[method-assign]
+        trainer = Trainer(config, pairs, parts)
+        while trainer.next_phase is not None:
+            trainer.step(measure=False)
+    # Every second one is; what is drawn may happen to be the likeliest, but never so often.
+    for is_best in rounds[:2]:
+        assert bool(is_best[1::2].all()) and not bool(is_best[::2].all())
+    assert len(rounds) == 3 and not bool(rounds[2][1::2].all())
 
 
 # --------------------------------------------------------------------------------------------------- controls

@@ -12,6 +12,7 @@ from rlgan.balance import Band, Equilibrium
 from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.decoding import SearchedAndDrawn
 from rlgan.discriminators import CausalLSTM, CnnHighway, InteractionCnn, LanguageModel, PairCnn, Tabular, Transformer
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
@@ -24,6 +25,7 @@ from rlgan.objectives import (
     PPO,
     Gumbel,
     InterleavedTeacherForcing,
+    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
     Soft,
@@ -139,6 +141,8 @@ LAW: dict[str, Any] = {
 
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
+SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn()}
+ALWAYS_SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn(rounds="all")}
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
 BY_EXAMPLE: dict[str, Any] = {"teacher_forcing": TeacherForcingByExample()}
 # What draws no tokens.
@@ -216,6 +220,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "objective='soft': is differ",
     ),
     (
+        JUDGED | {"schedule": {"example_weights": "tf_idf", "mle_epochs": 0}},
+        "schedule.example_weights='tf_idf': has no effect with schedule.mle_epochs=0 and schedule.teacher_forcing",
+    ),
+    (
+        JUDGED | {"schedule": {"mle_halve_from": 4, "mle_epochs": 0}},
+        "schedule.mle_halve_from=4: is of pretraining, and schedule.mle_epochs is 0",
+    ),
+    (
         JUDGED | {"schedule": {"discriminator_accuracy": 0.8, "discriminator_rounds": 0}},
         "schedule.discriminator_accuracy=0.8: ends pretraining, and schedule.discriminator_rounds is 0",
     ),
@@ -266,6 +278,34 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"adversary": {"mismatched": 1.0, "batch": 9}},
         "adversary.batch=9: adversary.mismatched=1 compares reals",
+    ),
+    (
+        JUDGED | {"adversary": SEARCHED},
+        "adversary.decoding='searched_and_drawn': all fakes that beams find would be one",
+    ),
+    (
+        LAW | {"adversary": LAW["adversary"] | SEARCHED},
+        "adversary.decoding='searched_and_drawn': has no effect with adversary.loss='likelihood', which reads no fakes",
+    ),
+    (
+        OF_PAIRS | {"objective": Gumbel(), "reward": ConstantReward(), "adversary": SEARCHED},
+        "adversary.decoding='searched_and_drawn': finds tokens, and objective='gumbel' makes soft rows",
+    ),
+    (
+        OF_PAIRS | {"adversary": SEARCHED, "schedule": {"teacher_forcing": MixedPrefix()}},
+        "adversary.decoding='searched_and_drawn': begins with nothing, and schedule.teacher_forcing='mixed_prefix'",
+    ),
+    (
+        OF_PAIRS | {"adversary": SEARCHED, "schedule": {"discriminator_rounds": 0}},
+        "adversary.decoding='searched_and_drawn': is of pretraining, and schedule.discriminator_rounds is 0",
+    ),
+    (
+        OF_PAIRS | {"adversary": ALWAYS_SEARCHED, "reward": Ratio()},
+        "adversary.decoding='searched_and_drawn': fakes that are found are not of the law",
+    ),
+    (
+        OF_PAIRS | {"adversary": ALWAYS_SEARCHED, "reward": Logit(), "baseline": LogPartition()},
+        "adversary.decoding='searched_and_drawn': fakes that are found are not of the law",
     ),
     (SOFT | {"generator": LSTM()}, "objective='soft': .* generator='lstm' draws them. Use objective gumbel"),
     (SOFT | {"objective": Gumbel()}, "generator='latent_conv': has no log-probabilities, which objective='gumbel'"),

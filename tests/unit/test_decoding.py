@@ -6,11 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.decoding import beam_search, length_penalty
+from rlgan.credit import Terminal
+from rlgan.decoding import Drawn, SearchedAndDrawn, beam_search, length_penalty, searched_rows
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, Seq2SeqTransformer, TransformerDecoder, build_generator
+from rlgan.records import concatenate
+from rlgan.rollouts import RolloutPlan, collect
+from rlgan.shards import Beginnings, cut_into_shards
 
 SOURCE = SequenceSpace(6, 4, end_id=0)
 ENDING, FIXED = SequenceSpace(4, 4, end_id=1, given=SOURCE), SequenceSpace(4, 4, given=SOURCE)
@@ -105,3 +109,44 @@ def test_generators_that_are_given_nothing_have_a_likeliest_sequence_too(setting
         exact = net.logprobs(sequences).masked_fill(~sequence_mask(space, sequences), 0.0).sum(1)
     found = beam_search(net.stepper(), space, 2, beam=256)
     assert torch.equal(found.tokens, sequences[exact.argmax()].expand(2, -1))
+
+
+# ------------------------------------------------------------------------------------- fakes of a discriminator
+
+
+@pytest.mark.parametrize(("share", "number", "found"), [(0.5, 24, 12), (0.5, 7, 3), (0.29, 100, 29), (1.0, 5, 5)])
+def test_searched_fakes_are_their_share_of_every_part(share: float, number: int, found: int) -> None:
+    rows = searched_rows(SearchedAndDrawn(beam_share=share, rounds="all"), number, pretrains=False)
+    assert rows is not None and rows.shape == (number,) and int(rows.sum()) == found
+    so_far = rows.cumsum(0)
+    assert bool(((so_far - share * torch.arange(1, number + 1)).abs() < 1.0).all())
+
+
+def test_between_generator_updates_all_are_drawn_unless_asked_for() -> None:
+    assert searched_rows(Drawn(), 8, pretrains=True) is None
+    assert searched_rows(SearchedAndDrawn(), 8, pretrains=False) is None
+    assert searched_rows(SearchedAndDrawn(), 8, pretrains=True) is not None
+
+
+@pytest.mark.parametrize("shard_size", [1, 3, 5, 40])
+def test_in_shards_of_any_size_half_are_what_beams_find(shard_size: int) -> None:
+    net, conditions = generator(ENDING), random_sequences(SOURCE, 24, seed=5)
+    is_searched = searched_rows(SearchedAndDrawn(beam=3), 24, pretrains=True)
+    assert is_searched is not None
+    begun = Beginnings(conditions=conditions)
+    common = {"generator_version": 0, "rollout_version": None, "discriminator_version": None, "beam": 3}
+    shards = cut_into_shards(24, shard_size, 1, ("fakes", 0), begun, is_searched, **common)
+    plan = RolloutPlan(ENDING, Terminal(), chunk_rows=7)
+    written = concatenate([collect(plan, shard, net.stepper(), None, None) for shard in shards])
+    best = beam_search(net.stepper(), ENDING, 24, 3, conditions=conditions).tokens
+    assert torch.equal(written.tokens[is_searched], best[is_searched])
+    assert torch.equal(written.conditions, conditions)
+    # The others are drawn, under conditions of their own; the law is peaked, so that some are the likeliest, too.
+    drawn = written.tokens[~is_searched]
+    assert int((drawn != best[~is_searched]).any(1).sum()) > 2
+    assert bool((written.logprobs[is_searched] == 0).all())
+    with torch.no_grad():
+        exact = net.given(conditions[~is_searched]).logprobs(drawn)
+    torch.testing.assert_close(written.logprobs[~is_searched], exact * sequence_mask(ENDING, drawn), atol=1e-5, rtol=0)
+    again = concatenate([collect(plan, shard, net.stepper(), None, None) for shard in shards])
+    assert torch.equal(again.tokens, written.tokens)

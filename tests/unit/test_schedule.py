@@ -36,3 +36,10 @@ def test_early_stopping_skips_the_rest_of_pretraining() -> None:
     assert next_phase(schedule, stopped) == "discriminator"
     assert num_units(schedule, stopped) == 4 + 2 + 3
     assert num_units(schedule, dataclasses.replace(stopped, mle_finished=False)) == 15
+
+
+def test_the_rate_of_pretraining_is_halved_from_an_epoch_on() -> None:
+    schedule = Schedule(mle_epochs=8, mle_halve_from=6)
+    assert [schedule.mle_rate(epoch) for epoch in range(8)] == [1.0] * 5 + [0.5, 0.25, 0.125]
+    assert {Schedule(mle_epochs=8).mle_rate(epoch) for epoch in range(8)} == {1.0}
+    assert Schedule(mle_halve_from=1).mle_rate(0) == 0.5

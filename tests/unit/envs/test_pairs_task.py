@@ -310,6 +310,22 @@ def test_targets_too_long_are_cut_where_that_is_asked_for(write):
     check_task(task)
 
 
+def test_training_targets_that_are_too_short_are_dropped_and_counted(write):
+    files = parallel(write, "a\nb\nc\nd\n", "b a b\na\nb b\na b\n")
+    task = with_splits(write, files, min_length=2)
+    assert shown(task) == [("a", "b a b"), ("c", "b b"), ("d", "a b")]
+    assert noted(task, "train: dropped 1 target shorter than 2 tokens")
+    # What is measured on stays: its targets have one token.
+    assert shown(task, "valid") == [("a", "b")] and not noted(task, "valid: dropped")
+    assert not noted(with_splits(write, files, min_length=1), "shorter")
+
+
+def test_targets_that_are_all_too_short_are_refused(write):
+    files = parallel(write, "a\nb\n", "b a\na\n")
+    with pytest.raises(DataError, match="the longest has 2 tokens; min_length=3 .* to at most 2"):
+        with_splits(write, files, min_length=3)
+
+
 def test_lengths_chosen_by_themselves_have_a_limit(write):
     files = parallel(write, "a " * 70 + "\na b\n", "x\nx y\n")
     assert with_splits(write, files).conditions.space.max_length == 64
@@ -546,6 +562,8 @@ def test_pairs_that_do_not_fit_are_refused(write, sources, targets, settings, me
         ({"input": {"kind": "tsv", "data": "a", "source": 1}}, "source=1: is the target's column too"),
         ({"input": {"kind": "tsv", "data": "a", "source": -1}}, "source=-1: no column"),
         ({"input": {"kind": "jsonl", "data": "a", "source": "target"}}, "is the target's field too"),
+        ({"min_length": 5, "max_length": 5}, "min_length=5: max_length=5 leaves targets 4 tokens"),
+        ({"min_length": 6, "max_length": 5, "over_long": "cut"}, "min_length=6: max_length=5 leaves targets 5 tokens"),
     ],
 )
 def test_settings_that_contradict_or_do_nothing_are_refused(settings, message):
