@@ -37,8 +37,10 @@ from .objectives import (
 from .optimizers import Adam
 from .overrides import from_dict, to_dict, told
 from .papers import (
+    atrnn_summary,
     bgan,
     bgan_rkl,
+    br_csgan,
     cgan_seq,
     controls_of,
     csgan_nmt,
@@ -282,6 +284,8 @@ PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "wgan_gp": wgan_gp,
     "cgan_seq": cgan_seq,
     "csgan_nmt": csgan_nmt,
+    "br_csgan": br_csgan,
+    "atrnn_summary": atrnn_summary,
     "lm_ratio": lm_ratio,
     "mediator": mediator,
     "wgan_reinforce": wgan_reinforce,

@@ -53,7 +53,7 @@ from .objectives import (
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
-from .rewards import JudgedReward
+from .rewards import JudgedReward, metric_of
 from .schedule import Phase, Position, next_phase
 from .seeding import stream
 from .shards import Beginnings, cut_into_shards, draw_beginnings
@@ -429,12 +429,13 @@ class Trainer:
             assert self._parts.discriminator is not None
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
+        compares = metric_of(config.reward) is not None
         shards = cut_into_shards(
             config.schedule.g_batch,
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
-            self._beginnings(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update)),
+            self._beginnings(config.schedule.g_batch, config.schedule.g_group or 1, ("prefixes", update), compares),
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
@@ -448,12 +449,15 @@ class Trainer:
             reference_handle = self._reference
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
-    def _beginnings(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Beginnings:
+    def _beginnings(
+        self, num_sequences: int, copies: int, purpose: tuple[str, int], with_targets: bool = False
+    ) -> Beginnings:
         """What the sequences of a batch begin with, so many in a row alike."""
         forcing, num_given = self.config.schedule.teacher_forcing, 0
         if isinstance(forcing, MixedPrefix):
             num_given = forcing.num_given(self.position.adversarial_updates)
-        return draw_beginnings(self.task, num_sequences, copies, num_given, stream(self.config.seed, *purpose))
+        rng = stream(self.config.seed, *purpose)
+        return draw_beginnings(self.task, num_sequences, copies, num_given, rng, with_targets)
 
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""

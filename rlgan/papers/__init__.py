@@ -5,7 +5,7 @@ of the first hour and the controls are in `rlgan.presets`.
 """
 
 from .controls import controls_of
-from .pairs import cgan_seq, csgan_nmt
+from .pairs import atrnn_summary, br_csgan, cgan_seq, csgan_nmt
 from .sequences import (
     bgan,
     bgan_rkl,
@@ -26,8 +26,10 @@ from .sequences import (
 )
 
 __all__ = [
+    "atrnn_summary",
     "bgan",
     "bgan_rkl",
+    "br_csgan",
     "cgan_seq",
     "controls_of",
     "csgan_nmt",

@@ -160,8 +160,9 @@ def test_by_softness_alone_the_published_relaxation_is_told_from_reals() -> None
 def test_every_adversarial_preset_is_asked() -> None:
     adversarial = {name for name in PRESETS if preset(name).has_adversary}
     # `quick` and `seqgan-quick` are sizes of what is asked; of `wgan_gp` only samples are known; language models learn
-    # beside likelihood; `cgan_seq` is asked below.
-    elsewhere = {"quick", "seqgan-quick", "wgan_gp", "lm_ratio", "mediator", "cgan_seq", "csgan_nmt"}
+    # beside likelihood; `cgan_seq` is asked below, and the others are of pairs, too.
+    elsewhere = {"quick", "seqgan-quick", "wgan_gp", "lm_ratio", "mediator", "cgan_seq"}
+    elsewhere |= {"csgan_nmt", "br_csgan", "atrnn_summary"}
     assert {param.values[0] for param in RUNS} == adversarial - elsewhere
 
 
