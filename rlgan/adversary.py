@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
@@ -65,7 +67,19 @@ class AdversarySettings(Settings):
     gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
     """Penalty on the slope."""
     weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
-    """Greatest size of a weight, to which all are clipped after each step; null for none."""
+    """Greatest size of a weight, to which all are clipped; null for none."""
+    clip_every: Annotated[Literal["step", "phase"], NotSearched("one released code's")] = "step"
+    """When weights are clipped: after each step, or once a phase, after the first step of each round, as the released code of
+    CSGAN-NMT does."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.weight_clip is None and self.clip_every != "step":
+            raise ConfigError(
+                f"adversary.clip_every={self.clip_every!r}: no weights are clipped, for adversary.weight_clip is null. "
+                "Set adversary.weight_clip, or leave this at 'step'."
+            )
+        return self
 
     @property
     def needs_halves(self) -> bool:
@@ -257,7 +271,8 @@ class Adversary:
                 total.backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
-                if self._settings.weight_clip is not None:
+                # One loss has been noted for each step before this one.
+                if self._settings.weight_clip is not None and (self._settings.clip_every == "step" or not losses):
                     clip_weights(self.network.parameters(), self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0

@@ -36,7 +36,7 @@ from .objectives import (
     makes_soft_rows,
 )
 from .reference import NoReference, RewardPenalty
-from .rewards import Bleu, JudgedReward, Logit, LogRatio, TokenReward
+from .rewards import Bleu, JudgedReward, Logit, LogRatio, Mixed, TokenReward, metric_of
 from .unknown_words import no_words
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _who_learns(config: Config) -> Iterator[str]:
                 "boundary between reals and fakes. Set it to null, or use another loss."
             )
     if adversarial and pays_by_discriminator and not config.has_adversary:
-        yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward constant."
+        without = "constant" if (metric := metric_of(reward)) is None else metric.kind
+        yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward {without}."
     is_differentiated = isinstance(config.objective, Differentiated)
     if is_differentiated and not config.has_adversary:
         yield (
@@ -337,7 +338,12 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     if task.gives_conditions and isinstance(config.reward, Bleu):
         yield (
             f"reward='bleu': compares with sequences drawn at random, and task={task.kind!r} asks for another one each "
-            "time. Use another reward."
+            "time. Use reward reference_bleu."
+        )
+    if not task.gives_conditions and metric_of(config.reward) is not None:
+        yield (
+            f"reward={config.reward.kind!r}: compares each sequence with what the data has for its condition, and task="
+            f"{task.kind!r} gives none. Use reward bleu, of sequences drawn at random, or a task of pairs."
         )
     if config.evaluation.adversarial is not None and not task.gives_conditions:
         yield (
@@ -460,7 +466,18 @@ def _who_is_paid(config: Config) -> Iterator[str]:
     reward, credit = config.reward, config.credit
     pays_by_discriminator = isinstance(reward, JudgedReward)
     judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
-    if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator:
+    is_of_finished = metric_of(reward) is not None
+    if isinstance(credit, Prefix) and is_of_finished:
+        yield (
+            f"credit='prefix': reward={reward.kind!r} compares finished sequences, which a prefix is not. Use credit "
+            "terminal or monte_carlo."
+        )
+    if isinstance(reward, Mixed) and judge is not None and judge.granularity == "token":
+        yield (
+            f"reward='mixed': adds a metric of sequences to what the discriminator says of them, and discriminator="
+            f"{judge.kind!r} judges every token. Use another discriminator, or another reward."
+        )
+    if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator and not is_of_finished:
         yield (
             f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
             + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
@@ -538,7 +555,8 @@ def _what_is_compared(config: Config) -> Iterator[str]:
 
 def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
     """Those of how the discriminator learns and of what is read into its logits."""
-    adversary, reward = config.adversary, config.reward
+    adversary = config.adversary
+    path, reward = ("reward.map", config.reward.map) if isinstance(config.reward, Mixed) else ("reward", config.reward)
     loss, slope = adversary.loss, adversary.gradient_penalty
     pays = config.schedule.adversarial_updates > 0 and isinstance(reward, JudgedReward)
     is_of_a_law = isinstance(loss, Likelihood)
@@ -549,7 +567,7 @@ def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) ->
     is_shift_free = is_shifted and isinstance(config.baseline, ImportanceWeights)
     if pays and is_of_a_law and not isinstance(reward, LogRatio | Logit):
         yield (
-            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss='likelihood' it is "
+            f"{path}={reward.kind!r}: reads the logit as log p_d/p_θ, and with adversary.loss='likelihood' it is "
             f"{loss.meaning}. Use reward log_ratio, or logit."
         )
     if pays and not (is_of_a_law or config.tells_log_odds or isinstance(reward, Logit) or is_shift_free):
@@ -557,9 +575,9 @@ def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) ->
         if loss.is_log_odds:
             which, meaning = "schedule.balance='equilibrium'", "that plus log k"
         yield (
-            f"reward={reward.kind!r}: reads the logit as log p_d/p_θ, and with {which} it is {meaning}. Use reward "
+            f"{path}={reward.kind!r}: reads the logit as log p_d/p_θ, and with {which} it is {meaning}. Use {path} "
             + ("logit or schedule.balance fixed" if loss.is_log_odds else "logit or adversary.loss cross_entropy")
-            + ("; reward ratio goes with baseline importance_weights." if is_shifted else ".")
+            + ("; reward ratio goes with baseline importance_weights." if is_shifted and path == "reward" else ".")
         )
     if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
         yield (

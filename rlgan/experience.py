@@ -36,10 +36,12 @@ from .records import Experience, Rollouts
 from .reference import LossPenalty, NoReference, ReferenceSettings, adapted, penalised
 from .rewards import (
     DiscriminatorReward,
+    FinishedReward,
     LogRatio,
     RewardSettings,
     TokenReward,
     discriminator_reward,
+    finished_rewards,
     log_ratio,
     sequence_rewards,
     token_rewards,
@@ -132,14 +134,15 @@ def token_values(
         return rewards_to_go(paid, mask, credit.gamma)
     if paid is None:
         assert not isinstance(reward, TokenReward | LogRatio)
-        final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng)
+        final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng, rollouts.scores)
     if isinstance(credit, LambdaReturn):
         assert state_values is not None
         paid = at_the_end(final, mask) if paid is None else paid
         return lambda_returns(paid, state_values, mask, credit.gamma, credit.decay)
     if isinstance(credit, MonteCarlo):
-        assert rollouts.continuation_logits is not None and isinstance(reward, DiscriminatorReward)
-        return monte_carlo_values(discriminator_reward(reward, rollouts.continuation_logits), final, mask)
+        assert isinstance(reward, FinishedReward)
+        continued = finished_rewards(reward, rollouts.continuation_logits, rollouts.continuation_scores)
+        return monte_carlo_values(continued, final, mask)
     return terminal_values(final, mask)
 
 
@@ -190,6 +193,8 @@ def learnable(
         judged = rollouts.token_logits[mask]
     if judged is not None and recipe.is_log_odds:
         metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
+    if rollouts.scores is not None:
+        metrics["generator/mean_score"] = float(rollouts.scores.mean())
     values, kl_factor = _near_the_reference(recipe, values, rollouts, drawn, memory, metrics)
     ratios = None
     if isinstance(recipe.baseline, ImportanceWeights):

@@ -40,8 +40,10 @@ from .optimizers import Adam
 from .overrides import from_dict, to_dict, told
 from .papers import (
     adversarial_nmt,
+    atrnn_summary,
     bgan,
     bgan_rkl,
+    br_csgan,
     cgan_seq,
     controls_of,
     csgan_nmt,
@@ -295,6 +297,8 @@ PRESETS: dict[str, Callable[[TaskSettings | None], Config]] = {
     "dialogue_reinforce": dialogue_reinforce,
     "regs": regs,
     "regs_prefix": regs_prefix,
+    "br_csgan": br_csgan,
+    "atrnn_summary": atrnn_summary,
     "lm_ratio": lm_ratio,
     "mediator": mediator,
     "wgan_reinforce": wgan_reinforce,

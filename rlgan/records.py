@@ -25,7 +25,7 @@ class Rollouts:
         token_logits: (B, T) float32, [b, t] of the prefix tokens[b, :t+1] or of its last token, as the discriminator
             judges one or the other; 0 after the terminator. None where none does.
         continuation_logits: (B, T, N) float32, [b, t, n] of continuation n of tokens[b, :t+1]; entries at or after the
-            last real token are 0 and not read. None without Monte Carlo search.
+            last real token are 0 and not read. None without Monte Carlo search, or where no discriminator judges.
         reference_logprobs: (B, T) float32 nats under the reference generator, 0 after the terminator; None without one.
         generator_version: version of the weights that drew the sequences.
         discriminator_version: version of the weights that scored them, or None.
@@ -33,6 +33,8 @@ class Rollouts:
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
         soft_rows: (B, T, V) float32, what the generator handed out in the place of tokens; None where it drew tokens.
         conditions: (B, S) int64 what each sequence was given, or None.
+        scores: (B,) float32 of the finished sequences beside their targets, by the reward's metric; None without one.
+        continuation_scores: (B, T, N) float32, likewise of continuations, laid out as their logits are.
     """
 
     tokens: Tensor
@@ -48,6 +50,8 @@ class Rollouts:
     num_drawn: int
     soft_rows: Tensor | None = None
     conditions: Tensor | None = None
+    scores: Tensor | None = None
+    continuation_scores: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -83,6 +87,8 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         num_drawn=sum(shard.num_drawn for shard in shards),
         soft_rows=joined("soft_rows"),
         conditions=joined("conditions"),
+        scores=joined("scores"),
+        continuation_scores=joined("continuation_scores"),
     )
 
 

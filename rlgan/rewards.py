@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import NotSearched
+from rlgan.envs.priors import NotSearched, Uniform
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Oracle, Task
 
-from .metrics import CorpusReferences, strip
+from .metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
 
 
 class Probability(Settings):
@@ -105,16 +106,75 @@ class Bleu(Settings):
     """References, drawn anew for each update."""
 
 
+class ReferenceBleu(Settings):
+    """BLEU against the sequence that stands beside the condition in the data: MC-BLEU (Yang et al. 2018, λ = 0)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    kind: Literal["reference_bleu"] = "reference_bleu"
+    order: int = Field(4, ge=1, le=9)
+    """Greatest n-gram."""
+
+
+class ReferenceRouge(Settings):
+    """ROUGE-L, as F1, against the sequence that stands beside the condition in the data."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    kind: Literal["reference_rouge"] = "reference_rouge"
+
+
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
 """Maps of the discriminator's logit alone."""
-JudgedReward = DiscriminatorReward | LogRatio
+MetricReward = ReferenceBleu | ReferenceRouge
+"""Metrics of a sequence beside its target, the one that the data has for its condition."""
+
+
+class Mixed(Settings):
+    """λ · map(u) + (1 - λ) · metric, of a sequence beside its target (BR-CSGAN, Yang et al. 2018)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
+    kind: Literal["mixed"] = "mixed"
+    map: Annotated[DiscriminatorReward, Field(discriminator="kind")] = Probability()
+    """Of the discriminator's logit."""
+    metric: Annotated[MetricReward, Field(discriminator="kind")] = ReferenceBleu()
+    """Beside the target."""
+    weight: Annotated[float, Uniform(0.1, 0.9)] = Field(0.7, gt=0.0, lt=1.0)
+    """λ of the map. Its ends are rewards by themselves: the map, and the metric."""
+
+
+JudgedReward = DiscriminatorReward | LogRatio | Mixed
 """Rewards that ask the discriminator."""
 RewardSettings = Annotated[
-    JudgedReward | ConstantReward | RandomReward | Bleu | OracleRatio | OracleLikelihood,
+    JudgedReward | MetricReward | ConstantReward | RandomReward | Bleu | OracleRatio | OracleLikelihood,
     Field(discriminator="kind"),
 ]
 TokenReward = OracleRatio | OracleLikelihood
 """Rewards that are paid for each token, whatever the discriminator."""
+FinishedReward = DiscriminatorReward | MetricReward | Mixed
+"""Rewards of finished sequences alone, whether they were drawn or continue a prefix."""
+
+
+def metric_of(reward: RewardSettings) -> MetricReward | None:
+    """The metric beside targets that a reward reads; None where it reads none."""
+    if isinstance(reward, Mixed):
+        return reward.metric
+    return reward if isinstance(reward, MetricReward) else None
+
+
+def metric_scores(settings: MetricReward, space: SequenceSpace, tokens: Tensor, targets: Tensor) -> Tensor:
+    """A metric of sequences, each beside its own target.
+
+    Args:
+        settings: which.
+        space: the task's sequences.
+        tokens: (n, T) int64 finished sequences.
+        targets: (n, T) int64.
+
+    Returns:
+        (n,) float32 in [0, 1].
+    """
+    if isinstance(settings, ReferenceBleu):
+        return reference_bleu(space, tokens, targets, settings.order)
+    return reference_rouge_l(space, tokens, targets)
 
 
 def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> Tensor:
@@ -130,27 +190,64 @@ def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> 
     return _MAPS[type(settings)](real_logits.detach())
 
 
+def finished_rewards(settings: FinishedReward, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
+    """Rewards of finished sequences, or of continuations, which are paid alike.
+
+        mixed: λ · map(u) + (1 - λ) · score
+
+    Source: Yang et al. 2018 (BR-CSGAN), who take b off the first part: a constant baseline λ·b of this reward.
+
+    Args:
+        settings: which.
+        real_logits: any shape, float32; read only by rewards that ask the discriminator.
+        scores: the same shape, by the metric; read only by rewards that have one.
+
+    Returns:
+        The same shape, reward units, no gradient.
+
+    Raises:
+        ShapeError: what the reward reads is not there.
+    """
+    if isinstance(settings, DiscriminatorReward | Mixed) and real_logits is None:
+        raise ShapeError(f"reward={settings.kind!r} needs the discriminator's logits of the sequences; there are none.")
+    if isinstance(settings, MetricReward | Mixed) and scores is None:
+        raise ShapeError(
+            f"reward={settings.kind!r} needs scores of the sequences beside their targets; there are none."
+        )
+    if isinstance(settings, Mixed):
+        assert real_logits is not None and scores is not None
+        paid = discriminator_reward(settings.map, real_logits)
+        return settings.weight * paid + (1.0 - settings.weight) * scores.detach()
+    if isinstance(settings, MetricReward):
+        assert scores is not None
+        return scores.detach()
+    assert real_logits is not None
+    return discriminator_reward(settings, real_logits)
+
+
 def sequence_rewards(
-    settings: DiscriminatorReward | ConstantReward | RandomReward | Bleu,
+    settings: FinishedReward | ConstantReward | RandomReward | Bleu,
     tokens: Tensor,
     real_logits: Tensor | None,
     task: Task,
     rng: torch.Generator,
+    scores: Tensor | None = None,
 ) -> Tensor:
     """One reward a sequence.
 
     Args:
         settings: any reward but those of tokens.
         tokens: (B, T) int64 finished sequences; read only by `Bleu`.
-        real_logits: (B,) float32; read only by discriminator rewards.
+        real_logits: (B,) float32; read only by rewards that ask the discriminator.
         task: whose training sequences `Bleu` compares with.
         rng: read only by `RandomReward` and `Bleu`.
+        scores: (B,) float32 beside targets; read only by rewards that have a metric of them.
 
     Returns:
         (B,) float32.
 
     Raises:
-        ShapeError: a discriminator reward without logits.
+        ShapeError: logits or scores are read, and are not there.
     """
     number = tokens.shape[0]
     if isinstance(settings, ConstantReward):
@@ -161,9 +258,7 @@ def sequence_rewards(
         chosen = task.train[torch.randperm(task.train.shape[0], generator=rng)[: settings.num_references]]
         references = CorpusReferences(strip(task.space, chosen), settings.order)
         return torch.tensor(references.sentence_bleu(strip(task.space, tokens))[settings.order])
-    if real_logits is None:
-        raise ShapeError(f"reward={settings.kind!r} needs the discriminator's logits of the sequences; there are none.")
-    return discriminator_reward(settings, real_logits)
+    return finished_rewards(settings, real_logits, scores)
 
 
 def token_rewards(settings: TokenReward, oracle: Oracle, tokens: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:

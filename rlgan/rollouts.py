@@ -21,6 +21,7 @@ from .discriminators import Scorer
 from .generators import Generator, Stepper
 from .records import Rollouts
 from .relaxation import Relaxation
+from .rewards import MetricReward, metric_scores
 from .sampling import Samples, continue_prefixes, sample
 from .seeding import generator_on
 
@@ -33,11 +34,13 @@ class RolloutPlan:
         space: the task's sequences.
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
+        metric: by which sequences and continuations are compared with targets; None where the reward reads none.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
+    metric: MetricReward | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Shard:
         is_searched: (num_sequences,) bool, which sequences are the likeliest that beams find and not drawn; None draws
             all.
         beam: beams that look for them.
+        targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
     """
 
     num_sequences: int
@@ -70,6 +74,7 @@ class Shard:
     relaxation: Relaxation | None = None
     is_searched: Tensor | None = None
     beam: int = 1
+    targets: Tensor | None = None
 
 
 def collect(
@@ -103,12 +108,11 @@ def collect(
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
+    targets = None if shard.targets is None else shard.targets.to(device)
     num_given = 0 if prefixes is None else prefixes.shape[1]
-    continuation_logits, num_drawn = None, int(samples.mask[:, num_given:].sum())
+    search, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
-        assert scorer is not None
-        search = monte_carlo_logits(plan, samples.tokens, rollout_policy, scorer, rng, num_given, conditions)
-        continuation_logits = search.logits
+        search = monte_carlo_search(plan, samples.tokens, rollout_policy, scorer, rng, num_given, conditions, targets)
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
     if scorer is not None:
@@ -125,13 +129,15 @@ def collect(
         mask=samples.mask.to(CPU),
         real_logits=_on_cpu(real_logits),
         token_logits=_on_cpu(token_logits),
-        continuation_logits=_on_cpu(continuation_logits),
+        continuation_logits=_on_cpu(None if search is None else search.logits),
         reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples, conditions)),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
         num_given=num_given,
         num_drawn=num_drawn,
         conditions=shard.conditions,
+        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets)),
+        continuation_scores=_on_cpu(None if search is None else search.scores),
     )
 
 
@@ -200,58 +206,71 @@ def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None)
     return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
+def _scores(plan: RolloutPlan, tokens: Tensor, targets: Tensor) -> Tensor:
+    assert plan.metric is not None
+    return metric_scores(plan.metric, plan.space, tokens, targets)
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What Monte Carlo search found.
+    """What Monte Carlo search found, laid out by sequence, position and continuation.
 
     Attributes:
-        logits: (B, T, N) float32; 0 at and after each sequence's last real token.
+        logits: (B, T, N) float32; 0 at and after each sequence's last real token. None where no discriminator judges.
+        scores: (B, T, N) float32 by the metric; likewise. None where there are no targets.
         num_drawn: tokens that were drawn for it.
     """
 
-    logits: Tensor
+    logits: Tensor | None
+    scores: Tensor | None
     num_drawn: int
 
 
-def monte_carlo_logits(
+def monte_carlo_search(
     plan: RolloutPlan,
     tokens: Tensor,
     rollout_policy: Stepper,
-    scorer: Scorer,
+    scorer: Scorer | None,
     rng: torch.Generator,
     num_given: int = 0,
     conditions: Tensor | None = None,
+    targets: Tensor | None = None,
 ) -> Search:
-    """Real-logits of N continuations of every proper prefix that was drawn.
+    """Continue every proper prefix that was drawn N times, and judge each continuation as the sequences are judged.
 
     Args:
-        plan: space, number of continuations, chunk size.
+        plan: space, number of continuations, chunk size, metric.
         tokens: (B, T) int64 finished sequences.
         rollout_policy: continues the prefixes.
-        scorer: frozen discriminator of sequences.
+        scorer: frozen discriminator of sequences; None leaves continuations unscored.
         rng: source of all randomness.
         num_given: first tokens that were not drawn.
         conditions: (B, S) int64 what each sequence is given, or None.
+        targets: (B, T) int64 what each sequence is compared with; None compares with nothing.
 
     Returns:
-        Logits and what they cost.
+        Logits, scores, and what they cost.
     """
     assert isinstance(plan.credit, MonteCarlo)
-    num_rollouts = plan.credit.num_rollouts
-    logits = torch.zeros(*tokens.shape, num_rollouts, device=tokens.device)
+    shape = (*tokens.shape, plan.credit.num_rollouts)
+    logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
+    scores = None if targets is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(
-        continue_prefixes(rollout_policy, plan.space, tokens, num_rollouts, rng, plan.chunk_rows, num_given, conditions)
+        continue_prefixes(rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions)
     )
     if not finished:
-        return Search(logits, num_drawn=0)
+        return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
     sequence, position, rollout = (
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
-    return Search(logits, num_drawn=int(mask.sum()) - int((position + 1).sum()))
+    if scorer is not None and logits is not None:
+        logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
+    if targets is not None and scores is not None:
+        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence])
+    return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 
 def prefix_logits(

@@ -21,13 +21,17 @@ class Beginnings:
     Attributes:
         prefixes: (B, n) int64 first tokens; None where none are given.
         conditions: (B, S) int64; None where the task's sequences are given nothing.
+        targets: (B, T) int64 that training sequence itself; None where nobody compares with it.
     """
 
     prefixes: Tensor | None = None
     conditions: Tensor | None = None
+    targets: Tensor | None = None
 
 
-def draw_beginnings(task: Task, num_sequences: int, copies: int, num_given: int, rng: torch.Generator) -> Beginnings:
+def draw_beginnings(
+    task: Task, num_sequences: int, copies: int, num_given: int, rng: torch.Generator, with_targets: bool = False
+) -> Beginnings:
     """Draw training sequences that generated ones begin like, evenly and with replacement.
 
     Args:
@@ -36,6 +40,7 @@ def draw_beginnings(task: Task, num_sequences: int, copies: int, num_given: int,
         copies: sequences in a row that begin alike.
         num_given: n first tokens of them.
         rng: source of the draw.
+        with_targets: whether the training sequences themselves go along.
 
     Returns:
         What B sequences begin with.
@@ -47,6 +52,7 @@ def draw_beginnings(task: Task, num_sequences: int, copies: int, num_given: int,
     return Beginnings(
         prefixes=task.train[drawn, :num_given] if num_given else None,
         conditions=None if task.conditions is None else task.conditions.train[drawn],
+        targets=task.train[drawn] if with_targets else None,
     )
 
 
@@ -84,6 +90,7 @@ def cut_into_shards(
             prefixes=rows(begun.prefixes, first),
             conditions=rows(begun.conditions, first),
             is_searched=rows(is_searched, first),
+            targets=rows(begun.targets, first),
             **common,
         )
         for first in range(0, num_sequences, shard_size)

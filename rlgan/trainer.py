@@ -58,7 +58,7 @@ from .objectives import (
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
-from .rewards import JudgedReward
+from .rewards import JudgedReward, metric_of
 from .schedule import Phase, Position, next_phase
 from .seeding import stream
 from .shards import Beginnings, cut_into_shards, draw_beginnings
@@ -471,21 +471,25 @@ class Trainer:
             reference_handle = self._reference
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
-    def _beginnings(self, num_sequences: int, copies: int, purpose: tuple[str, int]) -> Beginnings:
+    def _beginnings(
+        self, num_sequences: int, copies: int, purpose: tuple[str, int], with_targets: bool = False
+    ) -> Beginnings:
         """What the sequences of a batch begin with, so many in a row alike."""
         forcing, num_given = self.config.schedule.teacher_forcing, 0
         if isinstance(forcing, MixedPrefix):
             num_given = forcing.num_given(self.position.adversarial_updates)
-        return draw_beginnings(self.task, num_sequences, copies, num_given, stream(self.config.seed, *purpose))
+        rng = stream(self.config.seed, *purpose)
+        return draw_beginnings(self.task, num_sequences, copies, num_given, rng, with_targets)
 
     def _rollout_beginnings(self, update: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self.config.schedule
-        copies = schedule.g_group or 1
+        copies, compares = schedule.g_group or 1, metric_of(self.config.reward) is not None
         if not isinstance(schedule.teacher_forcing, TeacherForcingByExample):
-            return self._beginnings(schedule.num_sampled, copies, ("prefixes", update))
+            return self._beginnings(schedule.num_sampled, copies, ("prefixes", update), compares)
         others = self._drawn_pairs(update)[schedule.num_real :][: schedule.num_sampled // copies]
-        return Beginnings(conditions=self._conditions(others.repeat_interleave(copies)))
+        rows = others.repeat_interleave(copies)
+        return Beginnings(conditions=self._conditions(rows), targets=self.task.train[rows] if compares else None)
 
     def _examples(self, update: int) -> Experience:
         """The real sequences of a generator update."""

@@ -19,6 +19,7 @@ from .language_model import KneserNey
 from .likelihood import KLGaps, headroom_captured, kl_gaps, mean_nll
 from .nearest import JaccardNeighbours, NearnessTest, cosine_distances, nearness_test
 from .ngram_frequencies import NgramFrequencies
+from .reference_scores import reference_bleu, reference_rouge_l
 from .sequences import strip
 from .tradeoff import Lead, greatest_lead
 
@@ -50,6 +51,8 @@ __all__ = [
     "mean_prob",
     "nearness_test",
     "num_unique",
+    "reference_bleu",
+    "reference_rouge_l",
     "repetition_rate",
     "self_bleu",
     "share_unfinished",

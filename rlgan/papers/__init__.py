@@ -5,7 +5,7 @@ of the first hour and the controls are in `rlgan.presets`.
 """
 
 from .controls import controls_of
-from .pairs import adversarial_nmt, cgan_seq, csgan_nmt, dialogue_reinforce, regs, regs_prefix
+from .pairs import adversarial_nmt, atrnn_summary, br_csgan, cgan_seq, csgan_nmt, dialogue_reinforce, regs, regs_prefix
 from .sequences import (
     bgan,
     bgan_rkl,
@@ -27,8 +27,10 @@ from .sequences import (
 
 __all__ = [
     "adversarial_nmt",
+    "atrnn_summary",
     "bgan",
     "bgan_rkl",
+    "br_csgan",
     "cgan_seq",
     "controls_of",
     "csgan_nmt",

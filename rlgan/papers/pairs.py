@@ -11,7 +11,7 @@ from rlgan.baselines import (
 from rlgan.config import Config, Optimizers
 from rlgan.credit import CreditSettings, MonteCarlo, Prefix, Terminal
 from rlgan.decoding import SearchedAndDrawn
-from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, PairCnn
+from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, PairCnn, TripleLSTM
 from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.evaluation import EvaluationSettings
@@ -22,7 +22,7 @@ from rlgan.objectives import (
     TeacherForcingByExample,
 )
 from rlgan.optimizers import SGD, Adadelta, Adam, RMSProp
-from rlgan.rewards import NegLogComplement, Probability
+from rlgan.rewards import Mixed, NegLogComplement, Probability, ReferenceBleu
 from rlgan.schedule import Schedule
 
 from .controls import controls_of
@@ -183,4 +183,30 @@ def _dialogue(task: TaskSettings | None, name: str, credit: CreditSettings) -> C
         ),
         evaluation=EvaluationSettings(every=200),
         controls=controls_of(task),
+    )
+
+
+def br_csgan(task: TaskSettings | None = None) -> Config:
+    """BR-CSGAN (Yang et al. 2018), RNNSearch side: CSGAN-NMT paid 0.7·(D - 0.6) + 0.3·BLEU; Monte Carlo 16."""
+    weight, bias = 0.7, 0.6
+    return csgan_nmt(task).model_copy(
+        update={
+            "preset": "br_csgan",
+            "reward": Mixed(map=Probability(), metric=ReferenceBleu(order=4), weight=weight),
+            "credit": MonteCarlo(num_rollouts=16),
+            # The bias is of D alone, and so is its share of the mix.
+            "baseline": ConstantBaseline(value=weight * bias),
+        }
+    )
+
+
+def atrnn_summary(task: TaskSettings | None = None) -> Config:
+    """Adversarial summarisation: a writer with double attention, a triple RNN as its judge, the loop of CSGAN-NMT."""
+    return csgan_nmt(task).model_copy(
+        update={
+            "preset": "atrnn_summary",
+            # A document is long, and additive attention holds (B, T, S, H) numbers.
+            "generator": Seq2SeqLSTM(embedding=128, hidden=256, attention="multiplicative", self_attention=True),
+            "discriminator": TripleLSTM(embedding=128, hidden=256, mlp_hidden=256),
+        }
     )

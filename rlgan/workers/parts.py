@@ -22,6 +22,7 @@ from rlgan.embeddings import Start, read_start
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task
 from rlgan.objectives import Differentiated, makes_soft_rows
+from rlgan.rewards import metric_of
 from rlgan.rollouts import RolloutPlan
 
 from . import running_cluster
@@ -75,7 +76,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
     """
     workers = config.workers
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
-    plan = RolloutPlan(space=task.space, credit=config.credit, chunk_rows=workers.chunk_rows)
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, metric_of(config.reward))
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0

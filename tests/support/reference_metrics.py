@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 Tokens = Sequence[int]
@@ -117,3 +118,29 @@ def nearest_jaccard(sequence: Tokens, training: Sequence[Tokens], order: int) ->
         return set(ngrams(tokens, order)) or {tuple(tokens)}
 
     return min(1 - len(grams(sequence) & grams(other)) / len(grams(sequence) | grams(other)) for other in training)
+
+
+def reference_bleu(hypothesis: Tokens, reference: Tokens, max_order: int = 4) -> float:
+    """BLEU against one reference, orders from 2 on with 1 added to matches and to totals."""
+    if not hypothesis:
+        return 0.0
+    product = 1.0
+    for order in range(1, max_order + 1):
+        left = Counter(ngrams(reference, order))
+        ours = Counter(ngrams(hypothesis, order))
+        matches, total = (ours & left).total(), ours.total()
+        product *= matches / total if order == 1 else (matches + 1) / (total + 1)
+    return min(1.0, math.exp(1 - len(reference) / len(hypothesis))) * product ** (1 / max_order)
+
+
+def rouge_l(hypothesis: Tokens, reference: Tokens) -> float:
+    """F1 of the longest common subsequence, by the table of the textbook."""
+    table = [[0] * (len(reference) + 1) for _ in range(len(hypothesis) + 1)]
+    for i, ours in enumerate(hypothesis):
+        for j, theirs in enumerate(reference):
+            table[i + 1][j + 1] = table[i][j] + 1 if ours == theirs else max(table[i][j + 1], table[i + 1][j])
+    common = table[-1][-1]
+    if not common:
+        return 0.0
+    precision, recall = common / len(hypothesis), common / len(reference)
+    return 2 * precision * recall / (precision + recall)

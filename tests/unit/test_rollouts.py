@@ -16,7 +16,7 @@ from rlgan.experience import token_values
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.records import Rollouts, concatenate
 from rlgan.rewards import Probability
-from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_logits
+from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_search
 from tests.support import reference
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 
@@ -52,7 +52,7 @@ def discriminator(space: SequenceSpace) -> TabularDiscriminator:
 def toy_search(num_rollouts: int, tokens: Tensor, seed: int = 0) -> Tensor:
     """Rewards D of continuations in the TOY world."""
     policy, scorer = TabularGenerator.toy().stepper(), TabularDiscriminator.toy().scorer()
-    search = monte_carlo_logits(plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed))
+    search = monte_carlo_search(plan(TOY_SPACE, num_rollouts, chunk_rows=10**6), tokens, policy, scorer, rng(seed))
     return torch.sigmoid(search.logits)
 
 
@@ -125,7 +125,7 @@ def test_fast_search_and_slow_twin_both_estimate_the_exact_values(space: Sequenc
     mean, variance = exact_values(generator, space, table, tokens)
 
     slow = reference.monte_carlo_search(generator, table.scorer(), space, tokens, 60, rng(1))
-    fast_logits = monte_carlo_logits(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2)).logits
+    fast_logits = monte_carlo_search(plan(space, 3_000), tokens, generator.stepper(), table.scorer(), rng(2)).logits
     fast = monte_carlo_values(torch.sigmoid(fast_logits), torch.sigmoid(table(tokens, mask)), mask)
     for estimate, number in ((slow, 60), (fast, 3_000)):
         error = (estimate - mean).abs()[mask]
@@ -188,7 +188,7 @@ def test_continuations_are_scored_with_the_mask_of_their_own_end() -> None:
 
     # Token 1 until the horizon, but the terminator after two of them.
     policy = TabularGenerator.deterministic(ENDING, torch.tensor([1, 1, 2, 2, 2])).stepper()
-    search = monte_carlo_logits(plan(ENDING, 2), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
+    search = monte_carlo_search(plan(ENDING, 2), torch.tensor([[1, 1, 1, 1, 2]]), policy, length, rng())
     # After 1 and 1 1 comes the terminator: length 3; after 1 1 1 and 1 1 1 1 token 0 until the horizon: 5.
     assert search.logits[0].tolist() == [[3.0, 3.0], [3.0, 3.0], [5.0, 5.0], [5.0, 5.0], [0.0, 0.0]]
     assert search.num_drawn == 2 * ((3 - 1) + (3 - 2) + (5 - 3) + (5 - 4))
@@ -228,7 +228,7 @@ def test_every_drawn_token_is_counted() -> None:
 
 def test_sequences_of_one_token_need_no_search() -> None:
     tokens = torch.full((3, 5), 2)
-    search = monte_carlo_logits(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
+    search = monte_carlo_search(plan(ENDING, 4), tokens, lstm(4).stepper(), discriminator(ENDING).scorer(), rng())
     assert search.logits.shape == (3, 5, 4) and bool((search.logits == 0).all())
     assert search.num_drawn == 0
 
@@ -240,7 +240,7 @@ def test_any_chunk_size_scores_each_prefix_by_its_own_continuations() -> None:
     zeros = TabularGenerator.deterministic(space, torch.zeros(5, dtype=torch.int64)).stepper()
     table = discriminator(space)
     for chunk_rows in (1, 4, 10**6):
-        logits = monte_carlo_logits(plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng()).logits
+        logits = monte_carlo_search(plan(space, 2, chunk_rows=chunk_rows), tokens, zeros, table.scorer(), rng()).logits
         for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
             for t in range(length - 1):
                 completed = tokens[b : b + 1].clone()
