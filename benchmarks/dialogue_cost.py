@@ -71,8 +71,9 @@ def main() -> None:
         for other in times[1:]:
             line += f"{spread(other, 3):>28}{spread(ratios(other, times[0])):>20}"
         print(line)
-    units, searched = ([one["unit"] for one in taken[name]] for name in NAMES[1:])
-    print(f"a unit of {NAMES[1]} over one of {NAMES[2]}: {spread(ratios(units, searched))}")
+    for stage in ("rollouts", "unit"):
+        prefixes, search = ([one[stage] for one in taken[name]] for name in NAMES[1:])
+        print(f"{stage} of {NAMES[1]} / {NAMES[2]}: {spread(ratios(prefixes, search))}")
 
 
 if __name__ == "__main__":

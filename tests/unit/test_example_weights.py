@@ -54,7 +54,7 @@ def test_tokens_that_are_alike_frequent_weigh_alike() -> None:
     torch.testing.assert_close(tf_idf_weights(SPACE, tokens), torch.ones(4), atol=1e-6, rtol=0)
 
 
-def test_padding_and_terminator_do_not_count() -> None:
+def test_what_stands_behind_the_terminator_does_not_count() -> None:
     other = SequenceSpace(5, 6, end_id=0)
     tokens = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [1, 1, 4, 0]])
     longer = torch.cat([tokens, torch.full((3, 2), 4)], 1)
