@@ -36,3 +36,11 @@ def test_early_stopping_skips_the_rest_of_pretraining() -> None:
     assert next_phase(schedule, stopped) == "discriminator"
     assert num_units(schedule, stopped) == 4 + 2 + 3
     assert num_units(schedule, dataclasses.replace(stopped, mle_finished=False)) == 15
+
+
+def test_a_selection_that_ended_early_leaves_nothing_to_do() -> None:
+    schedule = Schedule(mle_epochs=2, discriminator_rounds=1, adversarial_updates=9)
+    under_way = Position(mle_epochs=2, mle_finished=True, discriminator_rounds=1, adversarial_updates=4)
+    assert next_phase(schedule, under_way) == "adversarial" and num_units(schedule, under_way) == 12
+    ended = dataclasses.replace(under_way, adversarial_finished=True)
+    assert next_phase(schedule, ended) is None and num_units(schedule, ended) == ended.units == 7
