@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -34,7 +35,7 @@ from .decoding import DecodingSettings, Drawn
 from .devices import CPU
 from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from .embeddings import load_pretrained
-from .metrics import discriminator_health
+from .metrics import auc, discriminator_health
 from .mismatch import TruePairs, derangement
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .relaxation import rows_of, tokens_of
@@ -390,13 +391,58 @@ class Adversary:
             self._judged(scorer, self._heldout_reals.rows(slice(number))),
             self._judged(scorer, fresh.rows(slice(number))),
         )
-        metrics = {"discriminator/auc_heldout": health.auc}
+        metrics = {"discriminator/auc_heldout": health.auc} | self._part_metrics(fresh, number)
         if self._settings.loss.has_boundary:
             metrics["discriminator/accuracy_heldout"] = health.accuracy
         if self._settings.loss.is_log_odds:
             metrics["discriminator/mean_prob_real"] = health.mean_prob_real
             metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
         return metrics
+
+    def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
+        """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.
+
+        Only differences of a part's logits mean something, for a sum of parts leaves open which of them has a constant:
+        so its boundary is not reported on.
+        """
+        kinds = {"real": self._heldout_reals.rows(slice(number)), "fake": fresh.rows(slice(number))}
+        logits = {kind: self._part_logits(pairs) for kind, pairs in kinds.items()}
+        if not logits["real"]:
+            return {}
+        if len(self._heldout_mismatched.tokens):
+            logits["mismatched"] = self._part_logits(self._heldout_mismatched.rows(slice(number)))
+        metrics = {}
+        for part, of_reals in logits["real"].items():
+            for kind, of_kind in logits.items():
+                metrics[f"discriminator/mean_{part}_{kind}"] = float(of_kind[part].mean())
+                if kind != "real":
+                    metrics[f"discriminator/auc_{part}_{kind}"] = auc(of_reals, of_kind[part])
+        return metrics
+
+    @cached_property
+    def _heldout_mismatched(self) -> Pairs:
+        """Held-out real sequences under conditions of others that they do not belong to, as far as there are such."""
+        pairs = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        assert pairs.conditions is not None and self._reals.conditions is not None
+        known = TruePairs(
+            torch.cat([self._reals.conditions, pairs.conditions]), torch.cat([self._reals.tokens, pairs.tokens])
+        )
+        rng = stream(self._seed, "adversary", "mismatched_heldout")
+        assigned = derangement(known.holds(pairs.conditions, pairs.tokens), rng)
+        fits = assigned >= 0
+        return Pairs(pairs.tokens[fits], pairs.conditions[assigned[fits]])
+
+    @torch.no_grad()
+    def _part_logits(self, pairs: Pairs) -> dict[str, Tensor]:
+        """Logits (n,) of each part of the verdict, dropout off; none where it is of one piece."""
+        self.network.eval()
+        found: list[dict[str, Tensor]] = []
+        for first in range(0, len(pairs.tokens), self.network.rows_at_once):
+            some = pairs.rows(slice(first, first + self.network.rows_at_once))
+            tokens = some.tokens.to(self._device)
+            given = None if some.conditions is None else some.conditions.to(self._device)
+            found.append(self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), given))
+        return {name: torch.cat([one[name] for one in found]).to(CPU) for name in found[0]}
 
     def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:
         """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""

@@ -120,7 +120,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         The comparison; nothing is written.
     """
     evaluator = trainer.evaluator
-    start, controls = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
+    start, (controls, selected) = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
     final = trainer.measure(config.evaluation.final_sequences)
     ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
     rows = [_real_row(config, evaluator), *start, *controls, *ours]
@@ -128,7 +128,9 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     our_points, start_points = _points(task, ours), _points(task, start if config.schedule.mle_epochs else [])
     ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
     share, headroom = _headroom(config, rows)
-    sentences = [_standing(task, ahead, behind) if our_points and start_points else None, headroom]
+    if trainer.selected is not None:
+        selected = [*selected, f"{config.preset}{_OURS}: {trainer.selected}"]
+    sentences = [_standing(task, ahead, behind) if our_points and start_points else None, headroom, *selected]
     text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
     return Comparison(rows, text, share, ahead, behind, final)
 
@@ -237,9 +239,14 @@ def _temperatures(config: Config) -> list[float]:
     return list(dict.fromkeys((1.0, *config.evaluation.temperatures)))
 
 
-def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Controls begin at the run's own MLE start and make as many generator updates."""
-    rows = []
+def _control_rows(
+    config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
+
+    With their rows come sentences of which generator was selected.
+    """
+    rows, selected = [], []
     for name in dict.fromkeys(config.controls):
         settings = control(config, name)
         started = time.perf_counter()
@@ -252,10 +259,12 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
                 other.current_generator(), decodes=False, rates_evaluator=False
             )
             rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
+            if other.selected is not None:
+                selected.append(f"{name}: {other.selected}")
             lost = parts.faults.summary()
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
-    return rows
+    return rows, selected
 
 
 def _standing(task: Task, ahead: Lead | None, behind: Lead | None) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rlgan.envs.tasks import PairsTask, TextTask
+from rlgan.envs.tasks import PairsTask, TaskSettings, TextTask, TransductionTask
 from rlgan.envs.tasks.pieces import Words
+from rlgan.envs.tasks.transduction import Copy, Reverse
 
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
@@ -37,6 +38,7 @@ from .objectives import (
 )
 from .reference import NoReference, RewardPenalty
 from .rewards import Bleu, JudgedReward, Logit, LogRatio, Mixed, TokenReward, metric_of
+from .selection import BestGenerator
 from .unknown_words import no_words
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _what_there_is_before(config)
     yield from _who_keeps_the_balance(config)
     yield from _what_is_read_of_texts(config)
+    yield from _who_is_selected(config)
     if config.discriminator is not None:
         yield from _how_fakes_are_written(config)
         yield from _what_is_read_into_logits(config, config.discriminator)
@@ -283,6 +286,37 @@ def _what_is_read_of_texts(config: Config) -> Iterator[str]:
         )
     elif refusal := no_words(isinstance(task.source_tokens, Words), isinstance(task.target_tokens, Words)):
         yield f"evaluation.replace_unknown=True: {refusal}. Set it to false."
+
+
+def _is_certain(task: TaskSettings) -> bool:
+    """Whether what a sequence is given leaves nothing open."""
+    return isinstance(task, TransductionTask) and isinstance(task.rule, Copy | Reverse) and task.rule.noise == 0.0
+
+
+def _who_is_selected(config: Config) -> Iterator[str]:
+    """A generator is selected among those of an adversarial phase, by what can be measured of it on validation data."""
+    selection, task = config.schedule.selection, config.task
+    if not isinstance(selection, BestGenerator):
+        return
+    path = f"schedule.selection.measure={selection.measure!r}"
+    if not config.schedule.adversarial_updates:
+        yield (
+            "schedule.selection='best': is of the adversarial phase, and schedule.adversarial_updates is 0. Set it to "
+            "none."
+        )
+    if selection.measure in ("valid_nll", "kl_sum") and isinstance(config.generator, LatentConv):
+        yield f"{path}: is of likelihoods, which generator='latent_conv' has not. Use lm_rlm, on text."
+    if selection.measure == "kl_sum" and not task.knows_law:
+        fitting = "corpus_bleu, chrf" if isinstance(task, PairsTask) else "lm_rlm"
+        yield f"{path}: needs an exact law, which task={task.kind!r} has not. Use {fitting} or valid_nll."
+    if selection.measure == "kl_sum" and _is_certain(task):
+        yield (
+            f"{path}: is infinite while one sample is wrong, for task.rule.noise is 0. Use valid_nll, or give it noise."
+        )
+    if selection.measure == "lm_rlm" and not isinstance(task, TextTask):
+        yield f"{path}: is of language models of text, which task={task.kind!r} is not. Use valid_nll."
+    if selection.measure in ("corpus_bleu", "chrf") and not isinstance(task, PairsTask):
+        yield f"{path}: compares texts with references, which task={task.kind!r} has not. Use valid_nll."
 
 
 def _without_likelihood(config: Config) -> Iterator[str]:

@@ -1,14 +1,14 @@
 """What is measured of a generator: likelihoods both ways, the two KL gaps where the law is known, text metrics.
 
 Every measurement of a run draws with the same random numbers, so differences between rows of a table are less noisy
-than the rows. Held-out data is the test split; nothing is ever selected on it. What takes longer than a measurement
-during training may is measured of the final rows alone, by `measure_closely`.
+than the rows. Held-out data is the test split; nothing is ever selected on it, but on `selection_view`. What takes
+longer than a measurement during training may is measured of the final rows alone, by `measure_closely`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -25,8 +25,9 @@ from .decoding import beam_search
 from .generators import Generator
 from .metrics import effective_rank, kl_gaps, mean_nll
 from .pair_measures import BleuTokens, PairMeasures
-from .sampling import sample
+from .sampling import Samples, sample
 from .seeding import stream
+from .selection import Measure
 from .sentence_encoders import EncoderName
 from .text_measures import TextMeasures
 
@@ -77,10 +78,23 @@ class Measurement:
     Attributes:
         metrics: name → value, names as in docs/metrics.md.
         tokens: (n, T) int64 sequences that were sampled for it.
+        conditions: (n, S) int64 what each of them was given; None where they are given nothing.
     """
 
     metrics: dict[str, float]
     tokens: Tensor
+    conditions: Tensor | None = None
+
+
+def selection_view(task: Task) -> Task:
+    """The task with validation sequences, and what they are given, in the place of those of the test split.
+
+    What is selected on is not reported.
+    """
+    given = task.conditions
+    if given is not None:
+        given = replace(given, test=given.valid, test_words=given.valid_words)
+    return replace(task, test=task.valid, test_words=task.valid_words, conditions=given)
 
 
 class Evaluator:
@@ -138,32 +152,61 @@ class Evaluator:
             Metrics and the sequences that were sampled for them. Likelihoods, and what follows from them, only of a
             generator that has them.
         """
-        number = num_sequences or self._settings.num_sequences
-        given, conditions = None, self._test_conditions(number)
-        if self._task.conditions is not None:
-            given = self._task.conditions.test
-        samples = sample(
-            generator.stepper(temperature),
-            self._task.space,
-            number,
-            stream(self._seed, self._draw),
-            conditions=conditions,
-        )
+        samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
+        metrics = self._likelihoods(generator, temperature, samples, conditions)
+        if generator.has_law:
+            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
+        if self._text is not None:
+            metrics |= self._text.measure(samples.tokens)
+        if self._pairs is not None:
+            metrics |= self._answers(generator, temperature, self._pairs)
+        return Measurement(metrics, samples.tokens, conditions)
+
+    def figure(self, generator: Generator, measure: Measure) -> float:
+        """One figure of a generator, and nothing measured that it does not need.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            measure: which; the task and the generator have it.
+        """
+        if measure == "valid_nll":
+            return self.held_out_nll(generator, self._task.test, conditions=self._held_out_conditions)
+        if measure in ("corpus_bleu", "chrf"):
+            assert self._pairs is not None
+            return self._answers(generator, 1.0, self._pairs)[f"eval/{measure}"]
+        samples, conditions = self._drawn(generator, 1.0, self._settings.num_sequences)
+        if measure == "lm_rlm":
+            assert self._text is not None
+            return sum(self._text.language_models(samples.tokens).values())
+        return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
+
+    def _drawn(self, generator: Generator, temperature: float, number: int) -> tuple[Samples, Tensor | None]:
+        """Samples, and what they are given: the conditions of the test split, again from the first where they end."""
+        conditions = self._held_out_conditions
+        if conditions is not None:
+            conditions = conditions[torch.arange(number) % len(conditions)]
+        rng = stream(self._seed, self._draw)
+        stepper = generator.stepper(temperature)
+        return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+
+    def _likelihoods(
+        self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
+    ) -> dict[str, float]:
+        """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
         if generator.has_law:
+            given = self._held_out_conditions
             metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
-            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
         if self._task.has_known_law:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
             if generator.has_law:
                 metrics |= self._kl_metrics(metrics)
-        if self._text is not None:
-            metrics |= self._text.measure(samples.tokens)
-        if self._pairs is not None:
-            decoded = self._decoded(generator, temperature, self._pairs.conditions)
-            metrics |= self._pairs.measure(decoded, generator)
-        return Measurement(metrics=metrics, tokens=samples.tokens)
+        return metrics
+
+    def _answers(self, generator: Generator, temperature: float, pairs: PairMeasures) -> dict[str, float]:
+        """Of the likeliest sequences for the different conditions of the test split."""
+        return pairs.measure(self._decoded(generator, temperature, pairs.conditions), generator)
 
     def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
@@ -182,15 +225,16 @@ class Evaluator:
             num_sequences: at most so many; None takes the settings' `num_sequences`.
 
         Returns:
-            Metrics and the sequences.
+            Metrics, the sequences and what they are given.
         """
-        num_sequences = num_sequences or self._settings.num_sequences
+        number, given = num_sequences or self._settings.num_sequences, self._task.conditions
         if self._task.has_known_law:
-            tokens, given = self._task.test[:num_sequences], self._task.conditions
-            conditions = None if given is None else given.test[:num_sequences]
-            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens)
-        tokens = self._task.valid[:num_sequences]
-        return Measurement({} if self._text is None else self._text.measure(tokens), tokens)
+            tokens = self._task.test[:number]
+            conditions = None if given is None else given.test[:number]
+            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
+        tokens = self._task.valid[:number]
+        conditions = None if given is None else given.valid[:number]
+        return Measurement({} if self._text is None else self._text.measure(tokens), tokens, conditions)
 
     def measure_closely(self, tokens: Tensor) -> dict[str, float]:
         """What takes too long to be measured during training: who learned by heart, and distances by slow encoders.
@@ -238,12 +282,10 @@ class Evaluator:
         """The same of people, half of whom are taken for the machine: the yardstick of `measure_adversarially`."""
         return {} if self._adversarial is None else self._adversarial.measure_people()
 
-    def _test_conditions(self, number: int) -> Tensor | None:
-        """What so many samples are given: the conditions of the test split, again from the first where they end."""
-        if self._task.conditions is None:
-            return None
-        test = self._task.conditions.test
-        return test[torch.arange(number) % len(test)]
+    @property
+    def _held_out_conditions(self) -> Tensor | None:
+        """What the sequences of the test split are given."""
+        return None if self._task.conditions is None else self._task.conditions.test
 
     def _nll_oracle(self, tokens: Tensor, conditions: Tensor | None) -> float:
         logprobs = []
@@ -254,7 +296,7 @@ class Evaluator:
         return mean_nll(torch.cat(logprobs), sequence_mask(self._task.space, tokens))
 
     def _kl_metrics(self, likelihoods: dict[str, float]) -> dict[str, float]:
-        oracle = self._task.oracle_of(None if self._task.conditions is None else self._task.conditions.test)
+        oracle = self._task.oracle_of(self._held_out_conditions)
         assert oracle is not None
         gaps = kl_gaps(
             nll_oracle=likelihoods["eval/nll_oracle"],

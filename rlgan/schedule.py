@@ -23,6 +23,7 @@ from .objectives import (
     TeacherForcingByExample,
     TeacherForcingSettings,
 )
+from .selection import NoSelection, SelectionSettings
 
 Phase = Literal["mle", "discriminator", "adversarial"]
 
@@ -76,6 +77,8 @@ class Schedule(Settings):
     """How much the discriminator learns beside the generator, as the run goes on."""
     teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
     """Maximum-likelihood learning during the adversarial phase."""
+    selection: Annotated[SelectionSettings, NotSearched("how a run is judged, the same for all")] = NoSelection()
+    """Which generator of the adversarial phase is kept, and whether the phase may end early."""
 
     @property
     def num_real(self) -> int:
@@ -103,6 +106,8 @@ class Position:
         discriminator_rounds: rounds of pretraining done.
         discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
         adversarial_updates: adversarial units done.
+        adversarial_finished: whether a generator was selected, which ends the adversarial phase by count or by
+            patience.
     """
 
     mle_epochs: int = 0
@@ -110,6 +115,7 @@ class Position:
     discriminator_rounds: int = 0
     discriminator_finished: bool = False
     adversarial_updates: int = 0
+    adversarial_finished: bool = False
 
     @property
     def units(self) -> int:
@@ -123,7 +129,7 @@ def next_phase(schedule: Schedule, position: Position) -> Phase | None:
         return "mle"
     if not position.discriminator_finished and position.discriminator_rounds < schedule.discriminator_rounds:
         return "discriminator"
-    if position.adversarial_updates < schedule.adversarial_updates:
+    if not position.adversarial_finished and position.adversarial_updates < schedule.adversarial_updates:
         return "adversarial"
     return None
 
@@ -133,4 +139,5 @@ def num_units(schedule: Schedule, position: Position) -> int:
     mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
     has_ended = position.discriminator_finished
     rounds = position.discriminator_rounds if has_ended else schedule.discriminator_rounds
-    return mle + rounds + schedule.adversarial_updates
+    updates = position.adversarial_updates if position.adversarial_finished else schedule.adversarial_updates
+    return mle + rounds + updates

@@ -14,9 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from rlgan.envs.errors import StorageError, UploadError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
@@ -125,9 +122,13 @@ class Session:
         self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
         status = "FAILED"
         wait_s: float | None = None
+        tags: dict[str, str] = {}
         try:
             with self._progress.showing_log(), self._stop_on_signals():
                 self._train()
+            if self._trainer.selected is not None:
+                self._progress.say(self._trainer.selected)
+                tags["selected"] = self._trainer.selected
             if self._stop_asked:
                 status = "KILLED"
                 return self._stopped()
@@ -142,7 +143,7 @@ class Session:
             if lost := self._faults.summary():
                 self._progress.say(lost)
             self._progress.close()
-            self._tracker.finish(status, wait_s)
+            self._tracker.finish(status, wait_s, tags)
 
     def _stopped(self) -> RunResult:
         run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
@@ -173,7 +174,7 @@ class Session:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
-        shown = self._shown(measurement.tokens[: self._config.evaluation.num_shown])
+        shown = self._shown(measurement, self._config.evaluation.num_shown)
         path = self._run_dir / "samples.txt"
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -181,12 +182,13 @@ class Session:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _shown(self, tokens: Tensor) -> list[str]:
-        """Samples as text, behind what they were given: those of a measurement follow the test split."""
-        lines, given = self._task.decode(tokens), self._task.conditions
+    def _shown(self, measurement: Measurement, number: int) -> list[str]:
+        """So many samples as text, behind what they were given."""
+        lines, given = self._task.decode(measurement.tokens[:number]), self._task.conditions
         if given is None:
             return lines
-        sources = given.decode(given.test[torch.arange(len(tokens)) % len(given.test)])
+        assert measurement.conditions is not None
+        sources = given.decode(measurement.conditions[:number])
         return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
 
     def _checkpoint(self) -> None:

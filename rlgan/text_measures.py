@@ -80,8 +80,7 @@ class TextMeasures:
         return {
             **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
             **{f"eval/self_bleu_{order}": own[order] for order in BLEU_ORDERS},
-            "eval/lm_5gram": self._language_model.mean_nll(sequences),
-            "eval/rlm_5gram": self._learned_from(sequences).mean_nll(self._test),
+            **self._by_language_models(sequences),
             **{f"eval/js_{order}": js[order] for order in JS_ORDERS},
             **{f"eval/fed_{one.name}": one.fed(one.encode(as_many_as_real)) for one in self._spaces if one.is_fast},
             **{f"eval/distinct_{order}": distinct(sequences, order) for order in DISTINCT_ORDERS},
@@ -89,6 +88,16 @@ class TextMeasures:
             "eval/mean_length": mean_length(sequences),
             "eval/share_unique": share_unique(sequences),
             "eval/share_unfinished": share_unfinished(self._task.space, tokens),
+        }
+
+    def language_models(self, tokens: Tensor) -> dict[str, float]:
+        """`eval/lm_5gram` and `eval/rlm_5gram` of sequences (n, T) int64, as `measure` has them."""
+        return self._by_language_models(strip(self._task.space, tokens))
+
+    def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
+        return {
+            "eval/lm_5gram": self._language_model.mean_nll(sequences),
+            "eval/rlm_5gram": self._learned_from(sequences).mean_nll(self._test),
         }
 
     def measure_closely(self, tokens: Tensor) -> dict[str, float]:

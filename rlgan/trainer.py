@@ -35,7 +35,7 @@ from .credit import MonteCarlo
 from .critic import Critic
 from .decoding import SearchedAndDrawn, searched_rows
 from .embeddings import with_embeddings_of
-from .evaluation import Evaluator, Measurement
+from .evaluation import Evaluator, Measurement, selection_view
 from .example_weights import tf_idf_weights
 from .experience import Memory, Recipe, by_example, learnable
 from .generators import Generator, build_generator
@@ -61,6 +61,7 @@ from .relaxation import Relaxation
 from .rewards import JudgedReward, metric_of
 from .schedule import Phase, Position, next_phase
 from .seeding import stream
+from .selection import BestGenerator, SelectionState, after_measurement, ends_early, is_due, told
 from .shards import Beginnings, cut_into_shards, draw_beginnings
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
@@ -116,6 +117,13 @@ class Trainer:
         self._epochs_without_gain = 0
         self._memory = Memory()
         self._balance = first_state(config.schedule.balance)
+        self._selection = SelectionState()
+        self._selected_weights: dict[str, np.ndarray] | None = None
+        self._validator: Evaluator | None = None
+        if isinstance(config.schedule.selection, BestGenerator):
+            # Samples of its own, for what is chosen by some is reported of others; and no encoder, which none needs.
+            settings = config.evaluation.model_copy(update={"encoders": ()})
+            self._validator = Evaluator(selection_view(task), settings, config.seed, draw="selection")
         self._effective_ranks: list[float] = []
         self._reference: Any = None  # handle of the reference's weights, which never change
         self._critic: Critic | None = None
@@ -136,6 +144,15 @@ class Trainer:
     def next_phase(self) -> Phase | None:
         """The phase of the next unit; None when the run is complete."""
         return next_phase(self.config.schedule, self.position)
+
+    @property
+    def selected(self) -> str | None:
+        """Which generator was selected, as a sentence; None where none was, or not yet."""
+        schedule = self.config.schedule
+        if not isinstance(schedule.selection, BestGenerator) or not self.position.adversarial_finished:
+            return None
+        done, most = self.position.adversarial_updates, schedule.adversarial_updates
+        return told(schedule.selection, self._selection, done, most)
 
     def step(self, measure: bool = True) -> Unit:
         """Do the next unit.
@@ -320,6 +337,8 @@ class Trainer:
     def _adversarial_unit(self) -> dict[str, float]:
         schedule, position = self.config.schedule, self.position
         metrics: dict[str, float] = {}
+        if isinstance(schedule.selection, BestGenerator) and not position.adversarial_updates:
+            metrics["selection/start"] = self._judge_for_selection(schedule.selection)
         for g_step in range(schedule.g_steps):
             metrics |= self._generator_update(position.adversarial_updates * schedule.g_steps + g_step)
         self._move_rollout_policy()
@@ -328,7 +347,41 @@ class Trainer:
             if suffices(schedule.balance, self._balance):
                 break
         self.position = dataclasses.replace(position, adversarial_updates=position.adversarial_updates + 1)
+        if isinstance(schedule.selection, BestGenerator):
+            metrics |= self._select(schedule.selection)
         return metrics
+
+    def _select(self, settings: BestGenerator) -> dict[str, float]:
+        """Where it is time, measure the generator on validation data; at the end of the phase take the best one."""
+        done, most = self.position.adversarial_updates, self.config.schedule.adversarial_updates
+        if not is_due(settings, done, most):
+            return {}
+        value = self._judge_for_selection(settings)
+        state = self._selection
+        if ends_early(settings, state) or done == most:
+            assert self._selected_weights is not None
+            self._parts.learners.load(self._selected_weights)
+            self._selected_weights = None
+            self.position = dataclasses.replace(self.position, adversarial_finished=True)
+        assert state.best is not None
+        return {
+            "selection/value": value,
+            "selection/best": state.best,
+            "selection/unit": float(state.unit),
+            "selection/since": float(state.since),
+        }
+
+    def _judge_for_selection(self, settings: BestGenerator) -> float:
+        """Measure the generator, and keep its weights if none was better."""
+        assert self._validator is not None
+        with self._timed("timing/select_s"):
+            weights = self.current_weights()
+            value = self._validator.figure(self.generator_from(weights), settings.measure)
+        unit = self.position.adversarial_updates
+        self._selection = after_measurement(settings, self._selection, value, unit)
+        if self._selection.unit == unit:
+            self._selected_weights = weights
+        return value
 
     def _generator_update(self, update: int) -> dict[str, float]:
         """One batch of rollouts learned from, with its teacher forcing.
@@ -559,6 +612,8 @@ class Trainer:
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
             "memory": dataclasses.asdict(self._memory),
             "balance": dataclasses.asdict(self._balance),
+            "selection": dataclasses.asdict(self._selection),
+            "selected_weights": _as_tensors(self._selected_weights),
             "effective_ranks": list(self._effective_ranks),
             "critic": None if self._critic is None else self._critic.state(),
             "mle_start": _as_tensors(self.mle_start),
@@ -582,6 +637,8 @@ class Trainer:
         memory = state["memory"]
         self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
         self._balance = BalanceState(**state["balance"])
+        self._selection = SelectionState(**state["selection"])
+        self._selected_weights = _as_arrays(state["selected_weights"])
         self._effective_ranks = list(state["effective_ranks"])
         if self._critic is not None:
             self._critic.restore(state["critic"])

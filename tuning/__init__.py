@@ -1,6 +1,6 @@
 """Searching the tricks: the space that the settings span, and the studies of it."""
 
-from .selection import OBJECTIVES, Objective, objective_for, selection_view
+from .selection import OBJECTIVES, Objective, objective_for
 from .spaces import Axis, Bundle, Point, Space, axes, not_searched, space, undecided
 from .studies import STUDIES, Study, load_study
 
@@ -17,7 +17,6 @@ __all__ = [
     "load_study",
     "not_searched",
     "objective_for",
-    "selection_view",
     "space",
     "undecided",
 ]

@@ -6,14 +6,15 @@ BLEU, and a discriminator's reward is won by fooling it (specification 2.6, 17.5
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlgan.config import Config
 from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.tasks import Task
+from rlgan.selection import BestGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,20 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     return Objective(name, sides, "chosen by the user")
 
 
+def require_one_budget(config: Config) -> None:
+    """Refuse a run that ends itself: trials are compared, stopped and explained at equal numbers of updates.
+
+    Raises:
+        ConfigError: the adversarial phase may end early.
+    """
+    selection = config.schedule.selection
+    if isinstance(selection, BestGenerator) and selection.patience is not None:
+        raise ConfigError(
+            f"schedule.selection.patience={selection.patience}: ends trials at different numbers of updates, and they "
+            "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with."
+        )
+
+
 def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] | None) -> None:
     for pattern, reason in _REFUSED.items():
         if re.fullmatch(pattern, side):
@@ -117,11 +132,3 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
             f"objective {name}: {plain_side} was never logged on this task. There is {fitting}, or a sum of some "
             f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
         )
-
-
-def selection_view(task: Task) -> Task:
-    """The task with validation sequences in the place of test sequences, for what is selected on is not reported."""
-    given = task.conditions
-    if given is not None:
-        given = dataclasses.replace(given, test=given.valid, test_words=given.valid_words)
-    return dataclasses.replace(task, test=task.valid, test_words=task.valid_words, conditions=given)

@@ -48,7 +48,7 @@ from .race import entrants, race
 from .results import SweepResults
 from .schedulers import require_something_to_change
 from .search import End, Folders, search, source_of_proposals
-from .selection import Objective, objective_for
+from .selection import Objective, objective_for, require_one_budget
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .spaces import Space
 from .studies import Study
@@ -295,6 +295,7 @@ def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
     require_model_name(_registry_name(request))
     space = _space(request)
     require_something_to_change(request.settings, space)
+    require_one_budget(space.base)
     task = build_task(space.base.task)
     objective = _objective(space, task, request.settings.objective)
     source_of_proposals(request.settings, objective)  # says now if a library is missing

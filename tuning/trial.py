@@ -19,13 +19,13 @@ from rlgan.config import Config
 from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
-from rlgan.evaluation import Evaluator
+from rlgan.evaluation import Evaluator, selection_view
 from rlgan.export import save_run_generator
 from rlgan.trainable import VARIED, SequenceGAN
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import Parts
 
-from .selection import objective_for, selection_view
+from .selection import objective_for, require_one_budget
 from .starts import Starts
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Trial(SequenceGAN):
 
     def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
         """Begin at the shared start; see `SequenceGAN.build`."""
+        require_one_budget(config)
         self._objective = objective_for(task, self.config.get(SELECT_BY))
         self._task = task
         start = Starts(Path(self.config[STARTS])).get(config, task)

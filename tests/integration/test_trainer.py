@@ -34,7 +34,7 @@ from rlgan.decoding import SearchedAndDrawn, beam_search
 from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task, ToyTask, build_task
-from rlgan.evaluation import EvaluationSettings, Measurement
+from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement, selection_view
 from rlgan.example_weights import tf_idf_weights
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
 from rlgan.normalisation import RunningScale
@@ -56,6 +56,7 @@ from rlgan.reference import RewardPenalty, adapted
 from rlgan.relaxation import Relaxation
 from rlgan.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
 from rlgan.schedule import num_units
+from rlgan.selection import BestGenerator
 from rlgan.temperatures import DecayingTemperature
 from rlgan.trainer import Trainer, Unit
 from rlgan.workers.parts import build_parts
@@ -308,6 +309,11 @@ RUNS: dict[str, Config] = {
         reward=Ratio(),
         credit=MonteCarlo(num_rollouts=2),
         baseline=ImportanceWeights(normalise="all", least_ess=0.5),
+    ),
+    # It gains nothing after its start, and so ends before its units are over.
+    "selection that ends early": tiny_config(
+        {"adversarial_updates": 9, "selection": BestGenerator(measure="kl_sum", every=2, patience=2)},
+        optimizers=Optimizers(mle=Adam(lr=0.02), generator=Adam(lr=0.3), discriminator=Adam(lr=0.01)),
     ),
     "random rewards, sequences that end": tiny_config(
         {"mle_inputs": ScheduledSampling(epochs=2), "discriminator_rounds": 0, "d_steps": 0, "adversarial_updates": 3},
@@ -655,6 +661,124 @@ def test_without_patience_the_last_epoch_stays(task: Task) -> None:
         for _ in range(3):
             assert "mle/valid_nll" not in trainer.step().metrics
         assert_same(trainer.mle_start, trainer.current_weights())
+
+
+# -------------------------------------------------------------------------------------------------- selection
+
+HARMFUL = Optimizers(mle=Adam(lr=0.02), generator=Adam(lr=0.3), discriminator=Adam(lr=0.01))
+
+
+def followed(config: Config, task: Task) -> tuple[list[Unit], list[float], list[dict[str, np.ndarray]], Trainer]:
+    """A run done: its units; figure and weights of its generator before and after each adversarial unit."""
+    selection = config.schedule.selection
+    assert isinstance(selection, BestGenerator)
+    validator = Evaluator(selection_view(task), config.evaluation, config.seed, draw="selection")
+    figures, weights = [], []
+    with trainer_of(config, task) as trainer:
+        update = trainer._parts.learners.update
+
+        def note() -> None:
+            weights.append(trainer.current_weights())
+            figures.append(validator.figure(trainer.current_generator(), selection.measure))
+
+        def watched(phase: Any, *arguments: Any, **through: Any) -> dict[str, float]:
+            if phase == "adversarial" and not weights:
+                note()
+            learned = update(phase, *arguments, **through)
+            if phase == "adversarial":
+                note()  # of the unit just done, before anything is taken back
+            return learned
+
+        trainer._parts.learners.update = watched  # type: ignore[method-assign]
+        units = finish(trainer)
+    return units, figures, weights, trainer
+
+
+@pytest.mark.parametrize("measure", ["valid_nll", "kl_sum"])
+def test_the_best_generator_of_those_measured_takes_the_place_of_the_last(measure: Any, task: Task) -> None:
+    settings = BestGenerator(measure=measure, every=2)
+    # A rate with which likelihood learns and over-fits in a few units.
+    teaching = InterleavedTeacherForcing(num_updates=3)
+    config = control(tiny_config({"adversarial_updates": 9, "teacher_forcing": teaching}), "mle_continued")
+    rate = Optimizers(mle=Adam(lr=0.02), generator=Adam(lr=0.2), discriminator=Adam(lr=0.01))
+    schedule = config.schedule.model_copy(update={"selection": settings})
+    config = config.model_copy(update={"schedule": schedule, "optimizers": rate})
+    units, figures, weights, trainer = followed(config, task)
+    looked_at = [0, 2, 4, 6, 8, 9]
+    best = min(looked_at, key=lambda unit: figures[unit])
+    assert 0 < best < 9, "the run does not tell the best from start and end"
+    assert_same(trainer.current_weights(), weights[best])
+    assert trainer.position.adversarial_updates == 9 and trainer.next_phase is None
+    adversarial = [unit.metrics for unit in units if unit.phase == "adversarial"]
+    assert adversarial[0]["selection/start"] == figures[0]
+    told = {step: metrics for step, metrics in enumerate(adversarial, start=1) if "selection/value" in metrics}
+    assert {step: metrics["selection/value"] for step, metrics in told.items()} == {
+        n: figures[n] for n in looked_at[1:]
+    }
+    assert told[9]["selection/best"] == figures[best] and told[9]["selection/unit"] == best
+    assert told[9]["selection/since"] == sum(unit > best for unit in looked_at)
+    # What is reported at the end is of the one that was selected.
+    assert adversarial[-1]["eval/nll_gen"] == trainer.measure().metrics["eval/nll_gen"]
+    assert trainer.selected is not None and f"adversarial unit {best}, {measure}" in trainer.selected
+
+
+def test_a_run_that_only_harms_ends_early_with_its_start(task: Task) -> None:
+    config = tiny_config(
+        {"adversarial_updates": 40, "selection": BestGenerator(every=2, patience=3)}, optimizers=HARMFUL
+    )
+    units, figures, weights, trainer = followed(config, task)
+    assert min(figures) == figures[0] and len(figures) == 1 + 2 * 3
+    assert trainer.mle_start is not None
+    assert_same(trainer.current_weights(), trainer.mle_start)
+    with pytest.raises(AssertionError):
+        assert_same(weights[-1], weights[0])
+    assert trainer.next_phase is None
+    assert num_units(config.schedule, trainer.position) == len(units) == trainer.position.units
+    assert trainer.selected is not None
+    assert "the start of the adversarial phase" in trainer.selected and "after 6 of 40 units" in trainer.selected
+
+
+def test_nothing_is_selected_on_the_test_split_nor_on_samples_that_are_reported(task: Task) -> None:
+    settings = BestGenerator(measure="kl_sum", every=1)
+    config = tiny_config({"adversarial_updates": 2, "selection": settings})
+    other = dataclasses.replace(task, test=task.test.flip(0) * 0)
+    chosen = []
+    for split in (task, other):
+        with trainer_of(config, split) as trainer:
+            metrics = [unit.metrics for unit in finish(trainer)]
+            chosen.append([{k: v for k, v in one.items() if k.startswith("selection/")} for one in metrics])
+            drawn = trainer.measure().tokens
+            validator = trainer._validator
+            assert validator is not None
+            assert not torch.equal(validator.measure(trainer.current_generator()).tokens, drawn)
+    assert_same(chosen[0], chosen[1])
+
+
+def test_without_selection_the_last_generator_stays_and_nothing_is_said(task: Task) -> None:
+    with trainer_of(tiny_config(), task) as trainer:
+        units = finish(trainer)
+        assert trainer.selected is None and not trainer.position.adversarial_finished
+    assert not any(name.startswith("selection/") for unit in units for name in unit.metrics)
+
+
+@pytest.mark.parametrize("name", ["mle_continued", "oracle_ratio", "constant_reward", "random_reward"])
+def test_controls_are_selected_as_the_run_is(name: Control, task: Task) -> None:
+    settings = BestGenerator(measure="kl_sum", every=2, patience=2)
+    run = tiny_config({"adversarial_updates": 6, "selection": settings}, optimizers=HARMFUL)
+    other = control(run, name)
+    assert other.schedule.selection == settings
+    with trainer_of(run, task) as trainer:
+        started = finish(trainer)[3].metrics["selection/start"]
+        start = trainer.mle_start
+    with trainer_of(other, task, mle_start=start) as trainer:
+        units = [trainer.step(measure=False) for _ in iter(lambda: trainer.next_phase, None)]
+        # Of the same generator, on the same data, with the same random numbers.
+        assert units[0].metrics["selection/start"] == started
+        assert trainer.selected is not None
+        values = [unit.metrics["selection/value"] for unit in units if "selection/value" in unit.metrics]
+        best = min([started, *values])
+        validator = trainer._validator
+        assert validator is not None and validator.figure(trainer.current_generator(), "kl_sum") == best
 
 
 # --------------------------------------------------------------------------------------------- rollout policy

@@ -172,3 +172,28 @@ def test_a_process_may_become_another_trial(tmp_path: Path) -> None:
     assert reused.train()[OBJECTIVE] == fresh.train()[OBJECTIVE]
     for each in (reused, fresh):
         each.stop()
+
+
+def test_a_trial_may_select_its_generator_but_not_end_itself(tmp_path: Path) -> None:
+    config = override(CONFIG, {"optimizers.generator.lr": 0.3, "schedule.selection": "best"})
+    config = override(config, {"schedule.selection.measure": "kl_sum", "schedule.selection.every": 2})
+    one = Trial({**to_dict(config), STARTS: str(tmp_path / "starts")})
+    start = weights_of(one)
+    results = [one.train() for _ in range(3)]
+    assert [(result[UPDATE], result["done"]) for result in results] == [(2, False), (4, False), (6, True)]
+    # The last value is that of what was selected, the one before is of the generator as it stood.
+    chosen = one.trainer.measure().metrics
+    assert results[-1][OBJECTIVE] == chosen["eval/kl_forward"] + chosen["eval/kl_reverse"]
+    assert results[-1]["selection/unit"] == 0.0
+    assert all(np.array_equal(array, weights_of(one)[name]) for name, array in start.items())
+    # Saved in the middle, it goes on to the same end.
+    two = Trial({**to_dict(config), STARTS: str(tmp_path / "starts")})
+    two.train()
+    two.save(str(tmp_path / "checkpoint"))
+    three = Trial({**to_dict(config), STARTS: str(tmp_path / "starts"), RESUME: [str(tmp_path / "checkpoint")]})
+    three.train()
+    assert three.train()[OBJECTIVE] == results[-1][OBJECTIVE]
+    for each in (one, two, three):
+        each.stop()
+    with pytest.raises(ConfigError, match="patience=2: ends trials at different numbers of updates.*Set it to null"):
+        Trial({**to_dict(override(config, {"schedule.selection.patience": 2})), STARTS: str(tmp_path / "starts")})

@@ -30,7 +30,9 @@ from rlgan.discriminators import (
     DiscriminatorSettings,
     Ensemble,
     LanguageModel,
+    PairLSTM,
     ResConv,
+    SplitHead,
     Tabular,
     Transformer,
     build_discriminator,
@@ -39,7 +41,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import pad_after_end, sequence_mask
-from rlgan.metrics import discriminator_health
+from rlgan.metrics import auc, discriminator_health
 from rlgan.mismatch import derangement
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.sampling import sample
@@ -779,3 +781,69 @@ def test_a_round_on_pairs_goes_on_after_it_was_put_back() -> None:
     restored.restore(original.state())
     for request in rounds[1:]:
         assert restored.train_round(request) == original.train_round(request)
+
+
+def test_parts_of_a_verdict_tell_why_a_pair_failed() -> None:
+    judge = adversary_of_pairs(None, number=18)
+    heldout = judge._heldout_reals
+    belongs = {(tuple(c), tuple(x)) for c, x in zip(heldout.conditions.tolist(), heldout.tokens.tolist(), strict=True)}
+    assert len(belongs) == 18
+
+    def parts(tokens: Tensor, mask: Tensor, conditions: Tensor) -> dict[str, Tensor]:
+        # Real is what does not begin with 2; belonging is what is known to.
+        pairs = zip(conditions.tolist(), tokens.tolist(), strict=True)
+        matching = torch.tensor([float((tuple(c), tuple(x)) in belongs) for c, x in pairs])
+        return {"realism": torch.where(tokens[:, 0] == 2, -4.0, 2.0), "matching": 5.0 * matching}
+
+    judge.network.part_logits = parts  # type: ignore[method-assign]
+    # Nine fakes of the one kind, each under what it belongs to, and nine that begin well under what they do not.
+    unreal = Pairs(torch.tensor([[2, 2]] * 9), torch.tensor([[2, 2], [2, 1], [2, 2]] * 3))
+    unfit = Pairs(torch.tensor([[0, 0]] * 9), torch.tensor([[1, 1]] * 9))
+    fresh = Pairs(torch.cat([unreal.tokens, unfit.tokens]), torch.cat([unreal.conditions, unfit.conditions]))
+    metrics = judge.train_round(Round(0, fresh.tokens, epochs=1, conditions=fresh.conditions))
+    name = "discriminator/{}_{}_{}".format
+    # A third of the reals begins with 2, and so does half of the fakes; ties count one half.
+    assert metrics[name("mean", "realism", "real")] == pytest.approx((2 * 2 - 4) / 3)
+    assert metrics[name("mean", "realism", "fake")] == pytest.approx((2 - 4) / 2)
+    assert metrics[name("auc", "realism", "fake")] == pytest.approx(2 / 3 * (1 / 2 + 1 / 4) + 1 / 3 * 1 / 4)
+    assert metrics[name("mean", "matching", "real")] == 5.0 and metrics[name("mean", "matching", "fake")] == 2.5
+    assert metrics[name("auc", "matching", "fake")] == pytest.approx(1 / 2 + 1 / 4)
+    # Real sequences under conditions of others: none belongs, each is as real as before.
+    assert metrics[name("mean", "matching", "mismatched")] == 0.0
+    assert metrics[name("auc", "matching", "mismatched")] == 1.0
+    assert metrics[name("mean", "realism", "mismatched")] == pytest.approx(0.0)
+    assert metrics[name("auc", "realism", "mismatched")] == pytest.approx(0.5)
+
+
+def test_parts_are_judged_before_the_round_and_without_dropout() -> None:
+    own = torch.arange(36) % 9
+    reals, heldout = (Pairs(EVERY[own], EVERY[own.roll(turn)]) for turn in (0, 2))
+    network = PairLSTM(embedding=3, hidden=4, mlp_hidden=4, dropout=0.5, head=SplitHead(), members=2)
+    settings = AdversarySettings(batch=20, sequences_per_round=36, mismatched=1.0)
+    judge = Adversary(network, settings, SGD(lr=0.1), OF_PAIRS, reals, heldout, seed=0)
+    twin = copy.deepcopy(judge.network).eval()
+    metrics = judge.train_round(Round(0, EVERY.flip(0), epochs=1, conditions=EVERY))
+    mask = torch.ones(9, 2, dtype=torch.bool)
+    with torch.no_grad():
+        real, fake = (
+            twin.part_logits(tokens, mask, conditions)
+            for tokens, conditions in ((heldout.tokens[:9], heldout.conditions[:9]), (EVERY.flip(0), EVERY))
+        )
+    for part in ("realism", "matching"):
+        assert metrics[f"discriminator/mean_{part}_real"] == pytest.approx(float(real[part].mean()), abs=1e-6)
+        assert metrics[f"discriminator/mean_{part}_fake"] == pytest.approx(float(fake[part].mean()), abs=1e-6)
+        assert metrics[f"discriminator/auc_{part}_fake"] == pytest.approx(auc(real[part], fake[part]))
+    # The same rounds again, and no part of a verdict that is of one piece.
+    again = Adversary(network, settings, SGD(lr=0.1), OF_PAIRS, reals, heldout, seed=0)
+    assert again.train_round(Round(0, EVERY.flip(0), epochs=1, conditions=EVERY)) == metrics
+    whole = adversary_of_pairs(1.0).train_round(Round(0, EVERY, epochs=1, conditions=EVERY))
+    assert not [name for name in whole if "realism" in name or "matching" in name]
+
+
+def test_where_everything_belongs_together_no_pair_is_mismatched() -> None:
+    every = Pairs(EVERY.repeat(9, 1), EVERY.repeat_interleave(9, 0))
+    network = PairLSTM(embedding=3, hidden=4, mlp_hidden=4, head=SplitHead())
+    judge = Adversary(network, AdversarySettings(batch=20), SGD(lr=0.1), OF_PAIRS, every, every, seed=0)
+    metrics = judge.train_round(Round(0, EVERY, epochs=1, conditions=EVERY))
+    assert "discriminator/mean_matching_fake" in metrics
+    assert not [name for name in metrics if name.endswith("mismatched")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from rlgan import text_measures
 from rlgan.envs.errors import ConfigError
-from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator
-from rlgan.generators import LSTM, Generator, build_generator
+from rlgan.envs.tasks import Task, TextTask, TransductionTask, build_task
+from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
+from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, build_generator
 from rlgan.metrics import (
     CorpusReferences,
     JaccardNeighbours,
@@ -246,3 +247,77 @@ def test_real_text_is_the_validation_split_against_the_test_split(text_task: Tas
     assert real.metrics["eval/self_bleu_2"] == self_bleu(sequences[:6], 5)[2]
     assert "eval/nll_gen" not in real.metrics
     assert isinstance(text_task.decode(real.tokens)[0], str)
+
+
+# --------------------------------------------------------------------------------------- given sequences, selection
+
+GIVEN = TransductionTask(vocab_size=3, max_length=3, ends=True, num_train=30, num_valid=7, num_test=5)
+
+
+@pytest.fixture(scope="module")
+def given_task() -> Task:
+    return build_task(GIVEN)
+
+
+def answering(task: Task) -> Generator:
+    torch.manual_seed(0)
+    return build_generator(Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.6), task.space).eval()
+
+
+def test_a_measurement_holds_what_its_sequences_were_given(given_task: Task) -> None:
+    generator, given = answering(given_task), given_task.conditions
+    assert given is not None
+    measured = Evaluator(given_task, SETTINGS, seed=3).measure(generator, num_sequences=12)
+    assert measured.conditions is not None
+    # The five of the test split, again from the first.
+    assert torch.equal(measured.conditions, torch.cat([given.test, given.test, given.test[:2]]))
+    oracle = given_task.oracle_of(measured.conditions)
+    assert oracle is not None
+    mask = torch.cumsum(measured.tokens == 0, 1) - (measured.tokens == 0).long() == 0
+    expected = -(oracle.logprobs(measured.tokens).double() * mask).sum() / mask.sum()
+    assert measured.metrics["eval/nll_oracle"] == pytest.approx(float(expected))
+    real = Evaluator(given_task, SETTINGS, seed=3).measure_real(4)
+    assert torch.equal(real.tokens, given_task.test[:4])
+    assert real.conditions is not None and torch.equal(real.conditions, given.test[:4])
+
+
+def test_real_pairs_of_an_unknown_law_are_those_of_the_validation_split(given_task: Task) -> None:
+    assert given_task.conditions is not None
+    unknown = dataclasses.replace(given_task, conditions=dataclasses.replace(given_task.conditions, law=None))
+    real = Evaluator(unknown, SETTINGS, seed=3).measure_real(6)
+    assert torch.equal(real.tokens, given_task.valid[:6]) and real.conditions is not None
+    assert torch.equal(real.conditions, given_task.conditions.valid[:6])
+
+
+def test_sequences_that_are_given_nothing_have_no_conditions(oracle_task: Task) -> None:
+    evaluator = Evaluator(oracle_task, SETTINGS, seed=3)
+    assert evaluator.measure(generator_for(oracle_task)).conditions is None
+    assert evaluator.measure_real().conditions is None
+
+
+def test_what_is_selected_on_are_validation_sequences_with_what_they_are_given(given_task: Task) -> None:
+    view, given = selection_view(given_task), given_task.conditions
+    assert view.conditions is not None and given is not None
+    assert torch.equal(view.test, given_task.valid) and torch.equal(view.conditions.test, given.valid)
+    assert torch.equal(view.train, given_task.train) and torch.equal(view.conditions.train, given.train)
+    generator = answering(given_task)
+    with torch.no_grad():
+        logprobs = generator.given(given.valid).logprobs(given_task.valid)
+    mask = torch.cumsum(given_task.valid == 0, 1) - (given_task.valid == 0).long() == 0
+    expected = -float((logprobs.double() * mask).sum() / mask.sum())
+    assert Evaluator(view, SETTINGS, seed=3).figure(generator, "valid_nll") == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_figure_is_that_of_the_whole_measurement(oracle_task: Task, text_task: Task, given_task: Task) -> None:
+    for task, generator in (
+        (oracle_task, generator_for(oracle_task)),
+        (text_task, generator_for(text_task)),
+        (given_task, answering(given_task)),
+    ):
+        evaluator = Evaluator(selection_view(task), SETTINGS, seed=3, draw="selection")
+        whole = evaluator.measure(generator).metrics
+        assert evaluator.figure(generator, "valid_nll") == whole["eval/nll_gen"]
+        if task is text_task:
+            assert evaluator.figure(generator, "lm_rlm") == whole["eval/lm_5gram"] + whole["eval/rlm_5gram"]
+        else:
+            assert evaluator.figure(generator, "kl_sum") == whole["eval/kl_sum"]

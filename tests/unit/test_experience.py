@@ -23,10 +23,15 @@ from rlgan.baselines import (
 )
 from rlgan.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import Task
+from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks.transduction import Copy
+from rlgan.envs.testing import all_sequences
+from rlgan.envs.transition import sequence_mask
 from rlgan.experience import Learnable, Memory, by_example, learnable, token_values
+from rlgan.generators import Seq2SeqLSTM, build_generator
 from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
 from rlgan.objectives import PPO, LossNormaliser, Reinforce
+from rlgan.presets import control
 from rlgan.records import Experience, Rollouts
 from rlgan.reference import LossPenalty, RewardPenalty
 from rlgan.rewards import (
@@ -41,6 +46,7 @@ from rlgan.rewards import (
     SignedProbability,
 )
 from tests.support.recipes import recipe
+from tests.support.tiny import PAIRS, of_pairs
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 # D = 3/4 and 1/2; the prefixes of the first sequence are worth (.1 + .3)/2 and (.5 + .9)/2, that of the second .6.
@@ -383,3 +389,60 @@ def test_without_generated_ones_real_sequences_weigh_as_beside_them(
 ) -> None:
     (real,) = by_example(None, REAL, 4, TASK.space, normaliser)
     torch.testing.assert_close(real.weights, REAL_MASK / torch.tensor(norms, dtype=torch.float32).unsqueeze(1))
+
+
+def test_the_ceiling_of_a_task_that_gives_something_follows_the_gradient_of_its_divergence() -> None:
+    # All 15 sequences for each of two conditions in the place of samples. With the exact ratio of every token,
+    # Σ_y p_θ(y|x) Σ_t (r_t + r_{t+1} + … - b_t) ∇log p_θ(y_t|y_<t, x) is -∇KL(p_θ(·|x) ‖ p(·|x)) whatever b_t is.
+    size, noise = 3, 0.3
+    config = control(of_pairs(task=PAIRS.model_copy(update={"rule": Copy(noise=noise)})), "oracle_ratio")
+    task = build_task(config.task)
+    torch.manual_seed(0)
+    generator = build_generator(Seq2SeqLSTM(embedding=3, hidden=4, init_std=0.6), task.space).double()
+    sources = torch.tensor([[1, 2, 0], [2, 0, 0]])
+    every = all_sequences(task.space)
+    tokens, conditions = every.repeat(2, 1), sources.repeat_interleave(len(every), 0)
+    mask = sequence_mask(task.space, tokens)
+
+    def exact(source: list[int], sequence: list[int]) -> float:
+        """Log p(y|x), token by token up to the terminator."""
+        total = 0.0
+        for right, token in zip(source, sequence, strict=True):
+            total += math.log((1 - noise) * (token == right) + noise / size)
+            if token == 0:
+                break
+        return total
+
+    law = torch.tensor([exact(*pair) for pair in zip(conditions.tolist(), tokens.tolist(), strict=True)]).double()
+    assert float(law.exp().sum()) == pytest.approx(2.0)
+    logprobs = generator.given(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
+    probs = logprobs.sum(1).exp()
+    divergence = (probs * (logprobs.sum(1) - law)).sum()
+    expected = torch.autograd.grad(divergence, list(generator.parameters()), retain_graph=True)
+
+    drawn = dataclasses.replace(
+        ROLLOUTS,
+        tokens=tokens,
+        logprobs=logprobs.detach(),
+        mask=mask,
+        real_logits=None,
+        continuation_logits=None,
+        conditions=conditions,
+    )
+    chosen = recipe(
+        reward=config.reward,
+        credit=config.credit,
+        baseline=config.baseline,
+        normalisation=config.normalisation,
+        objective=config.objective,
+    )
+    found = learnable(drawn, chosen, Memory(), task, torch.Generator())
+    # What is paid from the first token on, in expectation.
+    paid = found.values[:, 0].double()
+    assert float((probs * paid).sum().detach()) == pytest.approx(-float(divergence.detach()), rel=1e-5)
+    # A sequence counts once in a batch: here as often as it is drawn.
+    weights = found.experience.weights.double() * len(tokens) * probs.detach().unsqueeze(1)
+    gradients = torch.autograd.grad(-(weights * logprobs).sum(), list(generator.parameters()))
+    assert max(float(gradient.abs().max()) for gradient in expected) > 0.01
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-5, rtol=1e-4)

@@ -13,7 +13,7 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
-from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.pair_measures import PairMeasures
 
@@ -74,6 +74,19 @@ def test_the_evaluator_measures_the_likeliest_sequences(task: Task) -> None:
             greedy[:, position] = law.logits(greedy)[:, position].argmax(1)
     expected = PairMeasures(task, "13a").measure(greedy, net)
     assert {name: measured[1][name] for name in expected} == pytest.approx(expected)
+
+
+def test_scores_to_select_by_are_of_the_validation_split(task: Task) -> None:
+    torch.manual_seed(0)
+    net = build_generator(Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), task.space)
+    view = selection_view(task)
+    measures = PairMeasures(view, "13a")
+    assert task.conditions is not None and view.conditions is not None
+    assert task.conditions.decode(measures.conditions) == ["eins", "zwei", "drei", "vier"]
+    evaluator = Evaluator(view, EvaluationSettings(num_sequences=4), seed=0)
+    tokens = evaluator._decoded(net, 1.0, measures.conditions)
+    for measure in ("corpus_bleu", "chrf"):
+        assert evaluator.figure(net, measure) == measures.measure(tokens)[f"eval/{measure}"] > 0.0
 
 
 def test_without_the_library_it_is_told(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,3 +43,11 @@ def test_the_rate_of_pretraining_is_halved_from_an_epoch_on() -> None:
     assert [schedule.mle_rate(epoch) for epoch in range(8)] == [1.0] * 5 + [0.5, 0.25, 0.125]
     assert {Schedule(mle_epochs=8).mle_rate(epoch) for epoch in range(8)} == {1.0}
     assert Schedule(mle_halve_from=1).mle_rate(0) == 0.5
+
+
+def test_a_selection_that_ended_early_leaves_nothing_to_do() -> None:
+    schedule = Schedule(mle_epochs=2, discriminator_rounds=1, adversarial_updates=9)
+    under_way = Position(mle_epochs=2, mle_finished=True, discriminator_rounds=1, adversarial_updates=4)
+    assert next_phase(schedule, under_way) == "adversarial" and num_units(schedule, under_way) == 12
+    ended = dataclasses.replace(under_way, adversarial_finished=True)
+    assert next_phase(schedule, ended) is None and num_units(schedule, ended) == ended.units == 7

@@ -9,10 +9,10 @@ import torch
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import Evaluator
+from rlgan.evaluation import Evaluator, selection_view
 from rlgan.generators import build_generator
 from rlgan.metrics import mean_nll
-from rlgan.tuning import OBJECTIVES, objective_for, selection_view
+from rlgan.tuning import OBJECTIVES, objective_for
 from tests.support.tiny import PAIRS, TASK, tiny_config
 
 

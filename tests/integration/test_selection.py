@@ -1,0 +1,98 @@
+"""A run whose adversarial phase only harms, through real files: what it ends with, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from rlgan.checkpoint import load_latest
+from rlgan.cli import main
+from rlgan.config import Config, Optimizers
+from rlgan.discriminators import Tabular
+from rlgan.envs.tasks import build_task
+from rlgan.generators import Seq2SeqLSTM
+from rlgan.optimizers import Adam
+from rlgan.selection import BestGenerator
+from tests.support.commands import ask, rows_of, write_config
+from tests.support.runs import assert_ends_alike, small, stop_after
+from tests.support.tiny import PAIRS
+
+pytestmark = pytest.mark.integration
+
+
+def harmed() -> Config:
+    """Answers to what is given, by a generator that adversarial updates tear apart."""
+    config = small(
+        task=PAIRS,
+        generator=Seq2SeqLSTM(embedding=4, hidden=6),
+        discriminator=Tabular(),
+        optimizers=Optimizers(mle=Adam(lr=0.02), generator=Adam(lr=1.0), discriminator=Adam(lr=0.01)),
+        controls=("mle_continued",),
+    )
+    schedule = config.schedule.model_copy(
+        update={"adversarial_updates": 30, "selection": BestGenerator(measure="kl_sum", every=1, patience=2)}
+    )
+    return config.model_copy(update={"schedule": schedule})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("selected")
+    config = write_config(top / "config.json", harmed(), tracked=True)
+    assert main(["train", "--config", str(config), "--out", str(top / "run")]) == 0
+    return top / "run"
+
+
+def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> None:
+    state = load_latest(folder).state
+    assert state["position"]["adversarial_finished"] and state["position"]["adversarial_updates"] == 2
+    assert state["selection"]["unit"] == 0 and state["selected_weights"] is None
+    exported = load_file(folder / "generator.safetensors")
+    for name, tensor in state["mle_start"].items():
+        assert (exported[name] == tensor.numpy()).all(), name
+    table = {row["name"]: row for row in json.loads((folder / "table.json").read_text())}
+    assert table["tiny (this run)"] == table["MLE start"] | {"name": "tiny (this run)"}
+    told = "generator selected on validation data: the start of the adversarial phase, kl_sum "
+    text = (folder / "table.txt").read_text()
+    assert re.search(rf"(?m)^tiny \(this run\): {told}.*stopped early after 2 of 30 units$", text)
+    # The control is selected alike, and says so.
+    assert re.search(r"(?m)^mle_continued: generator selected on validation data: .*, kl_sum ", text)
+    tags = sqlite3.connect(folder.parent / "mlruns.db").execute("select value from tags where key = 'selected'")
+    assert [value.startswith(told) for (value,) in tags] == [True]
+
+
+def test_every_metric_of_selection_is_logged_and_explained(folder: Path) -> None:
+    logged = {name for row in rows_of(folder) for name in row["metrics"] if name.startswith("selection/")}
+    assert logged == {f"selection/{name}" for name in ("start", "value", "best", "unit", "since")}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    assert all(f"`{name}`" in page for name in logged)
+
+
+def test_samples_stand_behind_the_sources_of_the_test_split(folder: Path) -> None:
+    task = build_task(PAIRS)
+    assert task.conditions is not None
+    sources = task.conditions.decode(task.conditions.test)[:3]
+    blocks = re.split(r"(?m)^=== .*\n", (folder / "samples.txt").read_text("utf-8"))[1:]
+    assert len(blocks) == 2 + 2 + 1
+    for block in blocks:
+        shown = [re.fullmatch(r"([12](?: [12])*) → ((?:[12](?: [12])*)?)", line) for line in block.splitlines()]
+        assert [match and match[1] for match in shown] == sources
+    # The last one is that of the start again.
+    assert blocks[-1] != blocks[2]
+
+
+def test_a_selection_that_was_interrupted_ends_as_one_that_was_not(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "config.json", harmed())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        stop_after(monkeypatch, 4)
+        assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 130
+    answer = ask(capsys, "train", "--resume", tmp_path / "run")
+    assert answer.status == 0 and "stopped early after 2 of 30 units" in answer.out
+    assert_ends_alike(tmp_path / "run", folder)
