@@ -86,7 +86,7 @@ def test_scores_to_select_by_are_of_the_validation_split(task: Task) -> None:
     evaluator = Evaluator(view, EvaluationSettings(num_sequences=4), seed=0)
     tokens = evaluator._decoded(net, 1.0, measures.conditions)
     for measure in ("corpus_bleu", "chrf"):
-        assert evaluator.figure(net, measure) == measures.measure(tokens)[f"eval/{measure}"] > 0.0
+        assert evaluator.figure(net, measure) == measures.measure(tokens, net)[f"eval/{measure}"] > 0.0
 
 
 def test_without_the_library_it_is_told(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
