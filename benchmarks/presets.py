@@ -64,9 +64,10 @@ _ELSEWHERE = ("mle_continued", "oracle_ratio", "seqgan-quick", "wgan_gp")
 def compared() -> list[str]:
     """Presets that have an adversary or a metric for one, and make updates that can be compared.
 
-    `wgan_gp` is none: its generator has no likelihood, and so no gaps.
+    `wgan_gp` is none: its generator has no likelihood, and so no gaps. Presets of pairs are in `benchmarks.pairs`.
     """
-    return [name for name in PRESETS if preset(name).schedule.adversarial_updates and name not in _ELSEWHERE]
+    of_sequences = (name for name in PRESETS if not preset(name).task.gives_conditions)
+    return [name for name in of_sequences if preset(name).schedule.adversarial_updates and name not in _ELSEWHERE]
 
 
 def small(name: str, updates: int, seed: int) -> Config:
