@@ -1,6 +1,6 @@
 """Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
 
-    python -m benchmarks.pairs {translation,dialogue,summarization} --data DIR [--seeds 1 2 3] [--updates 100]
+    python -m benchmarks.pairs {translation,dialogue,summarization} --data DIR [--seeds 1 2 3] [--updates 60]
         [--only NAME ...] [--join FILE ...] [--samples N]
 
 DIR holds multi30k_en_de, dialogue_chatterbot and scitldr_a, as their publishers name the files. Sizes are those of two
@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.common import machine
 from benchmarks.presets import interval, line, lines, run
+from rlgan.adversarial_evaluation import FreshEvaluator
 from rlgan.config import Config, Optimizers
 from rlgan.decoding import beam_search
 from rlgan.envs.tasks import PairsTask, Task, build_task
@@ -57,6 +58,9 @@ def _dialogue(data: Path) -> dict[str, Any]:
         "vocabulary": {"kind": "shared", "tokens": _WORDS},
         "lowercase": True,
         "max_length": 20,
+        # There are 1,224 pairs, and a fresh evaluator is trained on those of the test split.
+        "valid_fraction": 0.1,
+        "test_fraction": 0.3,
     }
 
 
@@ -84,7 +88,7 @@ PRESETS = {
     "summarization": ("atrnn_summary",),
 }
 SIZES: dict[str, Any] = {
-    "discriminator.embedding": 64,
+    "discriminator.embedding": 96,  # the generator's, which one preset shares
     "discriminator.hidden": 64,
     "discriminator.windows": "1,2,3,4",
     "discriminator.filters": "64",
@@ -123,20 +127,29 @@ def start_config(task: PairsTask, epochs: int, seed: int) -> Config:
 
 
 class Judge:
-    """Measures of a generator on the test split: as `rlgan train` has them, greedy, and BLEU of five beams beside."""
+    """Measures of a generator on the test split: as `rlgan train` has them, greedy, and BLEU of five beams beside.
+
+    Of dialogue a fresh evaluator judges drawn and greedy answers, too.
+    """
 
     _LEFT_OUT = ("eval/effective_rank", "eval/nll_div")
 
-    def __init__(self, task: Task, seed: int) -> None:
+    def __init__(self, task: Task, seed: int, converses: bool) -> None:
         self._task = task
-        greedy = EvaluationSettings(num_sequences=1_000, bleu_tokens="none")
+        evaluator = FreshEvaluator() if converses else None
+        greedy = EvaluationSettings(num_sequences=1_000, bleu_tokens="none", adversarial=evaluator)
         self._greedy = Evaluator(task, greedy, seed)
         self._beams = Evaluator(task, greedy.model_copy(update={"beam": 5, "length_exponent": 0.6}), seed)
 
     def __call__(self, generator: Generator) -> dict[str, float]:
         found = self._greedy.measure(generator).metrics
+        found = found | self._greedy.measure_adversarially(generator)
         beams = self._beams.measure(generator).metrics
-        columns = {name.removeprefix("eval/"): found[name] for name in found if name not in self._LEFT_OUT}
+        columns = {
+            name.removeprefix("eval/"): found[name]
+            for name in found
+            if name not in self._LEFT_OUT and not name.endswith(("_se", "_num"))
+        }
         return columns | {"bleu of 5 beams": beams["eval/corpus_bleu"]}
 
     def written(self, generator: Generator, number: int) -> list[str]:
@@ -154,7 +167,7 @@ def one_seed(
 ) -> Iterator[tuple[str, dict[str, float], list[str]]]:
     """(row, its figures, some of its answers) of one seed."""
     task = build_task(settings)
-    judge = Judge(task, seed)
+    judge = Judge(task, seed, settings.domain.kind == "dialogue")
     begun = time.perf_counter()
     generator, start, metrics = run(start_config(settings, epochs, seed), task)
     seconds = time.perf_counter() - begun
@@ -196,8 +209,8 @@ def main() -> None:
     parser.add_argument("domain", choices=list(TASKS))
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=8, help="most epochs of maximum likelihood")
-    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=6, help="most epochs of maximum likelihood")
+    parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
