@@ -177,7 +177,7 @@ def lines(text: str) -> Iterator[tuple[int, str, dict[str, float]]]:
 def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     """Means over seeds, the best first: row → seed → figures."""
     continued = rows.get("mle_continued", {})
-    columns = ("sum", "forward", "reverse", "sum at 1", *_OF_THE_DISCRIMINATOR, "seconds")
+    columns = ("sum", "forward", "reverse", "sum at 1", *_OF_THE_DISCRIMINATOR)
     header = ("", "τ", "sum less mle_continued's", *columns)
     text = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for name, found in sorted(rows.items(), key=lambda row: statistics.mean(one["sum"] for one in row[1].values())):
