@@ -212,7 +212,7 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         measurement = trainer.evaluator.measure(start, temperature, num)
-        judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else None
+        judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
         rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
     return rows
 

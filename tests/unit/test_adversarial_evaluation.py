@@ -225,6 +225,9 @@ def test_one_condition_cannot_be_shared_out() -> None:
     same = torch.zeros(100, 2, dtype=torch.int64)
     with pytest.raises(ConfigError, match="num_pairs=2000: of 100 human pairs the train part gets 0 of 0 different"):
         AdversarialMeasures(space, same, torch.randint(3, (100, 2)), SMALL, 0)
+    three = torch.arange(3).repeat_interleave(30).unsqueeze(1).repeat(1, 2)
+    with pytest.raises(ConfigError, match=r"the train part gets 30 of 1 different conditions, and there .* 10 of 2\."):
+        AdversarialMeasures(space, three, torch.randint(3, (90, 2)), SMALL, 0)
 
 
 def test_sequences_that_are_all_alike_cannot_be_put_under_other_conditions() -> None:
