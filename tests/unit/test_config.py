@@ -276,6 +276,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "adversary.mismatched=1: is a third class, and adversary.loss='relativistic' has no classes apart",
     ),
     (
+        OF_PAIRS | {"adversary": {"mismatched": 1.0}, "reward": Ratio()},
+        "adversary.mismatched=1: adds real sequences to what D tells reals from, and reward='ratio'",
+    ),
+    (
         OF_PAIRS | {"adversary": {"mismatched": 1.0, "batch": 9}},
         "adversary.batch=9: adversary.mismatched=1 compares reals",
     ),
