@@ -198,11 +198,11 @@ def _how_a_batch_is_learned(config: Config) -> Iterator[str]:
                     f"objective.{setting}={value}: has no effect without mixed or by_example teacher forcing. Set it "
                     "to 1."
                 )
-    is_by_example = isinstance(forcing, TeacherForcingByExample)
-    if isinstance(objective, NoPolicyGradient) and objective.loss_normaliser != "sequence" and not is_by_example:
+    divisor = objective.loss_normaliser if isinstance(objective, NoPolicyGradient) else "sequence"
+    if divisor != "sequence" and not isinstance(forcing, TeacherForcingByExample):
         yield (
-            f"objective.loss_normaliser={objective.loss_normaliser!r}: with objective='none' has no effect without "
-            "by_example teacher forcing. Set it to sequence."
+            f"objective.loss_normaliser={divisor!r}: with objective='none' has no effect without by_example teacher "
+            "forcing. Set it to sequence."
         )
     if isinstance(objective, PPO | NoPolicyGradient):
         batches = {_of_the_batch(config, schedule.num_sampled): schedule.num_sampled}
