@@ -18,6 +18,7 @@ from rlgan.envs.vocabulary import END_ID, UNK_ID
 from rlgan.evaluation import EvaluationSettings, Evaluator
 from rlgan.export import Decoding, load_run_generator, save_run_generator
 from rlgan.generators import Seq2SeqTransformer, Seq2SeqTransformerGenerator, build_generator
+from rlgan.pair_measures import PairMeasures
 from rlgan.unknown_words import with_source_words
 
 SETTINGS = Seq2SeqTransformer(width=4, heads=1, layers=1, tied=False)
@@ -124,6 +125,8 @@ def test_bleu_and_chrf_are_of_the_words_themselves(tmp_path: Path) -> None:
         replaces: Evaluator(task, EvaluationSettings(num_sequences=3, replace_unknown=replaces), seed=0)
         for replaces in (False, True)
     }
+    # Two of the three sources differ in the name alone.
+    assert [len(PairMeasures(task, "13a", replaces).conditions) for replaces in (False, True)] == [2, 3]
     # Beside references that are unknown words all three answers are right, whatever they are about.
     assert found[False].measure(net).metrics["eval/chrf"] == pytest.approx(100.0)
     assert found[True].measure(net).metrics["eval/chrf"] == pytest.approx(100.0)
