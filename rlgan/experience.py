@@ -231,14 +231,14 @@ def by_example(
 ) -> list[Experience]:
     """Generated and real sequences as one batch, in which a real one is learned as a generated one with advantage 1.
 
-        loss = Σ_sampled weights · (- log p) / norm  +  Σ_real - log p / norm,   norm that of all B sequences
+        loss = Σ_sampled weights · (- log p) / norm  +  Σ_real w · (- log p) / norm,   norm that of all B sequences
 
     Source: Wu et al. 2017; specification 6.1, where norm is B.
 
     Args:
         sampled: the generated ones, with weights that are over the norm of them alone; None where none are learned
             from, and the norm is then that of B sequences with as many tokens as these real ones have on average.
-        real: the others; their weights are not read.
+        real: the others; their weights w are what each token counts, 1 where all count alike.
         batch: B, all of them.
         space: theirs.
         normaliser: what norm is; see `policy_gradient_weights`.
@@ -247,7 +247,7 @@ def by_example(
         Those there are, generated before real.
     """
     mask = sequence_mask(space, real.tokens)
-    alone = replace(real, weights=policy_gradient_weights(torch.ones(mask.shape), mask, normaliser))
+    alone = replace(real, weights=policy_gradient_weights(real.weights, mask, normaliser))
     if sampled is None:
         return [alone if normaliser == "sum" else alone.times(len(mask) / batch)]
     masks = sequence_mask(space, sampled.tokens), mask

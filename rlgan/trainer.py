@@ -25,7 +25,6 @@ from torch import Tensor
 from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
-from rlgan.envs.transition import sequence_mask
 
 from .adversary import Pairs, Round
 from .balance import BalanceState, Band, Equilibrium, after_round, first_state, most_rounds, suffices
@@ -36,8 +35,7 @@ from .critic import Critic
 from .decoding import SearchedAndDrawn, searched_rows
 from .embeddings import with_embeddings_of
 from .evaluation import Evaluator, Measurement, selection_view
-from .example_weights import tf_idf_weights
-from .experience import Memory, Recipe, by_example, learnable
+from .experience import Memory, Recipe, learnable
 from .generators import Generator, build_generator
 from .metrics import first_fall
 from .objectives import (
@@ -51,18 +49,18 @@ from .objectives import (
     Reinforce,
     ScheduledSampling,
     TeacherForcingByExample,
-    likelihood_weights,
     makes_soft_rows,
     relaxation_at,
 )
+from .real_sequences import RealSequences
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
-from .rewards import JudgedReward, metric_of
+from .rewards import JudgedReward
 from .schedule import Phase, Position, next_phase
 from .seeding import stream
 from .selection import BestGenerator, SelectionState, after_measurement, ends_early, is_due, told
-from .shards import Beginnings, cut_into_shards, draw_beginnings
+from .shards import cut_into_shards
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
 
@@ -110,6 +108,7 @@ class Trainer:
         _require_enough_sequences(config, task)
         _require_short_prefixes(config, task)
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
+        self._real = RealSequences(config, task)
         self.position = Position()
         self.mle_start: dict[str, np.ndarray] | None = None
         self._best_valid_nll = float("inf")
@@ -130,9 +129,6 @@ class Trainer:
         if isinstance(config.baseline, CriticBaseline):
             self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
-        self._example_weights: Tensor | None = None
-        if config.schedule.example_weights == "tf_idf":
-            self._example_weights = tf_idf_weights(task.space, task.train)
         self._timings: dict[str, float] = {}
         if mle_start is not None:
             parts.learners.load(mle_start)
@@ -216,16 +212,12 @@ class Trainer:
 
     def _mle_epoch(self) -> dict[str, float]:
         schedule, position = self.config.schedule, self.position
-        batch = schedule.mle_batch
-        order = torch.randperm(self.task.train.shape[0], generator=stream(self.config.seed, "mle", position.mle_epochs))
-        whole_batches = order[: order.shape[0] // batch * batch]
-        experience = self._likelihood_experience(whole_batches, batch)
         metrics: dict[str, float] = {}
         if isinstance(schedule.mle_inputs, ScheduledSampling):
-            share = metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
-            experience = dataclasses.replace(experience, input_draws=self._input_draws(experience.tokens, share))
+            metrics["mle/own_inputs"] = schedule.mle_inputs.share_in(position.mle_epochs)
+        experience, rate = self._real.epoch(position.mle_epochs), schedule.mle_rate(position.mle_epochs)
         with self._timed("timing/mle_s"):
-            learned = self._parts.learners.update("mle", experience, batch, rate=schedule.mle_rate(position.mle_epochs))
+            learned = self._parts.learners.update("mle", experience, schedule.mle_batch, rate=rate)
         self.position = dataclasses.replace(position, mle_epochs=position.mle_epochs + 1)
         metrics |= {"mle/train_nll": learned["loss"], "mle/grad_norm": learned["grad_norm"]}
         if schedule.mle_patience is not None:
@@ -233,25 +225,6 @@ class Trainer:
         if self.next_phase != "mle":
             self._finish_mle()
         return metrics
-
-    def _input_draws(self, tokens: Tensor, share: float) -> Tensor:
-        """Where the generator reads a token of its own, and with which random number; see `Experience.input_draws`."""
-        rng = stream(self.config.seed, "input_draws", self.position.mle_epochs)
-        own, draws = (torch.rand(tokens.shape, generator=rng) for _ in range(2))
-        return torch.where(own < share, draws, -1.0)
-
-    def _likelihood_experience(self, index: Tensor, minibatch: int) -> Experience:
-        """Training sequences by their index, weighted for maximum likelihood."""
-        tokens = self.task.train[index]
-        parts = [likelihood_weights(sequence_mask(self.task.space, rows)) for rows in tokens.split(minibatch)]
-        weights = torch.cat(parts)
-        if self._example_weights is not None:
-            weights = weights * self._example_weights[index].unsqueeze(1)
-        return Experience(tokens=tokens, weights=weights, conditions=self._conditions(index))
-
-    def _conditions(self, index: Tensor) -> Tensor | None:
-        """What training sequences are given, by their index."""
-        return None if self.task.conditions is None else self.task.conditions.train[index]
 
     def _stop_early(self, patience: int) -> float:
         generator = self.current_generator()
@@ -319,7 +292,9 @@ class Trainer:
             self.config.workers.shard_fakes,
             self.config.seed,
             ("fakes", index),
-            self._beginnings(settings.sequences_per_round, 1, ("fake_prefixes", index)),
+            self._real.beginnings(
+                settings.sequences_per_round, ("fake_prefixes", index), self.position.adversarial_updates
+            ),
             searched_rows(settings.decoding, settings.sequences_per_round, self.next_phase == "discriminator"),
             beam=settings.decoding.beam if isinstance(settings.decoding, SearchedAndDrawn) else 1,
             generator_version=generator.version,
@@ -404,19 +379,16 @@ class Trainer:
         elif not isinstance(objective, NoPolicyGradient):
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
-            real = self._real_rows(update, 0)
-            rows.append(real.times(forcing.weight))
+            rows.append(self._real.batch(update, 0).times(forcing.weight))
         elif isinstance(forcing, TeacherForcingByExample):
-            assert not isinstance(objective, Differentiated)
-            real, sampled = self._examples(update), rows[0] if rows else None
-            rows = by_example(sampled, real, schedule.g_batch, self.task.space, objective.loss_normaliser)
+            rows = self._real.beside(rows[0] if rows else None, update)
         if rows:
             experience, minibatch = self._passes(rows, update)
             with self._timed("timing/learn_s"):
                 learned = self._parts.learners.update("adversarial", experience, minibatch, **through)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if isinstance(forcing, InterleavedTeacherForcing):
-            experience = stacked([self._real_rows(update, index) for index in range(forcing.num_updates)])
+            experience = stacked([self._real.batch(update, index) for index in range(forcing.num_updates)])
             with self._timed("timing/teacher_forcing_s"):
                 learned = self._parts.learners.update("adversarial", experience, schedule.mle_batch)
             metrics["generator/teacher_forcing_nll"] = learned["loss"]
@@ -431,7 +403,7 @@ class Trainer:
             weights=torch.zeros(batch, length),
             row_weights=torch.full((batch,), 1.0 / batch),
             row_seeds=torch.randint(2**62, (batch,), generator=rng),
-            conditions=self._beginnings(batch, 1, ("prefixes", update)).conditions,
+            conditions=self._real.beginnings(batch, ("prefixes", update), self.position.adversarial_updates).conditions,
         )
 
     def _relaxation(self, update: int) -> Relaxation | None:
@@ -510,7 +482,7 @@ class Trainer:
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
-            self._rollout_beginnings(update),
+            self._real.rollouts(update, self.position.adversarial_updates),
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
@@ -524,36 +496,6 @@ class Trainer:
             reference_handle = self._reference
         return concatenate(pool.collect(shards, handle, rollout_handle, discriminator_handle, reference_handle))
 
-    def _beginnings(
-        self, num_sequences: int, copies: int, purpose: tuple[str, int], with_targets: bool = False
-    ) -> Beginnings:
-        """What the sequences of a batch begin with, so many in a row alike."""
-        forcing, num_given = self.config.schedule.teacher_forcing, 0
-        if isinstance(forcing, MixedPrefix):
-            num_given = forcing.num_given(self.position.adversarial_updates)
-        rng = stream(self.config.seed, *purpose)
-        return draw_beginnings(self.task, num_sequences, copies, num_given, rng, with_targets)
-
-    def _rollout_beginnings(self, update: int) -> Beginnings:
-        """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
-        schedule = self.config.schedule
-        copies, compares = schedule.g_group or 1, metric_of(self.config.reward) is not None
-        if not isinstance(schedule.teacher_forcing, TeacherForcingByExample):
-            return self._beginnings(schedule.num_sampled, copies, ("prefixes", update), compares)
-        others = self._drawn_pairs(update)[schedule.num_real :][: schedule.num_sampled // copies]
-        rows = others.repeat_interleave(copies)
-        return Beginnings(conditions=self._conditions(rows), targets=self.task.train[rows] if compares else None)
-
-    def _examples(self, update: int) -> Experience:
-        """The real sequences of a generator update."""
-        number = self.config.schedule.num_real
-        return self._likelihood_experience(self._drawn_pairs(update)[:number], number)
-
-    def _drawn_pairs(self, update: int) -> Tensor:
-        """Training sequences by their index: first those that are learned by example, then those of the rollouts."""
-        rng = stream(self.config.seed, "examples", update)
-        return torch.randperm(self.task.train.shape[0], generator=rng)
-
     def _move_rollout_policy(self) -> None:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
         if self._rollout_policy is None:
@@ -562,13 +504,6 @@ class Trainer:
         theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.policy_ema
         moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
         self._rollout_policy = Weights(theta.version, moved)
-
-    def _real_rows(self, update: int, index: int) -> Experience:
-        """A fresh batch of real sequences weighted for maximum likelihood."""
-        batch = self.config.schedule.mle_batch
-        rng = stream(self.config.seed, "teacher_forcing", update, index)
-        chosen = torch.randperm(self.task.train.shape[0], generator=rng)[:batch]
-        return self._likelihood_experience(chosen, batch)
 
     # ------------------------------------------------------------------ looking and keeping
 

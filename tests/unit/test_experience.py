@@ -357,7 +357,7 @@ def test_where_all_sequences_ended_within_what_was_given_likelihood_is_left() ->
 # --------------------------------------------------------------------------------------------------- by example
 
 # Of 1 token, and of 3.
-REAL = Experience(tokens=torch.tensor([[0, 0, 0], [2, 3, 1]]), weights=torch.full((2, 3), 99.0))
+REAL = Experience(tokens=torch.tensor([[0, 0, 0], [2, 3, 1]]), weights=torch.tensor([[1.5] * 3, [0.5] * 3]))
 REAL_MASK = torch.tensor([[True, False, False], [True, True, True]])
 
 
@@ -375,7 +375,7 @@ def test_real_and_generated_sequences_are_over_the_norm_of_all(normaliser: LossN
     torch.testing.assert_close(drawn.weights, torch.tensor([[0.75] * 3, [0.5, 0.5, 0.0]]) / over[:2])
     assert drawn.entropy_weights is not None
     torch.testing.assert_close(drawn.entropy_weights, 0.5 * MASK / over[:2])
-    torch.testing.assert_close(real.weights, REAL_MASK / over[2:])
+    torch.testing.assert_close(real.weights, REAL.weights * REAL_MASK / over[2:])
     assert torch.equal(drawn.tokens, ROLLOUTS.tokens) and torch.equal(real.tokens, REAL.tokens)
 
 
@@ -388,7 +388,8 @@ def test_without_generated_ones_real_sequences_weigh_as_beside_them(
     normaliser: LossNormaliser, norms: list[int]
 ) -> None:
     (real,) = by_example(None, REAL, 4, TASK.space, normaliser)
-    torch.testing.assert_close(real.weights, REAL_MASK / torch.tensor(norms, dtype=torch.float32).unsqueeze(1))
+    over = torch.tensor(norms, dtype=torch.float32).unsqueeze(1)
+    torch.testing.assert_close(real.weights, REAL.weights * REAL_MASK / over)
 
 
 def test_the_ceiling_of_a_task_that_gives_something_follows_the_gradient_of_its_divergence() -> None:
