@@ -55,7 +55,7 @@ class EvaluationSettings(Settings):
     length_exponent: float = Field(0.0, ge=0.0)
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end. Pairs only."""
     bleu_tokens: BleuTokens = "13a"
-    """How sacrebleu cuts text into words for BLEU. Pairs only."""
+    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE. Pairs only."""
     collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)

@@ -211,7 +211,9 @@ def finished_rewards(settings: FinishedReward, real_logits: Tensor | None, score
     if isinstance(settings, DiscriminatorReward | Mixed) and real_logits is None:
         raise ShapeError(f"reward={settings.kind!r} needs the discriminator's logits of the sequences; there are none.")
     if isinstance(settings, MetricReward | Mixed) and scores is None:
-        raise ShapeError(f"reward={settings.kind!r} needs scores of the sequences beside their targets; there are none.")
+        raise ShapeError(
+            f"reward={settings.kind!r} needs scores of the sequences beside their targets; there are none."
+        )
     if isinstance(settings, Mixed):
         assert real_logits is not None and scores is not None
         paid = discriminator_reward(settings.map, real_logits)
