@@ -70,8 +70,8 @@ class AdversarySettings(Settings):
     weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
     """Greatest size of a weight, to which all are clipped; null for none."""
     clip_every: Annotated[Literal["step", "phase"], NotSearched("one released code's")] = "step"
-    """When weights are clipped: after each step, or once a phase, after the first step of each round, as the released code of
-    CSGAN-NMT does."""
+    """When weights are clipped: after each step, or once a phase, after the first step of each round, as the released
+    code of CSGAN-NMT does."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -52,6 +52,9 @@ _PAIR_COLUMNS = (
     "nll_div",
     "corpus_bleu",
     "chrf",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
     "decoded_length",
     "decoded_distinct_2",
     "decoded_repetition_4",
@@ -188,7 +191,8 @@ def _plane_rows(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
     columns = _ORACLE_COLUMNS if task.has_known_law else _PAIR_COLUMNS if task.name == "pairs" else _TEXT_COLUMNS
-    tables = [format_table(rows, ("name", "temperature", *columns))]
+    there = [name for name in columns if not name.startswith("rouge_") or any(name in row for row in rows)]
+    tables = [format_table(rows, ("name", "temperature", *there))]
     if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     if judged := [row for row in rows if "adversuc" in row]:

@@ -58,7 +58,7 @@ class EvaluationSettings(Settings):
     length_exponent: float = Field(0.0, ge=0.0)
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
     bleu_tokens: BleuTokens = "13a"
-    """How sacrebleu cuts text into words for BLEU. Pairs only."""
+    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE. Pairs only."""
     replace_unknown: bool = False
     """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
     unknown. Pairs of words only."""

@@ -1,14 +1,15 @@
 """Measures of what is written for given sources, the likeliest sequences against references (extra `pairs`).
 
 BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them. Sources that stand in the test
-split more than once are written for once, with all their targets as references.
+split more than once are written for once, with all their targets as references. Of summaries there is ROUGE, too, by
+the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 
-Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu).
+Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu), Lin 2004 (ROUGE).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks.sources import Summarization
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.vocabulary import join_tokens
 
@@ -31,13 +33,13 @@ class PairMeasures:
 
     Args:
         task: whose test split they are compared with.
-        bleu_tokens: how sacrebleu cuts text into words for BLEU.
+        bleu_tokens: how sacrebleu cuts text into words for BLEU and ROUGE.
         replaces_unknown: whether words of the source take the place of unknown ones in texts; see `unknown_words`.
             Then references have their own words for unknown ones, too, and sources that differ in unknown words alone
             are different sources.
 
     Raises:
-        ConfigError: sacrebleu is not installed.
+        ConfigError: sacrebleu is not installed; or rouge-score is not, and the task is of summaries.
 
     Attributes:
         conditions: (n, S) int64, the different conditions of the test split in their order.
@@ -48,6 +50,13 @@ class PairMeasures:
         if find_spec("sacrebleu") is None:
             raise ConfigError(
                 "BLEU and chrF of pairs take the library sacrebleu. Install it by: pip install -c constraints.txt "
+                "'.[pairs]'."
+            )
+        reading = task.conditions.reading
+        self._are_summaries = reading is not None and isinstance(reading.domain, Summarization)
+        if self._are_summaries and find_spec("rouge_score") is None:
+            raise ConfigError(
+                "ROUGE of summaries takes the library rouge-score. Install it by: pip install -c constraints.txt "
                 "'.[pairs]'."
             )
         self._task, self._bleu_tokens = task, bleu_tokens
@@ -82,8 +91,11 @@ class PairMeasures:
         # sacrebleu wants as many streams of references as any source has, with None where there are fewer.
         streams: list[Any] = [[(found + [None] * most)[index] for found in self._references] for index in range(most)]
         sequences = strip(self._task.space, tokens)
-        return {
-            "eval/corpus_bleu": BLEU(tokenize=self._bleu_tokens).corpus_score(hypotheses, streams).score,
+        # Without `force` sacrebleu would print a warning of texts that are cut into words already, at each measurement.
+        bleu = BLEU(tokenize=self._bleu_tokens, force=True)
+        rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
+        return rouge | {
+            "eval/corpus_bleu": bleu.corpus_score(hypotheses, streams).score,
             "eval/chrf": CHRF().corpus_score(hypotheses, streams).score,
             "eval/decoded_distinct_2": distinct(sequences, 2),
             "eval/decoded_repetition_4": repetition_rate(sequences, 4),
@@ -105,3 +117,28 @@ class PairMeasures:
             [self._source_words[first] for first in self._firsts],
             task.conditions.reading.separator,
         )
+
+
+def _rouge(hypotheses: list[str], references: list[list[str]], cut: Callable[[str], str]) -> dict[str, float]:
+    """Mean F1 of 1-grams, of 2-grams and of the longest common subsequence, each with the reference that is best by it.
+
+    Args:
+        hypotheses: n texts.
+        references: of each, one or more.
+        cut: text → its words with spaces between them.
+
+    Returns:
+        Name → per cent.
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+
+    class Words:
+        def tokenize(self, text: str) -> list[str]:
+            return cut(text).split()
+
+    names = {"eval/rouge_1": "rouge1", "eval/rouge_2": "rouge2", "eval/rouge_l": "rougeL"}
+    scorer = RougeScorer([*names.values()], tokenizer=Words())
+    found = [scorer.score_multi(theirs, ours) for ours, theirs in zip(hypotheses, references, strict=True)]
+    return {
+        name: 100.0 * sum(scores[theirs].fmeasure for scores in found) / len(found) for name, theirs in names.items()
+    }

@@ -1,8 +1,8 @@
 """Scores of sequences against one reference each, many at once: sentence BLEU and ROUGE-L as rewards want them.
 
-Monte Carlo search has B·T·N continuations to score, so nothing here walks over sequences. Where the tokens of a sequence
-stand in its reference is written down as bits, 62 places a word, and both scores are a few operations on words for each
-token. Corpus scores of finished text, by the libraries that the field reports, are in `rlgan.pair_measures`.
+Monte Carlo search has B·T·N continuations to score, so nothing here walks over sequences. Where the tokens of a
+sequence stand in its reference is written down as bits, 62 places a word, and both scores are a few operations on words
+for each token. Corpus scores of finished text, by the libraries that the field reports, are in `rlgan.pair_measures`.
 
     n sequences, T positions of a sequence, S of a reference, W words of 62 places
 """
@@ -29,9 +29,9 @@ def reference_bleu(space: SequenceSpace, tokens: Tensor, references: Tensor, ord
         p_1 = m_1 / h,  p_k = (m_k + 1) / (c_k + 1) for k ≥ 2
         BLEU = min(1, exp(1 - r/h)) · exp((1/order) Σ_k log p_k),  and 0 where m_1 = 0
 
-    m_k is the number of k-grams that also stand in the reference, each at most as often as there; c_k = max(0, h-k+1); h and
-    r are the lengths without terminators. An order without k-grams therefore has p_k = 1, and a sequence that is its
-    reference scores 1, unless both are empty.
+    m_k is the number of k-grams that also stand in the reference, each at most as often as there; c_k = max(0, h-k+1);
+    h and r are the lengths without terminators. An order without k-grams therefore has p_k = 1, and a sequence that is
+    its reference scores 1, unless both are empty.
 
     Source: Papineni et al. 2002, smoothed by Lin & Och 2004; Yang et al. 2018 (CSGAN-NMT), Q_bleu as released.
 

@@ -29,10 +29,11 @@ from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.experience import Memory, by_example, learnable
 from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.metrics import reference_bleu
 from rlgan.objectives import Reinforce, likelihood_weights, reference_penalty, weighted_nll
 from rlgan.records import Experience, Rollouts
 from rlgan.reference import penalised
-from rlgan.rewards import DiscriminatorReward, Logit, LogRatio, Probability, Ratio
+from rlgan.rewards import DiscriminatorReward, Logit, LogRatio, Mixed, Probability, Ratio, ReferenceBleu, RewardSettings
 from rlgan.rollouts import RolloutPlan, Shard, collect
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
@@ -74,6 +75,11 @@ def policy_probs(policy: TabularGenerator) -> Tensor:
     return policy.logprobs(SEQUENCES).sum(1).exp()
 
 
+def policy_steps(policy: TabularGenerator) -> Tensor:
+    """(9, 2) probability of each token."""
+    return policy.logprobs(SEQUENCES).exp()
+
+
 def best_logits(policy: TabularGenerator) -> Tensor:
     """Logits of the optimal discriminator, log p_d - log p_θ."""
     return REAL_PROBS.log() - policy.logprobs(SEQUENCES).sum(1).detach()
@@ -82,11 +88,12 @@ def best_logits(policy: TabularGenerator) -> Tensor:
 def weights_of(
     tokens: Tensor,
     real_logits: Tensor,
-    reward: DiscriminatorReward | None = None,
+    reward: RewardSettings | None = None,
     credit: CreditSettings | None = None,
     baseline: BaselineSettings | None = None,
     normaliser: str = "sum",
     action_values: Tensor | None = None,
+    scores: Tensor | None = None,
 ) -> Tensor:
     """The learner's weights of a batch of TOY sequences, by the code that the trainer calls."""
     rollouts = Rollouts(
@@ -102,6 +109,7 @@ def weights_of(
         discriminator_version=0,
         num_given=0,
         num_drawn=0,
+        scores=scores,
     )
     axes = recipe(reward=reward, credit=credit, baseline=baseline, objective=Reinforce(loss_normaliser=normaliser))
     return learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
@@ -156,6 +164,30 @@ def test_a_critic_s_scores_give_the_gradient_of_their_expectation() -> None:
     found = expected_gradient(policy, weights_of(SEQUENCES, FIXED_LOGITS, reward=Logit()))
     (exact,) = torch.autograd.grad((policy_probs(policy) * FIXED_LOGITS).sum(), policy.table)
     torch.testing.assert_close(found, exact, atol=1e-12, rtol=0)
+
+
+def test_the_loss_weighs_log_probabilities_and_not_probabilities() -> None:
+    # T-CS-2: one of the released codes of BR-CSGAN minimises -Σ p(y_t)·R_t, whose direction is another.
+    policy = TabularGenerator.toy(DOUBLE)
+    weights = weights_of(SEQUENCES, FIXED_LOGITS)
+    released = gradient(policy, -(policy_probs(policy).detach().unsqueeze(1) * weights * policy_steps(policy)).sum())
+
+    def cosine(one: Tensor) -> float:
+        return float((one * GRADIENT_OF_J).sum() / (one.norm() * GRADIENT_OF_J.norm()))
+
+    assert cosine(released) == pytest.approx(0.644, abs=5e-4)
+    assert cosine(expected_gradient(policy, weights)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_mixed_reward_has_the_gradients_of_its_parts_by_their_weights_whatever_the_baseline() -> None:
+    policy, reward = TabularGenerator.toy(DOUBLE), Mixed(metric=ReferenceBleu(order=2), weight=0.7)
+    scores = reference_bleu(TOY_SPACE, SEQUENCES, torch.tensor([[0, 1]]).expand(9, 2), order=2).double()
+    of_bleu = gradient(policy, -(policy_probs(policy) * scores).sum())
+    baselines = (NoBaseline(), ConstantBaseline(value=0.7 * 0.6))
+    for weights in (weights_of(SEQUENCES, FIXED_LOGITS, reward, baseline=one, scores=scores) for one in baselines):
+        found = expected_gradient(policy, weights)
+        torch.testing.assert_close(found, 0.7 * GRADIENT_OF_J + 0.3 * of_bleu, atol=1e-6, rtol=0)
+    assert float(of_bleu.norm()) > 0.1
 
 
 def test_exact_action_values_give_the_same_gradient() -> None:

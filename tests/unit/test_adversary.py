@@ -74,6 +74,7 @@ def adversary(
     l2_all: float | None = None,
     slope: InterpolatedPenalty | None = None,
     weight_clip: float | None = None,
+    clip_every: str = "step",
     num_reals: int = 30,
     network: DiscriminatorSettings = NETWORK,
     optimizer: OptimizerSettings | None = None,
@@ -89,6 +90,7 @@ def adversary(
         l2_all=l2_all,
         gradient_penalty=slope or NoGradientPenalty(),
         weight_clip=weight_clip,
+        clip_every=clip_every,
     )
     data = (Pairs(reals(num_reals)), Pairs(reals(25, seed=5)))
     return Adversary(
@@ -354,16 +356,33 @@ def test_held_out_figures_of_soft_rows_are_of_the_rows() -> None:
     assert judge.train_round(Round(0, fresh, epochs=1))["discriminator/auc_heldout"] == pytest.approx(expected)
 
 
-def test_weights_are_clipped_after_every_step() -> None:
-    judge, sizes = adversary(weight_clip=0.02, optimizer=SGD(lr=1.0)), []
+def sizes_of_weights(judge: Adversary, rounds: int) -> list[float]:
+    """Greatest size of a weight before each of five steps a round, and after the last."""
+    sizes: list[float] = []
 
     def note(*_: object) -> None:
-        sizes.append(max(float(parameter.detach().abs().max()) for parameter in judge.network.parameters()))
+        if judge.network.training:  # and not while the round's fakes are judged
+            sizes.append(max(float(parameter.detach().abs().max()) for parameter in judge.network.parameters()))
 
     judge.network.register_forward_pre_hook(note)
-    judge.train_round(Round(0, fakes(20), epochs=1))
+    for index in range(rounds):
+        judge.train_round(Round(index, fakes(20), epochs=1))
     note()
-    assert sizes[0] > 0.02 and all(size == pytest.approx(0.02) for size in sizes[1:]) and len(sizes) == 6
+    assert len(sizes) == 5 * rounds + 1
+    return sizes
+
+
+def test_weights_are_clipped_after_every_step() -> None:
+    # T-CS-3.
+    sizes = sizes_of_weights(adversary(weight_clip=0.02, optimizer=SGD(lr=1.0)), rounds=1)
+    assert sizes[0] > 0.02 and all(size == pytest.approx(0.02) for size in sizes[1:])
+
+
+def test_weights_are_clipped_after_the_first_step_of_a_phase_alone() -> None:
+    # T-CS-3, as released.
+    sizes = sizes_of_weights(adversary(weight_clip=0.02, clip_every="phase", optimizer=SGD(lr=1.0)), rounds=2)
+    is_clipped = [size == pytest.approx(0.02) for size in sizes]
+    assert is_clipped == [index in (1, 6) for index in range(11)]
 
 
 def test_the_slope_comes_near_its_target() -> None:

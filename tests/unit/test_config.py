@@ -11,6 +11,7 @@ import pytest
 from rlgan.balance import Band, Equilibrium
 from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.config import Config, Control
+from rlgan.contradictions import contradictions
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.decoding import SearchedAndDrawn
 from rlgan.discriminators import CausalLSTM, CnnHighway, InteractionCnn, LanguageModel, PairCnn, Tabular, Transformer
@@ -40,11 +41,14 @@ from rlgan.rewards import (
     Logit,
     LogProbability,
     LogRatio,
+    Mixed,
     NegLogComplement,
     OracleRatio,
     Probability,
     RandomReward,
     Ratio,
+    ReferenceBleu,
+    ReferenceRouge,
     SignedProbability,
 )
 from tests.support.tiny import PAIRS, TASK
@@ -143,6 +147,8 @@ OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator":
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
 SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn()}
 ALWAYS_SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn(rounds="all")}
+# What is compared with the pair's own target.
+COMPARED = PLAIN | {"task": PAIRS, "generator": Seq2SeqLSTM(), "reward": ReferenceBleu()}
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
 BY_EXAMPLE: dict[str, Any] = {"teacher_forcing": TeacherForcingByExample()}
 # What draws no tokens.
@@ -255,6 +261,36 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"task": IN_PIECES, "evaluation": {"replace_unknown": True}},
         "evaluation.replace_unknown=True: targets are cut into characters or pieces of words",
+    ),
+    *(
+        (PLAIN | {"reward": reward}, f"reward='{reward.kind}': compares each sequence with what the data has for its")
+        for reward in (ReferenceBleu(), ReferenceRouge())
+    ),
+    (JUDGED | {"reward": Mixed()}, "reward='mixed': compares .* and task='oracle' gives none. Use reward bleu"),
+    (
+        COMPARED | {"reward": Mixed(metric=ReferenceRouge())},
+        r"reward='mixed': needs a discriminator, .* Use reward reference_rouge\.$",
+    ),
+    (OF_PAIRS | {"reward": ReferenceBleu()}, "discriminator: has no effect with reward='reference_bleu'"),
+    (COMPARED | {"credit": Prefix()}, "credit='prefix': reward='reference_bleu' compares finished sequences"),
+    (OF_PAIRS | {"reward": Mixed(), "credit": Prefix()}, "credit='prefix': reward='mixed' compares finished sequences"),
+    (COMPARED | {"credit": RewardToGo()}, "credit='reward_to_go': .* and reward='reference_bleu' pays sequences"),
+    *((OF_PAIRS | {"reward": {"kind": "mixed", "weight": end}}, f"reward.weight={end}: ") for end in (0.0, 1.0)),
+    (
+        OF_PAIRS | {"reward": Mixed(), "adversary": {"loss": {"kind": "hinge"}}},
+        r"reward.map='probability': reads the logit as log p_d/p_θ, .* Use reward.map logit or adversary.loss cross",
+    ),
+    (
+        OF_PAIRS | {"reward": Mixed(map=Ratio()), "adversary": {"loss": {"kind": "relativistic"}}},
+        r"reward.map='ratio': reads .* Use reward.map logit or adversary.loss cross_entropy\.$",
+    ),
+    (
+        OF_PAIRS | {"reward": Mixed(map=Ratio()), "baseline": ImportanceWeights()},
+        "baseline='importance_weights': .* reward='mixed'",
+    ),
+    (
+        JUDGED | {"adversary": {"clip_every": "phase"}},
+        "adversary.clip_every='phase': no weights are clipped, for adversary.weight_clip is null",
     ),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator='seq2seq_lstm': reads conditions, and task='oracle' gives none"),
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator='cnn_highway': judges sequences without what task="),
@@ -603,6 +639,25 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     Config(**(OF_PAIRS | {"discriminator": InteractionCnn(embedding=64, embeddings="generator")}))
     relative = {"adversary": {"loss": {"kind": "relativistic"}}}
     Config(**(JUDGED | relative | {"reward": Ratio(), "baseline": ImportanceWeights()}))
+
+
+def test_rewards_beside_targets_go_with_whole_sequences_and_with_continuations() -> None:
+    for credit in (Terminal(), MonteCarlo()):
+        Config(**(COMPARED | {"credit": credit}))
+        for part in (Probability(), Logit(), SignedProbability()):
+            Config(**(OF_PAIRS | {"reward": Mixed(map=part, metric=ReferenceRouge(), weight=0.2), "credit": credit}))
+    Config(**(COMPARED | {"credit": LambdaReturn(), "baseline": CriticBaseline()}))
+    Config(**(OF_PAIRS | {"reward": Mixed(map=Logit()), "adversary": {"loss": {"kind": "hinge"}}}))
+    Config(**(JUDGED | {"adversary": {"weight_clip": 0.1, "clip_every": "phase"}}))
+
+
+def test_a_mix_with_a_judge_of_tokens_is_told() -> None:
+    # No such judge reads pairs, which is told first.
+    config = Config.model_construct(**(OF_PAIRS | {"reward": Mixed(), "discriminator": CausalLSTM()}))
+    told = list(contradictions(config))
+    assert [
+        one for one in told if re.match("reward='mixed': adds a metric .*discriminator='causal_lstm' judges every", one)
+    ]
 
 
 @pytest.mark.parametrize(("settings", "message"), CONTRADICTIONS, ids=[message[:50] for _, message in CONTRADICTIONS])

@@ -38,10 +38,13 @@ from rlgan.rewards import (
     ConstantReward,
     Logit,
     LogRatio,
+    Mixed,
     OracleRatio,
     Probability,
     RandomReward,
     Ratio,
+    ReferenceBleu,
+    ReferenceRouge,
     RewardSettings,
     SignedProbability,
 )
@@ -447,3 +450,37 @@ def test_the_ceiling_of_a_task_that_gives_something_follows_the_gradient_of_its_
     assert max(float(gradient.abs().max()) for gradient in expected) > 0.01
     for gradient, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, wanted, atol=1e-5, rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------ beside a target
+
+SCORED = dataclasses.replace(
+    ROLLOUTS,
+    scores=torch.tensor([1.0, 0.25]),
+    continuation_scores=torch.tensor([[[0.0, 0.4], [0.6, 1.0], [9.0, 9.0]], [[0.1, 0.3], [9.0, 9.0], [9.0, 9.0]]]),
+)
+
+
+def test_a_metric_pays_continuations_and_at_the_end_the_sequence() -> None:
+    result = learn(ReferenceBleu(), MonteCarlo(num_rollouts=2), NoBaseline(), rollouts=SCORED)
+    torch.testing.assert_close(result.values, torch.tensor([[0.2, 0.8, 1.0], [0.2, 0.25, 0.0]]))
+    result = learn(ReferenceRouge(), Terminal(), NoBaseline(), rollouts=SCORED)
+    torch.testing.assert_close(result.values, torch.tensor([[1.0, 1.0, 1.0], [0.25, 0.25, 0.0]]))
+    assert result.metrics["generator/mean_score"] == pytest.approx(0.625)
+    assert "generator/mean_score" not in learn(Probability(), Terminal(), NoBaseline()).metrics
+
+
+@pytest.mark.parametrize("credit", [MonteCarlo(num_rollouts=2), Terminal()], ids=lambda credit: credit.kind)
+def test_values_of_a_mixed_reward_are_those_of_its_parts_by_their_weights(credit: CreditSettings) -> None:
+    parts = [learn(reward, credit, NoBaseline(), rollouts=SCORED).values for reward in (Probability(), ReferenceBleu())]
+    mixed = learn(Mixed(weight=0.75), credit, NoBaseline(), rollouts=SCORED).values
+    torch.testing.assert_close(mixed, 0.75 * parts[0] + 0.25 * parts[1])
+    assert not torch.allclose(parts[0], parts[1])
+
+
+def test_no_discriminator_is_needed_by_a_metric() -> None:
+    alone = dataclasses.replace(SCORED, real_logits=None, continuation_logits=None, discriminator_version=None)
+    credit = MonteCarlo(num_rollouts=2)
+    found = learn(ReferenceBleu(), credit, LeaveOneOut(), rollouts=alone)
+    assert torch.equal(found.values, learn(ReferenceBleu(), credit, LeaveOneOut(), rollouts=SCORED).values)
+    assert "generator/mean_prob_real" not in found.metrics

@@ -13,6 +13,8 @@ from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pieces import Characters
+from rlgan.envs.tasks.sources import Summarization
 from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.pair_measures import PairMeasures
@@ -93,3 +95,48 @@ def test_without_the_library_it_is_told(task: Task, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pair_measures, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"take the library sacrebleu. Install it by: .*\[pairs\]"):
         PairMeasures(task, "13a")
+
+
+# ------------------------------------------------------------------------------------------------------- summaries
+
+
+def summaries(tmp_path: Path, *pairs: tuple[str, str], **changes: object) -> Task:
+    """The same pairs to learn from and to be measured on."""
+    path = tmp_path / "summaries.tsv"
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in pairs), "utf-8")
+    table = Table(data=str(path), valid=str(path), test=str(path))
+    return build_task(PairsTask(input=table, domain=Summarization(), max_length=8, **changes))
+
+
+def test_rouge_of_summaries_by_hand_with_the_best_reference(tmp_path: Path) -> None:
+    task = summaries(tmp_path, ("eins", "a b c d"), ("eins", "d c"), ("zwei", "b d"))
+    found = PairMeasures(task, "13a").measure(written(task, "a c", "b d"))
+    # "a c" with "a b c d": 2 of 2 and 2 of 4, so 2/3, and no 2-gram; with "d c" 1 of 2. "b d" is its reference.
+    assert found["eval/rouge_1"] == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert found["eval/rouge_2"] == pytest.approx(100 * (0 + 1) / 2)
+    assert found["eval/rouge_l"] == pytest.approx(100 * (2 / 3 + 1) / 2)
+    # Each figure has its own best reference: in "c d" both letters of "d c" stand, in the wrong order.
+    found = PairMeasures(task, "13a").measure(written(task, "c d", "b d"))
+    assert found["eval/rouge_1"] == pytest.approx(100.0) and found["eval/rouge_l"] == pytest.approx(
+        100 * (2 / 3 + 1) / 2
+    )
+
+
+def test_rouge_counts_the_words_that_bleu_counts(tmp_path: Path) -> None:
+    # The library's own words are runs of a-z and 0-9: of these two none would be left, and of "é" nothing.
+    task = summaries(tmp_path, ("eins", "狗跑"), vocabulary={"kind": "shared", "tokens": Characters()})
+    names = {name: index for index, name in enumerate(task.token_names)}
+    half = torch.tensor([[names["狗"]] + [task.space.pad_id] * (task.space.max_length - 1)])
+    assert PairMeasures(task, "zh").measure(half)["eval/rouge_1"] == pytest.approx(100 * 2 / 3)
+    assert PairMeasures(task, "13a").measure(half)["eval/rouge_1"] == 0.0
+
+
+def test_only_summaries_have_rouge(task: Task) -> None:
+    assert not [name for name in PairMeasures(task, "13a").measure(written(task, "a", "a")) if "rouge" in name]
+
+
+def test_without_the_library_of_rouge_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task) -> None:
+    monkeypatch.setattr(pair_measures, "find_spec", lambda name: None if name == "rouge_score" else name)
+    with pytest.raises(ConfigError, match=r"takes the library rouge-score.* .*\[pairs\]"):
+        PairMeasures(summaries(tmp_path, ("eins", "a b"), ("zwei", "c d")), "13a")
+    PairMeasures(task, "13a")

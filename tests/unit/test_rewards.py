@@ -18,15 +18,21 @@ from rlgan.rewards import (
     DiscriminatorReward,
     Logit,
     LogProbability,
+    Mixed,
     NegLogComplement,
     OracleLikelihood,
     OracleRatio,
     Probability,
     RandomReward,
     Ratio,
+    ReferenceBleu,
+    ReferenceRouge,
     SignedProbability,
     discriminator_reward,
+    finished_rewards,
     log_ratio,
+    metric_of,
+    metric_scores,
     sequence_rewards,
     token_rewards,
 )
@@ -151,3 +157,44 @@ def test_a_log_ratio_is_the_law_minus_own_and_zero_after_the_end() -> None:
     own = torch.tensor([[-1.5, -1.0, 0.0]], requires_grad=True)
     ratio = log_ratio(oracle, own, mask)
     assert ratio.tolist() == [[0.5, -1.0, 0.0]] and not ratio.requires_grad
+
+
+# ---------------------------------------------------------------------------------------------- beside a target
+
+
+def test_a_mixed_reward_is_the_mean_of_both_by_its_weight() -> None:
+    logits, scores = torch.tensor([[math.log(3), 0.0]]), torch.tensor([[0.5, 1.0]])
+    # .8 · 3/4 + .2 · .5 and .8 · ½ + .2 · 1; of 2D - 1, ½ and 0.
+    paid = finished_rewards(Mixed(weight=0.8), logits, scores)
+    torch.testing.assert_close(paid, torch.tensor([[0.7, 0.6]]))
+    paid = finished_rewards(Mixed(map=SignedProbability(), weight=0.8), logits, scores)
+    torch.testing.assert_close(paid, torch.tensor([[0.5, 0.2]]))
+
+
+def test_a_metric_alone_pays_its_scores() -> None:
+    scores = torch.tensor([0.25, 1.0], requires_grad=True)
+    for metric in (ReferenceBleu(), ReferenceRouge()):
+        assert metric_of(metric) is metric and metric_of(Mixed(metric=metric)) is metric
+        paid = sequence_rewards(metric, TOKENS[:2], None, TASK, torch.Generator(), scores)
+        assert torch.equal(paid, scores) and not paid.requires_grad
+    assert metric_of(Probability()) is None and metric_of(Bleu()) is None
+
+
+@pytest.mark.parametrize("reward", [Mixed(), ReferenceBleu(), ReferenceRouge()], ids=lambda reward: reward.kind)
+def test_rewards_beside_a_target_need_scores(reward: Mixed | ReferenceBleu | ReferenceRouge) -> None:
+    with pytest.raises(ShapeError, match=f"reward='{reward.kind}' needs scores of the sequences beside their targets"):
+        finished_rewards(reward, torch.zeros(2), None)
+
+
+def test_a_mixed_reward_needs_logits_too() -> None:
+    with pytest.raises(ShapeError, match="reward='mixed' needs the discriminator's logits"):
+        finished_rewards(Mixed(), None, torch.zeros(2))
+
+
+def test_scores_are_of_the_metric_that_is_set() -> None:
+    targets = TOKENS[:1].expand(3, 4)
+    # 3 1: 1-grams and 2-grams in full (2/2, 2/2), no 3-gram to miss; two tokens of three. 2 2 2 2: one token of 4.
+    bleu = metric_scores(ReferenceBleu(order=2), TASK.space, TOKENS, targets)
+    torch.testing.assert_close(bleu, torch.tensor([1.0, math.exp(-0.5), math.sqrt(1 / 4 * 1 / 4)]))
+    rouge = metric_scores(ReferenceRouge(), TASK.space, TOKENS, targets)
+    torch.testing.assert_close(rouge, torch.tensor([1.0, 4 / 5, 2 / 7]))

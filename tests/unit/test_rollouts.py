@@ -14,8 +14,9 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.experience import token_values
 from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.records import Rollouts, concatenate
-from rlgan.rewards import Probability
+from rlgan.rewards import Probability, ReferenceBleu, ReferenceRouge
 from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_search
 from tests.support import reference
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
@@ -303,6 +304,68 @@ def test_given_tokens_are_neither_continued_nor_judged() -> None:
         lambda tokens, mask, conditions=None: mask.sum(1).float(),
     )
     assert judged.token_logits.tolist() == [[0.0, 0.0, 0.0, 4.0, 5.0]] * 6
+
+
+# -------------------------------------------------------------------------------------------------- beside targets
+
+TARGETS = random_sequences(ENDING, 6, seed=11)
+COMPARED = dataclasses.replace(SHARD, targets=TARGETS)
+
+
+def comparing(num_rollouts: int | None, metric: ReferenceBleu | ReferenceRouge) -> RolloutPlan:
+    return dataclasses.replace(plan(ENDING, num_rollouts), metric=metric)
+
+
+def test_sequences_and_their_continuations_are_scored_beside_their_own_targets() -> None:
+    # Continued by one that always says token 0 until the horizon, so that every continuation is known.
+    zeros = TabularGenerator.deterministic(ENDING, torch.zeros(5, dtype=torch.int64)).stepper()
+    found = collect(comparing(2, ReferenceBleu()), COMPARED, lstm(4).stepper(), zeros, None)
+    assert torch.equal(found.scores, reference_bleu(ENDING, found.tokens, TARGETS))
+    for t in range(5):
+        completed = found.tokens.clone()
+        completed[:, t + 1 :] = 0
+        expected = reference_bleu(ENDING, completed, TARGETS)
+        proper = t < found.mask.sum(1) - 1
+        scores = found.continuation_scores[:, t]
+        assert torch.equal(scores, torch.where(proper, expected, 0.0).unsqueeze(1).expand(6, 2))
+    assert len(set(found.scores.tolist())) > 1
+    rouge = collect(comparing(None, ReferenceRouge()), COMPARED, lstm(4).stepper(), None, None)
+    assert torch.equal(rouge.scores, reference_rouge_l(ENDING, rouge.tokens, TARGETS))
+    assert rouge.continuation_scores is None
+
+
+def test_a_metric_draws_no_numbers_and_needs_no_discriminator() -> None:
+    policy, scorer = lstm(4).stepper(), discriminator(ENDING).scorer()
+    judged = collect(plan(ENDING, 3), SHARD, policy, policy, scorer)
+    both = collect(comparing(3, ReferenceBleu()), COMPARED, policy, policy, scorer)
+    alone = collect(comparing(3, ReferenceBleu()), COMPARED, policy, policy, None)
+    for field in dataclasses.fields(Rollouts):
+        found = getattr(both, field.name)
+        if field.name in ("scores", "continuation_scores"):
+            assert getattr(judged, field.name) is None and torch.equal(found, getattr(alone, field.name))
+        elif field.name in ("real_logits", "continuation_logits"):
+            assert getattr(alone, field.name) is None and torch.equal(found, getattr(judged, field.name))
+        else:
+            others = (getattr(judged, field.name), getattr(alone, field.name))
+            same = (torch.equal(found, other) if isinstance(found, Tensor) else found == other for other in others)
+            assert all(same), field.name
+
+
+def test_a_shard_without_targets_is_not_compared() -> None:
+    # Fakes for the discriminator, by the plan of a run whose reward compares.
+    found = collect(comparing(None, ReferenceBleu()), SHARD, lstm(4).stepper(), None, None)
+    assert found.scores is None and found.continuation_scores is None
+
+
+def test_scores_of_shards_are_joined_in_order() -> None:
+    policy = lstm(4).stepper()
+    shards = [
+        collect(comparing(2, ReferenceBleu()), dataclasses.replace(COMPARED, seed=seed), policy, policy, None)
+        for seed in (1, 2)
+    ]
+    whole = concatenate(shards)
+    for name in ("scores", "continuation_scores"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(shard, name) for shard in shards]))
 
 
 # --------------------------------------------------------------------------------------------- joining shards
