@@ -410,9 +410,9 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     reads_ratio = config.reward.kind == "ratio" or isinstance(config.baseline, LogPartition)
     if config.adversary.mismatched is not None and reads_ratio:
         yield (
-            f"adversary.mismatched={config.adversary.mismatched:g}: adds real sequences to what D tells reals from, and "
-            f"reward={config.reward.kind!r} and baseline={config.baseline.kind!r} read its logit as log p_d/p_θ. Set it to "
-            "null, or use reward probability."
+            f"adversary.mismatched={config.adversary.mismatched:g}: adds real sequences to what D tells reals from, "
+            f"and reward={config.reward.kind!r} and baseline={config.baseline.kind!r} read its logit as log p_d/p_θ. "
+            "Set it to null, or use reward probability."
         )
     if config.adversary.mismatched is not None and isinstance(config.adversary.loss, Relativistic | Likelihood):
         yield (

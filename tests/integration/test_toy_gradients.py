@@ -219,7 +219,7 @@ def test_by_example_is_a_share_of_the_mle_gradient_beside_a_share_of_the_gradien
     paid, unpaid, taught = (torch.zeros(4, 3, dtype=DOUBLE) for _ in range(3))
     for index in range(9):
         tokens, logit = SEQUENCES[index : index + 1], FIXED_LOGITS[index : index + 1]
-        real = Experience(tokens=tokens.repeat(num_real, 1), weights=torch.zeros(num_real, 2))
+        real = Experience(tokens=tokens.repeat(num_real, 1), weights=torch.ones(num_real, 2))
         for total, logits in ((paid, logit), (unpaid, torch.full_like(logit, -torch.inf))):
             rows = tokens.repeat(num_sampled, 1)
             weights = weights_of(rows, logits.repeat(num_sampled), normaliser="sequence")

@@ -110,13 +110,13 @@ def summaries(tmp_path: Path, *pairs: tuple[str, str], **changes: object) -> Tas
 
 def test_rouge_of_summaries_by_hand_with_the_best_reference(tmp_path: Path) -> None:
     task = summaries(tmp_path, ("eins", "a b c d"), ("eins", "d c"), ("zwei", "b d"))
-    found = PairMeasures(task, "13a").measure(written(task, "a c", "b d"))
+    found = PairMeasures(task, "13a").measure(written(task, "a c", "b d"), NOBODY)
     # "a c" with "a b c d": 2 of 2 and 2 of 4, so 2/3, and no 2-gram; with "d c" 1 of 2. "b d" is its reference.
     assert found["eval/rouge_1"] == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert found["eval/rouge_2"] == pytest.approx(100 * (0 + 1) / 2)
     assert found["eval/rouge_l"] == pytest.approx(100 * (2 / 3 + 1) / 2)
     # Each figure has its own best reference: in "c d" both letters of "d c" stand, in the wrong order.
-    found = PairMeasures(task, "13a").measure(written(task, "c d", "b d"))
+    found = PairMeasures(task, "13a").measure(written(task, "c d", "b d"), NOBODY)
     assert found["eval/rouge_1"] == pytest.approx(100.0) and found["eval/rouge_l"] == pytest.approx(
         100 * (2 / 3 + 1) / 2
     )
@@ -127,12 +127,12 @@ def test_rouge_counts_the_words_that_bleu_counts(tmp_path: Path) -> None:
     task = summaries(tmp_path, ("eins", "狗跑"), vocabulary={"kind": "shared", "tokens": Characters()})
     names = {name: index for index, name in enumerate(task.token_names)}
     half = torch.tensor([[names["狗"]] + [task.space.pad_id] * (task.space.max_length - 1)])
-    assert PairMeasures(task, "zh").measure(half)["eval/rouge_1"] == pytest.approx(100 * 2 / 3)
-    assert PairMeasures(task, "13a").measure(half)["eval/rouge_1"] == 0.0
+    assert PairMeasures(task, "zh").measure(half, NOBODY)["eval/rouge_1"] == pytest.approx(100 * 2 / 3)
+    assert PairMeasures(task, "13a").measure(half, NOBODY)["eval/rouge_1"] == 0.0
 
 
 def test_only_summaries_have_rouge(task: Task) -> None:
-    assert not [name for name in PairMeasures(task, "13a").measure(written(task, "a", "a")) if "rouge" in name]
+    assert not [name for name in PairMeasures(task, "13a").measure(written(task, "a", "a"), NOBODY) if "rouge" in name]
 
 
 def test_without_the_library_of_rouge_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task) -> None:
