@@ -28,6 +28,9 @@ from .controls import controls_of
 _COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.0), num_train=5_000)
 """Where no data is named: what is written is what was read."""
 
+_NOISY_COPYING = _COPYING.model_copy(update={"rule": Copy(noise=0.1)})
+"""The same, but for noise: nothing is impossible, so that the control oracle_ratio has a logarithm to pay."""
+
 
 def cgan_seq(task: TaskSettings | None = None) -> Config:
     """Conditional sequence GAN (Lee's formulation): mismatched pairs are negatives, too; prefixes are judged."""
@@ -95,7 +98,7 @@ def adversarial_nmt(task: TaskSettings | None = None) -> Config:
     """Adversarial-NMT (Wu et al. 2017): a judge of alignment, half of each batch by likelihood and half by reward."""
     return Config(
         preset="adversarial_nmt",
-        task=task or _COPYING,
+        task=task or _NOISY_COPYING,
         generator=Seq2SeqLSTM(embedding=620, hidden=1_000),
         discriminator=InteractionCnn(embedding=620, embeddings="generator", channels=20, mlp_hidden=20),
         # A step on as many reals as fakes for each of the generator's.
