@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rlgan.envs.tasks import PairsTask, TaskSettings, TextTask, TransductionTask
 from rlgan.envs.tasks.pieces import Words
-from rlgan.envs.tasks.transduction import Copy, Reverse
 
 from .adversary_losses import Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
@@ -245,6 +244,11 @@ def _what_there_is_before(config: Config) -> Iterator[str]:
         yield "schedule.mle_inputs='scheduled_sampling': has no effect with schedule.mle_epochs=0. Set it to none."
     if "oracle_ratio" in config.controls and not config.task.knows_law:
         yield f"controls: oracle_ratio needs an exact law, which task={config.task.kind!r} has not. Leave it out."
+    if "oracle_ratio" in config.controls and _is_certain(config.task):
+        yield (
+            "controls: oracle_ratio pays infinitely little for a wrong token, for task.rule.noise is 0. Give it noise, "
+            "or leave it out."
+        )
     for name in () if isinstance(config.task, TextTask) else config.word_vectors:
         yield (
             f"{name}.pretrained='word_vectors': the tokens of task={config.task.kind!r} are no words. Set it to none, "
@@ -290,7 +294,7 @@ def _what_is_read_of_texts(config: Config) -> Iterator[str]:
 
 def _is_certain(task: TaskSettings) -> bool:
     """Whether what a sequence is given leaves nothing open."""
-    return isinstance(task, TransductionTask) and isinstance(task.rule, Copy | Reverse) and task.rule.noise == 0.0
+    return isinstance(task, TransductionTask) and task.is_certain
 
 
 def _who_is_selected(config: Config) -> Iterator[str]:
@@ -548,6 +552,8 @@ def _who_is_paid(config: Config) -> Iterator[str]:
         )
     if isinstance(reward, TokenReward) and not config.task.knows_law:
         yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
+    if isinstance(reward, TokenReward) and _is_certain(config.task):
+        yield f"reward={reward.kind!r}: is infinite at a wrong token, for task.rule.noise is 0. Give it noise."
 
 
 def _what_is_compared(config: Config) -> Iterator[str]:

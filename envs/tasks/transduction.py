@@ -93,6 +93,11 @@ class TransductionTask(Settings):
     """Pairs held out for the figures that are reported."""
 
     @property
+    def is_certain(self) -> bool:
+        """Whether a condition leaves nothing open, so that the law forbids all sequences but one."""
+        return isinstance(self.rule, Copy | Reverse) and self.rule.noise == 0.0
+
+    @property
     def space(self) -> SequenceSpace:
         """The conditions, and the sequences."""
         return SequenceSpace(self.vocab_size, self.max_length, end_id=0 if self.ends else None)

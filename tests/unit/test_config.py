@@ -20,6 +20,7 @@ from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
+from rlgan.envs.tasks.transduction import Copy
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
 from rlgan.normalisation import GroupDeviation
 from rlgan.objectives import (
@@ -143,6 +144,7 @@ LAW: dict[str, Any] = {
     "credit": RewardToGo(),
 }
 
+CERTAIN = PAIRS.model_copy(update={"rule": Copy(noise=0.0)})
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
 SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn()}
@@ -310,6 +312,21 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"adversary": {"mismatched": 1.0, "loss": {"kind": "relativistic"}}},
         "adversary.mismatched=1: is a third class, and adversary.loss='relativistic' has no classes apart",
+    ),
+    (
+        OF_PAIRS | {"task": CERTAIN, "controls": ("oracle_ratio",)},
+        "controls: oracle_ratio pays infinitely little for a wrong token",
+    ),
+    (
+        PLAIN
+        | {
+            "task": CERTAIN,
+            "generator": Seq2SeqLSTM(),
+            "reward": OracleRatio(),
+            "credit": RewardToGo(),
+            "controls": (),
+        },
+        "reward='oracle_ratio': is infinite at a wrong token, for task.rule.noise is 0",
     ),
     (
         OF_PAIRS | {"adversary": {"mismatched": 1.0}, "reward": Ratio()},
