@@ -290,7 +290,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     """One of pydantic's complaints as: field, value, what is allowed, what to do."""
     location = [str(part) for part in problem["loc"]]
     kinds = _kinds()
-    path = ".".join(part for part in location if part not in kinds)
+    # The first is a field, though one of them has the name of a kind: `reward`.
+    path = ".".join(part for index, part in enumerate(location) if index == 0 or part not in kinds)
     value, message = problem.get("input"), str(problem["msg"])
     if problem["type"] == "value_error":
         text = message.removeprefix("Value error, ")
