@@ -74,6 +74,11 @@ class FreshEvaluator(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> FreshEvaluator:
+        if isinstance(self.network, InteractionCnn) and self.network.embeddings == "generator":
+            raise ConfigError(
+                "network.embeddings='generator': no generator's embeddings are copied into a fresh evaluator. Set it "
+                "to own."
+            )
         if self.dev_fraction + self.test_fraction >= 1.0:
             raise ConfigError(
                 f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing to learn "

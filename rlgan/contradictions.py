@@ -36,7 +36,7 @@ from .objectives import (
     makes_soft_rows,
 )
 from .reference import NoReference, RewardPenalty
-from .rewards import Bleu, JudgedReward, Logit, LogRatio, Mixed, TokenReward, metric_of
+from .rewards import Bleu, JudgedReward, Logit, LogRatio, Mixed, TokenReward, map_of, metric_of
 from .selection import BestGenerator
 from .unknown_words import no_words
 
@@ -411,8 +411,7 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"adversary.mismatched={config.adversary.mismatched:g}: is of conditions, and task={task.kind!r} gives "
             "none. Set it to null."
         )
-    reads_ratio = config.reward.kind == "ratio" or isinstance(config.baseline, LogPartition)
-    if config.adversary.mismatched is not None and reads_ratio:
+    if config.adversary.mismatched is not None and _reads_ratio(config):
         yield (
             f"adversary.mismatched={config.adversary.mismatched:g}: adds real sequences to what D tells reals from, "
             f"and reward={config.reward.kind!r} and baseline={config.baseline.kind!r} read its logit as log p_d/p_θ. "
@@ -466,12 +465,16 @@ def _how_fakes_are_written(config: Config) -> Iterator[str]:
             f"{told}: is of pretraining, and schedule.discriminator_rounds is 0. Set adversary.decoding.rounds to all, "
             "or use drawn."
         )
-    reads_ratio = config.reward.kind == "ratio" or isinstance(config.baseline, LogPartition)
-    if decoding.rounds == "all" and reads_ratio:
+    if _reads_ratio(config):
         yield (
             f"{told}: fakes that are found are not of the law p_θ, whose ratio reward={config.reward.kind!r} and "
-            f"baseline={config.baseline.kind!r} read. Set adversary.decoding.rounds to pretraining."
+            f"baseline={config.baseline.kind!r} read. Use drawn."
         )
+
+
+def _reads_ratio(config: Config) -> bool:
+    """Whether the logit must be log p_d/p_θ, so that everything that D tells reals from is drawn by the generator."""
+    return map_of(config.reward).kind == "ratio" or isinstance(config.baseline, LogPartition)
 
 
 def _who_gives_a_law(config: Config) -> Iterator[str]:
@@ -603,7 +606,7 @@ def _what_is_compared(config: Config) -> Iterator[str]:
 def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
     """Those of how the discriminator learns and of what is read into its logits."""
     adversary = config.adversary
-    path, reward = ("reward.map", config.reward.map) if isinstance(config.reward, Mixed) else ("reward", config.reward)
+    path, reward = "reward.map" if isinstance(config.reward, Mixed) else "reward", map_of(config.reward)
     loss, slope = adversary.loss, adversary.gradient_penalty
     pays = config.schedule.adversarial_updates > 0 and isinstance(reward, JudgedReward)
     is_of_a_law = isinstance(loss, Likelihood)

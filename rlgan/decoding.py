@@ -40,8 +40,8 @@ class SearchedAndDrawn(Settings):
     beam: Annotated[int, NotSearched("needs a task that gives something")] = Field(5, ge=1)
     """Beams K; 1 takes the likeliest token at each step."""
     rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task that gives something")] = "pretraining"
-    """Which rounds of the discriminator are shown them. Between generator updates the published ones see drawn fakes
-    alone, of which its logit is the log-odds."""
+    """Which rounds of the discriminator are shown them. Between generator updates the published ones add drawn fakes
+    alone; a larger `adversary.buffer` keeps those of pretraining for a while."""
 
 
 DecodingSettings = Annotated[Drawn | SearchedAndDrawn, Field(discriminator="kind")]

@@ -10,6 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 
@@ -19,6 +20,7 @@ from .experience import by_example
 from .objectives import (
     Differentiated,
     MixedPrefix,
+    NoTeacherForcing,
     ScheduledSampling,
     TeacherForcingByExample,
     likelihood_weights,
@@ -123,3 +125,36 @@ class RealSequences:
         if isinstance(forcing, MixedPrefix):
             num_given = forcing.num_given(unit)
         return draw_beginnings(self._task, num_sequences, copies, num_given, stream(self._seed, *purpose), with_targets)
+
+
+def require_drawable(config: Config, task: Task) -> None:
+    """Refuse a task whose training sequences do not suffice for a run of this configuration.
+
+    Raises:
+        DataError: fewer training sequences than a batch needs.
+        ConfigError: prefixes as long as the sequences.
+    """
+    schedule, forcing = config.schedule, config.schedule.teacher_forcing
+    if isinstance(forcing, TeacherForcingByExample):
+        needed = schedule.num_real
+        if task.conditions is not None:
+            needed += schedule.num_sampled // (schedule.g_group or 1)
+        if task.train.shape[0] < needed:
+            raise DataError(
+                f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} that one "
+                f"generator update of schedule.g_batch={schedule.g_batch} takes, none of them twice "
+                "(schedule.teacher_forcing='by_example'). Give more data, or lower schedule.g_batch."
+            )
+    takes_batches = not isinstance(forcing, NoTeacherForcing | TeacherForcingByExample)
+    needed = schedule.mle_batch if schedule.mle_epochs > 0 or takes_batches else 1
+    if task.train.shape[0] < needed:
+        raise DataError(
+            f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
+            f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
+        )
+    longest = task.space.max_length
+    if isinstance(forcing, MixedPrefix) and forcing.start >= longest:
+        raise ConfigError(
+            f"schedule.teacher_forcing.start={forcing.start}: leaves nothing to draw of sequences of {longest} tokens. "
+            f"Set it below {longest}."
+        )

@@ -153,6 +153,11 @@ FinishedReward = DiscriminatorReward | MetricReward | Mixed
 """Rewards of finished sequences alone, whether they were drawn or continue a prefix."""
 
 
+def map_of(reward: RewardSettings) -> RewardSettings:
+    """The map of the discriminator's logit that a reward is, or mixes with a metric; itself where it is neither."""
+    return reward.map if isinstance(reward, Mixed) else reward
+
+
 def metric_of(reward: RewardSettings) -> MetricReward | None:
     """The metric beside targets that a reward reads; None where it reads none."""
     if isinstance(reward, Mixed):

@@ -35,7 +35,9 @@ from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
 from .export import load_run_generator
 from .overrides import flatten, from_dict, override, to_dict
+from .presets import control
 from .progress import Progress
+from .real_sequences import require_drawable
 from .session import DATA, RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
@@ -88,7 +90,7 @@ def resumable_config(run_dir: Path) -> Config:
 
 def dry_run(request: RunRequest) -> int:
     """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
-    task = build_task(request.config.task)
+    task = _task_of(request.config)
     with build_parts(request.config, task) as parts:
         Trainer(request.config, task, parts)
         notes = (*task.notes, *parts.notes)
@@ -97,6 +99,14 @@ def dry_run(request: RunRequest) -> int:
     for note in notes:
         print(note)
     return 0
+
+
+def _task_of(config: Config) -> Task:
+    """The task of a run, with enough for its controls too, which begin when the run is done."""
+    task = build_task(config.task)
+    for name in config.controls:
+        require_drawable(control(config, name), task)
+    return task
 
 
 def run(request: RunRequest) -> RunResult:
@@ -125,7 +135,7 @@ def run(request: RunRequest) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-    task = build_task(config.task)
+    task = _task_of(config)
     with build_parts(config, task, begins=not request.resume) as parts:
         trainer = Trainer(config, task, parts)
         state = None

@@ -41,15 +41,16 @@ class Schedule(Settings):
     mle_batch: Annotated[int, NotSearched("of the start that trials share, and of the control beside them")] = Field(
         64, ge=1
     )
-    """Sequences a maximum-likelihood update, in pretraining and in teacher forcing."""
+    """Sequences a maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
     mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share")] = Field(None, ge=1)
     """Epoch of pretraining, counted from 1, with which the learning rate of `optimizers.mle` begins to be halved, once
     an epoch (dialogue: 6); null holds it."""
     example_weights: Annotated[
         ExampleWeights, NotSearched("of the start that trials share, and of the control beside them")
     ] = "none"
-    """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing: none: all alike |
-    tf_idf: the more, the rarer their tokens, with mean 1 (`rlgan.example_weights`)."""
+    """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing (but for the given
+    tokens of mixed_prefix): none: all alike | tf_idf: the more, the rarer their tokens, with mean 1
+    (`rlgan.example_weights`)."""
     mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
     """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ConfigError, DataError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
@@ -42,17 +41,15 @@ from .objectives import (
     PPO,
     Differentiated,
     InterleavedTeacherForcing,
-    MixedPrefix,
     MixedTeacherForcing,
     NoPolicyGradient,
-    NoTeacherForcing,
     Reinforce,
     ScheduledSampling,
     TeacherForcingByExample,
     makes_soft_rows,
     relaxation_at,
 )
-from .real_sequences import RealSequences
+from .real_sequences import RealSequences, require_drawable
 from .records import Experience, Rollouts, concatenate, stacked
 from .reference import NoReference
 from .relaxation import Relaxation
@@ -105,8 +102,7 @@ class Trainer:
         self, config: Config, task: Task, parts: Parts, mle_start: dict[str, np.ndarray] | None = None
     ) -> None:
         self.config, self.task, self._parts = config, task, parts
-        _require_enough_sequences(config, task)
-        _require_short_prefixes(config, task)
+        require_drawable(config, task)
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
         self._real = RealSequences(config, task)
         self.position = Position()
@@ -120,8 +116,8 @@ class Trainer:
         self._selected_weights: dict[str, np.ndarray] | None = None
         self._validator: Evaluator | None = None
         if isinstance(config.schedule.selection, BestGenerator):
-            # Samples of its own, for what is chosen by some is reported of others; and no encoder, which none needs.
-            settings = config.evaluation.model_copy(update={"encoders": ()})
+            # Samples of its own, for what is chosen by some is reported of others; and nothing that none needs.
+            settings = config.evaluation.model_copy(update={"encoders": (), "adversarial": None})
             self._validator = Evaluator(selection_view(task), settings, config.seed, draw="selection")
         self._effective_ranks: list[float] = []
         self._reference: Any = None  # handle of the reference's weights, which never change
@@ -591,33 +587,3 @@ def _as_tensors(arrays: dict[str, np.ndarray] | None) -> dict[str, Tensor] | Non
 
 def _as_arrays(tensors: dict[str, Tensor] | None) -> dict[str, np.ndarray] | None:
     return None if tensors is None else {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def _require_enough_sequences(config: Config, task: Task) -> None:
-    schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    if isinstance(forcing, TeacherForcingByExample):
-        needed = schedule.num_real
-        if task.conditions is not None:
-            needed += schedule.num_sampled // (schedule.g_group or 1)
-        if task.train.shape[0] < needed:
-            raise DataError(
-                f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} that one "
-                f"generator update of schedule.g_batch={schedule.g_batch} takes, none of them twice "
-                "(schedule.teacher_forcing='by_example'). Give more data, or lower schedule.g_batch."
-            )
-    takes_batches = not isinstance(forcing, NoTeacherForcing | TeacherForcingByExample)
-    needed = schedule.mle_batch if schedule.mle_epochs > 0 or takes_batches else 1
-    if task.train.shape[0] < needed:
-        raise DataError(
-            f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
-            f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
-        )
-
-
-def _require_short_prefixes(config: Config, task: Task) -> None:
-    forcing, longest = config.schedule.teacher_forcing, task.space.max_length
-    if isinstance(forcing, MixedPrefix) and forcing.start >= longest:
-        raise ConfigError(
-            f"schedule.teacher_forcing.start={forcing.start}: leaves nothing to draw of sequences of {longest} tokens. "
-            f"Set it below {longest}."
-        )

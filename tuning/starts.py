@@ -26,6 +26,9 @@ from rlgan.presets import mle
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 
+_OF_THE_START = ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from", "mle_inputs", "example_weights")
+"""What of a schedule decides the end of pretraining."""
+
 
 class Starts:
     """A folder of starts that several processes may use at once.
@@ -65,13 +68,11 @@ class Starts:
 
 
 def _what_decides(config: Config, task: Task) -> dict[str, Any]:
-    schedule = config.schedule
+    schedule = to_dict(config.schedule)
     return {
         "data": task.fingerprint(),
         "generator": to_dict(config.generator),
-        "mle_epochs": schedule.mle_epochs,
-        "mle_patience": schedule.mle_patience,
-        "mle_batch": schedule.mle_batch,
+        **{name: schedule[name] for name in _OF_THE_START},
         "optimizer": to_dict(config.optimizers.mle),
         "seed": config.seed,
         "threads": config.workers.threads,
@@ -83,7 +84,7 @@ def _what_decides(config: Config, task: Task) -> dict[str, Any]:
 def likelihood_alone(config: Config) -> Config:
     """The maximum-likelihood pretraining of a run, and nothing after it."""
     alone = mle(config.task)
-    schedule = {name: getattr(config.schedule, name) for name in ("mle_epochs", "mle_patience", "mle_batch")}
+    schedule = {name: getattr(config.schedule, name) for name in _OF_THE_START}
     return alone.model_copy(
         update={
             "generator": config.generator,

@@ -72,7 +72,11 @@ class Trial(SequenceGAN):
         self._objective = objective_for(task, self.config.get(SELECT_BY))
         self._task = task
         start = Starts(Path(self.config[STARTS])).get(config, task)
-        trainer = Trainer(config, selection_view(task), parts, mle_start=start)
+        # A trial never trains a fresh evaluator, and the validation split may be too small for one.
+        measured = config.evaluation.model_copy(update={"adversarial": None})
+        trainer = Trainer(
+            config.model_copy(update={"evaluation": measured}), selection_view(task), parts, mle_start=start
+        )
         for checkpoint in self.config.get(RESUME) or []:
             try:
                 state = load_latest(Path(checkpoint)).state

@@ -117,8 +117,8 @@ def _over_rows(count: Callable[[Tensor], Tensor], *tensors: Tensor) -> Tensor:
 def _places(tokens: Tensor, references: Tensor, lengths: Tensor, reference_lengths: Tensor) -> Tensor:
     """(W, T, n) int64: bit j of word w is set where a token stands at place 62·w + j of the reference."""
     num_tokens, num_places = (int(one.max()) if len(one) else 0 for one in (lengths, reference_lengths))
-    ours = tokens[:, :num_tokens].T.contiguous()
-    theirs = references[:, :num_places].T.contiguous()
+    ours = tokens[:, :num_tokens].T.clone(memory_format=torch.contiguous_format)
+    theirs = references[:, :num_places].T.clone(memory_format=torch.contiguous_format)
     # Whatever stands behind the end is equal to nothing.
     ours[torch.arange(num_tokens, device=ours.device).unsqueeze(1) >= lengths] = -1
     theirs[torch.arange(num_places, device=theirs.device).unsqueeze(1) >= reference_lengths] = -2

@@ -86,6 +86,10 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "line 193: the line has 50000 tokens",
     ),
     "fewer than a batch": (text_file(GOOD, "--schedule.mle-batch", "500"), "fewer than one batch"),
+    "fewer than a control's batch": (
+        text_file(GOOD, "--schedule.mle-epochs", "0", "--schedule.mle-batch", "500", "--controls", '["mle_continued"]'),
+        "fewer than one batch",
+    ),
     "two lines": (text_file(b"a b\nb a\n"), "too few to split off"),
     "valid fraction without effect": (
         text_file(GOOD, "--task.valid", "v.txt", "--task.valid-fraction", "0.2"),

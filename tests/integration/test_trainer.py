@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlgan.adversarial_evaluation import FreshEvaluator
 from rlgan.adversary import AdversarySettings, Round
 from rlgan.adversary_losses import Likelihood, Wasserstein
 from rlgan.adversary_regularisers import InterpolatedPenalty
@@ -1104,3 +1105,17 @@ def test_reward_controls_learn_from_what_they_say(task: Task) -> None:
             torch.testing.assert_close(rows.weights, torch.full((8, 6), 1 / 8))
     assert all(judge is None and rollout is None for _, _, rollout, judge in recorder.searches)
     assert isinstance(control(run, "random_reward").baseline, NoBaseline)
+
+
+def test_what_selects_on_few_validation_pairs_needs_none_for_a_fresh_evaluator() -> None:
+    settings = PAIRS.model_copy(update={"num_valid": 30, "num_test": 300})
+    evaluation = EvaluationSettings(adversarial=FreshEvaluator())
+    config = of_pairs({"selection": BestGenerator(measure="valid_nll")}, task=settings, evaluation=evaluation)
+    task = build_task(settings)
+    with trainer_of(config, task) as trainer:
+        assert trainer.evaluator._adversarial is not None
+    few = dataclasses.replace(
+        task, test=task.valid, conditions=dataclasses.replace(task.conditions, test=task.conditions.valid)
+    )
+    with pytest.raises(ConfigError, match="of 30 human pairs the dev part gets 6"), trainer_of(config, few):
+        pass

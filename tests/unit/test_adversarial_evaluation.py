@@ -202,6 +202,11 @@ def test_only_the_first_pairs_are_used() -> None:
 # ------------------------------------------------------------------------------------------------------ errors
 
 
+def test_no_embeddings_are_copied_into_a_fresh_evaluator() -> None:
+    with pytest.raises(ValidationError, match="network.embeddings='generator': no generator's embeddings are copied"):
+        FreshEvaluator(network=InteractionCnn(embedding=8, embeddings="generator"))
+
+
 @pytest.mark.parametrize(
     ("num_test", "changes", "told"),
     [

@@ -329,6 +329,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "reward='oracle_ratio': is infinite at a wrong token, for task.rule.noise is 0",
     ),
     (
+        OF_PAIRS | {"adversary": {"mismatched": 1.0}, "reward": Mixed(map=Ratio())},
+        "adversary.mismatched=1: adds real sequences to what D tells reals from, and reward='mixed'",
+    ),
+    (
         OF_PAIRS | {"adversary": {"mismatched": 1.0}, "reward": Ratio()},
         "adversary.mismatched=1: adds real sequences to what D tells reals from, and reward='ratio'",
     ),
@@ -355,6 +359,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"adversary": SEARCHED, "schedule": {"discriminator_rounds": 0}},
         "adversary.decoding='searched_and_drawn': is of pretraining, and schedule.discriminator_rounds is 0",
+    ),
+    (
+        OF_PAIRS | {"adversary": SEARCHED, "reward": Mixed(map=Ratio())},
+        "adversary.decoding='searched_and_drawn': fakes that are found are not of the law p_θ",
     ),
     (
         OF_PAIRS | {"adversary": ALWAYS_SEARCHED, "reward": Ratio()},

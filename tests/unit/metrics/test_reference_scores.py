@@ -162,6 +162,15 @@ def test_a_row_is_scored_alike_whatever_stands_beside_it(score: object, monkeypa
     assert torch.equal(together, of(score, found, 10))
 
 
+@pytest.mark.parametrize("score", [reference_bleu, reference_rouge_l])
+def test_what_is_scored_is_left_as_it_was(score: object) -> None:
+    # Column by column in memory, as a transposed tensor is: nothing may be written into it.
+    tokens, references = (torch.tensor([[4, 1], [2, END], [END, END]]).T.contiguous().T.T for _ in range(2))
+    kept = tokens.clone(), references.clone()
+    score(space(3), tokens, references)
+    assert torch.equal(tokens, kept[0]) and torch.equal(references, kept[1])
+
+
 def test_no_sequences_have_no_scores() -> None:
     nothing = torch.empty(0, 5, dtype=torch.int64)
     assert reference_bleu(space(5), nothing, nothing).shape == (0,)

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from rlgan.config import Config
+from rlgan.envs.priors import NotSearched
 from rlgan.envs.tasks import Task, build_task
+from rlgan.objectives import ScheduledSampling
 from rlgan.overrides import override
+from rlgan.schedule import Schedule
 from rlgan.trainer import Trainer
 from rlgan.tuning import starts
 from rlgan.tuning.starts import Starts
@@ -62,6 +65,9 @@ def test_it_is_trained_once_and_again_when_damaged(task: Task, tmp_path: Path, m
         {"schedule.mle_epochs": 1},
         {"schedule.mle_patience": 1},
         {"schedule.mle_batch": 8},
+        {"schedule.mle_halve_from": 1},
+        {"schedule.mle_inputs": "scheduled_sampling"},
+        {"schedule.example_weights": "tf_idf"},
         {"optimizers.mle.lr": 0.0321},
         {"workers.threads": 2},
         {"task.num_train": 80},
@@ -71,3 +77,23 @@ def test_whatever_decides_a_start_makes_another(change: dict[str, Any], task: Ta
     config = override(tiny_config(), change)
     changed_task = build_task(config.task)
     assert starts._what_decides(config, changed_task) != starts._what_decides(tiny_config(), task)
+
+
+def test_all_that_is_said_to_be_of_the_start_decides_it() -> None:
+    shared = {
+        name
+        for name, field in Schedule.model_fields.items()
+        for note in field.metadata
+        if isinstance(note, NotSearched) and "of the start that trials share" in note.reason
+    }
+    assert shared | {"mle_epochs"} == set(starts._OF_THE_START)
+
+
+def test_a_start_is_trained_with_all_that_decides_it(task: Task) -> None:
+    changes = {"mle_halve_from": 1, "mle_inputs": ScheduledSampling(share=0.3), "example_weights": "tf_idf"}
+    config = tiny_config(changes)
+    alone = starts.likelihood_alone(config)
+    assert {name: getattr(alone.schedule, name) for name in changes} == changes
+    begun = starts._train(config, task)
+    plain = starts._train(tiny_config(), task)
+    assert any(bool((begun[name] != plain[name]).any()) for name in begun)
