@@ -1110,8 +1110,8 @@ def test_reward_controls_learn_from_what_they_say(task: Task) -> None:
 def test_what_selects_on_few_validation_pairs_needs_none_for_a_fresh_evaluator() -> None:
     settings = PAIRS.model_copy(update={"vocab_size": 50, "num_valid": 30, "num_test": 300})
     evaluation = EvaluationSettings(adversarial=FreshEvaluator())
-    config = of_pairs({"selection": BestGenerator(measure="valid_nll")}, task=settings, evaluation=evaluation)
-    task = build_task(settings)
+    axes = {"task": settings, "evaluation": evaluation, "discriminator": PairLSTM(embedding=3, hidden=4, mlp_hidden=5)}
+    config, task = of_pairs({"selection": BestGenerator(measure="valid_nll")}, **axes), build_task(settings)
     with trainer_of(config, task) as trainer:
         assert trainer.evaluator._adversarial is not None
     with (
