@@ -126,6 +126,10 @@ def start_config(task: PairsTask, epochs: int, seed: int) -> Config:
     return override(base, schedule | {"workers.threads": 1, "schedule.mle_inputs": "none"})
 
 
+CONTROL_OF = "mle_continued/"
+"""What the control of a preset is called whose likelihood part is not that of the first."""
+
+
 class Judge:
     """Measures of a generator on the test split: as `rlgan train` has them, greedy, and BLEU of five beams beside.
 
@@ -174,11 +178,13 @@ def one_seed(
     yield "MLE", judge(generator) | {"seconds": seconds}, judge.written(generator, samples)
     first = small(names[0], settings, updates, seed)
     longer = first.model_copy(update={"optimizers": first.optimizers.model_copy(update={"generator": OPTIMIZERS.mle})})
-    rows = {
-        "mle_continued": control(first, "mle_continued"),
-        "mle_longer": control(longer, "mle_continued"),
-        **{name: small(name, settings, updates, seed) for name in names},
-    }
+    rows = {"mle_continued": control(first, "mle_continued"), "mle_longer": control(longer, "mle_continued")}
+    for name in names:
+        config = small(name, settings, updates, seed)
+        likelihood = control(config, "mle_continued")
+        if likelihood != rows["mle_continued"]:
+            rows[f"{CONTROL_OF}{name}"] = likelihood
+        rows[name] = config
     for name, config in rows.items():
         begun = time.perf_counter()
         generator, _, metrics = run(from_dict(to_dict(config)), task, start)
@@ -192,8 +198,8 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     """Means over seeds: row → seed → figures; BLEU also as the paired difference from `mle_continued`."""
     columns = list(dict.fromkeys(column for found in rows.values() for one in found.values() for column in one))
     text = ["| | BLEU less mle_continued's | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    continued = rows.get("mle_continued", {})
     for name, found in rows.items():
+        continued = rows.get(f"{CONTROL_OF}{name}", rows.get("mle_continued", {}))
         beside = [
             one["corpus_bleu"] - continued[seed]["corpus_bleu"] for seed, one in found.items() if seed in continued
         ]

@@ -40,7 +40,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
 from .discriminators import HierarchicalLSTM, InteractionCnn, PairCnn, PairLSTM, TripleLSTM, build_discriminator
-from .mismatch import TruePairs, derangement
+from .mismatch import TruePairs
 from .optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
 from .seeding import global_stream, stream
 
@@ -368,9 +368,8 @@ class AdversarialMeasures:
             pieces = []
             drawn = rows[torch.randperm(len(rows), generator=rng)]
             for some in drawn.tensor_split(-(-len(rows) // _MOST_ASSIGNED)):
-                assigned = derangement(true_pairs.holds(self.conditions[some], self._human[some]), rng)
-                fits = assigned >= 0
-                pieces.append(torch.stack([some[assigned[fits]], some[fits]], dim=1))
+                own, others = true_pairs.mismatched(self.conditions[some], self._human[some], rng)
+                pieces.append(torch.stack([some[others], some[own]], dim=1))
             found[part] = torch.cat(pieces)
             if len(found[part]) < _FEWEST_PAIRS:
                 raise ConfigError(

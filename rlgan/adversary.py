@@ -36,7 +36,7 @@ from .devices import CPU
 from .discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from .embeddings import load_pretrained
 from .metrics import auc, discriminator_health
-from .mismatch import TruePairs, derangement
+from .mismatch import TruePairs
 from .optimizers import OptimizerSettings, build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from .relaxation import rows_of, tokens_of
 from .replay import ReplayBuffer
@@ -320,16 +320,15 @@ class Adversary:
         """The same, and its reals once more under conditions of others."""
         assert batch.conditions is not None
         reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
-        assigned = derangement(true_pairs.holds(given, reals), rng)
-        fits = (assigned >= 0).to(self._device)
-        others = given[assigned].to(self._device)[fits]
+        rows, others = (index.to(self._device) for index in true_pairs.mismatched(given, reals, rng))
+        conditions = batch.conditions[batch.is_real][others]
         added = torch.ones(len(others), dtype=torch.bool, device=self._device)
         return replace(
             batch,
-            shown=torch.cat([batch.shown, batch.shown[batch.is_real][fits]]),
-            mask=torch.cat([batch.mask, batch.mask[batch.is_real][fits]]),
+            shown=torch.cat([batch.shown, batch.shown[batch.is_real][rows]]),
+            mask=torch.cat([batch.mask, batch.mask[batch.is_real][rows]]),
             is_real=torch.cat([batch.is_real, ~added]),
-            conditions=torch.cat([batch.conditions, others]),
+            conditions=torch.cat([batch.conditions, conditions]),
             is_mismatched=torch.cat([batch.is_mismatched, added]),
         )
 
@@ -430,9 +429,8 @@ class Adversary:
             torch.cat([self._reals.conditions, pairs.conditions]), torch.cat([self._reals.tokens, pairs.tokens])
         )
         rng = stream(self._seed, "adversary", "mismatched_heldout")
-        assigned = derangement(known.holds(pairs.conditions, pairs.tokens), rng)
-        fits = assigned >= 0
-        return Pairs(pairs.tokens[fits], pairs.conditions[assigned[fits]])
+        rows, others = known.mismatched(pairs.conditions, pairs.tokens, rng)
+        return Pairs(pairs.tokens[rows], pairs.conditions[others])
 
     @torch.no_grad()
     def _part_logits(self, pairs: Pairs) -> dict[str, Tensor]:

@@ -43,6 +43,21 @@ class TruePairs:
         place = torch.searchsorted(self._known, asked).clamp_max(len(self._known) - 1)
         return self._known[place] == asked
 
+    def mismatched(self, conditions: Tensor, sequences: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sequences under conditions of others, as many as there are for which the pair is none of the data.
+
+        Args:
+            conditions: (m, S) int64.
+            sequences: (m, T) int64.
+            rng: source of the draw.
+
+        Returns:
+            Rows of the sequences, and of the conditions that they get, (k,) int64 each; no condition is given twice.
+        """
+        assigned = derangement(self.holds(conditions, sequences), rng)
+        rows = (assigned >= 0).nonzero().squeeze(1)
+        return rows, assigned[rows]
+
     def _of_conditions(self, conditions: Tensor) -> Tensor:
         return ((conditions + 1) * self._multipliers[: self._split]).sum(1)
 

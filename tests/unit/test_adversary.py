@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan import adversary as adversary_module
+from rlgan import mismatch
 from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
 from rlgan.adversary_losses import (
     CrossEntropy,
@@ -751,7 +752,7 @@ def test_a_step_beside_mismatched_pairs_is_one_on_three_means(monkeypatch: pytes
         assigned.append(derangement(is_pair, rng))
         return assigned[-1]
 
-    monkeypatch.setattr(adversary_module, "derangement", spy)
+    monkeypatch.setattr(mismatch, "derangement", spy)
     seen: list[tuple[Any, ...]] = []
     with torch.no_grad():
         judge.network.table.copy_(torch.randn(81, generator=torch.Generator().manual_seed(0)))
