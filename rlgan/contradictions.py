@@ -371,7 +371,7 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
     if generator.reads_conditions and not task.gives_conditions:
         yield (
             f"generator={generator.kind!r}: reads conditions, and task={task.kind!r} gives none. Use generator lstm or "
-            "transformer."
+            "transformer, or a task of pairs (--pairs, or --source and --target)."
         )
     if task.gives_conditions and isinstance(config.reward, Bleu):
         yield (

@@ -325,7 +325,7 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     canonical = {known.replace("-", "_"): known for known in PRESETS}
     known = canonical.get(name.replace("-", "_"))
     if known is None:
-        raise ConfigError(f"preset {name!r}: not known. Presets are {', '.join(PRESETS)}.{nearest(name, PRESETS)}")
+        raise ConfigError(f"preset {name!r}: not known.{nearest(name, PRESETS)} Presets are {', '.join(PRESETS)}.")
     try:
         config = PRESETS[known](task)
     except ValidationError as error:

@@ -90,23 +90,24 @@ def resumable_config(run_dir: Path) -> Config:
 
 def dry_run(request: RunRequest) -> int:
     """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
-    task = _task_of(request.config)
-    with build_parts(request.config, task) as parts:
-        Trainer(request.config, task, parts)
-        notes = (*task.notes, *parts.notes)
     for path, value in flatten(to_dict(request.config)).items():
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
-    for note in notes:
-        print(note)
+    task = build_task(request.config.task)
+    # What was read explains what may be refused of it, and networks of published sizes take a while to build.
+    for note in task.notes:
+        print(note, flush=True)
+    _require_enough_for_controls(request.config, task)
+    with build_parts(request.config, task) as parts:
+        Trainer(request.config, task, parts)
+        for note in parts.notes:
+            print(note)
     return 0
 
 
-def _task_of(config: Config) -> Task:
-    """The task of a run, with enough for its controls too, which begin when the run is done."""
-    task = build_task(config.task)
+def _require_enough_for_controls(config: Config, task: Task) -> None:
+    """Controls begin when the run is done: too late to hear that there are too few sequences for them."""
     for name in config.controls:
         require_drawable(control(config, name), task)
-    return task
 
 
 def run(request: RunRequest) -> RunResult:
@@ -135,7 +136,8 @@ def run(request: RunRequest) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-    task = _task_of(config)
+    task = build_task(config.task)
+    _require_enough_for_controls(config, task)
     with build_parts(config, task, begins=not request.resume) as parts:
         trainer = Trainer(config, task, parts)
         state = None

@@ -263,12 +263,17 @@ def _record(where: str, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
+        # Python counts lines, too, but within this one.
+        told = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(
-            f"{where}: not JSON ({error}): {_shown(line)}. Every line is one JSON object, as {{'source': ..., "
+            f"{where}: not JSON ({told}): {_shown(line)}. Every line is one JSON object, as {{'source': ..., "
             "'target': ...}; an array over several lines is to be written so first."
         ) from error
     if not isinstance(record, dict):
-        raise DataError(f"{where}: holds {_json_type(record)}, expected an object with a field for each side.")
+        raise DataError(
+            f"{where}: holds {_json_type(record)}, expected an object with a field for each side, as {{'source': ..., "
+            "'target': ...}."
+        )
     return record
 
 
