@@ -61,7 +61,7 @@ OBJECTIVES = {
 _QUALITY = ("eval/kl_reverse", "eval/lm_5gram")
 _COVERAGE = ("eval/kl_forward", "eval/rlm_5gram", "eval/nll_gen")
 _REFUSED = {
-    r"eval/(nll_oracle|bleu_\d)": "sees quality alone, which collapse wins",
+    r"eval/(nll_oracle|bleu_\d|corpus_bleu|chrf|rouge_\w)": "sees quality alone, which collapse wins",
     r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique|effective_rank)": "sees diversity alone, which noise wins",
     r"eval/(mean_length|repetition_\d|share_unfinished)": "sees one trait of samples, which many bad generators have",
     r"eval/(fed_\w+|js_\d)": "sees of both sides only what its encoder or its n-grams show, which hides the rest",
@@ -80,8 +80,15 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         logged: names of what is measured on this task, where they are known; a side that is not among them is refused.
 
     Raises:
-        ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not.
+        ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not; or no measure of
+            the task has both sides.
     """
+    if not task.has_known_law and task.name != "text":
+        raise ConfigError(
+            f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
+            "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction has sources), "
+            "and run what was found on this one."
+        )
     fitting = "kl_sum" if task.has_known_law else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]

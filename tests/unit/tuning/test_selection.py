@@ -37,6 +37,14 @@ def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
         assert objective.value({objective.sides[0]: 1.5, objective.sides[1]: 2.0, "eval/nll_oracle": 9.0}) == 3.5
 
 
+@pytest.mark.parametrize("name", [None, "lm_rlm", "corpus_bleu", "nll_gen"])
+def test_pairs_without_a_law_have_no_two_sided_measure(name: str | None, oracle_task: Task) -> None:
+    pairs = dataclasses.replace(oracle_task, name="pairs", oracle=None)
+    with pytest.raises(ConfigError, match="a sweep on task pairs: nothing that is measured there sees quality and"):
+        objective_for(pairs, name)
+    assert objective_for(build_task(PAIRS), None) is OBJECTIVES["kl_sum"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["nll_oracle", "eval/nll_oracle", "bleu_4", "eval/bleu_2", "self_bleu_4", "nll_gen", "eval/kl_reverse",
