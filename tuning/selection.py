@@ -86,7 +86,7 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     if not task.has_known_law and task.name != "text":
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
-            "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction has sources), "
+            "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "
             "and run what was found on this one."
         )
     fitting = "kl_sum" if task.has_known_law else "lm_rlm"
