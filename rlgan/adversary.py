@@ -245,7 +245,8 @@ class Adversary:
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
         num_reals, num_fakes = self._epoch_size()
-        losses, norms, slopes = [], [], []
+        losses: list[float] = []
+        norms, slopes = [], []
         apart: list[ClassLosses] = []
         correct, scored = Counter[str](), Counter[str]()  # by kind
         for _ in range(request.epochs):
