@@ -624,8 +624,8 @@ def test_patience_stops_and_takes_the_best_epoch(task: Task) -> None:
     with trainer_of(config, task, recorder=recorder) as trainer:
         update = trainer._parts.learners.update
 
-        def note_weights(phase: Any, experience: Any, minibatch: int) -> dict[str, float]:
-            learned = update(phase, experience, minibatch)
+        def note_weights(*given: Any, **named: Any) -> dict[str, float]:
+            learned: dict[str, float] = update(*given, **named)
             weights.append(trainer.current_weights())  # of the epoch just done, before anything is taken back
             return learned
 
