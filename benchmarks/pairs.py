@@ -196,7 +196,8 @@ def one_seed(
 
 def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     """Means over seeds: row → seed → figures; BLEU also as the paired difference from `mle_continued`."""
-    columns = list(dict.fromkeys(column for found in rows.values() for one in found.values() for column in one))
+    measured = (column for found in rows.values() for one in found.values() for column in one)
+    columns = [column for column in dict.fromkeys(measured) if column != "seconds"]  # speed has a benchmark of its own
     text = ["| | BLEU less mle_continued's | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, found in rows.items():
         continued = rows.get(f"{CONTROL_OF}{name}", rows.get("mle_continued", {}))
