@@ -640,7 +640,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 
 def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     for legal in (PLAIN, JUDGED, PLAIN | {"task": TEXT}, PLAIN | {"reward": OracleRatio(), "credit": RewardToGo()}):
-        Config(**legal)
+        assert list(contradictions(Config(**legal))) == []
     Config(**(JUDGED | {"adversary": {"buffer": 11, "sequences_per_round": 11}}))
     Config(**(JUDGED | {"baseline": LeaveOneOut(), "schedule": {"g_batch": 2}}))
     Config(**(JUDGED | {"adversary": {"batch": 65}}))
@@ -657,7 +657,7 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     for learns in ("reals", "mixture"):
         law = LAW | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
         for legal in (law, law | {"reward": Logit()}, law | {"credit": LambdaReturn(), "baseline": CriticBaseline()}):
-            Config(**legal)
+            assert list(contradictions(Config(**legal))) == []
     Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8, "g_group": 4}, "baseline": LeaveOneOut()}))
     Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8}, "objective": PPO(minibatches=4)}))
     Config(**(OF_PAIRS | {"baseline": CriticBaseline(reads="source")}))
@@ -667,13 +667,17 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
 
 
 def test_rewards_beside_targets_go_with_whole_sequences_and_with_continuations() -> None:
+    legal: list[dict[str, Any]] = []
     for credit in (Terminal(), MonteCarlo()):
-        Config(**(COMPARED | {"credit": credit}))
+        legal.append(COMPARED | {"credit": credit})
         for part in (Probability(), Logit(), SignedProbability()):
-            Config(**(OF_PAIRS | {"reward": Mixed(map=part, metric=ReferenceRouge(), weight=0.2), "credit": credit}))
-    Config(**(COMPARED | {"credit": LambdaReturn(), "baseline": CriticBaseline()}))
-    Config(**(OF_PAIRS | {"reward": Mixed(map=Logit()), "adversary": {"loss": {"kind": "hinge"}}}))
-    Config(**(JUDGED | {"adversary": {"weight_clip": 0.1, "clip_every": "phase"}}))
+            reward = Mixed(map=part, metric=ReferenceRouge(), weight=0.2)
+            legal.append(OF_PAIRS | {"reward": reward, "credit": credit})
+    legal.append(COMPARED | {"credit": LambdaReturn(), "baseline": CriticBaseline()})
+    legal.append(OF_PAIRS | {"reward": Mixed(map=Logit()), "adversary": {"loss": {"kind": "hinge"}}})
+    legal.append(JUDGED | {"adversary": {"weight_clip": 0.1, "clip_every": "phase"}})
+    for settings in legal:
+        assert list(contradictions(Config(**settings))) == []
 
 
 def test_a_mix_with_a_judge_of_tokens_is_told() -> None:

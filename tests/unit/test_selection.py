@@ -132,11 +132,15 @@ def test_what_cannot_be_measured_of_pairs_is_refused(measure: Measure, task: Any
 
 
 def test_what_can_be_measured_is_accepted() -> None:
-    for measure in ("corpus_bleu", "chrf", "valid_nll"):
-        of_pairs({"selection": BestGenerator(measure=measure)}, task=PAIRS)
+    def accepted(configured: Any, measure: Measure, task: Any) -> bool:
+        return (
+            configured({"selection": BestGenerator(measure=measure)}, task=task).schedule.selection.measure == measure
+        )
+
+    assert all(accepted(of_pairs, measure, PAIRS) for measure in ("corpus_bleu", "chrf", "valid_nll"))
     for rule in (Copy(noise=0.1), RandomTable()):
-        of_pairs({"selection": BestGenerator(measure="kl_sum")}, task=TransductionTask(rule=rule, vocab_size=3))
-    tiny_config({"selection": BestGenerator(measure="lm_rlm")}, task=TextTask(data="lines.txt"))
+        assert accepted(of_pairs, "kl_sum", TransductionTask(rule=rule, vocab_size=3))
+    assert accepted(tiny_config, "lm_rlm", TextTask(data="lines.txt"))
 
 
 @pytest.mark.parametrize("measure", ["valid_nll", "kl_sum"])
