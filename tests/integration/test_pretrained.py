@@ -76,6 +76,12 @@ def rows_of_file(task: Task) -> tuple[list[int], torch.Tensor]:
     return [ids[word] for word in FOUND if word in ids], torch.tensor([FOUND[word] for word in FOUND if word in ids])
 
 
+def small_with_few_sentences(files: tuple[Path, Path]) -> Config:
+    """A run on the ten training sentences that the text leaves."""
+    config = small(**changes(files))
+    return config.model_copy(update={"schedule": config.schedule.model_copy(update={"mle_batch": 4})})
+
+
 TINY = {"mle_batch": 4, "adversarial_updates": 2}
 
 
@@ -100,8 +106,7 @@ def test_both_networks_begin_as_the_file_and_a_frozen_table_never_moves(files: t
 def test_a_run_is_resumed_and_sampled_from_without_the_file(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = small(**changes(files))
-    config = config.model_copy(update={"schedule": config.schedule.model_copy(update={"mle_batch": 4})})
+    config = small_with_few_sentences(files)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(RunRequest(config, whole, resume=False))
     assert "vectors of 3 of 9 tokens" in capsys.readouterr().out
@@ -158,7 +163,7 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
 def test_wrong_files_are_sentences(
     files: tuple[Path, Path], options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(tmp_path / "config.json", small(**changes(files)))
+    config = write_config(tmp_path / "config.json", small_with_few_sentences(files))
     given = [option.format(folder=tmp_path) for option in options]
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run", *given)
     assert answer.status == 2 and told in answer.err and "Traceback" not in answer.err, answer
