@@ -1,9 +1,10 @@
 """Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
 
-    python -m benchmarks.pairs {translation,dialogue,summarization} --data DIR [--seeds 1 2 3] [--updates 60]
-        [--only NAME ...] [--join FILE ...] [--samples N]
+    python -m benchmarks.pairs {translation,dialogue,opensubtitles,summarization} --data DIR [--seeds 1 2 3]
+        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N]
 
-DIR holds multi30k_en_de, dialogue_chatterbot and scitldr_a, as their publishers name the files. Sizes are those of two
+DIR holds multi30k_en_de, dialogue_chatterbot, dialogue_opensub_sample and scitldr_a, as their publishers name the
+files. Sizes are those of two
 CPU cores. All presets of a seed begin from one maximum-likelihood start, and learn
 with one optimiser; `mle_continued` makes the same teacher-forcing updates and nothing else, `mle_longer` goes on with
 pretraining's own optimiser for as many. Figures are of the test split, means over seeds with half-widths of 95 % t
@@ -16,13 +17,16 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks import opensubtitles
 from benchmarks.common import machine
 from benchmarks.presets import interval, line, lines, run
-from rlgan.adversarial_evaluation import FreshEvaluator
+from rlgan.adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from rlgan.config import Config, Optimizers
 from rlgan.decoding import beam_search
 from rlgan.envs.tasks import PairsTask, Task, build_task
@@ -35,7 +39,7 @@ from rlgan.presets import control, preset
 _WORDS = {"kind": "word", "max_size": 4_000}
 
 
-def _translation(data: Path) -> dict[str, Any]:
+def _translation(data: Path, _: Path) -> dict[str, Any]:
     folder = data / "multi30k_en_de"
     splits = {"": "train", "valid_": "val", "test_": "test_2016_flickr"}
     files = {
@@ -51,7 +55,7 @@ def _translation(data: Path) -> dict[str, Any]:
     }
 
 
-def _dialogue(data: Path) -> dict[str, Any]:
+def _dialogue(data: Path, _: Path) -> dict[str, Any]:
     # The columns are topic, source and reply.
     file = str(data / "dialogue_chatterbot" / "english_pairs.tsv")
     return {
@@ -66,7 +70,17 @@ def _dialogue(data: Path) -> dict[str, Any]:
     }
 
 
-def _summarization(data: Path) -> dict[str, Any]:
+def _opensubtitles(data: Path, scratch: Path, replies: str = opensubtitles.HUMAN) -> dict[str, Any]:
+    return {
+        "input": opensubtitles.sample(data / "dialogue_opensub_sample", replies, scratch),
+        "domain": {"kind": "dialogue", "max_source_length": 20},
+        "vocabulary": {"kind": "shared", "tokens": _WORDS},
+        "max_length": 24,
+        "over_long": "error",  # A pair left out would part the replies of the two systems.
+    }
+
+
+def _summarization(data: Path, _: Path) -> dict[str, Any]:
     folder = data / "scitldr_a"
     files = {"data": "train", "valid": "dev", "test": "test"}
     return {
@@ -79,14 +93,15 @@ def _summarization(data: Path) -> dict[str, Any]:
     }
 
 
-TASKS: dict[str, Callable[[Path], dict[str, Any]]] = {
+TASKS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "translation": _translation,
     "dialogue": _dialogue,
+    "opensubtitles": _opensubtitles,
     "summarization": _summarization,
 }
 # Epochs of maximum likelihood. Held-out NLL of the small dialogues is least after two, when every answer is one word.
 EPOCHS: dict[str, tuple[int, int | None]] = {"translation": (6, 1), "dialogue": (30, None), "summarization": (12, 1)}
-"""Most epochs, and the patience."""
+"""Most epochs, and the patience, by the task's domain."""
 PRESETS = {
     "translation": ("csgan_nmt", "br_csgan", "adversarial_nmt"),
     "dialogue": ("dialogue_reinforce", "regs", "regs_prefix"),
@@ -145,7 +160,7 @@ class Judge:
     _LEFT_OUT = ("eval/effective_rank", "eval/nll_div")
 
     def __init__(self, task: Task, seed: int, converses: bool) -> None:
-        self._task = task
+        self._task, self._seed = task, seed
         evaluator = FreshEvaluator() if converses else None
         greedy = EvaluationSettings(num_sequences=1_000, bleu_tokens="none", adversarial=evaluator)
         self._greedy = Evaluator(task, greedy, seed)
@@ -155,12 +170,25 @@ class Judge:
         found = self._greedy.measure(generator).metrics
         found = found | self._greedy.measure_adversarially(generator)
         beams = self._beams.measure(generator).metrics
-        columns = {
+        return self._columns(found) | {"bleu of 5 beams": beams["eval/corpus_bleu"]}
+
+    def people(self) -> dict[str, float]:
+        """What the fresh evaluator finds of people themselves."""
+        return self._columns(self._greedy.measure_people())
+
+    def replies(self, replies: Tensor) -> dict[str, float]:
+        """What it finds of replies to the whole test split, (n, T) int64, that another system made."""
+        given = self._task.conditions
+        assert given is not None
+        measures = AdversarialMeasures(self._task.space, given.test, self._task.test, FreshEvaluator(), self._seed)
+        return self._columns(measures.measure(replies, rates_evaluator=True))
+
+    def _columns(self, found: dict[str, float]) -> dict[str, float]:
+        return {
             name.removeprefix("eval/"): found[name]
             for name in found
             if name not in self._LEFT_OUT and not name.endswith(("_se", "_num"))
         }
-        return columns | {"bleu of 5 beams": beams["eval/corpus_bleu"]}
 
     def written(self, generator: Generator, number: int) -> list[str]:
         """The likeliest answers to the first different sources of the test split."""
@@ -175,11 +203,15 @@ class Judge:
 
 
 def one_seed(
-    settings: PairsTask, names: Sequence[str], updates: int, seed: int, samples: int
+    settings: PairsTask, names: Sequence[str], updates: int, seed: int, samples: int, published: PairsTask | None
 ) -> Iterator[tuple[str, dict[str, float], list[str]]]:
-    """(row, its figures, some of its answers) of one seed."""
-    task = build_task(settings)
-    judge = Judge(task, seed, settings.domain.kind == "dialogue")
+    """(row, its figures, some of its answers) of one seed; `published` has another system's replies for references."""
+    task, converses = build_task(settings), settings.domain.kind == "dialogue"
+    judge = Judge(task, seed, converses)
+    if converses:
+        yield "people", judge.people(), []
+    if published is not None:
+        yield "published replies", judge.replies(build_task(published).test), []
     begun = time.perf_counter()
     generator, start, metrics = run(start_config(settings, seed), task)
     seconds = time.perf_counter() - begun
@@ -211,7 +243,9 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     for name, found in rows.items():
         continued = rows.get(f"{CONTROL_OF}{name}", rows.get("mle_continued", {}))
         beside = [
-            one["corpus_bleu"] - continued[seed]["corpus_bleu"] for seed, one in found.items() if seed in continued
+            one["corpus_bleu"] - continued[seed]["corpus_bleu"]
+            for seed, one in found.items()
+            if seed in continued and "corpus_bleu" in one
         ]
         told = ([one[column] for one in found.values() if column in one] for column in columns)
         cells = [interval(values) if len(values) == len(found) else "" for values in told]
@@ -230,20 +264,24 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     arguments = parser.parse_args()
-    names = arguments.only or PRESETS[arguments.domain]
-    settings = PairsTask.model_validate(TASKS[arguments.domain](arguments.data))
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for file in arguments.join:
         for seed, name, figures in lines(file.read_text("utf-8")):
             rows.setdefault(name, {})[seed] = figures
-    print(machine())
-    for seed in arguments.seeds:
-        shown = arguments.samples if seed == arguments.seeds[0] else 0
-        for name, figures, answers in one_seed(settings, names, arguments.updates, seed, shown):
-            rows.setdefault(name, {})[seed] = figures
-            print(line(seed, name, figures), flush=True)
-            for answer in answers:
-                print(f"    {answer}")
+    print(machine(), flush=True)
+    with TemporaryDirectory() as folder:
+        scratch, published = Path(folder), None
+        settings = PairsTask.model_validate(TASKS[arguments.domain](arguments.data, scratch))
+        if arguments.domain == "opensubtitles":
+            published = PairsTask.model_validate(_opensubtitles(arguments.data, scratch, opensubtitles.MACHINE))
+        names = arguments.only or PRESETS[settings.domain.kind]
+        for seed in arguments.seeds:
+            shown = arguments.samples if seed == arguments.seeds[0] else 0
+            for name, figures, answers in one_seed(settings, names, arguments.updates, seed, shown, published):
+                rows.setdefault(name, {})[seed] = figures
+                print(line(seed, name, figures), flush=True)
+                for answer in answers:
+                    print(f"    {answer}")
     print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")
 
 
