@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, sqrt
+from math import sqrt
 from typing import Annotated, Literal
 
 import torch
@@ -39,7 +39,16 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
-from .discriminators import HierarchicalLSTM, InteractionCnn, PairCnn, PairLSTM, TripleLSTM, build_discriminator
+from .discriminators import (
+    HierarchicalLSTM,
+    InteractionCnn,
+    PairCnn,
+    PairLSTM,
+    Scorer,
+    TripleLSTM,
+    build_discriminator,
+)
+from .early_stopping import best_of_passes
 from .mismatch import TruePairs
 from .optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
 from .seeding import global_stream, stream
@@ -195,33 +204,31 @@ def fresh_evaluator(settings: FreshEvaluator, space: SequenceSpace, seed: int) -
             network = build_discriminator(settings.network, space)
         optimizer = build_optimizer(settings.optimizer, network.parameters())
         rng = stream(seed, _STREAM, "batches")
-        best, best_loss, num_worse = network.scorer(), inf, 0
 
         def right(examples: Examples) -> Tensor:
             return examples.is_first.float()
 
+        def learn() -> None:
+            network.train()
+            for rows in torch.randperm(len(train.is_first), generator=rng).split(settings.batch):
+                sequences, labels = train.sequences[rows], right(train)[rows]
+                member_logits = network.member_logits(
+                    sequences, sequence_mask(space, sequences), train.conditions[rows]
+                )
+                losses = [functional.binary_cross_entropy_with_logits(one, labels) for one in member_logits]
+                optimizer.zero_grad()
+                # A sum, so that each member's gradient is that of a network alone.
+                (torch.stack(losses).sum() + network.penalty()).backward()
+                clip_gradients(network.parameters(), settings.optimizer.clip_norm)
+                optimizer.step()
+
+        def judged() -> tuple[Scorer, float]:
+            scorer = network.scorer()
+            logits = scorer(dev.sequences, sequence_mask(space, dev.sequences), dev.conditions)
+            return scorer, float(functional.binary_cross_entropy_with_logits(logits, right(dev)))
+
         with global_stream(seed, _STREAM, "dropout"):
-            for _ in range(settings.epochs):
-                network.train()
-                for rows in torch.randperm(len(train.is_first), generator=rng).split(settings.batch):
-                    sequences, labels = train.sequences[rows], right(train)[rows]
-                    member_logits = network.member_logits(
-                        sequences, sequence_mask(space, sequences), train.conditions[rows]
-                    )
-                    losses = [functional.binary_cross_entropy_with_logits(one, labels) for one in member_logits]
-                    optimizer.zero_grad()
-                    # A sum, so that each member's gradient is that of a network alone.
-                    (torch.stack(losses).sum() + network.penalty()).backward()
-                    clip_gradients(network.parameters(), settings.optimizer.clip_norm)
-                    optimizer.step()
-                scorer = network.scorer()
-                logits = scorer(dev.sequences, sequence_mask(space, dev.sequences), dev.conditions)
-                loss = float(functional.binary_cross_entropy_with_logits(logits, right(dev)))
-                num_worse = 0 if loss < best_loss else num_worse + 1
-                if loss < best_loss:
-                    best, best_loss = scorer, loss
-                if num_worse == settings.patience:
-                    break
+            best = best_of_passes(learn, judged, epochs=settings.epochs, patience=settings.patience)
         return lambda conditions, sequences: best(sequences, sequence_mask(space, sequences), conditions) > 0
 
     return teach

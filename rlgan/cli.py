@@ -124,6 +124,12 @@ def _dispatch(arguments: list[str], more: Sequence[Verb]) -> int:
         action="store_true",
         help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs",
     )
+    evaluate.add_argument(
+        "--language-model",
+        action="store_true",
+        help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
+        "minutes",
+    )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("presets", help="list the presets", allow_abbrev=False)
     _add_show_config(verbs)
@@ -577,7 +583,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     from rlgan.storage import as_folder
 
     with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
-        metrics = evaluate_run(run_dir, options.temperature, options.num_sequences, options.adversarial)
+        metrics = evaluate_run(
+            run_dir, options.temperature, options.num_sequences, options.adversarial, options.language_model
+        )
     if options.json:
         print(json.dumps(metrics, indent=2))
         return 0

@@ -20,7 +20,7 @@ from .evaluation import Evaluator, Measurement
 from .generators import Generator
 from .metrics import Lead, greatest_lead, headroom_captured
 from .presets import control
-from .report import format_table, plot_learning_curves, plot_quality_diversity, write_table
+from .report import PLANES, format_table, plot_learning_curves, plot_quality_diversity, write_table
 from .sentence_encoders import EncoderName
 from .tracking import Tracker
 from .trainer import Trainer
@@ -62,6 +62,8 @@ _PAIR_COLUMNS = (
 )
 # A table of its own below the first: beside it they would not fit a line.
 _CLOSER_COLUMNS = (
+    "lm_lstm",
+    "rlm_lstm",
     *(f"fed_{name}" for name in get_args(EncoderName)),
     "js_2",
     "js_4",
@@ -84,9 +86,6 @@ _ADVERSARIAL_READING = (
     "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
     "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
 )
-# Quality and coverage, lower is better in both.
-_ORACLE_PLANE = ("kl_reverse", "kl_forward")
-_TEXT_PLANE = ("lm_5gram", "rlm_5gram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +127,13 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
     rows = [_real_row(config, evaluator), *start, *controls, *ours]
     # To be ahead of a start that has learned nothing is no news.
-    our_points, start_points = _points(task, ours), _points(task, start if config.schedule.mle_epochs else [])
+    plane = _plane(rows)
+    our_points, start_points = _points(plane, ours), _points(plane, start if config.schedule.mle_epochs else [])
     ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
     share, headroom = _headroom(config, rows)
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{_OURS}: {trainer.selected}"]
-    sentences = [_standing(task, ahead, behind) if our_points and start_points else None, headroom, *selected]
+    sentences = [_standing(plane, ahead, behind) if our_points and start_points else None, headroom, *selected]
     text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
     return Comparison(rows, text, share, ahead, behind, final)
 
@@ -158,7 +158,7 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
             tracker.log_metrics({f"final/{name}": min(lead.gains)}, step=0, phase="final", unit=None)
     write_table(rows, [], run_dir / "table.json")
     plot_learning_curves(tracker.rows(), run_dir / "curves.png")
-    plot_quality_diversity(_plane_rows(task, rows), *_plane(task), run_dir / "quality_diversity.png", own=_OURS)
+    plot_quality_diversity(_plane_rows(rows), *_plane(rows), run_dir / "quality_diversity.png", own=_OURS)
     for row in rows:
         metrics = {
             f"final/{_slug(row)}/{key}": float(value)
@@ -171,17 +171,18 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         tracker.log_artifact(run_dir / name)
 
 
-def _plane(task: Task) -> tuple[str, str]:
-    return _ORACLE_PLANE if task.has_known_law else _TEXT_PLANE
+def _plane(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """Quality and coverage as rows have them; the last plane where they have none."""
+    return next((plane for plane in PLANES if any(plane[1] in row for row in rows)), PLANES[-1])
 
 
-def _points(task: Task, rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
-    """Temperature → measures of the plane, of one generator's rows; none where the task does not measure them."""
-    x, y = _plane(task)
+def _points(plane: tuple[str, str], rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
+    """Temperature → measures of the plane, of one generator's rows; none where they are not measured."""
+    x, y = plane
     return {row["temperature"]: (row[x], row[y]) for row in rows if x in row and y in row}
 
 
-def _plane_rows(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _plane_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A model of fewer sequences predicts worse, so that a few real ones are no point of the plane but an upright."""
     return [
         {key: value for key, value in row.items() if row["temperature"] is not None or key != "rlm_5gram"}
@@ -271,9 +272,9 @@ def _control_rows(
     return rows, selected
 
 
-def _standing(task: Task, ahead: Lead | None, behind: Lead | None) -> str:
+def _standing(plane: tuple[str, str], ahead: Lead | None, behind: Lead | None) -> str:
     """Whether the run is more than its start at another temperature, in words (specification 17.5)."""
-    x, y = _plane(task)
+    x, y = plane
 
     def told(better: str, worse: str, lead: Lead) -> str:
         by = " and ".join(f"{gain:.3f}" for gain in lead.gains)
@@ -306,7 +307,7 @@ def _row(
     evaluator: Evaluator,
     judged: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement.tokens), **(judged or {})}
+    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement), **(judged or {})}
     values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
     return {"name": name, "temperature": temperature, **values}
 

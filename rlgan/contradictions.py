@@ -388,6 +388,11 @@ def _who_is_given_what(config: Config) -> Iterator[str]:
             f"evaluation.adversarial={config.evaluation.adversarial.kind!r}: judges pairs, and task={task.kind!r} "
             "gives nothing with its sequences. Set it to none."
         )
+    if config.evaluation.language_model is not None and not isinstance(task, TextTask):
+        yield (
+            f"evaluation.language_model={config.evaluation.language_model.kind!r}: is trained on text, and task="
+            f"{task.kind!r} has none. Set it to none."
+        )
     if isinstance(config.baseline, CriticBaseline) and config.baseline.reads == "source" and not task.gives_conditions:
         yield (
             f"baseline.reads='source': reads what sequences are given, and task={task.kind!r} gives nothing. Set it to "

@@ -23,6 +23,7 @@ from rlgan.envs.transition import sequence_mask
 from .adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from .decoding import beam_search
 from .generators import Generator
+from .learned_language_model import LearnedLanguageModel
 from .metrics import effective_rank, kl_gaps, mean_nll
 from .pair_measures import BleuTokens, PairMeasures
 from .sampling import Samples, sample
@@ -65,6 +66,9 @@ class EvaluationSettings(Settings):
     adversarial: FreshEvaluator | None = None
     """Evaluator that is trained anew to tell rows of the final table from human pairs, which takes minutes; null for
     none. Only where the task gives something with each sequence."""
+    language_model: LearnedLanguageModel | None = None
+    """LSTMs that are trained anew for LM and reverse-LM scores of rows of the final table, which takes minutes a row;
+    null for none, and the n-gram models alone. Text only."""
     collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
@@ -79,11 +83,13 @@ class Measurement:
         metrics: name → value, names as in docs/metrics.md.
         tokens: (n, T) int64 sequences that were sampled for it.
         conditions: (n, S) int64 what each of them was given; None where they are given nothing.
+        is_real: whether the sequences are the validation split's.
     """
 
     metrics: dict[str, float]
     tokens: Tensor
     conditions: Tensor | None = None
+    is_real: bool = False
 
 
 def selection_view(task: Task) -> Task:
@@ -115,7 +121,7 @@ class Evaluator:
 
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
-        self._text = _text_measures(task, settings)
+        self._text = _text_measures(task, settings, seed)
         self._pairs = (
             PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
         )
@@ -234,21 +240,24 @@ class Evaluator:
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
         tokens = self._task.valid[:number]
         conditions = None if given is None else given.valid[:number]
-        return Measurement({} if self._text is None else self._text.measure(tokens), tokens, conditions)
+        return Measurement({} if self._text is None else self._text.measure(tokens), tokens, conditions, is_real=True)
 
-    def measure_closely(self, tokens: Tensor) -> dict[str, float]:
-        """What takes too long to be measured during training: who learned by heart, and distances by slow encoders.
+    def measure_closely(self, measurement: Measurement) -> dict[str, float]:
+        """What takes too long to be measured during training: who learned by heart, and what models have to learn.
 
         Of the first `num_nearest` sequences the distance to the nearest training sequence, by 3-grams and in the space
-        of each encoder, tested against that of as many test sequences; and FED by the encoders that are not fast.
+        of each encoder, tested against that of as many test sequences; FED by the encoders that are not fast; and LM
+        and reverse-LM scores by learned language models, where the settings have one.
 
         Args:
-            tokens: (n, T) int64, as `measure` and `measure_real` return them.
+            measurement: as `measure` and `measure_real` return it.
 
         Returns:
             Metrics; none where the task is not text.
         """
-        return {} if self._text is None else self._text.measure_closely(tokens)
+        if self._text is None:
+            return {}
+        return self._text.measure_closely(measurement.tokens, are_valid=measurement.is_real)
 
     def measure_adversarially(
         self, generator: Generator, temperature: float = 1.0, *, decodes: bool = True, rates_evaluator: bool = True
@@ -335,10 +344,15 @@ def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -
     return AdversarialMeasures(task.space, task.conditions.test, task.test, settings.adversarial, seed)
 
 
-def _text_measures(task: Task, settings: EvaluationSettings) -> TextMeasures | None:
+def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextMeasures | None:
     if task.name == "text":
         return TextMeasures(
-            task, num_bleu=settings.num_bleu, num_nearest=settings.num_nearest, encoders=settings.encoders
+            task,
+            num_bleu=settings.num_bleu,
+            num_nearest=settings.num_nearest,
+            encoders=settings.encoders,
+            language_model=settings.language_model,
+            seed=seed,
         )
     if "minilm" in settings.encoders:
         raise ConfigError(

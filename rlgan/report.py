@@ -258,7 +258,11 @@ _AXIS_NAMES = {
     "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
     "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
     "rlm_5gram": "NLL of held-out text, 5-gram model of samples, nats per token: coverage, lower is better",
+    "lm_lstm": "NLL of samples, LSTM of text, nats per token: quality, lower is better",
+    "rlm_lstm": "NLL of held-out text, LSTM of samples, nats per token: coverage, lower is better",
 }
+PLANES = (("kl_reverse", "kl_forward"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"))
+"""Pairs of quality and coverage, lower is better in both; the first that was measured is looked at."""
 UPRIGHT_LETTERS = 70
 """That fit beside the vertical axis of a plane in a line."""
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points

@@ -34,6 +34,7 @@ from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
 from .export import load_run_generator
+from .learned_language_model import LearnedLanguageModel
 from .overrides import flatten, from_dict, override, to_dict
 from .presets import control
 from .progress import Progress
@@ -212,7 +213,11 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
 
 
 def evaluate_run(
-    run_dir: Path, temperature: float, num_sequences: int | None, adversarial: bool = False
+    run_dir: Path,
+    temperature: float,
+    num_sequences: int | None,
+    adversarial: bool = False,
+    language_model: bool = False,
 ) -> dict[str, float]:
     """Measure the generator of a run on the test split of its task.
 
@@ -221,25 +226,28 @@ def evaluate_run(
         temperature: divides the logits.
         num_sequences: sequences to sample; None takes as many as the run's final table.
         adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
+        language_model: score it by language models that are trained for it, too; those of the run, or the default.
 
     Returns:
         Name → value.
 
     Raises:
-        ConfigError: there is nothing that an evaluator could judge, or too little.
+        ConfigError: there is nothing that an evaluator could judge, or too little; or no text to model.
     """
     from .evaluation import Evaluator
 
     config = resumable_config(run_dir)
     if adversarial and config.evaluation.adversarial is None:
         config = override(config, {"evaluation.adversarial": FreshEvaluator().kind})
+    if language_model and config.evaluation.language_model is None:
+        config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
     exported = load_run_generator(run_dir)
     evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
     with torch_threads(config.workers.threads):
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
-        return measurement.metrics | evaluator.measure_closely(measurement.tokens) | judged
+        return measurement.metrics | evaluator.measure_closely(measurement) | judged
 
 
 def _new_folder(request: RunRequest) -> Path:

@@ -17,7 +17,7 @@ from textwrap import fill
 from typing import Any
 
 from .html import Block, Paragraph, Picture, Section, Table, write_html
-from .report import UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
+from .report import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
 from .tracking import LoggedRun, history
 
 OURS = "this run"
@@ -26,10 +26,11 @@ _TEMPERATURE = re.compile(r"MLE_tau_([0-9.]+)")
 _OWN_TEMPERATURE = re.compile(r"this_run_tau_([0-9.]+)")
 # What decides between runs comes first; the rest follows by name.
 _FIRST = (
-    "kl_sum", "kl_forward", "kl_reverse", "lm_5gram", "rlm_5gram", "nll_gen", "nll_oracle", "nll_div",
-    "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_4", "distinct_2", "fed_minilm", "fed_ngram64",
+    "kl_sum", "kl_forward", "kl_reverse", "lm_lstm", "rlm_lstm", "lm_5gram", "rlm_5gram", "nll_gen", "nll_oracle",
+    "nll_div", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_4", "distinct_2", "fed_minilm",
+    "fed_ngram64",
 )  # fmt: skip
-_PLANES = (("kl_reverse", "kl_forward"), ("lm_5gram", "rlm_5gram"), ("bleu_4", "nll_gen"))
+_PLANES = (*PLANES, ("bleu_4", "nll_gen"))
 _MOST_CURVES = 12
 _MOST_COLUMNS = 12
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlgan.envs.tasks import Task
 
+from .learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from .metrics import (
     CorpusReferences,
     Gaussian,
@@ -54,13 +55,25 @@ class TextMeasures:
         num_bleu: how many sequences are hypotheses of BLEU and Self-BLEU.
         num_nearest: of how many the nearest training sequences are found.
         encoders: in whose spaces distances are measured.
+        language_model: what is trained for the closer LM and reverse-LM scores; None for none.
+        seed: of the run.
 
     Raises:
         ConfigError: an encoder is not installed.
     """
 
-    def __init__(self, task: Task, *, num_bleu: int, num_nearest: int, encoders: Sequence[EncoderName]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        num_bleu: int,
+        num_nearest: int,
+        encoders: Sequence[EncoderName],
+        language_model: LearnedLanguageModel | None,
+        seed: int,
+    ) -> None:
         self._task, self._num_bleu, self._num_nearest = task, num_bleu, num_nearest
+        self._language_model_settings, self._seed = language_model, seed
         self._spaces = [_Space(build_encoder(name, task.joining), task) for name in dict.fromkeys(encoders)]
 
     def measure(self, tokens: Tensor) -> dict[str, float]:
@@ -96,15 +109,19 @@ class TextMeasures:
 
     def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
         return {
-            "eval/lm_5gram": self._language_model.mean_nll(sequences),
-            "eval/rlm_5gram": self._learned_from(sequences).mean_nll(self._test),
+            "eval/lm_5gram": self._ngram_model.mean_nll(sequences),
+            "eval/rlm_5gram": self._ngram_model_of(sequences).mean_nll(self._test),
         }
 
-    def measure_closely(self, tokens: Tensor) -> dict[str, float]:
-        """What takes longer: distances to training sequences beside those of test sequences, and FED by slow encoders.
+    def measure_closely(self, tokens: Tensor, *, are_valid: bool) -> dict[str, float]:
+        """What takes longer: distances to training sequences beside those of test sequences, and what must learn.
+
+        FED by slow encoders, and LM and reverse-LM scores of learned language models. The reverse score of real
+        sequences is of the model that learned the training split: no generator's samples teach more than that.
 
         Args:
             tokens: (n, T) int64.
+            are_valid: whether they are validation sequences, which models stop by and none learns from.
 
         Returns:
             Name → value.
@@ -126,6 +143,9 @@ class TextMeasures:
                 f"eval/nearest_{name}_ks": found.statistic,
                 f"eval/nearest_{name}_p": found.p_value,
             }
+        if self._language_model_settings is not None:
+            reverse = self._lstm if are_valid else self._lstm_of(tokens)
+            metrics |= {"eval/lm_lstm": self._lstm(tokens), "eval/rlm_lstm": reverse(self._task.test)}
         return metrics
 
     @property
@@ -146,14 +166,22 @@ class TextMeasures:
         return NgramFrequencies(self._test, max(JS_ORDERS))
 
     @cached_property
-    def _language_model(self) -> KneserNey:
-        return self._learned_from(strip(self._task.space, self._task.train))
+    def _ngram_model(self) -> KneserNey:
+        return self._ngram_model_of(strip(self._task.space, self._task.train))
+
+    @cached_property
+    def _lstm(self) -> HeldOutNll:
+        return self._lstm_of(self._task.train)
 
     @cached_property
     def _neighbours(self) -> JaccardNeighbours:
         return JaccardNeighbours(strip(self._task.space, self._task.train))
 
-    def _learned_from(self, sequences: Sequences) -> KneserNey:
+    def _lstm_of(self, tokens: Tensor) -> HeldOutNll:
+        assert self._language_model_settings is not None
+        return learned_from(self._language_model_settings, self._task.space, tokens, self._task.valid, self._seed)
+
+    def _ngram_model_of(self, sequences: Sequences) -> KneserNey:
         space = self._task.space
         return KneserNey(sequences, space.vocab_size, ends=space.end_id is not None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from rlgan.config import Config
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.evaluation import EvaluationSettings
+from rlgan.generators import LSTM
+from rlgan.learned_language_model import LearnedLanguageModel
 from rlgan.metrics import Lead, greatest_lead
 from rlgan.progress import Progress
 from rlgan.run import evaluate_run
@@ -98,7 +100,7 @@ def test_run_and_start_stand_at_the_same_temperatures(done: Done) -> None:
     cold = evaluator.measure(ours, 0.7, 40)
     expected = {"name": "tiny τ=0.7 (this run)", "temperature": 0.7}
     expected |= {name.removeprefix("eval/"): value for name, value in cold.metrics.items()}
-    expected |= {name.removeprefix("eval/"): value for name, value in evaluator.measure_closely(cold.tokens).items()}
+    expected |= {name.removeprefix("eval/"): value for name, value in evaluator.measure_closely(cold).items()}
     assert done.found.rows[-2] == expected
 
 
@@ -158,7 +160,7 @@ def test_the_lead_is_that_of_the_rows_and_is_told(done: Done) -> None:
     ],
 )
 def test_what_is_told_of_a_lead(done: Done, ahead: Lead | None, behind: Lead | None, told: str) -> None:
-    assert comparison._standing(done.task, ahead, behind) == f"lm_5gram and rlm_5gram at once: {told}"
+    assert comparison._standing(("lm_5gram", "rlm_5gram"), ahead, behind) == f"lm_5gram and rlm_5gram at once: {told}"
 
 
 def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +199,27 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
     told = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
     assert told.status == 2 and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in told.err
+
+
+def test_learned_language_models_score_every_row_and_are_the_plane(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = LearnedLanguageModel(network=LSTM(embedding=3, hidden=3), epochs=1)
+    config = text_config(tmp_path / "lines.txt")
+    asked = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"language_model": small})})
+    folder = tmp_path / "run"
+    assert ask(capsys, "train", "--config", write_config(tmp_path / "config.json", asked), "--out", folder).status == 0
+    rows = json.loads((folder / "table.json").read_text())
+    assert len({row["lm_lstm"] for row in rows}) == len({row["rlm_lstm"] for row in rows}) == len(rows) == 8
+    table = (folder / "table.txt").read_text("utf-8")
+    assert "lm_lstm and rlm_lstm at once: " in table and "  lm_lstm  rlm_lstm  " in table
+    assert max(map(len, table.splitlines())) < 180
+    measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    assert measured == {
+        f"eval/{name}": value for name, value in rows[-1].items() if name not in ("name", "temperature")
+    }
+    documented = (PROJECT / "docs" / "metrics.md").read_text("utf-8")
+    assert "`eval/lm_lstm`" in documented and "`eval/rlm_lstm`" in documented
 
 
 def test_a_fresh_evaluator_judges_starts_runs_and_controls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,3 +292,22 @@ def test_a_run_without_an_evaluator_is_judged_when_it_is_asked_for(
     judged = json.loads(ask(capsys, "evaluate", "--run", folder, "--adversarial", "--json").out)
     assert asked == [FreshEvaluator()] and not any("adversuc" in name for name in plain)
     assert judged.items() > plain.items() and judged["eval/ere"] == 0.25 and judged["eval/decoded_adversuc"] == 0.5
+
+
+def test_language_models_are_trained_when_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, settings = tmp_path / "run", []
+    config = write_config(tmp_path / "config.json", text_config(tmp_path / "lines.txt"))
+    assert ask(capsys, "train", "--config", config, "--out", folder).status == 0
+
+    def learned(given: LearnedLanguageModel, *_: object) -> Callable[[object], float]:
+        settings.append(given)
+        return lambda tokens: 2.5
+
+    monkeypatch.setattr("rlgan.text_measures.learned_from", learned)
+    plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    assert not settings
+    scored = json.loads(ask(capsys, "evaluate", "--run", folder, "--language-model", "--json").out)
+    assert settings == [LearnedLanguageModel()] * 2
+    assert scored == plain | {"eval/lm_lstm": 2.5, "eval/rlm_lstm": 2.5}

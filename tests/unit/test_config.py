@@ -302,6 +302,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "evaluation.adversarial='fresh_evaluator': judges pairs, and task='oracle' gives nothing .* Set it to none",
     ),
     (
+        PLAIN | {"evaluation": {"language_model": {"kind": "learned_language_model"}}},
+        "evaluation.language_model='learned_language_model': is trained on text, and task='oracle' has none",
+    ),
+    (
         OF_PAIRS | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}},
         "adversary.gradient_penalty='interpolated': joins a real sequence with a fake one",
     ),

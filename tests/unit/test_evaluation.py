@@ -13,7 +13,7 @@ from torch import Tensor
 from rlgan import text_measures
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, TextTask, TransductionTask, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
+from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement, selection_view
 from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, build_generator
 from rlgan.metrics import (
     CorpusReferences,
@@ -142,7 +142,7 @@ def test_a_close_look_tests_nearness_against_the_test_split(text_task: Task) -> 
     settings = SETTINGS.model_copy(update={"num_nearest": 10})
     evaluator = Evaluator(text_task, settings, seed=3)
     tokens = torch.cat([text_task.train[:10], text_task.valid])  # ten copies; what comes after is not looked at
-    closely = evaluator.measure_closely(tokens)
+    closely = evaluator.measure_closely(Measurement({}, tokens))
     space = text_task.space
     train, test = strip(space, text_task.train), strip(space, text_task.test)
     neighbours = JaccardNeighbours(train)
@@ -157,7 +157,7 @@ def test_a_close_look_tests_nearness_against_the_test_split(text_task: Task) -> 
         assert closely[f"eval/nearest_{name}_ks"] == pytest.approx(found.statistic)
         assert closely[f"eval/nearest_{name}_p"] == pytest.approx(found.p_value)
     assert closely["eval/nearest_jaccard_ks"] > 0.5 and closely["eval/nearest_jaccard_p"] < 0.05
-    new = evaluator.measure_closely(text_task.valid)
+    new = evaluator.measure_closely(Measurement({}, text_task.valid))
     assert new["eval/nearest_jaccard"] == pytest.approx(
         float(neighbours.distances(strip(space, text_task.valid[:10])).mean())
     )
@@ -185,7 +185,7 @@ def test_a_slow_encoder_is_kept_for_the_close_look(text_task: Task, monkeypatch:
     evaluator = Evaluator(text_task, settings, seed=3)
     measured = evaluator.measure(generator_for(text_task))
     assert slow.num_encoded == 0 and not any(name.startswith("eval/fed") for name in measured.metrics)
-    closely = evaluator.measure_closely(measured.tokens)
+    closely = evaluator.measure_closely(measured)
     lengths = [
         np.array([float(len(line)) for line in text_task.decode(tokens)])
         for tokens in (measured.tokens[:24], text_task.test)
@@ -193,7 +193,7 @@ def test_a_slow_encoder_is_kept_for_the_close_look(text_task: Task, monkeypatch:
     (mean, spread), (test_mean, test_spread) = ((some.mean(), some.std(ddof=1)) for some in lengths)
     assert closely["eval/fed_minilm"] == pytest.approx((mean - test_mean) ** 2 + (spread - test_spread) ** 2, rel=1e-4)
     num_encoded = slow.num_encoded
-    evaluator.measure_closely(measured.tokens)
+    evaluator.measure_closely(measured)
     assert slow.num_encoded == num_encoded + 24, "the splits are encoded once"
 
 
@@ -201,13 +201,13 @@ def test_an_encoder_of_words_is_refused_where_there_are_none(oracle_task: Task) 
     settings = SETTINGS.model_copy(update={"encoders": ("ngram64", "minilm")})
     with pytest.raises(ConfigError, match=r"evaluation.encoders=\['ngram64', 'minilm'\]: 'minilm' reads text"):
         Evaluator(oracle_task, settings, seed=3)
-    assert Evaluator(oracle_task, SETTINGS, seed=3).measure_closely(oracle_task.valid) == {}
+    assert Evaluator(oracle_task, SETTINGS, seed=3).measure_closely(Measurement({}, oracle_task.valid)) == {}
 
 
 def test_without_encoders_nothing_is_encoded(text_task: Task) -> None:
     evaluator = Evaluator(text_task, SETTINGS.model_copy(update={"encoders": ()}), seed=3)
     assert not any("fed" in name for name in evaluator.measure(generator_for(text_task)).metrics)
-    assert {name.split("_")[1] for name in evaluator.measure_closely(text_task.valid)} == {"jaccard"}
+    assert {name.split("_")[1] for name in evaluator.measure_closely(Measurement({}, text_task.valid))} == {"jaccard"}
 
 
 def test_rows_of_a_table_share_their_random_numbers(oracle_task: Task) -> None:

@@ -61,7 +61,7 @@ def test_nothing_that_is_measured_of_a_text_is_called_unknown(text_task: Task) -
     generator = build_generator(config.generator, text_task.space)
     evaluator = Evaluator(text_task, config.evaluation, seed=0)
     measured = evaluator.measure(generator)
-    for name in {*measured.metrics, *evaluator.measure_closely(measured.tokens)}:
+    for name in {*measured.metrics, *evaluator.measure_closely(measured)}:
         with pytest.raises(ConfigError, match=r"(sees|is the judge).*at once: lm_rlm\.$"):
             objective_for(text_task, name)
 
