@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING
 from rlgan.envs.tasks import PairsTask, TaskSettings, TextTask, TransductionTask
 from rlgan.envs.tasks.pieces import Words
 
-from .adversary_losses import Likelihood, Relativistic, Wasserstein
+from .adversary_losses import CrossEntropy, Hinge, LeastSquares, Likelihood, Relativistic, Wasserstein
 from .adversary_regularisers import InterpolatedPenalty, NoGradientPenalty
 from .balance import Band, Equilibrium, FixedBalance
-from .baselines import BaselineSettings, CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
+from .baselines import (
+    BaselineSettings,
+    CriticBaseline,
+    GroupMean,
+    ImportanceWeights,
+    LeaveOneOut,
+    LogPartition,
+    NoBaseline,
+)
 from .credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from .decoding import Drawn
 from .discriminators import DiscriminatorSettings, InteractionCnn, LanguageModel, Tabular, Transformer
 from .generators import LatentConv, Seq2SeqLSTM
-from .normalisation import GroupDeviation, NormalisationSettings
+from .normalisation import GroupDeviation, NormalisationSettings, Whiten
 from .objectives import (
     PPO,
     Differentiated,
@@ -75,6 +83,7 @@ def contradictions(config: Config) -> Iterator[str]:
     if config.discriminator is not None:
         yield from _how_fakes_are_written(config)
         yield from _what_is_read_into_logits(config, config.discriminator)
+        yield from _what_has_no_origin(config)
 
 
 def _who_learns(config: Config) -> Iterator[str]:
@@ -634,6 +643,12 @@ def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) ->
             + ("logit or schedule.balance fixed" if loss.is_log_odds else "logit or adversary.loss cross_entropy")
             + ("; reward ratio goes with baseline importance_weights." if is_shifted and path == "reward" else ".")
         )
+    smoothing = loss.label_smoothing if isinstance(loss, CrossEntropy) else 0.0
+    if pays and smoothing and _reads_ratio(config):
+        yield (
+            f"adversary.loss.label_smoothing={smoothing:g}: the logit would be log (1 - s) p_d/(p_θ + s p_d), and "
+            f"{path}={reward.kind!r} with baseline={config.baseline.kind!r} reads it as log p_d/p_θ. Set it to 0."
+        )
     if network.granularity == "token" and not isinstance(slope, NoGradientPenalty):
         yield (
             f"adversary.gradient_penalty={slope.kind!r}: is of one score a sequence, and discriminator="
@@ -669,4 +684,19 @@ def _what_is_read_into_logits(config: Config, network: DiscriminatorSettings) ->
     if isinstance(network, Tabular) and isinstance(slope, InterpolatedPenalty) and slope.space == "embedding":
         yield (
             "adversary.gradient_penalty.space='embedding': discriminator='tabular' has no embedding. Set it to onehot."
+        )
+
+
+def _what_has_no_origin(config: Config) -> Iterator[str]:
+    """Where logits are known up to a constant, something must be taken off rewards (specification 8.3)."""
+    reward, loss = map_of(config.reward), config.adversary.loss
+    if not config.schedule.adversarial_updates or not isinstance(reward, JudgedReward):
+        return
+    has_origin = config.tells_log_odds or isinstance(loss, Hinge | LeastSquares | Likelihood)
+    centres = isinstance(config.normalisation, Whiten | GroupDeviation) or not isinstance(config.baseline, NoBaseline)
+    if not (has_origin or centres or isinstance(config.objective, Differentiated)):
+        which = "schedule.balance='equilibrium'" if loss.is_log_odds else f"adversary.loss={loss.kind!r}"
+        yield (
+            f"baseline='none': with {which} reward={reward.kind!r} has no origin, and its mean alone would raise or "
+            "lower whatever is sampled. Use baseline leave_one_out, or normalisation whiten."
         )

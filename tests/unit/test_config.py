@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from rlgan.balance import Band, Equilibrium
-from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition
+from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
 from rlgan.config import Config, Control
 from rlgan.contradictions import contradictions
 from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
@@ -22,7 +22,7 @@ from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
-from rlgan.normalisation import GroupDeviation
+from rlgan.normalisation import GroupDeviation, Whiten
 from rlgan.objectives import (
     PPO,
     Gumbel,
@@ -289,6 +289,24 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         OF_PAIRS | {"reward": Mixed(map=Ratio()), "baseline": ImportanceWeights()},
         "baseline='importance_weights': .* reward='mixed'",
+    ),
+    *(
+        (
+            JUDGED | told | {"adversary": {"loss": {"kind": "cross_entropy", "label_smoothing": 0.1}}},
+            r"adversary.loss.label_smoothing=0.1: the logit would be log \(1 - s\) p_d/\(p_θ \+ s p_d\), and reward=",
+        )
+        for told in (
+            {"reward": Ratio(), "baseline": ImportanceWeights()},
+            {"reward": Logit(), "baseline": LogPartition()},
+        )
+    ),
+    *(
+        (JUDGED | {"reward": Logit(), "baseline": NoBaseline()} | origin, f"baseline='none': with {told} reward='logit'")
+        for origin, told in (
+            ({"adversary": {"loss": {"kind": "wasserstein"}, "weight_clip": 0.1}}, "adversary.loss='wasserstein'"),
+            ({"adversary": {"loss": {"kind": "relativistic"}}}, "adversary.loss='relativistic'"),
+            ({"schedule": {"balance": {"kind": "equilibrium"}}}, "schedule.balance='equilibrium'"),
+        )
     ),
     (
         JUDGED | {"adversary": {"clip_every": "phase"}},
@@ -650,13 +668,15 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     Config(**(JUDGED | {"adversary": {"batch": 65}}))
     for loss in ("hinge", "wasserstein", "least_squares", "relativistic"):
         adversary = {"weight_clip": 0.1, "loss": {"kind": loss}}
-        Config(**(JUDGED | {"reward": Logit(), "adversary": adversary}))
+        Config(**(JUDGED | {"reward": Logit(), "baseline": LeaveOneOut(), "adversary": adversary}))
         # Nothing is paid before the adversarial phase.
         Config(**(JUDGED | {"adversary": adversary, "schedule": {"adversarial_updates": 0}}))
     for critic in ({"gradient_penalty": {"kind": "interpolated"}}, {"weight_clip": 0.01}):
-        Config(**(JUDGED | {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}, **critic}}))
+        wasserstein = {"adversary": {"loss": {"kind": "wasserstein"}, **critic}}
+        for centred in ({"baseline": LeaveOneOut()}, {"baseline": NoBaseline(), "normalisation": Whiten()}):
+            Config(**(JUDGED | {"reward": Logit()} | centred | wasserstein))
     Config(**(JUDGED | {"discriminator": CausalLSTM(), "schedule": {"adversarial_updates": 0}}))
-    critic = {"reward": Logit(), "adversary": {"loss": {"kind": "wasserstein"}}}
+    critic = {"reward": Logit(), "baseline": LeaveOneOut(), "adversary": {"loss": {"kind": "wasserstein"}}}
     Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
     for learns in ("reals", "mixture"):
         law = LAW | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
