@@ -384,6 +384,7 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     Raises:
         ConfigError: anything unknown, contradictory or without effect.
     """
+    from rlgan.effects import require_effect
     from rlgan.overrides import ConfigPathError, flatten, merge, override
     from rlgan.presets import PRESETS, preset
 
@@ -403,10 +404,13 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     if options.seed is not None:
         overrides = {**overrides, "seed": options.seed}
     try:
-        return override(config, merge(changes, overrides))
+        asked = override(config, merge(changes, overrides))
     except ConfigPathError as error:
         option = _nearest_option(error.path) if "." not in error.path else ""
         raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
+    # A file may be of a whole configuration, what it does not need included.
+    require_effect(override(config, changes), asked, merge({}, overrides))
+    return asked
 
 
 def _read_config(path: Path) -> dict[str, Any]:

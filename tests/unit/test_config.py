@@ -301,7 +301,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         )
     ),
     *(
-        (JUDGED | {"reward": Logit(), "baseline": NoBaseline()} | origin, f"baseline='none': with {told} reward='logit'")
+        (
+            JUDGED | {"reward": Logit(), "baseline": NoBaseline()} | origin,
+            f"baseline='none': with {told} reward='logit'",
+        )
         for origin, told in (
             ({"adversary": {"loss": {"kind": "wasserstein"}, "weight_clip": 0.1}}, "adversary.loss='wasserstein'"),
             ({"adversary": {"loss": {"kind": "relativistic"}}}, "adversary.loss='relativistic'"),

@@ -1,0 +1,123 @@
+"""What a run does not read: changed, it changes no number; set by a user, it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlgan.config import Config
+from rlgan.credit import Terminal
+from rlgan.effects import require_effect, unread
+from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import build_task
+from rlgan.overrides import override
+from rlgan.presets import preset
+from rlgan.rewards import ConstantReward
+from rlgan.trainer import Trainer
+from rlgan.workers.parts import build_parts
+from tests.support.commands import ask
+from tests.support.tiny import finish, numbers, of_pairs, tiny_config
+
+NO_ADVERSARY: dict[str, Any] = {"discriminator_rounds": 0, "d_steps": 0}
+RUNS = {
+    "likelihood alone": tiny_config(NO_ADVERSARY | {"adversarial_updates": 0}, discriminator=None),
+    "pretraining alone": tiny_config({"adversarial_updates": 0}),
+    "no discriminator": tiny_config(NO_ADVERSARY, discriminator=None, reward=ConstantReward(), credit=Terminal()),
+    "from scratch": tiny_config({"mle_epochs": 0}),
+    "pairs without texts": of_pairs({"adversarial_updates": 0}),
+}
+# Another value of each path that any of them does not read, legal beside the rest.
+OTHERS: dict[str, Any] = {
+    "adversary": {"adversary.batch": 12, "adversary.loss": "hinge", "adversary.weight_clip": 0.1},
+    "optimizers.discriminator": {"optimizers.discriminator": "rmsprop", "optimizers.discriminator.lr": 0.3},
+    "schedule.d_epochs": {"schedule.d_epochs": 2},
+    "reward": {"reward": "signed_probability"},
+    "credit": {"credit": "terminal"},
+    "baseline": {"baseline": "ema"},
+    "normalisation": {"normalisation": "whiten"},
+    "reference": {"reference": "reward"},
+    "objective": {"objective": "ppo", "objective.epochs": 2},
+    "optimizers.generator": {"optimizers.generator": "sgd", "optimizers.generator.lr": 0.5},
+    "optimizers.mle": {"optimizers.mle": "sgd", "optimizers.mle.lr": 0.5},
+    "schedule.g_steps": {"schedule.g_steps": 2},
+    "schedule.g_batch": {"schedule.g_batch": 6},
+    "schedule.g_group": {"schedule.g_group": 3, "baseline": "leave_one_out"},
+    "schedule.d_steps": {"schedule.d_steps": 2},
+    "schedule.mle_patience": {"schedule.mle_patience": 1},
+    "schedule.mle_batch": {"schedule.mle_batch": 5},
+    "evaluation.every": {"evaluation.every": 2},
+    "evaluation.mle_every": {"evaluation.mle_every": 2},
+    "evaluation.collapse_share": {"evaluation.collapse_share": 0.9},
+    "evaluation.num_bleu": {"evaluation.num_bleu": 3},
+    "evaluation.num_nearest": {"evaluation.num_nearest": 3},
+    "evaluation.bleu_tokens": {"evaluation.bleu_tokens": "char"},
+    "evaluation.beam": {"evaluation.beam": 3},
+    "evaluation.length_exponent": {"evaluation.length_exponent": 0.5},
+}
+
+
+def outcome(config: Config) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """All numbers of a run, and what is measured of its end."""
+    task = build_task(config.task)
+    with build_parts(config, task) as parts:
+        trainer = Trainer(config, task, parts)
+        return [numbers(unit) for unit in finish(trainer)], trainer.measure(20).metrics
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_not_read_changes_no_number(name: str) -> None:
+    config = RUNS[name]
+    idle = [path for path, _ in unread(config)]
+    assert idle
+    changes = {path: value for one in idle for path, value in OTHERS[one].items()}
+    if config.schedule.adversarial_updates:
+        changes.pop("evaluation.every", None)
+    changed = override(config, changes)
+    assert changed != config
+    assert outcome(changed) == outcome(config)
+
+
+def test_all_that_is_ever_not_read_is_tried() -> None:
+    assert {path for config in RUNS.values() for path, _ in unread(config)} == OTHERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("mle", {"baseline": "ema"}, "baseline: would have no effect, for schedule.adversarial_updates is 0"),
+        ("mle", {"objective.loss_normaliser": "token"}, "objective.loss_normaliser: would have no effect"),
+        ("mle", {"adversary.weight_clip": 0.1}, "adversary.weight_clip: .* for there is no discriminator"),
+        ("mle", {"optimizers.discriminator.lr": 0.5}, "optimizers.discriminator.lr: .* there is no discriminator"),
+        ("mle", {"schedule.g_batch": 3}, "schedule.g_batch: .* schedule.adversarial_updates is 0. Leave it out"),
+        ("bgan", {"optimizers.mle.lr": 0.5}, "optimizers.mle.lr: .* for schedule.mle_epochs is 0"),
+        ("seqgan", {"evaluation.num_bleu": 5}, "evaluation.num_bleu: .* for task='oracle' is no text"),
+        ("seqgan", {"evaluation.beam": 5}, "evaluation.beam: .* for nothing of task='oracle' is decoded"),
+    ],
+)
+def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, Any], told: str) -> None:
+    base = preset(name)
+    with pytest.raises(ConfigError, match=told):
+        require_effect(base, override(base, changes), changes)
+
+
+def test_what_was_so_before_may_be_said_again() -> None:
+    base = preset("mle")
+    for changes in ({"schedule.d_epochs": base.schedule.d_epochs}, {"schedule.mle_epochs": 3, "generator.hidden": 16}):
+        require_effect(base, override(base, changes), changes)
+
+
+def test_the_command_line_refuses_and_files_may_hold_everything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = ask(capsys, "train", "mle", "--baseline", "ema", "--dry-run")
+    assert told.status == 2 and "baseline: would have no effect, for schedule.adversarial_updates is 0" in told.err
+    shown = ask(capsys, "show-config", "csgan_nmt", "--json")
+    assert shown.status == 0
+    (tmp_path / "whole.json").write_text(shown.out)
+    again = ask(
+        capsys, "show-config", "csgan_nmt", "--config", tmp_path / "whole.json", "--schedule.mle-epochs", "3", "--json"
+    )
+    assert again.status == 0 and again.out != shown.out
