@@ -240,7 +240,10 @@ class Evaluator:
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
         tokens = self._task.valid[:number]
         conditions = None if given is None else given.valid[:number]
-        return Measurement({} if self._text is None else self._text.measure(tokens), tokens, conditions, is_real=True)
+        metrics = {} if self._text is None else self._text.measure(tokens)
+        if self._pairs is not None:
+            metrics |= self._pairs.measure_form(tokens)
+        return Measurement(metrics, tokens, conditions, is_real=True)
 
     def measure_closely(self, measurement: Measurement) -> dict[str, float]:
         """What takes too long to be measured during training: who learned by heart, and what models have to learn.

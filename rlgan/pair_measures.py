@@ -1,6 +1,7 @@
 """Measures of what is written for given sources, the likeliest sequences against references (extra `pairs`).
 
-BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them. Sources that stand in the test
+BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them: references are texts as they
+were written, of which an unknown word or the end of a long one is no match for anything. Sources that stand in the test
 split more than once are written for once, with all their targets as references. Of summaries there is ROUGE, too, by
 the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 
@@ -9,7 +10,7 @@ Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks.sources import Summarization
-from rlgan.envs.tasks.task import Task
-from rlgan.envs.vocabulary import join_tokens
+from rlgan.envs.tasks.task import Task, decode
+from rlgan.envs.vocabulary import UNK_NAME, join_tokens
 
 from .generators import Generator
 from .metrics import distinct, mean_length, repetition_rate, share_unfinished, strip
 from .unknown_words import texts_with_source_words
 
+_UNKNOWN = "⁇"  # one token for whoever cuts texts into words, where `<unk>` is three; SentencePiece's sign, too
 BleuTokens = Literal["13a", "intl", "char", "zh", "none"]
 
 
@@ -35,14 +37,12 @@ class PairMeasures:
         task: whose test split they are compared with.
         bleu_tokens: how sacrebleu cuts text into words for BLEU and ROUGE.
         replaces_unknown: whether words of the source take the place of unknown ones in texts; see `unknown_words`.
-            Then references have their own words for unknown ones, too, and sources that differ in unknown words alone
-            are different sources.
 
     Raises:
         ConfigError: sacrebleu is not installed; or rouge-score is not, and the task is of summaries.
 
     Attributes:
-        conditions: (n, S) int64, the different conditions of the test split in their order.
+        conditions: (n, S) int64, the different sources of the test split in their order.
     """
 
     def __init__(self, task: Task, bleu_tokens: BleuTokens, replaces_unknown: bool = False) -> None:
@@ -60,15 +60,13 @@ class PairMeasures:
                 "'.[pairs]'."
             )
         self._task, self._bleu_tokens = task, bleu_tokens
-        sources: Sequence[tuple[object, ...]] = [tuple(row) for row in task.conditions.test.tolist()]
-        targets = task.decode(task.test)
-        self._source_words = task.conditions.test_words if replaces_unknown else None
-        if self._source_words is not None:
-            assert task.test_words is not None
-            sources, targets = self._source_words, [join_tokens(words, task.joining) for words in task.test_words]
-        places: dict[tuple[object, ...], list[int]] = {}
-        for place, source in enumerate(sources):
-            places.setdefault(source, []).append(place)
+        assert task.conditions.test_words is not None and task.test_words is not None
+        self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
+        # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
+        targets = [join_tokens(words, task.joining) for words in task.test_words]
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, source in enumerate(self._source_words):
+            places.setdefault(tuple(source), []).append(place)
         self._firsts = [first for first, *_ in places.values()]
         self.conditions = task.conditions.test[torch.tensor(self._firsts)]
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
@@ -90,13 +88,26 @@ class PairMeasures:
         most = max(map(len, self._references))
         # sacrebleu wants as many streams of references as any source has, with None where there are fewer.
         streams: list[Any] = [[(found + [None] * most)[index] for found in self._references] for index in range(most)]
-        sequences = strip(self._task.space, tokens)
         # Without `force` sacrebleu would print a warning of texts that are cut into words already, at each measurement.
         bleu = BLEU(tokenize=self._bleu_tokens, force=True)
         rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
         return rouge | {
             "eval/corpus_bleu": bleu.corpus_score(hypotheses, streams).score,
             "eval/chrf": CHRF().corpus_score(hypotheses, streams).score,
+            **self.measure_form(tokens),
+        }
+
+    def measure_form(self, tokens: Tensor) -> dict[str, float]:
+        """What needs no reference: of what was written, and of targets as its yardstick.
+
+        Args:
+            tokens: (n, T) int64.
+
+        Returns:
+            Name → value.
+        """
+        sequences = strip(self._task.space, tokens)
+        return {
             "eval/decoded_distinct_2": distinct(sequences, 2),
             "eval/decoded_repetition_4": repetition_rate(sequences, 4),
             "eval/decoded_length": mean_length(sequences),
@@ -105,8 +116,9 @@ class PairMeasures:
 
     def _texts(self, tokens: Tensor, generator: Generator) -> list[str]:
         task = self._task
-        if self._source_words is None:
-            return task.decode(tokens)
+        if not self._replaces_unknown:
+            names = [_UNKNOWN if name == UNK_NAME else name for name in task.token_names]
+            return decode(task.space, names, task.joining, tokens)
         assert task.conditions is not None and task.conditions.reading is not None
         return texts_with_source_words(
             generator,

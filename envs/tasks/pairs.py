@@ -7,7 +7,7 @@ in `pair_files.py`, sources are written in `sources.py`, text is cut into tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -92,7 +92,7 @@ class PairsTask(FromFiles):
 
     over_long: OverLong = "drop"
     """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
-    tokens (which then have no terminator), or it is an error."""
+    tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
 
     @model_validator(mode="after")
     def _lengths_fit_together(self) -> PairsTask:
@@ -159,7 +159,10 @@ def build_pairs_task(settings: PairsTask) -> Task:
     fitted = {}
     for split in ("train", "valid", "test"):
         numbers = [pair.number for pair in splits[split]]
-        fitted[split], dropped = _fit(tokenised[split], source_limit, target_limit, paths[split], numbers)
+        limits = (source_limit, target_limit)
+        if split != "train":
+            limits = (_without_dropping(source_limit), _without_dropping(target_limit))
+        fitted[split], dropped = _fit(tokenised[split], *limits, paths[split], numbers)
         notes += [f"{split}: {note}" for note in dropped]
     if settings.min_length is not None:
         fitted["train"], about = _without_short(fitted["train"], settings.min_length, paths["train"])
@@ -212,8 +215,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
             valid_words=tuple(fitted["valid"].sources),
             test_words=tuple(fitted["test"].sources),
         ),
-        valid_words=tuple(fitted["valid"].targets),
-        test_words=tuple(fitted["test"].targets),
+        valid_words=tuple(tokenised["valid"].targets),
+        test_words=tuple(tokenised["test"].targets),
     )
 
 
@@ -304,6 +307,11 @@ def _source_limit(settings: PairsTask, alphabet: Alphabet, train: Sequence[Token
     # The turn before the answer matters more than the first one.
     keeps_end = isinstance(domain, Dialogue)
     return Limit(domain.max_source_length or _longest(alphabet, train), domain.over_long_source, *names, keeps_end)
+
+
+def _without_dropping(limit: Limit) -> Limit:
+    """The same of held-out pairs: a figure without the long ones would be of an easier split."""
+    return replace(limit, over_long="cut") if limit.over_long == "drop" else limit
 
 
 def _fit(

@@ -40,7 +40,7 @@ class _LimitedSources(Settings):
 
     over_long_source: OverLong = "drop"
     """What becomes of a pair whose source does not fit with its terminator: it is dropped, its source is cut to S
-    tokens (which then have no terminator), or it is an error."""
+    tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
 
 
 class Translation(_LimitedSources):

@@ -103,8 +103,8 @@ class Task:
         oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
         notes: lines for the log: counts of what was read, cut, dropped, split.
         conditions: what the sequences are given, or None where they are given nothing.
-        valid_words: of each sequence of `valid` its tokens as they were written, those that have no id, too; None where
-            they are not kept.
+        valid_words: of each sequence of `valid` its tokens as they were written, those that have no id or no room,
+            too; None where they are not kept.
         test_words: the same of `test`.
     """
 

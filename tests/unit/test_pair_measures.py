@@ -59,6 +59,25 @@ def test_bleu_is_that_of_papineni_worked_out_by_hand(task: Task) -> None:
     assert found["eval/corpus_bleu"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_references_are_what_was_written(tmp_path: Path) -> None:
+    files = {"data": "eins\tthe cat\nzwei\ta cat sat\n", "valid": TRAIN, "test": "eins\tthe owl sat on a mat\n"}
+    for name, text in files.items():
+        (tmp_path / f"{name}.tsv").write_text(text, "utf-8")
+    task = build_task(PairsTask(input=Table(**{name: str(tmp_path / f"{name}.tsv") for name in files}), max_length=4))
+    assert task.decode(task.test) == ["the <unk> sat <unk>"]
+    found = PairMeasures(task, "13a").measure(task.test, NOBODY)
+    # Beside `the owl sat on a mat` two of four words match, and no two of them in a row. An unknown one is one word.
+    assert found["eval/corpus_bleu"] == pytest.approx(
+        100 * math.exp(1 - 6 / 4) * (2 / 4 * 1 / (2 * 3) * 1 / (4 * 2) * 1 / (8 * 1)) ** 0.25, rel=1e-6
+    )
+
+
+def test_targets_are_a_yardstick_of_the_form_of_answers(task: Task) -> None:
+    found = Evaluator(task, EvaluationSettings(num_sequences=4), seed=0).measure_real().metrics
+    assert found == PairMeasures(task, "13a").measure_form(task.valid)
+    assert found["eval/decoded_length"] == (6 + 3 + 4 + 3) / 4 and found["eval/decoded_unfinished"] == 0.0
+
+
 def test_the_evaluator_measures_the_likeliest_sequences(task: Task) -> None:
     torch.manual_seed(0)
     net = build_generator(Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), task.space)

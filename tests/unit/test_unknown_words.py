@@ -125,12 +125,11 @@ def test_bleu_and_chrf_are_of_the_words_themselves(tmp_path: Path) -> None:
         replaces: Evaluator(task, EvaluationSettings(num_sequences=3, replace_unknown=replaces), seed=0)
         for replaces in (False, True)
     }
-    # Two of the three sources differ in the name alone.
-    assert [len(PairMeasures(task, "13a", replaces).conditions) for replaces in (False, True)] == [2, 3]
-    # Beside references that are unknown words all three answers are right, whatever they are about.
-    assert found[False].measure(net).metrics["eval/chrf"] == pytest.approx(100.0)
+    # Two of the three sources differ in the name alone, and are two.
+    assert [len(PairMeasures(task, "13a", replaces).conditions) for replaces in (False, True)] == [3, 3]
+    # An unknown word that is written is none of the words that it may stand for.
+    assert found[False].measure(net).metrics["eval/chrf"] < 20.0
     assert found[True].measure(net).metrics["eval/chrf"] == pytest.approx(100.0)
     with torch.no_grad():
         net.blocks[0].memory.queries.bias[0] = -8.0  # type: ignore[union-attr]
-    assert found[False].measure(net).metrics["eval/chrf"] == pytest.approx(100.0)
     assert found[True].measure(net).metrics["eval/chrf"] < 20.0

@@ -303,6 +303,25 @@ def test_pairs_too_long_on_either_side_are_dropped_and_counted(write):
     assert "train: dropped 1 target longer than 2 tokens" in task.notes
 
 
+def test_held_out_pairs_are_cut_and_never_dropped(write):
+    train, long = "a b\tx y\n", "a b c d\tx y z x\na\tx\n"
+    task = build_task(
+        PairsTask(
+            input=Table(data=write(train + "b\tz\n", "t.tsv"), valid=write(long, "v.tsv"), test=write(long, "u.tsv"))
+        )
+    )
+    assert task.space.max_length == 3
+    for split in ("valid", "test"):
+        assert shown(task, split) == [("a b <unk>", "x y z"), ("a", "x")]
+        assert f"{split}: cut 1 source to 3 tokens, without a terminator" in task.notes
+        assert f"{split}: cut 1 target to 3 tokens, without a terminator" in task.notes
+    # What it is compared with is whole.
+    assert task.valid_words == task.test_words == (("x", "y", "z", "x"), ("x",))
+    with pytest.raises(DataError, match="u.tsv, line 1: the target has 4 tokens"):
+        settings = {"valid": write(train, "v2.tsv"), "test": write(long, "u.tsv")}
+        build_task(PairsTask(input=Table(data=write(train + "b\tz\n", "t.tsv"), **settings), over_long="error"))
+
+
 def test_targets_too_long_are_cut_where_that_is_asked_for(write):
     task = with_splits(write, parallel(write, "a\nb\n", "x y z\ny\n"), max_length=2, over_long="cut")
     assert shown(task) == [("a", "x y"), ("b", "y")]
