@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgan.config import Config
-from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.envs.tasks import OracleTask, Task, TaskSettings, ToyTask, build_task
 from rlgan.generators import AutoregressiveGenerator, Generator
 from rlgan.objectives import MixedPrefix
 from rlgan.overrides import flatten, from_dict, override, to_dict
@@ -24,7 +24,10 @@ from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 
 TASK = ToyTask(vocab_size=4, max_length=3, seed=1, num_train=20_000, num_valid=200, num_test=200)
-SEQUENCES = torch.tensor(list(itertools.product(range(4), repeat=3)))
+ORACLE = OracleTask(
+    vocab_size=10, embedding=16, hidden=16, max_length=5, num_train=20_000, num_valid=200, num_test=200, seed=1
+)
+"""A world of 100,000 sequences, which can still be enumerated (A5 of the specification)."""
 SIZES: dict[str, Any] = {
     "generator.embedding": 8,
     "generator.hidden": 16,
@@ -87,9 +90,9 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def small(name: str, changes: dict[str, Any], seed: int) -> Config:
-    """A preset whose adversary alone teaches, in the sizes of this world."""
-    config = preset(name, TASK).model_copy(update={"controls": (), "seed": seed})
+def small(name: str, changes: dict[str, Any], seed: int, task: TaskSettings = TASK) -> Config:
+    """A preset whose adversary alone teaches, in the sizes of the tiny world."""
+    config = preset(name, task).model_copy(update={"controls": (), "seed": seed})
     had = flatten(to_dict(config))
     settings = {path: value for path, value in SIZES.items() if had.get(path)}
     if isinstance(config.schedule.teacher_forcing, MixedPrefix):
@@ -111,23 +114,26 @@ def divergences(log_p: Tensor, log_q: Tensor) -> tuple[float, float, float]:
 
 
 @torch.no_grad()
-def law(generator: Generator, task: Task) -> Tensor:
+def law(generator: Generator, task: Task, sequences: Tensor) -> Tensor:
     """Log-probability of every sequence: exact, or of 20,000 samples of a generator that knows none."""
     if isinstance(generator, AutoregressiveGenerator):
-        return generator.logprobs(SEQUENCES).sum(1).double()
+        return generator.logprobs(sequences).sum(1).double()
     tokens = sample(generator.stepper(), task.space, 20_000, torch.Generator().manual_seed(0), 20_000).tokens
-    counts = torch.bincount(tokens @ torch.tensor([16, 4, 1]), minlength=64).double()
+    places = task.space.vocab_size ** torch.arange(task.space.max_length).flip(0)
+    counts = torch.bincount(tokens @ places, minlength=len(sequences)).double()
     return (counts / 20_000).clamp_min(1e-12).log()
 
 
-def followed(config: Config) -> Iterator[tuple[float, float, float]]:
-    """Divergences of a run's generator from the law: before its first unit, and after each adversarial one."""
+def followed(config: Config, every: int = 1) -> Iterator[tuple[float, float, float]]:
+    """Divergences of a run's generator from the law: before it, and after every so many of its adversarial units."""
     task = build_task(config.task)
     assert task.oracle is not None
-    exact = task.oracle.logprobs(SEQUENCES).sum(1).double()
+    sequences = torch.tensor(list(itertools.product(range(task.space.vocab_size), repeat=task.space.max_length)))
+    exact = task.oracle.logprobs(sequences).sum(1).double()
     with build_parts(config, task) as parts:
-        trainer = Trainer(config, task, parts)
-        yield divergences(exact, law(trainer.current_generator(), task))
+        trainer, done = Trainer(config, task, parts), 0
+        yield divergences(exact, law(trainer.current_generator(), task, sequences))
         while trainer.next_phase is not None:
-            if trainer.step(measure=False).phase == "adversarial":
-                yield divergences(exact, law(trainer.current_generator(), task))
+            done += trainer.step(measure=False).phase == "adversarial"
+            if done and done % every == 0:
+                yield divergences(exact, law(trainer.current_generator(), task, sequences))
