@@ -58,16 +58,15 @@ SMALL: dict[str, Any] = {
 _OF_THE_DISCRIMINATOR = {"D AUC": "discriminator/auc_heldout", "D NLL": "discriminator/nll_heldout"}
 
 
-_ELSEWHERE = ("mle_continued", "oracle_ratio", "seqgan-quick", "wgan_gp")
+_ELSEWHERE = ("mle", "mle_continued", "oracle_ratio", "seqgan-quick", "wgan_gp")
 
 
 def compared() -> list[str]:
-    """Presets that have an adversary or a metric for one, and make updates that can be compared.
+    """All presets of sequences but those that are another's size or stand there anyway.
 
     `wgan_gp` is none: its generator has no likelihood, and so no gaps. Presets of pairs are in `benchmarks.pairs`.
     """
-    of_sequences = (name for name in PRESETS if not preset(name).task.gives_conditions)
-    return [name for name in of_sequences if preset(name).schedule.adversarial_updates and name not in _ELSEWHERE]
+    return [name for name in PRESETS if not preset(name).task.gives_conditions and name not in _ELSEWHERE]
 
 
 def small(name: str, updates: int, seed: int) -> Config:
@@ -131,21 +130,28 @@ class Judge:
         return found
 
 
+def by_likelihood(name: str, base: Config) -> Config:
+    """A preset of likelihood alone, for as long as it learns."""
+    config = preset(name, SMALL_ORACLE).model_copy(update={"seed": base.seed, "workers": base.workers})
+    return override(config, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3})
+
+
 def one_seed(names: Sequence[str], updates: int, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """(row, its figures) of one seed."""
     base = small("quick", updates, seed)
     task = build_task(base.task)
     judge = Judge(base, task)
-    likelihood = preset("mle", SMALL_ORACLE).model_copy(update={"seed": seed, "workers": base.workers})
-    likelihood = override(likelihood, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3})
-    generator, start, _ = run(likelihood, task)
+    generator, start, _ = run(by_likelihood("mle", base), task)
     yield "MLE", judge(generator)
     for name in ("mle_continued", "oracle_ratio"):
         generator, _, _ = run(control(base, name), task, start)  # type: ignore[arg-type]
         yield name, judge(generator)
     for name in names:
         begun = time.perf_counter()
-        generator, _, metrics = run(small(name, updates, seed), task, start)
+        if preset(name).schedule.adversarial_updates:
+            generator, _, metrics = run(small(name, updates, seed), task, start)
+        else:  # Another pretraining, which does not begin where the usual one ends.
+            generator, _, metrics = run(by_likelihood(name, base), task)
         figures = {"seconds": time.perf_counter() - begun}
         for column, figure in _OF_THE_DISCRIMINATOR.items():
             if figure in metrics:
