@@ -17,11 +17,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.envs.errors import CheckpointError, ConfigError, DataError
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.pieces import Words
-from rlgan.envs.tasks.sources import Reading
+from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
 
@@ -47,6 +49,7 @@ class ExportedGenerator:
         token_names: how each id is shown.
         joining: how tokens become text.
         reading: how sources become what it is given; None where it is given nothing, or no text.
+        given_names: how each id of what it is given is shown; None where it is given nothing.
     """
 
     generator: Generator
@@ -54,6 +57,7 @@ class ExportedGenerator:
     token_names: tuple[str, ...]
     joining: Joining
     reading: Reading | None = None
+    given_names: tuple[str, ...] | None = None
 
     def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
         """Sequences as text.
@@ -92,19 +96,22 @@ class ExportedGenerator:
             One string a source; and notes of what was cut, or is unknown.
 
         Raises:
-            ConfigError: it is given nothing, or no text; or unknown words are to be replaced, and there are none.
-            DataError: a source is empty.
+            ConfigError: it is given nothing; or unknown words are to be replaced, and there are none.
+            DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
+        if self.space.given is None:
+            raise ConfigError(f"--input {path}: this generator reads no text. Leave it out.")
         if self.reading is None:
-            raise ConfigError(
-                f"--input {path}: this generator reads no text. Leave it out."
-                if self.space.given is None
-                else f"--input {path}: what this generator is given is no text, but what its task draws."
-            )
-        refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
+            refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
+        else:
+            refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
         if decoding.replaces_unknown and refusal is not None:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
-        read = self.reading.read(sources, path)
+        if self.reading is None:
+            names = self.given_names or tuple(map(str, range(self.space.given.vocab_size)))
+            read = ReadSources(_of_names(sources, path, names, self.space.given), (), ())
+        else:
+            read = self.reading.read(sources, path)
         conditions = read.conditions
         stepper, number = self.generator.stepper(decoding.temperature), len(sources)
         if decoding.beam is None:
@@ -115,6 +122,7 @@ class ExportedGenerator:
             ).tokens
         if not decoding.replaces_unknown:
             return decode(self.space, self.token_names, self.joining, tokens), read.notes
+        assert self.reading is not None
         texts = texts_with_source_words(
             self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
         )
@@ -155,12 +163,30 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
         "joining": task.joining,
         "token_names": list(task.token_names),
         "reading": None if reading is None else reading.model_dump(mode="json"),
+        "given_names": None if task.conditions is None else list(task.conditions.token_names),
     }
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
     )
+
+
+def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: SequenceSpace) -> Tensor:
+    """Conditions (n, S) of lines in which the names of tokens stand with spaces between them."""
+    ids = {name: index for index, name in enumerate(names) if index != space.end_id}
+    most, rows = space.max_length - (space.end_id is not None), []
+    for number, line in enumerate(lines, 1):
+        tokens = line.split()
+        if unknown := next((token for token in tokens if token not in ids), None):
+            raise DataError(
+                f"{path}, line {number}: {unknown!r} is no token of this generator's task, which are {', '.join(ids)}."
+            )
+        if not tokens or len(tokens) > most or (space.end_id is None and len(tokens) < most):
+            wanted = f"{most}" if space.end_id is None else f"1 to {most}"
+            raise DataError(f"{path}, line {number}: has {len(tokens)} tokens, and this generator is given {wanted}.")
+        rows.append([ids[token] for token in tokens])
+    return padded(rows, space)
 
 
 def _of_space(space: SequenceSpace) -> dict[str, int | None]:
@@ -199,7 +225,9 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         kept = description.get("reading")
         reading = None if kept is None else Reading.model_validate(kept)
-        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading)
+        names = description.get("given_names")
+        given_names = None if names is None else tuple(names)
+        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading, given_names)
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from rlgan.decoding import beam_search
-from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.envs.errors import CheckpointError, ConfigError, DataError
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.export import Decoding, load_run_generator, save_run_generator
@@ -128,9 +128,24 @@ def test_who_needs_sources_says_so_and_who_reads_none_too(translator: tuple[Path
         load_run_generator(folder).answer(["a"], "in.txt", Decoding())
 
 
-def test_what_reads_no_text_is_told(tmp_path: Path) -> None:
-    task, settings = build_task(PAIRS), Seq2SeqLSTM(embedding=4, hidden=6)
-    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
-    save_run_generator(tmp_path, settings, task, arrays)
-    with pytest.raises(ConfigError, match="is no text, but what its task draws"):
-        load_run_generator(tmp_path).answer(["a"], "in.txt", Decoding())
+def test_what_reads_no_text_is_given_the_names_of_its_tokens(tmp_path: Path) -> None:
+    for ends in (True, False):
+        task, settings = build_task(PAIRS.model_copy(update={"ends": ends})), Seq2SeqLSTM(embedding=4, hidden=6)
+        arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
+        save_run_generator(tmp_path, settings, task, arrays)
+        exported = load_run_generator(tmp_path)
+        assert task.conditions is not None
+        given = task.conditions.test[:5]
+        lines = task.conditions.decode(given)
+        found, notes = exported.answer(lines, "in.txt", Decoding(beam=2))
+        assert found == task.decode(beam_search(exported.generator.stepper(), task.space, 5, 2, 0.0, given).tokens)
+        assert notes == ()
+        with pytest.raises(
+            DataError, match="in.txt, line 2: 'a' is no token of this generator's task, which are"
+        ):
+            exported.answer([lines[0], "1 a"], "in.txt", Decoding())
+        most = "1 to 2" if ends else "3"
+        with pytest.raises(DataError, match=f"in.txt, line 1: has 4 tokens, and this generator is given {most}"):
+            exported.answer(["1 1 1 1"], "in.txt", Decoding())
+        with pytest.raises(ConfigError, match="--replace-unknown: what it is given are tokens of a task"):
+            exported.answer(lines, "in.txt", Decoding(replaces_unknown=True))
