@@ -140,9 +140,7 @@ def test_what_reads_no_text_is_given_the_names_of_its_tokens(tmp_path: Path) -> 
         found, notes = exported.answer(lines, "in.txt", Decoding(beam=2))
         assert found == task.decode(beam_search(exported.generator.stepper(), task.space, 5, 2, 0.0, given).tokens)
         assert notes == ()
-        with pytest.raises(
-            DataError, match="in.txt, line 2: 'a' is no token of this generator's task, which are"
-        ):
+        with pytest.raises(DataError, match="in.txt, line 2: 'a' is no token of this generator's task, which are"):
             exported.answer([lines[0], "1 a"], "in.txt", Decoding())
         most = "1 to 2" if ends else "3"
         with pytest.raises(DataError, match=f"in.txt, line 1: has 4 tokens, and this generator is given {most}"):
