@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.tiny_world import RUNS, followed, small
+from benchmarks.tiny_world import ORACLE, RUNS, followed, small
 from rlgan.config import Config
 from rlgan.envs.tasks import TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Copy
@@ -60,6 +60,36 @@ def test_a_preset_comes_nearer_to_the_law(name: str) -> None:
     before, after = before_and_after(small(name, RUNS[name], seed=0))
     left = [now / then for now, then in zip(after, before, strict=True)]
     assert all(found < most for found, most in zip(left, SHARES[name], strict=True)), (before, after, left)
+
+
+CNN: dict[str, Any] = {
+    "discriminator": "cnn_highway",
+    "discriminator.windows": "1,2,3",
+    "discriminator.filters": "32",
+    "discriminator.embedding": 16,
+    "optimizers.discriminator.lr": 0.005,
+    "generator.embedding": 16,
+    "generator.hidden": 32,
+}
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize(
+    ("name", "changes", "updates", "which"),
+    [
+        pytest.param("maligan", {}, 150, 0, id="maligan, KL(p_d‖p_θ)"),
+        pytest.param("bgan", {}, 150, 0, id="bgan, KL(p_d‖p_θ)"),
+        pytest.param("seqgan", {"baseline": "leave_one_out"}, 250, 2, id="seqgan with a baseline, JS"),
+    ],
+)
+def test_a_world_of_a_hundred_thousand_sequences_is_learned_too(
+    name: str, changes: dict[str, Any], updates: int, which: int
+) -> None:
+    # The small oracle of A5: ten tokens, five positions. A table of its sequences would hardly see one twice.
+    config = small(name, CNN | changes | {"schedule.adversarial_updates": updates}, 0, ORACLE)
+    before, after = followed(config, every=updates)
+    assert after[which] < 0.2 * before[which], (before, after)
 
 
 @pytest.mark.learning
