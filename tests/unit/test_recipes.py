@@ -2,8 +2,8 @@
 
 The table is written from the specification (its sections stand beside the numbers: "2.4" and so on, "16.2" for its
 table of presets) and, where docs/algorithms.md states a deviation, from there ("docs"). What neither tells is marked
-"ours": nobody published it, but runs that were recorded had it. Every setting of an axis has to be told, so that none is
-on unseen.
+"ours": nobody published it, but runs that were recorded had it. Every setting of an axis has to be told, so that none
+is on unseen.
 """
 
 from __future__ import annotations
@@ -275,7 +275,8 @@ DIALOGUE: Recipe = PLAIN | {
         "init_std": 0.058,  # docs: the deviation of U(±0.1), 0.1/√3
         "attention": "multiplicative",  # ours: 3.4 says "attention"
     },
-    "discriminator": {"kind": "hierarchical_lstm", "embedding": 512, "hidden": 512, "dropout": 0.2, "members": 1},  # 3.4
+    # 3.4
+    "discriminator": {"kind": "hierarchical_lstm", "embedding": 512, "hidden": 512, "dropout": 0.2, "members": 1},
     "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # 3.4: 64 of each, D's batch 128
     "adversary.decoding": {  # 3.3: half beams, half sampled, in pretraining (docs); of 5 is ours
         "kind": "searched_and_drawn", "beam_share": 0.5, "beam": 5, "rounds": "pretraining",
