@@ -794,6 +794,46 @@ def test_only_mismatched_pairs_teach_what_does_not_belong_together(mismatched: f
         assert float(table[~belongs].max()) < -1.5
 
 
+def law_of(pairs: Pairs, in_prefixes: bool) -> Tensor:
+    """(2, 9): of a condition of one token and what is judged; with prefixes half is the first token, padded by 0."""
+    law = torch.zeros(2, 9)
+    for (given,), (first, second) in zip(pairs.conditions.tolist(), pairs.tokens.tolist(), strict=True):
+        law[given, 3 * first + second] += (0.5 if in_prefixes else 1.0) / len(pairs.tokens)
+        law[given, 3 * first] += 0.5 * in_prefixes / len(pairs.tokens)
+    return law
+
+
+@pytest.mark.parametrize("in_prefixes", [True, False])
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_beside_mismatched_pairs_and_an_imperfect_generator_the_optimum_is_the_share_of_reals(
+    weight: float, in_prefixes: bool
+) -> None:
+    # T-CG-1: D* = p/(p + p_source·p_θ + w·p'). Each minibatch is all of the data, and what belongs to one condition
+    # never belongs to the other, so that every derangement exchanges the two: p' is known. Whole sequences: p' is 0
+    # where p is not. Prefixes: both conditions have sequences that begin alike.
+    kinds = torch.tensor([[1, 1], [1, 2], [2, 1], [2, 2]])
+    given = torch.arange(2).repeat_interleave(24).unsqueeze(1)
+    data = Pairs(kinds.repeat(2, 1).repeat_interleave(torch.tensor([18, 0, 6, 0, 0, 8, 0, 16]), 0), given)
+    made = Pairs(kinds.repeat(2, 1).repeat_interleave(torch.tensor([8, 4, 8, 4, 4, 8, 6, 6]), 0), given)
+    p, p_fake, p_mismatched = (law_of(pairs, in_prefixes) for pairs in (data, made, Pairs(data.tokens, 1 - given)))
+    assert bool((p * p_mismatched).any()) == in_prefixes
+    settings = AdversarySettings(batch=96, sequences_per_round=48, mismatched=weight)
+    space = SequenceSpace(3, 2, given=SequenceSpace(2, 1))
+    judge = Adversary(Tabular(), settings, SGD(lr=1.0), space, data, data, seed=0, learns_prefixes=in_prefixes)
+    tables: list[Tensor] = []
+    judge.network.register_forward_pre_hook(
+        lambda net, _: tables.append(net.table.detach().clone()) if net.training else None
+    )
+    judge.train_round(Round(0, made.tokens, epochs=500, conditions=made.conditions))
+    assert len(tables) == 500
+    # Lengths of prefixes are drawn: the mean over steps has little of that noise.
+    found = torch.stack(tables[100:]).mean(0).view(2, 9).sigmoid()
+    judged = p + p_fake + weight * p_mismatched
+    torch.testing.assert_close(found[p > 0], (p / judged)[p > 0], atol=0.025, rtol=0)
+    assert float(found[(p == 0) & (judged > 0)].max()) < 0.1
+    assert bool((found[judged == 0] == 0.5).all())
+
+
 def test_a_round_on_pairs_goes_on_after_it_was_put_back() -> None:
     original, restored = (adversary_of_pairs(1.0) for _ in range(2))
     rounds = [Round(index, EVERY, epochs=1, conditions=EVERY.flip(0)) for index in range(3)]
