@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.settings import Settings
@@ -155,7 +156,13 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     if not isinstance(value, str) or value not in variants:
         allowed = [*variants, *(["none"] if _is_optional(field) else [])]
         raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
-    return {"kind": value}
+    return _defaults(variants[value])
+
+
+def _defaults(variant: type[Settings]) -> dict[str, Any]:
+    """A variant as JSON values, without the fields that have no default."""
+    fields = {name: field for name, field in variant.model_fields.items() if not field.is_required()}
+    return {name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in fields.items()}
 
 
 def _parsed(field: FieldInfo | None, value: Any) -> Any:
