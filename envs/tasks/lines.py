@@ -38,6 +38,23 @@ _BYTE_ORDER_MARK = "\ufeff"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+def known_encoding(value: str) -> str:
+    """The name of a character encoding as it was given.
+
+    Raises:
+        ConfigError: no text is written in it.
+    """
+    try:
+        "a".encode(value).decode(value)
+    except (LookupError, UnicodeError, ValueError) as error:
+        known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
+        raise ConfigError(
+            f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
+            + nearest(value, known)
+        ) from error
+    return value
+
+
 class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
 
@@ -60,15 +77,7 @@ class FromFiles(Settings):
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
-        try:
-            "a".encode(value).decode(value)
-        except (LookupError, UnicodeError, ValueError) as error:
-            known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
-            raise ConfigError(
-                f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
-                + nearest(value, known)
-            ) from error
-        return value
+        return known_encoding(value)
 
     @model_validator(mode="after")
     def _split_settings_have_effect(self) -> FromFiles:

@@ -208,6 +208,7 @@ def build_pairs_task(settings: PairsTask) -> Task:
                 names=sources_of.vocabulary.names,
                 pieces=sources_of.pieces,
                 max_length=sources.max_length,
+                encoding=settings.encoding,
             ),
             valid_words=tuple(fitted["valid"].sources),
             test_words=tuple(fitted["test"].sources),

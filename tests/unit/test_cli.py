@@ -328,6 +328,7 @@ def test_modules_of_ours_do_not_shadow_others_of_their_name(
     ("words", "message"),
     [
         (("--input", "in.txt", "--num", "3"), "--num: has no effect beside --input"),
+        (("--encoding", "latin-1"), "--encoding: has no effect without --input"),
         (("--beam", "3"), "--beam: has no effect without --input"),
         (("--replace-unknown",), "--replace-unknown: has no effect without --input"),
         (("--input", "in.txt", "--length-exponent", "1"), "--length-exponent: has no effect without --beam"),
