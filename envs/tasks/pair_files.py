@@ -241,7 +241,7 @@ def _read_records(settings: Records, split: str, encoding: str) -> PairFile:
             continue
         where = f"{raw.path}, line {number}"
         record = _record(where, line)
-        strings = {side: _field(where, record, side, getattr(settings, side)) for side in _SIDES}
+        strings = {side: _field(where, record, side, getattr(settings, side), bool(pairs)) for side in _SIDES}
         cleaned: dict[str, str | list[str]] = {}
         for side, value in strings.items():
             parts = [_one_line(part) for part in ([value] if isinstance(value, str) else value)]
@@ -277,13 +277,15 @@ def _record(where: str, line: str) -> dict[str, Any]:
     return record
 
 
-def _field(where: str, record: dict[str, Any], side: str, name: str) -> str | list[str]:
+def _field(where: str, record: dict[str, Any], side: str, name: str, had_by_others: bool) -> str | list[str]:
+    """The strings of a side; `had_by_others` says whether lines before this one have the field."""
     if name not in record:
         fields = ", ".join(map(repr, record)) or "none"
-        raise DataError(
-            f"{where}: has no field {name!r}; its fields are {fields}. Set input.{side} to the {side}'s."
-            + nearest(name, record)
-        )
+        if had_by_others:
+            remedy = "Every line before it has one: give this one, too, its field, or leave the line out."
+        else:
+            remedy = f"Set input.{side} to the {side}'s."
+        raise DataError(f"{where}: has no field {name!r}; its fields are {fields}. {remedy}" + nearest(name, record))
     value = record[name]
     parts = value if isinstance(value, list) else [value]
     for part in parts:

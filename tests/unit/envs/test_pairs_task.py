@@ -188,6 +188,17 @@ def test_several_targets_of_a_record_make_a_pair_each(write):
     assert "train: 1 source with several targets, 2 in all" in task.notes
 
 
+def test_what_is_advised_about_a_field_that_lacks_helps(write):
+    objects = [{"source": "a", "reply": "x y"}, {"source": "b", "reply": "y"}, {"source": "c"}]
+    with pytest.raises(DataError, match=r"line 1: has no field 'target'; .* Set input.target to the target's\."):
+        with_splits(write, records(write, objects))
+    with pytest.raises(DataError, match=r"line 3: has no field 'reply'; .* give this one, too, .* leave the line out"):
+        with_splits(write, records(write, objects, target="reply"))
+    assert shown(with_splits(write, records(write, objects[:2], target="reply"))) == [("a", "x y"), ("b", "y")]
+    objects[2]["reply"] = "x"
+    assert shown(with_splits(write, records(write, objects, target="reply")))[2] == ("c", "x")
+
+
 # Domains.
 
 
@@ -480,7 +491,8 @@ UNREADABLE = {
     ),
     "no_target": (
         lambda write: records(write, [{"source": "a", "target": "b"}, {"source": "a"}]),
-        r"line 2: has no field 'target'; its fields are 'source'",
+        r"line 2: has no field 'target'; its fields are 'source'. Every line before it has one: give this one, too, "
+        r"its field, or leave the line out\.$",
     ),
     "a_number": (lambda write: records(write, [{"source": 5, "target": "b"}]), r"'source' is a number \(5\)"),
     "null": (lambda write: records(write, [{"source": "a", "target": None}]), r"'target' is null \(null\)"),
