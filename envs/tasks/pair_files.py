@@ -199,12 +199,13 @@ def _read_parallel(settings: ParallelFiles, split: str, encoding: str) -> PairFi
     ]
     notes = [f"{sources.notes[0]} of each"]
     notes += [f"{note} in {raw.path}" for raw in (sources, targets) for note in raw.notes[1:]]
-    return PairFile(f"{sources.path}, {targets.path}", pairs, notes)
+    return PairFile(f"{sources.path}, {targets.path}", pairs, notes + _first_pair(pairs))
 
 
 def _read_table(settings: Table, split: str, encoding: str) -> PairFile:
     raw = read_lines(_path(settings, split), encoding, "a file with a source, a tab and a target a line")
     rows = [(number, line.split("\t")) for number, line in enumerate(raw.lines, start=1) if line.strip()]
+    first = rows[0] if rows else None
     if isinstance(settings.source, str):
         header, rows = (rows[0][1], rows[1:]) if rows else ([], [])
         columns = {side: _named_column(raw.path, header, side, getattr(settings, side)) for side in _SIDES}
@@ -219,7 +220,15 @@ def _read_table(settings: Table, split: str, encoding: str) -> PairFile:
                     f"{side} is column {column}, counted from 0. Put a tab between columns, or set input.{side}."
                 )
         pairs.append(RawPair(number, row[columns["source"]], row[columns["target"]]))
-    return PairFile(raw.path, pairs, raw.notes + _blank_lines(raw))
+    about = [_about_columns(settings, columns, *first)] if first is not None else []
+    return PairFile(raw.path, pairs, raw.notes + _blank_lines(raw) + about + _first_pair(pairs))
+
+
+def _about_columns(settings: Table, columns: Mapping[str, int], number: int, row: list[str]) -> str:
+    """What is read of the first line; that it holds names where columns are given by name."""
+    read = ", ".join(f"the {side} is column {columns[side]}" for side in _SIDES)
+    what = "names" if isinstance(settings.source, str) else "has"
+    return f"line {number} {what} {count(len(row), 'column')}; counted from 0, {read}"
 
 
 def _named_column(path: str, header: list[str], side: str, name: str) -> int:
@@ -256,7 +265,7 @@ def _read_records(settings: Records, split: str, encoding: str) -> PairFile:
         notes.append(f"{count(num_several, 'record')} with several targets, of which each makes a pair")
     if num_controls:
         notes.append(f"read {count(num_controls, 'control character')} within strings as a space")
-    return PairFile(raw.path, pairs, notes)
+    return PairFile(raw.path, pairs, notes + _first_pair(pairs))
 
 
 def _record(where: str, line: str) -> dict[str, Any]:
@@ -322,6 +331,15 @@ def _shown(text: str) -> str:
 
 def _beginning(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _first_pair(pairs: list[RawPair]) -> list[str]:
+    """The first pair, by which one sees at once that sides are swapped, or that names of columns are read as a pair."""
+    if not pairs:
+        return []
+    first = pairs[0]
+    source = _shown(first.source) if isinstance(first.source, str) else _beginning(str(first.source))
+    return [f"first pair, line {first.number}: source {source}, target {_shown(first.target)}"]
 
 
 def _blank_lines(raw: RawLines) -> list[str]:

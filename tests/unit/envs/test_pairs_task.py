@@ -122,6 +122,22 @@ def test_every_form_of_file_holds_the_same_pairs(write, compress):
     assert noted(tasks[3], "skipped 2 empty lines")
 
 
+def test_the_first_pair_is_shown_and_the_columns_that_are_read(write):
+    rows = [("english", "german", "id"), ("a" * 70, "b", "1"), ("c", "d", "2")]
+    by_number = with_splits(write, table(write, rows, source=1, target=0))
+    assert noted(by_number, "pairs.tsv: line 1 has 3 columns; counted from 0, the source is column 1, the target is co")
+    assert noted(by_number, "pairs.tsv: first pair, line 1: source 'german', target 'english'")
+    by_name = with_splits(write, table(write, rows, source="english", target="id"))
+    assert noted(by_name, "line 1 names 3 columns; counted from 0, the source is column 0, the target is column 2")
+    assert noted(by_name, f"first pair, line 2: source '{'a' * 57}...', target '1'")
+    assert noted(
+        with_splits(write, parallel(write, "a\nb\n", "b c\na\n")), "first pair, line 1: source 'a', target 'b c'"
+    )
+    turns = records(write, [{"source": ["a", "b"], "target": ["x", "y"]}])
+    told = "first pair, line 1: source ['a', 'b'], target 'x'"
+    assert noted(with_splits(write, turns, domain=Dialogue()), f"pairs.jsonl: {told}")
+
+
 def test_a_column_may_be_typed_as_text(write):
     assert Table(data="d", source="1", target="0") == Table(data="d", source=1, target=0)
 
