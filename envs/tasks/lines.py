@@ -145,6 +145,12 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def which_lines(numbers: Sequence[int]) -> str:
+    """The first five of some lines: line 4; lines 4, 7; lines 1, 2, 3, 5, 8, ..."""
+    first = ", ".join(map(str, sorted(numbers)[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"line {first}" if len(numbers) == 1 else f"lines {first}"
+
+
 def without_controls(text: str) -> tuple[str, int]:
     """Text with a space for each control character, and how many there were."""
     return _CONTROL.subn(" ", text)
@@ -270,6 +276,7 @@ def fit(
     if not over_long:
         return kept, []
     first = over_long[0]
+    where = which_lines([numbers[index] for index in over_long])
     room = f"{limit.setting}={limit.max_length} leaves room for {limit.max_length - 1} and the terminator"
     if limit.over_long == "error":
         raise DataError(
@@ -282,7 +289,7 @@ def fit(
         for index in over_long:
             kept[index] = kept[index][-length:] if limit.keeps_end else kept[index][:length]
         which = "the last " if limit.keeps_end else ""
-        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator"]
+        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator, {where}"]
     if len(over_long) == len(sequences):
         shortest = min(map(len, sequences))
         raise DataError(
@@ -291,7 +298,7 @@ def fit(
         )
     for index in over_long:
         del kept[index]
-    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens"]
+    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens, {where}"]
 
 
 def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable line") -> dict[str, list[int]]:

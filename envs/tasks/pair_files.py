@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..errors import ConfigError, DataError, nearest
 from ..settings import Settings
-from .lines import RawLines, count, read_lines, without_controls
+from .lines import RawLines, count, read_lines, which_lines, without_controls
 
 _LINE_BREAK = re.compile("[\r\n]")
 
@@ -343,8 +343,8 @@ def _first_pair(pairs: list[RawPair]) -> list[str]:
 
 
 def _blank_lines(raw: RawLines) -> list[str]:
-    num_blank = sum(not line.strip() for line in raw.lines)
-    return [f"skipped {count(num_blank, 'empty line')}"] if num_blank else []
+    blank = [number for number, line in enumerate(raw.lines, start=1) if not line.strip()]
+    return [f"skipped {count(len(blank), 'empty line')}, {which_lines(blank)}"] if blank else []
 
 
 def _path(settings: Table | Records, split: str) -> str:

@@ -26,6 +26,8 @@ from rlgan.envs.vocabulary import END_ID, UNK_ID, join_tokens
 SOURCES = [f"{a} {b}" for a in "abcdefgh" for b in "uvwxyz"]  # 48 different lines
 TARGETS = [f"{b} {a} !" for a in "ABCDEFGH" for b in "UVWXYZ"]
 
+ALL = list(zip(SOURCES, TARGETS, strict=True))
+
 needs_tokenizers = pytest.mark.skipif(find_spec("tokenizers") is None, reason="the extra `pieces` is not installed")
 
 
@@ -119,7 +121,7 @@ def test_every_form_of_file_holds_the_same_pairs(write, compress):
     tasks = [with_splits(write, form) for form in forms]
     assert [shown(task) for task in tasks] == [PAIRS] * 4
     assert len({task.fingerprint() for task in tasks}) == 1
-    assert noted(tasks[3], "skipped 2 empty lines")
+    assert noted(tasks[3], "skipped 2 empty lines, lines 2, 4")
 
 
 def test_the_first_pair_is_shown_and_the_columns_that_are_read(write):
@@ -249,7 +251,7 @@ def test_a_dialogue_that_is_cut_keeps_its_end(write):
     domain = Dialogue(max_source_length=3, over_long_source="cut")
     task = with_splits(write, parallel(write, "a b c d\na\n", "x\ny\n"), domain=domain)
     assert [source for source, _ in shown(task)] == ["b c d", "a"]
-    assert "train: cut 1 source to the last 3 tokens, without a terminator" in task.notes
+    assert "train: cut 1 source to the last 3 tokens, without a terminator, line 1" in task.notes
     check_task(task)
 
 
@@ -258,7 +260,7 @@ def test_a_document_is_cut_to_its_beginning_and_its_sentences_told_apart(write):
     task = with_splits(write, records(write, objects), domain=Summarization(max_source_length=4))
     assert [source for source, _ in shown(task)] == ["a b <s> c", "e"]
     assert sequence_mask(task.conditions.space, task.conditions.train).sum(1).tolist() == [4, 2]
-    assert "train: cut 1 source to 4 tokens, without a terminator" in task.notes
+    assert "train: cut 1 source to 4 tokens, without a terminator, line 1" in task.notes
     assert task.conditions.space.max_length == 4
 
 
@@ -326,8 +328,34 @@ def test_pairs_too_long_on_either_side_are_dropped_and_counted(write):
     files = parallel(write, "a b c\na\na b\n", "x\nx y z\nx y\n")
     task = with_splits(write, files, domain=Translation(max_source_length=3), max_length=3)
     assert shown(task) == [("a b", "x y")]
-    assert "train: dropped 1 source longer than 2 tokens" in task.notes
-    assert "train: dropped 1 target longer than 2 tokens" in task.notes
+    assert "train: dropped 1 source longer than 2 tokens, line 1" in task.notes
+    assert "train: dropped 1 target longer than 2 tokens, line 2" in task.notes
+
+
+def test_of_what_is_left_out_five_lines_are_told(write):
+    long, short = "x y z\n", "y\n"
+    # Behind a line that is skipped and one whose source is too long, so that no line has the number of its place.
+    sources, targets = "\na b c\n" + "a\n" * 10, short * 2 + long * 2 + short + "x y\n" + (long + short) * 2 + long * 2
+    settings = {"domain": Translation(max_source_length=3), "max_length": 3, "min_length": 2}
+    task = with_splits(write, parallel(write, sources, targets), **settings)
+    assert shown(task) == [("a", "x y")]
+    assert "train: dropped 1 source longer than 2 tokens, line 2" in task.notes
+    assert "train: dropped 6 targets longer than 2 tokens, lines 3, 4, 7, 9, 11, ..." in task.notes
+    assert "train: dropped 3 targets shorter than 2 tokens, lines 5, 8, 10" in task.notes
+
+
+def test_lines_of_pairs_that_were_shared_out_are_those_of_the_file(write):
+    rows = [
+        (source, f"{target} and more" if place in (3, 30) else target) for place, (source, target) in enumerate(ALL)
+    ]
+    task = build_task(PairsTask(input=table(write, rows), max_length=4, deduplicate=False))
+    found = {
+        int(number)
+        for note in task.notes
+        if "longer than 3" in note
+        for number in note.split(" line")[1].strip("s").split(",")
+    }
+    assert found == {4, 31}
 
 
 def test_targets_too_long_are_cut_where_that_is_asked_for(write):

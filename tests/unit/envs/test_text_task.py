@@ -110,7 +110,7 @@ def test_lines_too_long_are_dropped_and_counted(write):
     # Three tokens and the terminator do not fit into 3; two and the terminator do.
     task = with_splits(write, "a b\na b c\nb a c d\n", max_length=3)
     assert lines(task, "train") == ["a b"]
-    assert any("data.txt: dropped 2 lines longer than 2 tokens" in note for note in task.notes)
+    assert any("data.txt: dropped 2 lines longer than 2 tokens, lines" in note for note in task.notes)
     check_task(task)
 
 
