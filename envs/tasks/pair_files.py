@@ -187,6 +187,11 @@ def _read_parallel(settings: ParallelFiles, split: str, encoding: str) -> PairFi
     shorter, longer = sorted((sources, targets), key=lambda raw: len(raw.lines))
     if len(shorter.lines) < len(longer.lines):
         number = len(shorter.lines) + 1
+        if number == len(longer.lines) and not longer.lines[-1].strip():
+            raise DataError(
+                f"{longer.path} has {count(number, 'line')} and {shorter.path} {number - 1}; line i of one belongs to "
+                f"line i of the other. Of {longer.path} its last line is empty: delete it."
+            )
         raise DataError(
             f"{sources.path} has {count(len(sources.lines), 'line')} and {targets.path} {len(targets.lines)}; line i "
             f"of one belongs to line i of the other. The first line without a partner is line {number} of "

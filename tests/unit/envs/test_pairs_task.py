@@ -502,6 +502,14 @@ UNREADABLE = {
         lambda write: parallel(write, "a\n", "x\ny\n"),
         r"a.txt has 1 line and .*b.txt 2; .* is line 2 of .*b.txt: 'y'",
     ),
+    "uneven_by_an_empty_line": (
+        lambda write: parallel(write, "a\nb\n", "x\ny\n \n"),
+        r"b.txt has 3 lines and .*a.txt 2; .* Of .*b.txt its last line is empty: delete it\.$",
+    ),
+    "uneven_by_more_than_an_empty_line": (
+        lambda write: parallel(write, "a\n", "x\ny\n\n"),
+        r"first line without a partner is line 2 of .*b.txt: 'y'",
+    ),
     "no_pair": (
         lambda write: parallel(write, "a\n\n", "\nx\n"),
         r"holds no pair with something on both sides \(1 with an empty source and 1 with an empty target\)",
