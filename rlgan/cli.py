@@ -552,7 +552,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
     """What the generator of a folder writes: for sources, or for nothing."""
-    from rlgan.envs.tasks.lines import known_encoding, read_lines
+    from rlgan.envs.tasks.lines import count, known_encoding, read_lines
     from rlgan.export import Decoding, load_run_generator
 
     exported = load_run_generator(folder)
@@ -562,8 +562,14 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
     raw = read_lines(options.input, encoding, "a text file with one source a line")
-    lines, notes = exported.answer(raw.lines, options.input, decoding, options.seed)
-    for note in (*raw.notes, *notes):
+    sources = list(raw.lines)
+    # In the middle it is an error, for answers stand line by line.
+    while sources and not sources[-1].strip():
+        sources.pop()
+    num_empty = len(raw.lines) - len(sources)
+    skipped = [f"skipped {count(num_empty, 'empty line')} at the end"] if num_empty else []
+    lines, notes = exported.answer(sources, options.input, decoding, options.seed)
+    for note in (*raw.notes, *skipped, *notes):
         print(f"{options.input}: {note}", file=sys.stderr)
     return lines
 

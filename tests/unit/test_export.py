@@ -173,6 +173,24 @@ def test_sources_of_a_run_that_tells_no_encoding_are_utf_8(
     )
 
 
+def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
+    translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = translator
+    file = folder / "in.txt"
+    asked = ("sample", "--run", folder, "--input", file, "--seed", 4)
+    file.write_text("eine Katze\nein Hund\n")
+    plain = ask(capsys, *asked)
+    file.write_text("eine Katze\nein Hund\n\n \n")
+    answer = ask(capsys, *asked)
+    assert (answer.status, answer.out) == (0, plain.out) and len(answer.out.splitlines()) == 2
+    assert answer.err == f"{file}: read 4 lines\n{file}: skipped 2 empty lines at the end\n"
+    file.write_text("eine Katze\n\nein Hund\n")
+    assert f"{file}, line 2: is empty, and each line is a source" in ask(capsys, *asked).err
+    file.write_text("\n\n")
+    assert f"{file}: holds no line" in ask(capsys, *asked).err
+
+
 def test_what_reads_no_text_is_told(tmp_path: Path) -> None:
     task, settings = build_task(PAIRS), Seq2SeqLSTM(embedding=4, hidden=6)
     arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
