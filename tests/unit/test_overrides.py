@@ -11,6 +11,7 @@ from rlgan.adversarial_evaluation import FreshEvaluator
 from rlgan.config import Config
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import PairsTask
+from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import Words
 from rlgan.objectives import InterleavedTeacherForcing
@@ -186,6 +187,8 @@ def test_the_upper_of_two_sources_goes_first() -> None:
         ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
         ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
         ("seed.x", "seed has no settings below it"),
+        ("d-steps", r"Did you mean 'schedule.d_steps'\?$"),
+        ("schedule.num-updates", r"Did you mean 'schedule.teacher_forcing.num_updates'\? It needs .*='interleaved'\.$"),
         ("optimizers.mle.kinds", "optimizers.mle='adam' has"),
     ],
 )
@@ -193,6 +196,19 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
     with pytest.raises(ConfigPathError, match=message) as caught:
         override(preset("seqgan"), {path: "1"})
     assert caught.value.path == path.replace("-", "_")
+
+
+def test_a_setting_of_that_name_further_down_is_found() -> None:
+    config = preset("mle", PairsTask(input=Table(data="a.tsv")))
+    told = r"Did you mean 'task.domain.number_token'\? It needs task.domain='summarization'\.$"
+    with pytest.raises(ConfigPathError, match=told):
+        override(config, {"task.number-token": "N"})
+    with pytest.raises(ConfigPathError, match=r"Did you mean 'task.domain.number_token'\?$"):
+        override(config, {"task.domain": "summarization", "task.number-token": "N"})
+    with pytest.raises(
+        ConfigPathError, match=r"Did you mean 'task.vocabulary.source.min_count' or .*target.min_count'\?"
+    ):
+        override(config, {"task.min-count": "2"})
 
 
 @pytest.mark.parametrize(
