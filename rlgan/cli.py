@@ -339,6 +339,8 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
 
 
 def _pairs_task(options: argparse.Namespace) -> PairsTask:
+    from pydantic import ValidationError
+
     from rlgan.envs.tasks import PairsTask
 
     if options.source:
@@ -357,7 +359,12 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     if options.tokens:
         tokens = {"kind": options.tokens}
         settings["vocabulary"] = {"kind": "separate", "source": tokens, "target": tokens}
-    return PairsTask.model_validate(settings)
+    try:
+        return PairsTask.model_validate(settings)
+    except ValidationError as error:
+        from rlgan.overrides import told
+
+        raise ConfigError(told(error)) from None
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ reader's to count. What the strings mean is in `pairs.py`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,11 +58,27 @@ class ParallelFiles(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _sides_have_files_of_their_own(self) -> ParallelFiles:
+        for prefix in ("", "valid_", "test_"):
+            source, target = getattr(self, f"{prefix}source"), getattr(self, f"{prefix}target")
+            if source is not None and target is not None and _absolute(source) == _absolute(target):
+                raise ConfigError(
+                    f"{prefix}source={source!r}: is the file of {prefix}target too, and every source would be its own "
+                    "target. Give the file of the sources and that of the targets; one file of both is tsv or jsonl "
+                    "(--pairs)."
+                )
+        return self
+
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
         """Of each split with files of its own, the setting that names the sources' file, and its path."""
         files = {"valid": self.valid_source, "test": self.test_source}
         return {split: (f"input.{split}_source", path) for split, path in files.items() if path is not None}
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 class _OneFile(Settings):

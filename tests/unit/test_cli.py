@@ -192,6 +192,7 @@ MISTAKES = [
     ),
     (["train", "--source", "a"], "--source: has no --target beside it."),
     (["train", "--target", "a"], "--target: has no --source beside it."),
+    (["train", "--source", "a", "--target", "./a"], "source='a': is the file of target too"),
     (["train", "--pairs", "a.csv"], "--pairs a.csv: is named neither .tsv"),
     (["train", "--pairs", "pairs"], "--pairs pairs: is named neither .tsv"),
     (["train", "--data", "a", "--tokens", "bpe"], "--tokens bpe: pieces of words are for pairs alone."),

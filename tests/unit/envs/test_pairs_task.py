@@ -622,6 +622,14 @@ def test_pairs_that_do_not_fit_are_refused(write, sources, targets, settings, me
         ({"vocabulary": {"kind": "shared", "tokens": {"kind": "bpe", "size": 200}}}, "size=200: the bytes .* 258"),
         ({"vocabulary": {"kind": "shared", "source": {"kind": "word"}}}, "Extra inputs are not permitted"),
         ({"input": {"kind": "parallel", "source": "a", "target": "b", "valid_source": "c"}}, "no valid_target beside"),
+        (
+            {"input": {"kind": "parallel", "source": "d/a", "target": "./d/x/../a"}},
+            "source='d/a': is the file of target",
+        ),
+        (
+            {"input": {"kind": "parallel", "source": "a", "target": "b", "test_source": "c", "test_target": "c"}},
+            "test_source='c': is the file of test_target too",
+        ),
         ({"input": {"kind": "tsv", "data": "a", "source": "en"}}, "Give both by name or both by number"),
         ({"input": {"kind": "tsv", "data": "a", "source": 1}}, "source=1: is the target's column too"),
         ({"input": {"kind": "tsv", "data": "a", "source": -1}}, "source=-1: no column"),
