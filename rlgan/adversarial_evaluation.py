@@ -411,8 +411,12 @@ def _require_enough(settings: FreshEvaluator, part: str, conditions: Tensor, row
     if len(rows) >= _FEWEST_PAIRS and num_conditions > 1:
         return
     field = "num_pairs" if part == "train" else f"{part}_fraction"
+    # More cannot be taken than the test split has, and no fractions make three parts of too few.
+    has_all = settings.num_pairs > len(conditions)
+    is_vain = has_all and (part == "train" or len(conditions) < 3 * _FEWEST_PAIRS)
+    remedy = "Give" if is_vain else "Raise it, give"
     raise ConfigError(
         f"evaluation.adversarial.{field}={getattr(settings, field):g}: of {len(conditions)} human pairs the {part} "
         f"part gets {len(rows)} of {num_conditions} different conditions, and there must be at least {_FEWEST_PAIRS} "
-        "of 2. Raise it, give the task a larger test split, or set evaluation.adversarial to none."
+        f"of 2. {remedy} the task a larger test split, or set evaluation.adversarial to none."
     )

@@ -197,6 +197,12 @@ def _add_sample(verbs: Any) -> None:
         "--input", default=None, metavar="FILE", help="sources to write for, one a line: generators of pairs"
     )
     sample.add_argument(
+        "--encoding",
+        default=None,
+        metavar="NAME",
+        help="with --input: character encoding of that file (default: that of the files it was trained on)",
+    )
+    sample.add_argument(
         "--beam",
         type=_positive_int,
         default=None,
@@ -333,6 +339,8 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
 
 
 def _pairs_task(options: argparse.Namespace) -> PairsTask:
+    from pydantic import ValidationError
+
     from rlgan.envs.tasks import PairsTask
 
     if options.source:
@@ -351,7 +359,12 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     if options.tokens:
         tokens = {"kind": options.tokens}
         settings["vocabulary"] = {"kind": "separate", "source": tokens, "target": tokens}
-    return PairsTask.model_validate(settings)
+    try:
+        return PairsTask.model_validate(settings)
+    except ValidationError as error:
+        from rlgan.overrides import told
+
+        raise ConfigError(told(error)) from None
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
@@ -530,6 +543,8 @@ def _presets() -> int:
 def _sample(options: argparse.Namespace) -> int:
     if options.input is not None and options.num is not None:
         raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
+    if options.encoding is not None and options.input is None:
+        raise ConfigError("--encoding: has no effect without --input. Give a file of sources, or leave it out.")
     if options.beam is not None and options.input is None:
         raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
     if options.replace_unknown and options.input is None:
@@ -544,16 +559,24 @@ def _sample(options: argparse.Namespace) -> int:
 
 def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
     """What the generator of a folder writes: for sources, or for nothing."""
-    from rlgan.envs.tasks.lines import read_lines
+    from rlgan.envs.tasks.lines import count, known_encoding, read_lines
     from rlgan.export import Decoding, load_run_generator
 
     exported = load_run_generator(folder)
     if options.input is None:
         return exported.sample(options.num or 10, temperature, options.seed)
     decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
-    raw = read_lines(options.input, "utf-8", "a text file with one source a line")
-    lines, notes = exported.answer(raw.lines, options.input, decoding, options.seed)
-    for note in (*raw.notes, *notes):
+    trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
+    encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
+    raw = read_lines(options.input, encoding, "a text file with one source a line")
+    sources = list(raw.lines)
+    # In the middle it is an error, for answers stand line by line.
+    while sources and not sources[-1].strip():
+        sources.pop()
+    num_empty = len(raw.lines) - len(sources)
+    skipped = [f"skipped {count(num_empty, 'empty line')} at the end"] if num_empty else []
+    lines, notes = exported.answer(sources, options.input, decoding, options.seed)
+    for note in (*raw.notes, *skipped, *notes):
         print(f"{options.input}: {note}", file=sys.stderr)
     return lines
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from rlgan.envs.errors import ConfigError, nearest
 from rlgan.envs.settings import Settings
@@ -155,7 +156,13 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     if not isinstance(value, str) or value not in variants:
         allowed = [*variants, *(["none"] if _is_optional(field) else [])]
         raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
-    return {"kind": value}
+    return _defaults(variants[value])
+
+
+def _defaults(variant: type[Settings]) -> dict[str, Any]:
+    """A variant as JSON values, without the fields that have no default."""
+    fields = {name: field for name, field in variant.model_fields.items() if not field.is_required()}
+    return {name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in fields.items()}
 
 
 def _parsed(field: FieldInfo | None, value: Any) -> Any:
@@ -243,13 +250,45 @@ def _unknown_path(
         if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
     )
     known = list(dict.fromkeys([*siblings, *(known for known in all_paths(tree) if not known.endswith(".kind"))]))
-    if having:
+    hint = _same_name_below(tree, owner, parents, name)
+    if having and not hint:
         hint = f" It belongs to {above}={' or '.join(map(repr, having))}."
     else:
-        hint = nearest(".".join(first_unknown), siblings) or nearest(path, known)
+        hint = hint or nearest(".".join(first_unknown), siblings) or nearest(path, known)
         hint = hint or nearest(path.rpartition(".")[2], [other.rpartition(".")[2] for other in known])
     where = f"{above}={kind!r} has" if kind else f"under {above!r} there are" if above else "settings are"
     return ConfigPathError(path, f"{path}: no such setting; {where} {', '.join(siblings) or 'none'}.{hint}")
+
+
+def _same_name_below(tree: Mapping[str, Any], owner: type[Settings], parents: list[str], name: str) -> str:
+    """Sentence part that names the settings of that very name further down, or '' where there is none."""
+    node: Any = tree
+    for parent in parents:
+        node = node[parent]
+    prefix = "".join(f"{parent}." for parent in parents)
+    found = list(_paths_to(owner, node, prefix, name))
+    as_it_stands = [path for path, variant in found if variant is None]
+    if as_it_stands:
+        depth = min(path.count(".") for path in as_it_stands)
+        return f" Did you mean {' or '.join(repr(path) for path in as_it_stands if path.count('.') == depth)}?"
+    if found:
+        path, variant = min(found, key=lambda one: one[0].count("."))
+        return f" Did you mean {path!r}? It needs {variant}."
+    return ""
+
+
+def _paths_to(owner: type[Settings], node: Any, prefix: str, name: str) -> Iterator[tuple[str, str | None]]:
+    """Paths to settings of a name below a class, each with the variant that is to be chosen for it, if it is not."""
+    for above, field in owner.model_fields.items():
+        value = node.get(above) if isinstance(node, Mapping) else None
+        chosen = _settings_class(field, value)
+        for below in [*settings_classes(field), *variants_of(field).values()]:
+            kind = below.model_fields["kind"].default if "kind" in below.model_fields else None
+            needed = None if below is chosen else f"{prefix}{above}={kind!r}"
+            if name in below.model_fields and name != "kind":
+                yield f"{prefix}{above}.{name}", needed
+            for path, variant in _paths_to(below, value if below is chosen else None, f"{prefix}{above}.", name):
+                yield path, needed or variant
 
 
 def _rivals(variant: type[Settings]) -> set[str]:

@@ -38,6 +38,23 @@ _BYTE_ORDER_MARK = "\ufeff"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+def known_encoding(value: str) -> str:
+    """The name of a character encoding as it was given.
+
+    Raises:
+        ConfigError: no text is written in it.
+    """
+    try:
+        "a".encode(value).decode(value)
+    except (LookupError, UnicodeError, ValueError) as error:
+        known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
+        raise ConfigError(
+            f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
+            + nearest(value, known)
+        ) from error
+    return value
+
+
 class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
 
@@ -60,15 +77,7 @@ class FromFiles(Settings):
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
-        try:
-            "a".encode(value).decode(value)
-        except (LookupError, UnicodeError, ValueError) as error:
-            known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
-            raise ConfigError(
-                f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
-                + nearest(value, known)
-            ) from error
-        return value
+        return known_encoding(value)
 
     @model_validator(mode="after")
     def _split_settings_have_effect(self) -> FromFiles:
@@ -134,6 +143,12 @@ class RawLines:
 def count(number: int, noun: str) -> str:
     """A number with its noun: 1 line, 2 lines."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def which_lines(numbers: Sequence[int]) -> str:
+    """The first five of some lines: line 4; lines 4, 7; lines 1, 2, 3, 5, 8, ..."""
+    first = ", ".join(map(str, sorted(numbers)[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"line {first}" if len(numbers) == 1 else f"lines {first}"
 
 
 def without_controls(text: str) -> tuple[str, int]:
@@ -261,6 +276,7 @@ def fit(
     if not over_long:
         return kept, []
     first = over_long[0]
+    where = which_lines([numbers[index] for index in over_long])
     room = f"{limit.setting}={limit.max_length} leaves room for {limit.max_length - 1} and the terminator"
     if limit.over_long == "error":
         raise DataError(
@@ -273,7 +289,7 @@ def fit(
         for index in over_long:
             kept[index] = kept[index][-length:] if limit.keeps_end else kept[index][:length]
         which = "the last " if limit.keeps_end else ""
-        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator"]
+        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator, {where}"]
     if len(over_long) == len(sequences):
         shortest = min(map(len, sequences))
         raise DataError(
@@ -282,7 +298,7 @@ def fit(
         )
     for index in over_long:
         del kept[index]
-    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens"]
+    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens, {where}"]
 
 
 def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable line") -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ reader's to count. What the strings mean is in `pairs.py`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..errors import ConfigError, DataError, nearest
 from ..settings import Settings
-from .lines import RawLines, count, read_lines, without_controls
+from .lines import RawLines, count, read_lines, which_lines, without_controls
 
 _LINE_BREAK = re.compile("[\r\n]")
 
@@ -57,11 +58,27 @@ class ParallelFiles(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _sides_have_files_of_their_own(self) -> ParallelFiles:
+        for prefix in ("", "valid_", "test_"):
+            source, target = getattr(self, f"{prefix}source"), getattr(self, f"{prefix}target")
+            if source is not None and target is not None and _absolute(source) == _absolute(target):
+                raise ConfigError(
+                    f"{prefix}source={source!r}: is the file of {prefix}target too, and every source would be its own "
+                    "target. Give the file of the sources and that of the targets; one file of both is tsv or jsonl "
+                    "(--pairs)."
+                )
+        return self
+
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
         """Of each split with files of its own, the setting that names the sources' file, and its path."""
         files = {"valid": self.valid_source, "test": self.test_source}
         return {split: (f"input.{split}_source", path) for split, path in files.items() if path is not None}
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 class _OneFile(Settings):
@@ -187,6 +204,11 @@ def _read_parallel(settings: ParallelFiles, split: str, encoding: str) -> PairFi
     shorter, longer = sorted((sources, targets), key=lambda raw: len(raw.lines))
     if len(shorter.lines) < len(longer.lines):
         number = len(shorter.lines) + 1
+        if number == len(longer.lines) and not longer.lines[-1].strip():
+            raise DataError(
+                f"{longer.path} has {count(number, 'line')} and {shorter.path} {number - 1}; line i of one belongs to "
+                f"line i of the other. Of {longer.path} its last line is empty: delete it."
+            )
         raise DataError(
             f"{sources.path} has {count(len(sources.lines), 'line')} and {targets.path} {len(targets.lines)}; line i "
             f"of one belongs to line i of the other. The first line without a partner is line {number} of "
@@ -199,12 +221,13 @@ def _read_parallel(settings: ParallelFiles, split: str, encoding: str) -> PairFi
     ]
     notes = [f"{sources.notes[0]} of each"]
     notes += [f"{note} in {raw.path}" for raw in (sources, targets) for note in raw.notes[1:]]
-    return PairFile(f"{sources.path}, {targets.path}", pairs, notes)
+    return PairFile(f"{sources.path}, {targets.path}", pairs, notes + _first_pair(pairs))
 
 
 def _read_table(settings: Table, split: str, encoding: str) -> PairFile:
     raw = read_lines(_path(settings, split), encoding, "a file with a source, a tab and a target a line")
     rows = [(number, line.split("\t")) for number, line in enumerate(raw.lines, start=1) if line.strip()]
+    first = rows[0] if rows else None
     if isinstance(settings.source, str):
         header, rows = (rows[0][1], rows[1:]) if rows else ([], [])
         columns = {side: _named_column(raw.path, header, side, getattr(settings, side)) for side in _SIDES}
@@ -219,7 +242,15 @@ def _read_table(settings: Table, split: str, encoding: str) -> PairFile:
                     f"{side} is column {column}, counted from 0. Put a tab between columns, or set input.{side}."
                 )
         pairs.append(RawPair(number, row[columns["source"]], row[columns["target"]]))
-    return PairFile(raw.path, pairs, raw.notes + _blank_lines(raw))
+    about = [_about_columns(settings, columns, *first)] if first is not None else []
+    return PairFile(raw.path, pairs, raw.notes + _blank_lines(raw) + about + _first_pair(pairs))
+
+
+def _about_columns(settings: Table, columns: Mapping[str, int], number: int, row: list[str]) -> str:
+    """What is read of the first line; that it holds names where columns are given by name."""
+    read = ", ".join(f"the {side} is column {columns[side]}" for side in _SIDES)
+    what = "names" if isinstance(settings.source, str) else "has"
+    return f"line {number} {what} {count(len(row), 'column')}; counted from 0, {read}"
 
 
 def _named_column(path: str, header: list[str], side: str, name: str) -> int:
@@ -235,13 +266,14 @@ def _named_column(path: str, header: list[str], side: str, name: str) -> int:
 
 def _read_records(settings: Records, split: str, encoding: str) -> PairFile:
     raw = read_lines(_path(settings, split), encoding, "a file with a JSON object a line")
-    pairs, num_controls, num_several = [], 0, 0
+    pairs: list[RawPair] = []
+    num_controls = num_several = 0
     for number, line in enumerate(raw.lines, start=1):
         if not line.strip():
             continue
         where = f"{raw.path}, line {number}"
         record = _record(where, line)
-        strings = {side: _field(where, record, side, getattr(settings, side)) for side in _SIDES}
+        strings = {side: _field(where, record, side, getattr(settings, side), bool(pairs)) for side in _SIDES}
         cleaned: dict[str, str | list[str]] = {}
         for side, value in strings.items():
             parts = [_one_line(part) for part in ([value] if isinstance(value, str) else value)]
@@ -256,7 +288,7 @@ def _read_records(settings: Records, split: str, encoding: str) -> PairFile:
         notes.append(f"{count(num_several, 'record')} with several targets, of which each makes a pair")
     if num_controls:
         notes.append(f"read {count(num_controls, 'control character')} within strings as a space")
-    return PairFile(raw.path, pairs, notes)
+    return PairFile(raw.path, pairs, notes + _first_pair(pairs))
 
 
 def _record(where: str, line: str) -> dict[str, Any]:
@@ -277,13 +309,15 @@ def _record(where: str, line: str) -> dict[str, Any]:
     return record
 
 
-def _field(where: str, record: dict[str, Any], side: str, name: str) -> str | list[str]:
+def _field(where: str, record: dict[str, Any], side: str, name: str, had_by_others: bool) -> str | list[str]:
+    """The strings of a side; `had_by_others` says whether lines before this one have the field."""
     if name not in record:
         fields = ", ".join(map(repr, record)) or "none"
-        raise DataError(
-            f"{where}: has no field {name!r}; its fields are {fields}. Set input.{side} to the {side}'s."
-            + nearest(name, record)
-        )
+        if had_by_others:
+            remedy = "Every line before it has one: give this one, too, its field, or leave the line out."
+        else:
+            remedy = f"Set input.{side} to the {side}'s."
+        raise DataError(f"{where}: has no field {name!r}; its fields are {fields}. {remedy}" + nearest(name, record))
     value = record[name]
     parts = value if isinstance(value, list) else [value]
     for part in parts:
@@ -322,9 +356,18 @@ def _beginning(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _first_pair(pairs: list[RawPair]) -> list[str]:
+    """The first pair, by which one sees at once that sides are swapped, or that names of columns are read as a pair."""
+    if not pairs:
+        return []
+    first = pairs[0]
+    source = _shown(first.source) if isinstance(first.source, str) else _beginning(str(first.source))
+    return [f"first pair, line {first.number}: source {source}, target {_shown(first.target)}"]
+
+
 def _blank_lines(raw: RawLines) -> list[str]:
-    num_blank = sum(not line.strip() for line in raw.lines)
-    return [f"skipped {count(num_blank, 'empty line')}"] if num_blank else []
+    blank = [number for number, line in enumerate(raw.lines, start=1) if not line.strip()]
+    return [f"skipped {count(len(blank), 'empty line')}, {which_lines(blank)}"] if blank else []
 
 
 def _path(settings: Table | Records, split: str) -> str:

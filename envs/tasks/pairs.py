@@ -16,7 +16,19 @@ from ..errors import ConfigError, DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
-from .lines import FromFiles, Limit, OverLong, Tokens, count, distinct, fit, padded, split_off, unknown_share
+from .lines import (
+    FromFiles,
+    Limit,
+    OverLong,
+    Tokens,
+    count,
+    distinct,
+    fit,
+    padded,
+    split_off,
+    unknown_share,
+    which_lines,
+)
 from .pair_files import PairFile, PairInput, read_pairs
 from .pieces import Alphabet, TokenSettings, Words, build_alphabet
 from .sources import (
@@ -132,8 +144,9 @@ class _Pair:
 
 @dataclass
 class _Split:
-    """The pairs of a split as tokens."""
+    """The pairs of a split as tokens, and the lines that they stand on."""
 
+    numbers: list[int]
     sources: list[Tokens]
     targets: list[Tokens]
 
@@ -150,7 +163,9 @@ def build_pairs_task(settings: PairsTask) -> Task:
     sources_of, targets_of = _alphabets(settings, splits["train"])
     tokenised = {
         split: _Split(
-            [sources_of.tokenise(pair.source) for pair in pairs], [targets_of.tokenise(p.target) for p in pairs]
+            [pair.number for pair in pairs],
+            [sources_of.tokenise(pair.source) for pair in pairs],
+            [targets_of.tokenise(pair.target) for pair in pairs],
         )
         for split, pairs in splits.items()
     }
@@ -158,11 +173,10 @@ def build_pairs_task(settings: PairsTask) -> Task:
     target_limit = Limit(settings.max_length or _longest(targets_of, tokenised["train"].targets), settings.over_long)
     fitted = {}
     for split in ("train", "valid", "test"):
-        numbers = [pair.number for pair in splits[split]]
         limits = (source_limit, target_limit)
         if split != "train":
             limits = (_without_dropping(source_limit), _without_dropping(target_limit))
-        fitted[split], dropped = _fit(tokenised[split], *limits, paths[split], numbers)
+        fitted[split], dropped = _fit(tokenised[split], *limits, paths[split])
         notes += [f"{split}: {note}" for note in dropped]
     if settings.min_length is not None:
         fitted["train"], about = _without_short(fitted["train"], settings.min_length, paths["train"])
@@ -211,6 +225,7 @@ def build_pairs_task(settings: PairsTask) -> Task:
                 names=sources_of.vocabulary.names,
                 pieces=sources_of.pieces,
                 max_length=sources.max_length,
+                encoding=settings.encoding,
             ),
             valid_words=tuple(fitted["valid"].sources),
             test_words=tuple(fitted["test"].sources),
@@ -264,7 +279,7 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str
         else:
             empty["target" if source else "source"].append(raw.number)
     notes = [
-        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {_lines(numbers)}"
+        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {which_lines(numbers)}"
         for side, numbers in empty.items()
         if numbers
     ]
@@ -314,15 +329,16 @@ def _without_dropping(limit: Limit) -> Limit:
     return replace(limit, over_long="cut") if limit.over_long == "drop" else limit
 
 
-def _fit(
-    split: _Split, source_limit: Limit, target_limit: Limit, path: str, numbers: Sequence[int]
-) -> tuple[_Split, list[str]]:
+def _fit(split: _Split, source_limit: Limit, target_limit: Limit, path: str) -> tuple[_Split, list[str]]:
     """The pairs of which both sides fit, and what was done."""
-    sources, notes = fit(split.sources, source_limit, path=path, numbers=numbers, noun="source")
+    sources, notes = fit(split.sources, source_limit, path=path, numbers=split.numbers, noun="source")
     places = list(sources)
     remaining = [split.targets[place] for place in places]
-    targets, more = fit(remaining, target_limit, path=path, numbers=[numbers[place] for place in places], noun="target")
-    return _Split([sources[places[index]] for index in targets], list(targets.values())), notes + more
+    numbers = [split.numbers[place] for place in places]
+    targets, more = fit(remaining, target_limit, path=path, numbers=numbers, noun="target")
+    kept = [places[index] for index in targets]
+    fitted = _Split([split.numbers[place] for place in kept], [sources[place] for place in kept], [*targets.values()])
+    return fitted, notes + more
 
 
 def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, list[str]]:
@@ -334,10 +350,16 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
             f"{path}: every target is too short: the longest has {longest} tokens; min_length={min_length} asks for as "
             f"many. Lower min_length to at most {longest}."
         )
-    sides = ([side[index] for index in kept] for side in (split.sources, split.targets))
-    num_dropped = len(split.targets) - len(kept)
-    told = [f"dropped {count(num_dropped, 'target')} shorter than {min_length} tokens"] if num_dropped else []
-    return _Split(*sides), told
+    if len(kept) == len(split.targets):
+        return split, []
+    lines = [number for number, target in zip(split.numbers, split.targets, strict=True) if len(target) < min_length]
+    told = f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines)}"
+    rest = _Split(
+        [split.numbers[index] for index in kept],
+        [split.sources[index] for index in kept],
+        [split.targets[index] for index in kept],
+    )
+    return rest, [told]
 
 
 def _about(side: str, alphabet: Alphabet, space: SequenceSpace) -> str:
@@ -377,8 +399,3 @@ def _counts(split: str, sources: Sequence[list[int]], targets: Sequence[list[int
                 "what helps is more training text, a lower min_count, a larger max_size, or pieces of words (bpe)"
             )
     return [f"{split}: {count(len(sources), 'pair')}; {'; '.join(told)}", *notes]
-
-
-def _lines(numbers: Sequence[int]) -> str:
-    first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
-    return f"line {first}" if len(numbers) == 1 else f"lines {first}"

@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
-from .lines import Limit, OverLong, Tokens, count, fit, padded, unknown_share
+from .lines import Limit, OverLong, Tokens, count, fit, known_encoding, padded, unknown_share
 from .pieces import Alphabet, BytePairs, TokenSettings, keeps_spaces, restored_alphabet, split_at
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -222,6 +222,14 @@ class Reading(Settings):
 
     max_length: int
     """Greatest number of tokens of a source; of longer ones as much is read as in training."""
+
+    encoding: str = "utf-8"
+    """Character encoding of the training files; runs of older versions do not tell it."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        return known_encoding(value)
 
     @property
     def separator(self) -> str | None:

@@ -26,6 +26,7 @@ from .lines import (
     read_lines,
     split_off,
     unknown_share,
+    which_lines,
 )
 from .task import Task
 
@@ -171,16 +172,16 @@ def _read(path: str, settings: TextTask) -> _Lines:
     wanted = "a text file with one sequence a line"
     raw = read_lines(path, settings.encoding, wanted)
     tokenise = TOKENISERS[settings.tokens]
-    numbers, sequences = [], []
+    numbers, sequences, empty = [], [], []
     for number, line in enumerate(raw.lines, start=1):
         if not line or line.isspace():
+            empty.append(number)
             continue
         numbers.append(number)
         sequences.append(tuple(tokenise(line.lower() if settings.lowercase else line)))
     if not sequences:
         raise DataError(f"{path}: all {len(raw.lines)} lines are empty. Give {wanted}.")
-    num_empty = len(raw.lines) - len(sequences)
-    skipped = [f"skipped {count(num_empty, 'empty line')}"] if num_empty else []
+    skipped = [f"skipped {count(len(empty), 'empty line')}, {which_lines(empty)}"] if empty else []
     return _Lines(path, numbers, sequences, [*raw.notes, *skipped])
 
 

@@ -217,7 +217,14 @@ def test_no_embeddings_are_copied_into_a_fresh_evaluator() -> None:
         ),
         (30, {}, r"adversarial.dev_fraction=0.2: of 30 human pairs the dev part gets 6 .* at least 10 of 2. Raise it"),
         (90, {"test_fraction": 0.1}, r"adversarial.test_fraction=0.1: of 90 human pairs the test part gets 9 of 9 "),
-        (400, {"num_pairs": 18, "test_fraction": 0.6, "dev_fraction": 0.3}, r"adversarial.num_pairs=18: of 18 human"),
+        (
+            400,
+            {"num_pairs": 18, "test_fraction": 0.6, "dev_fraction": 0.3},
+            r"adversarial.num_pairs=18: of 18 human .* of 2\. Raise it, give the task a larger test split",
+        ),
+        # All that there are: no greater number gives more.
+        (6, {}, r"adversarial.num_pairs=2000: of 6 human pairs .* of 2\. Give the task a larger test split, or set"),
+        (25, {}, r"adversarial.dev_fraction=0.2: of 25 human pairs .* of 2\. Give the task a larger test split, or"),
     ],
 )
 def test_too_few_pairs_are_an_error_that_names_the_field(num_test: int, changes: dict[str, float], told: str) -> None:

@@ -192,6 +192,7 @@ MISTAKES = [
     ),
     (["train", "--source", "a"], "--source: has no --target beside it."),
     (["train", "--target", "a"], "--target: has no --source beside it."),
+    (["train", "--source", "a", "--target", "./a"], "source='a': is the file of target too"),
     (["train", "--pairs", "a.csv"], "--pairs a.csv: is named neither .tsv"),
     (["train", "--pairs", "pairs"], "--pairs pairs: is named neither .tsv"),
     (["train", "--data", "a", "--tokens", "bpe"], "--tokens bpe: pieces of words are for pairs alone."),
@@ -328,6 +329,7 @@ def test_modules_of_ours_do_not_shadow_others_of_their_name(
     ("words", "message"),
     [
         (("--input", "in.txt", "--num", "3"), "--num: has no effect beside --input"),
+        (("--encoding", "latin-1"), "--encoding: has no effect without --input"),
         (("--beam", "3"), "--beam: has no effect without --input"),
         (("--replace-unknown",), "--replace-unknown: has no effect without --input"),
         (("--input", "in.txt", "--length-exponent", "1"), "--length-exponent: has no effect without --beam"),

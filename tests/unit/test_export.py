@@ -16,6 +16,7 @@ from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.export import Decoding, load_run_generator, save_run_generator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
+from tests.support.commands import ask
 from tests.support.tiny import PAIRS, TASK
 
 SETTINGS = LSTM(embedding=3, hidden=4, dropout=0.5)
@@ -93,16 +94,22 @@ def test_a_damaged_generator_is_refused(folder: Path, damage: Callable[[Path], o
 @pytest.fixture
 def translator(tmp_path: Path) -> tuple[Path, Task]:
     """A generator of pairs in a folder, and its task."""
+    return trained_on(tmp_path, "ein Hund\ta dog\neine Katze\ta cat\nein Haus\ta house\n")
+
+
+def trained_on(folder: Path, text: str, encoding: str = "utf-8") -> tuple[Path, Task]:
+    """A generator of the pairs of a text, in the folder `run` below another, and its task."""
     for name in ("train", "valid", "test"):
-        (tmp_path / f"{name}.tsv").write_text("ein Hund\ta dog\neine Katze\ta cat\nein Haus\ta house\n", "utf-8")
-    files = {name: str(tmp_path / f"{name}.tsv") for name in ("valid", "test")}
-    task = build_task(PairsTask(input=Table(data=str(tmp_path / "train.tsv"), **files), deduplicate=False))
-    settings, folder = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), tmp_path / "run"
-    folder.mkdir()
+        (folder / f"{name}.tsv").write_text(text, encoding)
+    files = {name: str(folder / f"{name}.tsv") for name in ("valid", "test")}
+    table = Table(data=str(folder / "train.tsv"), **files)
+    task = build_task(PairsTask(input=table, deduplicate=False, encoding=encoding))
+    settings, run = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), folder / "run"
+    run.mkdir()
     torch.manual_seed(0)
     arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
-    save_run_generator(folder, settings, task, arrays)
-    return folder, task
+    save_run_generator(run, settings, task, arrays)
+    return run, task
 
 
 def test_a_generator_of_pairs_writes_for_sources_without_its_data(translator: tuple[Path, Task]) -> None:
@@ -147,3 +154,59 @@ def test_what_reads_no_text_is_given_the_names_of_its_tokens(tmp_path: Path) -> 
             exported.answer(["1 1 1 1"], "in.txt", Decoding())
         with pytest.raises(ConfigError, match="--replace-unknown: what it is given are tokens of a task"):
             exported.answer(lines, "in.txt", Decoding(replaces_unknown=True))
+
+
+def test_a_run_reads_sources_in_the_encoding_of_its_training_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, task = trained_on(tmp_path, "Größe\tsize\nÜbel\tevil\n", "latin-1")
+    file = tmp_path / "in.txt"
+    file.write_text("Übel\nGröße\n", "latin-1")
+    asked = ("sample", "--run", folder, "--input", file, "--beam", 3)
+    answer = ask(capsys, *asked)
+    assert task.conditions is not None
+    best = beam_search(
+        load_run_generator(folder).generator.stepper(), task.space, 2, 3, 0.0, task.conditions.train[[1, 0]]
+    )
+    assert (answer.status, answer.out.splitlines()) == (0, task.decode(best.tokens))
+    # Nothing is unknown: the words are those of training.
+    assert answer.err == f"{file}: read 2 lines\n"
+    file.write_text("Übel\nGröße\n", "utf-8")
+    assert ask(capsys, *asked, "--encoding", "utf-8") == answer
+    wrong = ask(capsys, *asked, "--encoding", "latin-x")
+    assert wrong.status == 2 and wrong.err.startswith("rlgan: encoding='latin-x': not a text encoding")
+
+
+def test_sources_of_a_run_that_tells_no_encoding_are_utf_8(
+    translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = translator
+    path, file = folder / "generator.json", folder / "in.txt"
+    description = json.loads(path.read_text("utf-8"))
+    assert description["reading"].pop("encoding") == "utf-8"
+    path.write_text(json.dumps(description), "utf-8")
+    file.write_text("ein Hund\n", "utf-8")
+    assert ask(capsys, "sample", "--run", folder, "--input", file).err == f"{file}: read 1 line\n"
+    file.write_bytes("größer\n".encode("latin-1"))
+    assert (
+        f"{file}, line 1: byte 0xf6 at offset 2 is not utf-8"
+        in ask(capsys, "sample", "--run", folder, "--input", file).err
+    )
+
+
+def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
+    translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = translator
+    file = folder / "in.txt"
+    asked = ("sample", "--run", folder, "--input", file, "--seed", 4)
+    file.write_text("eine Katze\nein Hund\n")
+    plain = ask(capsys, *asked)
+    file.write_text("eine Katze\nein Hund\n\n \n")
+    answer = ask(capsys, *asked)
+    assert (answer.status, answer.out) == (0, plain.out) and len(answer.out.splitlines()) == 2
+    assert answer.err == f"{file}: read 4 lines\n{file}: skipped 2 empty lines at the end\n"
+    file.write_text("eine Katze\n\nein Hund\n")
+    assert f"{file}, line 2: is empty, and each line is a source" in ask(capsys, *asked).err
+    file.write_text("\n\n")
+    assert f"{file}: holds no line" in ask(capsys, *asked).err

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from rlgan.adversarial_evaluation import FreshEvaluator
 from rlgan.config import Config
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks import PairsTask
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
+from rlgan.envs.tasks.pieces import Words
 from rlgan.objectives import InterleavedTeacherForcing
 from rlgan.optimizers import SGD
-from rlgan.overrides import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict
+from rlgan.overrides import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict, variants_of
 from rlgan.presets import preset
+from rlgan.rewards import Mixed, ReferenceBleu
 
 
 def seqgan(**changes: Any) -> Config:
@@ -82,6 +89,67 @@ def test_a_variant_is_chosen_with_its_defaults() -> None:
     assert config.optimizers.discriminator.lr == 1e-3 != preset("seqgan").optimizers.discriminator.lr
 
 
+PAIRS = {"task": "pairs", "task.input": "tsv", "task.input.data": "a.tsv", "generator": "seq2seq_lstm"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_a_chosen_variant_holds_by_default_can_be_set_further_down(order: int) -> None:
+    changes = PAIRS | {"task.vocabulary": "shared", "task.vocabulary.tokens.max-size": "300"}
+    task = override(preset("mle"), dict(list(changes.items())[::order])).task
+    assert isinstance(task, PairsTask) and task.vocabulary == SharedVocabulary(tokens=Words(max_size=300))
+    mixed = {"reward": "mixed", "reward.metric.order": "2"}
+    config = override(preset("br_csgan", task), dict(list(mixed.items())[::order]))
+    assert config.reward == Mixed(metric=ReferenceBleu(order=2))
+
+
+def test_two_levels_below_a_chosen_variant_can_be_set() -> None:
+    deep = PAIRS | {"task.vocabulary.source.min-count": "3", "evaluation.adversarial": "fresh_evaluator"}
+    deep |= {"evaluation.adversarial.optimizer.lr": "0.5", "evaluation.adversarial.network.hidden": "8"}
+    config = override(preset("mle"), deep)
+    assert isinstance(config.task, PairsTask)
+    assert config.task.vocabulary == SeparateVocabularies(source=Words(min_count=3))
+    plain, judge = FreshEvaluator(), config.evaluation.adversarial
+    assert judge == plain.model_copy(
+        update={
+            "optimizer": plain.optimizer.model_copy(update={"lr": 0.5}),
+            "network": plain.network.model_copy(update={"hidden": 8}),
+        }
+    )
+    with pytest.raises(ConfigPathError, match=r"reward='mixed' has .* Did you mean 'reward.metric'\?$"):
+        seqgan(**{"reward": "mixed", "reward.metrik.order": "2"})
+    with pytest.raises(ConfigError, match=r"^task.input: is not set, and has no default\.$"):
+        override(preset("mle"), {"task": "pairs", "task.vocabulary.source.min-count": "3"})
+
+
+def test_a_variant_is_what_its_kind_alone_makes_it() -> None:
+    config = preset("seqgan")
+    for path in ("optimizers.discriminator", "schedule.teacher_forcing", "credit", "baseline", "generator", "reward"):
+        *parents, leaf = path.split(".")
+        owner: Any = config
+        for name in parents:
+            owner = getattr(owner, name)
+        field = type(owner).model_fields[leaf]
+        for kind, variant in variants_of(field).items():
+            if any(below.is_required() for below in variant.model_fields.values()):
+                continue
+            tree = to_dict(config)
+            node = tree
+            for name in parents:
+                node = node[name]
+            node[leaf] = {"kind": kind}
+            assert outcome(lambda tree=tree: from_dict(tree)) == outcome(
+                lambda path=path, kind=kind: override(config, {path: kind})
+            )
+
+
+def outcome(make: Callable[[], Config]) -> Config | str:
+    """A configuration, or why there is none."""
+    try:
+        return make()
+    except ConfigError as error:
+        return str(error)
+
+
 def test_another_task_can_be_chosen_by_its_kind() -> None:
     config = override(preset("seqgan"), {"task": "text", "task.data": "a.txt", "controls": "mle_continued"})
     assert to_dict(config.task)["data"] == "a.txt"
@@ -119,6 +187,8 @@ def test_the_upper_of_two_sources_goes_first() -> None:
         ("rollout", r"Did you mean 'workers.rollout'\?$|Did you mean 'rollout'\?$"),
         ("schedule.mle-epoch", r"under 'schedule' there are .* Did you mean 'schedule.mle_epochs'\?$"),
         ("seed.x", "seed has no settings below it"),
+        ("d-steps", r"Did you mean 'schedule.d_steps'\?$"),
+        ("schedule.num-updates", r"Did you mean 'schedule.teacher_forcing.num_updates'\? It needs .*='interleaved'\.$"),
         ("optimizers.mle.kinds", "optimizers.mle='adam' has"),
     ],
 )
@@ -126,6 +196,19 @@ def test_an_unknown_path_is_told_what_there_is(path: str, message: str) -> None:
     with pytest.raises(ConfigPathError, match=message) as caught:
         override(preset("seqgan"), {path: "1"})
     assert caught.value.path == path.replace("-", "_")
+
+
+def test_a_setting_of_that_name_further_down_is_found() -> None:
+    config = preset("mle", PairsTask(input=Table(data="a.tsv")))
+    told = r"Did you mean 'task.domain.number_token'\? It needs task.domain='summarization'\.$"
+    with pytest.raises(ConfigPathError, match=told):
+        override(config, {"task.number-token": "N"})
+    with pytest.raises(ConfigPathError, match=r"Did you mean 'task.domain.number_token'\?$"):
+        override(config, {"task.domain": "summarization", "task.number-token": "N"})
+    with pytest.raises(
+        ConfigPathError, match=r"Did you mean 'task.vocabulary.source.min_count' or .*target.min_count'\?"
+    ):
+        override(config, {"task.min-count": "2"})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -119,7 +120,22 @@ def test_every_form_of_file_holds_the_same_pairs(write, compress):
     tasks = [with_splits(write, form) for form in forms]
     assert [shown(task) for task in tasks] == [PAIRS] * 4
     assert len({task.fingerprint() for task in tasks}) == 1
-    assert noted(tasks[3], "skipped 2 empty lines")
+    assert noted(tasks[3], "skipped 2 empty lines, lines 2, 4")
+
+
+def test_the_first_pair_is_shown_and_the_columns_that_are_read(write):
+    rows = [("english", "german", "id"), ("a" * 70, "b", "1"), ("c", "d", "2")]
+    by_number = with_splits(write, table(write, rows, source=1, target=0))
+    assert noted(by_number, "pairs.tsv: line 1 has 3 columns; counted from 0, the source is column 1, the target is co")
+    assert noted(by_number, "pairs.tsv: first pair, line 1: source 'german', target 'english'")
+    by_name = with_splits(write, table(write, rows, source="english", target="id"))
+    assert noted(by_name, "line 1 names 3 columns; counted from 0, the source is column 0, the target is column 2")
+    assert noted(by_name, f"first pair, line 2: source '{'a' * 57}...', target '1'")
+    two_files = with_splits(write, parallel(write, "a\nb\n", "b c\na\n"))
+    assert noted(two_files, "b.txt: first pair, line 1: source 'a', target 'b c'")
+    turns = records(write, [{"source": ["a", "b"], "target": ["x", "y"]}])
+    told = "first pair, line 1: source ['a', 'b'], target 'x'"
+    assert noted(with_splits(write, turns, domain=Dialogue()), f"pairs.jsonl: {told}")
 
 
 def test_a_column_may_be_typed_as_text(write):
@@ -188,6 +204,17 @@ def test_several_targets_of_a_record_make_a_pair_each(write):
     assert "train: 1 source with several targets, 2 in all" in task.notes
 
 
+def test_what_is_advised_about_a_field_that_lacks_helps(write):
+    objects = [{"source": "a", "reply": "x y"}, {"source": "b", "reply": "y"}, {"source": "c"}]
+    with pytest.raises(DataError, match=r"line 1: has no field 'target'; .* Set input.target to the target's\."):
+        with_splits(write, records(write, objects))
+    with pytest.raises(DataError, match=r"line 3: has no field 'reply'; .* give this one, too, .* leave the line out"):
+        with_splits(write, records(write, objects, target="reply"))
+    assert shown(with_splits(write, records(write, objects[:2], target="reply"))) == [("a", "x y"), ("b", "y")]
+    objects[2]["reply"] = "x"
+    assert shown(with_splits(write, records(write, objects, target="reply")))[2] == ("c", "x")
+
+
 # Domains.
 
 
@@ -222,7 +249,7 @@ def test_a_dialogue_that_is_cut_keeps_its_end(write):
     domain = Dialogue(max_source_length=3, over_long_source="cut")
     task = with_splits(write, parallel(write, "a b c d\na\n", "x\ny\n"), domain=domain)
     assert [source for source, _ in shown(task)] == ["b c d", "a"]
-    assert "train: cut 1 source to the last 3 tokens, without a terminator" in task.notes
+    assert "train: cut 1 source to the last 3 tokens, without a terminator, line 1" in task.notes
     check_task(task)
 
 
@@ -231,7 +258,7 @@ def test_a_document_is_cut_to_its_beginning_and_its_sentences_told_apart(write):
     task = with_splits(write, records(write, objects), domain=Summarization(max_source_length=4))
     assert [source for source, _ in shown(task)] == ["a b <s> c", "e"]
     assert sequence_mask(task.conditions.space, task.conditions.train).sum(1).tolist() == [4, 2]
-    assert "train: cut 1 source to 4 tokens, without a terminator" in task.notes
+    assert "train: cut 1 source to 4 tokens, without a terminator, line 1" in task.notes
     assert task.conditions.space.max_length == 4
 
 
@@ -299,8 +326,30 @@ def test_pairs_too_long_on_either_side_are_dropped_and_counted(write):
     files = parallel(write, "a b c\na\na b\n", "x\nx y z\nx y\n")
     task = with_splits(write, files, domain=Translation(max_source_length=3), max_length=3)
     assert shown(task) == [("a b", "x y")]
-    assert "train: dropped 1 source longer than 2 tokens" in task.notes
-    assert "train: dropped 1 target longer than 2 tokens" in task.notes
+    assert "train: dropped 1 source longer than 2 tokens, line 1" in task.notes
+    assert "train: dropped 1 target longer than 2 tokens, line 2" in task.notes
+
+
+def test_of_what_is_left_out_five_lines_are_told(write):
+    long, short = "x y z\n", "y\n"
+    # Behind a line that is skipped and one whose source is too long, so that no line has the number of its place.
+    sources, targets = "\na b c\n" + "a\n" * 10, short * 2 + long * 2 + short + "x y\n" + (long + short) * 2 + long * 2
+    settings = {"domain": Translation(max_source_length=3), "max_length": 3, "min_length": 2}
+    task = with_splits(write, parallel(write, sources, targets), **settings)
+    assert shown(task) == [("a", "x y")]
+    assert "train: dropped 1 source longer than 2 tokens, line 2" in task.notes
+    assert "train: dropped 6 targets longer than 2 tokens, lines 3, 4, 7, 9, 11, ..." in task.notes
+    assert "train: dropped 3 targets shorter than 2 tokens, lines 5, 8, 10" in task.notes
+
+
+def test_lines_of_pairs_that_were_shared_out_are_those_of_the_file(write):
+    rows = list(zip(SOURCES, TARGETS, strict=True))
+    for place in (3, 30):
+        rows[place] = (SOURCES[place], "x y z !")
+    task = build_task(PairsTask(input=table(write, rows), max_length=4, deduplicate=False))
+    told = [note.partition(", line")[2] for note in task.notes if "longer than 3 tokens" in note]
+    found = {int(number) for numbers in told for number in re.findall(r"\d+", numbers)}
+    assert found == {4, 31}
 
 
 def test_held_out_pairs_are_cut_and_never_dropped(write):
@@ -313,8 +362,8 @@ def test_held_out_pairs_are_cut_and_never_dropped(write):
     assert task.space.max_length == 3
     for split in ("valid", "test"):
         assert shown(task, split) == [("a b <unk>", "x y z"), ("a", "x")]
-        assert f"{split}: cut 1 source to 3 tokens, without a terminator" in task.notes
-        assert f"{split}: cut 1 target to 3 tokens, without a terminator" in task.notes
+        assert f"{split}: cut 1 source to 3 tokens, without a terminator, line 1" in task.notes
+        assert f"{split}: cut 1 target to 3 tokens, without a terminator, line 1" in task.notes
     # What it is compared with is whole.
     assert task.valid_words == task.test_words == (("x", "y", "z", "x"), ("x",))
     with pytest.raises(DataError, match="u.tsv, line 1: the target has 4 tokens"):
@@ -466,6 +515,14 @@ UNREADABLE = {
         lambda write: parallel(write, "a\n", "x\ny\n"),
         r"a.txt has 1 line and .*b.txt 2; .* is line 2 of .*b.txt: 'y'",
     ),
+    "uneven_by_an_empty_line": (
+        lambda write: parallel(write, "a\nb\n", "x\ny\n \n"),
+        r"b.txt has 3 lines and .*a.txt 2; .* Of .*b.txt its last line is empty: delete it\.$",
+    ),
+    "uneven_by_more_than_an_empty_line": (
+        lambda write: parallel(write, "a\n", "x\ny\n\n"),
+        r"first line without a partner is line 2 of .*b.txt: 'y'",
+    ),
     "no_pair": (
         lambda write: parallel(write, "a\n\n", "\nx\n"),
         r"holds no pair with something on both sides \(1 with an empty source and 1 with an empty target\)",
@@ -499,7 +556,8 @@ UNREADABLE = {
     ),
     "no_target": (
         lambda write: records(write, [{"source": "a", "target": "b"}, {"source": "a"}]),
-        r"line 2: has no field 'target'; its fields are 'source'",
+        r"line 2: has no field 'target'; its fields are 'source'. Every line before it has one: give this one, too, "
+        r"its field, or leave the line out\.$",
     ),
     "a_number": (lambda write: records(write, [{"source": 5, "target": "b"}]), r"'source' is a number \(5\)"),
     "null": (lambda write: records(write, [{"source": "a", "target": None}]), r"'target' is null \(null\)"),
@@ -577,6 +635,14 @@ def test_pairs_that_do_not_fit_are_refused(write, sources, targets, settings, me
         ({"vocabulary": {"kind": "shared", "tokens": {"kind": "bpe", "size": 200}}}, "size=200: the bytes .* 258"),
         ({"vocabulary": {"kind": "shared", "source": {"kind": "word"}}}, "Extra inputs are not permitted"),
         ({"input": {"kind": "parallel", "source": "a", "target": "b", "valid_source": "c"}}, "no valid_target beside"),
+        (
+            {"input": {"kind": "parallel", "source": "d/a", "target": "./d/x/../a"}},
+            "source='d/a': is the file of target",
+        ),
+        (
+            {"input": {"kind": "parallel", "source": "a", "target": "b", "test_source": "c", "test_target": "c"}},
+            "test_source='c': is the file of test_target too",
+        ),
         ({"input": {"kind": "tsv", "data": "a", "source": "en"}}, "Give both by name or both by number"),
         ({"input": {"kind": "tsv", "data": "a", "source": 1}}, "source=1: is the target's column too"),
         ({"input": {"kind": "tsv", "data": "a", "source": -1}}, "source=-1: no column"),

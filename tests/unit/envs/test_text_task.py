@@ -110,7 +110,7 @@ def test_lines_too_long_are_dropped_and_counted(write):
     # Three tokens and the terminator do not fit into 3; two and the terminator do.
     task = with_splits(write, "a b\na b c\nb a c d\n", max_length=3)
     assert lines(task, "train") == ["a b"]
-    assert any("data.txt: dropped 2 lines longer than 2 tokens" in note for note in task.notes)
+    assert any("data.txt: dropped 2 lines longer than 2 tokens, lines 2, 3" in note for note in task.notes)
     check_task(task)
 
 
@@ -118,7 +118,7 @@ def test_lines_too_long_are_cut_without_a_terminator(write):
     task = with_splits(write, "a b\na b c\nb a c d\n", max_length=3, over_long="cut")
     assert lines(task, "train") == ["a b", "a b c", "b a c"]
     assert (task.train == END_ID).sum(1).tolist() == [1, 0, 0]
-    assert any("cut 2 lines to 3 tokens" in note for note in task.notes)
+    assert any("cut 2 lines to 3 tokens, without a terminator, lines 2, 3" in note for note in task.notes)
     check_task(task)
 
 
@@ -147,7 +147,7 @@ def test_the_length_chosen_by_itself_has_a_limit(write, tokens, length, cap):
         (b"\xef\xbb\xbfa b\nb c\n", "took away 1 byte order mark"),
         (b"a b\n\xef\xbb\xbfb c\n", "took away 1 byte order mark"),
         (b"\n  \na b\n\t\nb c\n\n", "skipped 4 empty lines"),
-        ("a b\n\u3000\nb c\n".encode(), "skipped 1 empty line"),
+        ("a b\n\u3000\nb c\n".encode(), "skipped 1 empty line, line 2"),
         (b"a\x00b\nb\x0cc\x1b\n" + b"\n" * 50, "read 3 control characters as a space"),
         ("a\x85b\nb c\n".encode(), "read 1 control character as a space"),
         (b"a\tb\nb  c \n", "read 2 lines"),
