@@ -228,7 +228,7 @@ def _add_sample(verbs: Any) -> None:
         metavar="τ",
         help="divides logits (default 1; with --model, the registered one)",
     )
-    sample.add_argument("--seed", type=int, default=0, help="default 0")
+    sample.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
     sample.add_argument(
         "--tracking-uri",
         default=None,
@@ -549,6 +549,8 @@ def _sample(options: argparse.Namespace) -> int:
         raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
     if options.replace_unknown and options.input is None:
         raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.seed is not None and options.beam is not None:
+        raise ConfigError("--seed: has no effect with --beam, which draws nothing. Leave it out.")
     if options.length_exponent is not None and options.beam is None:
         raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
     lines = _sample_of_run(options) if options.model is None else _sample_of_model(options)
@@ -564,7 +566,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
 
     exported = load_run_generator(folder)
     if options.input is None:
-        return exported.sample(options.num or 10, temperature, options.seed)
+        return exported.sample(options.num or 10, temperature, options.seed or 0)
     decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
@@ -575,7 +577,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
         sources.pop()
     num_empty = len(raw.lines) - len(sources)
     skipped = [f"skipped {count(num_empty, 'empty line')} at the end"] if num_empty else []
-    lines, notes = exported.answer(sources, options.input, decoding, options.seed)
+    lines, notes = exported.answer(sources, options.input, decoding, options.seed or 0)
     for note in (*raw.notes, *skipped, *notes):
         print(f"{options.input}: {note}", file=sys.stderr)
     return lines

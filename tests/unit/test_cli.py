@@ -333,6 +333,7 @@ def test_modules_of_ours_do_not_shadow_others_of_their_name(
         (("--beam", "3"), "--beam: has no effect without --input"),
         (("--replace-unknown",), "--replace-unknown: has no effect without --input"),
         (("--input", "in.txt", "--length-exponent", "1"), "--length-exponent: has no effect without --beam"),
+        (("--input", "in.txt", "--beam", "2", "--seed", "0"), "--seed: has no effect with --beam"),
         (("--input", "in.txt", "--beam", "0"), "0"),
         (("--input", "in.txt", "--beam", "2", "--length-exponent", "-1"), "must be 0 or a positive number"),
     ],
