@@ -95,6 +95,9 @@ class GeneratorModule(TorchRLModule):
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
         tokens = batch["tokens"]
         drawn = batch["row_weights"] != 0
+        if not self.generator.has_law:
+            # All its rows are drawn. What fills a learner's share up has no tokens to be likely either, and weighs 0.
+            drawn = torch.ones_like(drawn)
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
         if not bool(drawn.all()):
             logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self._law(batch, ~drawn).logprobs(tokens[~drawn]))

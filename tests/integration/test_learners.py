@@ -276,6 +276,27 @@ def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
         torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("weighed", [2, 0])
+def test_rows_of_noise_that_weigh_nothing_change_no_step(weighed: int) -> None:
+    # What fills up the share of a learner, or is all of it, where rows do not divide evenly among several.
+    group, _, judge = through(Soft(), LatentConv(latent=3, width=4, blocks=1, window=3))
+    start, stepped = group.weights().arrays, []
+    weights = torch.full((weighed,), 0.5)
+    for filling in (0, 2) if weighed else (2,):
+        rows = Experience(
+            tokens=torch.zeros(weighed + filling, 5, dtype=torch.int64),
+            weights=torch.zeros(weighed + filling, 5),
+            row_weights=torch.cat([weights, torch.zeros(filling)]),
+            row_seeds=torch.cat([torch.arange(weighed) + 4, torch.zeros(filling, dtype=torch.int64)]),
+        )
+        group.load(start)
+        group.update("adversarial", rows, weighed + filling, judge=judge)
+        stepped.append(group.weights().arrays)
+    expected = stepped[0] if weighed else start
+    for name, value in expected.items():
+        torch.testing.assert_close(torch.tensor(stepped[-1][name]), torch.tensor(value), atol=1e-7, rtol=0)
+
+
 def test_straight_through_each_step_reads_the_token_that_was_drawn() -> None:
     generator = generator_of(learners())
     noise = gumbel_noise(uniform_of_rows(torch.arange(400), 5, 9))

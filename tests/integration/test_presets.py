@@ -5,68 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rlgan.config import Config
-from rlgan.envs.tasks import Task, ToyTask, build_task
-from rlgan.objectives import MixedPrefix
-from rlgan.overrides import flatten, from_dict, override, to_dict
+from rlgan.envs.tasks import Task, build_task
 from rlgan.presets import PRESETS, preset
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
-from tests.support.tiny import PAIRS, finish, numbers
+from tests.support.small_presets import small
+from tests.support.tiny import finish, numbers
 
 pytestmark = pytest.mark.integration
-
-# Sequences that end early, at the horizon and in the middle.
-TASK = ToyTask(vocab_size=5, max_length=5, ends=True, num_train=70, num_valid=20, num_test=20)
-SMALL: dict[str, Any] = {
-    "generator.embedding": 8,
-    "generator.hidden": 8,
-    "generator.latent": 4,
-    "generator.width": 8,
-    "generator.blocks": 1,
-    "discriminator.embedding": 4,
-    "discriminator.hidden": 8,
-    "discriminator.mlp_hidden": 8,
-    "discriminator.width": 8,
-    "discriminator.blocks": 1,
-    "discriminator.windows": "1,2,3",
-    "discriminator.filters": "4",
-    "adversary.batch": 16,
-    "adversary.sequences_per_round": 24,
-    "credit.num_rollouts": 2,
-    "schedule.mle_batch": 16,
-    "schedule.g_batch": 16,
-    "schedule.d_steps": 2,
-    "schedule.d_epochs": 1,
-    "evaluation.every": 1,
-    "evaluation.num_sequences": 32,
-    "workers.threads": 1,
-    "workers.shard_sequences": 3,
-    "workers.shard_fakes": 7,
-    "workers.chunk_rows": 11,
-}
-AT_MOST = {"schedule.mle_epochs": 2, "schedule.discriminator_rounds": 1, "schedule.adversarial_updates": 2}
-
-
-def small(name: str, **workers: Any) -> Config:
-    """A preset at the size of a toy; what it has not is left out, and what is 0 stays 0."""
-    config = preset(name, PAIRS if preset(name).task.gives_conditions else TASK)
-    had = flatten(to_dict(config))
-    changes = {path: value for path, value in SMALL.items() if had.get(path)}
-    changes |= {path: min(most, had[path]) for path, most in AT_MOST.items()}
-    changes |= {f"workers.{setting}": value for setting, value in workers.items()}
-    if isinstance(config.schedule.teacher_forcing, MixedPrefix):
-        changes["schedule.teacher_forcing.start"] = 2
-    if config.shares_embeddings:
-        changes["discriminator.embedding"] = changes["generator.embedding"]
-    return from_dict(to_dict(override(config.model_copy(update={"controls": ()}), changes)))
 
 
 @contextmanager

@@ -6,7 +6,9 @@ token given the first (called B). Sums over all nine sequences, weighted by thei
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -15,7 +17,10 @@ from torch import Tensor
 from rlgan.adversary_losses import cross_entropy
 from rlgan.baselines import (
     BaselineSettings,
+    BaselineState,
     ConstantBaseline,
+    ExponentialMean,
+    GroupMean,
     ImportanceWeights,
     LeaveOneOut,
     LogPartition,
@@ -30,11 +35,24 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.experience import Memory, by_example, learnable
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.metrics import reference_bleu
-from rlgan.objectives import Reinforce, likelihood_weights, reference_penalty, weighted_nll
+from rlgan.normalisation import RunningScale
+from rlgan.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
 from rlgan.records import Experience, Rollouts
 from rlgan.reference import penalised
-from rlgan.rewards import DiscriminatorReward, Logit, LogRatio, Mixed, Probability, Ratio, ReferenceBleu, RewardSettings
+from rlgan.rewards import (
+    Bleu,
+    DiscriminatorReward,
+    Logit,
+    LogRatio,
+    Mixed,
+    Probability,
+    Ratio,
+    ReferenceBleu,
+    RewardSettings,
+    SignedProbability,
+)
 from rlgan.rollouts import RolloutPlan, Shard, collect
+from tests.support import reference_metrics as twin
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
 
@@ -320,6 +338,139 @@ def test_waiting_for_all_rewards_any_critic_will_do() -> None:
     torch.testing.assert_close(found, GRADIENT_OF_J, atol=1e-6, rtol=0)
     biased = expected_gradient(policy, lambda_returns(paid, wrong, MASK, gamma=1.0, decay=0.0) - wrong)
     assert float((biased - GRADIENT_OF_J).abs().max()) > 0.1
+
+
+# ------------------------------------------------------------- token rewards, a metric, a scale; written out slowly
+
+
+def scores_by_hand(table: Tensor) -> Tensor:
+    """(9, 2, 4, 3): gradient of each token's log-probability in the table, one-hot less probabilities in its row."""
+    scores = torch.zeros(9, 2, 4, 3, dtype=DOUBLE)
+    for i, (first, second) in enumerate(SEQUENCES.tolist()):
+        for t, (row, token) in enumerate(((0, first), (1 + first, second))):
+            powers = [math.exp(logit) for logit in table[row].tolist()]
+            for v in range(3):
+                scores[i, t, row, v] = (v == token) - powers[v] / sum(powers)
+    return scores
+
+
+def drawn_by(policy: TabularGenerator, index: Tensor, token_logits: Tensor | None = None) -> Rollouts:
+    """Some of the nine sequences, judged by the fixed table, or each of their tokens by logits (n, 2)."""
+    tokens = SEQUENCES[index]
+    real_logits = FIXED_LOGITS[index] if token_logits is None else None
+    return Rollouts(
+        tokens, policy.logprobs(tokens).detach(), MASK[index], real_logits, token_logits, None, None, 0, 0, 0, 0
+    )
+
+
+def test_discounted_rewards_of_tokens_weigh_their_scores_and_a_moving_average_takes_nothing_from_the_mean() -> None:
+    # ScratchGAN: r = 2D - 1 of every token, R_t = r_t + 0.23 R_{t+1}, all over B·T.
+    policy, gamma = TabularGenerator.toy(DOUBLE), 0.23
+    token_logits = torch.stack([torch.tensor([0.7, -0.3, 1.9], dtype=DOUBLE)[SEQUENCES[:, 0]], FIXED_LOGITS], 1)
+    paid = [[2.0 / (1.0 + math.exp(-u)) - 1.0 for u in row] for row in token_logits.tolist()]
+    returns = [
+        [paid[i][t] + sum(gamma ** (s - t) * paid[i][s] for s in range(t + 1, 2)) for t in (0, 1)] for i in range(9)
+    ]
+    # What is taken off is one number for the whole batch, whoever is in it.
+    average = 0.08 * 0.4 + 0.92 * sum(map(sum, returns)) / 18
+    scores, probs = scores_by_hand(policy.table.detach()), policy_probs(policy).detach()
+    rollouts, means = drawn_by(policy, torch.arange(9), token_logits), []
+    for baseline, off in ((NoBaseline(), 0.0), (ExponentialMean(decay=0.08), average)):
+        axes = recipe(
+            reward=SignedProbability(),
+            credit=RewardToGo(gamma=gamma),
+            baseline=baseline,
+            objective=Reinforce(loss_normaliser="fixed"),
+        )
+        memory = Memory(baseline=BaselineState(moving_average=0.4, num_updates=5))
+        weights = learnable(rollouts, axes, memory, TASK, torch.Generator()).experience.weights
+        by_hand = torch.zeros(9, 4, 3, dtype=DOUBLE)
+        for i, t in itertools.product(range(9), range(2)):
+            by_hand[i] += scores[i, t] * (returns[i][t] - off) / 18
+        torch.testing.assert_close(gradient_per_sequence(policy, weights), by_hand, atol=1e-10, rtol=0)
+        means.append(expected_gradient(policy, weights))
+        torch.testing.assert_close(means[-1], (probs.view(9, 1, 1) * by_hand).sum(0), atol=1e-10, rtol=0)
+    assert abs(average) > 0.1
+    torch.testing.assert_close(means[1], means[0], atol=1e-10, rtol=0)
+    assert float(means[0].norm()) > 0.001
+
+
+def test_policy_gradient_on_bleu_is_the_gradient_of_the_expected_bleu() -> None:
+    # PG-BLEU, with all training sequences as references, so that none are drawn.
+    policy, references = TabularGenerator.toy(DOUBLE), [(0, 1), (2, 2)]
+    task = dataclasses.replace(TASK, train=torch.tensor(references))
+    bleu = [twin.sentence_bleu(tuple(sequence), references, 3) for sequence in SEQUENCES.tolist()]
+    assert len(set(bleu)) > 2
+    axes = recipe(reward=Bleu(order=3, num_references=2))
+    rollouts = dataclasses.replace(drawn_by(policy, torch.arange(9)), real_logits=None)
+    weights = learnable(rollouts, axes, Memory(), task, torch.Generator()).experience.weights
+    found = expected_gradient(policy, weights)
+    scores, probs = scores_by_hand(policy.table.detach()).sum(1), policy_probs(policy).tolist()
+    by_hand = sum(probs[i] * bleu[i] * scores[i] for i in range(9))
+    assert isinstance(by_hand, Tensor)
+    torch.testing.assert_close(found, by_hand, atol=1e-6, rtol=0)
+    expected = (policy_probs(policy) * torch.tensor(bleu, dtype=DOUBLE)).sum()
+    torch.testing.assert_close(found, gradient(policy, -expected), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("baseline", [NoBaseline(), ConstantBaseline(value=J)], ids=lambda baseline: baseline.kind)
+def test_a_running_scale_divides_the_gradient_and_turns_it_nowhere(baseline: BaselineSettings) -> None:
+    policy, axes = TabularGenerator.toy(DOUBLE), recipe(baseline=baseline, normalisation=RunningScale(decay=0.9))
+    memory = Memory(BaselineState(num_updates=3), moving_scale=0.3)
+    formed = learnable(drawn_by(policy, torch.arange(9)), axes, memory, TASK, torch.Generator())
+    off = baseline.value if isinstance(baseline, ConstantBaseline) else 0.0
+    magnitude = float((FIXED_LOGITS.sigmoid() - off).abs().mean())
+    # The fourth average, and what four updates have of its weight.
+    scale = (0.9 * 0.3 + 0.1 * magnitude) / (1.0 - 0.9**4)
+    found = expected_gradient(policy, formed.experience.weights)
+    torch.testing.assert_close(found, exact_gradient_of_j(policy) / scale, atol=1e-7, rtol=0)
+
+
+# ----------------------------------------------------------------------------------------------- GRPO and PPO
+
+
+@pytest.mark.parametrize("group", [2, 3])
+def test_the_mean_of_a_group_its_own_member_included_shrinks_the_gradient_and_turns_it_nowhere(group: int) -> None:
+    # GRPO: b = mean of all K, so that (K-1)/K of A_i is left of what leave-one-out has. All 9^K groups are one batch,
+    # each with the share of it that its probability asks for; |y| = 2 in a sequence's own mean.
+    policy, objective = TabularGenerator.toy(DOUBLE), PPO(loss_normaliser="sequence_mean")
+    groups = torch.tensor(list(itertools.product(range(9), repeat=group)))
+    share = policy_probs(policy).detach()[groups].prod(1) * len(groups)
+    axes = recipe(baseline=GroupMean(), objective=objective, group=group)
+    formed = learnable(drawn_by(policy, groups.flatten()), axes, Memory(), TASK, torch.Generator()).experience
+    assert formed.clipped_weights is not None
+    shared = dataclasses.replace(
+        formed, clipped_weights=formed.clipped_weights * share.repeat_interleave(group).unsqueeze(1)
+    )
+    found = gradient(policy, learner_loss(objective, shared.tensors(), policy.logprobs(shared.tokens)))
+    expected = (group - 1) / group * exact_gradient_of_j(policy) / 2
+    torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
+
+
+def test_the_clipped_gradient_of_a_policy_that_has_moved_is_the_one_by_hand() -> None:
+    # Three passes in minibatches of three sequences, which the policy leaves further and further behind.
+    policy, objective = TabularGenerator.toy(DOUBLE), PPO(loss_normaliser="token", clip_low=0.1, clip_high=0.28)
+    axes = recipe(baseline=ConstantBaseline(value=J), objective=objective)
+    whole = learnable(drawn_by(policy, torch.arange(9)), axes, Memory(), TASK, torch.Generator()).experience
+    drawn_at = policy.logprobs(SEQUENCES).exp().tolist()
+    met = set()
+    # In this order tokens of either sign of advantage are met above the clip's range, below it and within.
+    for rows in torch.tensor([5, 6, 7, 4, 3, 0, 8, 1, 2]).repeat(3).split(3):
+        step = whole.rows(rows).times(3)
+        found = gradient(policy, learner_loss(objective, step.tensors(), policy.logprobs(step.tokens)))
+        scores, now = scores_by_hand(policy.table.detach()), policy.logprobs(SEQUENCES).exp().tolist()
+        by_hand = torch.zeros(4, 3, dtype=DOUBLE)
+        for i, t in itertools.product(rows.tolist(), range(2)):
+            ratio, advantage = now[i][t] / drawn_at[i][t], 1.0 / (1.0 + math.exp(-float(FIXED_LOGITS[i]))) - J
+            is_held = ratio > 1.28 if advantage > 0 else ratio < 0.9
+            met.add((advantage > 0, "above" if ratio > 1.28 else "below" if ratio < 0.9 else "within"))
+            if not is_held:
+                # Of 18 tokens, a third of them in a step.
+                by_hand += 3 * advantage / 18 * ratio * scores[i, t]
+        torch.testing.assert_close(found, by_hand, atol=1e-10, rtol=0)
+        with torch.no_grad():
+            policy.table += 12.0 * found
+    assert met == set(itertools.product((True, False), ("above", "below", "within")))
 
 
 # --------------------------------------------------------------------------- LM-ratio discriminator and mediator

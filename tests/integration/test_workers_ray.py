@@ -13,26 +13,29 @@ import pytest
 import ray
 import torch
 
+from rlgan.adversary_losses import Hinge
 from rlgan.baselines import BaselineSettings, GroupMean, ImportanceWeights
 from rlgan.config import Config, Optimizers
 from rlgan.credit import MonteCarlo
+from rlgan.discriminators import build_discriminator
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.experience import Memory, learnable
-from rlgan.generators import build_generator
-from rlgan.objectives import PPO, LossNormaliser, Reinforce, likelihood_weights
+from rlgan.generators import GeneratorSettings, LatentConv, build_generator
+from rlgan.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
 from rlgan.optimizers import SGD, Adam, OptimizerSettings
-from rlgan.records import Experience, concatenate
+from rlgan.records import Experience, concatenate, stacked
 from rlgan.reference import LossPenalty
+from rlgan.relaxation import Relaxation
 from rlgan.rewards import Probability, Ratio
 from rlgan.trainer import Trainer
 from rlgan.workers.learner import GeneratorLearners, LearnerPhase
 from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import Room
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
-from rlgan.workers.weights import weights_of
+from rlgan.workers.weights import Weights, weights_of
 from tests.support.on_ray import (
     GENERATOR,
     JUDGE,
@@ -230,29 +233,72 @@ def every_objective(task: Task) -> Iterator[tuple[str, Experience]]:
     yield "fewer sequences than learners", Experience(formed.experience.tokens[:1], formed.experience.weights[:1])
 
 
-def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> None:
+def rows_of_noise(number: int) -> Experience:
+    """Rows that a learner draws anew and differentiates through the discriminator."""
+    nothing = torch.zeros(number, 5)
+    seeds = torch.arange(number) + 11
+    return Experience(nothing.long(), nothing, row_weights=torch.full((number,), 1 / number), row_seeds=seeds)
+
+
+def every_relaxation() -> Iterator[tuple[str, Experience, Relaxation]]:
+    """Rows that are drawn anew, softly or straight through; beside likelihood; and fewer of them than learners."""
+    for straight_through in (False, True):
+        relaxation = Relaxation(0.7, straight_through)
+        yield f"gumbel, {straight_through}", rows_of_noise(7), relaxation
+        yield f"gumbel, {straight_through}, mixed", stacked([rows_of_noise(4), experience(3, 0)]), relaxation
+    yield "gumbel, fewer rows than learners", rows_of_noise(1), relaxation
+
+
+@contextmanager
+def one_and_two(generator: GeneratorSettings, objective: ObjectiveSettings) -> Iterator[list[GeneratorLearners]]:
+    """The learner in this process, and two elsewhere."""
     optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     groups = [
-        GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0), PPO())
+        GeneratorLearners(
+            generator, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0), objective, (JUDGE, Hinge())
+        )
         for number in (0, 2)
     ]
-    one, two = groups
     try:
-        start = one.weights().arrays
-        names = []
-        for name, experience in every_objective(task):
-            names.append(name)
-            for group in groups:
-                group.load(start)
-                group.update("adversarial", experience, minibatch=experience.tokens.shape[0])
-            stepped, there = one.weights().arrays, two.weights().arrays
-            assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
-            for key in stepped:
-                assert abs(there[key] - stepped[key]).max() <= 1e-6, f"{name}: {key}"
-        assert len(names) == 10 * 5 + 4
+        yield groups
     finally:
         for group in groups:
             group.close()
+
+
+def assert_the_same_step(name: str, groups: list[GeneratorLearners], rows: Experience, **through: Any) -> None:
+    start = groups[0].weights().arrays
+    for group in groups:
+        group.load(start)
+        group.update("adversarial", rows, minibatch=rows.tokens.shape[0], **through)
+    stepped, there = (group.weights().arrays for group in groups)
+    groups[0].load(start)
+    assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
+    for key in stepped:
+        assert abs(there[key] - stepped[key]).max() <= 1e-6, f"{name}: {key}"
+
+
+def judge() -> Weights:
+    torch.manual_seed(5)
+    return weights_of(build_discriminator(JUDGE, SPACE), 1)
+
+
+def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> None:
+    with one_and_two(GENERATOR, PPO()) as groups:
+        names = []
+        for name, rows in every_objective(task):
+            names.append(name)
+            assert_the_same_step(name, groups, rows)
+        assert len(names) == 10 * 5 + 4
+        for name, rows, relaxation in every_relaxation():
+            assert_the_same_step(name, groups, rows, judge=judge(), relaxation=relaxation)
+
+
+def test_two_learners_take_the_step_of_one_where_no_tokens_are_drawn() -> None:
+    with one_and_two(LatentConv(latent=3, width=4, blocks=1, window=3), Soft()) as groups:
+        # Shared evenly; unevenly, so that one share is filled up; and with nothing but filling in one of them.
+        for number in (6, 7, 1):
+            assert_the_same_step(f"soft, {number} rows", groups, rows_of_noise(number), judge=judge())
 
 
 # ------------------------------------------------------------------------------------------------ telemetry

@@ -174,6 +174,21 @@ def test_leave_one_out_needs_two_sequences() -> None:
         formed(LeaveOneOut(), VALUES[:1], MASK[:1])
 
 
+# --------------------------------------------------------------------------------------------- log partition
+
+
+def test_log_partition_is_of_the_mean_and_one_more_is_taken_off() -> None:
+    # T-BG-1: logsumexp(2, 0, -1, .5) - log 4 = 0.956055, with no memory of the past.
+    values = torch.tensor([2.0, 0.0, -1.0, 0.5]).unsqueeze(1)
+    state = BaselineState(moving_average=7.0)
+    result = advantages(LogPartition(decay=0.0), values, torch.ones(4, 1, dtype=torch.bool), state)
+    assert result.state.moving_average == pytest.approx(0.956055, abs=1e-6)
+    torch.testing.assert_close(result.advantages, values - 1.956055, atol=1e-6, rtol=0)
+    # In the notation of 9.1: u - log Z - log M is the logarithm of the weight.
+    weights = (values.squeeze(1) - result.state.moving_average - math.log(4)).exp()
+    torch.testing.assert_close(weights, torch.tensor([0.710100, 0.096102, 0.035354, 0.158445]), atol=1e-6, rtol=0)
+
+
 # ---------------------------------------------------------------------------------------- importance weights
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlgan.baselines import BaselineState, ConstantBaseline, advantages
+from rlgan.objectives import policy_gradient_weights, weighted_nll
 from rlgan.relaxation import gumbel_noise, relaxed_rows, uniform_of_rows
 
 LOGITS = torch.tensor([0.2, -0.1, 0.4])
@@ -79,6 +81,23 @@ def test_the_gradient_through_a_linear_discriminator_is_biased_as_tabulated(
     error = 4 * (variance / NUMBER) ** 0.5
     torch.testing.assert_close(gradients.mean(0), torch.tensor(mean), atol=error + 6e-6, rtol=0)
     assert float(gradients.var(0).sum()) == pytest.approx(variance, rel=0.03, abs=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("constant", "variance", "digits"), [(0.0, 0.2039, 4), (0.557994, 0.00105, 5)], ids=["none", "J"]
+)
+def test_reinforce_of_the_same_token_varies_as_tabulated(constant: float, variance: float, digits: int) -> None:
+    # T-GS-4: a baseline brings it below the relaxation's variance at τ = 0.1, and without a bias. Exact, of 3 tokens.
+    probs, mask = LOGITS.double().softmax(0), torch.ones(3, 1, dtype=torch.bool)
+    gains = advantages(ConstantBaseline(value=constant), Q.double().unsqueeze(1), mask, BaselineState()).advantages
+    weights = policy_gradient_weights(gains, mask, "sum")
+    logits = LOGITS.double().expand(3, 3).clone().requires_grad_()
+    logprobs = logits.log_softmax(1).diagonal().unsqueeze(1)
+    (descent,) = torch.autograd.grad(weighted_nll(logprobs, weights), logits)
+    mean = -(probs.unsqueeze(1) * descent).sum(0)
+    torch.testing.assert_close(mean, torch.tensor([0.024648, -0.013117, -0.011532]).double(), atol=2e-6, rtol=0)
+    found = float((probs * descent.square().sum(1)).sum() - mean.square().sum())
+    assert round(found, digits) == variance
 
 
 def test_noise_is_finite_at_the_ends_of_the_unit_interval() -> None:

@@ -22,6 +22,7 @@ def letters(*texts: str) -> list[tuple[int, ...]]:
 
 
 def test_bleu_golden_numbers() -> None:
+    # T-BLEU.
     references = CorpusReferences(letters("abcde", "abd"), max_order=4)
     scores = references.bleu(letters("abdc"))
     # 1-grams 4/4; 2-grams ab, bd of 3; 3-grams abd of 2; 4-grams none of 1, so 0.1/1. Lengths 3 and 5 are equally near
@@ -91,6 +92,7 @@ def test_permuting_the_hypotheses_permutes_their_scores(hypotheses: list[tuple[i
 
 
 def test_self_bleu_golden_number_leaves_the_sequence_itself_out() -> None:
+    # T-SB.
     # "abc" against {"abd", "xyz"}: p1 = 2/3, p2 = 1/2, BP = 1; "abd" likewise; "xyz" shares nothing: 2/3 * sqrt(1/3).
     sample = letters("abc", "abd", "xyz")
     assert self_bleu(sample, max_order=2)[2] == pytest.approx(0.384900, abs=1e-6)

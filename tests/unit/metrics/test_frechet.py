@@ -18,7 +18,7 @@ def random_set(seed: int, number: int, dimensions: int) -> np.ndarray:
 
 
 def test_golden_number() -> None:
-    # ‖(1, 2, 2)‖² = 9 and Tr(I + 4I − 2·2I) = 3.
+    # T-FED: ‖(1, 2, 2)‖² = 9 and Tr(I + 4I − 2·2I) = 3.
     one = Gaussian(np.zeros(3), np.eye(3))
     other = Gaussian(np.array([1.0, 2.0, 2.0]), 4.0 * np.eye(3))
     assert frechet_distance(one, other) == pytest.approx(12.0, abs=1e-12)
@@ -58,6 +58,7 @@ def test_it_is_the_formula_with_general_matrix_roots(seed: int) -> None:
 
 @pytest.mark.parametrize("number", [200, 5], ids=["full rank", "fewer members than dimensions"])
 def test_identical_sets_are_at_no_distance(number: int) -> None:
+    # T-FED.
     encodings = random_set(1, number, 16)
     found = gaussian_of(encodings)
     assert abs(frechet_distance(found, gaussian_of(encodings[::-1]))) < 1e-4 * np.trace(found.covariance)

@@ -25,6 +25,7 @@ def js(one: list[tuple[int, ...]], other: list[tuple[int, ...]], max_order: int 
 
 
 def test_golden_numbers() -> None:
+    # Specification 17.6.
     found = js(letters("aab"), letters("abb"))
     # Letters: (2/3, 1/3) against (1/3, 2/3), half of each is 1/2: 2/3 log₂ 4/3 + 1/3 log₂ 2/3.
     assert found[1] == pytest.approx(0.081704, abs=1e-6)

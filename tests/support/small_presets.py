@@ -1,0 +1,57 @@
+"""Every preset at the size of a toy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlgan.config import Config
+from rlgan.envs.tasks import ToyTask
+from rlgan.objectives import MixedPrefix
+from rlgan.overrides import flatten, from_dict, override, to_dict
+from rlgan.presets import preset
+from tests.support.tiny import PAIRS
+
+# Sequences that end early, at the horizon and in the middle.
+TASK = ToyTask(vocab_size=5, max_length=5, ends=True, num_train=70, num_valid=20, num_test=20)
+SMALL: dict[str, Any] = {
+    "generator.embedding": 8,
+    "generator.hidden": 8,
+    "generator.latent": 4,
+    "generator.width": 8,
+    "generator.blocks": 1,
+    "discriminator.embedding": 4,
+    "discriminator.hidden": 8,
+    "discriminator.mlp_hidden": 8,
+    "discriminator.width": 8,
+    "discriminator.blocks": 1,
+    "discriminator.windows": "1,2,3",
+    "discriminator.filters": "4",
+    "adversary.batch": 16,
+    "adversary.sequences_per_round": 24,
+    "credit.num_rollouts": 2,
+    "schedule.mle_batch": 16,
+    "schedule.g_batch": 16,
+    "schedule.d_steps": 2,
+    "schedule.d_epochs": 1,
+    "evaluation.every": 1,
+    "evaluation.num_sequences": 32,
+    "workers.threads": 1,
+    "workers.shard_sequences": 3,
+    "workers.shard_fakes": 7,
+    "workers.chunk_rows": 11,
+}
+AT_MOST = {"schedule.mle_epochs": 2, "schedule.discriminator_rounds": 1, "schedule.adversarial_updates": 2}
+
+
+def small(name: str, **workers: Any) -> Config:
+    """A preset at the size of a toy; what it has not is left out, and what is 0 stays 0."""
+    config = preset(name, PAIRS if preset(name).task.gives_conditions else TASK)
+    had = flatten(to_dict(config))
+    changes = {path: value for path, value in SMALL.items() if had.get(path)}
+    changes |= {path: min(most, had[path]) for path, most in AT_MOST.items()}
+    changes |= {f"workers.{setting}": value for setting, value in workers.items()}
+    if isinstance(config.schedule.teacher_forcing, MixedPrefix):
+        changes["schedule.teacher_forcing.start"] = 2
+    if config.shares_embeddings:
+        changes["discriminator.embedding"] = changes["generator.embedding"]
+    return from_dict(to_dict(override(config.model_copy(update={"controls": ()}), changes)))
