@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.envs.priors import Choice, NotSearched
 from rlgan.envs.settings import Settings
 
 
@@ -25,7 +25,7 @@ class CrossEntropy(Settings):
     """Binary cross-entropy (Goodfellow et al. 2014)."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=0.5)
+    label_smoothing: Annotated[float, Choice((0.0, 0.1, 0.2))] = Field(0.0, ge=0.0, lt=0.5)
     """Reals are labelled 1 - this."""
     meaning: ClassVar[str] = "log p_d/p_θ"
     is_log_odds: ClassVar[bool] = True

@@ -79,7 +79,9 @@ def test_a_space_of_contradictions_ends_with_the_reason(source: Any) -> None:
 
 
 def test_tpe_learns_where_it_is_good() -> None:
-    whole = narrow(quick(), schedule__d_steps=Choice((1, 2, 5, 10)), adversary__loss__label_smoothing=Uniform(0.0, 0.3))
+    whole = narrow(
+        quick(), schedule__d_steps=Choice((1, 2, 5, 10)), schedule__teacher_forcing__weight=Uniform(0.1, 0.4)
+    )
 
     def late_mean(source: Source) -> float:
         proposals, values = Proposals(whole, source), []
@@ -87,7 +89,9 @@ def test_tpe_learns_where_it_is_good() -> None:
             proposed = proposals.next()
             assert proposed is not None
             point, token = proposed.point, proposed.token
-            values.append((point["adversary.loss.label_smoothing"] - 0.2) ** 2 + 0.1 * (point["schedule.d_steps"] != 5))
+            values.append(
+                (point["schedule.teacher_forcing.weight"] - 0.3) ** 2 + 0.1 * (point["schedule.d_steps"] != 5)
+            )
             proposals.tell(token, Outcome((values[-1],)))
         return sum(values[-20:]) / 20
 
@@ -96,12 +100,12 @@ def test_tpe_learns_where_it_is_good() -> None:
 
 
 def test_tpe_takes_several_objectives_and_failures() -> None:
-    whole = narrow(quick(), adversary__loss__label_smoothing=Uniform(0.0, 0.3))
+    whole = narrow(quick(), schedule__teacher_forcing__weight=Uniform(0.1, 0.4))
     proposals = Proposals(whole, OptunaSource(0, num_objectives=2))
     for index in range(15):
         proposed = proposals.next()
         assert proposed is not None
-        x = proposed.point["adversary.loss.label_smoothing"]
+        x = proposed.point["schedule.teacher_forcing.weight"]
         proposals.tell(proposed.token, Outcome(None if index % 5 == 0 else (x, 0.3 - x)))
 
 

@@ -29,7 +29,7 @@ STUDY = Study(
     "quick",
     {
         "optimizers.generator.lr": None,
-        "adversary.loss.label_smoothing": None,
+        "schedule.teacher_forcing.weight": None,
         "discriminator.dropout": None,
         "baseline": None,
         "baseline.*": None,
@@ -42,7 +42,7 @@ STUDY = Study(
 def test_numbers_that_all_trials_have_and_that_shape_nothing_may_change() -> None:
     space = STUDY.space(TASK, {})
     # Not the dropout, which is of a network; not the decay of a baseline that some trials have not; not a choice.
-    assert [axis.path for axis in mutable_axes(space)] == ["adversary.loss.label_smoothing", "optimizers.generator.lr"]
+    assert [axis.path for axis in mutable_axes(space)] == ["schedule.teacher_forcing.weight", "optimizers.generator.lr"]
 
 
 def test_a_variant_that_is_fixed_brings_its_numbers() -> None:
@@ -52,30 +52,30 @@ def test_a_variant_that_is_fixed_brings_its_numbers() -> None:
 
 def test_pb2_is_handed_logarithms_and_the_trial_has_the_number() -> None:
     space, pb2 = STUDY.space(TASK, {}), SweepSettings(scheduler="pb2")
-    changes = {"optimizers.generator.lr": 3e-4, "adversary.loss.label_smoothing": 0.1, "baseline": "ema"}
+    changes = {"optimizers.generator.lr": 3e-4, "schedule.teacher_forcing.weight": 0.1, "baseline": "ema"}
     keys = tune_keys(changes, pb2, space)
     assert keys == {
         VARIED_LOG10 + "optimizers.generator.lr": pytest.approx(math.log10(3e-4)),
-        VARIED + "adversary.loss.label_smoothing": 0.1,
+        VARIED + "schedule.teacher_forcing.weight": 0.1,
         VARIED + "baseline": "ema",
     }
     config = _resolved({**to_dict(space.base), **keys}, SequenceGAN.own_keys)
     assert config.optimizers.generator.lr == pytest.approx(3e-4, rel=1e-12)
-    assert config.adversary.loss.label_smoothing == 0.1 and config.baseline.kind == "ema"
+    assert config.schedule.teacher_forcing.weight == 0.1 and config.baseline.kind == "ema"
     assert set(tune_keys(changes, SweepSettings(scheduler="pbt"), space)) == {VARIED + path for path in changes}
 
 
 @pytest.mark.parametrize("on_log_scale", [False, True])
 def test_a_perturbation_stays_within_its_prior(on_log_scale: bool) -> None:
     axes = mutable_axes(STUDY.space(TASK, {}))
-    smoothing, lr = (axis.prior for axis in axes)
-    assert isinstance(smoothing, Uniform) and isinstance(lr, LogUniform)
+    weight, lr = (axis.prior for axis in axes)
+    assert isinstance(weight, Uniform) and isinstance(lr, LogUniform)
     key = (VARIED_LOG10 if on_log_scale else VARIED) + "optimizers.generator.lr"
     low, high = (math.log10(lr.low), math.log10(lr.high)) if on_log_scale else (lr.low, lr.high)
     within = _Within(axes, on_log_scale)
-    other = VARIED + "adversary.loss.label_smoothing"
-    assert within({key: high * 1.2 + 9, other: -1.0, "name": "x"}) == {key: high, other: smoothing.low, "name": "x"}
-    assert within({key: low - 9, other: 0.1}) == {key: low, other: 0.1}
+    other = VARIED + "schedule.teacher_forcing.weight"
+    assert within({key: high * 1.2 + 9, other: -1.0, "name": "x"}) == {key: high, other: weight.low, "name": "x"}
+    assert within({key: low - 9, other: 0.5}) == {key: low, other: 0.5}
 
 
 # ------------------------------------------------------------------------------------------------ the clock

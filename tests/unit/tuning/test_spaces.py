@@ -95,8 +95,8 @@ def random_config(whole: Space, seed: int) -> tuple[Point, Config | None]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_points_of_a_study_are_configurations_or_contradictory(name: str) -> None:
     whole = STUDIES[name].space(None, {})
-    configs = 0
-    for seed in range(120):
+    configs, num_points = 0, 1_000
+    for seed in range(num_points):
         point, config = random_config(whole, seed)
         if config is None:
             continue
@@ -107,7 +107,8 @@ def test_points_of_a_study_are_configurations_or_contradictory(name: str) -> Non
             if isinstance(found, list):  # text where the prior is a choice of lists
                 found = ",".join(map(str, found))
             assert found == value, path
-    assert configs >= 10, f"of 120 points only {configs} are no contradiction"
+    # A sweep prunes the others, and would draw for long if they were many more.
+    assert configs >= num_points / 12, f"of {num_points} points only {configs} are no contradiction"
 
 
 def test_what_belongs_to_another_variant_is_not_asked_for() -> None:
