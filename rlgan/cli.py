@@ -398,7 +398,7 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         ConfigError: anything unknown, contradictory or without effect.
     """
     from rlgan.effects import require_effect
-    from rlgan.overrides import ConfigPathError, flatten, merge, override
+    from rlgan.overrides import ConfigPathError, changed, flatten, merge, override
     from rlgan.presets import PRESETS, preset
 
     task = task_of(options)
@@ -421,8 +421,8 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     except ConfigPathError as error:
         option = _nearest_option(error.path) if "." not in error.path else ""
         raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
-    # A file may be of a whole configuration, what it does not need included.
-    require_effect(override(config, changes), asked, merge({}, overrides))
+    # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
+    require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
 
 

@@ -7,7 +7,8 @@ itself wherever it stands is told by `rlgan.contradictions`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import PairsTask, TextTask
@@ -54,18 +55,18 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
                 yield path, f"nothing of task={task.kind!r} is decoded"
 
 
-def require_effect(before: Config, after: Config, paths: Iterable[str]) -> None:
+def require_effect(before: Mapping[str, Any], after: Config, paths: Iterable[str]) -> None:
     """Refuse what was changed and is not read.
 
     Args:
-        before: what was changed.
+        before: what was changed, as JSON values; it need not be able to stand.
         after: what it became.
         paths: dotted paths that were set, in the configuration's spelling.
 
     Raises:
         ConfigError: names the first of them that makes another configuration of the same run.
     """
-    old, new = flatten(to_dict(before)), flatten(to_dict(after))
+    old, new = flatten(before), flatten(to_dict(after))
     changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     for path in paths:
         for idle, reason in unread(after):

@@ -84,6 +84,15 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
     """
+    return from_dict(changed(config, changes))
+
+
+def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What `override` makes a configuration of, as JSON values and whether or not it can stand.
+
+    Raises:
+        ConfigError: an unknown path.
+    """
     tree = to_dict(config)
     for path, value in sorted(merge({}, changes).items(), key=lambda item: item[0].count(".")):
         *parents, leaf = path.split(".")
@@ -97,7 +106,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
-    return from_dict(tree)
+    return tree
 
 
 def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:

@@ -13,7 +13,7 @@ from rlgan.credit import Terminal
 from rlgan.effects import require_effect, unread
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import build_task
-from rlgan.overrides import override
+from rlgan.overrides import override, to_dict
 from rlgan.presets import preset
 from rlgan.rewards import ConstantReward
 from rlgan.trainer import Trainer
@@ -100,13 +100,13 @@ def test_all_that_is_ever_not_read_is_tried() -> None:
 def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, Any], told: str) -> None:
     base = preset(name)
     with pytest.raises(ConfigError, match=told):
-        require_effect(base, override(base, changes), changes)
+        require_effect(to_dict(base), override(base, changes), changes)
 
 
 def test_what_was_so_before_may_be_said_again() -> None:
     base = preset("mle")
     for changes in ({"schedule.d_epochs": base.schedule.d_epochs}, {"schedule.mle_epochs": 3, "generator.hidden": 16}):
-        require_effect(base, override(base, changes), changes)
+        require_effect(to_dict(base), override(base, changes), changes)
 
 
 def test_the_command_line_refuses_and_files_may_hold_everything(
@@ -121,3 +121,7 @@ def test_the_command_line_refuses_and_files_may_hold_everything(
         capsys, "show-config", "csgan_nmt", "--config", tmp_path / "whole.json", "--schedule.mle-epochs", "3", "--json"
     )
     assert again.status == 0 and again.out != shown.out
+    # What a file asks for need not be able to stand by itself.
+    (tmp_path / "part.json").write_text('{"credit": {"kind": "lambda_return"}}')
+    part = ("show-config", "seqgan", "--config", tmp_path / "part.json")
+    assert ask(capsys, *part).status == 2 and ask(capsys, *part, "--baseline", "critic").status == 0
