@@ -21,7 +21,7 @@ setup: $(STAMP) ## install rlgan and its tools, at the tested versions, into .ve
 train: $(STAMP) ## run the main job; ARGS="seqgan --seed 1" chooses another
 	@$(PY) rlgan/train.py $(ARGS)
 
-check: lint ## the inner loop, under a minute: lint and the fast tests
+check: lint ## the inner loop: lint and the fast tests (name files to pytest for less)
 	$(PY) -m pytest -q -m "$(FAST)"
 
 test: $(STAMP) ## everything an offline CPU finishes in minutes, real Ray included
