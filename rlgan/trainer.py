@@ -83,6 +83,21 @@ class Unit:
     measurement: Measurement | None
 
 
+def recipe_of(config: Config) -> Recipe:
+    """What turns rollouts of a run into what is learned from them."""
+    assert isinstance(config.objective, Reinforce | PPO)
+    return Recipe(
+        config.reward,
+        config.credit,
+        config.reference,
+        config.baseline,
+        config.normalisation,
+        config.objective,
+        config.schedule.g_group,
+        config.tells_log_odds,
+    )
+
+
 class Trainer:
     """A run of one configuration.
 
@@ -429,26 +444,15 @@ class Trainer:
 
     def _policy_gradient_rows(self, update: int, metrics: dict[str, float]) -> Experience:
         config = self.config
-        assert isinstance(config.objective, Reinforce | PPO)
         with self._timed("timing/rollouts_s"):
             rollouts = self._rollouts(update)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
         metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
-        recipe = Recipe(
-            config.reward,
-            config.credit,
-            config.reference,
-            config.baseline,
-            config.normalisation,
-            config.objective,
-            config.schedule.g_group,
-            config.tells_log_odds,
-        )
         rng, state_values = stream(config.seed, "reward", update), None
         if self._critic is not None:
             state_values = self._critic.values(rollouts.tokens, rollouts.mask, rollouts.conditions)
-        batch = learnable(rollouts, recipe, self._memory, self.task, rng, state_values)
+        batch = learnable(rollouts, recipe_of(config), self._memory, self.task, rng, state_values)
         self._memory = batch.memory
         if self._critic is not None:
             assert state_values is not None

@@ -18,7 +18,7 @@ from rlgan.embeddings import with_embeddings_of
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Learnable, Memory, Recipe, learnable
+from rlgan.experience import Learnable, Memory, learnable
 from rlgan.generators import Generator, build_generator
 from rlgan.objectives import (
     PPO,
@@ -34,6 +34,7 @@ from rlgan.records import Rollouts
 from rlgan.reference import NoReference
 from rlgan.rewards import JudgedReward, metric_of, metric_scores
 from rlgan.rollouts import prefix_logits
+from rlgan.trainer import recipe_of
 from rlgan.workers.through import Through
 from rlgan.workers.weights import weights_of
 from tests.support.small_presets import small
@@ -124,22 +125,12 @@ class Side:
 
     def learnable(self, rollouts: Rollouts) -> Learnable:
         """What the trainer makes of it."""
-        config, values = self.config, None
+        values = None
         if self.critic is not None:
             values = self.critic(rollouts.tokens, self.conditions).masked_fill(~self.mask, 0.0)
-        recipe = Recipe(
-            config.reward,
-            config.credit,
-            config.reference,
-            config.baseline,
-            config.normalisation,
-            config.objective,
-            config.schedule.g_group,
-            config.tells_log_odds,
-        )
         # In the middle of a run: what ramps up or moves along is neither at its beginning nor 0.
         memory = Memory(BaselineState(moving_average=0.3, num_updates=40), moving_scale=0.2)
-        return learnable(rollouts, recipe, memory, self.task, torch.Generator().manual_seed(3), values)
+        return learnable(rollouts, recipe_of(self.config), memory, self.task, torch.Generator().manual_seed(3), values)
 
     def loss(self, formed: Learnable) -> Tensor:
         """What the learner minimises."""

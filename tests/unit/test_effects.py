@@ -103,10 +103,19 @@ def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, An
         require_effect(to_dict(base), override(base, changes), changes)
 
 
+def is_refused(base: Config, changes: Mapping[str, Any]) -> bool:
+    try:
+        require_effect(to_dict(base), override(base, changes), changes)
+    except ConfigError:
+        return True
+    return False
+
+
 def test_what_was_so_before_may_be_said_again() -> None:
     base = preset("mle")
-    for changes in ({"schedule.d_epochs": base.schedule.d_epochs}, {"schedule.mle_epochs": 3, "generator.hidden": 16}):
-        require_effect(to_dict(base), override(base, changes), changes)
+    assert not is_refused(base, {"schedule.d_epochs": base.schedule.d_epochs})
+    assert is_refused(base, {"schedule.d_epochs": base.schedule.d_epochs + 1})
+    assert not is_refused(base, {"schedule.mle_epochs": 3, "generator.hidden": 16})
 
 
 def test_the_command_line_refuses_and_files_may_hold_everything(
