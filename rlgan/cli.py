@@ -122,13 +122,14 @@ def _dispatch(arguments: list[str], more: Sequence[Verb]) -> int:
     evaluate.add_argument(
         "--adversarial",
         action="store_true",
-        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs",
+        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs, where the "
+        "run's own settings do not ask for it already",
     )
     evaluate.add_argument(
         "--language-model",
         action="store_true",
         help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
-        "minutes",
+        "minutes; likewise",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("presets", help="list the presets", allow_abbrev=False)

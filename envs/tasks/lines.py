@@ -220,6 +220,7 @@ def _decoded(path: str, content: bytes, encoding: str) -> str:
         raise DataError(
             f"{path}, line {line}: byte {content[error.start]:#04x} at offset {error.start} is not {encoding} "
             f"({error.reason}). Save the file as {encoding}, or set encoding to what it was written in."
+            + (" It holds zero bytes, as UTF-16 and files that are no text do." if b"\x00" in content else "")
         ) from error
     except UnicodeError as error:
         raise DataError(

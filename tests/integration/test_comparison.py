@@ -201,6 +201,7 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     assert told.status == 2 and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in told.err
 
 
+@pytest.mark.heavy
 def test_learned_language_models_score_every_row_and_are_the_plane(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from rlgan.cli import main
 from tests.support.commands import rows_of, write_config
 from tests.support.tiny import tiny_config
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 
 PROJECT = Path(__file__).resolve().parents[2]
 NUM_UNITS = 12

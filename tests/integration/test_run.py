@@ -144,6 +144,7 @@ def test_a_generator_can_be_sampled_and_measured_from_its_folder(
 # ------------------------------------------------------------------------------------------------------ resuming
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("num_units", [1, 2, 3, 4])
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_never_stopped(
     undisturbed: Path,
@@ -308,6 +309,7 @@ def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
     long_run: subprocess.Popen[str], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]

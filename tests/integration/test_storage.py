@@ -67,6 +67,7 @@ def command(text: str, after: str) -> list[str]:
     return shlex.split(found[1])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("num_units", [1, 4])
 def test_a_run_stopped_here_and_gone_on_with_elsewhere_equals_one_never_stopped(
     num_units: int,
@@ -208,6 +209,7 @@ def test_an_upload_that_fails_is_said_once_and_tried_again(
     assert contents(shared / "here") == contents(work / "here")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_run_whose_last_upload_fails_is_whole_here_and_can_be_sent(
     stops: bool,

@@ -66,6 +66,7 @@ READ_BY = {  # what a verb does not read cannot harm it either
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("disguise", [as_pickle, as_torch_archive])
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("verb", VERBS)

@@ -327,6 +327,7 @@ RUNS: dict[str, Config] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", RUNS)
 def test_resuming_after_any_unit_equals_not_stopping(name: str, tmp_path: Path) -> None:
     config = RUNS[name]

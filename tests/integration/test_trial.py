@@ -78,6 +78,7 @@ def test_a_key_that_nobody_reads_is_refused(tmp_path: Path) -> None:
         Trial({**to_dict(CONFIG), STARTS: str(tmp_path), "start": 3})
 
 
+@pytest.mark.heavy
 def test_a_schedule_of_points_is_what_an_exploited_trial_did(tmp_path: Path) -> None:
     lr = "optimizers.generator.lr"
     donor = trial(tmp_path, **{lr: 0.01})

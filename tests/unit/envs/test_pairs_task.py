@@ -470,6 +470,7 @@ def test_a_character_that_marks_words_is_read_as_a_space(write):
     assert noted(task, "read 1 character \u2581, which marks words among pieces, as a space")
 
 
+@pytest.mark.heavy
 @needs_tokenizers
 @pytest.mark.parametrize("unit", ["byte", "character"])
 def test_pieces_are_the_same_in_every_process(unit):

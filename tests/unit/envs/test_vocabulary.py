@@ -23,6 +23,7 @@ def test_ids_follow_falling_count_and_then_the_token():
     assert Vocabulary.build(reversed(LINES)) == vocabulary
 
 
+@pytest.mark.heavy
 def test_ids_are_the_same_in_a_process_with_another_hash_seed():
     script = (
         "from rlgan.envs.vocabulary import Vocabulary\n"

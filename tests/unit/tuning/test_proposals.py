@@ -71,6 +71,7 @@ def test_contradictions_are_dropped_and_counted_by_reason() -> None:
     assert number == 2 and reason.startswith("weighs by the density ratio of sequences")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("source", [RandomSource, OptunaSource])
 def test_a_space_of_contradictions_ends_with_the_reason(source: Any) -> None:
     whole = narrow(seqgan(), baseline=Choice(("importance_weights",)))

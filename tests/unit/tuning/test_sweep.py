@@ -64,6 +64,7 @@ class Played:
         return sweep(sweep_module.SweepRequest(**values, changes=changes, **{"resume": False, **more}), print)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("search_ends", "race_completes", "end", "registered"),
     [
@@ -92,6 +93,7 @@ def test_what_there_is_may_be_reported_without_training(tmp_path: Path, monkeypa
         played.sweep(tmp_path / "other", train=False)
 
 
+@pytest.mark.heavy
 def test_a_winner_is_registered_once_and_another_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played(monkeypatch, "done", race_completes=True)
     played.sweep(tmp_path / "mine")
