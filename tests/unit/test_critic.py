@@ -82,7 +82,7 @@ def test_it_learns_the_exact_values_of_the_toy_world() -> None:
     )
     law = (torch.tensor([0.337585, 0.250089, 0.412327]).unsqueeze(1) * probs).flatten()
     rewards = torch.sigmoid(torch.tensor([1.2, -0.4, 0.3, -1.0, 0.8, 0.0, 0.5, -0.7, 1.5]))
-    counts = (law * 10_000).round().long()
+    counts = (law * 1_000).round().long()
     tokens, targets = sequences.repeat_interleave(counts, 0), rewards.repeat_interleave(counts).unsqueeze(1)
     mask = torch.ones_like(tokens, dtype=torch.bool)
     figures = judge.learn(tokens, mask, targets.expand_as(tokens), torch.zeros(tokens.shape))
