@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from rlgan.envs.tasks.pairs import Dialogue, SeparateVocabularies, SharedVocabul
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Words, build_alphabet
 from rlgan.envs.testing import check_task
 from rlgan.envs.vocabulary import END_ID, UNK_ID, join_tokens
+from tests.support.other_processes import printed_with_two_hash_seeds
 
 SOURCES = [f"{a} {b}" for a in "abcdefgh" for b in "uvwxyz"]  # 48 different lines
 TARGETS = [f"{b} {a} !" for a in "ABCDEFGH" for b in "UVWXYZ"]
@@ -479,18 +477,8 @@ def test_pieces_are_the_same_in_every_process(unit):
         "texts = [f'{a}{b}{c} {c}{a}' for a in 'abcdef' for b in 'uvwxyz' for c in 'klmn']\n"
         f"print(build_alphabet(BytePairs(unit={unit!r}, size=320), texts, [], 'texts').vocabulary.to_json())"
     )
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parents[3],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert found[0] == found[1]
+    one, other = printed_with_two_hash_seeds(script)
+    assert one == other
 
 
 @needs_tokenizers

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +8,7 @@ from hypothesis import strategies as st
 
 from rlgan.envs import START_ID, DataError, Vocabulary
 from rlgan.envs.vocabulary import END_ID, JOININGS, UNK_ID, as_byte_names, join_tokens, split_chars, split_words
+from tests.support.other_processes import printed_with_two_hash_seeds
 
 LINES = [["b", "a", "c"], ["c", "d"], ["c", "a"]]
 
@@ -29,19 +26,9 @@ def test_ids_are_the_same_in_a_process_with_another_hash_seed():
         "from rlgan.envs.vocabulary import Vocabulary\n"
         "print(Vocabulary.build([{f'w{i}' for i in range(200)}, {'w7', 'w9'}]).to_json())"
     )
-    names = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parents[3],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert names[0] == names[1]
-    assert json.loads(names[0])["tokens"][:3] == ["w7", "w9", "w0"]
+    one, other = printed_with_two_hash_seeds(script)
+    assert one == other
+    assert json.loads(one)["tokens"][:3] == ["w7", "w9", "w0"]
 
 
 def test_rare_tokens_and_those_beyond_the_size_are_left_out():
