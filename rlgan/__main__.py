@@ -6,7 +6,8 @@ Here alone does `rlgan` know of `rlgan.tuning`.
 import sys
 from collections.abc import Sequence
 
-from rlgan.cli import Verb, VerbModule, main
+from rlgan.cli import main
+from rlgan.commands.verbs import Verb, VerbModule
 
 
 def _tune() -> VerbModule:

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rlgan.cli import STOPPED, add_task_options, task_of
+from rlgan.commands.options import add_task_options, task_of
+from rlgan.commands.verbs import STOPPED
 from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
 from rlgan.overrides import ConfigPathError, to_dict
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    """Do a sweep; see `rlgan.cli.VerbModule`."""
+    """Do a sweep; see `rlgan.commands.verbs.VerbModule`."""
     given = {name: value for name in SweepSettings.model_fields if (value := getattr(options, name)) is not None}
     asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
     from . import sweep as sweeps

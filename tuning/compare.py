@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
-    """Compare; see `rlgan.cli.VerbModule`."""
+    """Compare; see `rlgan.commands.verbs.VerbModule`."""
     out = Path(options.out)
     if out.suffix != ".html":
         raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")

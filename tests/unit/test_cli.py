@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgan import cli
 from rlgan.cli import main
+from rlgan.commands.options import add_task_options, task_of
 from rlgan.config import Config
 from rlgan.envs import PairsTask
 from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
@@ -74,8 +74,8 @@ def test_data_makes_a_text_task_and_parameters_an_oracle_task(capsys: pytest.Cap
 def pairs_of(*arguments: str) -> PairsTask:
     """The task that short options stand for."""
     parser = argparse.ArgumentParser()
-    cli.add_task_options(parser)
-    task = cli.task_of(parser.parse_args(arguments))
+    add_task_options(parser)
+    task = task_of(parser.parse_args(arguments))
     assert isinstance(task, PairsTask)
     return task
 
@@ -259,7 +259,7 @@ def test_ctrl_c_before_a_run_begins_is_no_traceback(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_train", interrupted)
+    monkeypatch.setattr("rlgan.commands.train.run", interrupted)
     answer = ask(capsys, "train")
     assert (answer.status, answer.err) == (130, "rlgan: interrupted\n")
 
@@ -268,7 +268,7 @@ def test_an_error_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPat
     def broken(*_: object) -> int:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(cli, "_train", broken)
+    monkeypatch.setattr("rlgan.commands.train.run", broken)
     with pytest.raises(ValueError, match="a bug"):
         main(["train"])
 

@@ -1,0 +1,4 @@
+"""What `rlgan VERB ...` does: a module a verb, each with its options, and what several of them share.
+
+Each is imported once its verb is typed, and imports what takes seconds only when what was typed has been checked.
+"""

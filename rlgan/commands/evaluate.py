@@ -1,0 +1,50 @@
+"""`rlgan evaluate ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .options import positive_float, positive_int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
+    parser.add_argument(
+        "--temperature", type=positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
+    )
+    parser.add_argument("--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own")
+    parser.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs, where the "
+        "run's own settings do not ask for it already",
+    )
+    parser.add_argument(
+        "--language-model",
+        action="store_true",
+        help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
+        "minutes; likewise",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Measure a generator; see `VerbModule`."""
+    from rlgan.checkpoint import CONFIG
+    from rlgan.export import GENERATOR_FILES
+    from rlgan.run import evaluate_run
+    from rlgan.storage import as_folder
+
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
+        metrics = evaluate_run(
+            run_dir, options.temperature, options.num_sequences, options.adversarial, options.language_model
+        )
+    if options.json:
+        print(json.dumps(metrics, indent=2))
+        return 0
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.4f}")
+    return 0

@@ -1,0 +1,48 @@
+"""What a verb of the command line is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+STOPPED = 130
+"""Exit status after Ctrl-C and a checkpoint."""
+
+
+class VerbModule(Protocol):
+    """A module that does the work of a verb."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add what the verb takes; every other option is a path into the configuration."""
+        ...
+
+    def run(self, options: argparse.Namespace, overrides: dict[str, str]) -> int:
+        """Do it.
+
+        Args:
+            options: parsed.
+            overrides: dotted path → text.
+
+        Returns:
+            The exit status.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb.
+
+    Attributes:
+        name: as it is typed.
+        help: a line.
+        load: imports its module, which may take seconds; called only if the verb is typed.
+        has_paths: whether it takes settings by their paths.
+    """
+
+    name: str
+    help: str
+    load: Callable[[], VerbModule]
+    has_paths: bool = False
