@@ -197,7 +197,9 @@ def token_ids(task: Task) -> dict[str, int]:
     return {UNK_NAME: UNK_ID} | {name: token for token, name in ordinary}
 
 
-def read_word_vectors(path: str, dimension: int, ids: Mapping[str, int], vocab_size: int) -> TokenVectors:
+def read_word_vectors(
+    path: str, dimension: int, ids: Mapping[str, int], vocab_size: int, owners: str = ""
+) -> TokenVectors:
     """Vectors of a vocabulary's words, from a text file of GloVe or word2vec.
 
     A line is a word and its numbers, between blanks; the first line may tell instead how many lines follow and how many
@@ -210,6 +212,7 @@ def read_word_vectors(path: str, dimension: int, ids: Mapping[str, int], vocab_s
         dimension: numbers a line.
         ids: word → token.
         vocab_size: number of tokens V.
+        owners: whose settings these are, for the error.
 
     Returns:
         The table, with zeros for tokens that the file has not.
@@ -231,8 +234,8 @@ def read_word_vectors(path: str, dimension: int, ids: Mapping[str, int], vocab_s
                 raise DataError(f"{path}, line 1: is no word with its numbers. Give a text file of GloVe or word2vec.")
             if found_dimension != dimension:
                 raise DataError(
-                    f"{path}: its vectors are of {found_dimension} numbers, and pretrained.dimension={dimension}. Set "
-                    f"it to {found_dimension}, or give another file."
+                    f"{path}: its vectors are of {found_dimension} numbers, and pretrained.dimension={dimension}"
+                    f"{owners and f' of {owners}'}. Set it to {found_dimension}, or give another file."
                 )
             if announced is not None:
                 continue
@@ -307,10 +310,10 @@ def read_start(wanted: Mapping[str, WordVectors], task: Task, seed: int) -> Star
         DataError: a file is wrong, or has a vector of none of the tokens.
     """
     ids, size = token_ids(task), task.space.vocab_size
-    files = {
-        (path, dimension): read_word_vectors(path, dimension, ids, size)
-        for path, dimension in dict.fromkeys((one.path, one.dimension) for one in wanted.values())
-    }
+    owners: dict[tuple[str, int], list[str]] = {}
+    for name, one in wanted.items():
+        owners.setdefault((one.path, one.dimension), []).append(name)
+    files = {file: read_word_vectors(*file, ids, size, " and ".join(names)) for file, names in owners.items()}
     tables, notes = {}, []
     for name, settings in wanted.items():
         vectors = files[settings.path, settings.dimension]
