@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -20,6 +19,7 @@ from rlgan.envs.transition import sequence_mask
 from .baselines import CriticBaseline
 from .generators import shift_right
 from .optimizers import build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
+from .recurrent import last_states
 from .seeding import global_stream
 
 
@@ -37,16 +37,13 @@ class SourceEncoder(nn.Module):
         self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
         self.lstm = nn.LSTM(settings.embedding, settings.hidden, batch_first=True)
 
-    def forward(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden and cell state (1, B, H) after the last real token of conditions (B, S) int64."""
-        lengths = sequence_mask(self._space, conditions).sum(1)
-        packed = pack_padded_sequence(self.embedding(conditions), lengths, batch_first=True, enforce_sorted=False)
-        _, (hidden, cell) = self.lstm(packed)
-        return hidden, cell
+    def forward(self, conditions: Tensor) -> Tensor:
+        """(B, H) state after the last real token of conditions (B, S) int64."""
+        return last_states(self.lstm, self.embedding(conditions), sequence_mask(self._space, conditions))
 
 
 class StateValue(nn.Module):
-    """Embedding, LSTM, linear output that begins at 0; where something is given, the LSTM goes on from its encoding.
+    """Embedding, LSTM, linear output that begins at 0; where something is given, the LSTM begins with its encoding.
 
     Args:
         settings: sizes.
@@ -71,7 +68,10 @@ class StateValue(nn.Module):
             (B, T) float32, reward units.
         """
         assert (self.source is None) == (conditions is None)
-        start = None if self.source is None else self.source(conditions)
+        start = None
+        if self.source is not None:
+            encoding = self.source(conditions).unsqueeze(0)
+            start = (encoding, torch.zeros_like(encoding))
         states, _ = self.lstm(self.embedding(shift_right(tokens)), start)
         values: Tensor = self.output(states).squeeze(2)
         return values
@@ -94,8 +94,7 @@ class SourceValue(nn.Module):
     def forward(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
         """V of what each sequence is given, at each of its tokens; see `StateValue.forward`."""
         assert conditions is not None
-        hidden, _ = self.source(conditions)
-        values: Tensor = self.output(hidden[-1])
+        values: Tensor = self.output(self.source(conditions))
         return values.expand(tokens.shape)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from rlgan.envs.priors import Choice, LogUniform, Uniform
 from rlgan.envs.settings import Settings
+from rlgan.recurrent import BiLSTM
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
-from .recurrent import states_over_time
 
 
 class BidirectionalLSTM(Settings):
@@ -48,19 +48,12 @@ class BidirectionalLSTMDiscriminator(EmbeddingDiscriminator):
         self.l2_out = settings.l2_out
         self.embedding = nn.Embedding(vocab_size, settings.embedding)
         self.dropout = nn.Dropout(settings.dropout)
-        self.lstm = nn.LSTM(
-            settings.embedding,
-            settings.hidden,
-            settings.layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=settings.dropout if settings.layers > 1 else 0.0,  # torch warns of it where there is only one
-        )
+        self.lstm = BiLSTM(settings.embedding, settings.hidden, settings.layers, settings.dropout)
         self.output = nn.Linear(2 * settings.hidden, 1)
 
     def judge(self, embedded: Tensor, mask: Tensor, is_twice_differentiable: bool) -> Tensor:
         """Real-logits; see `EmbeddingDiscriminator.judge`."""
-        states = states_over_time(self.lstm, self.dropout(embedded), mask, is_twice_differentiable)
+        states, _ = self.lstm(self.dropout(embedded), mask, is_twice_differentiable)
         pooled = states.masked_fill(~mask.unsqueeze(2), -torch.inf).amax(1)
         logits: Tensor = self.output(self.dropout(pooled)).squeeze(1)
         return logits

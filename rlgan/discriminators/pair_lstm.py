@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
+from rlgan.recurrent import last_states
 
 from .discriminator import Granularity, Reads
-from .recurrent import last_states
 from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator
 
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
+from rlgan.recurrent import last_states
 
 from .discriminator import Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
-from .recurrent import last_states
 
 
 class TripleLSTM(Settings):

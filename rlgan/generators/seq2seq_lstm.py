@@ -20,13 +20,13 @@ from typing import Annotated, ClassVar, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID, SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
+from rlgan.recurrent import BiLSTM
 from rlgan.relaxation import relaxed_rows
 
 from .generator import AttendingLaw, Generator, State, Stepper, shift_right
@@ -110,7 +110,7 @@ class Seq2SeqLSTMGenerator(Generator):
         self._dropout_rate, self.feeds_outputs = settings.dropout, settings.input_feeding
         width, layers = settings.hidden, settings.layers
         self.source_embedding = nn.Embedding(space.given.vocab_size, settings.embedding)
-        self.encoder = nn.LSTM(settings.embedding, width, layers, batch_first=True, bidirectional=True)
+        self.encoder = BiLSTM(settings.embedding, width, layers)
         self.start = nn.Linear(2 * width, width)
         self.keys = nn.Linear(2 * width, width, bias=False)
         self.query: nn.Linear | None = None
@@ -157,12 +157,8 @@ class Seq2SeqLSTMGenerator(Generator):
         """What there is to attend to, of conditions (B, S) int64; padding changes nothing."""
         mask = sequence_mask(self._source, conditions)
         embedded = self.dropout(self.source_embedding(conditions))
-        # Packed, so that the backward direction begins at each condition's own end.
-        packed = pack_padded_sequence(embedded, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        packed_values, (ends, _) = self.encoder(packed)
-        values, _ = pad_packed_sequence(packed_values, batch_first=True, total_length=conditions.shape[1])
-        both = torch.cat([ends[0::2], ends[1::2]], dim=2).transpose(0, 1)
-        return _Memory(values, self.keys(values), mask, torch.tanh(self.start(both)))
+        values, ends = self.encoder(embedded, mask)
+        return _Memory(values, self.keys(values), mask, torch.tanh(self.start(ends.transpose(0, 1))))
 
     # ------------------------------------------------------------------------------------------------ decoder
 

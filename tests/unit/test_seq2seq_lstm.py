@@ -39,10 +39,9 @@ def pairs(number: int) -> tuple[Tensor, Tensor]:
 def by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (T, V) and attention (T, S) of one pair, a step and a position at a time."""
     real = condition[: int(sequence_mask(SOURCE, condition.unsqueeze(0)).sum())]
-    values, (ends, _) = net.encoder(net.source_embedding(real).unsqueeze(0))
+    values, ends = net.encoder(net.source_embedding(real).unsqueeze(0), torch.ones(1, len(real), dtype=torch.bool))
     memory, num_layers = values[0], net.decoder.num_layers
-    both = [ends[2 * layer : 2 * layer + 2, 0].flatten() for layer in range(num_layers)]
-    hidden = torch.stack([torch.tanh(net.start(one)) for one in both])
+    hidden = torch.stack([torch.tanh(net.start(ends[layer, 0])) for layer in range(num_layers)])
     cell, output, seen, logits = torch.zeros_like(hidden), torch.zeros(6), [], []
     attention = torch.zeros(len(tokens), len(condition))
     for position, token in enumerate([START_ID, *tokens[:-1].tolist()]):
