@@ -12,8 +12,9 @@ def plain(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, toke
     return torch.log_softmax(features @ weight.T + bias, dim=1).gather(1, tokens.unsqueeze(1)).squeeze(1)
 
 
+@pytest.mark.parametrize("masked", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize(("rows", "vocab_size"), [(1, 2), (127, 5), (128, 70), (300, 33)])
-def test_values_and_gradients_are_those_of_log_softmax(rows: int, vocab_size: int) -> None:
+def test_values_and_gradients_are_those_of_log_softmax(rows: int, vocab_size: int, masked: float) -> None:
     rng = torch.Generator().manual_seed(rows)
     inputs = [
         torch.randn(rows, 7, generator=rng, dtype=torch.float64),
@@ -22,6 +23,7 @@ def test_values_and_gradients_are_those_of_log_softmax(rows: int, vocab_size: in
     ]
     tokens = torch.randint(0, vocab_size, (rows,), generator=rng)
     upstream = torch.randn(rows, generator=rng, dtype=torch.float64)
+    upstream = upstream.masked_fill(torch.rand(rows, generator=rng) < masked, 0.0)
     results = []
     for function in (token_logprobs, plain):
         leaves = [value.clone().requires_grad_() for value in inputs]
@@ -39,3 +41,12 @@ def test_large_logits_stay_finite() -> None:
     values.sum().backward()
     assert features.grad is not None
     torch.testing.assert_close(features.grad, torch.tensor([[0.0], [1000.0]]))
+
+
+def test_rows_of_which_nothing_is_asked_are_not_looked_at() -> None:
+    # What stands at padding may be anything.
+    features = torch.tensor([[1.0], [torch.nan]], requires_grad=True)
+    values = token_logprobs(features, torch.tensor([[2.0], [0.0]]), torch.zeros(2), torch.tensor([0, 0]))
+    values[0].backward()
+    expected = torch.tensor(2.0).mul(1.0 - torch.sigmoid(torch.tensor(2.0)))
+    torch.testing.assert_close(features.grad, torch.stack([expected, torch.tensor(0.0)]).unsqueeze(1))
