@@ -175,7 +175,7 @@ def line(seed: int, name: str, figures: dict[str, float]) -> str:
 
 def lines(text: str) -> Iterator[tuple[int, str, dict[str, float]]]:
     """(seed, row, its figures) of what `line` made."""
-    for found in re.finditer(r"^seed (\d+): (\S+): (.*)$", text, re.MULTILINE):
+    for found in re.finditer(r"^seed (\d+): ([^:]+): (.*)$", text, re.MULTILINE):
         figures = (cell.rpartition(" ") for cell in found[3].split("  "))
         yield int(found[1]), found[2], {key: float(value) for key, _, value in figures}
 

@@ -130,4 +130,10 @@ def test_what_was_printed_of_seeds_makes_one_table() -> None:
     assert worst.startswith("| mle_continued | 0.9/0.9 |  | 3.000 ± ")
 
 
+def test_a_row_of_several_words_is_read_back() -> None:
+    assert list(lines(line(3, "published replies", {"AdverSuc": 0.25}))) == [
+        (3, "published replies", {"AdverSuc": 0.25})
+    ]
+
+
 PRINTED = [(1, "quick", 2.0), (1, "mle_continued", 2.5), (2, "quick", 3.0), (2, "mle_continued", 3.5)]
