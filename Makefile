@@ -6,7 +6,9 @@ ARGS ?=
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
-FAST := not ray and not heavy and not slow and not learning and not gpu
+USUAL := not slow and not learning and not gpu
+# A process a core, whole files to each, for their fixtures are costly. Tests of Ray have one cluster, and all cores.
+SPREAD := -n auto --dist loadscope
 SUPPORTED := import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit("rlgan runs on Python 3.10, 3.11 or \
 3.12, and %s is %d.%d. Name another: make setup PYTHON=python3.11" % ((sys.executable,) + sys.version_info[:2]))
 
@@ -22,10 +24,11 @@ train: $(STAMP) ## run the main job; ARGS="seqgan --seed 1" chooses another
 	@$(PY) rlgan/train.py $(ARGS)
 
 check: lint ## the inner loop: lint and the fast tests (name files to pytest for less)
-	$(PY) -m pytest -q -m "$(FAST)"
+	$(PY) -m pytest -q $(SPREAD) -m "$(USUAL) and not ray and not heavy"
 
 test: $(STAMP) ## everything an offline CPU finishes in minutes, real Ray included
-	$(PY) -m pytest
+	@status=0; $(PY) -m pytest -q $(SPREAD) -m "$(USUAL) and not ray" || status=$$?; \
+	$(PY) -m pytest -q -m "$(USUAL) and ray" || status=$$?; exit $$status
 
 test-all: $(STAMP) ## the slow, learning and GPU tests too
 	$(PY) -m pytest -m ""

@@ -152,7 +152,7 @@ def test_the_length_chosen_by_itself_has_a_limit(write, tokens, length, cap):
         ("a\x85b\nb c\n".encode(), "read 1 control character as a space"),
         (b"a\tb\nb  c \n", "read 2 lines"),
         ("a\u2028b\nb c\n".encode(), "read 2 lines"),
-        (gzip.compress(b"a b\nb c\n"), "read 2 lines"),
+        (gzip.compress(b"a b\nb c\n", mtime=0), "read 2 lines"),
     ],
 )
 def test_what_text_files_bring_along_is_taken_off_and_counted(write, content, note):
