@@ -21,6 +21,7 @@ import argparse
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ from rlgan.workers.placement import Role, Room
 from rlgan.workers.rollout import RayRollouts, RolloutActor
 from rlgan.workers.weights import Weights, load_weights, weights_of
 
+TINY_MARKS = ("ray",)
+
 SPACE = SequenceSpace(5000, 20)
 PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=1), chunk_rows=256)
 _NO_LIMIT = 2**31 - 1
@@ -47,12 +50,12 @@ class Receiver(RolloutActor):
 
     def __init__(self, generator: LSTM) -> None:
         super().__init__(PLAN, generator, None)
-        self._network: Generator = build_generator(generator, SPACE)
+        self._receiver: Generator = build_generator(generator, SPACE)
 
     def receive(self, weights: Weights) -> tuple[float, float]:
         """Seconds of the copy, and a sum of the weights that shows that they are the right ones."""
-        spent = seconds(lambda: load_weights(self._network, weights.arrays))
-        return spent, float(next(iter(self._network.parameters())).detach().flatten()[0])
+        spent = seconds(lambda: load_weights(self._receiver, weights.arrays))
+        return spent, float(next(iter(self._receiver.parameters())).detach().flatten()[0])
 
     def build(self, weights: Weights) -> float:
         """Seconds of what a rollout actor makes of a new version."""
@@ -112,6 +115,10 @@ def measure(hidden: int, num_actors: int, repeats: int, pool: RayRollouts) -> No
         f"{spread(ratios(message.whole, store.whole)):>18}  {ms(builds[1:]):>22}",
         flush=True,
     )
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--repeats", "1", "--actors", "1", "--hidden", "4"]
 
 
 def main() -> None:

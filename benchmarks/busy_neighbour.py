@@ -1,9 +1,10 @@
 """What a step of maximum likelihood costs beside programs that keep all cores busy, by how threads wait.
 
-    python -m benchmarks.busy_neighbour [--repeats 3] [--seconds 3]
+    python -m benchmarks.busy_neighbour [--repeats 3] [--seconds 3] [--neighbours N] [--only WAY ...]
 
-Each measurement is a process of its own, for libgomp reads how to wait once. Ratios are to one thread on the idle
-machine, formed within a repeat. The network is that of `quick`: hidden 32, 5,000 tokens, 64 sequences of 20.
+Each measurement is a process of its own, for libgomp reads how to wait once. There are as many neighbours as cores.
+Ratios are to one thread on the idle machine, formed within a repeat. The network is that of `quick`: hidden 32, 5,000
+tokens, 64 sequences of 20.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.common import machine, ratios, spread
+
+TINY_MARKS = ("heavy",)
 
 WAYS = {
     "one thread": ("1", "1000"),
@@ -50,18 +54,25 @@ def measured(threads: str, spins: str, seconds: float) -> float:
     )
 
 
+def tiny(folder: Path) -> list[str]:
+    return ["--repeats", "1", "--seconds", "0.01", "--neighbours", "1", "--only", "one thread"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--neighbours", type=int, default=os.cpu_count() or 1, help="programs that keep a core busy")
+    parser.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY")
     arguments = parser.parse_args()
+    ways = {name: WAYS[name] for name in dict.fromkeys(("one thread", *arguments.only))}  # the others are ratios to it
     found: dict[str, list[float]] = {}
     for _ in range(arguments.repeats):
-        for name, way in WAYS.items():
+        for name, way in ways.items():
             found.setdefault(f"idle: {name}", []).append(measured(*way, arguments.seconds))
-        neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(arguments.neighbours)]
         try:
-            for name, way in WAYS.items():
+            for name, way in ways.items():
                 found.setdefault(f"busy: {name}", []).append(measured(*way, arguments.seconds))
         finally:
             for neighbour in neighbours:

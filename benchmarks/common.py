@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -39,6 +40,18 @@ def own_cluster(**options: Any) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """The option --set: settings of every configuration that a benchmark builds, by their paths."""
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PATH", "VALUE"),
+        help="a setting of every run, as `rlgan show-config` names it; may be repeated",
+    )
 
 
 def machine() -> str:

@@ -1,6 +1,6 @@
 """How every preset comes nearer to a law that is known exactly, update by update: the curves of docs/algorithms.md.
 
-    python -m benchmarks.curves [--seeds 1 2 3] [--only NAME ...] [--plot FILE.png]
+    python -m benchmarks.curves [--seeds 1 2 3] [--only NAME ...] [--updates N] [--plot FILE.png]
 
 The world, the sizes and the divergences are those of `benchmarks.tiny_world`: 64 sequences, a generator that begins at
 random, no likelihood beside the adversary. `wgan_gp` knows no likelihood; its Jensen-Shannon divergence is of 20,000
@@ -71,10 +71,15 @@ def plot(curves: dict[str, list[Curve]], path: Path) -> None:
     plt.close(figure)
 
 
+def tiny(folder: Path) -> list[str]:
+    return ["--seeds", "1", "--only", "seqgan", "wgan_gp", "--updates", "1", "--plot", str(folder / "curves.png")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", default=list(RUNS), choices=list(RUNS), metavar="NAME")
+    parser.add_argument("--updates", type=int, metavar="N", help="of each generator (default 150, of wgan_gp 300)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, too")
     arguments = parser.parse_args()
     print(f"{machine()}; seeds {' '.join(map(str, arguments.seeds))}\n")
@@ -85,8 +90,9 @@ def main() -> None:
     )
     print("|---" * (len(_AT) + 2) + "|")
     curves: dict[str, list[Curve]] = {}
+    changed = {} if arguments.updates is None else {"schedule.adversarial_updates": arguments.updates}
     for name in arguments.only:
-        curves[name] = [list(followed(small(name, RUNS[name], seed))) for seed in arguments.seeds]
+        curves[name] = [list(followed(small(name, RUNS[name] | changed, seed))) for seed in arguments.seeds]
         print(row(name, curves[name]), flush=True)
     if arguments.plot is not None:
         plot(curves, arguments.plot)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 
@@ -21,6 +22,8 @@ from rlgan.overrides import override
 from rlgan.presets import preset
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
+
+TINY_MARKS = ("heavy",)
 
 NAMES = ("dialogue_reinforce", "regs_prefix", "regs")
 STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "unit")
@@ -54,6 +57,10 @@ def measure(repeats: int, hidden: int) -> dict[str, list[dict[str, float]]]:
                 metrics = trainer.step(measure=False).metrics
                 taken[name].append({stage: metrics[f"timing/{stage}_s"] for stage in STAGES})
     return taken
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--repeats", "1", "--hidden", "2"]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What Ray and RLlib cost, as ratios: a learner update against bare torch, an iteration on actors against in process.
 
-    python -m benchmarks.overhead [--repeats 5] [--workers 1 2]
+    python -m benchmarks.overhead [--repeats 5] [--workers 1 2] [--set PATH VALUE ...]
 
 Both at the published SeqGAN sizes (W1 of `benchmarks.speed`). The iteration is a generator update with Monte Carlo
 search, fakes for the discriminator and a small round of its training, with 0 rollout workers and on Ray with 1 and 2,
@@ -13,12 +13,15 @@ Last comes what the driver holds so that it can replace actors: the discriminato
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.common import machine, own_cluster, ratios, seconds, spread
-from rlgan.config import Workers
+from benchmarks.common import add_changes, machine, own_cluster, ratios, seconds, spread
+from rlgan.config import Config, Workers
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
 from rlgan.objectives import weighted_nll
@@ -32,13 +35,34 @@ from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import roles_of
 
+TINY_MARKS = ("ray",)
 
-def learner_update(repeats: int) -> None:
+NUM_TRAIN, BATCH = 1280, 64
+
+
+def configuration(repeats: int, changes: Mapping[str, Any]) -> Config:
+    """Of the iterations; the learner update has its task and its generator."""
+    sizes = {
+        "schedule.mle_epochs": 0,
+        "schedule.discriminator_rounds": 1,
+        "schedule.d_steps": 1,
+        "schedule.d_epochs": 1,
+        "schedule.adversarial_updates": repeats + 1,
+        "adversary.sequences_per_round": 640,
+        "workers.threads": 1,
+        "workers.shard_fakes": 128,
+    }
+    task = OracleTask(num_train=NUM_TRAIN, num_valid=100, num_test=100)
+    return override(override(seqgan(task), sizes), changes)
+
+
+def learner_update(config: Config, repeats: int) -> None:
     """20 optimiser steps through the learner group and without it."""
-    config = seqgan()
-    task = build_task(OracleTask(num_train=1280, num_valid=10, num_test=10))
+    task = build_task(config.task)
     settings = Adam(lr=0.01, clip_norm=5.0)
-    experience = Experience(task.train, torch.full((1280, 20), 1.0 / 1280))
+    assert isinstance(config.generator, LSTM)
+    number = len(task.train)
+    experience = Experience(task.train, torch.full(task.train.shape, 1.0 / number))
     learners = GeneratorLearners(
         config.generator,
         task.space,
@@ -48,28 +72,27 @@ def learner_update(repeats: int) -> None:
         seed=0,
         faults=Faults(3, 600.0),
     )
-    bare = build_generator(LSTM(), task.space)
+    bare = build_generator(config.generator, task.space)
     optimizer = build_optimizer(settings, bare.parameters())
 
     def without() -> None:
-        for rows in range(0, 1280, 64):
-            loss = weighted_nll(
-                bare.logprobs(experience.tokens[rows : rows + 64]), experience.weights[rows : rows + 64]
-            )
+        for first in range(0, number, BATCH):
+            rows = slice(first, first + BATCH)
+            loss = weighted_nll(bare.logprobs(experience.tokens[rows]), experience.weights[rows])
             optimizer.zero_grad()
             loss.backward()
             clip_gradients(bare.parameters(), settings.clip_norm)
             optimizer.step()
 
     def through() -> None:
-        learners.update("mle", experience, 64)
+        learners.update("mle", experience, BATCH)
 
     for warm_up in (without, through):
         warm_up()
     pairs = [(seconds(through), seconds(without)) for _ in range(repeats)]
     with_cost, bare_cost = [a for a, _ in pairs], [b for _, b in pairs]
     print(
-        f"RLlib, 20 learner updates: {spread(with_cost, 3)} s against {spread(bare_cost, 3)} s, "
+        f"RLlib, {number // BATCH} learner updates: {spread(with_cost, 3)} s against {spread(bare_cost, 3)} s, "
         f"{spread(ratios(with_cost, bare_cost))}"
     )
 
@@ -77,21 +100,8 @@ def learner_update(repeats: int) -> None:
 STAGES = ("rollouts", "learn", "sample_fakes", "discriminator", "unit")
 
 
-def iterations(repeats: int, workers: list[int]) -> None:
+def iterations(base: Config, repeats: int, workers: list[int]) -> None:
     """An adversarial iteration in process and on each number of rollout actors, turn by turn."""
-    base = override(
-        seqgan(OracleTask(num_train=1280, num_valid=100, num_test=100)),
-        {
-            "schedule.mle_epochs": 0,
-            "schedule.discriminator_rounds": 1,
-            "schedule.d_steps": 1,
-            "schedule.d_epochs": 1,
-            "schedule.adversarial_updates": repeats + 1,
-            "adversary.sequences_per_round": 640,
-            "workers.threads": 1,
-            "workers.shard_fakes": 128,
-        },
-    )
     # All of them are there at once and work in turn: reservations are small, so that they fit on any machine.
     cpus = {"workers.cpus_per_rollout": 0.1, "workers.cpus_discriminator": 0.1}
     configs = [base, *(override(base, {"workers.rollout": number, **cpus}) for number in workers)]
@@ -134,15 +144,31 @@ def num_bytes(state: object) -> int:
     return state.nbytes if isinstance(state, torch.Tensor) else 0
 
 
+def tiny(folder: Path) -> list[str]:
+    sizes = {
+        "task.vocab_size": 20,
+        "task.max_length": 5,
+        "task.num_train": 128,  # whole batches
+        "credit.num_rollouts": 1,
+        "adversary.sequences_per_round": 64,
+        "discriminator.windows": "1,2",
+        "discriminator.filters": "4,4",
+    }
+    words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
+    return ["--repeats", "1", "--workers", "1", *words]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of rollout actors")
+    add_changes(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{machine()}; seed 0, {options.repeats} repeats: median (least-greatest)")
-    learner_update(options.repeats)
-    iterations(options.repeats, options.workers)
+    config = configuration(options.repeats, dict(options.set))
+    learner_update(config, options.repeats)
+    iterations(config, options.repeats, options.workers)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
 
     python -m benchmarks.pairs {translation,dialogue,opensubtitles,summarization} --data DIR [--seeds 1 2 3]
-        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N]
+        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N] [--set PATH VALUE ...]
 
 DIR holds multi30k_en_de, dialogue_chatterbot, dialogue_opensub_sample and scitldr_a, as their publishers name the
 files. Sizes are those of two
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import opensubtitles
-from benchmarks.common import machine
+from benchmarks.common import add_changes, machine
 from benchmarks.presets import interval, line, lines, run
 from rlgan.adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from rlgan.config import Config, Optimizers
@@ -35,6 +35,8 @@ from rlgan.generators import Generator, Seq2SeqLSTM
 from rlgan.optimizers import Adam
 from rlgan.overrides import flatten, from_dict, override, to_dict
 from rlgan.presets import control, preset
+
+TINY_MARKS = ("heavy",)
 
 _WORDS = {"kind": "word", "max_size": 4_000}
 
@@ -203,9 +205,18 @@ class Judge:
 
 
 def one_seed(
-    settings: PairsTask, names: Sequence[str], updates: int, seed: int, samples: int, published: PairsTask | None
+    settings: PairsTask,
+    names: Sequence[str],
+    updates: int,
+    seed: int,
+    samples: int,
+    published: PairsTask | None,
+    changes: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, float], list[str]]]:
-    """(row, its figures, some of its answers) of one seed; `published` has another system's replies for references."""
+    """(row, its figures, some of its answers) of one seed.
+
+    `published` has another system's replies for references; `changes` are settings of every run.
+    """
     task, converses = build_task(settings), settings.domain.kind == "dialogue"
     judge = Judge(task, seed, converses)
     if converses:
@@ -213,7 +224,7 @@ def one_seed(
     if published is not None:
         yield "published replies", judge.replies(build_task(published).test), []
     begun = time.perf_counter()
-    generator, start, metrics = run(start_config(settings, seed), task)
+    generator, start, metrics = run(override(start_config(settings, seed), changes), task)
     seconds = time.perf_counter() - begun
     yield "MLE", judge(generator) | {"seconds": seconds}, judge.written(generator, samples)
     # Whichever presets are asked for, so that rows of several calls stand beside the same control.
@@ -228,7 +239,7 @@ def one_seed(
         rows[name] = config
     for name, config in rows.items():
         begun = time.perf_counter()
-        generator, _, metrics = run(from_dict(to_dict(config)), task, start)
+        generator, _, metrics = run(override(from_dict(to_dict(config)), changes), task, start)
         figures = judge(generator) | {"seconds": time.perf_counter() - begun}
         if "discriminator/accuracy_heldout" in metrics:
             figures["D accuracy"] = metrics["discriminator/accuracy_heldout"]
@@ -254,6 +265,29 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     return "\n".join(text)
 
 
+def tiny(folder: Path) -> list[str]:
+    """On made-up files in the form of the OpenSubtitles sample, which has the most paths through this file."""
+    data, num_words, num_pairs = folder / "dialogue_opensub_sample", 40, 100
+    data.mkdir()
+    (data / "movie_25000.txt").write_text("".join(f"word{number}\n" for number in range(num_words)), "utf-8")
+    for first, replies in enumerate((opensubtitles.HUMAN, opensubtitles.MACHINE)):
+        for second, split in enumerate(("train", "dev", "test")):
+            ids = [
+                [1 + (7 * first + 5 * second + 3 * pair + at) % num_words for at in range(6)]
+                for pair in range(num_pairs)
+            ]
+            pairs = (f"{a} {b} {c}|{d} {e} {f}\n" for a, b, c, d, e, f in ids)
+            (data / f"{replies}_{split}.txt").write_text("".join(pairs), "utf-8")
+    changes = {
+        "generator.embedding": 4,
+        "generator.hidden": 4,
+        "schedule.mle_epochs": 1,
+    }
+    words = [word for path, value in changes.items() for word in ("--set", path, str(value))]
+    names = ["--seeds", "1", "--updates", "1", "--only", "regs_prefix"]
+    return ["opensubtitles", "--data", str(folder), *names, *words]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("domain", choices=list(TASKS))
@@ -263,6 +297,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for file in arguments.join:
@@ -277,7 +312,9 @@ def main() -> None:
         names = arguments.only or PRESETS[settings.domain.kind]
         for seed in arguments.seeds:
             shown = arguments.samples if seed == arguments.seeds[0] else 0
-            for name, figures, answers in one_seed(settings, names, arguments.updates, seed, shown, published):
+            for name, figures, answers in one_seed(
+                settings, names, arguments.updates, seed, shown, published, dict(arguments.set)
+            ):
                 rows.setdefault(name, {})[seed] = figures
                 print(line(seed, name, figures), flush=True)
                 for answer in answers:

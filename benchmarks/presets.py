@@ -1,6 +1,7 @@
 """All presets beside each other: the same small oracle, generator, start and number of generator updates.
 
     python -m benchmarks.presets [--seeds 1 2 3] [--updates 60] [--only NAME ...] [--join FILE ...]
+        [--set PATH VALUE ...]
 
 Each preset keeps its algorithm, its optimisers and its balance between generator and discriminator; its sizes are those
 of a laptop. All begin from the maximum-likelihood start of `quick`, presets that are published without one, too: from
@@ -20,14 +21,14 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student
 
-from benchmarks.common import machine
+from benchmarks.common import add_changes, machine
 from rlgan.adversary_losses import Likelihood
 from rlgan.config import Config
 from rlgan.envs.tasks import Task, build_task
@@ -130,28 +131,30 @@ class Judge:
         return found
 
 
-def by_likelihood(name: str, base: Config) -> Config:
+def by_likelihood(name: str, base: Config, changes: Mapping[str, Any]) -> Config:
     """A preset of likelihood alone, for as long as it learns."""
     config = preset(name, SMALL_ORACLE).model_copy(update={"seed": base.seed, "workers": base.workers})
-    return override(config, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3})
+    return override(override(config, {"schedule.mle_epochs": 60, "schedule.mle_patience": 3}), changes)
 
 
-def one_seed(names: Sequence[str], updates: int, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """(row, its figures) of one seed."""
-    base = small("quick", updates, seed)
+def one_seed(
+    names: Sequence[str], updates: int, seed: int, changes: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """(row, its figures) of one seed; `changes` are settings of every run."""
+    base = override(small("quick", updates, seed), changes)
     task = build_task(base.task)
     judge = Judge(base, task)
-    generator, start, _ = run(by_likelihood("mle", base), task)
+    generator, start, _ = run(by_likelihood("mle", base, changes), task)
     yield "MLE", judge(generator)
     for name in ("mle_continued", "oracle_ratio"):
-        generator, _, _ = run(control(base, name), task, start)  # type: ignore[arg-type]
+        generator, _, _ = run(control(base, name), task, start)
         yield name, judge(generator)
     for name in names:
         begun = time.perf_counter()
         if preset(name).schedule.adversarial_updates:
-            generator, _, metrics = run(small(name, updates, seed), task, start)
+            generator, _, metrics = run(override(small(name, updates, seed), changes), task, start)
         else:  # Another pretraining, which does not begin where the usual one ends.
-            generator, _, metrics = run(by_likelihood(name, base), task)
+            generator, _, metrics = run(by_likelihood(name, base, changes), task)
         figures = {"seconds": time.perf_counter() - begun}
         for column, figure in _OF_THE_DISCRIMINATOR.items():
             if figure in metrics:
@@ -199,12 +202,28 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     return "\n".join(text)
 
 
+def tiny(folder: Path) -> list[str]:
+    sizes = {
+        "task.vocab_size": 20,
+        "task.num_train": 64,
+        "task.num_valid": 20,
+        "task.num_test": 20,
+        "schedule.mle_epochs": 1,
+        "adversary.sequences_per_round": 64,
+        "evaluation.num_sequences": 20,
+        "evaluation.final_sequences": 20,
+    }
+    words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
+    return ["--seeds", "1", "--updates", "1", "--only", "quick", "seqgan", *words]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--only", nargs="*", default=compared(), choices=compared(), metavar="NAME")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for file in arguments.join:
@@ -212,7 +231,7 @@ def main() -> None:
             rows.setdefault(name, {})[seed] = figures
     print(machine())
     for seed in arguments.seeds:
-        for name, figures in one_seed(arguments.only, arguments.updates, seed):
+        for name, figures in one_seed(arguments.only, arguments.updates, seed, dict(arguments.set)):
             rows.setdefault(name, {})[seed] = figures
             print(line(seed, name, figures), flush=True)
     print(f"\n{arguments.updates} generator updates\n\n{table(rows)}")

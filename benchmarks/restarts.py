@@ -23,13 +23,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.common import machine, own_cluster, spread
 from benchmarks.processes import command_line
-from rlgan.adversary import AdversarySettings, Round
+from rlgan.adversary import AdversarySettings, Pairs, Round
 from rlgan.credit import MonteCarlo
 from rlgan.discriminators import CnnHighway, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
@@ -44,6 +45,8 @@ from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import RayRollouts
 from rlgan.workers.weights import weights_of
+
+TINY_MARKS = ("ray",)
 
 SPACE = SequenceSpace(5000, 20)
 PLAN = RolloutPlan(space=SPACE, credit=MonteCarlo(num_rollouts=4), chunk_rows=256)
@@ -105,8 +108,8 @@ def discriminator_case(faults: Faults) -> Case:
         settings=AdversarySettings(sequences_per_round=640),
         optimizer=Adam(lr=1e-4),
         space=SPACE,
-        reals=sequences[:640],
-        heldout_reals=sequences[640:641],
+        reals=Pairs(sequences[:640]),
+        heldout_reals=Pairs(sequences[640:641]),
         seed=0,
     )
     state = discriminator.state()
@@ -218,6 +221,11 @@ def measure(name: str, repeats: int) -> None:
         f"{spread([w / c for w, c in zip(wholes, calls, strict=True)]):>18} {start_s:>8.2f}",
         flush=True,
     )
+
+
+def tiny(folder: Path) -> list[str]:
+    # Its calls are of the usual size: a kill would miss shorter ones.
+    return ["--repeats", "1", "--cases", "rollout", "discriminator", "learner"]
 
 
 def main() -> None:

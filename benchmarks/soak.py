@@ -44,6 +44,8 @@ from rlgan.schedule import Schedule
 from rlgan.trainer import Trainer
 from rlgan.workers.parts import build_parts
 
+TINY_MARKS = ("ray",)
+
 MB = 1e6
 STORE = "object store"
 WARM_UP = 0.1
@@ -261,13 +263,13 @@ def draw(path: Path, samples: Sequence[Sample], iterations: int) -> None:
     figure = Figure(figsize=(10, 9), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     level, change = figure.subplots(2, 1, sharex=True)
-    colours = mpl.colormaps["tab10"].colors
+    colours = mpl.colormaps["tab10"]
     warm = WARM_UP * iterations
     for index, (name, held) in enumerate(by_process(samples).items()):
         x = [sample.iteration for sample in held]
         y = [sample.usage.anon / MB for sample in held]
         styles = ("-", "--", ":")
-        look: dict[str, Any] = {"color": colours[index % 10], "linestyle": styles[index // 10 % 3], "linewidth": 1.5}
+        look: dict[str, Any] = {"color": colours(index % 10), "linestyle": styles[index // 10 % 3], "linewidth": 1.5}
         level.plot(x, y, label=name, **look)
         base = [value for at, value in zip(x, y, strict=True) if warm < at <= 2 * warm]
         if base and name != STORE:
@@ -285,6 +287,10 @@ def draw(path: Path, samples: Sequence[Sample], iterations: int) -> None:
     level.set_title("Memory of each process of a run on Ray; grey: warm-up")
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path)
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--iterations", "4", "--every", "1", "--rollouts", "1", "--out", str(folder / "soak")]
 
 
 def main() -> None:

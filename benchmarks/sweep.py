@@ -1,6 +1,6 @@
 """What a sweep costs beyond its trials: wall time against the trials' own training time.
 
-    python -m benchmarks.sweep [--trials 8] [--updates 20] [--repeats 1] [--concurrent 1 2]
+    python -m benchmarks.sweep [--trials 8] [--updates 20] [--repeats 1] [--concurrent 1 2] [--set PATH VALUE ...]
 
 Random points of the ready study `discriminator`, with its cheaper half of the schedule, all to their end, tracked in
 MLflow, without a final race. *Own* is the time that trials spend in their units and measurements, and that of the
@@ -13,17 +13,21 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from benchmarks.common import machine, own_cluster, spread
+from benchmarks.common import add_changes, machine, own_cluster, spread
 from rlgan.envs.tasks import build_task
 from rlgan.tuning import load_study
 from rlgan.tuning.settings import SweepSettings
 from rlgan.tuning.starts import Starts
 from rlgan.tuning.sweep import SweepRequest, sweep
 
+TINY_MARKS = ("ray",)
 
-def one_sweep(trials: int, updates: int, concurrent: int) -> dict[str, float]:
+
+def one_sweep(trials: int, updates: int, concurrent: int, more: Mapping[str, Any]) -> dict[str, float]:
     """Wall time of the search, of the report, and what the trials trained, in seconds."""
     changes = {
         "schedule.adversarial_updates": updates,
@@ -31,6 +35,7 @@ def one_sweep(trials: int, updates: int, concurrent: int) -> dict[str, float]:
         "schedule.d_epochs": 1,
         "discriminator.members": 1,
         "adversary.sequences_per_round": 640,
+        **more,
     }
     study = load_study("discriminator")
     with tempfile.TemporaryDirectory(prefix="rlgan-") as temporary:
@@ -61,18 +66,38 @@ def one_sweep(trials: int, updates: int, concurrent: int) -> dict[str, float]:
         }
 
 
+def tiny(folder: Path) -> list[str]:
+    sizes = {
+        "task.num_train": 64,
+        "task.num_valid": 20,
+        "task.num_test": 20,
+        "task.vocab_size": 20,
+        "schedule.mle_epochs": 1,
+        "schedule.discriminator_rounds": 1,
+        "adversary.sequences_per_round": 64,
+        "evaluation.final_sequences": 20,
+        "evaluation.num_sequences": 20,
+    }
+    words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
+    return ["--trials", "2", "--updates", "1", "--concurrent", "1", *words]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 2], help="trials at a time")
+    add_changes(parser)
     options = parser.parse_args()
     print(f"{machine()}; {options.trials} trials of {options.updates} updates, seed 0, {options.repeats} repeats")
     print(f"{'at a time':>9}{'search, s':>24}{'own, s':>24}{'wall · c / own':>20}{'report, s':>22}")
     with own_cluster(num_cpus=max(options.concurrent)):
         for concurrent in options.concurrent:
-            runs = [one_sweep(options.trials, options.updates, concurrent) for _ in range(options.repeats)]
+            runs = [
+                one_sweep(options.trials, options.updates, concurrent, dict(options.set))
+                for _ in range(options.repeats)
+            ]
             columns = [spread([run[name] for run in runs]) for name in ("search", "own", "ratio", "report")]
             print(f"{concurrent:>9}{columns[0]:>24}{columns[1]:>24}{columns[2]:>20}{columns[3]:>22}")
 
