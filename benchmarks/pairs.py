@@ -1,7 +1,8 @@
 """Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
 
     python -m benchmarks.pairs {translation,dialogue,opensubtitles,summarization} --data DIR [--seeds 1 2 3]
-        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N] [--set PATH VALUE ...]
+        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N] [--evaluator-epochs 40]
+        [--set PATH VALUE ...]
 
 DIR holds multi30k_en_de, dialogue_chatterbot, dialogue_opensub_sample and scitldr_a, as their publishers name the
 files. Sizes are those of two
@@ -161,9 +162,8 @@ class Judge:
 
     _LEFT_OUT = ("eval/effective_rank", "eval/nll_div")
 
-    def __init__(self, task: Task, seed: int, converses: bool) -> None:
-        self._task, self._seed = task, seed
-        evaluator = FreshEvaluator() if converses else None
+    def __init__(self, task: Task, seed: int, evaluator: FreshEvaluator | None) -> None:
+        self._task, self._seed, self._evaluator = task, seed, evaluator
         greedy = EvaluationSettings(num_sequences=1_000, bleu_tokens="none", adversarial=evaluator)
         self._greedy = Evaluator(task, greedy, seed)
         self._beams = Evaluator(task, greedy.model_copy(update={"beam": 5, "length_exponent": 0.6}), seed)
@@ -181,8 +181,8 @@ class Judge:
     def replies(self, replies: Tensor) -> dict[str, float]:
         """What it finds of replies to the whole test split, (n, T) int64, that another system made."""
         given = self._task.conditions
-        assert given is not None
-        measures = AdversarialMeasures(self._task.space, given.test, self._task.test, FreshEvaluator(), self._seed)
+        assert given is not None and self._evaluator is not None
+        measures = AdversarialMeasures(self._task.space, given.test, self._task.test, self._evaluator, self._seed)
         return self._columns(measures.measure(replies, rates_evaluator=True))
 
     def _columns(self, found: dict[str, float]) -> dict[str, float]:
@@ -211,15 +211,17 @@ def one_seed(
     seed: int,
     samples: int,
     published: PairsTask | None,
+    evaluator: FreshEvaluator | None,
     changes: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, float], list[str]]]:
     """(row, its figures, some of its answers) of one seed.
 
-    `published` has another system's replies for references; `changes` are settings of every run.
+    `published` has another system's replies for references, `evaluator` judges dialogues, and `changes` are settings of
+    every run.
     """
-    task, converses = build_task(settings), settings.domain.kind == "dialogue"
-    judge = Judge(task, seed, converses)
-    if converses:
+    task = build_task(settings)
+    judge = Judge(task, seed, evaluator)
+    if evaluator is not None:
         yield "people", judge.people(), []
     if published is not None:
         yield "published replies", judge.replies(build_task(published).test), []
@@ -284,7 +286,7 @@ def tiny(folder: Path) -> list[str]:
         "schedule.mle_epochs": 1,
     }
     words = [word for path, value in changes.items() for word in ("--set", path, str(value))]
-    names = ["--seeds", "1", "--updates", "1", "--only", "regs_prefix"]
+    names = ["--seeds", "1", "--updates", "1", "--only", "regs_prefix", "--evaluator-epochs", "1"]
     return ["opensubtitles", "--data", str(folder), *names, *words]
 
 
@@ -297,6 +299,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    parser.add_argument("--evaluator-epochs", type=int, default=FreshEvaluator().epochs, help="of dialogues, at most")
     add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, dict[str, float]]] = {}
@@ -309,11 +312,13 @@ def main() -> None:
         settings = PairsTask.model_validate(TASKS[arguments.domain](arguments.data, scratch))
         if arguments.domain == "opensubtitles":
             published = PairsTask.model_validate(_opensubtitles(arguments.data, scratch, opensubtitles.MACHINE))
+        converses = settings.domain.kind == "dialogue"
+        evaluator = FreshEvaluator(epochs=arguments.evaluator_epochs) if converses else None
         names = arguments.only or PRESETS[settings.domain.kind]
         for seed in arguments.seeds:
             shown = arguments.samples if seed == arguments.seeds[0] else 0
             for name, figures, answers in one_seed(
-                settings, names, arguments.updates, seed, shown, published, dict(arguments.set)
+                settings, names, arguments.updates, seed, shown, published, evaluator, dict(arguments.set)
             ):
                 rows.setdefault(name, {})[seed] = figures
                 print(line(seed, name, figures), flush=True)

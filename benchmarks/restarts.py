@@ -1,11 +1,12 @@
 """What the loss of an actor costs: SIGKILL in the middle of a call, and seconds until the same call is answered.
 
-    python -m benchmarks.restarts [--repeats 5] [--cases rollout rollout-of-two discriminator learner]
+    python -m benchmarks.restarts [--repeats 5] [--share 1]
+        [--cases rollout rollout-of-two discriminator learner]
 
 V=5000, T=20 and the networks of Yu et al. 2017; calls of a second or a few: rollouts of 64 sequences with Monte Carlo
-search (N=4) in 4 shards, a round of the discriminator on 640 reals and 640 fakes, 40 updates of the learner. A call is
-made undisturbed and killed turn by turn, from the same state, and both answers must be equal to the bit. The kill comes
-after two fifths of the time that the undisturbed call took.
+search (N=4) in 4 shards, a round of the discriminator on 640 reals and 640 fakes, 40 updates of the learner; or of a
+`--share` of these. A call is made undisturbed and killed turn by turn, from the same state, and both answers must be
+equal to the bit. The kill comes after two fifths of the time that the undisturbed call took.
 
 `from kill to answer` is noticing the loss, starting a process that imports torch and Ray, putting the state back, and
 the whole call again. `lost` is the disturbed call less the undisturbed one. `start` is the making of such an actor when
@@ -70,13 +71,16 @@ class Case:
     close: Callable[[], None]
 
 
-def rollout_case(faults: Faults, num_workers: int) -> Case:
+def rollout_case(faults: Faults, num_workers: int, share: float) -> Case:
     role = Role("rollout worker", num_workers, cpus=0.5, gpus=0.0)
     pool = RayRollouts(faults, Room(faults.call_timeout_s), role, PLAN, LSTM(), CnnHighway())
     torch.manual_seed(0)
     generator = pool.publish(weights_of(build_generator(LSTM(), SPACE), 1))
     judge = pool.publish(weights_of(build_discriminator(CnnHighway(), SPACE), 1))
-    shards = [Shard(16, seed, generator_version=1, rollout_version=1, discriminator_version=1) for seed in range(4)]
+    shards = [
+        Shard(round(16 * share), seed, generator_version=1, rollout_version=1, discriminator_version=1)
+        for seed in range(4)
+    ]
 
     def call() -> list[Rollouts]:
         return pool.collect(shards, generator, generator, judge)
@@ -95,9 +99,10 @@ def rollout_case(faults: Faults, num_workers: int) -> Case:
     )
 
 
-def discriminator_case(faults: Faults) -> Case:
+def discriminator_case(faults: Faults, share: float) -> Case:
     torch.manual_seed(0)
-    sequences = torch.randint(0, SPACE.vocab_size, (1281, SPACE.max_length))
+    number = round(640 * share)
+    sequences = torch.randint(0, SPACE.vocab_size, (2 * number + 1, SPACE.max_length))
     discriminator = RayDiscriminator(
         faults,
         Room(faults.call_timeout_s),
@@ -105,23 +110,23 @@ def discriminator_case(faults: Faults) -> Case:
         threads=1,
         gpus=0.0,
         network=CnnHighway(),
-        settings=AdversarySettings(sequences_per_round=640),
+        settings=AdversarySettings(sequences_per_round=number),
         optimizer=Adam(lr=1e-4),
         space=SPACE,
-        reals=Pairs(sequences[:640]),
-        heldout_reals=Pairs(sequences[640:641]),
+        reals=Pairs(sequences[:number]),
+        heldout_reals=Pairs(sequences[number : number + 1]),
         seed=0,
     )
     state = discriminator.state()
 
     def call() -> Any:
-        metrics = discriminator.train_round(Round(0, sequences[641:], 1))
+        metrics = discriminator.train_round(Round(0, sequences[number + 1 :], 1))
         return metrics, discriminator.weights().arrays
 
     return Case(lambda: discriminator.restore(state), call, lambda: discriminator.process, discriminator.close)
 
 
-def learner_case(faults: Faults) -> Case:
+def learner_case(faults: Faults, share: float) -> Case:
     settings = Adam(lr=0.01, clip_norm=5.0)
     learners = GeneratorLearners(
         LSTM(),
@@ -134,7 +139,8 @@ def learner_case(faults: Faults) -> Case:
         room=Room(faults.call_timeout_s),
     )
     torch.manual_seed(0)
-    experience = Experience(torch.randint(0, SPACE.vocab_size, (2560, 20)), torch.full((2560, 20), 1.0 / 1280))
+    shape = (64 * round(40 * share), 20)
+    experience = Experience(torch.randint(0, SPACE.vocab_size, shape), torch.full(shape, 1.0 / 1280))
     state = learners.state()
 
     def call() -> Any:
@@ -144,9 +150,9 @@ def learner_case(faults: Faults) -> Case:
     return Case(lambda: learners.restore(state), call, lambda: learners.processes()[0], learners.close)
 
 
-CASES: dict[str, Callable[[Faults], Case]] = {
-    "rollout": lambda faults: rollout_case(faults, 1),
-    "rollout-of-two": lambda faults: rollout_case(faults, 2),
+CASES: dict[str, Callable[[Faults, float], Case]] = {
+    "rollout": lambda faults, share: rollout_case(faults, 1, share),
+    "rollout-of-two": lambda faults, share: rollout_case(faults, 2, share),
     "discriminator": discriminator_case,
     "learner": learner_case,
 }
@@ -199,10 +205,10 @@ def disturbed(case: Case, kill_after_s: float, faults: Faults) -> tuple[float, f
     return answered - started, answered - killed_at[0], plain(answer)
 
 
-def measure(name: str, repeats: int) -> None:
+def measure(name: str, repeats: int, share: float) -> None:
     faults = Faults(max_retries=3, call_timeout_s=600.0)
     began = time.perf_counter()
-    case = CASES[name](faults)
+    case = CASES[name](faults, share)
     start_s = time.perf_counter() - began
     calls, wholes, waits = [], [], []
     with ExitStack() as stack:
@@ -224,14 +230,15 @@ def measure(name: str, repeats: int) -> None:
 
 
 def tiny(folder: Path) -> list[str]:
-    # Its calls are of the usual size: a kill would miss shorter ones.
-    return ["--repeats", "1", "--cases", "rollout", "discriminator", "learner"]
+    # Not less: a kill would miss shorter calls.
+    return ["--repeats", "1", "--share", "0.25", "--cases", "rollout", "discriminator", "learner"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--share", type=float, default=1.0, help="of the sequences of each call")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("rlgan").setLevel(logging.ERROR)  # each loss is a warning, and here they are the point
@@ -242,7 +249,7 @@ def main() -> None:
     )
     with own_cluster():
         for name in options.cases:
-            measure(name, options.repeats)
+            measure(name, options.repeats, options.share)
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ def draw(path: Path, samples: Sequence[Sample], iterations: int) -> None:
 
 
 def tiny(folder: Path) -> list[str]:
-    return ["--iterations", "4", "--every", "1", "--rollouts", "1", "--out", str(folder / "soak")]
+    return ["--iterations", "4", "--every", "1", "--rollouts", "1", "--learners", "0", "--out", str(folder / "soak")]
 
 
 def main() -> None:

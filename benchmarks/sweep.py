@@ -79,7 +79,7 @@ def tiny(folder: Path) -> list[str]:
         "evaluation.num_sequences": 20,
     }
     words = [word for path, value in sizes.items() for word in ("--set", path, str(value))]
-    return ["--trials", "2", "--updates", "1", "--concurrent", "1", *words]
+    return ["--trials", "1", "--updates", "1", "--concurrent", "1", *words]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from rlgan.commands.verbs import STOPPED, Verb, VerbModule
 from rlgan.envs.errors import ConfigError, RlganError, UploadError, nearest
 
 _EPILOG = """\
-Every setting is an option by its path: --credit.num-rollouts 8, --generator.hidden 64, --workers.rollout 4.
+Every setting is an option by its path: --generator.hidden 64, --schedule.g-batch 128, --workers.rollout 4.
 An axis takes the name of a variant: --credit terminal, --baseline leave_one_out, --discriminator none.
 `rlgan show-config PRESET` lists all paths with their values and meaning; `rlgan presets` lists the presets.
 """

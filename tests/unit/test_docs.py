@@ -1,0 +1,598 @@
+"""What the documents say is so: commands resolve, snippets run, links lead somewhere.
+
+README, CONTRIBUTING and docs/ are read whole, and the commands of benchmarks/results/, too. A complaint is
+`file:line: what stands there: what is wrong`. Placeholders and files that readers bring are listed here, and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from rlgan.__main__ import run as rlgan
+from rlgan.cli import VERBS
+from rlgan.overrides import flatten, to_dict
+from rlgan.presets import PRESETS, preset
+from rlgan.tuning.studies import load_study
+from tests.support import documents
+from tests.support.documents import DOCUMENTS, PROJECT, RESULTS, Piece, words
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# What stands for something, and what it is in the test.
+PLACEHOLDERS = {
+    "PRESET": "mle",
+    "STUDY": "reward_baseline",
+    "SWEEP": "runs/NAME",
+    "RUN": "runs/NAME",
+    "FILE": "my.txt",
+    "FILE.tsv": "talk.tsv",
+    "FILE.jsonl": "talk.jsonl",
+    "FILE.npz": "oracle.npz",
+    "DIR": "runs/NAME",
+    "WHERE": "runs",
+    "WHERE/NAME": "runs/NAME",
+    "URI/NAME": "s3://BUCKET/runs/NAME",
+    "URI": "s3://BUCKET/runs",
+    "N": "1",
+    "K": "5",
+    "s": "1",
+    "runs/…": "runs/NAME",
+    "word|char|bpe": "word",
+}
+ELLIPSES = ("...", "…")
+# What a reader has and the project has not.
+READERS_FILES = {
+    *("my.txt", "lines.txt", "news.txt", "new.en", "train.en", "train.de", "val.en", "val.de", "test.en", "test.de"),
+    *("talk.tsv", "talk.jsonl", "papers.jsonl", "glove.txt", "glove.6B.300d.txt", "oracle.npz"),
+    # Of results: the files of public data sets, which the notes name beside the command.
+    *("train.txt", "shi.txt", "gfs_tok_train.txt", "gfs_tok_test.txt", "image_coco_train.txt"),
+    "save/target_params.pkl",
+}
+EXAMPLE = "squashed_logit"
+"""The reward that CONTRIBUTING adds."""
+
+LOOKS_LIKE_A_FILE = re.compile(r"[\w./-]+\.(txt|tsv|csv|jsonl?|npz|pkl|en|de|toml|ya?ml|py|png)")
+SEEN_IN_TRAIN_ALONE = {"--out": 1, "--storage": 1, "--dry-run": 0}
+
+Found = Callable[[str, str], Iterator[Piece]]
+
+
+def pieces(found: Found, paths: Sequence[str] = DOCUMENTS) -> list[Piece]:
+    return [piece for path in paths for piece in found(path, (PROJECT / path).read_text("utf-8"))]
+
+
+def resolved(names: Sequence[str]) -> list[str]:
+    """Words of a command without ellipses, and with something in the place of each placeholder."""
+    return [PLACEHOLDERS.get(name, name) for name in names if name not in ELLIPSES]
+
+
+class Asked(Exception):
+    """Carries a parser out of a program that was about to read its command line."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def parser_of_benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
+    """The command line of a benchmark, which asks for it first of all."""
+
+    def ask(self: argparse.ArgumentParser, *_: object) -> NoReturn:
+        raise Asked(self)
+
+    module = importlib.import_module(f"benchmarks.{name}")
+    with monkeypatch.context() as patched, pytest.raises(Asked) as asked:
+        patched.setattr(argparse.ArgumentParser, "parse_args", ask)
+        module.main()
+    return asked.value.parser
+
+
+def usage_error(parser: argparse.ArgumentParser, arguments: list[str]) -> str | None:
+    """What is wrong with the arguments of a program."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser.error = refuse  # type: ignore[method-assign]
+    try:
+        parser.parse_args(arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+VERB_MODULES = {verb.name: verb.load for verb in VERBS}
+VERB_MODULES |= {
+    "tune": lambda: importlib.import_module("rlgan.tuning.command"),
+    "compare": lambda: importlib.import_module("rlgan.tuning.compare"),
+}
+
+
+def options_of(verb: str) -> set[str]:
+    """Options of a verb, and of the ways below it."""
+    parser = argparse.ArgumentParser()
+    VERB_MODULES[verb]().add_options(parser)
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [parser, *(choice for action in below for choice in action.choices.values())]
+    return {option for one in parsers for option in one._option_string_actions}
+
+
+class Checker:
+    """Resolves commands; each method returns what is wrong, or None."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def command(self, piece: Piece) -> str | None:
+        """Any command."""
+        typed = resolved(words(piece.text))
+        while typed and re.fullmatch(r"[A-Z_]+=.*", typed[0]):
+            typed = typed[1:]
+        typed[0] = typed[0].removeprefix(".venv/bin/")
+        unknown = self._unknown_file(piece, typed)
+        if unknown:
+            return unknown
+        if typed[0] == "rlgan":
+            return self.rlgan(typed[1:], piece.is_block) if len(typed) > 1 else None
+        if typed[0] == "python":
+            return self._python(typed[1:])
+        return {
+            "make": self._make,
+            "pytest": self._pytest,
+            "pip": self._pip,
+            "ray": self._ray,
+            "mlflow": lambda arguments: self._click("mlflow.cli", "cli", arguments),
+            "head": lambda _: None,
+            "curl": lambda _: None,
+        }[typed[0]](typed[1:])
+
+    def _unknown_file(self, piece: Piece, typed: list[str]) -> str | None:
+        document = piece.where.rpartition(":")[0]
+        text = (PROJECT / document).read_text("utf-8")
+        made = {one for command in documents.commands(document, text) for one in made_by(command)}
+        for word in typed:
+            is_file = LOOKS_LIKE_A_FILE.fullmatch(word) and "://" not in word
+            if is_file and word not in READERS_FILES | made and not (PROJECT / word).exists():
+                return (
+                    f"{word} is no file of this project, no command of {document} makes it, and it is not among "
+                    "READERS_FILES of tests/unit/test_docs.py"
+                )
+        return None
+
+    def rlgan(self, typed: list[str], is_whole: bool) -> str | None:
+        """A verb with its options; of one in a sentence the required ones may be missing."""
+        verb = typed[0]
+        if verb not in VERB_MODULES:
+            return f"{verb} is no verb"
+        if not is_whole and len(typed) == 1:
+            return None
+        reads_a_run = "--resume" in typed or verb not in ("train", "show-config", "tune")
+        if reads_a_run:
+            error = self._parsed(typed)
+            if error is not None and not is_whole:  # in a sentence, names alone
+                named = [word.partition("=")[0] for word in typed if word.startswith("--")]
+                unknown = [name for name in named if name not in options_of(verb)]
+                return f"{verb} has no {', '.join(unknown)}" if unknown else None
+            return error
+        if verb == "tune":
+            return self._ended([*typed, *([] if "--dry-run" in typed else ["--dry-run"])])
+        return self._parsed(typed) or self._ended(["show-config", *without(typed[1:], SEEN_IN_TRAIN_ALONE)])
+
+    def _parsed(self, typed: list[str]) -> str | None:
+        """Read by the verb's own parser, and not done."""
+        with self._monkeypatch.context() as patched:
+            patched.setattr(VERB_MODULES[typed[0]](), "run", lambda options, overrides: 0)
+            return self._ended(typed)
+
+    def _ended(self, typed: list[str]) -> str | None:
+        self._capsys.readouterr()
+        status = rlgan(typed)
+        captured = self._capsys.readouterr()
+        return captured.err.strip() or f"status {status}" if status else None
+
+    def _python(self, arguments: list[str]) -> str | None:
+        if arguments[0] == "rlgan/train.py":
+            return self.rlgan(["train", *arguments[1:]], is_whole=True)
+        if arguments[0] != "-m":
+            return f"{arguments[0]}: only rlgan/train.py and modules (-m) are known to this test"
+        package, _, name = arguments[1].partition(".")
+        if package != "benchmarks" or not (PROJECT / "benchmarks" / f"{name}.py").exists():
+            return f"there is no module {arguments[1]}"
+        return usage_error(parser_of_benchmark(name, self._monkeypatch), arguments[2:])
+
+    def _make(self, arguments: list[str]) -> str | None:
+        text = (PROJECT / "Makefile").read_text("utf-8")
+        targets, variables = (set(re.findall(form, text, re.M)) for form in (r"^([a-z-]+):", r"^([A-Z]+) \?="))
+        for word in arguments:
+            name, is_variable, value = word.partition("=")
+            if name not in (variables if is_variable else targets):
+                return f"the Makefile has no {'variable' if is_variable else 'target'} {name}"
+        return None
+
+    def _pytest(self, arguments: list[str]) -> str | None:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("-m", default="")
+        parser.add_argument("-k", default="")
+        parser.add_argument("files", nargs="*")
+        error = usage_error(parser, arguments)
+        if error:
+            return error
+        asked = parser.parse_args(arguments)
+        options = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]["ini_options"]
+        marks = {line.partition(":")[0] for line in options["markers"]}
+        unknown = set(re.findall(r"\w+", asked.m)) - marks - {"not", "and", "or"}
+        if unknown:
+            return f"pyproject.toml has no marker {', '.join(unknown)}"
+        tests = [path.read_text("utf-8") for path in (PROJECT / "tests").rglob("test_*.py")]
+        if asked.k and not any(re.search(rf"def test_\w*{asked.k}", text) for text in tests):
+            return f"no test has {asked.k} in its name"
+        return None
+
+    def _pip(self, arguments: list[str]) -> str | None:
+        table = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        asked = {extra for word in arguments for group in re.findall(r"\[(.*)\]", word) for extra in group.split(",")}
+        unknown = asked - set(table)
+        return f"pyproject.toml has no extra {', '.join(unknown)}" if unknown else None
+
+    def _ray(self, arguments: list[str]) -> str | None:
+        own, job = arguments, []
+        if "--" in arguments:
+            at = arguments.index("--")
+            own, job = arguments[:at], arguments[at + 1 :]
+        if own[0] == "submit" and len(own) > 1:  # what comes after the script is the script's
+            return self._click("ray.scripts.scripts", "cli", own) or self._python([own[2], *job])
+        error = self._click("ray.scripts.scripts", "cli", own if not job else [*own, "--", *job])
+        return error or (self.command(Piece("README.md:0", " ".join(job))) if job else None)
+
+    def _click(self, module: str, name: str, arguments: list[str]) -> str | None:
+        """Of a program that is made with click: the words down to a command, then its options."""
+        import click
+
+        command: Any = getattr(importlib.import_module(module), name)
+        rest = list(arguments)
+        while isinstance(command, click.Group):
+            if not rest:
+                return None
+            context = click.Context(command)
+            found = command.get_command(context, rest[0])
+            if found is None:
+                return f"{command.name} has no command {rest[0]}"
+            command, rest = found, rest[1:]
+        if not any(word.startswith("-") for word in rest):
+            return None  # named, and not called
+        try:
+            command.make_parser(click.Context(command)).parse_args(rest)
+        except click.UsageError as error:
+            return error.format_message()
+        return None
+
+
+def made_by(command: Piece) -> list[str]:
+    """Files that a command writes."""
+    typed = words(command.text)
+    if typed[:2] == ["rlgan", "oracle"]:
+        return [word for word in typed if word.endswith(".npz")]
+    return [typed[typed.index(">") + 1]] if ">" in typed else []
+
+
+def without(arguments: Sequence[str], options: dict[str, int]) -> list[str]:
+    """Arguments but for some options and their values."""
+    kept, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in options:
+            del rest[: options[word]]
+        else:
+            kept.append(word)
+    return kept
+
+
+def made_up_files() -> set[str]:
+    """Text that readers bring or that a command of a document makes."""
+    made = {file for piece in pieces(documents.commands, (*DOCUMENTS, *RESULTS)) for file in made_by(piece)}
+    return {name for name in READERS_FILES | made if name.endswith((".txt", ".en", ".de", ".tsv", ".jsonl"))}
+
+
+def made_up(name: str) -> str:
+    """What such a file could hold: 300 lines, of two sides where its name says pairs."""
+    sentences = [" ".join(f"word{(7 * line + 3 * at) % 50}" for at in range(6)) for line in range(300)]
+    if name.endswith(".tsv"):
+        return "".join(f"{sentence}\t{sentence}\n" for sentence in sentences)
+    if name.endswith(".jsonl"):
+        return "".join(f'{{"source": "{sentence}", "target": "{sentence}"}}\n' for sentence in sentences)
+    return "".join(f"{sentence}\n" for sentence in sentences)
+
+
+@pytest.fixture
+def checker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Checker:
+    studies = tmp_path / "benchmarks"
+    studies.mkdir()
+    shutil.copytree(PROJECT / "benchmarks" / "studies", studies / "studies")
+    for name in made_up_files():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(made_up(name), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return Checker(capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("piece", pieces(documents.commands, (*DOCUMENTS, *RESULTS)), ids=lambda piece: piece.where)
+def test_a_command_resolves(piece: Piece, checker: Checker) -> None:
+    error = checker.command(piece)
+    assert error is None, f"{piece}: {error}"
+
+
+def option_error(piece: Piece, checker: Checker) -> str | None:
+    """What is wrong with options that are shown without a verb.
+
+    In README they are options of the default preset; elsewhere of any, or of the verb that the sentence is about.
+    """
+    if "*" in piece.text:
+        return None
+    typed = words(piece.text)
+    names = [word.partition("=")[0] for word in typed if word.startswith("--")]
+    verbs = [verb for verb in VERB_MODULES if set(names) <= options_of(verb)]
+    if verbs:
+        return None
+    presets = ["quick"] if piece.where.startswith("README") else list(PRESETS)
+    if len(typed) == len(names):  # paths without a value
+        paths = {name.removeprefix("--").replace("-", "_") for name in names}
+        known = {path for name in presets for path in flatten(to_dict(preset(name)))}
+        return f"{', '.join(paths - known)}: no such setting" if paths - known else None
+    errors = []
+    for name in presets:
+        for context in ([], ["--data", "my.txt"], ["--task", "transduction"]):
+            error = checker.rlgan(["show-config", name, *context, *resolved(typed)], is_whole=True)
+            if error is None:
+                return None
+            errors.append(error)
+    return errors[0]
+
+
+@pytest.mark.parametrize("piece", pieces(documents.options), ids=lambda piece: piece.where)
+def test_an_option_exists(piece: Piece, checker: Checker) -> None:
+    if EXAMPLE in piece.text:
+        return  # the test of the example's
+    error = option_error(piece, checker)
+    assert error is None, f"{piece}: {error}"
+
+
+@pytest.mark.parametrize("piece", pieces(documents.python_blocks), ids=lambda piece: piece.where)
+def test_a_python_snippet_compiles_and_its_imports_and_calls_are_there(piece: Piece) -> None:
+    tree = ast.parse(piece.text)
+    imported: dict[str, object] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), piece.where, "exec"), imported)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in imported:
+            error = call_error(node, imported[node.func.id])
+            assert error is None, f"{piece.where}: {ast.unparse(node)}: {error}"
+
+
+def call_error(node: ast.Call, function: object) -> str | None:
+    """What is wrong with a call's arguments."""
+    assert callable(function)
+    keywords: dict[str, object] = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
+    try:
+        inspect.signature(function).bind(*node.args, **keywords)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("piece", pieces(documents.calls), ids=lambda piece: piece.where)
+def test_a_name_of_this_project_is_there(piece: Piece) -> None:
+    name, has_call, _ = piece.text.partition("(")
+    parts, found = name.split("."), importlib.import_module(name.split(".")[0])
+    for index, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(parts[:index]))
+        found = getattr(found, part)
+    if has_call:
+        call = ast.parse(piece.text, mode="eval").body
+        assert isinstance(call, ast.Call)
+        error = call_error(call, found)
+        assert error is None, f"{piece}: {error}"
+
+
+@pytest.mark.parametrize("piece", pieces(documents.files), ids=lambda piece: piece.where)
+def test_a_file_that_is_named_is_there(piece: Piece) -> None:
+    exists = (PROJECT / piece.text).exists() or (PROJECT / f"{piece.text}.py").exists()
+    assert exists or piece.text == "rlgan/Token-v0", f"{piece}: no such file"  # Gymnasium's name of an environment
+
+
+@pytest.mark.parametrize("piece", pieces(documents.links, (*DOCUMENTS, *RESULTS)), ids=lambda piece: piece.where)
+def test_a_link_leads_somewhere(piece: Piece) -> None:
+    document = PROJECT / piece.where.rpartition(":")[0]
+    path, _, anchor = piece.text.partition("#")
+    target = (document.parent / path).resolve() if path else document
+    assert target.exists(), f"{piece}: there is no {path}"
+    if anchor:
+        known = documents.anchors(target.read_text("utf-8"))
+        assert anchor in known, f"{piece}: {target.name} has no heading #{anchor}; it has {', '.join(sorted(known))}"
+
+
+@pytest.mark.parametrize("piece", pieces(documents.toml_blocks), ids=lambda piece: piece.where)
+def test_a_study_in_toml_is_one(piece: Piece, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(piece.text, "utf-8")
+    space = load_study(str(path)).space(None, {})
+    varied = {one.path for one in space.axes} | {bundle.name for bundle in space.bundles}
+    written = tomllib.loads(piece.text)
+    assert varied >= set(written["axes"]) | set(written.get("bundles", {})), piece.where
+
+
+def test_yaml_and_json_parse() -> None:
+    for piece in pieces(documents.yaml_blocks):
+        assert yaml.safe_load(piece.text) is not None, piece.where
+
+
+@pytest.mark.parametrize("piece", pieces(documents.definitions), ids=lambda piece: piece.where)
+def test_a_name_is_where_it_is_said_to_be(piece: Piece) -> None:
+    name, _, path = piece.text.partition(" in ")
+    tree = ast.parse((PROJECT / path).read_text("utf-8"))
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined |= {ast.unparse(target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets}
+    assert name in defined, f"{piece}: {path} defines no {name}"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rlgan train quick --data my.txt",
+        "rlgan train quick --source train.en --target train.de",
+        "rlgan train regs --pairs talk.jsonl --task.domain dialogue --task.vocabulary shared --task.min-length 5",
+    ],
+)
+def test_a_command_with_files_reads_them(command: str, checker: Checker) -> None:
+    """One of each kind is tried dry: its files are read and its parts are made."""
+    assert any(piece.text.partition("#")[0].rstrip().endswith(command) for piece in pieces(documents.commands))
+    error = checker.rlgan([*words(command)[1:], "--dry-run", *SMALL], is_whole=True)
+    assert error is None, f"{command}: {error}"
+
+
+SMALL = ("--generator.hidden", "8", "--generator.embedding", "8")
+
+
+def found_at(text: str, path: str, checker: Checker) -> list[str]:
+    """Complaints about the commands and options of a text that stands in place of a document."""
+    errors = [checker.command(piece) for piece in documents.commands(path, text)]
+    return [
+        error for error in [*errors, *(option_error(one, checker) for one in documents.options(path, text))] if error
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("    rlgan train seqgan --credit.num-rolouts 8", "credit.num_rolouts: no such setting"),
+        ("    rlgan train quick --credit.num-rollouts 8", "credit='terminal' has none"),
+        ("    rlgan trian seqgan", "trian is no verb"),
+        ("    rlgan train seqgann", "seqgann"),
+        ("    rlgan train quick \\\n        --data nobodys.txt", "nobodys.txt is no file of this project"),
+        ("    rlgan train seqgan --oracle-params oracle_lstm.npz", "no command of README.md makes it"),
+        ("    rlgan sample --run RUN --beams 5", "unrecognized arguments: --beams"),
+        ("    rlgan evaluate --adversarial", "required: --run"),
+        ("    rlgan tune reward_baseline --trails 4", "trails: no such setting"),
+        ("    rlgan tune reward_base", "reward_base"),
+        ("    python -m benchmarks.spead", "there is no module benchmarks.spead"),
+        ("    python -m benchmarks.speed --repeat 3 --full", "unrecognized arguments: --full"),
+        ("    make tests", "the Makefile has no target tests"),
+        ('    make train ARG="seqgan"', "the Makefile has no variable ARG"),
+        ("    ray sumbit cluster.yaml rlgan/train.py", "has no command sumbit"),
+        ("    ray submit cluster.yaml rlgan/train.py -- seqgan --worker.rollout 8", "no such setting"),
+        ("    ray submit clusters.yaml rlgan/train.py", "clusters.yaml is no file"),
+        ("    ray job submit --adress http://127.0.0.1:8265 -- python rlgan/train.py", "--adress"),
+        ("    mlflow models serv -m x", "has no command serv"),
+        ("Run `pytest -m slwo`.", "no marker slwo"),
+        ("Run `pytest -k no_such_test_at_all`.", "no test has no_such_test_at_all in its name"),
+        ("Run `pip install '.[tunes]'`.", "no extra tunes"),
+        ("Run `rlgan sample --replace-unknowns`.", "sample has no --replace-unknowns"),
+        ("An option: `--credit.num-rollouts 8`.", "credit='terminal' has none"),
+        ("An option: `--no-such-option`.", "no_such_option: no such setting"),
+    ],
+)
+def test_what_does_not_resolve_is_noticed(text: str, message: str, checker: Checker) -> None:
+    (error,) = found_at(text, "README.md", checker)
+    assert message in error
+
+
+def test_comments_and_meanings_are_no_part_of_a_command() -> None:
+    lines = (
+        "make train      # main job",
+        "rlgan show-config seqgan             every path",
+        "RLGAN_DATA=x rlgan presets",
+    )
+    text = "".join(f"    {line}\n" for line in lines)
+    assert [words(piece.text) for piece in documents.commands("x", text)] == [
+        ["make", "train"],
+        ["rlgan", "show-config", "seqgan"],
+        ["RLGAN_DATA=x", "rlgan", "presets"],
+    ]
+
+
+def test_anchors_are_those_of_github() -> None:
+    text = "# A run's `end`, and *more*\n\n    # a comment\n\n## End\n\n## End\n"
+    assert documents.anchors(text) == {"a-runs-end-and-more", "end", "end-1"}
+
+
+@pytest.mark.heavy
+def test_the_reward_that_contributing_adds_trains(tmp_path: Path) -> None:
+    """Steps 1 and 2 with a copy of the project, as they are written there, then a run with it."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
+    snippets = [piece.text for piece in documents.python_blocks("CONTRIBUTING.md", text) if EXAMPLE in piece.text]
+    entry = re.search(r"`(SquashedLogit: [\w.]+)`", text)
+    assert len(snippets) == 1 and entry is not None
+    for folder in ("rlgan", "envs", "tuning"):
+        shutil.copytree(
+            PROJECT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    room = tmp_path / "rlgan" / "rewards.py"
+    source = room.read_text("utf-8")
+    union, table = re.compile(r"^DiscriminatorReward = (.*)$", re.M), re.compile(r"^_MAPS = {\n", re.M)
+    assert len(union.findall(source)) == len(table.findall(source)) == 1
+    source = union.sub(lambda found: f"{snippets[0]}\n\n{found[0]} | SquashedLogit", source)
+    room.write_text(table.sub(lambda found: f"{found[0]}    {entry[1]},\n", source), "utf-8")
+    check = (
+        "import sys, torch, rlgan\n"
+        "from rlgan.rewards import SquashedLogit, discriminator_reward\n"
+        "assert rlgan.__file__.startswith(sys.argv[1]), rlgan.__file__\n"
+        "u = torch.tensor([-3.0, 0.0, 1.0])\n"
+        "assert discriminator_reward(SquashedLogit(), u).tolist() == [-0.75, 0.0, 0.5]\n"
+        "from rlgan.__main__ import run\n"
+        "sys.exit(run(sys.argv[2:]))\n"
+    )
+    settings = {
+        "reward": EXAMPLE,
+        "task": "toy",
+        "task.vocab-size": 4,
+        "task.max-length": 3,
+        "task.num-train": 64,
+        "task.num-valid": 20,
+        "task.num-test": 20,
+        "generator.embedding": 4,
+        "generator.hidden": 4,
+        "discriminator": "tabular",
+        "credit": "terminal",
+        "schedule.mle-epochs": 1,
+        "schedule.discriminator-rounds": 1,
+        "schedule.adversarial-updates": 1,
+        "schedule.g-batch": 8,
+        "schedule.d-steps": 1,
+        "schedule.d-epochs": 1,
+        "adversary.sequences-per-round": 16,
+        "adversary.batch": 8,
+        "controls": "none",
+        "evaluation.num-sequences": 20,
+        "evaluation.final-sequences": 20,
+        "tracking.enabled": "false",
+        "out": "run",
+    }
+    small = [word for path, value in settings.items() for word in (f"--{path}", str(value))]
+    ended = subprocess.run(
+        [sys.executable, "-c", check, str(tmp_path), "train", "seqgan-quick", *small],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    assert "squashed_logit" in (tmp_path / "run" / "config.json").read_text("utf-8")
