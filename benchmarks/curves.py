@@ -18,6 +18,8 @@ from pathlib import Path
 from benchmarks.common import machine
 from benchmarks.tiny_world import RUNS, followed, small
 
+TINY_MARKS = ("heavy",)
+
 Curve = list[tuple[float, float, float]]
 """KL(p_d‖p_θ), KL(p_θ‖p_d), JS in nats a sequence, before the first update and after each."""
 _NAMES = ("KL(data, generator)", "KL(generator, data)", "JS")

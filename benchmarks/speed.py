@@ -47,6 +47,8 @@ from rlgan.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.rollouts import RolloutPlan, Shard, collect
 from rlgan.sampling import sample
 
+TINY_MARKS = ("heavy",)
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 

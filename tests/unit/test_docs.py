@@ -45,6 +45,8 @@ PLACEHOLDERS = {
     "FILE.tsv": "talk.tsv",
     "FILE.jsonl": "talk.jsonl",
     "FILE.npz": "oracle.npz",
+    "FILE.pkl": "save/target_params.pkl",
+    "OUT.npz": "oracle.npz",
     "DIR": "runs/NAME",
     "WHERE": "runs",
     "WHERE/NAME": "runs/NAME",
@@ -332,7 +334,16 @@ def checker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return Checker(capsys, monkeypatch)
 
 
-@pytest.mark.parametrize("piece", pieces(documents.commands, (*DOCUMENTS, *RESULTS)), ids=lambda piece: piece.where)
+def marked(piece: Piece) -> Any:
+    """Ray's and MLflow's own command lines, and sweeps, take seconds to import."""
+    takes_seconds = documents.program(piece.text) in ("ray", "mlflow") or "rlgan tune" in piece.text
+    return pytest.param(piece, id=piece.where, marks=[pytest.mark.heavy] if takes_seconds else [])
+
+
+COMMANDS = [marked(piece) for piece in pieces(documents.commands, (*DOCUMENTS, *RESULTS))]
+
+
+@pytest.mark.parametrize("piece", COMMANDS)
 def test_a_command_resolves(piece: Piece, checker: Checker) -> None:
     error = checker.command(piece)
     assert error is None, f"{piece}: {error}"
@@ -480,6 +491,7 @@ def found_at(text: str, path: str, checker: Checker) -> list[str]:
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -494,7 +506,7 @@ def found_at(text: str, path: str, checker: Checker) -> list[str]:
         ("    rlgan tune reward_baseline --trails 4", "trails: no such setting"),
         ("    rlgan tune reward_base", "reward_base"),
         ("    python -m benchmarks.spead", "there is no module benchmarks.spead"),
-        ("    python -m benchmarks.speed --repeat 3 --full", "unrecognized arguments: --full"),
+        ("    python -m benchmarks.speed --repeat 3 --fully", "unrecognized arguments: --fully"),
         ("    make tests", "the Makefile has no target tests"),
         ('    make train ARG="seqgan"', "the Makefile has no variable ARG"),
         ("    ray sumbit cluster.yaml rlgan/train.py", "has no command sumbit"),
