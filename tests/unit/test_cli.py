@@ -171,7 +171,7 @@ def test_presets_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str])
 MISTAKES = [
     (
         ["trian"],
-        "'trian': not a verb. Verbs are train, sample, evaluate, presets, show-config, tune, compare. "
+        "'trian': not a verb. Verbs are train, sample, evaluate, presets, oracle, show-config, tune, compare. "
         "Did you mean 'train'?",
     ),
     (["train", "seqgann"], "Did you mean 'seqgan'?"),
@@ -302,7 +302,7 @@ def test_a_lone_train_py_beside_an_installed_package_works(tmp_path: Path) -> No
     script = shutil.copy(PROJECT / "rlgan" / "train.py", tmp_path)
     done = program(script, "--help", cwd=tmp_path, path=PROJECT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: rlgan train ") and "--credit.num-rollouts 8" in done.stdout
+    assert done.stdout.startswith("usage: rlgan train ") and "--generator.hidden 64" in done.stdout
 
 
 def test_the_package_is_a_program_and_nobody_need_read_all_it_says(tmp_path: Path) -> None:
