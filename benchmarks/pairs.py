@@ -1,7 +1,7 @@
 """Conditional presets beside maximum likelihood on real pairs: the same start, and as many generator updates.
 
     python -m benchmarks.pairs {translation,dialogue,opensubtitles,summarization} --data DIR [--seeds 1 2 3]
-        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N] [--evaluator-epochs 40]
+        [--updates 60] [--only NAME ...] [--join FILE ...] [--samples N] [--evaluator-epochs 40] [--rounds 20]
         [--set PATH VALUE ...]
 
 DIR holds multi30k_en_de, dialogue_chatterbot, dialogue_opensub_sample and scitldr_a, as their publishers name the
@@ -118,7 +118,6 @@ SIZES: dict[str, Any] = {
     "credit.num_rollouts": 4,
     "adversary.sequences_per_round": 640,
     "adversary.batch": 64,
-    "schedule.discriminator_rounds": 20,
     "schedule.g_batch": 64,
     "schedule.mle_batch": 64,
     "schedule.d_steps": 1,
@@ -133,11 +132,15 @@ OPTIMIZERS = Optimizers(
 )
 
 
-def small(name: str, task: PairsTask, updates: int, seed: int) -> Config:
-    """A preset with the sizes, the generator and the optimisers of all."""
+def small(name: str, task: PairsTask, updates: int, seed: int, rounds: int) -> Config:
+    """A preset with the sizes, the generator and the optimisers of all.
+
+    `rounds` are those of the discriminator's pretraining, of presets that have one.
+    """
     base = preset(name, task).model_copy(update={"generator": GENERATOR, "optimizers": OPTIMIZERS, "controls": ()})
     had = flatten(to_dict(base))
-    changes = {path: value for path, value in SIZES.items() if had.get(path)}
+    sizes = SIZES | {"schedule.discriminator_rounds": rounds}
+    changes = {path: value for path, value in sizes.items() if had.get(path)}
     changes |= {"seed": seed, "schedule.adversarial_updates": updates}
     return override(base, changes)
 
@@ -212,6 +215,7 @@ def one_seed(
     samples: int,
     published: PairsTask | None,
     evaluator: FreshEvaluator | None,
+    rounds: int,
     changes: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, float], list[str]]]:
     """(row, its figures, some of its answers) of one seed.
@@ -230,11 +234,11 @@ def one_seed(
     seconds = time.perf_counter() - begun
     yield "MLE", judge(generator) | {"seconds": seconds}, judge.written(generator, samples)
     # Whichever presets are asked for, so that rows of several calls stand beside the same control.
-    first = small(PRESETS[settings.domain.kind][0], settings, updates, seed)
+    first = small(PRESETS[settings.domain.kind][0], settings, updates, seed, rounds)
     longer = first.model_copy(update={"optimizers": first.optimizers.model_copy(update={"generator": OPTIMIZERS.mle})})
     rows = {"mle_continued": control(first, "mle_continued"), "mle_longer": control(longer, "mle_continued")}
     for name in names:
-        config = small(name, settings, updates, seed)
+        config = small(name, settings, updates, seed, rounds)
         likelihood = control(config, "mle_continued")
         if likelihood != rows["mle_continued"]:
             rows[f"{CONTROL_OF}{name}"] = likelihood
@@ -286,7 +290,7 @@ def tiny(folder: Path) -> list[str]:
         "schedule.mle_epochs": 1,
     }
     words = [word for path, value in changes.items() for word in ("--set", path, str(value))]
-    names = ["--seeds", "1", "--updates", "1", "--only", "regs_prefix", "--evaluator-epochs", "1"]
+    names = ["--seeds", "1", "--updates", "1", "--only", "regs_prefix", "--evaluator-epochs", "1", "--rounds", "1"]
     return ["opensubtitles", "--data", str(folder), *names, *words]
 
 
@@ -300,6 +304,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5, help="answers that are shown of each row of the first seed")
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
     parser.add_argument("--evaluator-epochs", type=int, default=FreshEvaluator().epochs, help="of dialogues, at most")
+    parser.add_argument("--rounds", type=int, default=20, help="of the discriminator before the adversarial phase")
     add_changes(parser)
     arguments = parser.parse_args()
     rows: dict[str, dict[int, dict[str, float]]] = {}
@@ -318,7 +323,15 @@ def main() -> None:
         for seed in arguments.seeds:
             shown = arguments.samples if seed == arguments.seeds[0] else 0
             for name, figures, answers in one_seed(
-                settings, names, arguments.updates, seed, shown, published, evaluator, dict(arguments.set)
+                settings,
+                names,
+                arguments.updates,
+                seed,
+                shown,
+                published,
+                evaluator,
+                arguments.rounds,
+                dict(arguments.set),
             ):
                 rows.setdefault(name, {})[seed] = figures
                 print(line(seed, name, figures), flush=True)
