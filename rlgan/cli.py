@@ -31,7 +31,7 @@ def _module(name: str) -> Callable[[], VerbModule]:
 VERBS = (
     Verb("train", "train a generator (no preset: quick)", _module("train"), has_paths=True),
     Verb("sample", "print sequences of a trained generator", _module("sample")),
-    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate")),
+    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate"), has_paths=True),
     Verb("presets", "list the presets", _module("list_presets")),
     Verb("show-config", "print every setting of a preset", _module("show_config"), has_paths=True),
 )

@@ -301,12 +301,13 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None) -> N
 
 
 @contextmanager
-def as_folder(run: str, names: Collection[str]) -> Iterator[Path]:
+def as_folder(run: str, names: Collection[str], wanted: Collection[str] = ()) -> Iterator[Path]:
     """A run as a local folder: the folder itself, or for a URI a copy for as long as the context lasts.
 
     Args:
         run: path or URI of a run's folder.
         names: the files that are needed.
+        wanted: files that come along where they are there; older versions did not write them.
 
     Raises:
         CheckpointError: a file is missing in the storage.
@@ -317,7 +318,9 @@ def as_folder(run: str, names: Collection[str]) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         folder = Path(temporary) / "run"
-        fetch(open_place(run, "--run"), folder, names)
+        place = open_place(run, "--run")
+        there = place.sizes() if wanted else {}
+        fetch(place, folder, (*names, *(name for name in wanted if name in there)))
         try:
             yield folder
         except RlganError as error:
