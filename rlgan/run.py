@@ -11,7 +11,7 @@ A run folder holds:
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
-    table.json, table.txt  the final comparison;  *.png  its pictures
+    table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
     mlflow_run.json        which MLflow run this is, and which files it has
 
 A folder has one writer at a time.
@@ -32,13 +32,14 @@ from rlgan.envs.threads import torch_threads
 
 from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
-from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
 from .export import load_run_generator, require_fitting
+from .final_table import SHOWN_TABLE
 from .learned_language_model import LearnedLanguageModel
 from .overrides import flatten, from_dict, override, to_dict
 from .presets import control
 from .progress import Progress
+from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .real_sequences import require_drawable
 from .run_data import config_files, kept_data, located, new_task, rebuilt_task, require_same_files, with_files
 from .session import RunResult, Session, send_last
@@ -216,8 +217,9 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
     for name in ARTIFACTS:
-        tracker.log_artifact(run_dir / name)
-    tracker.finish("FINISHED")
+        if (run_dir / name).exists():  # older versions wrote fewer
+            tracker.log_artifact(run_dir / name)
+    tracker.finish("FINISHED", tags=TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {})
     if (mirror := _mirror(place, run_dir)) is not None:
         send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))

@@ -25,6 +25,7 @@ from rlgan.envs.tasks import Task, TaskSettings, build_task, task_files
 from .checkpoint import peek, write_atomically
 from .config import Config
 from .overrides import flatten, override, to_dict
+from .tracking import DataInput
 
 RUN_DATA = "data.json"
 """Name of the file, in the folder of a run or of a sweep."""
@@ -326,6 +327,29 @@ def _sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput, ...]:
+    """The data of a run, split by split, for MLflow.
+
+    Args:
+        config: of the run.
+        task: of the run.
+        fingerprint: of the task.
+    """
+    files = {path.removeprefix("task.").removeprefix("input."): file for path, file in config_files(config).items()}
+    whole = files.get("data") or files.get("target") or files.get("params")
+    columns = {"text": ("text",), "pairs": ("source", "target")}.get(task.name, ())
+    found = []
+    for split, context in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        own = files.get(split) or files.get(f"{split}_target")
+        file = own or whole
+        name = task.name if file is None else Path(file).name
+        rows = getattr(task, split)
+        profile = {"num_sequences": len(rows), "max_length": task.space.max_length, "num_tokens": task.space.vocab_size}
+        source = None if file is None else _absolute(file)
+        found.append(DataInput(f"{name}, {split}", fingerprint, context, source, columns, {"split": split, **profile}))
+    return tuple(found)
 
 
 # ---------------------------------------------------------------------------------------------------- differences

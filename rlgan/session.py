@@ -26,13 +26,14 @@ from .checkpoint import (
     write_atomically,
     write_run_config,
 )
-from .comparison import compare, publish
+from .comparison import compare
 from .config import Config
 from .evaluation import Measurement
 from .export import save_run_generator
 from .overrides import flatten, from_dict, to_dict
 from .progress import Progress
-from .run_data import DATA, write_run_data
+from .publishing import publish
+from .run_data import DATA, data_inputs, write_run_data
 from .storage import Mirror
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
@@ -127,7 +128,12 @@ class Session:
             write_run_config(self._run_dir, to_dict(self._config))
         self._send()
         name = self._run_dir.name
-        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
+        self._tracker.start(
+            name,
+            flatten(to_dict(self._config)),
+            run_tags(self._config.preset, self._config.seed),
+            data_inputs(self._config, self._task, self._fingerprint),
+        )
         status = "FAILED"
         wait_s: float | None = None
         tags: dict[str, str] = {}

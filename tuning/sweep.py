@@ -38,6 +38,7 @@ from rlgan.presets import preset
 from rlgan.run_data import (
     absolute,
     config_files,
+    data_inputs,
     kept_data,
     located,
     new_task,
@@ -147,7 +148,15 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         done = sum(entry.state is not None for entry in ledger.entries.values())
         say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
         tracking = SweepTracking(
-            _tracking_settings(request), request.folder, space, ledger, finals, results(), _params(request), say
+            _tracking_settings(request),
+            request.folder,
+            space,
+            ledger,
+            finals,
+            results(),
+            _params(request),
+            say,
+            data_inputs(space.base, task, task.fingerprint()),
         )
         status, files, wait_s = "FAILED", [], _WAIT_S
         try:
@@ -203,7 +212,9 @@ def _register(
     ):  # fmt: skip
         return  # it is there already; a sweep that went on may have another winner now
     try:
-        version = register_champion(best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name)
+        version = register_champion(
+            best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name, judged.finding
+        )
     except (TrackingError, CheckpointError) as error:  # the second where the run never reached a server
         say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
         return

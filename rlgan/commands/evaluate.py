@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             options.adversarial,
             options.language_model,
             files={**overrides, **moved_files(options)},
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=lambda line: print(line.replace(str(run_dir), options.run), file=sys.stderr, flush=True),
         )
     if options.json:
         print(json.dumps(metrics, indent=2))
