@@ -1,7 +1,7 @@
 """Rows of a final table as others read them: their names, the order of their quantities, and what MLflow's page shows.
 
-The whole table is `table.json`, in the run's folder and among its artifacts in MLflow. Metrics in MLflow are a summary of
-it, for a page with five hundred of them cannot be read.
+The whole table is `table.json`, in the run's folder and among its artifacts in MLflow. Metrics in MLflow are a summary
+of it, for a page with five hundred of them cannot be read.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def best_control(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def shown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table as MLflow's page shows one: columns and rows in JSON, four decimals, and nothing for what is missing."""
+    """The table as MLflow's page shows one: JSON of columns and rows, with four decimals, null for what is missing."""
     names = in_order(list(dict.fromkeys(name for row in rows for name in row if name not in _NOT_QUANTITIES)))
     columns = ["row", "temperature", *names]
 

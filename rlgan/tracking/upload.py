@@ -277,7 +277,7 @@ class Uploader:
             if error is not None:
                 self._disconnect()
                 self._awake.set()
-                if is_last and last_tries and not _is_of_one_run(error):
+                if is_last and last_tries and _is_busy(error):
                     time.sleep(_LAST_TRY_EVERY_S)
                     continue
                 self._warn_of_server(first_line(error))
@@ -534,6 +534,11 @@ def _is_of_one_run(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, CheckpointError) or (isinstance(error, MlflowException) and error.error_code in _REFUSALS)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether a database of our own was in use by another process for longer than SQLite waits."""
+    return "OperationalError" in f"{type(error).__name__}: {error}"
 
 
 def _parsed(path: Path, line: bytes) -> dict[str, Any]:
