@@ -109,18 +109,29 @@ def best_control(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return min(controls, key=lambda row: row[x] + row[y], default=None)
 
 
+def shown_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows as a person looks for them: the run, what is as it is beside it, and then the other temperatures.
+
+    MLflow's page shows a dozen rows at a time.
+    """
+    main = main_row(rows)
+    first = [row for row in rows if row is not main and row["temperature"] in (1.0, None)]
+    others = [row for row in rows if row["temperature"] not in (1.0, None)]
+    return [*([] if main is None else [main]), *first, *others]
+
+
 def shown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table as MLflow's page shows one: JSON of columns and rows, with four decimals, null for what is missing."""
+    """The table as MLflow's page shows one: JSON of columns and rows, with four decimals, "–" for what is missing."""
     names = in_order(list(dict.fromkeys(name for row in rows for name in row if name not in _NOT_QUANTITIES)))
     columns = ["row", "temperature", *names]
 
     def cell(row: Mapping[str, Any], name: str) -> Any:
         value = row["name"] if name == "row" else row.get(name)
-        if isinstance(value, float):
-            return round(value, 4) if math.isfinite(value) else None
-        return value
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return "–"
+        return round(value, 4) if isinstance(value, float) else value
 
-    data = [[cell(row, name) for name in columns] for row in rows]
+    data = [[cell(row, name) for name in columns] for row in shown_order(rows)]
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False, allow_nan=False)
 
 

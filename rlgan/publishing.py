@@ -16,6 +16,7 @@ from .final_table import (
     in_order,
     main_row,
     plane_of,
+    shown_order,
     shown_table,
     summary_metrics,
 )
@@ -81,7 +82,7 @@ def _tags(comparison: Comparison) -> dict[str, str]:
 
 def note(comparison: Comparison) -> str:
     """The description of a run, in Markdown: what follows from the table, and its rows at temperature 1."""
-    rows = [row for row in comparison.rows if row["temperature"] in (1.0, None)]
+    rows = [row for row in shown_order(comparison.rows) if row["temperature"] in (1.0, None)]
     main = main_row(comparison.rows) or {}
     names = in_order([name for name in main if name not in ("name", "temperature")])
     shown = [{**row, "row": row["name"]} for row in rows]

@@ -41,7 +41,7 @@ from .presets import control
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .real_sequences import require_drawable
-from .run_data import config_files, kept_data, located, new_task, rebuilt_task, require_same_files, with_files
+from .run_data import config_files, kept_data, located, new_task, rebuilt_task, with_files
 from .session import RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
@@ -113,9 +113,7 @@ def _task(request: RunRequest, config: Config, say: Callable[[str], None]) -> Ta
     if not request.resume:
         return new_task(config.task)
     assert request.run_dir is not None
-    kept = kept_data(request.run_dir, f"--resume {request.run_dir}")
-    require_same_files(config, kept)
-    return rebuilt_task(config, kept, say)
+    return rebuilt_task(config, kept_data(request.run_dir, f"--resume {request.run_dir}"), say)
 
 
 def _require_enough_for_controls(config: Config, task: Task) -> None:

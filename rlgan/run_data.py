@@ -132,7 +132,7 @@ def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Ta
 
 
 def require_same_files(config: Config, kept: KeptData) -> None:
-    """See to it that pretrained files are those that the run began with.
+    """See to it that pretrained files are those that a sweep began with, whose trials read them again and again.
 
     Raises:
         CheckpointError: one is another file.
@@ -146,8 +146,8 @@ def require_same_files(config: Config, kept: KeptData) -> None:
             and _sha256(Path(name)) != known["sha256"]
         ):
             raise CheckpointError(
-                f"{kept.asked}: its file {path}={name} has changed: the run began with {known['absolute']} of "
-                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new run."
+                f"{kept.asked}: its file {path}={name} has changed: it began with {known['absolute']} of "
+                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new sweep."
             )
 
 

@@ -44,7 +44,7 @@ _TAG_LENGTH = 5000
 _ROWS_TAG = "rlgan.rows_uploaded"
 _KEY_TAG = "rlgan.key"
 _PARENT_TAG = "mlflow.parentRunId"
-# Without it MLflow's page opens on traces of chat applications, not on the table of runs.
+# An experiment of model training, as MLflow's page calls it: without it, that opens on traces of chat applications.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # Answers of a server that is well and does not want this run's request; others may fare better.
 _REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -412,6 +412,9 @@ class Uploader:
                 found = self._client.get_experiment_by_name(self._experiment)
                 if found is None:
                     raise
+        for key, value in _EXPERIMENT_TAGS.items():
+            if key not in found.tags:  # somebody made it without saying what it is for
+                self._client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     # ------------------------------------------------------------------ what is sent

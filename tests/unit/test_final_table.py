@@ -98,11 +98,16 @@ def test_what_decides_comes_first() -> None:
 
 def test_the_shown_table_is_what_mlflow_calls_one() -> None:
     """As `pandas.DataFrame.to_json(orient="split", index=False)` writes it."""
-    table = json.loads(shown_table([row("a", None, x=1.23456, y=math.nan), row("b", 1.0, x=2.0)]))
+    table = json.loads(shown_table([row("real data (n=2)", None, x=1.23456, y=math.nan), row("MLE start", 1.0, x=2.0)]))
     assert table == {
         "columns": ["row", "temperature", "x", "y"],
-        "data": [["a", None, 1.2346, None], ["b", 1.0, 2.0, None]],
+        "data": [["MLE start", 1.0, 2.0, "–"], ["real data (n=2)", "–", 1.2346, "–"]],
     }
+    names = [cells[0] for cells in json.loads(shown_table(ROWS))["data"]]
+    assert names == [
+        "seqgan (this run)", "real data (n=20)", "MLE start", "mle_continued", "random_reward", "oracle_ratio",
+        "MLE τ=0.8", "seqgan τ=0.8 (this run)",
+    ]  # fmt: skip
 
 
 def test_the_description_says_what_follows_and_has_the_rows_as_they_are() -> None:
