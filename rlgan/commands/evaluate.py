@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.run_data import RUN_DATA
     from rlgan.storage import as_folder
 
-    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), (RUN_DATA,)) as run_dir:
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA,)) as run_dir:
         metrics = evaluate_run(
             run_dir,
             options.temperature,
