@@ -89,13 +89,12 @@ def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = la
         CheckpointError: the data is other data; tells what differs, as far as it is known.
         DataError: a file is missing or unreadable.
     """
-    files = config_files(config)
-    for path in (name for name in files if name.startswith("task.")):
-        if path in kept.files and not Path(_absolute(files[path])).exists():
+    for path, name in config_files(config).items():
+        if path.startswith("task.") and not Path(_absolute(name)).exists():
+            lay = f"; the run read it from {kept.files[path]['absolute']}" if path in kept.files else ""
             raise DataError(
-                f"{kept.asked}: its file {path}={files[path]} is not there; the run read it from "
-                f"{kept.files[path]['absolute']}. Bring it back, or name the same content where it lies now by "
-                f"{option_of(path)} FILE."
+                f"{kept.asked}: its file {path}={name} is not there{lay}. Bring it back, or name the same content "
+                f"where it lies now by {option_of(path)} FILE."
             )
     task = build_task(config.task)
     if kept.fingerprint is None:
