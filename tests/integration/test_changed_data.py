@@ -150,7 +150,16 @@ def test_held_out_files_of_pairs_are_data_too(
             lines = [f"{side[0]}{n % 7} {side[0]}{n % 5} {side[0]}{n % 3}" for n in range(number)]
             Path(f"{split}{side}.txt").write_text("\n".join(lines) + "\n")
     files = [word for name, path in names.items() for word in (f"--task.input.{name.replace('_', '-')}", path)]
-    small_ones = ("--schedule.mle-epochs", 1, "--generator.hidden", 8, "--evaluation.final-sequences", 20)
+    small_ones = (
+        "--schedule.mle-epochs",
+        1,
+        "--schedule.mle-batch",
+        16,
+        "--generator.hidden",
+        8,
+        "--evaluation.final-sequences",
+        20,
+    )
     answer = ask(
         capsys, "train", "mle", "--source", "source.txt", "--target", "target.txt", *files, *small_ones,
         "--evaluation.temperatures", "[1.0]", "--tracking.enabled", "false", "--out", "run",
