@@ -167,6 +167,26 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
     )
 
 
+def peek(run_dir: Path, key: str) -> Any:
+    """One JSON value of the newest state that can be read; tensors are not, and nothing is checked.
+
+    Args:
+        run_dir: folder of the run.
+        key: of the state.
+
+    Returns:
+        The value; None where there is no such state or value.
+    """
+    folder = run_dir / CHECKPOINTS
+    for position in sorted(_positions(folder), reverse=True):
+        try:
+            state = json.loads((folder / f"{position:08d}" / STATE).read_text(encoding="utf-8"))["state"]
+            return state.get(key)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue  # `load_latest` says which are damaged
+    return None
+
+
 def write_run_config(run_dir: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration of a run.
 

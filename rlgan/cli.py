@@ -22,6 +22,9 @@ Every setting is an option by its path: --generator.hidden 64, --schedule.g-batc
 An axis takes the name of a variant: --credit terminal, --baseline leave_one_out, --discriminator none.
 `rlgan show-config PRESET` lists all paths with their values and meaning; `rlgan presets` lists the presets.
 """
+_FILES_EPILOG = """\
+Files of the run that have no option here are named by their path: --task.test FILE, --task.input.valid-source FILE.
+"""
 
 
 def _module(name: str) -> Callable[[], VerbModule]:
@@ -31,7 +34,7 @@ def _module(name: str) -> Callable[[], VerbModule]:
 VERBS = (
     Verb("train", "train a generator (no preset: quick)", _module("train"), has_paths=True),
     Verb("sample", "print sequences of a trained generator", _module("sample")),
-    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate")),
+    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate"), has_files=True),
     Verb("presets", "list the presets", _module("list_presets")),
     Verb("oracle", "write a file of oracle parameters for --oracle-params: convert, generate", _module("oracle")),
     Verb("show-config", "print every setting of a preset", _module("show_config"), has_paths=True),
@@ -79,7 +82,7 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     parsers = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     named = {verb.name: verb for verb in all_verbs}
     for verb in all_verbs:
-        epilog = _EPILOG if verb.has_paths else None
+        epilog = _EPILOG if verb.has_paths else _FILES_EPILOG if verb.has_files else None
         form = argparse.RawDescriptionHelpFormatter
         parsers.add_parser(verb.name, help=verb.help, epilog=epilog, formatter_class=form, allow_abbrev=False)
     typed = arguments[0] if arguments else ""
@@ -93,6 +96,6 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers.choices[typed])
-    if verb.has_paths:
+    if verb.has_paths or verb.has_files:
         arguments, overrides = split_overrides(arguments, parsers.choices[typed])
     return module.run(parser.parse_args(arguments), overrides)

@@ -1,37 +1,27 @@
 """The final comparison: the run beside real data, its own start and itself at several temperatures, and the controls.
 
-Computes the rows, lays them out as a table, and puts them where a person looks: the run's folder and MLflow.
+Computes the rows and lays them out as a table; where that goes is `publishing`'s.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from rlgan.envs.tasks import Task
 
-from .checkpoint import write_atomically
 from .config import Config
 from .evaluation import Evaluator, Measurement
+from .final_table import OWN, plane_of
 from .generators import Generator
 from .metrics import Lead, greatest_lead, headroom_captured
 from .presets import control
-from .report import PLANES, format_table, plot_learning_curves, plot_quality_diversity, write_table
+from .report import format_table
 from .sentence_encoders import EncoderName
-from .tracking import Tracker
 from .trainer import Trainer
 from .workers.parts import build_parts
-
-LAST_FILE = "table.txt"
-"""Name of the file of a run's folder that is written when everything else is done."""
-ARTIFACTS = ("config.json", "table.json", LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
-"""Names of the files of a run's folder that go to MLflow."""
-
-_OURS = " (this run)"  # marks the run's own rows of the table
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
 _TEXT_COLUMNS = (
@@ -99,6 +89,7 @@ class Comparison:
         ahead: where the run is better than its start in both measures of the plane; None where it nowhere is.
         behind: where the start is better than the run; None where it nowhere is.
         final: measurement of the run's own generator.
+        sentences: what follows from the table, as they stand below it.
     """
 
     rows: list[dict[str, Any]]
@@ -107,6 +98,7 @@ class Comparison:
     ahead: Lead | None
     behind: Lead | None
     final: Measurement
+    sentences: tuple[str, ...] = ()
 
 
 def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> Comparison:
@@ -127,67 +119,22 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
     rows = [_real_row(config, evaluator), *start, *controls, *ours]
     # To be ahead of a start that has learned nothing is no news.
-    plane = _plane(rows)
+    plane = plane_of(rows)
     our_points, start_points = _points(plane, ours), _points(plane, start if config.schedule.mle_epochs else [])
     ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
     share, headroom = _headroom(config, rows)
     if trainer.selected is not None:
-        selected = [*selected, f"{config.preset}{_OURS}: {trainer.selected}"]
-    sentences = [_standing(plane, ahead, behind) if our_points and start_points else None, headroom, *selected]
-    text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
-    return Comparison(rows, text, share, ahead, behind, final)
-
-
-def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
-    """Write the comparison into the folder of its run, with its pictures, and send it to MLflow.
-
-    Args:
-        comparison: to publish.
-        task: of the run.
-        run_dir: folder of the run.
-        tracker: of the run.
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written.
-    """
-    rows = comparison.rows
-    if comparison.headroom is not None:
-        tracker.log_metrics({"final/headroom_captured": comparison.headroom}, step=0, phase="final", unit=None)
-    for name, lead in (("ahead_of_start", comparison.ahead), ("behind_start", comparison.behind)):
-        if lead is not None:
-            tracker.log_metrics({f"final/{name}": min(lead.gains)}, step=0, phase="final", unit=None)
-    write_table(rows, [], run_dir / "table.json")
-    plot_learning_curves(tracker.rows(), run_dir / "curves.png")
-    plot_quality_diversity(_plane_rows(rows), *_plane(rows), run_dir / "quality_diversity.png", own=_OURS)
-    for row in rows:
-        metrics = {
-            f"final/{_slug(row)}/{key}": float(value)
-            for key, value in row.items()
-            if key not in ("name", "temperature")
-        }
-        tracker.log_metrics(metrics, step=0, phase="final", unit=None)
-    write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
-    for name in ARTIFACTS:
-        tracker.log_artifact(run_dir / name)
-
-
-def _plane(rows: list[dict[str, Any]]) -> tuple[str, str]:
-    """Quality and coverage as rows have them; the last plane where they have none."""
-    return next((plane for plane in PLANES if any(plane[1] in row for row in rows)), PLANES[-1])
+        selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
+    standing = _standing(plane, ahead, behind) if our_points and start_points else None
+    sentences = tuple(filter(None, [standing, headroom, *selected]))
+    text = "\n".join([*_tables(task, rows), *sentences])
+    return Comparison(rows, text, share, ahead, behind, final, sentences)
 
 
 def _points(plane: tuple[str, str], rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
     """Temperature → measures of the plane, of one generator's rows; none where they are not measured."""
     x, y = plane
     return {row["temperature"]: (row[x], row[y]) for row in rows if x in row and y in row}
-
-
-def _plane_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A model of fewer sequences predicts worse, so that a few real ones are no point of the plane but an upright."""
-    return [
-        {key: value for key, value in row.items() if row["temperature"] is not None or key != "rlm_5gram"}
-        for row in rows
-    ]
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
@@ -228,9 +175,9 @@ def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict
     for temperature in _temperatures(config):
         if temperature != 1.0:
             measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
-            rows.append(_row(f"{config.preset} τ={temperature:g}{_OURS}", temperature, measurement, evaluator))
+            rows.append(_row(f"{config.preset} τ={temperature:g}{OWN}", temperature, measurement, evaluator))
     judged = _judged(config, evaluator, generator, is_own=True)
-    return [*rows, _row(f"{config.preset}{_OURS}", 1.0, final, evaluator, judged)]
+    return [*rows, _row(f"{config.preset}{OWN}", 1.0, final, evaluator, judged)]
 
 
 def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: bool = False) -> dict[str, float]:
@@ -290,7 +237,7 @@ def _standing(plane: tuple[str, str], ahead: Lead | None, behind: Lead | None) -
 def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None, str | None]:
     """Share of the headroom captured (specification 16.3), and the same in words."""
     sums = {row["name"]: row.get("kl_sum") for row in rows}
-    ours = sums.get(f"{config.preset}{_OURS}")
+    ours = sums.get(f"{config.preset}{OWN}")
     continued, ceiling = sums.get("mle_continued"), sums.get("oracle_ratio")
     if ours is None or continued is None or ceiling is None:
         return None, None
@@ -310,12 +257,3 @@ def _row(
     metrics = {**measurement.metrics, **evaluator.measure_closely(measurement), **(judged or {})}
     values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
     return {"name": name, "temperature": temperature, **values}
-
-
-def _slug(row: dict[str, Any]) -> str:
-    """A row's name as MLflow allows it in a metric's name; those of the run itself are the same in all runs."""
-    name, temperature = row["name"], row["temperature"]
-    if name.endswith(_OURS):
-        return "this_run" if temperature == 1.0 else f"this_run_tau_{temperature:g}"
-    name = re.sub(r" \(n=\d+\)$", "", name)
-    return re.sub(r"[^\w.\- /]", "_", name.replace("τ=", "tau ")).replace(" ", "_")

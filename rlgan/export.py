@@ -240,6 +240,29 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         ) from None
 
 
+def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None:
+    """See to it that a generator writes what a task consists of.
+
+    Args:
+        exported: the generator.
+        task: that it is to be measured on.
+        asked: how the message names the run.
+
+    Raises:
+        CheckpointError: its sequences or tokens are others.
+    """
+    given = None if task.conditions is None else task.conditions.token_names
+    known = exported.given_names if exported.given_names is not None else given  # older versions do not tell it
+    same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
+    if not same_shape or exported.token_names != task.token_names or known != given:
+        raise CheckpointError(
+            f"{asked}: its data has changed since the run began: its generator writes {len(exported.token_names):,} "
+            f"tokens in sequences of at most {exported.space.max_length}, and its data now has "
+            f"{len(task.token_names):,} in at most {task.space.max_length}, or others. Bring the data back as it was, "
+            "or start a new run."
+        )
+
+
 def _joining(description: dict[str, Any]) -> Joining:
     # Runs of older versions have what stands between tokens instead.
     found = description["joining"] if "joining" in description else _OF_SEPARATOR[description["separator"]]

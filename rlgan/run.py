@@ -6,11 +6,12 @@ Bad input is found here, before anything is written. What one process does in a 
 A run folder holds:
 
     config.json            the resolved configuration
+    data.json              which data it was: fingerprint, files and where they lay
     checkpoints/           the last states, safe to resume from
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
-    table.json, table.txt  the final comparison;  *.png  its pictures
+    table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
     mlflow_run.json        which MLflow run this is, and which files it has
 
 A folder has one writer at a time.
@@ -20,26 +21,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlgan.envs.errors import CheckpointError
-from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
 from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
-from .comparison import ARTIFACTS, LAST_FILE
 from .config import Config
-from .export import load_run_generator
+from .export import load_run_generator, require_fitting
+from .final_table import SHOWN_TABLE
 from .learned_language_model import LearnedLanguageModel
 from .overrides import flatten, from_dict, override, to_dict
 from .presets import control
 from .progress import Progress
+from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .real_sequences import require_drawable
-from .session import DATA, RunResult, Session, send_last
+from .run_data import config_files, kept_data, located, new_task, rebuilt_task, with_files
+from .session import RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
 from .trainer import Trainer
@@ -93,7 +96,7 @@ def dry_run(request: RunRequest) -> int:
     """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
     for path, value in flatten(to_dict(request.config)).items():
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
-    task = build_task(request.config.task)
+    task = _task(request, request.config, print)
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
     for note in task.notes:
         print(note, flush=True)
@@ -103,6 +106,14 @@ def dry_run(request: RunRequest) -> int:
         for note in parts.notes:
             print(note)
     return 0
+
+
+def _task(request: RunRequest, config: Config, say: Callable[[str], None]) -> Task:
+    """Of a run that begins; or of one that is gone on with, found to be the same."""
+    if not request.resume:
+        return new_task(config.task)
+    assert request.run_dir is not None
+    return rebuilt_task(config, kept_data(request.run_dir, f"--resume {request.run_dir}"), say)
 
 
 def _require_enough_for_controls(config: Config, task: Task) -> None:
@@ -137,7 +148,7 @@ def run(request: RunRequest) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-    task = build_task(config.task)
+    task = _task(request, config, print)
     _require_enough_for_controls(config, task)
     with build_parts(config, task, begins=not request.resume) as parts:
         trainer = Trainer(config, task, parts)
@@ -145,7 +156,6 @@ def run(request: RunRequest) -> RunResult:
         if request.resume:
             assert run_dir is not None
             state = load_latest(run_dir)
-            _require_same_data(run_dir, state.state, task)
         else:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
@@ -205,8 +215,9 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
     for name in ARTIFACTS:
-        tracker.log_artifact(run_dir / name)
-    tracker.finish("FINISHED")
+        if (run_dir / name).exists():  # older versions wrote fewer
+            tracker.log_artifact(run_dir / name)
+    tracker.finish("FINISHED", tags=TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {})
     if (mirror := _mirror(place, run_dir)) is not None:
         send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
@@ -218,6 +229,9 @@ def evaluate_run(
     num_sequences: int | None,
     adversarial: bool = False,
     language_model: bool = False,
+    *,
+    files: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
     """Measure the generator of a run on the test split of its task.
 
@@ -227,22 +241,29 @@ def evaluate_run(
         num_sequences: sequences to sample; None takes as many as the run's final table.
         adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
         language_model: score it by language models that are trained for it, too; those of the run, or the default.
+        files: dotted path in the configuration → file, for what lies elsewhere now.
+        say: is told what cannot be checked.
 
     Returns:
         Name → value.
 
     Raises:
+        CheckpointError: the folder holds no run or generator, or its data is not what the run began with.
         ConfigError: there is nothing that an evaluator could judge, or too little; or no text to model.
+        DataError: the data cannot be read.
     """
     from .evaluation import Evaluator
 
-    config = resumable_config(run_dir)
+    kept = kept_data(run_dir, f"--run {run_dir}")
+    config = with_files(located(resumable_config(run_dir), kept), files or {}, kept.asked)
     if adversarial and config.evaluation.adversarial is None:
         config = override(config, {"evaluation.adversarial": FreshEvaluator().kind})
     if language_model and config.evaluation.language_model is None:
         config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
     exported = load_run_generator(run_dir)
-    evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
+    task = rebuilt_task(config, kept, say)
+    require_fitting(exported, task, f"--run {run_dir}")
+    evaluator = Evaluator(task, config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
     with torch_threads(config.workers.threads):
         measurement = evaluator.measure(exported.generator, temperature, number)
@@ -277,20 +298,14 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 
 
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
-    saved = flatten(values)
-    differences = [
-        line for line in config_differences(saved, flatten(to_dict(config))) if not line.startswith(_FREE_TO_CHANGE)
-    ]
+    # Where a file lies may change; what is in it may not, which is found when it is read.
+    files = config_files(from_dict(values)).keys() & config_files(config).keys()
+    saved, wanted = (
+        {path: value for path, value in flatten(one).items() if path not in files} for one in (values, to_dict(config))
+    )
+    differences = [line for line in config_differences(saved, wanted) if not line.startswith(_FREE_TO_CHANGE)]
     if differences:
         raise CheckpointError(
             f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
             "to go on with it as it was, or start a new run."
-        )
-
-
-def _require_same_data(run_dir: Path, state: Mapping[str, Any], task: Task) -> None:
-    if state.get(DATA, task.fingerprint()) != task.fingerprint():
-        raise CheckpointError(
-            f"--resume {run_dir}: its data has changed: the task {task.name!r} now gives other sequences than the ones "
-            "the run began with. Bring the file back as it was, or start a new run."
         )

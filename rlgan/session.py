@@ -18,20 +18,26 @@ from rlgan.envs.errors import StorageError, UploadError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
-from .checkpoint import LoadedCheckpoint, cannot_write, save_checkpoint, write_atomically, write_run_config
-from .comparison import compare, publish
+from .checkpoint import (
+    LoadedCheckpoint,
+    cannot_write,
+    read_run_config,
+    save_checkpoint,
+    write_atomically,
+    write_run_config,
+)
+from .comparison import compare
 from .config import Config
 from .evaluation import Measurement
 from .export import save_run_generator
-from .overrides import flatten, to_dict
+from .overrides import flatten, from_dict, to_dict
 from .progress import Progress
+from .publishing import publish
+from .run_data import DATA, data_inputs, write_run_data
 from .storage import Mirror
 from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
 from .workers.faults import Faults
-
-DATA = "data_sha256"
-"""Key of a checkpoint under which the fingerprint of the task stands."""
 
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 
@@ -75,6 +81,7 @@ class Session:
         notes: tuple[str, ...] = (),
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
+        self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
         self._faults, self._mirror, self._notes = faults, mirror, (*task.notes, *notes)
         self._progress = Progress()
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
@@ -113,13 +120,20 @@ class Session:
             self._progress.say(note)
         if resumed_from is not None:
             self._restore(resumed_from)
+            write_run_data(self._run_dir, self._config, self._task, from_dict(read_run_config(self._run_dir)))
         else:
+            write_run_data(self._run_dir, self._config, self._task)
             # The configuration makes the folder a run, and comes when there is something to go on with.
             self._checkpoint()
             write_run_config(self._run_dir, to_dict(self._config))
         self._send()
         name = self._run_dir.name
-        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
+        self._tracker.start(
+            name,
+            flatten(to_dict(self._config)),
+            run_tags(self._config.preset, self._config.seed),
+            data_inputs(self._config, self._task, self._fingerprint),
+        )
         status = "FAILED"
         wait_s: float | None = None
         tags: dict[str, str] = {}
@@ -193,7 +207,7 @@ class Session:
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units
-        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: self._task.fingerprint()}, position)
+        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: self._fingerprint}, position)
         self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)

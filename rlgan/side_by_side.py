@@ -16,20 +16,15 @@ from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import Any
 
+from .final_table import FIRST, TABLE, in_order, slug
 from .html import Block, Paragraph, Picture, Section, Table, write_html
 from .report import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
-from .tracking import LoggedRun, history
+from .tracking import LoggedRun, history, read_table
 
 OURS = "this run"
 _FINAL = re.compile(r"final/([^/]+)/(.+)")
 _TEMPERATURE = re.compile(r"MLE_tau_([0-9.]+)")
 _OWN_TEMPERATURE = re.compile(r"this_run_tau_([0-9.]+)")
-# What decides between runs comes first; the rest follows by name.
-_FIRST = (
-    "kl_sum", "kl_forward", "kl_reverse", "lm_lstm", "rlm_lstm", "lm_5gram", "rlm_5gram", "nll_gen", "nll_oracle",
-    "nll_div", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_4", "distinct_2", "fed_minilm",
-    "fed_ngram64",
-)  # fmt: skip
 _PLANES = (*PLANES, ("bleu_4", "nll_gen"))
 _MOST_CURVES = 12
 _MOST_COLUMNS = 12
@@ -68,7 +63,7 @@ def side_by_side(runs: Sequence[LoggedRun]) -> SideBySide:
     names = _distinct_names(runs)
     rows = [row for name, run in zip(names, runs, strict=True) for row in _rows(name, run)]
     found = {name for row in rows for name in row if name not in ("run", "row")}
-    columns = [name for name in _FIRST if name in found] + sorted(found - set(_FIRST))
+    columns = in_order(list(found))
     return SideBySide(
         names=tuple(names),
         runs=tuple(runs),
@@ -138,11 +133,22 @@ def _rows(name: str, run: LoggedRun) -> list[dict[str, Any]]:
         if (parts := _FINAL.fullmatch(metric)) is not None:
             row, column = parts.groups()
             table.setdefault(row, {"run": name, "row": row.replace("_", " ")})[column] = value
+    # Metrics are a summary of the table; of runs of older versions they are all of it.
+    if table and "real_data" not in table and (whole := read_table(run, TABLE)) is not None:
+        table = {slug(row): _named(name, row) for row in whole}
     if not table:  # a run that has not ended, or a stranger's
         last = {metric.removeprefix("eval/"): value for metric, value in run.metrics.items()}
         return [{"run": name, "row": "last values", **last}]
     own = table.pop("this_run", None)
     return [*table.values(), *([] if own is None else [own])]
+
+
+def _named(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the whole table, without what JSON could not hold."""
+    values = {
+        key: float(value) for key, value in row.items() if key not in ("name", "temperature") and value is not None
+    }
+    return {"run": name, "row": slug(row).replace("_", " "), **values}
 
 
 def _differing(runs: Sequence[LoggedRun]) -> dict[str, tuple[str | None, ...]]:
@@ -161,7 +167,7 @@ def _curves(names: Sequence[str], runs: Sequence[LoggedRun]) -> dict[str, dict[s
 
     def rank(metric: str) -> tuple[int, int, str]:
         plain = metric.removeprefix("eval/")
-        first = _FIRST.index(plain) if metric.startswith("eval/") and plain in _FIRST else len(_FIRST)
+        first = FIRST.index(plain) if metric.startswith("eval/") and plain in FIRST else len(FIRST)
         return -sum(metric in run.metrics for run in runs), first, metric
 
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}

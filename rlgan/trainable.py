@@ -17,11 +17,13 @@ from typing import Any, ClassVar
 from ray import tune
 from ray.tune.result import DONE
 
-from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.errors import CheckpointError
+from rlgan.envs.tasks import Task
 
 from .checkpoint import load_latest, save_checkpoint
 from .config import Config
 from .overrides import from_dict, override
+from .run_data import DATA, same_task
 from .trainer import Trainer
 from .workers.parts import Parts, build_parts
 from .workers.placement import Role, roles_of
@@ -35,10 +37,11 @@ VARIED_LOG10 = "vary log10:"
 class SequenceGAN(tune.Trainable):
     """A trainer that Tune steps, saves and restores.
 
-    Its configuration is what `rlgan.overrides.to_dict` returns, with `VARIED` paths for what a search varies.
+    Its configuration is what `rlgan.overrides.to_dict` returns, with `VARIED` paths for what a search varies. With the
+    key `rlgan.run_data.DATA`, the fingerprint of a task, it refuses to train on other data.
     """
 
-    own_keys: ClassVar[frozenset[str]] = frozenset()
+    own_keys: ClassVar[frozenset[str]] = frozenset({DATA})
     """Keys of Tune's configuration that a subclass reads itself."""
 
     @classmethod
@@ -51,7 +54,8 @@ class SequenceGAN(tune.Trainable):
         """Build the run; called by Tune."""
         resolved = _resolved(config, self.own_keys)
         self._stack = ExitStack()
-        task = build_task(resolved.task)
+        task = same_task(resolved.task, config.get(DATA), "trial")
+        self._fingerprint = task.fingerprint()
         parts = self._stack.enter_context(build_parts(resolved, task))
         self.trainer = self.build(resolved, task, parts)
 
@@ -66,12 +70,27 @@ class SequenceGAN(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep the state in Tune's folder; called by Tune."""
-        save_checkpoint(Path(checkpoint_dir), self.trainer.state(), self.trainer.position.units, keep=1)
+        state = {**self.trainer.state(), DATA: self._fingerprint}
+        save_checkpoint(Path(checkpoint_dir), state, self.trainer.position.units, keep=1)
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         """Go on from a state in Tune's folder; called by Tune."""
         assert checkpoint_dir is not None
-        self.trainer.restore(load_latest(Path(checkpoint_dir)).state)
+        path = Path(checkpoint_dir)
+        self.trainer.restore(self.own_state(load_latest(path).state, path))
+
+    def own_state(self, state: dict[str, Any], where: Path) -> dict[str, Any]:
+        """What of a checkpoint is the trainer's, found to be of this data.
+
+        Raises:
+            CheckpointError: it was trained on other data.
+        """
+        if state.get(DATA, self._fingerprint) != self._fingerprint:  # older versions did not keep it
+            raise CheckpointError(
+                f"{where}: its data has changed: it holds a state that was trained on other sequences. Bring the files "
+                "back as they were, or begin anew."
+            )
+        return {name: part for name, part in state.items() if name != DATA}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial in the same process, which has everything imported; called by Tune."""

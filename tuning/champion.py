@@ -30,7 +30,13 @@ def champion(results: SweepResults, judged: Verdict) -> FinalResult | None:
 
 
 def register_champion(
-    best: FinalResult, results: SweepResults, folder: Path, generators: Path, uri: str | None, name: str
+    best: FinalResult,
+    results: SweepResults,
+    folder: Path,
+    generators: Path,
+    uri: str | None,
+    name: str,
+    finding: str | None = None,
 ) -> int:
     """Register a generator that the final race left behind.
 
@@ -41,6 +47,7 @@ def register_champion(
         generators: Tune's folder of the final race.
         uri: of the server; None takes what the sweep's runs take.
         name: of the registered model.
+        finding: of the sweep, in a sentence or two.
 
     Returns:
         The version.
@@ -64,4 +71,4 @@ def register_champion(
         "seed": str(best.seed),
         f"test_{results.objective}": f"{objective_value(best.test, results.sides):.4f}",
     }
-    return register(run.uri, run.run_id, Path(checkpoint), name, best.temperature, tags)
+    return register(run.uri, run.run_id, Path(checkpoint), name, best.temperature, tags, finding)

@@ -12,11 +12,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rlgan.commands.options import add_task_options, task_of
+from rlgan.commands.options import add_task_options, moved_files, task_of
 from rlgan.commands.verbs import STOPPED
 from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
 from rlgan.overrides import ConfigPathError, to_dict
+from rlgan.run_data import is_file_path
 
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .studies import STUDIES, load_study
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         folder=asked["folder"],
         resume=options.resume is not None,
         train=not options.no_training,
+        files=asked.get("files", {}),
         words={
             "study": asked["study"],
             "task": None if asked["task"] is None else to_dict(asked["task"]),
@@ -119,9 +121,11 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     from .sweep import read_request
 
-    names = ("out", "data", "pairs", "source", "target", "tokens", "oracle_params")
+    names = ("out", "tokens")
     other = [f"--{_flag(name)}" for name in names if getattr(options, name) is not None]
-    other += [f"--{path}" for path in overrides] + ([] if options.study is None else [options.study])
+    named = {path: file for path, file in overrides.items() if is_file_path(path)}
+    other += [f"--{path}" for path in overrides if path not in named]
+    other += [] if options.study is None else [options.study]
     other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
     if other:
         raise ConfigError(
@@ -137,6 +141,7 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
             "changes": words["changes"],
             "settings": _settings({**words["settings"], **given}),
             "folder": folder,
+            "files": {**named, **moved_files(options)},
         }
     except (KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(

@@ -24,6 +24,7 @@ from rlgan.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.overrides import flatten, to_dict
 from rlgan.presets import control, mle
+from rlgan.run_data import DATA
 
 from .ledger import Entry, FinalLedger
 from .results import Kind
@@ -150,6 +151,7 @@ def race(
     ledger: FinalLedger,
     folder: Path,
     starts: Path,
+    data: str,
     deadline: Deadline,
     say: Callable[[str], None],
 ) -> bool:
@@ -161,6 +163,7 @@ def race(
         ledger: of the race so far.
         folder: Tune's own.
         starts: maximum-likelihood starts.
+        data: fingerprint of the task, which every run builds anew.
         deadline: when to stop.
         say: is told what happens, a line at a time.
 
@@ -176,7 +179,7 @@ def race(
     say(f"final race: {len(waiting)} runs of {', '.join(one.name for one in who)}, seeds {seeds[0]} to {seeds[-1]}")
     run_trials(
         folder,
-        _Starter(waiting, settings, folder, starts),
+        _Starter(waiting, settings, folder, starts, data),
         FIFOScheduler(),
         _Timekeeper(waiting, ledger, say),
         concurrent=settings.concurrent,
@@ -194,11 +197,11 @@ class _Starter(Searcher):
     """Hands Tune the runs one by one."""
 
     def __init__(
-        self, waiting: Sequence[tuple[Entrant, int]], settings: SweepSettings, folder: Path, starts: Path
+        self, waiting: Sequence[tuple[Entrant, int]], settings: SweepSettings, folder: Path, starts: Path, data: str
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="min")
         self._waiting, self._settings = list(waiting), settings
-        self._folder, self._starts, self._next = folder, starts, 0
+        self._folder, self._starts, self._data, self._next = folder, starts, data, 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if self._next == len(self._waiting):
@@ -207,6 +210,7 @@ class _Starter(Searcher):
         self._next += 1
         return {
             **to_dict(one.config.model_copy(update={"seed": seed})),
+            DATA: self._data,
             STARTS: str(self._starts.resolve()),
             NAME: run_name(one.name, seed),
             RESUME: checkpoints(self._folder, run_name(one.name, seed)),

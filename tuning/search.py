@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from rlgan.envs.errors import CheckpointError
 from rlgan.overrides import to_dict
+from rlgan.run_data import DATA
 
 from .ledger import Entry, Ledger, State
 from .proposals import GridSource, OptunaSource, Outcome, Proposal, Proposals, RandomSource, Source
@@ -68,17 +69,19 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where things of a search lie.
+    """Where things of a search lie, and what its data is.
 
     Attributes:
         tune: Tune's own.
         starts: maximum-likelihood starts.
         ledger: file of its events, for messages.
+        data: fingerprint of the task, which every trial builds anew.
     """
 
     tune: Path
     starts: Path
     ledger: Path
+    data: str
 
 
 def source_of_proposals(settings: SweepSettings, objective: Objective) -> Source:
@@ -146,6 +149,7 @@ class _Searcher(Searcher):
         return {
             **to_dict(self._space.base),
             **tune_keys(self._space.changes(point), self._settings, self._space),
+            DATA: self._folders.data,
             STARTS: str(self._folders.starts.resolve()),
             NAME: name,
             INDEX: index,

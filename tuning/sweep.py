@@ -3,6 +3,7 @@
 A sweep's folder holds:
 
     sweep.json     what was asked for
+    data.json      which data it was: fingerprint, files and where they lay
     trials.jsonl   what the search did (`rlgan.tuning.ledger`)
     finals.jsonl   what the final race did
     starts/        maximum-likelihood starts that runs share
@@ -18,23 +19,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from rlgan.checkpoint import write_atomically
+from rlgan.config import Config
 from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
-from rlgan.envs.settings import Settings
-from rlgan.envs.tasks import PairsTask, Task, TaskSettings, build_task
-from rlgan.envs.tasks.pair_files import ParallelFiles
+from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.evaluation import Evaluator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.overrides import flatten, merge, override, to_dict
 from rlgan.presets import preset
+from rlgan.run_data import (
+    absolute,
+    config_files,
+    data_inputs,
+    kept_data,
+    located,
+    new_task,
+    rebuilt_task,
+    require_same_files,
+    with_files,
+    write_run_data,
+)
 from rlgan.tracking import TrackingSettings, require_model_name
 from rlgan.trainable import roles_of_trial
 from rlgan.workers.parts import cluster
@@ -62,8 +74,6 @@ _WAIT_S = 600.0  # hundreds of runs may be waiting for a slow server; one that i
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 _CHECKED = 200  # random points that a preview tries
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
-
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
@@ -78,6 +88,7 @@ class SweepRequest:
         resume: whether it goes on with the sweep there.
         train: whether anything is run; if not, what there is is judged, reported, uploaded and registered.
         words: the same as JSON values, for whoever takes it up again.
+        files: dotted path in the configuration → file, for what lies elsewhere than it did when the sweep began.
     """
 
     study: Study
@@ -88,6 +99,7 @@ class SweepRequest:
     resume: bool
     train: bool = True
     words: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +134,10 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         DataError: the data cannot be read.
     """
     settings = request.settings
-    space, task, objective = _checked(request)
+    space, task, objective = _checked(request, say)
     asked = _asked(request, space, task, objective)
-    with _opened(request, asked):
+    with _opened(request, asked, config_files(space.base)):
+        write_run_data(request.folder, space.base, task, _space(request).base)
         ledger, finals = Ledger(request.folder / _LEDGER), FinalLedger(request.folder / _FINALS)
 
         def results() -> SweepResults:
@@ -135,7 +148,15 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         done = sum(entry.state is not None for entry in ledger.entries.values())
         say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
         tracking = SweepTracking(
-            _tracking_settings(request), request.folder, space, ledger, finals, results(), _params(request), say
+            _tracking_settings(request),
+            request.folder,
+            space,
+            ledger,
+            finals,
+            results(),
+            _params(request),
+            say,
+            data_inputs(space.base, task, task.fingerprint()),
         )
         status, files, wait_s = "FAILED", [], _WAIT_S
         try:
@@ -191,7 +212,9 @@ def _register(
     ):  # fmt: skip
         return  # it is there already; a sweep that went on may have another winner now
     try:
-        version = register_champion(best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name)
+        version = register_champion(
+            best, results, request.folder, request.folder / _TUNE / _RACE, tracking.uri, name, judged.finding
+        )
     except (TrackingError, CheckpointError) as error:  # the second where the run never reached a server
         say(f"warning: {error} The generator is not registered yet; rlgan tune --resume {request.folder} tries again.")
         return
@@ -242,11 +265,17 @@ def preview(request: SweepRequest) -> list[str]:
         ConfigError: the study does not fit, or a setting has no effect.
         DataError: the data cannot be read.
     """
-    space, task, objective = _checked(request)
+    found: list[str] = []
+    space, task, objective = _checked(request, found.append)
     proposals = Proposals(space, RandomSource(request.settings.seed))
     for _ in range(_CHECKED):
         proposals.next()
-    lines = [*task.notes, f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better", "dimensions:"]
+    lines = [
+        *found,
+        *task.notes,
+        f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better",
+        "dimensions:",
+    ]
     lines += [f"  {bundle.name}: {', '.join(bundle.options)}" for bundle in space.bundles]
     lines += [f"  {axis.name}: {axis.prior}" for axis in space.axes]
     dropped = sum(proposals.contradictions.values())
@@ -268,7 +297,8 @@ def _work(
     seconds = None if settings.hours is None else settings.hours * 3600.0
     whole = Deadline(seconds)
     half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
-    folders = Folders(folder / _TUNE / _SEARCH, folder / _STARTS, folder / _LEDGER)
+    data = task.fingerprint()
+    folders = Folders(folder / _TUNE / _SEARCH, folder / _STARTS, folder / _LEDGER, data)
     with cluster():
         require_room(roles_of_trial(space.base), space.base.workers.start_timeout_s)
         end = search(space, objective, settings, ledger, folders, half, say)
@@ -278,14 +308,14 @@ def _work(
         who = entrants(space, best, task)
         beside = {one.name: (one.floor, one.ceiling) for one in who if one.kind == "finalist"}
         finals.choose(Chosen(tuple(one.name for one in who), beside))
-        complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, whole, say)
+        complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, data, whole, say)
     if complete:
         return end
     return "time" if whole.is_past else "interrupted"
 
 
-def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
-    """What is asked for, found to make sense."""
+def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, Task, Objective]:
+    """What is asked for, found to make sense; its files are named by absolute paths."""
     settings, folder = request.settings, request.folder
     settings.require_effect()
     if not request.train and not request.resume:
@@ -296,7 +326,8 @@ def _checked(request: SweepRequest) -> tuple[Space, Task, Objective]:
     space = _space(request)
     require_something_to_change(request.settings, space)
     require_one_budget(space.base)
-    task = build_task(space.base.task)
+    base, task = _data(request, space.base, say)
+    space = replace(space, base=base)
     objective = _objective(space, task, request.settings.objective)
     source_of_proposals(request.settings, objective)  # says now if a library is missing
     return space, task, objective
@@ -309,28 +340,21 @@ def _space(request: SweepRequest) -> Space:
             raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.")
         if plain == "seed":
             raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
-    task = _with_absolute_paths(request.task)
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
-    changes |= {path: str(Path(changes[path]).resolve()) for path in _PATHS if path in changes}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
-    return request.study.space(task, changes)
+    return request.study.space(request.task, changes)
 
 
-def _with_absolute_paths(task: TaskSettings | None) -> TaskSettings | None:
-    """Trials may work in another folder than the one in which the user named the file."""
-    if isinstance(task, PairsTask):
-        return task.model_copy(update={"input": _absolute(task.input, _files(task.input))})
-    return None if task is None else _absolute(task, _files(task))
-
-
-def _absolute(settings: AnySettings, names: tuple[str, ...]) -> AnySettings:
-    paths = {name: str(Path(value).resolve()) for name in names if (value := getattr(settings, name, None)) is not None}
-    return settings.model_copy(update=paths) if paths else settings
-
-
-def _files(settings: Settings) -> tuple[str, ...]:
-    """Settings that name a file, of those that have a short option."""
-    return ("source", "target") if isinstance(settings, ParallelFiles) else ("data", "params")
+def _data(request: SweepRequest, base: Config, say: Callable[[str], None]) -> tuple[Config, Task]:
+    """The base with its files by absolute paths, for trials may work in another folder; and the task."""
+    if not request.resume:
+        base = absolute(base)
+        return base, new_task(base.task)
+    known = read_request(request.folder).get("data")
+    kept = kept_data(request.folder, f"--resume {request.folder}", known if isinstance(known, str) else None)
+    base = absolute(with_files(located(base, kept), request.files, kept.asked))
+    require_same_files(base, kept)
+    return base, rebuilt_task(base, kept, say)
 
 
 def _objective(space: Space, task: Task, name: str | None) -> Objective:
@@ -346,11 +370,8 @@ def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective
     """Everything that decides what trials are; a sweep that is taken up again must agree in it."""
     settings = to_dict(request.settings)
     # Where a file lies may change; what is in it may not.
-    chosen = space.base.task
-    files = {f"task.{name}" for name in _files(chosen)}
-    if isinstance(chosen, PairsTask):
-        files = {f"task.input.{name}" for name in _files(chosen.input)}
-    base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in {*files, *_PATHS}}
+    files = config_files(space.base)
+    base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in files}
     return {
         "study": request.study.name,
         "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
@@ -362,9 +383,6 @@ def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective
     }
 
 
-_PATHS = ("task.data", "task.params", "generator.pretrained.path", "discriminator.pretrained.path")
-
-
 def _described(space: Space, task: Task) -> str:
     data = getattr(space.base.task, "data", None)
     what = task.name if data is None else f"{task.name} {Path(data).name}"
@@ -372,11 +390,11 @@ def _described(space: Space, task: Task) -> str:
 
 
 @contextmanager
-def _opened(request: SweepRequest, asked: dict[str, Any]) -> Iterator[None]:
+def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]) -> Iterator[None]:
     """The folder of the sweep, which is this process's alone."""
     path = request.folder / _REQUEST
     if request.resume:
-        _require_same(request, asked)
+        _require_same(request, asked, files)
     elif path.exists():
         raise CheckpointError(
             f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
@@ -403,8 +421,10 @@ def _opened(request: SweepRequest, asked: dict[str, Any]) -> Iterator[None]:
         lock.release()
 
 
-def _require_same(request: SweepRequest, asked: dict[str, Any]) -> None:
+def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collection[str]) -> None:
     before = read_request(request.folder)
+    if isinstance(before.get("base"), dict):  # older versions kept where some files lay
+        before["base"] = {path: value for path, value in before["base"].items() if path not in files}
     different = [name for name, value in asked.items() if before.get(name) != value]
     if different:
         raise CheckpointError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from rlgan.config import Config
 from rlgan.overrides import to_dict
-from rlgan.tracking import Tracker, TrackingSettings, run_tags
+from rlgan.tracking import DataInput, Tracker, TrackingSettings, run_tags
 
 from .journal import Event
 from .ledger import Entry, FinalLedger, FinalRun, Ledger
@@ -60,6 +60,7 @@ class SweepTracking:
         results: the sweep without its trials.
         params: of the sweep.
         say: shows the user a sentence.
+        inputs: the data of the sweep.
     """
 
     def __init__(
@@ -72,13 +73,14 @@ class SweepTracking:
         results: SweepResults,
         params: Mapping[str, Any],
         say: Callable[[str], None],
+        inputs: tuple[DataInput, ...] = (),
     ) -> None:
         self._folder, self._space, self._ledger, self._finals = folder, space, ledger, finals
         self._tracker = Tracker(settings, folder, say)
         base = space.base
         self._tags = run_tags(base.preset, base.seed)
         tags = {**self._tags, KIND: "sweep", SWEEP: _facts(results)}
-        self._tracker.start(folder.name, {**params, "config": identity(base)}, tags)
+        self._tracker.start(folder.name, {**params, "config": identity(base)}, tags, inputs)
         # Of trials and entrants by name; those that ended stay, for their seeds come below them later.
         self._trackers: dict[str, Tracker] = {}
         self._ended: set[str] = set()

@@ -64,7 +64,7 @@ class Trial(SequenceGAN):
     config: dict[str, Any]  # Tune's own has no annotation
     _changed_at = 0  # the first point is the configuration itself
 
-    own_keys: ClassVar[frozenset[str]] = frozenset({STARTS, NAME, INDEX, RESUME, SELECT_BY, CHANGES, FINAL})
+    own_keys: ClassVar[frozenset[str]] = SequenceGAN.own_keys | {STARTS, NAME, INDEX, RESUME, SELECT_BY, CHANGES, FINAL}
 
     def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
         """Begin at the shared start; see `SequenceGAN.build`."""
@@ -83,7 +83,7 @@ class Trial(SequenceGAN):
             except CheckpointError as error:  # the machine died while it was copied
                 logger.warning("%s", error)
                 continue
-            trainer.restore(state)
+            trainer.restore(self.own_state(state, Path(checkpoint)))
             break
         return trainer
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
-from .options import positive_float, positive_int
+from .options import add_file_options, moved_files, positive_float, positive_int
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
         "minutes; likewise",
     )
+    add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -35,11 +37,18 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.checkpoint import CONFIG
     from rlgan.export import GENERATOR_FILES
     from rlgan.run import evaluate_run
+    from rlgan.run_data import RUN_DATA
     from rlgan.storage import as_folder
 
-    with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA,)) as run_dir:
         metrics = evaluate_run(
-            run_dir, options.temperature, options.num_sequences, options.adversarial, options.language_model
+            run_dir,
+            options.temperature,
+            options.num_sequences,
+            options.adversarial,
+            options.language_model,
+            files={**overrides, **moved_files(options)},
+            say=lambda line: print(line.replace(str(run_dir), options.run), file=sys.stderr, flush=True),
         )
     if options.json:
         print(json.dumps(metrics, indent=2))

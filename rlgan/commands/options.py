@@ -76,6 +76,31 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
 
 
+FILE_OPTIONS = {
+    "data": "task.data",
+    "pairs": "task.input.data",
+    "source": "task.input.source",
+    "target": "task.input.target",
+    "oracle_params": "task.params",
+}
+"""Short option → the path of the file in the configuration of a run that exists."""
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Options for `moved_files`: where files of a run that exists lie now."""
+    also = "the same content as the run began with, where it lies now"
+    parser.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
+    parser.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
+    parser.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
+    parser.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
+    parser.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
+
+
+def moved_files(options: argparse.Namespace) -> dict[str, str]:
+    """Files of a run that exists, as the options of `add_file_options` name them: dotted path → file."""
+    return {path: file for name, path in FILE_OPTIONS.items() if (file := getattr(options, name)) is not None}
+
+
 def _pairs_task(options: argparse.Namespace) -> PairsTask:
     from pydantic import ValidationError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.envs.errors import ConfigError
 
-from .options import add_choices, resolve
+from .options import FILE_OPTIONS, add_choices, moved_files, resolve
 from .verbs import STOPPED
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     from rlgan.checkpoint import CONFIG, read_run_config
     from rlgan.overrides import from_dict
+    from rlgan.run_data import RUN_DATA, kept_data, located, parsed_data, with_files
     from rlgan.storage import is_uri, open_place
 
     if is_uri(options.resume):
@@ -85,13 +86,19 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
         storage = open_place(options.resume, "--resume")
         saved = storage.config()
         run_dir = _local_folder(options.out) or Path("runs") / storage.name
+        asked = f"--resume {options.resume}"
         if (run_dir / CONFIG).exists():
             saved = read_run_config(run_dir)
+            kept = kept_data(run_dir, asked)
+        elif RUN_DATA in storage.sizes():
+            kept = parsed_data(storage.read(RUN_DATA), run_dir, asked, f"{storage.uri}: {RUN_DATA}")
+        else:
+            kept = kept_data(run_dir, asked)  # of an older version: nothing is known
     else:
         if options.out is not None:
             raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
         run_dir, storage = Path(options.resume), None
-        saved = read_run_config(run_dir)
+        saved, kept = read_run_config(run_dir), kept_data(run_dir, f"--resume {run_dir}")
         if options.storage is not None:
             if not is_uri(options.storage):
                 raise ConfigError(
@@ -99,7 +106,14 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
                     "Leave it out, or give the URI of a storage to which the run is to be sent."
                 )
             storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
-    config = resolve(options, overrides, base=from_dict(saved))
+    base = located(from_dict(saved), kept)
+    if options.preset is None:
+        if options.tokens is not None:
+            raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
+        # The task is that of the run, and --data says where its file lies now.
+        base = with_files(base, moved_files(options), kept.asked)
+        options = argparse.Namespace(**{**vars(options), **dict.fromkeys(FILE_OPTIONS)})
+    config = resolve(options, overrides, base=base)
     from rlgan.run import RunRequest
 
     return RunRequest(config, run_dir, resume=True, storage=storage)

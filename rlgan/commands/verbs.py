@@ -40,9 +40,11 @@ class Verb:
         help: a line.
         load: imports its module, which may take seconds; called only if the verb is typed.
         has_paths: whether it takes settings by their paths.
+        has_files: whether it takes those that name a file, and no others.
     """
 
     name: str
     help: str
     load: Callable[[], VerbModule]
     has_paths: bool = False
+    has_files: bool = False

@@ -5,11 +5,13 @@ The import and a new database cost seconds, and a configuration must be there wi
 
 from __future__ import annotations
 
-from .reading import LoggedRun, children, history, read_run
+from .origin import DataInput
+from .reading import LoggedRun, children, history, read_run, read_table
 from .registry import RegisteredGenerator, fetch, find_generator, register, require_model_name
 from .tracker import Tracker, TrackingSettings, run_tags
 
 __all__ = [
+    "DataInput",
     "LoggedRun",
     "RegisteredGenerator",
     "Tracker",
@@ -19,6 +21,7 @@ __all__ = [
     "find_generator",
     "history",
     "read_run",
+    "read_table",
     "register",
     "require_model_name",
     "run_tags",

@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from rlgan.envs.errors import TrackingError
 
 from .addresses import be_brief, without_password
+
+_MAKING_S = 300.0  # tables take seconds, and a minute where twenty processes share a core
 
 
 @contextmanager
@@ -40,12 +44,39 @@ def asking(uri: str) -> Iterator[Any]:
 
     quieten()
     try:
-        yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        with making_tables(uri):
+            client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        yield client
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
             f"MLflow at {without_password(uri)} does not answer as it should ({first_line(error)}). Check the address, "
             "and that the server runs."
         ) from error
+
+
+@contextmanager
+def making_tables(uri: str) -> Iterator[None]:
+    """Only one process at a time opens a database of our own: whoever finds it without tables makes them.
+
+    MLflow looks for them first and makes them afterwards, so that of two processes in a fresh folder one fails.
+
+    Args:
+        uri: of the server; those that are no SQLite database see to it themselves.
+
+    Raises:
+        OSError: the folder cannot be written, or another process has held the lock for longer than tables take.
+    """
+    path = _database(uri)
+    if path is None or (path.exists() and not os.access(path.parent, os.W_OK)):
+        yield
+        return
+    with FileLock(path.parent / f".{path.name}.lock", timeout=_MAKING_S):
+        yield
+
+
+def is_own_database(uri: str) -> bool:
+    """Whether a server is a database that this process opens itself, and not a service that answers or does not."""
+    return _database(uri) is not None
 
 
 def first_line(error: Exception) -> str:

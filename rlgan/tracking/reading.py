@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlgan.envs.errors import CheckpointError, TrackingError, nearest
@@ -87,6 +89,35 @@ def history(run: LoggedRun, names: Iterable[str]) -> dict[str, list[tuple[int, f
         name: [(one.step, one.value) for one in sorted(metrics, key=lambda metric: (metric.step, metric.timestamp))]
         for name, metrics in found.items()
     }
+
+
+def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
+    """A table that was uploaded with a run as JSON rows.
+
+    Args:
+        run: whose.
+        name: of the artifact.
+
+    Returns:
+        Its rows; None where the run has no such artifact.
+
+    Raises:
+        TrackingError: the server cannot be reached, or the table is damaged.
+    """
+    with asking(run.uri) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
+        if name not in {file.path for file in client.list_artifacts(run.run_id)}:
+            return None
+        content = Path(client.download_artifacts(run.run_id, name, temporary)).read_bytes()
+    try:
+        rows = json.loads(content)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("no list of rows")
+    except (ValueError, RecursionError) as error:
+        raise TrackingError(
+            f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or send it again by rlgan "
+            "train --resume DIR."
+        ) from None
+    return rows
 
 
 def children(uri: str | None, run_id: str) -> list[LoggedRun]:

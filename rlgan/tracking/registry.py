@@ -7,6 +7,7 @@ files alone: code of a registry is run by those who serve it, not by us.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
@@ -29,6 +30,7 @@ REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors",
 
 _MODEL = "generator"  # its name among the models of the run
 _SCRIPT = Path(__file__).with_name("served_model.py")
+_MOST_LETTERS = 4900  # of a description or tag, of 5,000 that MLflow takes
 _ADDRESS = re.compile(r"models:/([^/@:]+)(?:/([0-9]+)|@([^/@]+))")
 
 
@@ -59,9 +61,17 @@ class RegisteredGenerator:
 
 
 def register(
-    uri: str | None, run_id: str, generator_dir: Path, name: str, temperature: float, tags: Mapping[str, str]
+    uri: str | None,
+    run_id: str,
+    generator_dir: Path,
+    name: str,
+    temperature: float,
+    tags: Mapping[str, str],
+    verdict: str | None = None,
 ) -> int:
     """Log the generator of a run with an MLflow run, and register it as a new version of a model.
+
+    The pages of the model and of the version say of which run it is, what that was trained with and on, and how it did.
 
     Args:
         uri: of the server; None takes MLFLOW_TRACKING_URI, else runs/mlruns.db.
@@ -70,6 +80,7 @@ def register(
         name: of the registered model; made if there is none.
         temperature: at which it samples unless a request says otherwise; divides the logits.
         tags: of the version.
+        verdict: how it did, in a sentence or two; None takes what the run itself says.
 
     Returns:
         The version, from 1.
@@ -87,7 +98,15 @@ def register(
         from mlflow.entities import LoggedModelOutput
 
         run = _run(client, run_id)
-        model = client.create_logged_model(run.info.experiment_id, name=_MODEL, source_run_id=run_id)
+        facts = _facts(client, run, temperature, tags, verdict)
+        model = client.create_logged_model(
+            run.info.experiment_id,
+            name=_MODEL,
+            source_run_id=run_id,
+            tags={key: _cut(value) for key, value in facts.items()},
+            params={"temperature": f"{temperature:g}"},
+            model_type="sequence generator",
+        )
         folder = Path(temporary) / "model"
         _save(folder, Path(temporary) / "code", generator_dir, temperature, model, run_id)
         client.log_model_artifacts(model.model_id, str(folder))
@@ -95,8 +114,14 @@ def register(
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         _make_model(client, name)
         made = client.create_model_version(
-            name, model.artifact_location, run_id, tags=dict(tags), model_id=model.model_id
+            name,
+            model.artifact_location,
+            run_id,
+            tags={**{key: _cut(value) for key, value in facts.items()}, **tags},
+            description=_page(facts, tags),
+            model_id=model.model_id,
         )
+        client.update_registered_model(name, _about(name, made.version, _page(facts, tags)))
         return int(made.version)
 
 
@@ -217,6 +242,56 @@ def _run(client: Any, run_id: str) -> Any:
             f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} that a generator could belong "
             "to. Give the id of a run that it has."
         ) from None
+
+
+def _facts(client: Any, run: Any, temperature: float, tags: Mapping[str, str], verdict: str | None) -> dict[str, str]:
+    """What somebody who finds the model wants to know, from its run and the runs above it, the nearest first."""
+    chain = [run]
+    while (parent := chain[-1].data.tags.get("mlflow.parentRunId")) is not None and len(chain) < 5:
+        chain.append(_run(client, parent))
+
+    def first(*names: str) -> str | None:
+        return next((one.data.tags[name] for one in chain for name in names if name in one.data.tags), None)
+
+    data: list[Any] = next((inputs for one in chain if (inputs := one.inputs.dataset_inputs)), [])
+    found = {
+        "run": " / ".join(one.info.run_name or one.info.run_id for one in reversed(chain)),
+        "preset": first("preset"),
+        "seed": tags.get("seed") or first("seed"),
+        "rlgan_version": first("rlgan_version"),
+        "git_commit": first("git_commit"),
+        "data": ", ".join(sorted({one.dataset.name.rpartition(", ")[0] or one.dataset.name for one in data})) or None,
+        "data_sha256": next((_fingerprint(one.dataset) for one in data), None),
+        "temperature": f"{temperature:g}",
+        "verdict": verdict if verdict is not None else run.data.tags.get("verdict"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _fingerprint(dataset: Any) -> str:
+    try:
+        return str(json.loads(dataset.profile)["fingerprint"])
+    except (ValueError, KeyError, TypeError):  # not of ours
+        return str(dataset.digest)
+
+
+def _page(facts: Mapping[str, str], tags: Mapping[str, str]) -> str:
+    """A description in Markdown."""
+    lines = [f"A generator of discrete sequences that rlgan trained. {facts.get('verdict', '')}".rstrip(), ""]
+    lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in facts.items() if key != "verdict"]
+    lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in tags.items() if key not in facts]
+    return _cut("\n".join(lines))
+
+
+def _about(name: str, version: str, page: str) -> str:
+    """The description of a model: of its newest version, and how to use it."""
+    use = f"Version {version} is the newest. Sample from it: `rlgan sample --model models:/{name}/{version}`"
+    return f"{use}\n\n{page}"
+
+
+def _cut(text: str) -> str:
+    text = without_password(text)
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
 def _make_model(client: Any, name: str) -> None:

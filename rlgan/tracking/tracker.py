@@ -24,6 +24,7 @@ from rlgan.envs.settings import Settings
 
 from ..checkpoint import cannot_write, write_atomically
 from .addresses import be_brief, tracking_uri
+from .origin import DataInput
 from .upload import RunUpload, Uploader, whole_lines
 
 _FINISH_WAIT_S = 60.0
@@ -85,19 +86,23 @@ class Tracker:
         # Both None while nothing is uploaded.
         self._uploader: Uploader | None = None
         self._upload: RunUpload | None = None
+        self._last_tags: dict[str, str] = {}
 
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def start(
+        self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], inputs: tuple[DataInput, ...] = ()
+    ) -> None:
         """Open the run in MLflow, or go on with the one that this folder belongs to. Does not wait for the server.
 
         Args:
             name: shown in MLflow.
             params: flat resolved configuration; logged once.
             tags: see `run_tags`.
+            inputs: the data of the run.
         """
         if not self._settings.enabled:
             return
         be_brief()
-        self._upload = RunUpload(self._run_dir, name, params, tags, parent=None, goes_on=True)
+        self._upload = RunUpload(self._run_dir, name, params, tags, parent=None, goes_on=True, inputs=inputs)
         uri = tracking_uri(self._settings.uri, self._run_dir.parent)
         self._uploader = Uploader(uri, self._settings.experiment, self._upload)
         self._uploader.start()
@@ -190,6 +195,10 @@ class Tracker:
             self._uploader.wake()
         self._tell()
 
+    def tag_at_end(self, tags: Mapping[str, str]) -> None:
+        """Keep tags of what is known now; MLflow gets them when the run is finished."""
+        self._last_tags |= tags
+
     def rows(self) -> list[dict[str, Any]]:
         """All rows so far; a last line that was cut off by a crash is left out.
 
@@ -228,12 +237,13 @@ class Tracker:
             wait_s: how long the topmost run waits at most; None is a minute. A child takes None only.
             tags: what is known of the run now that it is over; they take the place of those of the same names.
         """
+        tags = {**self._last_tags, **(tags or {})}
         if self._uploader is not None and self._upload is not None:
             if self._upload.parent is None:
-                self._uploader.finish(status, tags or {}, _FINISH_WAIT_S if wait_s is None else wait_s)
+                self._uploader.finish(status, tags, _FINISH_WAIT_S if wait_s is None else wait_s)
             else:
                 assert wait_s is None, "a child does not wait"
-                self._upload.end(status, tags or {})
+                self._upload.end(status, tags)
                 self._uploader.wake()
         self._tell()
 

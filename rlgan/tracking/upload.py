@@ -27,13 +27,16 @@ from rlgan.envs.errors import CheckpointError
 
 from ..checkpoint import write_atomically
 from .addresses import artifacts_beside, without_password
-from .connection import first_line, quieten
+from .connection import first_line, is_own_database, making_tables, quieten
+from .origin import DataInput, dataset_inputs, origin_tags
 
 RECORD = "mlflow_run.json"
 """Name of the file that says which MLflow run a folder belongs to."""
 
 _SEND_EVERY_S = 1.0  # a call costs a tenth of a second of CPU, however many rows it brings
 _RETRY_EVERY_S = 30.0
+_LAST_TRIES = 5  # of a database of our own, which may be busy with another process for a moment
+_LAST_TRY_EVERY_S = 1.0
 _METRICS_A_CALL = 500  # MLflow takes 1,000 entities a call; a row that begins below this ends below that
 _PARAMS_A_CALL = _TAGS_A_CALL = 100
 _PARAM_LENGTH = 6000
@@ -41,7 +44,7 @@ _TAG_LENGTH = 5000
 _ROWS_TAG = "rlgan.rows_uploaded"
 _KEY_TAG = "rlgan.key"
 _PARENT_TAG = "mlflow.parentRunId"
-# Without it MLflow's page opens on traces of chat applications, not on the table of runs.
+# An experiment of model training, as MLflow's page calls it: without it, that opens on traces of chat applications.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # Answers of a server that is well and does not want this run's request; others may fare better.
 _REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"}
@@ -159,6 +162,7 @@ class RunUpload:
         tags: of the run from its beginning.
         parent: the run that it belongs below; None for the top.
         goes_on: whether it is certain that more will come of it, so that the server should call it running.
+        inputs: the data of the run.
 
     Raises:
         CheckpointError: the folder's record is damaged.
@@ -172,10 +176,12 @@ class RunUpload:
         tags: Mapping[str, str],
         parent: RunUpload | None,
         goes_on: bool,
+        inputs: tuple[DataInput, ...] = (),
     ) -> None:
         self.path, self.name, self.parent = folder / "metrics.jsonl", name, parent
         self.params = {key: _param_text(value) for key, value in params.items()}
         self.tags = {key: _tag_text(value) for key, value in tags.items()}
+        self.inputs = inputs
         self.record = RunRecord(folder / RECORD)
         self.goes_on = goes_on
         self.ending: _Ending | None = None
@@ -217,6 +223,7 @@ class Uploader:
         # The thread's own; None while there is no connection.
         self._client: Any = None
         self._experiment_id: str | None = None
+        self._origin = {key: _tag_text(value) for key, value in origin_tags(top.tags).items()}
 
     def start(self) -> None:
         """Begin. Does not wait for the server."""
@@ -259,15 +266,20 @@ class Uploader:
             self._warn_of_server(f"no answer within {wait_s:.0f} s{of}")
 
     def _work(self) -> None:
+        last_tries = _LAST_TRIES if is_own_database(self._uri) else 1
         while True:
             self._awake.wait()
             is_last = self._closing.wait(max(0.0, self._next_call - time.monotonic()))
             self._awake.clear()
             error = self._send_all(is_last)
             self._next_call = time.monotonic() + (_SEND_EVERY_S if error is None else _RETRY_EVERY_S)
+            last_tries -= is_last
             if error is not None:
                 self._disconnect()
                 self._awake.set()
+                if is_last and last_tries and _is_busy(error):
+                    time.sleep(_LAST_TRY_EVERY_S)
+                    continue
                 self._warn_of_server(first_line(error))
             if is_last:
                 return
@@ -318,7 +330,8 @@ class Uploader:
         import mlflow
 
         quieten()
-        self._client = mlflow.MlflowClient(tracking_uri=self._uri)
+        with making_tables(self._uri):
+            self._client = mlflow.MlflowClient(tracking_uri=self._uri)
 
     def _disconnect(self) -> None:
         """After a failure the server is asked anew how far it got."""
@@ -333,7 +346,7 @@ class Uploader:
 
         found = self._known_run(run)
         if found is None:
-            tags = {**run.tags, **self._parent_tag(run), _KEY_TAG: run.record.attempt()}
+            tags = {**self._origin, **run.tags, **self._parent_tag(run), _KEY_TAG: run.record.attempt()}
             found = self._client.create_run(
                 self._experiment_of_runs(), start_time=_begun_ms(run), run_name=run.name, tags=tags
             )
@@ -347,6 +360,8 @@ class Uploader:
         missing = [mlflow.entities.Param(*item) for item in run.params.items() if item[0] not in found.data.params]
         for some in _pieces(missing, _PARAMS_A_CALL):
             self._client.log_batch(run_id, params=some)
+        if run.inputs and not found.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, datasets=dataset_inputs(run.inputs))
         run.num_rows, run.num_bytes = int(found.data.tags.get(_ROWS_TAG, 0)), 0
         run.is_open = True
 
@@ -397,6 +412,9 @@ class Uploader:
                 found = self._client.get_experiment_by_name(self._experiment)
                 if found is None:
                     raise
+        for key, value in _EXPERIMENT_TAGS.items():
+            if key not in found.tags:  # somebody made it without saying what it is for
+                self._client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     # ------------------------------------------------------------------ what is sent
@@ -519,6 +537,11 @@ def _is_of_one_run(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, CheckpointError) or (isinstance(error, MlflowException) and error.error_code in _REFUSALS)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether a database of our own was in use by another process for longer than SQLite waits."""
+    return "OperationalError" in f"{type(error).__name__}: {error}"
 
 
 def _parsed(path: Path, line: bytes) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.generators import LSTM
 from rlgan.optimizers import Adam
 from rlgan.run import RunRequest, run
+from rlgan.run_data import absolute
 from rlgan.trainer import Trainer
 from rlgan.tuning.sweep import _space
 from rlgan.workers.parts import build_parts
@@ -183,4 +184,4 @@ def test_trials_find_the_file_wherever_they_work(
     monkeypatch.chdir(tmp_path)
     changed = {"generator.pretrained": "word_vectors", "generator.pretrained.path": files[1].name}
     asked = replace(request(tmp_path), task=TextTask(data=files[0].name), changes=changed)
-    assert _space(asked).base.word_vectors["generator"].path == str(files[1].resolve())
+    assert absolute(_space(asked).base).word_vectors["generator"].path == str(files[1].resolve())

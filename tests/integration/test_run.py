@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -17,10 +18,12 @@ import pytest
 from rlgan import comparison, session
 from rlgan import run as run_module
 from rlgan.cli import main
-from rlgan.envs.tasks import TextTask
+from rlgan.envs.tasks import TextTask, build_task
 from rlgan.run import RunRequest, run
+from rlgan.tracking import read_run, read_table
 from rlgan.trainer import Trainer, Unit
 from tests.support.commands import ask, copy_of, rows_of, write_config
+from tests.support.mlflow_server import Server
 from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after
 
 pytestmark = pytest.mark.integration
@@ -50,6 +53,8 @@ def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
     assert names == {
         *LEFT_BEHIND,
         "config.json",
+        "data.json",
+        "final_table.json",
         "checkpoints",
         "metrics.jsonl",
         "curves.png",
@@ -92,25 +97,53 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
 
 
 def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
+    """Whole as an artifact, rounded as a table of MLflow's page, and in part as metrics."""
     table = json.loads((undisturbed / "table.json").read_text())
+    logged = read_run(None, undisturbed)
+    assert read_table(logged, "table.json") == table
+    assert logged.tags["mlflow.loggedArtifacts"] == '[{"path": "final_table.json", "type": "table"}]'
+    final = {name: value for name, value in logged.metrics.items() if name.startswith("final/")}
+    rows = {row["name"]: row for row in table}
+    own, start = rows["tiny (this run)"], rows["MLE start"]
+    expected = {f"final/this_run/{name}": value for name, value in own.items() if name not in ("name", "temperature")}
+    for place, row in (
+        ("this_run_tau_0.8", rows["tiny τ=0.8 (this run)"]),
+        ("MLE_start", start),
+        ("best_control", rows["mle_continued"]),  # oracle_ratio is a ceiling
+    ):
+        expected |= {f"final/{place}/{side}": row[side] for side in ("kl_reverse", "kl_forward")}
+    beside = {"final/headroom_captured", "final/ahead_of_start", "final/behind_start"}
+    assert {name: value for name, value in final.items() if name not in beside} == expected
+    assert logged.tags["best_control"] == "mle_continued"
     database = sqlite3.connect(undisturbed.parent / "mlruns.db")
-    stored = dict(database.execute("select key, value from latest_metrics where key like 'final/%'"))
-    slugs = {
-        "real data (n=20)": "real_data",
-        "MLE start": "MLE_start",
-        "MLE τ=0.8": "MLE_tau_0.8",
-        "mle_continued": "mle_continued",
-        "oracle_ratio": "oracle_ratio",
-        "tiny τ=0.8 (this run)": "this_run_tau_0.8",
-        "tiny (this run)": "this_run",
-    }
-    for row in table:
-        for name, value in row.items():
-            if name not in ("name", "temperature"):
-                assert stored[f"final/{slugs[row['name']]}/{name}"] == value
     steps = database.execute("select step from metrics where key = 'eval/nll_gen' order by step").fetchall()
     assert steps == [(1,), (2,)]
     assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+
+
+def test_mlflow_knows_where_a_run_comes_from(undisturbed: Path) -> None:
+    client = Server(undisturbed)
+    run, table = client.run, json.loads((undisturbed / "table.json").read_text())
+    assert run.info.user_id == getpass.getuser()
+    assert run.data.tags["mlflow.source.type"] == "LOCAL" and run.data.tags["mlflow.source.name"]
+    assert run.data.tags.get("mlflow.source.git.commit") == run.data.tags.get("git_commit")
+    inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert [(context, one.name) for context, one in sorted(inputs.items())] == [
+        ("test", "oracle, test"),
+        ("training", "oracle, train"),
+        ("validation", "oracle, valid"),
+    ]
+    fingerprint = build_task(small().task).fingerprint()
+    assert {one.digest for one in inputs.values()} == {fingerprint[:36]}
+    assert json.loads(inputs["training"].profile)["fingerprint"] == fingerprint
+    assert json.loads(inputs["test"].profile)["num_sequences"] == 20
+    page = run.data.tags["mlflow.note.content"]
+    assert all(sentence in page for sentence in (undisturbed / "table.txt").read_text().splitlines()[-2:])
+    assert all(row["name"] in page for row in table if row["temperature"] in (1.0, None))
+    assert client.artifacts() == sorted(
+        ["config.json", "curves.png", "data.json", "final_table.json", "quality_diversity.png", "samples.txt",
+         "table.json", "table.txt"]
+    )  # fmt: skip
 
 
 def test_every_logged_name_is_explained(undisturbed: Path) -> None:

@@ -54,15 +54,16 @@ VERBS = {
 }
 FILES = [
     "config.json",
+    "data.json",
     "generator.json",
     "generator.safetensors",
     "checkpoints/*/state.json",
     "checkpoints/*/*.safetensors",
 ]
 READ_BY = {  # what a verb does not read cannot harm it either
-    "train --resume": {"config.json", "checkpoints/*/state.json", "checkpoints/*/*.safetensors"},
+    "train --resume": {"config.json", "data.json", "checkpoints/*/state.json", "checkpoints/*/*.safetensors"},
     "sample": {"generator.json", "generator.safetensors"},
-    "evaluate": {"config.json", "generator.json", "generator.safetensors"},
+    "evaluate": {"config.json", "data.json", "generator.json", "generator.safetensors"},
 }
 
 

@@ -101,7 +101,8 @@ print([module.__file__ for name, module in sys.modules.items() if name.split('.'
 def test_a_version_belongs_to_its_run(registered: Registered) -> None:
     found = find_generator(registered.uri, "models:/toy/1")
     assert (found.name, found.version, found.run_id) == ("toy", registered.version, registered.run_id)
-    assert (found.temperature, found.tags, found.address) == (TEMPERATURE, {"preset": "tiny"}, "models:/toy/1")
+    assert (found.temperature, found.address) == (TEMPERATURE, "models:/toy/1")
+    assert found.tags == {"preset": "tiny", "run": "toy run", "temperature": f"{TEMPERATURE:g}"}
     assert "sqlite" not in repr(found)
     client = Server(registered.run_dir).client
     (output,) = client.get_run(registered.run_id).outputs.model_outputs

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from rlgan import __version__
 from rlgan.envs.errors import CheckpointError
-from rlgan.tracking import Tracker, TrackingSettings, run_tags, upload
+from rlgan.tracking import DataInput, Tracker, TrackingSettings, run_tags, upload
 from rlgan.tracking import tracker as tracker_module
 from tests.support.mlflow_server import Flaky, Server, log_units
 
@@ -215,6 +215,70 @@ def test_mlflows_page_opens_on_runs(run_dir: Path) -> None:
     server = Server(run_dir)
     experiment = server.client.get_experiment(server.run.info.experiment_id)
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_an_experiment_that_somebody_made_becomes_one_of_model_training(run_dir: Path) -> None:
+    server = Server(run_dir)
+    made, theirs = server.client.create_experiment("made"), server.client.create_experiment("theirs")
+    server.client.set_experiment_tag(theirs, "mlflow.experimentKind", "finetuning")
+    for name in ("made", "theirs"):
+        folder = run_dir.parent / name
+        folder.mkdir()
+        track(folder, 1, experiment=name)
+    kinds = [server.client.get_experiment(one).tags["mlflow.experimentKind"] for one in (made, theirs)]
+    assert kinds == ["custom_model_development", "finetuning"], "what they said stays"
+
+
+def test_a_run_says_where_it_comes_from(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/rlgan", "train", "quick", "--tracking.uri", "http://me:secret@x"])
+    monkeypatch.setenv("LOGNAME", "somebody")
+    data = tuple(
+        DataInput(f"a.txt, {split}", "0123456789" * 6, context, "/data/a.txt", ("text",), {"num_sequences": 3})
+        for split, context in (("train", "training"), ("test", "test"))
+    )
+    tracker = Tracker(TrackingSettings(), run_dir)
+    tracker.start("a", {}, {"git_commit": "c0ffee"}, data)
+    log_units(tracker.child(run_dir / "trials" / "0", "trial", {}, {}), 1)
+    tracker.tag_at_end({"verdict": "none", "state": "early"})
+    tracker.finish("FINISHED", tags={"state": "late"})
+    for run in Server(run_dir).runs:  # a child says it too
+        tags = run.data.tags
+        assert run.info.user_id == "somebody" and tags["mlflow.source.name"] == "rlgan"
+        assert (tags["mlflow.source.type"], tags["mlflow.source.git.commit"]) == ("LOCAL", "c0ffee")
+        assert tags["command"] == "rlgan train quick --tracking.uri http://…@x"
+    (top,) = [run for run in Server(run_dir).runs if run.info.run_name == "a"]
+    assert (top.data.tags["verdict"], top.data.tags["state"]) == ("none", "late")
+    found = {one.dataset.name: (one.tags[0].value, one.dataset) for one in top.inputs.dataset_inputs}
+    assert {name: context for name, (context, _) in found.items()} == {
+        "a.txt, train": "training",
+        "a.txt, test": "test",
+    }
+    dataset = found["a.txt, train"][1]
+    assert dataset.digest == ("0123456789" * 6)[:36] and json.loads(dataset.source) == {"uri": "/data/a.txt"}
+    assert json.loads(dataset.profile) == {"num_sequences": 3, "fingerprint": "0123456789" * 6}
+
+
+def test_a_busy_database_of_our_own_is_asked_again_at_the_end(
+    run_dir: Path, flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite gives up after five seconds, and another process may be at work for longer."""
+    monkeypatch.setattr(upload, "_RETRY_EVERY_S", 1_000.0)
+    monkeypatch.setattr(upload, "_LAST_TRY_EVERY_S", 0.0)
+    tries: list[str] = []
+
+    def busy_at_first(name: str) -> None:
+        tries.append(name)
+        if len(tries) <= 3:
+            raise MlflowException("(sqlite3.OperationalError) database is locked")
+
+    flaky.before = busy_at_first
+    tracker = Tracker(TrackingSettings(), run_dir)
+    tracker.start("a", {}, {})
+    log_units(tracker, 1)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        tracker.finish("FINISHED")
+    assert Server(run_dir).run.info.status == "FINISHED" and Server(run_dir).history("mle/nll") == [(1, 1.0)]
 
 
 def test_addresses_come_from_settings_then_environment(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,3 +99,18 @@ def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str],
     assert damaged.status == 2 and "--resume old: its sweep.json is damaged (KeyError('task'))" in damaged.err
     assert "--schedule.d-steps, --seed: have no effect beside --resume" in answer.err
     assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err
+
+
+def test_files_may_be_named_beside_resume(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    task = {"kind": "text", "data": "gone.txt"}
+    words = {"study": "discriminator", "task": task, "changes": {}, "settings": {"trials": 3}}
+    (tmp_path / "old" / "sweep.json").write_text(json.dumps({"words": words, "data": "fingerprint"}))
+    (tmp_path / "other.txt").write_text("".join(f"a{n} b{n}\n" for n in range(40)))
+    answer = ask(capsys, "tune", "--resume", "old", "--dry-run")
+    assert answer.status == 2 and "gone.txt" in answer.err
+    for named in (("--data", "other.txt"), ("--task.data", "other.txt")):
+        answer = ask(capsys, "tune", "--resume", "old", "--dry-run", *named)
+        assert answer.status == 2 and "--resume old: its data has changed since the run began" in answer.err
+    answer = ask(capsys, "tune", "--resume", "old", "--dry-run", "--data", "other.txt", "--tokens", "char")
+    assert answer.status == 2 and "--tokens: have no effect beside --resume" in answer.err

@@ -34,7 +34,7 @@ def searcher(
 ) -> tuple[_Searcher, Ledger]:
     space = STUDY.space(TASK, {})
     ledger = Ledger(folder / "trials.jsonl")
-    folders = Folders(folder / "tune", folder / "starts", folder / "trials.jsonl")
+    folders = Folders(folder / "tune", folder / "starts", folder / "trials.jsonl", "fingerprint")
     given = SweepSettings(**{"trials": 3, "search": "random", **settings})
     proposals = Proposals(space, source)
     return _Searcher(space, OBJECTIVES["kl_sum"], proposals, given, ledger, folders, Deadline(seconds)), ledger

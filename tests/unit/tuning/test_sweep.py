@@ -12,11 +12,13 @@ import pytest
 from rlgan.envs import OracleTask, PairsTask, TextTask
 from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.tasks.pair_files import ParallelFiles, Table
+from rlgan.run_data import absolute, config_files
 from rlgan.tuning import Study
 from rlgan.tuning import sweep as sweep_module
 from rlgan.tuning.ledger import FinalLedger, Ledger
 from rlgan.tuning.results import FinalResult
-from rlgan.tuning.sweep import SweepResult, sweep
+from rlgan.tuning.settings import SweepSettings
+from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
 from tests.support.tiny_sweep import CHANGES, STUDY, TASK, request
 
 SIDES = {"kl_forward": 0.5, "kl_reverse": 0.5}
@@ -140,8 +142,12 @@ def test_files_that_short_options_name_are_found_from_other_folders(
     monkeypatch.chdir(tmp_path)
     two = PairsTask(input=ParallelFiles(source="a", target="b"))
     one = PairsTask(input=Table(data="a.tsv", source="en", target="de"))
-    absolute = sweep_module._with_absolute_paths
-    assert absolute(two) == PairsTask(input=ParallelFiles(source=str(tmp_path / "a"), target=str(tmp_path / "b")))
-    assert absolute(one) == PairsTask(input=Table(data=str(tmp_path / "a.tsv"), source="en", target="de"))
-    assert absolute(TextTask(data="a")) == TextTask(data=str(tmp_path / "a"))
-    assert absolute(OracleTask()) == OracleTask() and absolute(None) is None
+    for task, files in (
+        (two, {"task.input.source": "a", "task.input.target": "b"}),
+        (one, {"task.input.data": "a.tsv"}),
+        (TextTask(data="a", valid="b"), {"task.data": "a", "task.valid": "b"}),
+        (OracleTask(), {}),
+    ):
+        asked = SweepRequest(STUDY, task, {}, SweepSettings(), tmp_path / "sweep", False)
+        base = absolute(sweep_module._space(asked).base)
+        assert config_files(base) == {path: str(tmp_path / name) for path, name in files.items()}

@@ -1,0 +1,102 @@
+"""Where a comparison goes: the folder of its run, with its pictures, and MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.envs.tasks import Task
+
+from .checkpoint import write_atomically
+from .final_table import (
+    OWN,
+    SHOWN_TABLE,
+    TABLE,
+    best_control,
+    in_order,
+    main_row,
+    plane_of,
+    shown_order,
+    shown_table,
+    summary_metrics,
+)
+from .report import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
+from .tracking import Tracker
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+LAST_FILE = "table.txt"
+"""Name of the file of a run's folder that is written when everything else is done."""
+ARTIFACTS = (
+    "config.json", "data.json", TABLE, SHOWN_TABLE, LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png"
+)  # fmt: skip
+"""Names of the files of a run's folder that go to MLflow."""
+TABLE_TAGS = {"mlflow.loggedArtifacts": f'[{{"path": "{SHOWN_TABLE}", "type": "table"}}]'}
+"""By these MLflow's page knows the table for one."""
+
+_NOTE_COLUMNS = 8
+
+
+def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
+    """Write the comparison into the folder of its run, with its pictures, and send it to MLflow.
+
+    Args:
+        comparison: to publish.
+        task: of the run.
+        run_dir: folder of the run.
+        tracker: of the run.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    rows = comparison.rows
+    metrics = summary_metrics(rows)
+    if comparison.headroom is not None:
+        metrics["final/headroom_captured"] = comparison.headroom
+    for name, lead in (("ahead_of_start", comparison.ahead), ("behind_start", comparison.behind)):
+        if lead is not None:
+            metrics[f"final/{name}"] = min(lead.gains)
+    tracker.log_metrics(metrics, step=0, phase="final", unit=None)
+    write_table(rows, [], run_dir / TABLE)
+    text = shown_table(rows)
+    write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
+    plot_learning_curves(tracker.rows(), run_dir / "curves.png")
+    plot_quality_diversity(_plane_rows(rows), *plane_of(rows), run_dir / "quality_diversity.png", own=OWN)
+    write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
+    tracker.tag_at_end({**TABLE_TAGS, **_tags(comparison)})
+    for name in ARTIFACTS:
+        if (run_dir / name).exists():
+            tracker.log_artifact(run_dir / name)
+
+
+def _tags(comparison: Comparison) -> dict[str, str]:
+    """What the run's page says in words."""
+    tags = {"mlflow.note.content": note(comparison)}
+    if (best := best_control(comparison.rows)) is not None:
+        tags["best_control"] = best["name"]
+    if comparison.sentences:
+        tags["verdict"] = " ".join(f"{sentence.rstrip('.')}." for sentence in comparison.sentences)
+    return tags
+
+
+def note(comparison: Comparison) -> str:
+    """The description of a run, in Markdown: what follows from the table, and its rows at temperature 1."""
+    rows = [row for row in shown_order(comparison.rows) if row["temperature"] in (1.0, None)]
+    main = main_row(comparison.rows) or {}
+    names = in_order([name for name in main if name not in ("name", "temperature")])
+    shown = [{**row, "row": row["name"]} for row in rows]
+    parts = [
+        *comparison.sentences,
+        to_markdown(shown, ("row", *names[:_NOTE_COLUMNS])),
+        f"All rows and quantities: artifact `{SHOWN_TABLE}`; to the last digit: `{TABLE}`.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _plane_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A model of fewer sequences predicts worse, so that a few real ones are no point of the plane but an upright."""
+    return [
+        {key: value for key, value in row.items() if row["temperature"] is not None or key != "rlm_5gram"}
+        for row in rows
+    ]
