@@ -19,8 +19,10 @@ A folder has one writer at a time.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.threads import torch_threads
 
+from .activity import stage
 from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from .comparison import ARTIFACTS, LAST_FILE
@@ -137,10 +140,17 @@ def run(request: RunRequest) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-    task = build_task(config.task)
-    _require_enough_for_controls(config, task)
-    with build_parts(config, task, begins=not request.resume) as parts:
-        trainer = Trainer(config, task, parts)
+    progress = Progress()
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        stack.enter_context(progress.showing_log())
+        stack.enter_context(progress.watching())
+        with stage("data", "reading data"):
+            task = build_task(config.task)
+        _require_enough_for_controls(config, task)
+        with stage("parts", "building networks and starting actors"):
+            parts = stack.enter_context(build_parts(config, task, begins=not request.resume))
+            trainer = Trainer(config, task, parts)
         state = None
         if request.resume:
             assert run_dir is not None
@@ -149,7 +159,8 @@ def run(request: RunRequest) -> RunResult:
         else:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
-        session = Session(config, task, trainer, parts.faults, run_dir, _mirror(place, run_dir), parts.notes)
+        mirror = _mirror(place, run_dir)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes)
         return session.run(state)
 
 
@@ -242,9 +253,11 @@ def evaluate_run(
     if language_model and config.evaluation.language_model is None:
         config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
     exported = load_run_generator(run_dir)
-    evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
-    with torch_threads(config.workers.threads):
+    progress = Progress(lines=sys.stderr)
+    with closing(progress), progress.watching(), torch_threads(config.workers.threads), stage("evaluate"):
+        with stage("data", "reading data"):
+            evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
         return measurement.metrics | evaluator.measure_closely(measurement) | judged
