@@ -15,12 +15,12 @@ from rlgan.envs.tasks import Task
 from .activity import Stage, path_of
 from .config import Config
 from .credit import MonteCarlo
-from .objectives import MixedTeacherForcing, NoTeacherForcing
+from .objectives import MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing
 from .presets import control
 from .schedule import Position
 
 # Time of a sequence, with that of one learned by maximum likelihood as 1 (measured with the preset `quick`).
-_LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.3, 0.6, 1.5, 2.0
+_LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.25, 0.5, 0.6, 1.0
 _RECENT = 10  # of a kind, how many of the last count
 _LEAST_SHARE = 0.02  # below it a share that is done says nothing yet
 
@@ -170,7 +170,7 @@ def _round_work(config: Config, task: Task) -> float:
 def _update_work(config: Config, task: Task) -> float:
     """Of one adversarial unit."""
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    learned = 1.0 + _SAMPLE
+    learned = 0.0 if isinstance(config.objective, NoPolicyGradient) else 1.0 + _SAMPLE
     if isinstance(config.credit, MonteCarlo):
         # A prefix of half the length, and half a sequence drawn behind it.
         learned += config.credit.num_rollouts * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
