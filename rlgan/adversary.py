@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
 
+from .activity import advance, stage
 from .adversary_losses import ClassLosses, CrossEntropy, Likelihood, LossSettings, adversary_loss, class_losses
 from .adversary_regularisers import (
     GradientPenaltySettings,
@@ -240,11 +242,20 @@ class Adversary:
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
-            with global_stream(self._seed, "adversary", "dropout", request.index):
+            with global_stream(self._seed, "adversary", "dropout", request.index), self._counted(request):
                 metrics |= self._train_epochs(request, rng)
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
+
+    def _counted(self, request: Round) -> AbstractContextManager[None]:
+        rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
+        num_reals, num_fakes = self._epoch_size()
+        batches = -(-(num_reals if self._is_balanced(request) else num_reals + num_fakes) // rows)
+        return stage("learn", unit="batch", total=request.epochs * batches)
+
+    def _is_balanced(self, request: Round) -> bool:
+        return request.real_weight is not None or self._settings.needs_halves
 
     def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
         self.network.train()
@@ -257,8 +268,7 @@ class Adversary:
         for _ in range(request.epochs):
             reals = Pairs(*self._real_buffer.sample(num_reals, rng))
             fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
-            is_balanced = request.real_weight is not None or self._settings.needs_halves
-            for rows in self._minibatches(num_reals, num_fakes, rng, is_balanced):
+            for rows in self._minibatches(num_reals, num_fakes, rng, self._is_balanced(request)):
                 batch = self._minibatch(reals, fakes, rows, rng)
                 member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
                 member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
@@ -283,6 +293,7 @@ class Adversary:
                     judged = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
                     correct[kind] += int((called_real[judged] == (kind == "real")).sum())
                     scored[kind] += int(judged.sum())
+                advance()
         metrics = {
             "discriminator/loss": sum(losses) / len(losses),
             "discriminator/grad_norm": sum(norms) / len(norms),

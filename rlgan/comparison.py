@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from rlgan.envs.tasks import Task
 
+from .activity import stage
 from .config import Config
 from .evaluation import Evaluator, Measurement
 from .final_table import OWN, plane_of
@@ -114,8 +115,10 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         The comparison; nothing is written.
     """
     evaluator = trainer.evaluator
+    trainer.release()  # a control works in the places that the run had: a cluster may have no others
     start, (controls, selected) = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
-    final = trainer.measure(config.evaluation.final_sequences)
+    with stage("row", "this run"):
+        final = trainer.measure(config.evaluation.final_sequences)
     ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
     rows = [_real_row(config, evaluator), *start, *controls, *ours]
     # To be ahead of a start that has learned nothing is no news.
@@ -150,8 +153,9 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
 
 def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
     """What real sequences score: a generator beyond it is not better than the data."""
-    real = evaluator.measure_real(config.evaluation.final_sequences)
-    return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
+    with stage("real", "real data"):
+        real = evaluator.measure_real(config.evaluation.final_sequences)
+        return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
 
 
 def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
@@ -159,13 +163,16 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
     if not config.schedule.mle_epochs:
-        measurement, untrained = trainer.evaluator.measure(start, 1.0, num), _judged(config, trainer.evaluator, start)
+        with stage("row", "untrained start"):
+            measurement = trainer.evaluator.measure(start, 1.0, num)
+            untrained = _judged(config, trainer.evaluator, start)
         return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
     for temperature in _temperatures(config):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
-        measurement = trainer.evaluator.measure(start, temperature, num)
-        judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
-        rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
+        with stage("row", name):
+            measurement = trainer.evaluator.measure(start, temperature, num)
+            judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
+            rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
     return rows
 
 
@@ -174,8 +181,9 @@ def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict
     generator, evaluator, rows = trainer.current_generator(), trainer.evaluator, []
     for temperature in _temperatures(config):
         if temperature != 1.0:
-            measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
-            rows.append(_row(f"{config.preset} τ={temperature:g}{OWN}", temperature, measurement, evaluator))
+            with stage("row", f"this run τ={temperature:g}"):
+                measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
+                rows.append(_row(f"{config.preset} τ={temperature:g}{OWN}", temperature, measurement, evaluator))
     judged = _judged(config, evaluator, generator, is_own=True)
     return [*rows, _row(f"{config.preset}{OWN}", 1.0, final, evaluator, judged)]
 
@@ -202,15 +210,16 @@ def _control_rows(
     for name in dict.fromkeys(config.controls):
         settings = control(config, name)
         started = time.perf_counter()
-        with build_parts(settings, task, begins=False) as parts:
+        with stage(f"control {name}", f"control {name}"), build_parts(settings, task, begins=False) as parts:
             other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
             while other.next_phase is not None:
                 other.step(measure=False)
-            measurement = other.measure(config.evaluation.final_sequences)
-            judged = trainer.evaluator.measure_adversarially(
-                other.current_generator(), decodes=False, rates_evaluator=False
-            )
-            rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
+            with stage("row", "its row"):
+                measurement = other.measure(config.evaluation.final_sequences)
+                judged = trainer.evaluator.measure_adversarially(
+                    other.current_generator(), decodes=False, rates_evaluator=False
+                )
+                rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
             if other.selected is not None:
                 selected.append(f"{name}: {other.selected}")
             lost = parts.faults.summary()

@@ -20,6 +20,7 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 
+from .activity import advance, stage
 from .adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from .decoding import beam_search
 from .generators import Generator
@@ -132,13 +133,12 @@ class Evaluator:
     ) -> float:
         """NLL of held-out sequences (n, T), given conditions (n, S) or nothing, in nats per token, dropout off."""
         generator.eval()
-        with torch.no_grad():
-            logprobs = torch.cat(
-                [
-                    generator.given(given).logprobs(part, temperature)
-                    for part, given in self._batches(tokens, conditions)
-                ]
-            )
+        with torch.no_grad(), stage("held out", unit="batch", total=-(-len(tokens) // self._BATCH)):
+            parts = []
+            for part, given in self._batches(tokens, conditions):
+                parts.append(generator.given(given).logprobs(part, temperature))
+                advance()
+            logprobs = torch.cat(parts)
         return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
 
     def _batches(self, tokens: Tensor, conditions: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -193,7 +193,8 @@ class Evaluator:
             conditions = conditions[torch.arange(number) % len(conditions)]
         rng = stream(self._seed, self._draw)
         stepper = generator.stepper(temperature)
-        return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+        with stage("sample", f"{number} samples"):
+            return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
 
     def _likelihoods(
         self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
@@ -202,7 +203,8 @@ class Evaluator:
         metrics: dict[str, float] = {}
         if generator.has_law:
             given = self._held_out_conditions
-            metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
+            with stage("nll", "likelihood of test sequences"):
+                metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
         if self._task.has_known_law:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
@@ -218,7 +220,8 @@ class Evaluator:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
         stepper, settings = generator.stepper(temperature), self._settings
         number = len(conditions)
-        found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
+        with stage("decode", f"the likeliest of {number} sources"):
+            found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
         return found.tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
@@ -283,16 +286,22 @@ class Evaluator:
         samples = sample(
             generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
         ).tokens
-        metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
+        with stage("judge", "fresh evaluators (evaluation.adversarial)"):
+            metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
         if decodes:
             different, place = torch.unique(conditions, dim=0, return_inverse=True)
-            found = self._adversarial.measure(self._decoded(generator, temperature, different)[place])
+            found_sequences = self._decoded(generator, temperature, different)[place]
+            with stage("judge", "fresh evaluators of the likeliest (evaluation.adversarial)"):
+                found = self._adversarial.measure(found_sequences)
             metrics |= {name.replace("eval/", "eval/decoded_"): value for name, value in found.items()}
         return metrics
 
     def measure_people(self) -> dict[str, float]:
         """The same of people, half of whom are taken for the machine: the yardstick of `measure_adversarially`."""
-        return {} if self._adversarial is None else self._adversarial.measure_people()
+        if self._adversarial is None:
+            return {}
+        with stage("judge", "fresh evaluators of people (evaluation.adversarial)"):
+            return self._adversarial.measure_people()
 
     @property
     def _held_out_conditions(self) -> Tensor | None:

@@ -16,7 +16,7 @@ from rlgan.envs.tasks import OracleTask, TaskSettings
 from .adversary import AdversarySettings
 from .balance import FixedBalance
 from .baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
-from .config import Config, Control, Optimizers
+from .config import Config, Control, Optimizers, Workers
 from .contradictions import compares_sequences
 from .credit import MonteCarlo, RewardToGo, Terminal
 from .discriminators import CnnHighway, PairCnn
@@ -129,6 +129,8 @@ def quick(task: TaskSettings | None = None) -> Config:
             discriminator=Adam(lr=3e-4),
         ),
         evaluation=_SMALL_EVALUATION,
+        # Without a search behind each prefix a shard of the usual 16 is over before it is worth handing out.
+        workers=Workers(shard_sequences=64),
         controls=controls_of(task),
     )
 

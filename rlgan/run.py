@@ -20,8 +20,10 @@ A folder has one writer at a time.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
+from .activity import stage
 from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from .config import Config
@@ -148,10 +151,17 @@ def run(request: RunRequest) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-    task = _task(request, config, print)
-    _require_enough_for_controls(config, task)
-    with build_parts(config, task, begins=not request.resume) as parts:
-        trainer = Trainer(config, task, parts)
+    progress = Progress()
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        stack.enter_context(progress.showing_log())
+        stack.enter_context(progress.watching())
+        with stage("data", "reading data"):
+            task = _task(request, config, progress.say)
+        _require_enough_for_controls(config, task)
+        with stage("parts", "building networks and starting actors"):
+            parts = stack.enter_context(build_parts(config, task, begins=not request.resume))
+            trainer = Trainer(config, task, parts)
         state = None
         if request.resume:
             assert run_dir is not None
@@ -159,7 +169,8 @@ def run(request: RunRequest) -> RunResult:
         else:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
-        session = Session(config, task, trainer, parts.faults, run_dir, _mirror(place, run_dir), parts.notes)
+        mirror = _mirror(place, run_dir)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes)
         return session.run(state)
 
 
@@ -261,11 +272,13 @@ def evaluate_run(
     if language_model and config.evaluation.language_model is None:
         config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
     exported = load_run_generator(run_dir)
-    task = rebuilt_task(config, kept, say)
-    require_fitting(exported, task, f"--run {run_dir}")
-    evaluator = Evaluator(task, config.evaluation, config.seed)
     number = num_sequences or config.evaluation.final_sequences
-    with torch_threads(config.workers.threads):
+    progress = Progress(lines=sys.stderr)
+    with closing(progress), progress.watching(), torch_threads(config.workers.threads), stage("evaluate"):
+        with stage("data", "reading data"):
+            task = rebuilt_task(config, kept, say)
+            require_fitting(exported, task, f"--run {run_dir}")
+            evaluator = Evaluator(task, config.evaluation, config.seed)
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
         return measurement.metrics | evaluator.measure_closely(measurement) | judged

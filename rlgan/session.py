@@ -18,6 +18,7 @@ from rlgan.envs.errors import StorageError, UploadError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
+from .activity import stage
 from .checkpoint import (
     LoadedCheckpoint,
     cannot_write,
@@ -31,7 +32,8 @@ from .config import Config
 from .evaluation import Measurement
 from .export import save_run_generator
 from .overrides import flatten, from_dict, to_dict
-from .progress import Progress
+from .plan import plan_of, training_left
+from .progress import Progress, in_words
 from .publishing import publish
 from .run_data import DATA, data_inputs, write_run_data
 from .storage import Mirror
@@ -39,6 +41,7 @@ from .tracking import Tracker, run_tags
 from .trainer import Trainer, Unit
 from .workers.faults import Faults
 
+_SHORT_TABLE_S = 20.0  # nobody needs to be told how to make it shorter
 _INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
 
 
@@ -66,6 +69,7 @@ class Session:
         trainer: of that configuration and task, with nothing done yet.
         faults: counts the actors that the trainer's parts lose.
         run_dir: folder of the run; it exists.
+        progress: shows what is going on, and watches.
         mirror: of that folder in a shared storage; None where there is none.
         notes: lines for the log, after the task's own.
     """
@@ -77,13 +81,14 @@ class Session:
         trainer: Trainer,
         faults: Faults,
         run_dir: Path,
+        progress: Progress,
         mirror: Mirror | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
         self._faults, self._mirror, self._notes = faults, mirror, (*task.notes, *notes)
-        self._progress = Progress()
+        self._progress = progress
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
@@ -127,6 +132,8 @@ class Session:
             self._checkpoint()
             write_run_config(self._run_dir, to_dict(self._config))
         self._send()
+        self._training_began = time.monotonic()
+        self._progress.follow(plan_of(self._config, self._task, self._trainer.position))
         name = self._run_dir.name
         self._tracker.start(
             name,
@@ -138,7 +145,7 @@ class Session:
         wait_s: float | None = None
         tags: dict[str, str] = {}
         try:
-            with self._progress.showing_log(), self._stop_on_signals():
+            with self._stop_on_signals():
                 self._train()
             if self._trainer.selected is not None:
                 self._progress.say(self._trainer.selected)
@@ -146,7 +153,7 @@ class Session:
             if self._stop_asked:
                 status = "KILLED"
                 return self._stopped()
-            with self._progress.showing_log(), torch_threads(self._config.workers.threads):
+            with torch_threads(self._config.workers.threads):
                 table = self._report()
             status = "FINISHED"
             return RunResult(self._run_dir, stopped=False, table=table)
@@ -183,7 +190,7 @@ class Session:
         self._tracker.log_metrics(
             _named_for_phase(unit), step=unit.step, phase=unit.phase, unit=self._trainer.position.units
         )
-        self._progress.unit(self._config.schedule, self._trainer.position, unit)
+        self._progress.unit(unit, training_left(self._config, self._trainer.position))
         if unit.measurement is not None:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
 
@@ -256,8 +263,24 @@ class Session:
 
     # ------------------------------------------------------------------ report
 
+    def _warn_of_a_long_table(self) -> None:
+        """Say what makes it shorter, where it will take more than a third of what training took."""
+        left, trained_s = self._progress.seconds_left(), time.monotonic() - self._training_began
+        if left is None or left < max(_SHORT_TABLE_S, trained_s / 3):
+            return
+        evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
+        temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
+        self._progress.say(
+            f"the final table takes about {in_words(left)}, and training took {in_words(trained_s)}. What makes it "
+            f"shorter in another run: less of --evaluation.final-sequences {evaluation.final_sequences}, "
+            f"--evaluation.temperatures {temperatures}, --controls {controls}. Ctrl-C keeps the run; its table begins "
+            "again with --resume."
+        )
+
     def _report(self) -> list[dict[str, Any]]:
-        comparison = compare(self._config, self._task, self._trainer, self._progress.say)
+        self._warn_of_a_long_table()
+        with stage("table", "final table"):
+            comparison = compare(self._config, self._task, self._trainer, self._progress.say)
         self._write_samples("final", comparison.final)
         self._progress.say(comparison.text)
         publish(comparison, self._task, self._run_dir, self._tracker)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlgan.envs.tasks import Task
 
+from .activity import stage
 from .learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from .metrics import (
     CorpusReferences,
@@ -87,8 +88,10 @@ class TextMeasures:
         """
         sequences = strip(self._task.space, tokens)
         hypotheses, as_many_as_real = sequences[: self._num_bleu], sequences[: self._num_real]
-        bleu = self._references.bleu(hypotheses)
-        own = self_bleu(hypotheses, max(BLEU_ORDERS))
+        with stage("bleu", "BLEU"):
+            bleu = self._references.bleu(hypotheses)
+        with stage("self bleu", "Self-BLEU"):
+            own = self_bleu(hypotheses, max(BLEU_ORDERS))
         js = NgramFrequencies(as_many_as_real, max(JS_ORDERS)).js(self._frequencies)
         return {
             **{f"eval/bleu_{order}": bleu[order] for order in BLEU_ORDERS},
@@ -108,10 +111,11 @@ class TextMeasures:
         return self._by_language_models(strip(self._task.space, tokens))
 
     def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
-        return {
-            "eval/lm_5gram": self._ngram_model.mean_nll(sequences),
-            "eval/rlm_5gram": self._ngram_model_of(sequences).mean_nll(self._test),
-        }
+        with stage("lm", "n-gram model of the training sequences"):
+            score = self._ngram_model.mean_nll(sequences)
+        with stage("rlm", "n-gram model of the samples"):
+            reverse = self._ngram_model_of(sequences).mean_nll(self._test)
+        return {"eval/lm_5gram": score, "eval/rlm_5gram": reverse}
 
     def measure_closely(self, tokens: Tensor, *, are_valid: bool) -> dict[str, float]:
         """What takes longer: distances to training sequences beside those of test sequences, and what must learn.
@@ -130,12 +134,14 @@ class TextMeasures:
         sequences = strip(self._task.space, tokens)
         metrics = {}
         neighbours = self._neighbours
-        distances = {"jaccard": [neighbours.distances(some[:number]) for some in (sequences, self._test)]}
+        with stage("nearest", "nearest training sequences (evaluation.num_nearest)"):
+            distances = {"jaccard": [neighbours.distances(some[:number]) for some in (sequences, self._test)]}
         for space in self._spaces:
-            encoded = space.encode(sequences[: number if space.is_fast else max(number, self._num_real)])
-            if not space.is_fast:
-                metrics[f"eval/fed_{space.name}"] = space.fed(encoded[: self._num_real])
-            distances[space.name] = [space.to_nearest(some[:number]) for some in (encoded, space.test)]
+            with stage("encode", f"encoder {space.name} (evaluation.encoders)"):
+                encoded = space.encode(sequences[: number if space.is_fast else max(number, self._num_real)])
+                if not space.is_fast:
+                    metrics[f"eval/fed_{space.name}"] = space.fed(encoded[: self._num_real])
+                distances[space.name] = [space.to_nearest(some[:number]) for some in (encoded, space.test)]
         for name, (sampled, held_out) in distances.items():
             found = nearness_test(sampled, held_out)
             metrics |= {
@@ -144,7 +150,8 @@ class TextMeasures:
                 f"eval/nearest_{name}_p": found.p_value,
             }
         if self._language_model_settings is not None:
-            reverse = self._lstm if are_valid else self._lstm_of(tokens)
+            with stage("lstm", "learned language model (evaluation.language_model)"):
+                reverse = self._lstm if are_valid else self._lstm_of(tokens)
             metrics |= {"eval/lm_lstm": self._lstm(tokens), "eval/rlm_lstm": reverse(self._task.test)}
         return metrics
 
@@ -167,7 +174,8 @@ class TextMeasures:
 
     @cached_property
     def _ngram_model(self) -> KneserNey:
-        return self._ngram_model_of(strip(self._task.space, self._task.train))
+        with stage("fit", "fitting it"):
+            return self._ngram_model_of(strip(self._task.space, self._task.train))
 
     @cached_property
     def _lstm(self) -> HeldOutNll:
@@ -175,7 +183,8 @@ class TextMeasures:
 
     @cached_property
     def _neighbours(self) -> JaccardNeighbours:
-        return JaccardNeighbours(strip(self._task.space, self._task.train))
+        with stage("index", "index of the training sequences"):
+            return JaccardNeighbours(strip(self._task.space, self._task.train))
 
     def _lstm_of(self, tokens: Tensor) -> HeldOutNll:
         assert self._language_model_settings is not None

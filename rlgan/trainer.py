@@ -25,6 +25,7 @@ from torch import Tensor
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
+from .activity import stage
 from .adversary import Pairs, Round
 from .balance import BalanceState, Band, Equilibrium, after_round, first_state, most_rounds, suffices
 from .baselines import BaselineState, CriticBaseline
@@ -141,6 +142,7 @@ class Trainer:
             self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
         self._timings: dict[str, float] = {}
+        self._weights_at_end: dict[str, np.ndarray] | None = None
         if mle_start is not None:
             parts.learners.load(mle_start)
             self.position = Position(mle_finished=True)
@@ -183,11 +185,12 @@ class Trainer:
     def _unit(self, phase: Phase, measure: bool) -> Unit:
         self._timings = {}
         started = time.perf_counter()
-        metrics = {
-            "mle": self._mle_epoch,
-            "discriminator": self._pretrain_round,
-            "adversarial": self._adversarial_unit,
-        }[phase]()
+        with stage(phase, self._unit_name(phase)):
+            metrics = {
+                "mle": self._mle_epoch,
+                "discriminator": self._pretrain_round,
+                "adversarial": self._adversarial_unit,
+            }[phase]()
         step = {
             "mle": self.position.mle_epochs,
             "discriminator": self.position.discriminator_rounds,
@@ -198,6 +201,16 @@ class Trainer:
         if measurement is not None:
             metrics |= measurement.metrics | self._watch(phase, measurement)
         return Unit(phase, step, metrics | self._timings, measurement)
+
+    def _unit_name(self, phase: Phase) -> str:
+        """The unit that comes next, for people."""
+        schedule, position = self.config.schedule, self.position
+        name, done, most = {
+            "mle": ("MLE epoch", position.mle_epochs, schedule.mle_epochs),
+            "discriminator": ("discriminator round", position.discriminator_rounds, schedule.discriminator_rounds),
+            "adversarial": ("adversarial update", position.adversarial_updates, schedule.adversarial_updates),
+        }[phase]
+        return f"{name} {done + 1} of {most}"
 
     def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
         """Warn once the generator continues in far fewer ways than it did (specification 13)."""
@@ -240,7 +253,8 @@ class Trainer:
     def _stop_early(self, patience: int) -> float:
         generator = self.current_generator()
         conditions = None if self.task.conditions is None else self.task.conditions.valid
-        valid_nll = self.evaluator.held_out_nll(generator, self.task.valid, conditions=conditions)
+        with stage("validate", "likelihood of validation sequences"):
+            valid_nll = self.evaluator.held_out_nll(generator, self.task.valid, conditions=conditions)
         if valid_nll < self._best_valid_nll:
             self._best_valid_nll, self._epochs_without_gain = valid_nll, 0
             self._best_weights = self._parts.learners.weights().arrays
@@ -281,9 +295,9 @@ class Trainer:
     def _discriminator_round(self) -> dict[str, float]:
         """Fresh fakes, where the loss reads any, then training."""
         schedule, index = self.config.schedule, self._balance.rounds
-        with self._timed("timing/sample_fakes_s"):
+        with self._timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
             fakes = self._fakes(index)
-        with self._timed("timing/discriminator_s"):
+        with self._timed("timing/discriminator_s"), stage("judge", "discriminator"):
             assert self._parts.discriminator is not None
             real_weight = self._balance.real_weight if isinstance(schedule.balance, Equilibrium) else None
             hold_above = schedule.balance.high if isinstance(schedule.balance, Band) else None
@@ -360,7 +374,7 @@ class Trainer:
     def _judge_for_selection(self, settings: BestGenerator) -> float:
         """Measure the generator, and keep its weights if none was better."""
         assert self._validator is not None
-        with self._timed("timing/select_s"):
+        with self._timed("timing/select_s"), stage("select", "measuring for selection"):
             weights = self.current_weights()
             value = self._validator.figure(self.generator_from(weights), settings.measure)
         unit = self.position.adversarial_updates
@@ -444,7 +458,7 @@ class Trainer:
 
     def _policy_gradient_rows(self, update: int, metrics: dict[str, float]) -> Experience:
         config = self.config
-        with self._timed("timing/rollouts_s"):
+        with self._timed("timing/rollouts_s"), stage("rollouts", "rollouts"):
             rollouts = self._rollouts(update)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
@@ -507,9 +521,22 @@ class Trainer:
 
     # ------------------------------------------------------------------ looking and keeping
 
+    def release(self) -> None:
+        """End the actors of a run that is complete, so that whoever comes next finds their places free.
+
+        The generator can still be measured; there is no state any more.
+
+        Raises:
+            RuntimeError: there are units left to do.
+        """
+        if self.next_phase is not None:
+            raise RuntimeError("units of the run are left, and its actors are needed for them.")
+        self._weights_at_end = self.current_weights()
+        self._parts.release()
+
     def current_weights(self) -> dict[str, np.ndarray]:
         """Weights of the generator as it stands."""
-        return self._parts.learners.weights().arrays
+        return self._parts.learners.weights().arrays if self._weights_at_end is None else self._weights_at_end
 
     def generator_from(self, weights: dict[str, np.ndarray]) -> Generator:
         """A generator with the given weights, on this process, in evaluation mode."""
@@ -521,7 +548,8 @@ class Trainer:
 
     def measure(self, num_sequences: int | None = None) -> Measurement:
         """Measure the generator as it stands; see `Evaluator.measure`."""
-        with self._timed("timing/evaluate_s"), torch_threads(self.config.workers.threads):
+        measuring = stage("measure", "measuring")
+        with self._timed("timing/evaluate_s"), torch_threads(self.config.workers.threads), measuring:
             return self.evaluator.measure(self.current_generator(), num_sequences=num_sequences)
 
     def _is_measurement_due(self, phase: Phase, step: int) -> bool:

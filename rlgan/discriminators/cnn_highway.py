@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -279,10 +280,9 @@ class _SparseMaxOverTime(torch.autograd.Function):
             scores.masked_fill_(~counts.unsqueeze(2), -torch.inf)
         pooled = scores.amax(1)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            # The last position that attains it, position by position: far faster than `max` with indices.
-            position = torch.zeros(pooled.shape, dtype=torch.int64)
-            for p in range(1, num_positions):
-                position.masked_fill_(scores[:, p] == pooled, p)
+            # The last position that attains it: faster than `max` with indices, which would find the first.
+            numbers = torch.arange(num_positions, dtype=torch.int32).view(1, -1, 1)
+            position = ((scores == pooled.unsqueeze(1)) * numbers).amax(1).long()
             ctx.save_for_backward(windows, kernel, position)
             ctx.shape = embedded.shape
         return pooled
@@ -304,7 +304,7 @@ class _SparseMaxOverTime(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # windows_grad[r] = Σ_{b, f with row[b, f] = r} pooled_grad[b, f] · kernel[:, f]
             row = row.flatten()
-            order = row.argsort(stable=True)
+            order = _stable_order(row, windows.shape[0])
             counts = torch.bincount(row, minlength=windows.shape[0])
             windows_grad = functional.embedding_bag(
                 order % kernel.shape[1],
@@ -318,6 +318,14 @@ class _SparseMaxOverTime(torch.autograd.Function):
                 part = windows_grad[:, :, offset * width : (offset + 1) * width]
                 embedded_grad[:, offset : offset + num_positions] += part
         return embedded_grad, kernel_grad, None, None
+
+
+def _stable_order(values: Tensor, bound: int) -> Tensor:
+    """Indices that sort int64 values in 0 … bound - 1; equal ones stay in their order."""
+    if bound > np.iinfo(np.int16).max:
+        return values.argsort(stable=True)
+    # NumPy sorts numbers of 16 bits by their digits, in a quarter of the time.
+    return torch.from_numpy(np.argsort(values.numpy().astype(np.int16), kind="stable"))
 
 
 def _offset_table(embedding: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from rlgan.devices import device_of
 from rlgan.envs.threads import torch_threads
 
 from .faults import Faults
-from .placement import Reservation, Role, Room
+from .placement import Reservation, Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, as_arrays, as_tensors, weights_of
 
@@ -147,7 +147,8 @@ class RayDiscriminator:
         self.close()  # it may only be hung
         self._place = self._room.reserve(self._role)
         self._actor = self._remote.options(**self._place.options).remote(**self._arguments)
-        self.process: ProcessInfo = ray.get(self._actor.process.remote(), timeout=self._faults.start_timeout_s)
+        with reporting_wait(self._role):
+            self.process: ProcessInfo = ray.get(self._actor.process.remote(), timeout=self._faults.start_timeout_s)
         if self._snapshot is not None:
             self._ask("restore_snapshot", self._snapshot)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
+from rlgan.activity import advance, stage
 from rlgan.adversary_losses import LossSettings
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings
@@ -52,7 +54,7 @@ from rlgan.sampling import mixed_inputs
 from rlgan.seeding import global_stream, stream_seed
 
 from .faults import Fault, Faults, fault_of
-from .placement import Role, Room
+from .placement import Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 from .through import Through
 from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
@@ -183,6 +185,7 @@ class GeneratorLearner(TorchLearner):
     def apply_gradients(self, gradients_dict: dict[Hashable, Tensor]) -> None:
         """Step the phase's optimiser; called by RLlib."""
         self._phase_optimizers[self._phase].step()
+        advance()
 
     def take_metrics(self) -> dict[str, list[Any]]:
         """Losses, gradient norms and (held by the clip, of so many) of the updates since the last call."""
@@ -307,7 +310,8 @@ class GeneratorLearners:
             self._group.shutdown()
         # RLlib gives the place back when it ends the group.
         place = self._room.reserve(self._role).group if self._room is not None and self._num_learners else None
-        self._group = self._build_group(placement_group=place)
+        with reporting_wait(self._role) if self._num_learners else nullcontext():
+            self._group = self._build_group(placement_group=place)
         if self._kept is not None:
             self._each(partial(_restore, self._kept))
 
@@ -374,7 +378,10 @@ class GeneratorLearners:
         given: dict[str, Any] = {"phase": phase, "seed": seed, "threads": self._threads, "rate": rate}
         given |= {"judge": judge, "relaxation": relaxation}
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
-        with torch_threads(self._threads), torch.random.fork_rng(devices=[]):
+        # What learners in other processes have done so far is not known here.
+        number = experience.tokens.shape[0] // minibatch
+        counted = {"name": "learners"} if self._num_learners else {"unit": "batch", "total": number}
+        with torch_threads(self._threads), torch.random.fork_rng(devices=[]), stage("learn", **counted):
             taken = self._change(call)
         self._num_updates += 1
         self._version += 1

@@ -6,7 +6,7 @@ With `workers.rollout = 0` and `workers.learners = 0` no Ray cluster is started.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +47,7 @@ class Parts:
         faults: what was lost so far.
         telemetry: shows figures on Ray's dashboard; None without Ray.
         notes: lines for the log: what the networks begin with.
+        release: ends the actors, whose places are then free for others; nothing is asked of these parts afterwards.
     """
 
     rollouts: RolloutPool
@@ -55,6 +56,7 @@ class Parts:
     faults: Faults
     telemetry: Telemetry | None
     notes: tuple[str, ...] = ()
+    release: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -82,6 +84,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         on_ray = workers.rollout > 0 or workers.learners > 0
         if on_ray:
             stack.enter_context(cluster())
+        seats = stack.enter_context(ExitStack())
         roles, room = roles_of(workers, config.discriminator is not None), None
         if on_ray:
             require_room(roles, workers.start_timeout_s)
@@ -89,7 +92,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         # What the run cannot do without takes its places first.
         discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start)
         if discriminator is not None:
-            stack.callback(discriminator.close)
+            seats.callback(discriminator.close)
         learners = GeneratorLearners(
             config.generator,
             task.space,
@@ -103,15 +106,15 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             through=_through(config),
             pretrained=start.tables.get("generator"),
         )
-        stack.callback(learners.close)
+        seats.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
         if room is not None and roles.rollout.number:
             rollouts: RolloutPool = RayRollouts(faults, room, roles.rollout, *networks)
         else:
             rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
-        stack.callback(rollouts.close)
+        seats.callback(rollouts.close)
         telemetry = Telemetry(faults) if on_ray else None
-        yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes)
+        yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes, release=seats.close)
 
 
 def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:

@@ -7,8 +7,10 @@ of a role or none. Rollout workers are spread over whatever room there is, and c
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _GIVE_WAY_AFTER_S = 5.0  # the room of an actor that was ended is free again within a second or two
+_REPORT_AFTER_S = 15.0  # a loaded machine takes so long to start a few processes
+_REPORT_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,41 @@ class Role:
 def shown(resources: dict[str, float]) -> str:
     """CPUs and GPUs in words."""
     return " and ".join(f"{resources.get(name, 0.0):g} {name}s" for name in ("CPU", "GPU") if name in resources)
+
+
+def free() -> str:
+    """CPUs and GPUs of the cluster that nobody has reserved, in words."""
+    return shown({"CPU": 0.0, **ray.available_resources()})
+
+
+@contextmanager
+def reporting_wait(role: Role) -> Iterator[None]:
+    """Log what is waited for, and what is free, for as long as the block lasts; nothing where it is short.
+
+    Args:
+        role: the actors that have no place yet, or have not started.
+    """
+    over, began = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        pause = _REPORT_AFTER_S
+        while not over.wait(pause):
+            pause, unreserved = _REPORT_EVERY_S, free()
+            if not over.is_set():
+                waited = time.monotonic() - began
+                logger.warning(
+                    "waiting for %s (for %.0f s now); free on the cluster: %s. An actor begins when its place is free "
+                    "and its process has started.",
+                    role,
+                    waited,
+                    unreserved,
+                )
+
+    threading.Thread(target=report, name="reports a wait", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 class Roles(NamedTuple):
@@ -191,17 +230,13 @@ class Room:
             return Reservation(None)
         group = placement_group([role.bundle] * role.number, strategy="PACK")
         started = time.monotonic()
-        is_told = False
-        while not group.wait(min(_GIVE_WAY_AFTER_S, self._timeout_s)):
-            free = shown({"CPU": 0.0, **ray.available_resources()})
-            if not is_told:
-                logger.warning("waiting for room (%s); free on the cluster: %s", role, free)
-            is_told = True
-            if time.monotonic() - started > self._timeout_s:
-                remove_placement_group(group)
-                raise WorkerLostError(
-                    f"No node had room for {self._timeout_s:g} seconds (workers.call_timeout_s): {role}; free on the "
-                    f"cluster: {free}. Add a node, or end what else runs there; then --resume."
-                )
-            self._give_way(role.name)
+        with reporting_wait(role):
+            while not group.wait(min(_GIVE_WAY_AFTER_S, self._timeout_s)):
+                if time.monotonic() - started > self._timeout_s:
+                    remove_placement_group(group)
+                    raise WorkerLostError(
+                        f"No node had room for {self._timeout_s:g} seconds (workers.call_timeout_s): {role}; free on "
+                        f"the cluster: {free()}. Add a node, or end what else runs there; then --resume."
+                    )
+                self._give_way(role.name)
         return Reservation(group)

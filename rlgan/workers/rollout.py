@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 
+from rlgan.activity import advance, stage
 from rlgan.devices import device_of
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.envs.threads import torch_threads
@@ -25,7 +26,7 @@ from rlgan.records import Rollouts
 from rlgan.rollouts import RolloutPlan, Shard, collect, collect_soft
 
 from .faults import Faults, fault_of
-from .placement import Role, Room, shown
+from .placement import Role, Room, free, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 from .weights import Weights, load_weights
 
@@ -176,7 +177,12 @@ class LocalRollouts:
         reference: Weights | None = None,
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
-        return [self._worker.run(shard, generator, rollout_policy, discriminator, reference) for shard in shards]
+        results = []
+        with stage("shards", unit="shard", total=len(shards)):
+            for shard in shards:
+                results.append(self._worker.run(shard, generator, rollout_policy, discriminator, reference))
+                advance()
+        return results
 
     def close(self) -> None:
         """See `RolloutPool.close`."""
@@ -239,7 +245,7 @@ class RayRollouts:
         generator: GeneratorSettings,
         discriminator: DiscriminatorSettings | None,
     ) -> None:
-        self._faults = faults
+        self._faults, self._role = faults, role
         # Spread, for each node that has an actor fetches the weights once, and a lost node should take few with it.
         self._remote = ray.remote(num_cpus=role.cpus, num_gpus=role.gpus, **room.spread)(RolloutActor)
         self._arguments = (plan, generator, discriminator, role.gpus)
@@ -247,8 +253,9 @@ class RayRollouts:
         for seat in self._seats:
             self._start(seat)
         started = time.monotonic()
+        self._await_one()
         while (late := [seat for seat in self._seats if not seat.is_ready]) and (
-            len(late) == role.number or time.monotonic() - started < _START_TOGETHER_S
+            time.monotonic() - started < _START_TOGETHER_S
         ):
             self._next_answers(at_most_s=1.0)
         if late:
@@ -275,19 +282,40 @@ class RayRollouts:
         results: dict[int, Rollouts] = {}
         tries: Counter[int] = Counter()
         waiting = deque(range(len(shards)))
+        with stage("shards", unit="shard", total=len(shards)):
+            self._collect_all(shards, (generator, rollout_policy, discriminator, reference), waiting, tries, results)
+        return [results[index] for index in range(len(shards))]
+
+    def _collect_all(
+        self,
+        shards: Sequence[Shard],
+        networks: tuple[Any, ...],
+        waiting: deque[int],
+        tries: Counter[int],
+        results: dict[int, Rollouts],
+    ) -> None:
+        """Hand shards out until all results are there."""
         while len(results) < len(shards):
+            self._await_one()
             for seat in self._seats:
                 if waiting and seat.is_ready and seat.answer is None:
                     seat.shard = waiting.popleft()
                     tries[seat.shard] += 1
-                    networks = (generator, rollout_policy, discriminator, reference)
                     self._ask(seat, seat.actor.run, shards[seat.shard], *networks)
             for index, answer in self._next_answers(tries):
                 if answer is None:
                     waiting.appendleft(index)
                 else:
                     results[index] = answer
-        return [results[index] for index in range(len(shards))]
+                    advance()
+
+    def _await_one(self) -> None:
+        """Wait until somebody is there to work."""
+        if any(seat.is_ready for seat in self._seats):
+            return
+        with reporting_wait(self._role):
+            while not any(seat.is_ready for seat in self._seats):
+                self._next_answers()
 
     def _ask(self, seat: _Seat, method: Any, *arguments: Any) -> None:
         seat.answer, seat.asked_at = method.remote(*arguments), time.monotonic()
@@ -343,10 +371,7 @@ class RayRollouts:
     def _late(self, seat: _Seat) -> str:
         if seat.is_ready:
             return f"it did not answer in workers.call_timeout_s={self._faults.call_timeout_s:g} seconds"
-        return (
-            f"it was not started in {self._faults.start_timeout_s:g} seconds; free on the cluster: "
-            f"{shown({'CPU': 0.0, **ray.available_resources()})}"
-        )
+        return f"it was not started in {self._faults.start_timeout_s:g} seconds; free on the cluster: {free()}"
 
     def _take(self, seat: _Seat, tries: Mapping[int, int]) -> list[tuple[int, Rollouts | None]]:
         try:

@@ -19,6 +19,7 @@ from rlgan import comparison, session
 from rlgan import run as run_module
 from rlgan.cli import main
 from rlgan.envs.tasks import TextTask, build_task
+from rlgan.progress import Progress
 from rlgan.run import RunRequest, run
 from rlgan.tracking import read_run, read_table
 from rlgan.trainer import Trainer, Unit
@@ -231,6 +232,26 @@ def test_ctrl_c_during_the_report_loses_nothing(
     assert answer.status == 130 and "stopped after 5 units; go on with" in answer.out
     assert ask(capsys, "train", "--resume", tmp_path / "run").status == 0
     assert_ends_alike(tmp_path / "run", undisturbed)
+
+
+def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
+    answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
+    (told,) = (line for line in answer.out.splitlines() if line.startswith("the final table takes about 60 min"))
+    named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", told)
+    assert [option for option, _ in named] == [
+        "--evaluation.final-sequences",
+        "--evaluation.temperatures",
+        "--controls",
+    ]
+    # As they stand they are the run's own.
+    typed = [word for option in named for word in option]
+    again = ask(capsys, "train", "--config", config_file, "--dry-run", *typed)
+    assert again.status == 0 and again.out == ask(capsys, "train", "--config", config_file, "--dry-run").out
+    monkeypatch.setattr(Progress, "seconds_left", lambda self: 1.0)
+    assert "the final table takes" not in ask(capsys, "train", "--config", config_file, "--out", tmp_path / "b").out
 
 
 def test_a_second_ctrl_c_ends_at_once(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,25 @@ def assert_same(one: object, other: object, path: str = "") -> None:
         assert one == other, path
 
 
+# ------------------------------------------------------------------------------------------------------ the end
+
+
+def test_a_complete_run_ends_its_actors_and_can_still_be_measured(task: Task) -> None:
+    config = tiny_config({"adversarial_updates": 1})
+    with build_parts(config, task) as parts:
+        released: list[str] = []
+        trainer = Trainer(config, task, dataclasses.replace(parts, release=lambda: released.append("all")))
+        with pytest.raises(RuntimeError, match="units of the run are left"):
+            trainer.release()
+        finish(trainer)
+        assert released == []
+        before, weights = trainer.measure().metrics, trainer.current_weights()
+        trainer.release()
+        parts.release()
+        assert released == ["all"] and trainer.measure().metrics == before
+        assert_same(trainer.current_weights(), weights)
+
+
 # ------------------------------------------------------------------------------------------------------ order
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections import Counter
 
 import pytest
 
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
+from benchmarks.silences import SHORT, Line, corpus, report, silences
+from benchmarks.silences import main as silences_main
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
 from rlgan.presets import preset
 
@@ -137,3 +140,32 @@ def test_a_row_of_several_words_is_read_back() -> None:
 
 
 PRINTED = [(1, "quick", 2.0), (1, "mle_continued", 2.5), (2, "quick", 3.0), (2, "mle_continued", 3.5)]
+
+
+def test_silences_are_what_lies_between_lines() -> None:
+    lines = [Line(2.0, "words.txt: read 9 lines"), Line(2.5, "test: 1 sequence"), Line(9.0, "epoch 1"), Line(9.5, "")]
+    assert silences(lines, 20.0)[:3] == [(10.5, "(the end)"), (6.5, "epoch 1"), (2.0, "words.txt: read 9 lines")]
+    assert report(lines, 20.0, 0).splitlines() == [
+        "4 lines in 20 s, status 0",
+        "data notes after 2 s; the first line after them: 6 s",
+        "silent for 10 s, until: (the end)",
+        "silent for 6 s, until: epoch 1",
+        "silent for 2 s, until: words.txt: read 9 lines",
+    ]
+    assert "the first line after them: none came" in report(lines[:2], 20.0, 0)
+
+
+def test_a_corpus_is_as_large_as_asked_and_the_same_again() -> None:
+    lines = list(corpus(20_000))
+    assert 20_000 <= sum(len(line) + 1 for line in lines) < 20_200 and lines == list(corpus(20_000))
+    words = Counter(word for line in lines for word in line.split())
+    assert {len(line.split()) for line in lines[:-1]} <= set(range(5, 21))
+    assert words.most_common(1)[0][0] == "w0" and len(words) > 500
+
+
+@pytest.mark.heavy
+def test_silences_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--evaluation.num-sequences", "20", "--evaluation.final-sequences", "20", "--evaluation.num-bleu", "10"]
+    silences_main(["--megabytes", "0.02", "--limit", "250", "--", *SHORT, *small])
+    out = capsys.readouterr().out
+    assert "status 0" in out and "data notes after " in out and out.count("silent for ") == 3

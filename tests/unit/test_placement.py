@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from rlgan.config import Workers
 from rlgan.envs.errors import ConfigError
 from rlgan.workers import placement
 from rlgan.workers.faults import WorkerLostError
-from rlgan.workers.placement import Role, Room, require_room, roles_of
+from rlgan.workers.placement import Role, Room, reporting_wait, require_room, roles_of
 
 WORKERS = Workers(rollout=8, learners=2, gpus_per_rollout=0.25, gpus_per_learner=1.0, gpus_discriminator=0.5)
 
@@ -136,3 +138,48 @@ def test_in_a_tune_trial_everything_stands_in_the_trials_own_group(monkeypatch: 
     place = room.reserve(Role("discriminator", 1, 1.0, 0.0))
     assert place.group is None and place.options == {} and room.spread == {}
     place.release()
+
+
+class Heard(logging.Handler):
+    """Keeps what is logged, and knows when so much has been."""
+
+    def __init__(self, enough: int) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self.is_enough = threading.Event()
+        self._enough = enough
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+        if len(self.lines) == self._enough:
+            self.is_enough.set()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_waits_says_what_for_and_what_is_free(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "_REPORT_AFTER_S", 0.01)
+    monkeypatch.setattr(placement, "_REPORT_EVERY_S", 0.01)
+    monkeypatch.setattr(placement.ray, "available_resources", lambda: {"memory": 5.0, "GPU": 1.0})
+    heard, logger = Heard(enough=2), logging.getLogger("rlgan.workers.placement")
+    logger.addHandler(heard)
+    try:
+        with reporting_wait(Role("rollout worker", 2, 1.0, 0.0)):
+            assert heard.is_enough.wait(30.0)
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        assert fails
+    finally:
+        logger.removeHandler(heard)
+    assert heard.lines[0].startswith("waiting for 2 × rollout worker: 1 CPUs each (for 0 s now); free on the cluster: ")
+    assert ": 0 CPUs and 1 GPUs. An actor begins" in heard.lines[1]
+
+
+def test_a_wait_is_first_reported_within_half_a_minute_and_then_as_often() -> None:
+    assert placement._REPORT_AFTER_S < 30 and placement._REPORT_EVERY_S <= 30
+
+
+def test_a_short_wait_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement.ray, "available_resources", lambda: pytest.fail("asked"))
+    with reporting_wait(Role("learner", 1, 1.0, 0.0)):
+        pass

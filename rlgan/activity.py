@@ -1,0 +1,116 @@
+"""What this process is doing at the moment, as a stack of stages: whoever works says so, and whoever shows it looks.
+
+    with stage("mle", "MLE epoch 1"):
+        with stage("learn", unit="batch", total=4000):
+            for batch in batches:
+                ...
+                advance()
+
+costs next to nothing, shows nothing by itself and changes no number. Stages are opened by the thread that works; others
+may look at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class Stage:
+    """Something that is being done.
+
+    Attributes:
+        kind: names stages that take alike long.
+        name: for people; "" where its count says it all.
+        unit: what is counted, in the singular.
+        total: how many there are; None where nothing is counted.
+        began: seconds of the clock.
+        done: how many are done.
+    """
+
+    kind: str
+    name: str
+    unit: str
+    total: int | None
+    began: float
+    done: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Share that is done; None where nothing is counted, or nothing is done yet."""
+        return self.done / self.total if self.total and self.done else None
+
+    def __str__(self) -> str:
+        counted = f"{self.unit} {min(self.done + 1, self.total)} of {self.total}" if self.total else ""
+        return ", ".join(filter(None, (self.name, counted)))
+
+
+class Activity:
+    """Stages that are open, outermost first, and who is told when one ends.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self._open: tuple[Stage, ...] = ()
+        self._listeners: list[Callable[[str, float], None]] = []
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages that are open, outermost first."""
+        return self._open
+
+    @contextmanager
+    def stage(self, kind: str, name: str = "", unit: str = "", total: int | None = None) -> Iterator[None]:
+        """See `stage`."""
+        outside, opened = self._open, Stage(kind, name, unit, total, self.clock())
+        self._open = (*outside, opened)
+        try:
+            yield
+        finally:
+            self._open = outside
+        path, took = path_of((*outside, opened)), self.clock() - opened.began
+        for listener in self._listeners:
+            listener(path, took)
+
+    def advance(self, number: int = 1) -> None:
+        """See `advance`."""
+        if self._open:
+            self._open[-1].done += number
+
+    @contextmanager
+    def listening(self, listener: Callable[[str, float], None]) -> Iterator[None]:
+        """Tell a function the path and the seconds of each stage that ends without an exception meanwhile."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+
+def path_of(stages: tuple[Stage, ...]) -> str:
+    """Kinds of stages inside each other: "table/row"."""
+    return "/".join(stage.kind for stage in stages)
+
+
+PROCESS = Activity()
+"""Of this process."""
+
+stage = PROCESS.stage
+"""A block that is a stage.
+
+    Args:
+        kind: names stages that take alike long.
+        name: for people; "" where its count says it all.
+        unit: what is counted, in the singular.
+        total: how many there are; None where nothing is counted.
+"""
+advance = PROCESS.advance
+"""Say that so many more of the innermost stage's units are done; nothing where no stage is open."""

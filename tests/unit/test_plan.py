@@ -1,0 +1,106 @@
+"""Time to go on simulated schedules, by hand."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from rlgan.activity import Activity
+from rlgan.envs.tasks import build_task
+from rlgan.plan import Item, Plan, plan_of, training_left
+from rlgan.presets import quick
+from rlgan.schedule import Position
+from tests.support.tiny import tiny_config
+from tests.unit.test_activity import Clock
+
+
+def test_nothing_is_known_before_anything_was_measured() -> None:
+    assert Plan({"mle": Item(3, 10.0)}).seconds_left() is None
+    assert Plan({"mle": Item(0, 10.0)}).seconds_left() == 0.0
+
+
+def test_what_was_measured_sets_the_pace_of_what_was_not() -> None:
+    plan = Plan({"mle": Item(3, 10.0), "table/row": Item(4, 5.0)})
+    plan.finished("mle", 20.0)
+    plan.finished("mle/learn", 19.0)  # part of it
+    # Two epochs of 20 s, and 4 rows of 5 sequences at 2 s each.
+    assert plan.seconds_left() == pytest.approx(2 * 20.0 + 4 * 10.0)
+    plan.finished("table/row", 1.0)
+    assert plan.seconds_left() == pytest.approx(2 * 20.0 + 3 * 1.0)
+    plan.set_left({"mle": 0})  # it ended early
+    assert plan.seconds_left() == pytest.approx(3.0)
+
+
+def test_the_last_times_count() -> None:
+    plan = Plan({"mle": Item(100, 1.0)})
+    for seconds in [50.0] * 5 + [2.0] * 10:
+        plan.finished("mle", seconds)
+    assert plan.seconds_left() == pytest.approx(85 * 2.0)
+
+
+def test_the_first_of_all_is_estimated_from_its_own_count() -> None:
+    clock = Clock()
+    activity, plan = Activity(clock), Plan({"mle": Item(3, 10.0), "measure": Item(1, 5.0)})
+    with activity.stage("mle", "MLE epoch 1"):
+        clock.now = 2.0
+        with activity.stage("learn", unit="batch", total=100):
+            clock.now = 10.0
+            assert plan.seconds_left(activity.stages, clock.now) is None
+            activity.advance(10)
+            # 2 s before, 8 s for a tenth: 82 s an epoch, 72 of the first to go, and half an epoch's size measured.
+            assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(72 + 2 * 82 + 41)
+
+
+def test_what_runs_already_is_not_counted_whole() -> None:
+    clock = Clock()
+    activity, plan = Activity(clock), Plan({"mle": Item(3, 10.0)})
+    plan.finished("mle", 20.0)
+    with activity.stage("mle"):
+        clock.now = 5.0
+        assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(15 + 20)
+        clock.now = 50.0  # longer than ever: this one may end at any moment
+        assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(20)
+
+
+def test_what_is_left_of_training() -> None:
+    config = tiny_config({"mle_epochs": 7, "discriminator_rounds": 2, "adversarial_updates": 10})
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"mle_every": 3, "every": 5})})
+    # Measured after epochs 3, 6, 7 and updates 5, 10.
+    assert training_left(config, Position()) == {"mle": 7, "discriminator": 2, "adversarial": 10, "measure": 5}
+    at = Position(mle_epochs=3)
+    assert training_left(config, at) == {"mle": 4, "discriminator": 2, "adversarial": 10, "measure": 4}
+    at = replace(at, mle_finished=True, discriminator_rounds=1, discriminator_finished=True, adversarial_updates=5)
+    assert training_left(config, at) == {"mle": 0, "discriminator": 0, "adversarial": 5, "measure": 1}
+    at = replace(at, adversarial_finished=True)
+    assert set(training_left(config, at).values()) == {0}
+
+
+def test_a_simulated_run_is_estimated_roughly_and_well_once_every_kind_was_met() -> None:
+    """Each kind takes a time of its own, up to three times the guess, and each time another one."""
+    config = quick()
+    task, rng = build_task(config.task), random.Random(0)
+    plan = plan_of(config, task, Position())
+    controls = [f"table/control {name}" for name in config.controls]
+    seconds = {"mle": 2.0, "discriminator": 1.0, "adversarial": 2.5, "measure": 3.0, "table/row": 4.0}
+    seconds |= {f"{path}/adversarial": 0.5 for path in controls} | {f"{path}/row": 3.0 for path in controls}
+    works = [
+        *["mle"] * 60,
+        *["discriminator"] * 5,
+        *["adversarial", "measure"],
+        *["adversarial"] * 59,
+        *["measure"] * 11,
+        *["table/row"] * 12,
+        *[one for path in controls for one in [*[f"{path}/adversarial"] * 60, f"{path}/row"]],
+    ]
+    took = [seconds[work] * rng.uniform(0.8, 1.2) for work in works]
+    for index, (work, time) in enumerate(zip(works, took, strict=True)):
+        plan.finished(work, time)
+        left, estimate = sum(took[index + 1 :]), plan.seconds_left()
+        assert estimate is not None
+        if set(works[: index + 1]) == set(works):
+            assert estimate == pytest.approx(left, rel=0.25, abs=5.0)
+        elif index > 70:
+            assert left / 2.5 < estimate < left * 2.5
+    assert plan.seconds_left() == 0.0
