@@ -134,7 +134,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{_OURS}: {trainer.selected}"]
     sentences = [_standing(plane, ahead, behind) if our_points and start_points else None, headroom, *selected]
-    text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
+    text = "\n".join([*_tables(task, rows), *evaluator.notes, *filter(None, sentences)])
     return Comparison(rows, text, share, ahead, behind, final)
 
 

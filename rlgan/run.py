@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,8 @@ def dry_run(request: RunRequest) -> int:
         print(note, flush=True)
     _require_enough_for_controls(request.config, task)
     with build_parts(request.config, task) as parts:
-        Trainer(request.config, task, parts)
-        for note in parts.notes:
+        trainer = Trainer(request.config, task, parts)
+        for note in (*trainer.evaluator.notes, *parts.notes):
             print(note)
     return 0
 
@@ -218,6 +218,7 @@ def evaluate_run(
     num_sequences: int | None,
     adversarial: bool = False,
     language_model: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, float]:
     """Measure the generator of a run on the test split of its task.
 
@@ -227,6 +228,7 @@ def evaluate_run(
         num_sequences: sequences to sample; None takes as many as the run's final table.
         adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
         language_model: score it by language models that are trained for it, too; those of the run, or the default.
+        say: shows the user how figures are taken.
 
     Returns:
         Name → value.
@@ -243,6 +245,9 @@ def evaluate_run(
         config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
     exported = load_run_generator(run_dir)
     evaluator = Evaluator(build_task(config.task), config.evaluation, config.seed)
+    if say is not None:
+        for note in evaluator.notes:
+            say(note)
     number = num_sequences or config.evaluation.final_sequences
     with torch_threads(config.workers.threads):
         measurement = evaluator.measure(exported.generator, temperature, number)

@@ -75,7 +75,8 @@ class Session:
         notes: tuple[str, ...] = (),
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
-        self._faults, self._mirror, self._notes = faults, mirror, (*task.notes, *notes)
+        self._faults, self._mirror = faults, mirror
+        self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
         self._progress = Progress()
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
@@ -119,7 +120,8 @@ class Session:
             write_run_config(self._run_dir, to_dict(self._config))
         self._send()
         name = self._run_dir.name
-        self._tracker.start(name, flatten(to_dict(self._config)), run_tags(self._config.preset, self._config.seed))
+        about = run_tags(self._config.preset, self._config.seed) | self._trainer.evaluator.tags
+        self._tracker.start(name, flatten(to_dict(self._config)), about)
         status = "FAILED"
         wait_s: float | None = None
         tags: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from .options import positive_float, positive_int
 
@@ -39,7 +40,12 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     with as_folder(options.run, (CONFIG, *GENERATOR_FILES)) as run_dir:
         metrics = evaluate_run(
-            run_dir, options.temperature, options.num_sequences, options.adversarial, options.language_model
+            run_dir,
+            options.temperature,
+            options.num_sequences,
+            options.adversarial,
+            options.language_model,
+            say=lambda note: print(note, file=sys.stderr),
         )
     if options.json:
         print(json.dumps(metrics, indent=2))
