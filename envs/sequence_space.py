@@ -28,6 +28,8 @@ class SequenceSpace:
             they are given nothing.
         separator_id: id that stands between the turns of a sequence, or None where a sequence is one turn. It is an
             ordinary token to all who do not ask for turns.
+        unknown_id: id that stands for every word without an id of its own, or None where there is none. It is an
+            ordinary token to networks; to whoever compares sequences it equals nothing, not even itself.
     """
 
     vocab_size: int
@@ -35,6 +37,7 @@ class SequenceSpace:
     end_id: int | None = None
     given: SequenceSpace | None = None
     separator_id: int | None = None
+    unknown_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
@@ -49,6 +52,13 @@ class SequenceSpace:
             )
         if self.separator_id is not None and self.separator_id == self.end_id:
             raise ConfigError(f"separator_id={self.separator_id}: is end_id too, and turns follow each other.")
+
+        if self.unknown_id is not None and not 0 <= self.unknown_id < self.vocab_size:
+            raise ConfigError(
+                f"unknown_id={self.unknown_id}: must be one of the ids 0..{self.vocab_size - 1}, or None."
+            )
+        if self.unknown_id is not None and self.unknown_id == self.end_id:
+            raise ConfigError(f"unknown_id={self.unknown_id}: is end_id too, which ends a sequence.")
 
     @property
     def pad_id(self) -> int:

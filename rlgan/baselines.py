@@ -1,6 +1,10 @@
 """Values in, advantages out. Everything here sees the whole batch: the result may not depend on who sampled what.
 
-An advantage never carries a gradient and is exactly 0 where the mask is False.
+An advantage never carries a gradient and is exactly 0 where the mask is False. Baselines that are means of what is
+compared (`BatchMean`, `PerStepMean`, `LeaveOneOut`, `GroupMean`, and `ImportanceWeights` once its ramp has reached 1)
+give exactly 0 where all that is compared is equal. The others take off something else, and equal rewards teach by
+definition: `NoBaseline` and `ConstantBaseline`; `ExponentialMean` until its average, which starts at 0, has arrived;
+`LogPartition`, which takes off 1 more; `CriticBaseline` until the critic has learned the value.
 
     B sequences, T positions
 """
@@ -21,7 +25,7 @@ from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
 from .density_ratios import mean_one_weights
-from .groups import group_means, held, leave_one_out_means
+from .groups import group_means, held, leave_one_out_means, masked_mean, within
 from .optimizers import Adam, OptimizerSettings
 
 
@@ -212,13 +216,13 @@ def advantages(
     elif isinstance(settings, ConstantBaseline):
         result = values - settings.value
     elif isinstance(settings, BatchMean):
-        result = values - _masked_mean(values, mask)
+        result = values - masked_mean(values, mask)
     elif isinstance(settings, PerStepMean):
-        result = values - (values * mask).sum(0) / mask.sum(0).clamp_min(1)
+        result = values - _per_step_means(values, mask)
     elif isinstance(settings, ExponentialMean) and not bool(mask.any()):
         result = values  # all is given and nothing was drawn: there is nothing to remember
     elif isinstance(settings, ExponentialMean):
-        average = settings.decay * average + (1.0 - settings.decay) * float(_masked_mean(values, mask))
+        average = settings.decay * average + (1.0 - settings.decay) * float(masked_mean(values, mask))
         result = values - average
     elif isinstance(settings, LeaveOneOut):
         result = values - leave_one_out_means(values, mask, group)
@@ -245,5 +249,9 @@ def advantages(
     )
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum()
+def _per_step_means(values: Tensor, mask: Tensor) -> Tensor:
+    """(1, T) mean over the sequences that have a token there; 0 where none has."""
+    means = (values * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+    # The first token that is there stands in the place of those that are not: it moves neither extreme.
+    first = values.gather(0, mask.long().argmax(0, keepdim=True)).masked_fill(~mask.any(0, keepdim=True), 0.0)
+    return within(means, torch.where(mask, values, first), 0)

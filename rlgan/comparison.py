@@ -130,7 +130,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     standing = _standing(plane, ahead, behind) if our_points and start_points else None
     sentences = tuple(filter(None, [standing, headroom, *selected]))
-    text = "\n".join([*_tables(task, rows), *sentences])
+    text = "\n".join([*_tables(task, rows), *evaluator.notes, *sentences])
     return Comparison(rows, text, share, ahead, behind, final, sentences)
 
 

@@ -16,6 +16,8 @@ from rlgan.envs.errors import ShapeError
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
+from .groups import within
+
 
 class Terminal(Settings):
     """Every token is worth the reward of its sequence."""
@@ -110,7 +112,9 @@ def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask
             f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
             f"expected at least one continuation and ({batch},)."
         )
-    values = torch.where(_is_last(mask), final_rewards.unsqueeze(1), continuation_rewards.mean(2))
+    # Of equal rewards the mean is exactly theirs, as at the last token, where there is no sum to round.
+    searched = within(continuation_rewards.mean(2, keepdim=True), continuation_rewards, 2).squeeze(2)
+    values = torch.where(_is_last(mask), final_rewards.unsqueeze(1), searched)
     return values.detach().masked_fill(~mask, 0.0)
 
 
@@ -132,7 +136,9 @@ def log_ratios(real_logits: Tensor, continuation_logits: Tensor | None, mask: Te
     if continuation_logits is None:
         return final
     number = continuation_logits.shape[2]
-    searched = torch.logsumexp(continuation_logits.detach(), dim=2) - math.log(number)
+    logits = continuation_logits.detach()
+    searched = torch.logsumexp(logits, dim=2, keepdim=True) - math.log(number)
+    searched = within(searched, logits, 2).squeeze(2)
     return torch.where(mask & ~_is_last(mask), searched, final)
 
 

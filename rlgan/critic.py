@@ -215,5 +215,6 @@ def explained_variance(values: Tensor, targets: Tensor) -> float:
     Returns:
         0 where all targets are the same.
     """
-    variance = targets.var(correction=0)
+    # Of equal targets the variance is 0 but for rounding.
+    variance = targets.var(correction=0).masked_fill((targets == targets[:1]).all(), 0.0)
     return float(1.0 - (targets - values).var(correction=0) / variance) if float(variance) > 0.0 else 0.0

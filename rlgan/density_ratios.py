@@ -112,4 +112,8 @@ def mean_one_weights(
             "generator/effective_sample_size": float(size[is_weighed].mean()),
             "generator/effective_sample_share": float((size / number)[is_weighed].mean()),
         }
-    return Weighed(weights=(weights * number.unsqueeze(1)).view(log_ratios.shape), metrics=metrics)
+    weights = weights * number.unsqueeze(1)
+    # Equal ratios weigh exactly 1: a sum of exponentials gives that only up to rounding.
+    is_one = ratios.isfinite() & (ratios == ratios.amax(1, keepdim=True))
+    are_equal = is_one.sum(1, keepdim=True) == number.unsqueeze(1)
+    return Weighed(weights=weights.masked_fill(is_one & are_equal, 1.0).view(log_ratios.shape), metrics=metrics)

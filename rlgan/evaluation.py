@@ -59,8 +59,9 @@ class EvaluationSettings(Settings):
     `adversarial`; 1 is greedy."""
     length_exponent: float = Field(0.0, ge=0.0)
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
-    bleu_tokens: BleuTokens = "13a"
-    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE. Pairs only."""
+    bleu_tokens: BleuTokens = "auto"
+    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE; auto follows the script of the references:
+    13a where words have spaces between them, zh for Chinese, char for other scripts without spaces. Pairs only."""
     replace_unknown: bool = False
     """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
     unknown. Pairs of words only."""
@@ -127,6 +128,25 @@ class Evaluator:
             PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of how figures are taken, for the log and beside the table."""
+        return () if self._pairs is None else self._pairs.notes
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The same, by name."""
+        return {} if self._pairs is None else {"bleu_tokens": self._pairs.tokeniser}
+
+    def require_figure(self, measure: Measure) -> None:
+        """See to it that generators can differ in a figure.
+
+        Raises:
+            ConfigError: it is 0 for all of them.
+        """
+        if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
+            raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None

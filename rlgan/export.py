@@ -193,11 +193,11 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
-_SPACE = ("vocab_size", "max_length", "end_id", "separator_id")
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
 
 
 def _space(description: Mapping[str, Any]) -> SequenceSpace:
-    # Of older versions neither what is given nor where turns end is told.
+    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
     given = description.get("given")
     return SequenceSpace(
         description["vocab_size"],
@@ -205,6 +205,7 @@ def _space(description: Mapping[str, Any]) -> SequenceSpace:
         description["end_id"],
         given=None if given is None else _space(given),
         separator_id=description.get("separator_id"),
+        unknown_id=description.get("unknown_id"),
     )
 
 

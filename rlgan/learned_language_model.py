@@ -3,6 +3,9 @@
     LM  = -(1/tokens) Σ log p_LM(samples)    p_LM learned the training split                            quality
     RLM = -(1/tokens) Σ log p_S(test split)  p_S learned the samples, and nothing else      quality and diversity
 
+An unknown token in samples has the least probability that any token has in its place, whatever the model has learned of
+unknown tokens; those of the test split, which nobody can predict, are left out of RLM.
+
 Each model is the best on the validation split among those of all passes. They see dependencies that an n-gram model
 has no room for; that one costs no training and is measured throughout a run (`metrics/language_model.py`).
 
@@ -13,8 +16,7 @@ n sequences, T positions
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -27,13 +29,14 @@ from rlgan.envs.transition import sequence_mask
 
 from .early_stopping import best_of_passes
 from .embeddings import NoPretrained
-from .generators import LSTM, build_generator
+from .generators import LSTM, AutoregressiveGenerator, build_generator
 from .metrics import mean_nll
 from .optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
 from .seeding import global_stream, stream
 
 _STREAM = "language model"
 _BATCH = 128  # sequences that are scored at once
+_BATCH_OF_LOGITS = 8  # of which all (T, V) logits are held
 
 
 class LearnedLanguageModel(Settings):
@@ -61,8 +64,17 @@ class LearnedLanguageModel(Settings):
         return self
 
 
-HeldOutNll = Callable[[Tensor], float]
-"""NLL of sequences (n, T), in nats a token, terminators included."""
+class HeldOutNll(Protocol):
+    """A language model that has learned."""
+
+    def __call__(self, tokens: Tensor, counts_unknown: bool = True) -> float:
+        """NLL in nats a token, terminators included.
+
+        Args:
+            tokens: (n, T) int64.
+            counts_unknown: whether unknown tokens are among those of which it is the mean.
+        """
+        ...
 
 
 def learned_from(
@@ -85,11 +97,15 @@ def learned_from(
     optimizer = build_optimizer(settings.optimizer, network.parameters())
     rng = stream(seed, _STREAM, "batches")
 
-    def nll(tokens: Tensor) -> float:
-        network.eval()
-        with torch.no_grad():
-            parts = [network.logprobs(part) for part in tokens.split(_BATCH)]
-        return mean_nll(torch.cat(parts), sequence_mask(space, tokens))
+    def nll(tokens: Tensor, counts_unknown: bool = True) -> float:
+        logprobs, mask = _logprobs(network, tokens), sequence_mask(space, tokens)
+        if space.unknown_id is not None:
+            is_unknown = (tokens == space.unknown_id) & mask
+            if not counts_unknown:
+                mask = mask & ~is_unknown
+            else:
+                _take_the_least(network, tokens, is_unknown, logprobs)
+        return mean_nll(logprobs, mask)
 
     def learn() -> None:
         network.train()
@@ -102,9 +118,27 @@ def learned_from(
             optimizer.step()
 
     def judged() -> tuple[dict[str, Tensor], float]:
-        return {name: value.clone() for name, value in network.state_dict().items()}, nll(valid)
+        # How well it has learned is of what it has learned, unknown tokens as they are.
+        own = mean_nll(_logprobs(network, valid), sequence_mask(space, valid))
+        return {name: value.clone() for name, value in network.state_dict().items()}, own
 
     with global_stream(seed, _STREAM, "dropout"):
         best = best_of_passes(learn, judged, epochs=settings.epochs, patience=settings.patience)
     network.load_state_dict(best)
     return nll
+
+
+@torch.no_grad()
+def _logprobs(network: AutoregressiveGenerator, tokens: Tensor) -> Tensor:
+    """(n, T) log-probability of each token given its prefix, without dropout."""
+    network.eval()
+    return torch.cat([network.logprobs(part) for part in tokens.split(_BATCH)])
+
+
+@torch.no_grad()
+def _take_the_least(network: AutoregressiveGenerator, tokens: Tensor, is_unknown: Tensor, logprobs: Tensor) -> None:
+    """Put the least log-probability of any token in the place of those of unknown ones."""
+    network.eval()
+    for rows in is_unknown.any(1).nonzero().squeeze(1).split(_BATCH_OF_LOGITS):
+        least = torch.log_softmax(network.logits(tokens[rows]), 2).amin(2)
+        logprobs[rows] = torch.where(is_unknown[rows], least, logprobs[rows])

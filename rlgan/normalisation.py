@@ -1,6 +1,8 @@
 """The scale of advantages: what is done to them after the baseline (specification 16.1, `adv_transform`).
 
-Everything here sees the whole batch and leaves padding at exactly 0.
+Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
+values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
+exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, and no other one becomes 0.
 
     B sequences, T positions
 """
@@ -15,7 +17,7 @@ from torch import Tensor
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.settings import Settings
 
-from .groups import group_deviations
+from .groups import deviations, group_deviations, within
 
 
 class AsTheyAre(Settings):
@@ -41,7 +43,8 @@ class Whiten(Settings):
 class GroupDeviation(Settings):
     """Advantages over the standard deviation of values in the group at the same position (GRPO, specification 15.2).
 
-    The deviation is the population's. Where all of a group are worth the same, it amplifies noise: GRPO's known bias.
+    The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
+    baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
     """
 
     kind: Literal["group_deviation"] = "group_deviation"
@@ -93,9 +96,10 @@ def normalised(
         advantages = advantages.clamp(-settings.bound, settings.bound)
     elif isinstance(settings, Whiten):
         real = advantages[mask]
-        advantages = (advantages - real.mean()) / (real.std(correction=0) + _TINY)
+        advantages = (advantages - within(real.mean(), real, 0)) / (deviations(real, 0) + _TINY)
     elif isinstance(settings, GroupDeviation):
-        advantages = advantages / (group_deviations(values, mask, group) + settings.epsilon)
+        found = group_deviations(values, mask, group)
+        advantages = (advantages / (found + settings.epsilon)).masked_fill(found == 0.0, 0.0)
     elif isinstance(settings, RunningScale):
         now = float(advantages[mask].abs().mean())
         moving_scale = settings.decay * moving_scale + (1.0 - settings.decay) * now

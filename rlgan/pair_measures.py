@@ -4,6 +4,7 @@ BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports
 were written, of which an unknown word or the end of a long one is no match for anything. Sources that stand in the test
 split more than once are written for once, with all their targets as references. Of summaries there is ROUGE, too, by
 the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
+What a word is follows the script of the references (`rlgan.script`), unless it is set.
 
 Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu), Lin 2004 (ROUGE).
 """
@@ -11,23 +12,33 @@ Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.tasks.lines import count
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import UNK_NAME, join_tokens
 
 from .generators import Generator
 from .metrics import distinct, mean_length, repetition_rate, share_unfinished, strip
+from .script import script_of
 from .unknown_words import texts_with_source_words
 
-_UNKNOWN = "⁇"  # one token for whoever cuts texts into words, where `<unk>` is three; SentencePiece's sign, too
-BleuTokens = Literal["13a", "intl", "char", "zh", "none"]
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
+
+_SIGNS = ("⁇", *map(chr, range(0xE000, 0xF900)))
+"""What may stand for an unknown word: one token for whoever cuts texts into words, where `<unk>` is three. The first is
+SentencePiece's, too; the others mean nothing, and take its place where references hold it."""
+
+BleuTokens = Literal["auto", "13a", "intl", "char", "zh", "none"]
+_LEAST_WORDS = 4  # in a row, of which corpus BLEU counts matches
 
 
 class PairMeasures:
@@ -35,7 +46,7 @@ class PairMeasures:
 
     Args:
         task: whose test split they are compared with.
-        bleu_tokens: how sacrebleu cuts text into words for BLEU and ROUGE.
+        bleu_tokens: how sacrebleu cuts text into words for BLEU and ROUGE; auto follows the script of the references.
         replaces_unknown: whether words of the source take the place of unknown ones in texts; see `unknown_words`.
 
     Raises:
@@ -43,6 +54,7 @@ class PairMeasures:
 
     Attributes:
         conditions: (n, S) int64, the different sources of the test split in their order.
+        tokeniser: of sacrebleu, by name: the one that was asked for, or that follows the references.
     """
 
     def __init__(self, task: Task, bleu_tokens: BleuTokens, replaces_unknown: bool = False) -> None:
@@ -59,7 +71,7 @@ class PairMeasures:
                 "ROUGE of summaries takes the library rouge-score. Install it by: pip install -c constraints.txt "
                 "'.[pairs]'."
             )
-        self._task, self._bleu_tokens = task, bleu_tokens
+        self._task = task
         assert task.conditions.test_words is not None and task.test_words is not None
         self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
         # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
@@ -70,6 +82,41 @@ class PairMeasures:
         self._firsts = [first for first, *_ in places.values()]
         self.conditions = task.conditions.test[torch.tensor(self._firsts)]
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
+        self._script = script_of(targets) if bleu_tokens == "auto" else None
+        self.tokeniser: str = bleu_tokens if self._script is None else self._script.tokeniser
+        written = set().union(*map(set, targets))
+        self._unknown = next(sign for sign in _SIGNS if sign not in written)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the figures: what their words are, and why BLEU must be 0, where it must."""
+        figures = "BLEU and ROUGE" if self._are_summaries else "BLEU"
+        why = "evaluation.bleu_tokens"
+        if self._script is not None:
+            why = f"{self._script.share_unspaced:.0%} of the letters of the references are of scripts without spaces"
+        told = [f"{figures}: of words as sacrebleu's tokeniser {self.tokeniser} cuts them ({why})"]
+        return (*told, *(["warning: " + self.why_zero] if self.why_zero else []))
+
+    @cached_property
+    def why_zero(self) -> str | None:
+        """Why BLEU is 0 whatever is written, as a sentence; None where it may be more."""
+        cut = self._bleu().tokenizer
+        longest = 0
+        for found in self._references:
+            longest = max(longest, *(len(cut(text).split()) for text in found))
+            if longest >= _LEAST_WORDS:
+                return None
+        return (
+            f"BLEU of these references is 0 whatever is written: the longest has {count(longest, 'word')} as "
+            f"sacrebleu's tokeniser {self.tokeniser} cuts them, and BLEU asks for {_LEAST_WORDS} in a row. Set "
+            "evaluation.bleu_tokens to auto or char, or read chrF"
+        )
+
+    def _bleu(self) -> BLEU:
+        from sacrebleu.metrics.bleu import BLEU
+
+        # Without `force` sacrebleu would print a warning of texts that are cut into words already, at each measurement.
+        return BLEU(tokenize=self.tokeniser, force=True)
 
     def measure(self, tokens: Tensor, generator: Generator) -> dict[str, float]:
         """Compare with the references.
@@ -81,15 +128,13 @@ class PairMeasures:
         Returns:
             Name → value.
         """
-        from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
 
         hypotheses = self._texts(tokens, generator)
         most = max(map(len, self._references))
         # sacrebleu wants as many streams of references as any source has, with None where there are fewer.
         streams: list[Any] = [[(found + [None] * most)[index] for found in self._references] for index in range(most)]
-        # Without `force` sacrebleu would print a warning of texts that are cut into words already, at each measurement.
-        bleu = BLEU(tokenize=self._bleu_tokens, force=True)
+        bleu = self._bleu()
         rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
         return rouge | {
             "eval/corpus_bleu": bleu.corpus_score(hypotheses, streams).score,
@@ -117,7 +162,7 @@ class PairMeasures:
     def _texts(self, tokens: Tensor, generator: Generator) -> list[str]:
         task = self._task
         if not self._replaces_unknown:
-            names = [_UNKNOWN if name == UNK_NAME else name for name in task.token_names]
+            names = [self._unknown if name == UNK_NAME else name for name in task.token_names]
             return decode(task.space, names, task.joining, tokens)
         assert task.conditions is not None and task.conditions.reading is not None
         return texts_with_source_words(

@@ -105,8 +105,8 @@ def dry_run(request: RunRequest) -> int:
         print(note, flush=True)
     _require_enough_for_controls(request.config, task)
     with build_parts(request.config, task) as parts:
-        Trainer(request.config, task, parts)
-        for note in parts.notes:
+        trainer = Trainer(request.config, task, parts)
+        for note in (*trainer.evaluator.notes, *parts.notes):
             print(note)
     return 0
 
@@ -253,7 +253,7 @@ def evaluate_run(
         adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
         language_model: score it by language models that are trained for it, too; those of the run, or the default.
         files: dotted path in the configuration → file, for what lies elsewhere now.
-        say: is told what cannot be checked.
+        say: shows the user how figures are taken, and what cannot be checked.
 
     Returns:
         Name → value.
@@ -279,6 +279,8 @@ def evaluate_run(
             task = rebuilt_task(config, kept, say)
             require_fitting(exported, task, f"--run {run_dir}")
             evaluator = Evaluator(task, config.evaluation, config.seed)
+        for note in evaluator.notes:
+            say(note)
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
         return measurement.metrics | evaluator.measure_closely(measurement) | judged

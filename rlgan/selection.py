@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import NotSearched
 from rlgan.envs.settings import Settings
 
@@ -97,6 +98,26 @@ def after_measurement(settings: BestGenerator, state: SelectionState, value: flo
 def ends_early(settings: BestGenerator, state: SelectionState) -> bool:
     """Whether nothing has been gained for so long that the phase ends."""
     return settings.patience is not None and state.since >= settings.patience
+
+
+def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) -> None:
+    """See to it that there was anything to select by.
+
+    Args:
+        settings: by which measure.
+        state: at the end of the phase.
+        done: adversarial units done.
+
+    Raises:
+        ConfigError: the measure is a score, and all values that were measured are 0.
+    """
+    if settings.measure in _HIGHER_IS_BETTER and state.best == 0.0:
+        raise ConfigError(
+            f"schedule.selection.measure={settings.measure!r}: is 0 of every generator that was measured in {done} "
+            "adversarial units, so none is better than another. Select by valid_nll or chrf, pretrain for longer, or "
+            "set schedule.selection to none. The run's folder has the last generator, for `rlgan sample` and `rlgan "
+            "evaluate`."
+        )
 
 
 def told(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:

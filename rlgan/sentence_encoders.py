@@ -48,6 +48,10 @@ class SentenceEncoder(Protocol):
         ...
 
 
+_ROWS = 8_192
+"""Sequences that the n-gram encoder reads at once; no number depends on it."""
+
+
 class NgramEncoder:
     """Counts of 1-, 2- and 3-grams, projected to 64 dimensions by random signs, length 1.
 
@@ -67,6 +71,11 @@ class NgramEncoder:
 
     def encode(self, sequences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """See `SentenceEncoder.encode`."""
+        # Signs of all n-grams of a large set at once would take gigabytes. Sums of signs are whole numbers: exact.
+        parts = [self._encode(sequences[first : first + _ROWS]) for first in range(0, max(1, len(sequences)), _ROWS)]
+        return np.concatenate(parts)
+
+    def _encode(self, sequences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         from scipy.sparse import csr_array
 
         places: dict[str, int] = {}

@@ -87,7 +87,8 @@ class Session:
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
-        self._faults, self._mirror, self._notes = faults, mirror, (*task.notes, *notes)
+        self._faults, self._mirror = faults, mirror
+        self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
         self._progress = progress
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
@@ -138,7 +139,7 @@ class Session:
         self._tracker.start(
             name,
             flatten(to_dict(self._config)),
-            run_tags(self._config.preset, self._config.seed),
+            run_tags(self._config.preset, self._config.seed) | self._trainer.evaluator.tags,
             data_inputs(self._config, self._task, self._fingerprint),
         )
         status = "FAILED"

@@ -1,6 +1,7 @@
 """What is measured of sequences of a text beside its held-out and its training sequences, whoever wrote them.
 
-Nothing here knows a generator. What is learned of the splits is learned once, when it is first needed.
+Nothing here knows a generator. What is learned of the splits is learned once, when it is first needed. Unknown words
+match nothing in any of the measures; what that means for each is in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rlgan.envs.tasks import Task
 from .activity import stage
 from .learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from .metrics import (
+    UNKNOWN,
     CorpusReferences,
     Gaussian,
     JaccardNeighbours,
@@ -47,6 +49,9 @@ Sequences = list[tuple[int, ...]]
 Encodings = NDArray[np.float32]
 """(n, d), a row for each sequence."""
 
+_SIGNS = ("\u2047", *map(chr, range(0xE000, 0xF900)))
+"""Signs that may stand for an unknown word where an encoder reads it: SentencePiece's, and those that mean nothing."""
+
 
 class TextMeasures:
     """Measures of sequences of one text.
@@ -75,7 +80,9 @@ class TextMeasures:
     ) -> None:
         self._task, self._num_bleu, self._num_nearest = task, num_bleu, num_nearest
         self._language_model_settings, self._seed = language_model, seed
-        self._spaces = [_Space(build_encoder(name, task.joining), task) for name in dict.fromkeys(encoders)]
+        self._spaces = [
+            _Space(build_encoder(name, task.joining), task, num_nearest) for name in dict.fromkeys(encoders)
+        ]
 
     def measure(self, tokens: Tensor) -> dict[str, float]:
         """What is quick enough for every measurement of a run.
@@ -114,7 +121,7 @@ class TextMeasures:
         with stage("lm", "n-gram model of the training sequences"):
             score = self._ngram_model.mean_nll(sequences)
         with stage("rlm", "n-gram model of the samples"):
-            reverse = self._ngram_model_of(sequences).mean_nll(self._test)
+            reverse = self._ngram_model_of(sequences).mean_nll(self._test, counts_unknown=False)
         return {"eval/lm_5gram": score, "eval/rlm_5gram": reverse}
 
     def measure_closely(self, tokens: Tensor, *, are_valid: bool) -> dict[str, float]:
@@ -141,7 +148,7 @@ class TextMeasures:
                 encoded = space.encode(sequences[: number if space.is_fast else max(number, self._num_real)])
                 if not space.is_fast:
                     metrics[f"eval/fed_{space.name}"] = space.fed(encoded[: self._num_real])
-                distances[space.name] = [space.to_nearest(some[:number]) for some in (encoded, space.test)]
+                distances[space.name] = [space.to_nearest(some[:number]) for some in (encoded, space.held_out)]
         for name, (sampled, held_out) in distances.items():
             found = nearness_test(sampled, held_out)
             metrics |= {
@@ -152,7 +159,10 @@ class TextMeasures:
         if self._language_model_settings is not None:
             with stage("lstm", "learned language model (evaluation.language_model)"):
                 reverse = self._lstm if are_valid else self._lstm_of(tokens)
-            metrics |= {"eval/lm_lstm": self._lstm(tokens), "eval/rlm_lstm": reverse(self._task.test)}
+            metrics |= {
+                "eval/lm_lstm": self._lstm(tokens),
+                "eval/rlm_lstm": reverse(self._task.test, counts_unknown=False),
+            }
         return metrics
 
     @property
@@ -196,15 +206,30 @@ class TextMeasures:
 
 
 class _Space:
-    """Sequences of a task as one encoder sees them."""
+    """Sequences of a task as one encoder sees them.
 
-    def __init__(self, encoder: SentenceEncoder, task: Task) -> None:
+    An unknown word of what is measured is another word than one of the split that it is compared with.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, task: Task, num_held_out: int) -> None:
         self.name, self.is_fast = encoder.name, encoder.is_fast
-        self._encoder, self._task = encoder, task
+        self._encoder, self._task, self._num_held_out = encoder, task, num_held_out
+        names = set(task.token_names)
+        self._measured, self._compared_with, *_ = [sign for sign in _SIGNS if sign not in names]
 
     def encode(self, sequences: Sequences) -> Encodings:
+        """As sequences are seen that are measured."""
+        return self._encoded(sequences, self._measured)
+
+    @cached_property
+    def held_out(self) -> Encodings:
+        """The first test sequences, seen as those that are measured."""
+        return self.encode(strip(self._task.space, self._task.test[: self._num_held_out]))
+
+    def _encoded(self, sequences: Sequences, unknown: str) -> Encodings:
         names = self._task.token_names
-        return self._encoder.encode([[names[token] for token in sequence] for sequence in sequences])
+        shown = [[unknown if token == UNKNOWN else names[token] for token in sequence] for sequence in sequences]
+        return self._encoder.encode(shown)
 
     def fed(self, encoded: Encodings) -> float:
         """Fréchet distance to the test split."""
@@ -215,13 +240,9 @@ class _Space:
         return cosine_distances(encoded, self._training)
 
     @cached_property
-    def test(self) -> Encodings:
-        return self.encode(strip(self._task.space, self._task.test))
-
-    @cached_property
     def _test_gaussian(self) -> Gaussian:
-        return gaussian_of(self.test)
+        return gaussian_of(self._encoded(strip(self._task.space, self._task.test), self._compared_with))
 
     @cached_property
     def _training(self) -> Encodings:
-        return self.encode(strip(self._task.space, self._task.train))
+        return self._encoded(strip(self._task.space, self._task.train), self._compared_with)

@@ -57,7 +57,7 @@ from .relaxation import Relaxation
 from .rewards import JudgedReward
 from .schedule import Phase, Position, next_phase
 from .seeding import stream
-from .selection import BestGenerator, SelectionState, after_measurement, ends_early, is_due, told
+from .selection import BestGenerator, SelectionState, after_measurement, ends_early, is_due, require_any_gain, told
 from .shards import cut_into_shards
 from .workers.parts import Parts
 from .workers.weights import Weights, load_weights
@@ -135,6 +135,7 @@ class Trainer:
             # Samples of its own, for what is chosen by some is reported of others; and nothing that none needs.
             settings = config.evaluation.model_copy(update={"encoders": (), "adversarial": None})
             self._validator = Evaluator(selection_view(task), settings, config.seed, draw="selection")
+            self._validator.require_figure(config.schedule.selection.measure)
         self._effective_ranks: list[float] = []
         self._reference: Any = None  # handle of the reference's weights, which never change
         self._critic: Critic | None = None
@@ -359,6 +360,7 @@ class Trainer:
         value = self._judge_for_selection(settings)
         state = self._selection
         if ends_early(settings, state) or done == most:
+            require_any_gain(settings, state, done)
             assert self._selected_weights is not None
             self._parts.learners.load(self._selected_weights)
             self._selected_weights = None

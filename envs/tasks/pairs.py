@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from ..errors import ConfigError, DataError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
 from .lines import (
     FromFiles,
     Limit,
@@ -189,8 +189,10 @@ def build_pairs_task(settings: PairsTask) -> Task:
             "choice needs at least 2. Give more text, or lower vocabulary's min_count."
         )
     between_turns = turn_id(settings.domain, sources_of)
-    sources = SequenceSpace(len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=between_turns)
-    targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID)
+    sources = SequenceSpace(
+        len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=between_turns, unknown_id=UNK_ID
+    )
+    targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID, unknown_id=UNK_ID)
     notes += [_about("sources", sources_of, sources), _about("targets", targets_of, targets)]
     encoded = {
         split: (

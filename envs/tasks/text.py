@@ -143,7 +143,7 @@ def build_text_task(settings: TextTask) -> Task:
         if shared:
             split_notes.append(f"{split}: {shared} of {len(splits[split])} lines are also training lines")
 
-    space = SequenceSpace(vocab_size=len(vocabulary), max_length=max_length, end_id=END_ID)
+    space = SequenceSpace(vocab_size=len(vocabulary), max_length=max_length, end_id=END_ID, unknown_id=UNK_ID)
     notes = [f"{lines.path}: {note}" for lines in files.values() for note in lines.notes]
     notes.append(
         f"vocabulary: {len(vocabulary)} {settings.tokens} ids, of them {len(SPECIAL_NAMES)} special; "

@@ -20,10 +20,11 @@ from .likelihood import KLGaps, headroom_captured, kl_gaps, mean_nll
 from .nearest import JaccardNeighbours, NearnessTest, cosine_distances, nearness_test
 from .ngram_frequencies import NgramFrequencies
 from .reference_scores import reference_bleu, reference_rouge_l
-from .sequences import strip
+from .sequences import UNKNOWN, strip
 from .tradeoff import Lead, greatest_lead
 
 __all__ = [
+    "UNKNOWN",
     "CorpusReferences",
     "DiscriminatorHealth",
     "Gaussian",

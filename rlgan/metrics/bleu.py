@@ -3,6 +3,9 @@
 The naive form compares every hypothesis with every reference. BLEU only ever asks for the greatest count of an n-gram
 in any one reference and for the nearest reference length, so both are gathered once; for leave-one-out the runner-up
 count is kept as well. Translation-style corpus BLEU does not live here.
+
+An unknown token (`UNKNOWN`) matches no token of a reference. In Self-BLEU, where a match is what tells against a set,
+all unknown tokens are one word.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import numpy as np
 
 from rlgan.envs.errors import ShapeError
 
-from .sequences import NGram, ngram_counts, require_stripped
+from .ngrams import Integers, NGramTable, counts_by_row, flat
+from .sequences import require_stripped
 
 SMOOTHING = 0.1
 """Matches credited to an order that has none ("method1" of Chen & Cherry 2014, with the usual epsilon)."""
@@ -48,13 +53,13 @@ class CorpusReferences:
         _require_order(max_order)
         self.max_order = max_order
         self._lengths = sorted({len(reference) for reference in references})
-        self._greatest: list[dict[NGram, int]] = [{} for _ in range(max_order)]
-        # Copies cannot raise a maximum, so each distinct reference is counted once.
-        for reference in dict.fromkeys(map(tuple, references)):
-            for order, greatest in enumerate(self._greatest, start=1):
-                for ngram, count in ngram_counts(reference, order).items():
-                    if count > greatest.get(ngram, 0):
-                        greatest[ngram] = count
+        self._table, self._greatest = NGramTable(), []
+        text = flat(references)
+        for order, numbers in enumerate(self._table.number(text, max_order), start=1):
+            _, ngrams, counts = counts_by_row(text.rows, numbers)
+            greatest = np.zeros(self._table.size(order), np.int64)
+            np.maximum.at(greatest, ngrams, counts)
+            self._greatest.append(greatest)
 
     def sentence_bleu(self, hypotheses: Sequence[Sequence[int]]) -> dict[int, list[float]]:
         """BLEU of each hypothesis.
@@ -69,15 +74,14 @@ class CorpusReferences:
             ShapeError: tensors in place of lists.
         """
         require_stripped(hypotheses, "hypotheses", at_least=0)
-        scores: dict[int, list[float]] = {order: [] for order in range(2, self.max_order + 1)}
-        for hypothesis in hypotheses:
-            matches = [
-                sum(min(count, greatest.get(ngram, 0)) for ngram, count in ngram_counts(hypothesis, order).items())
-                for order, greatest in enumerate(self._greatest, start=1)
-            ]
-            nearest_length = _nearest_length(self._lengths, len(hypothesis))
-            _append_scores(scores, matches, len(hypothesis), nearest_length)
-        return scores
+        text = flat(hypotheses)
+        matches = np.zeros((len(hypotheses), self.max_order), np.int64)
+        for place, numbers in enumerate(self._table.find(text)):
+            rows, ngrams, counts = counts_by_row(text.rows, numbers)
+            matched = np.minimum(counts, self._greatest[place][ngrams])
+            matches[:, place] = np.bincount(rows, matched, len(hypotheses))
+        nearest = {length: _nearest_length(self._lengths, length) for length in set(map(len, hypotheses))}
+        return _scores(matches, text.lengths, nearest)
 
     def bleu(self, hypotheses: Sequence[Sequence[int]]) -> dict[int, float]:
         """Sentence BLEU averaged over the hypotheses.
@@ -93,35 +97,6 @@ class CorpusReferences:
         """
         require_stripped(hypotheses, "hypotheses", at_least=1)
         return _averages(self.sentence_bleu(hypotheses))
-
-
-@dataclass(slots=True)
-class _Holders:
-    """Who has most of one n-gram: all that leave-one-out needs to know of it."""
-
-    greatest: int = 0
-    """Greatest count in any one sequence."""
-
-    second: int = 0
-    """Greatest count once one sequence that holds `greatest` is left out, if only one does."""
-
-    num_greatest: int = 0
-    """Number of sequences that hold `greatest`."""
-
-    def add(self, count: int) -> None:
-        """Take in the count of one more sequence."""
-        if count > self.greatest:
-            self.greatest, self.second, self.num_greatest = count, self.greatest, 1
-        elif count == self.greatest:
-            self.num_greatest += 1
-        elif count > self.second:
-            self.second = count
-
-    def match(self, own_count: int) -> int:
-        """Clipped count of a sequence whose own count has been taken in, against all the others."""
-        if own_count == self.greatest and self.num_greatest == 1:
-            return self.second
-        return own_count
 
 
 def self_bleu(sequences: Sequence[Sequence[int]], max_order: int = 5) -> dict[int, float]:
@@ -147,23 +122,36 @@ def self_bleu(sequences: Sequence[Sequence[int]], max_order: int = 5) -> dict[in
     """
     require_stripped(sequences, "sequences", at_least=2)
     _require_order(max_order)
-    matches: list[list[int]] = [[] for _ in sequences]
-    for order in range(1, max_order + 1):
-        counts = [ngram_counts(sequence, order) for sequence in sequences]
-        holders: dict[NGram, _Holders] = {}
-        for own_counts in counts:
-            for ngram, count in own_counts.items():
-                holders.setdefault(ngram, _Holders()).add(count)
-        for own_matches, own_counts in zip(matches, counts, strict=True):
-            own_matches.append(sum(holders[ngram].match(count) for ngram, count in own_counts.items()))
+    text = flat(sequences)
+    matches = np.zeros((len(sequences), max_order), np.int64)
+    for place, numbers in enumerate(NGramTable(keeps_unknown=True).number(text, max_order)):
+        rows, ngrams, counts = counts_by_row(text.rows, numbers)
+        matches[:, place] = np.bincount(rows, _left_out_matches(ngrams, counts), len(sequences))
+    num_of_length = Counter(text.lengths.tolist())
+    nearest = {
+        length: _nearest_length(
+            (other for other in num_of_length if other != length or num_of_length[length] > 1), length
+        )
+        for length in num_of_length
+    }
+    return _averages(_scores(matches, text.lengths, nearest))
 
-    num_of_length = Counter(map(len, sequences))
-    scores: dict[int, list[float]] = {order: [] for order in range(2, max_order + 1)}
-    for sequence, own_matches in zip(sequences, matches, strict=True):
-        length = len(sequence)
-        others = (other for other in num_of_length if other != length or num_of_length[length] > 1)
-        _append_scores(scores, own_matches, length, _nearest_length(others, length))
-    return _averages(scores)
+
+def _left_out_matches(ngrams: Integers, counts: Integers) -> Integers:
+    """Clipped count of each n-gram of each sequence against all the other sequences.
+
+    Args:
+        ngrams: numbers of n-grams, each once for every sequence that holds it.
+        counts: how often that sequence holds it.
+    """
+    size = int(ngrams.max(initial=-1)) + 1
+    greatest, second = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    np.maximum.at(greatest, ngrams, counts)
+    has_most = counts == greatest[ngrams]
+    num_greatest = np.bincount(ngrams[has_most], minlength=size)
+    np.maximum.at(second, ngrams[~has_most], counts[~has_most])
+    # Where one sequence alone has most, it is left with the most that another has.
+    return np.where(has_most & (num_greatest[ngrams] == 1), second[ngrams], counts)
 
 
 def _require_order(max_order: int) -> None:
@@ -174,6 +162,21 @@ def _require_order(max_order: int) -> None:
 def _nearest_length(lengths: Iterable[int], length: int) -> int:
     """The reference length r* of a hypothesis: the nearest, and of two equally near the shorter."""
     return min(lengths, key=lambda reference_length: (abs(reference_length - length), reference_length))
+
+
+def _scores(matches: Integers, lengths: Integers, nearest: dict[int, int]) -> dict[int, list[float]]:
+    """BLEU-n of each hypothesis.
+
+    Args:
+        matches: (B, greatest n), clipped k-gram matches of each.
+        lengths: (B,) of the hypotheses.
+        nearest: reference length r* of each length.
+    """
+    max_order = matches.shape[1]
+    scores: dict[int, list[float]] = {order: [] for order in range(2, max_order + 1)}
+    for own_matches, length in zip(matches.tolist(), lengths.tolist(), strict=True):
+        _append_scores(scores, own_matches, length, nearest[length])
+    return scores
 
 
 def _append_scores(scores: dict[int, list[float]], matches: list[int], length: int, nearest_length: int) -> None:

@@ -1,7 +1,8 @@
 """Plain counts that expose collapse: variety across the set, repetition inside a sequence, length, endings.
 
 All but `share_unfinished` take stripped sequences (see `strip`). Most depend on how many sequences there are: compare
-equal sizes only.
+equal sizes only. Unknown tokens (`UNKNOWN`) are never known to differ: they are one word, and in `distinct` an n-gram
+that holds one is among all n-grams, but is no different one.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from torch import Tensor
 from rlgan.envs.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .sequences import ngram_counts, require_stripped
+from .ngrams import NGramTable, counts_by_row, flat
+from .sequences import require_stripped
 
 
 def distinct(sequences: Sequence[Sequence[int]], order: int) -> float:
     """Corpus-level distinct-n: how many of all n-grams of the set are different ones.
 
-    distinct-n(S) = |{n-grams of S}| / #n-grams of S
+    distinct-n(S) = |{n-grams of S without an unknown token}| / #n-grams of S
 
     Source: Li et al. 2016.
 
@@ -36,9 +38,11 @@ def distinct(sequences: Sequence[Sequence[int]], order: int) -> float:
     """
     require_stripped(sequences, "sequences", at_least=1)
     _require_order(order)
-    counts = [ngram_counts(sequence, order) for sequence in sequences]
-    num_ngrams = sum(own_counts.total() for own_counts in counts)
-    return len(set().union(*counts)) / num_ngrams if num_ngrams else 0.0
+    text, table = flat(sequences), NGramTable()
+    num_ngrams = int((text.left >= order).sum())
+    for _ in table.number(text, order):
+        pass
+    return table.size(order) / num_ngrams if num_ngrams else 0.0
 
 
 def repetition_rate(sequences: Sequence[Sequence[int]], order: int = 4) -> float:
@@ -61,9 +65,10 @@ def repetition_rate(sequences: Sequence[Sequence[int]], order: int = 4) -> float
     """
     require_stripped(sequences, "sequences", at_least=1)
     _require_order(order)
-    counts = [ngram_counts(sequence, order) for sequence in sequences]
-    num_ngrams = sum(own_counts.total() for own_counts in counts)
-    num_repeated = num_ngrams - sum(len(own_counts) for own_counts in counts)
+    text = flat(sequences)
+    *_, numbers = NGramTable(keeps_unknown=True).number(text, order)
+    num_ngrams = int((text.left >= order).sum())
+    num_repeated = num_ngrams - len(counts_by_row(text.rows, numbers)[0])
     return num_repeated / num_ngrams if num_ngrams else 0.0
 
 

@@ -7,22 +7,24 @@ nearer. A distance alone says nothing, for stock phrases are near too: it is rea
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlgan.envs.errors import ShapeError
 
-from .sequences import NGram, ngram_counts, require_stripped
+from .ngrams import Flat, Integers, NGramTable, counts_by_row, flat
+from .sequences import require_stripped
 
 
 class JaccardNeighbours:
     """Training sequences as sets of 3-grams, found again by the 3-grams that they share with another.
 
-    A sequence shorter than that is its own only n-gram, so that a copy of it is still a copy.
+    A sequence shorter than that is its own only n-gram, so that a copy of it is still a copy. An n-gram that holds an
+    unknown token (`UNKNOWN`) is one of the n-grams of a sequence, and is shared with no other sequence.
 
     Args:
         training: at least one sequence of token ids, stripped of special symbols (see `strip`).
@@ -37,15 +39,14 @@ class JaccardNeighbours:
         if order < 1:
             raise ShapeError(f"order={order}: an n-gram has at least 1 token.")
         self._order = order
-        holders: dict[NGram, list[int]] = defaultdict(list)
-        sizes = []
-        for place, sequence in enumerate(dict.fromkeys(map(tuple, training))):
-            grams = self._grams(sequence)
-            sizes.append(len(grams))
-            for gram in grams:
-                holders[gram].append(place)
-        self._sizes = np.array(sizes)
-        self._holders = {gram: np.array(places) for gram, places in holders.items()}
+        text = self._text(dict.fromkeys(map(tuple, training)))
+        self._sizes = self._num_different(text)
+        self._table = NGramTable()
+        *_, numbers = self._table.number(text, order)
+        rows, grams, _ = counts_by_row(text.rows, numbers)
+        # Of each n-gram, one after another, the training sequences that hold it.
+        self._holders = rows[np.argsort(grams, kind="stable")]
+        self._first = np.concatenate([[0], np.bincount(grams, minlength=self._table.size(order)).cumsum()])
 
     def distances(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """Jaccard distance of each sequence to the training sequence that is nearest to it.
@@ -62,18 +63,38 @@ class JaccardNeighbours:
             ShapeError: tensors in place of lists.
         """
         require_stripped(sequences, "sequences", at_least=0)
-        return np.array([self._distance(sequence) for sequence in sequences], np.float64)
+        text = self._text(sequences)
+        sizes = self._num_different(text)
+        *_, numbers = self._table.find(text)
+        rows, grams, _ = counts_by_row(text.rows, numbers)
+        starts = np.searchsorted(rows, np.arange(len(sequences) + 1))
+        found = (grams[first:last] for first, last in pairwise(starts.tolist()))
+        return np.array(
+            [self._distance(own, size) for own, size in zip(found, sizes.tolist(), strict=True)], np.float64
+        )
 
-    def _distance(self, sequence: Sequence[int]) -> float:
-        grams = self._grams(sequence)
-        found = [self._holders[gram] for gram in grams if gram in self._holders]
-        if not found:
+    def _distance(self, grams: Integers, size: int) -> float:
+        """Of a sequence with `size` different n-grams, of which training sequences hold those that are given."""
+        if not len(grams):
             return 1.0
-        num_shared = np.bincount(np.concatenate(found), minlength=len(self._sizes))
-        return 1.0 - float((num_shared / (len(grams) + self._sizes - num_shared)).max())
+        holders = np.concatenate([self._holders[self._first[gram] : self._first[gram + 1]] for gram in grams])
+        num_shared = np.bincount(holders)
+        near = np.flatnonzero(num_shared)
+        return 1.0 - float((num_shared[near] / (size + self._sizes[near] - num_shared[near])).max())
 
-    def _grams(self, sequence: Sequence[int]) -> set[NGram]:
-        return set(ngram_counts(sequence, self._order)) or {tuple(sequence)}
+    def _text(self, sequences: Iterable[Sequence[int]]) -> Flat:
+        """Sequences one after another, the short ones filled up to one n-gram with a token that there is not."""
+        fill = (_FILLED,) * self._order
+        return flat([(*sequence, *fill[len(sequence) :]) for sequence in sequences])
+
+    def _num_different(self, text: Flat) -> Integers:
+        """Of each sequence, how many different n-grams it has."""
+        *_, numbers = NGramTable(keeps_unknown=True).number(text, self._order)
+        return np.bincount(counts_by_row(text.rows, numbers)[0], minlength=len(text.lengths))
+
+
+_FILLED = 2**31
+"""Stands in no sequence; ids are lower."""
 
 
 def cosine_distances(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from rlgan.envs.errors import ShapeError
 
-from .sequences import NGram, ngram_counts, require_stripped
+from .ngrams import Integers, NGramTable, flat
+from .sequences import require_stripped
 
 
 class NgramFrequencies:
     """Relative frequencies of the n-grams of a set, n = 1..max_order, counted once.
+
+    An n-gram that holds an unknown token (`UNKNOWN`) counts, and is an n-gram of no other set.
 
     Args:
         sequences: at least one sequence of token ids, stripped of special symbols (see `strip`).
@@ -28,11 +31,11 @@ class NgramFrequencies:
         if max_order < 1:
             raise ShapeError(f"max_order={max_order}: an n-gram has at least 1 token.")
         self.max_order = max_order
-        self._counts: list[Counter[NGram]] = [Counter() for _ in range(max_order)]
-        for sequence in sequences:
-            for order, counts in enumerate(self._counts, start=1):
-                counts.update(ngram_counts(sequence, order))
-        self._totals = [counts.total() for counts in self._counts]
+        text = flat(sequences)
+        self._table, self._counts, self._totals = NGramTable(), [], []
+        for order, numbers in enumerate(self._table.number(text, max_order), start=1):
+            self._counts.append(np.bincount(numbers[numbers >= 0], minlength=self._table.size(order)))
+            self._totals.append(int((text.left >= order).sum()))
 
     def js(self, other: NgramFrequencies) -> dict[int, float]:
         """Jensen-Shannon divergence of the two sets' n-gram frequencies.
@@ -56,17 +59,19 @@ class NgramFrequencies:
         """
         if self.max_order != other.max_order:
             raise ShapeError(f"max_order={self.max_order} and {other.max_order}: both sets need the same.")
-        return {order: self._js(other, order) for order in range(1, self.max_order + 1)}
+        found = enumerate(self._table.find_all(other._table), start=1)
+        return {order: self._js(other, order, numbers) for order, numbers in found}
 
-    def _js(self, other: NgramFrequencies, order: int) -> float:
-        ours, theirs = self._counts[order - 1], other._counts[order - 1]
+    def _js(self, other: NgramFrequencies, order: int, numbers: Integers) -> float:
+        """JS-n; `numbers` are ours of their n-grams."""
         our_total, their_total = self._totals[order - 1], other._totals[order - 1]
         if not our_total or not their_total:
             return 0.0 if our_total == their_total else 1.0
-        shared = ours.keys() & theirs.keys()
-        p = np.fromiter((ours[gram] for gram in shared), np.float64, len(shared)) / our_total
-        q = np.fromiter((theirs[gram] for gram in shared), np.float64, len(shared)) / their_total
+        are_shared = numbers >= 0
+        ours, theirs = self._counts[order - 1][numbers[are_shared]], other._counts[order - 1][are_shared]
+        p, q = ours / our_total, theirs / their_total
         # What one set alone has counts one bit in full, for there p / m = 2.
-        alone = (1.0 - p.sum()) + (1.0 - q.sum())
-        within = (p * np.log2(2.0 * p / (p + q)) + q * np.log2(2.0 * q / (p + q))).sum()
-        return float(alone + within) / 2.0
+        alone = (our_total - int(ours.sum())) / our_total + (their_total - int(theirs.sum())) / their_total
+        # Exactly rounded, so that the order in which n-grams are numbered does not matter.
+        within = math.fsum(p * np.log2(2.0 * p / (p + q)) + q * np.log2(2.0 * q / (p + q)))
+        return (alone + within) / 2.0

@@ -2,7 +2,8 @@
 
 Monte Carlo search has B·T·N continuations to score, so nothing here walks over sequences. Where the tokens of a
 sequence stand in its reference is written down as bits, 62 places a word, and both scores are a few operations on words
-for each token. Corpus scores of finished text, by the libraries that the field reports, are in `rlgan.pair_measures`.
+for each token. An unknown token (`SequenceSpace.unknown_id`) equals nothing, on neither side. Corpus scores of finished
+text, by the libraries that the field reports, are in `rlgan.pair_measures`.
 
     n sequences, T positions of a sequence, S of a reference, W words of 62 places
 """
@@ -54,7 +55,7 @@ def reference_bleu(space: SequenceSpace, tokens: Tensor, references: Tensor, ord
     def counted(places: Tensor) -> Tensor:
         return torch.stack([_num_matched(_ngram_places(places, size)) for size in range(1, order + 1)])
 
-    matches = _over_rows(counted, tokens, references, lengths, reference_lengths).double()
+    matches = _over_rows(counted, space, tokens, references, lengths, reference_lengths).double()
     extra = torch.ones(order, 1, dtype=torch.float64, device=tokens.device)
     extra[0] = 0.0
     sizes = torch.arange(order, device=tokens.device).unsqueeze(1)
@@ -86,7 +87,7 @@ def reference_rouge_l(space: SequenceSpace, tokens: Tensor, references: Tensor) 
         ShapeError: not as many references as sequences.
     """
     lengths, reference_lengths = _lengths(space, tokens, references)
-    common = _over_rows(_longest_common, tokens, references, lengths, reference_lengths)
+    common = _over_rows(_longest_common, space, tokens, references, lengths, reference_lengths)
     return (2.0 * common.double() / (lengths + reference_lengths).clamp(min=1)).float()
 
 
@@ -104,22 +105,26 @@ def _lengths(space: SequenceSpace, tokens: Tensor, references: Tensor) -> tuple[
     return length(tokens), length(references)
 
 
-def _over_rows(count: Callable[[Tensor], Tensor], *tensors: Tensor) -> Tensor:
+def _over_rows(count: Callable[[Tensor], Tensor], space: SequenceSpace, *tensors: Tensor) -> Tensor:
     """(..., n) of what `count` makes of the places (W, T, n) of some rows at a time."""
     number = tensors[0].shape[0]
     parts = [
-        count(_places(*(tensor[first : first + _ROWS] for tensor in tensors)))
+        count(_places(space, *(tensor[first : first + _ROWS] for tensor in tensors)))
         for first in range(0, max(1, number), _ROWS)
     ]
     return torch.cat(parts, dim=-1)
 
 
-def _places(tokens: Tensor, references: Tensor, lengths: Tensor, reference_lengths: Tensor) -> Tensor:
+def _places(
+    space: SequenceSpace, tokens: Tensor, references: Tensor, lengths: Tensor, reference_lengths: Tensor
+) -> Tensor:
     """(W, T, n) int64: bit j of word w is set where a token stands at place 62·w + j of the reference."""
     num_tokens, num_places = (int(one.max()) if len(one) else 0 for one in (lengths, reference_lengths))
     ours = tokens[:, :num_tokens].T.clone(memory_format=torch.contiguous_format)
     theirs = references[:, :num_places].T.clone(memory_format=torch.contiguous_format)
-    # Whatever stands behind the end is equal to nothing.
+    # Whatever stands behind the end is equal to nothing, and so is an unknown token.
+    if space.unknown_id is not None:
+        ours[ours == space.unknown_id] = -1
     ours[torch.arange(num_tokens, device=ours.device).unsqueeze(1) >= lengths] = -1
     theirs[torch.arange(num_places, device=theirs.device).unsqueeze(1) >= reference_lengths] = -2
     words = ours.new_zeros(max(1, -(-num_places // _PLACES)), *ours.shape, dtype=torch.int64)

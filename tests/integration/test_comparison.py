@@ -303,9 +303,9 @@ def test_language_models_are_trained_when_it_is_asked_for(
     config = write_config(tmp_path / "config.json", text_config(tmp_path / "lines.txt"))
     assert ask(capsys, "train", "--config", config, "--out", folder).status == 0
 
-    def learned(given: LearnedLanguageModel, *_: object) -> Callable[[object], float]:
+    def learned(given: LearnedLanguageModel, *_: object) -> Callable[..., float]:
         settings.append(given)
-        return lambda tokens: 2.5
+        return lambda tokens, counts_unknown=True: 2.5
 
     monkeypatch.setattr("rlgan.text_measures.learned_from", learned)
     plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)

@@ -13,11 +13,14 @@ from safetensors.numpy import load_file
 from rlgan.checkpoint import load_latest
 from rlgan.cli import main
 from rlgan.config import Config, Optimizers
-from rlgan.discriminators import Tabular
-from rlgan.envs.tasks import build_task
+from rlgan.discriminators import PairCnn, Tabular
+from rlgan.envs.tasks import PairsTask, build_task
+from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pairs import SeparateVocabularies
+from rlgan.envs.tasks.pieces import Characters, Words
 from rlgan.generators import Seq2SeqLSTM
 from rlgan.optimizers import Adam
-from rlgan.selection import BestGenerator
+from rlgan.selection import BestGenerator, Measure
 from tests.support.commands import ask, rows_of, write_config
 from tests.support.runs import assert_ends_alike, small, stop_after
 from tests.support.tiny import PAIRS
@@ -96,3 +99,64 @@ def test_a_selection_that_was_interrupted_ends_as_one_that_was_not(
     answer = ask(capsys, "train", "--resume", tmp_path / "run")
     assert answer.status == 0 and "stopped early after 2 of 30 units" in answer.out
     assert_ends_alike(tmp_path / "run", folder)
+
+
+# ------------------------------------------------------------------------------- scores, and the words they count
+
+
+def translator(path: Path, measure: Measure, **evaluation: object) -> Config:
+    """A tiny run on pairs of a file, selected by a score."""
+    config = small(
+        task=PairsTask(
+            input=Table(data=str(path)), vocabulary=SeparateVocabularies(target=Characters(), source=Words())
+        ),
+        generator=Seq2SeqLSTM(embedding=4, hidden=6),
+        discriminator=PairCnn(embedding=4, windows=(1, 2), filters=(4,)),
+        controls=(),
+    )
+    schedule = config.schedule.model_copy(update={"selection": BestGenerator(measure=measure, every=1)})
+    asked = config.evaluation.model_copy(update={"temperatures": (1.0,), **evaluation})
+    return config.model_copy(update={"schedule": schedule, "evaluation": asked})
+
+
+def few_of(path: Path, folder: Path) -> Path:
+    """The first pairs of a file, which are quick to learn."""
+    (folder / "few.tsv").write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:60]), "utf-8")
+    return folder / "few.tsv"
+
+
+@pytest.mark.heavy
+def test_the_tokeniser_of_a_script_is_named_wherever_its_figures_stand(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
+    config = write_config(tmp_path / "config.json", translator(path, "chrf"), tracked=True)
+    answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
+    told = "BLEU: of words as sacrebleu's tokeniser zh cuts them (100% of the letters of the references are of scripts"
+    assert answer.status == 0 and answer.out.count(told) >= 2  # before the run and below its table
+    assert told in (tmp_path / "run" / "table.txt").read_text("utf-8")
+    tags = sqlite3.connect(tmp_path / "mlruns.db").execute("select value from tags where key = 'bleu_tokens'")
+    assert [value for (value,) in tags] == ["zh"]
+    assert told in ask(capsys, "evaluate", "--run", tmp_path / "run").err
+
+
+def test_a_score_that_must_be_zero_is_refused_before_anything_is_written(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
+    config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu", bleu_tokens="13a"))
+    answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
+    assert answer.status == 2 and not (tmp_path / "run").exists()
+    assert "schedule.selection.measure='corpus_bleu': BLEU of these references is 0 whatever is written" in answer.err
+
+
+@pytest.mark.heavy
+def test_scores_that_were_all_zero_end_the_run(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
+    config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu"))
+    monkeypatch.setattr("rlgan.trainer.Evaluator.figure", lambda *_: 0.0)
+    answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
+    assert answer.status == 2 and "'corpus_bleu': is 0 of every generator that was measured in 2 " in answer.err
+    assert (tmp_path / "run" / "generator.safetensors").exists() and not (tmp_path / "run" / "table.txt").exists()

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from benchmarks import measures
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
@@ -169,3 +170,20 @@ def test_silences_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     silences_main(["--megabytes", "0.02", "--limit", "250", "--", *SHORT, *small])
     out = capsys.readouterr().out
     assert "status 0" in out and "data notes after " in out and out.count("silent for ") == 3
+
+
+def test_every_measure_of_text_is_timed_at_every_number_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    measures.main(["--lines", "20", "40"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows[0] == "| seconds, lines: | 20 | 40 |"
+    assert len(rows) == 15 and all("–" not in row for row in rows)
+    measures.main(["--lines", "20", "--only", "distinct"])
+    assert "| distinct-2 |" in capsys.readouterr().out
+
+
+def test_lines_of_measures_are_finished_and_seeded() -> None:
+    lines = measures.corpus(50, 0)
+    assert (
+        lines.shape == (50, measures.LENGTH + 1) and bool((lines[:, -1] == 0).all()) and bool((lines[:, 0] > 0).all())
+    )
+    assert lines.equal(measures.corpus(50, 0)) and not lines.equal(measures.corpus(50, 1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement
 from rlgan.generators import LSTM
-from rlgan.learned_language_model import LearnedLanguageModel, learned_from
+from rlgan.learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from rlgan.optimizers import Adam
 
 # Up to three of the tokens 2 and 3, and the terminator 1. After nothing or a 3 come 1, 2 and 3 with 1/5, 2/5 and 2/5,
@@ -117,11 +115,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def test_who_learns_what_and_is_asked_for_what(text: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[int] = []
 
-    def sizes(settings: object, space: object, train: Tensor, valid: Tensor, seed: int) -> Callable[[Tensor], float]:
+    def sizes(settings: object, space: object, train: Tensor, valid: Tensor, seed: int) -> HeldOutNll:
         """A model whose NLL tells how many sequences it learned, and of how many it is asked."""
         assert (settings, space, seed) == (SMALL, text.space, 7) and torch.equal(valid, text.valid)
         learned.append(len(train))
-        return lambda tokens: 1_000.0 * len(train) + len(tokens)
+        return lambda tokens, counts_unknown=True: 1_000.0 * len(train) + len(tokens)
 
     monkeypatch.setattr("rlgan.text_measures.learned_from", sizes)
     evaluator = Evaluator(text, EvaluationSettings(language_model=SMALL, num_nearest=5), seed=7)

@@ -17,7 +17,7 @@ from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
-from rlgan.pair_measures import PairMeasures
+from rlgan.pair_measures import BleuTokens, PairMeasures
 
 TRAIN = "eins\tthe cat sat on the mat\nzwei\ta dog ran\ndrei\tdogs run here now\nvier\ta cat was\n"
 TEST = "eins\tthe cat sat on the mat\nzwei\ta dog ran\neins\ta cat was on the mat\n"
@@ -114,6 +114,84 @@ def test_without_the_library_it_is_told(task: Task, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pair_measures, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"take the library sacrebleu. Install it by: .*\[pairs\]"):
         PairMeasures(task, "13a")
+
+
+# ---------------------------------------------------------------------------------------------------------- script
+
+
+def chinese(data_dir: Path, **changes: object) -> Task:
+    table = Table(data=str(data_dir / "cases" / "zh.tsv"))
+    return build_task(PairsTask(input=table, vocabulary={"kind": "separate", "target": {"kind": "char"}}, **changes))
+
+
+def perfect(measures: PairMeasures, task: Task) -> torch.Tensor:
+    """What was written for each of the different sources, the first time."""
+    assert task.conditions is not None
+    sources = task.conditions.test.tolist()
+    return task.test[torch.tensor([sources.index(source) for source in measures.conditions.tolist()])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "score"), [("auto", "zh", 100.0), ("char", "char", 100.0), ("13a", "13a", 0.0)]
+)
+def test_a_perfect_translator_into_chinese(data_dir: Path, asked: BleuTokens, used: str, score: float) -> None:
+    task = chinese(data_dir)
+    measures = PairMeasures(task, asked)
+    found = measures.measure(perfect(measures, task), NOBODY)
+    assert measures.tokeniser == used
+    assert found["eval/corpus_bleu"] == pytest.approx(score) and found["eval/chrf"] == pytest.approx(100.0)
+
+
+def test_the_tokeniser_is_named_with_its_reason(data_dir: Path, task: Task, tmp_path: Path) -> None:
+    told = "BLEU: of words as sacrebleu's tokeniser {} cuts them ({})"
+    share = "{}% of the letters of the references are of scripts without spaces"
+    assert PairMeasures(task, "auto").notes == (told.format("13a", share.format(0)),)
+    evaluator = Evaluator(chinese(data_dir), EvaluationSettings(), seed=0)
+    assert evaluator.notes == (told.format("zh", share.format(100)),) and evaluator.tags == {"bleu_tokens": "zh"}
+    assert PairMeasures(task, "intl").notes == (told.format("intl", "evaluation.bleu_tokens"),)
+    of_summaries = summaries(tmp_path, ("eins", "a b c d"), ("zwei", "c d"))
+    assert PairMeasures(of_summaries, "auto").notes[0].startswith("BLEU and ROUGE: of words as")
+
+
+def test_bleu_that_must_be_zero_is_told_and_is_nothing_to_select_by(data_dir: Path) -> None:
+    task = chinese(data_dir)
+    wrong = Evaluator(task, EvaluationSettings(bleu_tokens="13a"), seed=0)
+    assert wrong.notes[1].startswith(
+        "warning: BLEU of these references is 0 whatever is written: the longest has 1 word"
+    )
+    with pytest.raises(ConfigError, match=r"^schedule.selection.measure='corpus_bleu': BLEU .* tokeniser 13a .* chrf"):
+        wrong.require_figure("corpus_bleu")
+    wrong.require_figure("chrf")
+    Evaluator(task, EvaluationSettings(), seed=0).require_figure("corpus_bleu")
+
+
+def test_three_words_are_too_few_for_bleu(tmp_path: Path) -> None:
+    path = tmp_path / "short.tsv"
+    path.write_text("eins\ta b c\nzwei\tb c\n", "utf-8")
+    task = build_task(PairsTask(input=Table(data=str(path), valid=str(path), test=str(path)), max_length=8))
+    measures = PairMeasures(task, "auto")
+    assert measures.why_zero is not None and "the longest has 3 words" in measures.why_zero
+    assert measures.measure(perfect(measures, task), NOBODY)["eval/corpus_bleu"] == 0.0
+
+
+def test_rouge_follows_the_script(tmp_path: Path) -> None:
+    task = summaries(tmp_path, ("eins", "狗跑猫看"), vocabulary={"kind": "shared", "tokens": Characters()})
+    measures = PairMeasures(task, "auto")
+    assert measures.tokeniser == "zh"
+    assert measures.measure(perfect(measures, task), NOBODY)["eval/rouge_2"] == pytest.approx(100.0)
+
+
+def test_the_sign_of_unknown_words_stands_in_no_reference(tmp_path: Path) -> None:
+    path = tmp_path / "signs.tsv"
+    path.write_text("eins\tthe ⁇ sat ⁇ on a mat\n", "utf-8")
+    (tmp_path / "train.tsv").write_text("eins\tthe cat sat on a mat\n", "utf-8")
+    files = {"data": str(tmp_path / "train.tsv"), "valid": str(path), "test": str(path)}
+    task = build_task(PairsTask(input=Table(**files), max_length=8))
+    assert task.decode(task.test) == ["the <unk> sat <unk> on a mat"]
+    found = PairMeasures(task, "auto").measure(task.test, NOBODY)
+    # 5 of 7 words, of 2-grams `on a` and `a mat`, of 3-grams `on a mat`.
+    expected = 100 * (5 / 7 * 2 / 6 * 1 / 5 * 1 / (2 * 4)) ** 0.25
+    assert found["eval/corpus_bleu"] == pytest.approx(expected, rel=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------- summaries

@@ -13,6 +13,7 @@ from rlgan.adversary_losses import Wasserstein
 from rlgan.adversary_regularisers import InterpolatedPenalty
 from rlgan.credit import Terminal
 from rlgan.discriminators import ResConv
+from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import PairsTask, TransductionTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.text import TextTask
@@ -28,6 +29,7 @@ from rlgan.selection import (
     after_measurement,
     ends_early,
     is_due,
+    require_any_gain,
     told,
 )
 from tests.support.tiny import of_pairs, tiny_config
@@ -156,3 +158,19 @@ def test_without_an_adversarial_phase_there_is_nobody_to_select() -> None:
     schedule = {"discriminator_rounds": 1, "adversarial_updates": 0, "selection": BestGenerator()}
     with pytest.raises(ValidationError, match="schedule.selection='best': is of the adversarial phase, and"):
         tiny_config(schedule)
+
+
+@pytest.mark.parametrize("measure", ["corpus_bleu", "chrf"])
+def test_scores_that_are_all_zero_select_nothing(measure: Measure) -> None:
+    settings = BestGenerator(measure=measure, every=1)
+    with pytest.raises(
+        ConfigError, match=rf"^schedule.selection.measure='{measure}': is 0 of every generator .* in 3 "
+    ):
+        require_any_gain(settings, walk(settings, [0.0, 0.0, 0.0])[-1], 3)
+    require_any_gain(settings, walk(settings, [0.0, 0.1, 0.0])[-1], 3)
+    require_any_gain(settings, walk(settings, [0.1, 0.0, 0.0])[-1], 3)
+
+
+def test_a_likelihood_of_zero_is_as_good_as_it_gets() -> None:
+    settings = BestGenerator(measure="valid_nll", every=1)
+    require_any_gain(settings, walk(settings, [0.0, 0.0])[-1], 2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlgan.envs.errors import ShapeError
-from rlgan.metrics import KneserNey
+from rlgan.metrics import UNKNOWN, KneserNey
 
 NGram = tuple[object, ...]
 
@@ -123,3 +123,31 @@ def test_more_of_the_same_law_is_predicted_better_and_uniform_noise_worse() -> N
 def test_nothing_to_learn_from_is_refused(sequences: list[tuple[int, ...]], order: int) -> None:
     with pytest.raises(ShapeError):
         KneserNey(sequences, 3, False, order)
+
+
+def test_it_says_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    KneserNey([(1, 2), (2,)], 3, True, 4, on_order=lambda order, most: told.append((order, most)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_sequences_shorter_than_the_order_are_enough() -> None:
+    model = KneserNey([(1,), (2,)], 3, True, 5)
+    found = model.probabilities([(), (1, 2, 1, 2, 1, 2)])
+    np.testing.assert_allclose(
+        found, Twin([(1,), (2,)], 3, True, 5).probabilities([(), (1, 2, 1, 2, 1, 2)]), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_with_unknown_tokens_it_is_its_twin_that_tells_them_from_all_words(seed: int, order: int) -> None:
+    train, held_out = random_sequences(seed, 12, 5, fixed=False), random_sequences(seed + 50, 8, 5, fixed=False)
+    # Word 4 is unknown: one word where it is learned from, and another one, never seen, where it is scored.
+    found = KneserNey([[UNKNOWN if one == 4 else one for one in line] for line in train], 6, True, order).probabilities(
+        [[UNKNOWN if one == 4 else one for one in line] for line in held_out]
+    )
+    twin = Twin(train, 6, True, order).probabilities(
+        [tuple(5 if one == 4 else one for one in line) for line in held_out]
+    )
+    np.testing.assert_allclose(found, twin, rtol=1e-12)
