@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 import torch
 
-from benchmarks.common import machine, own_cluster, ratios, seconds, spread
+from benchmarks.common import machine, ratios, seconds, spread
 from rlgan.config import Workers
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
@@ -27,6 +27,7 @@ from rlgan.overrides import override
 from rlgan.papers import seqgan
 from rlgan.records import Experience
 from rlgan.trainer import Trainer, Unit
+from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts

@@ -15,12 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import machine, own_cluster, spread
+from benchmarks.common import machine, spread
 from rlgan.envs.tasks import build_task
 from rlgan.tuning import load_study
 from rlgan.tuning.settings import SweepSettings
 from rlgan.tuning.starts import Starts
 from rlgan.tuning.sweep import SweepRequest, sweep
+from rlgan.workers.environment import own_cluster
 
 
 def one_sweep(trials: int, updates: int, concurrent: int) -> dict[str, float]:

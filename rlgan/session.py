@@ -21,7 +21,7 @@ from rlgan.envs.threads import torch_threads
 from .checkpoint import LoadedCheckpoint, cannot_write, save_checkpoint, write_atomically, write_run_config
 from .comparison import compare, publish
 from .config import Config
-from .evaluation import Measurement
+from .evaluation import Measurement, samples_shown
 from .export import save_run_generator
 from .overrides import flatten, to_dict
 from .progress import Progress
@@ -174,22 +174,13 @@ class Session:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
-        shown = self._shown(measurement, self._config.evaluation.num_shown)
+        shown = samples_shown(self._task, measurement, self._config.evaluation.num_shown)
         path = self._run_dir / "samples.txt"
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
         except OSError as error:
             raise cannot_write(path, error) from error
-
-    def _shown(self, measurement: Measurement, number: int) -> list[str]:
-        """So many samples as text, behind what they were given."""
-        lines, given = self._task.decode(measurement.tokens[:number]), self._task.conditions
-        if given is None:
-            return lines
-        assert measurement.conditions is not None
-        sources = given.decode(measurement.conditions[:number])
-        return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units

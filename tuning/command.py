@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rlgan.commands.options import add_task_options, task_of
-from rlgan.commands.verbs import STOPPED
+from rlgan.commands.verbs import STOPPED, UNJUDGED
 from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
 from rlgan.overrides import ConfigPathError, to_dict
@@ -24,7 +25,11 @@ from .studies import STUDIES, load_study
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.description = "Studies:\n" + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
+    parser.description = (
+        "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input;\n"
+        f"{UNJUDGED} nothing could be judged: no trial ended, or the final race has no seed that all have run; "
+        f"{STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
+    ) + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
     parser.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
     add_task_options(parser)
     for name, field in SweepSettings.model_fields.items():
@@ -79,7 +84,15 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
         print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
-    return STOPPED if result.end == "interrupted" else 0
+    if result.end == "interrupted":
+        return STOPPED
+    if not result.is_judged:
+        missing = (
+            "no seed of the final race was run by all" if result.ledger.ranked() else "no trial ended with a value"
+        )
+        print(f"nothing could be judged: {missing} (exit status {UNJUDGED})", file=sys.stderr)
+        return UNJUDGED
+    return 0
 
 
 def _own_options() -> list[str]:

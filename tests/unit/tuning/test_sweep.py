@@ -35,6 +35,7 @@ class Played:
         self._search_ends, self._race_completes = search_ends, race_completes
         monkeypatch.setattr(sweep_module, "cluster", no_cluster)
         monkeypatch.setattr(sweep_module, "require_room", lambda *_: None)
+        monkeypatch.setattr(sweep_module, "runs_at_once", lambda *_: 2)
         monkeypatch.setattr(sweep_module, "search", self._search)
         monkeypatch.setattr(sweep_module, "race", self._race)
         monkeypatch.setattr(sweep_module, "register_champion", self._register)
