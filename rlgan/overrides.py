@@ -215,6 +215,23 @@ def variants_of(field: FieldInfo | None) -> dict[str, type[Settings]]:
     return found
 
 
+def variants_at(path: str) -> dict[str, type[Settings]]:
+    """Variants of the axis at a path, whatever stands above it; empty where there is no axis.
+
+    Args:
+        path: dotted, as in `override`.
+    """
+    owners: list[type[Settings]] = [Config]
+    *parents, leaf = path.split(".")
+    for name in parents:
+        fields = [owner.model_fields[name] for owner in owners if name in owner.model_fields]
+        owners = [below for field in fields for below in (*settings_classes(field), *variants_of(field).values())]
+    found: dict[str, type[Settings]] = {}
+    for owner in owners:
+        found |= variants_of(owner.model_fields.get(leaf))
+    return found
+
+
 def settings_classes(field: FieldInfo) -> list[type[Settings]]:
     """Classes of settings that a field may hold and that are no variants of an axis."""
     classes = [one for one in _members(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]

@@ -13,11 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from rlgan.commands.hints import tree_with, typeable
 from rlgan.commands.options import add_task_options, task_of
 from rlgan.commands.verbs import STOPPED, UNJUDGED
 from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
-from rlgan.overrides import ConfigPathError, to_dict
+from rlgan.overrides import ConfigPathError, merge, to_dict
+from rlgan.presets import preset
 
 from .settings import FREE_TO_CHANGE, SweepSettings
 from .studies import STUDIES, load_study
@@ -72,15 +74,18 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
         },
     )
-    try:
-        if options.dry_run:
-            for line in sweeps.preview(request):
-                print(line)
-            return 0
-        result = sweeps.sweep(request, lambda line: print(line, flush=True))
-    except ConfigPathError as error:
-        option = "" if "." in error.path else nearest(error.path, _own_options())
-        raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
+    base = preset(request.study.preset, request.task)
+    asked_for = merge(request.study.changes, request.changes)
+    with typeable(lambda: tree_with(base, asked_for), _own_options()):
+        try:
+            if options.dry_run:
+                for line in sweeps.preview(request):
+                    print(line)
+                return 0
+            result = sweeps.sweep(request, lambda line: print(line, flush=True))
+        except ConfigPathError as error:
+            option = "" if "." in error.path else nearest(error.path, _own_options())
+            raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
         print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")

@@ -33,8 +33,9 @@ def ours():
     with build_parts(config, build_task(config.task)) as parts:
         print(ray._private.worker._global_node.node_ip_address, len(parts.rollouts.processes()))
         mode = os.environ["RAY_AUTH_MODE"]
-    # Ray itself sets the debugger, whoever starts it.
-    changed = {name for name, _ in before.items() ^ dict(os.environ).items()} - {"PYTHONBREAKPOINT"}
+    # Ray sets the debugger, and torch its compiler's folder, whoever uses them.
+    others = {"PYTHONBREAKPOINT", "TORCHINDUCTOR_CACHE_DIR"}
+    changed = {name for name, _ in before.items() ^ dict(os.environ).items()} - others
     assert mode == "token" and not changed and home.exists() == tokens, changed
     print("ours", flush=True)
 """
