@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rlgan.envs.errors import ConfigError, nearest
 
 SHORT = (
-    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "out", "resume", "storage", "config", "dry-run"
+    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "config", "out", "resume", "storage",
+    "dry-run",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 

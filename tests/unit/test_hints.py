@@ -120,7 +120,7 @@ def test_paths_that_errors_name_exist() -> None:
     tops = [name for name in Config.model_fields if name not in ("task",)]
     named = 0
     for path, text in written():
-        for found in re.findall(rf"(?<![\w./'-])((?:{'|'.join(tops)})(?:\.[a-z]\w*)+)(?![\w(/])", text):
+        for found in re.findall(rf"(?<![\w./'{{-])((?:{'|'.join(tops)})(?:\.[a-z]\w*)+)(?![\w(/])", text):
             if " " in text and not found.endswith((".json", ".py", ".txt")):
                 named += 1
                 assert leads_somewhere(found), f"{path}: {found}"
@@ -155,7 +155,7 @@ def _classes(annotation: Any) -> list[Any]:
         (["train", "--rollout", "3"], "Did you mean --workers.rollout?"),
         (["train", "--daat", "x"], "Did you mean --data?"),
         (["train", "--data", "BAD"], "or set --task.encoding to what it was written in."),
-        (["train", "--source", "BAD", "--target", "BAD"], "or set --task.encoding to what it was written in."),
+        (["train", "--source", "BAD", "--target", "OTHER"], "or set --task.encoding to what it was written in."),
         (["tune", "discriminator", "--data", "BAD"], "or set --task.encoding to what it was written in."),
         (["tune", "discriminator", "--schedule.d-step", "3"], "Did you mean --schedule.d-steps?"),
     ],
@@ -165,9 +165,11 @@ def test_what_is_advised_can_be_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad").write_bytes(b"\xff\xe4 one\ntwo three\n" * 9)
-    answer = ask(capsys, *(str(tmp_path / "bad") if word == "BAD" else word for word in arguments))
+    (tmp_path / "other").write_bytes(b"\xff\xe4 one\ntwo three\n" * 9)
+    files = {"BAD": str(tmp_path / "bad"), "OTHER": str(tmp_path / "other")}
+    answer = ask(capsys, *(files.get(word, word) for word in arguments))
     assert answer.status == 2 and expected in answer.err, answer.err
-    assert [path.name for path in tmp_path.iterdir()] == ["bad"]
+    assert {path.name for path in tmp_path.iterdir()} == {"bad", "other"}
 
 
 @pytest.mark.parametrize("more", [["--credit", "monte_carlo"], None], ids=["variant", "preset"])
