@@ -17,7 +17,7 @@ from typing import Any
 from rlgan.config import Config
 from rlgan.envs.errors import ConfigError, RlganError
 from rlgan.envs.tasks import TaskSettings
-from rlgan.overrides import ConfigPathError, all_paths, changed, override, to_dict, variants_at
+from rlgan.overrides import ConfigPathError, changed, override, settable_paths, to_dict, variants_at
 from rlgan.presets import PRESETS, preset
 
 _BID = (
@@ -128,8 +128,8 @@ class _Known:
 
     def __init__(self, tree: Mapping[str, Any] | None, own: Collection[str]) -> None:
         self._own, self._tree = own, tree
-        paths = [] if tree is None else all_paths(tree)
-        self._paths = list(dict.fromkeys(path for path in paths if path.rpartition(".")[2] != "kind"))
+        paths = [] if tree is None else settable_paths(tree)
+        self._paths = list(dict.fromkeys(paths))
 
     def options(self, name: str) -> list[str]:
         """Options that set what a name means; none where it means nothing, or too much."""
