@@ -21,12 +21,12 @@ from rlgan.overrides import ConfigPathError, changed, override, settable_paths, 
 from rlgan.presets import PRESETS, preset
 
 _BID = (
-    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Install|It belongs to|Keep|Leave|Lower|Make|Name|Or|Put|Raise|"
+    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|"
     "Save|Search|See|Set|Train|Try|Use|What helps|Write"
 )
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _BIDS = re.compile(rf"(?:{_BID})\b")
-_LATER_BID = re.compile(r"(?:, or|;| or) (?=(?:set|raise|lower|choose|use|leave|give) )")
+_LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|lower|choose|use|leave|give) )")
 _VALUE = r"'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|-?[\w/+-]+(?:\.\w+)*"
 _NAME = r"[a-z]\w*(?:\.[a-z]\w*)*"
 _TOKEN = re.compile(
@@ -65,10 +65,12 @@ def in_options(message: str, tree: Mapping[str, Any] | None, own: Collection[str
     known = _Known(tree, own)
     leading = re.match(rf"(?:--)?({_NAME})(?=[=:])", message)
     subject = known.options(leading.group(1)) if leading else []
-    sentences = _SENTENCE.split(message)
-    first = _advice_within(sentences[0], known, subject)
-    rest = (_translated(one, known, subject) if _BIDS.match(one) else one for one in sentences[1:])
-    return " ".join([first, *rest])
+    first, *rest = _SENTENCE.split(message)
+    told = [_advice_within(first, known, subject)]
+    for one in rest:
+        translate = _translated if _BIDS.match(one) else _advice_within
+        told.append(translate(one, known, subject))
+    return " ".join(told)
 
 
 def _advice_within(sentence: str, known: _Known, subject: list[str]) -> str:

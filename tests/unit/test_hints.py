@@ -46,6 +46,11 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*[\w])")
         (TEXT, "x: y. Did you mean 'schedule.d_steps'?", "Did you mean --schedule.d-steps?"),
         (TEXT, "x: y. Did you mean 'data'?", "Did you mean --data?"),
         (TEXT, "x: y. Did you mean 'captions.txt'?", "Did you mean 'captions.txt'?"),
+        (
+            TEXT,
+            "lost. A node ran out: lower workers.chunk_rows or workers.shard_fakes, or lower schedule.g_batch.",
+            "ran out: lower --workers.chunk-rows or --workers.shard-fakes, or lower --schedule.g-batch.",
+        ),
         (TEXT, "x: y. Set controls to [].", "Set --controls to []."),
         (TEXT, "x: y. Set discriminator.windows=(1, 2).", "Set --discriminator.windows '[1, 2]'."),
         (TEXT, "x: y. Set adversary.buffer=None, or task='toy'.", "Set --adversary.buffer none, or --task toy."),
