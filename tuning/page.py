@@ -99,7 +99,7 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
     )
     sections = [
         Section("Finding", [Paragraph(results.description), Paragraph(judged.finding, strong=True), *_ran(results)]),
-        Section("Again", _again(results)),
+        Section("Again", _again(results, judged)),
         _race_section(results, judged, folder),
         Section("Quality and coverage", [plane]),
         _trials_section(results, judged, folder),
@@ -160,10 +160,12 @@ def _drawn(figure: Figure | None, picture: Picture, missing: str) -> Block:
     return picture if figure is not None else Paragraph(f"There is no picture of {missing}.")
 
 
-def _again(results: SweepResults) -> list[Block]:
+def _again(results: SweepResults, judged: Verdict) -> list[Block]:
     """How the winner is trained again."""
-    if results.again is None:
+    if judged.winner is None:
         return [Paragraph("Nobody won, so there is no command that trains the winner again.")]
+    if results.again is None:  # an older sweep, read from a server
+        return [Paragraph("The sweep did not keep the command that trains the winner again.")]
     found: list[Block] = [Paragraph(results.again.text)]
     if results.again.command is not None:
         found.append(Preformatted(results.again.command))

@@ -180,4 +180,7 @@ def test_the_winner_has_a_command_and_entrants_their_samples(analysis: Analysis,
     for entrant, temperature in entries.items():
         assert f"  <{entrant} 101 {temperature:g} a>\n  b\n  c" in text
         assert f"&lt;{entrant} 101 {temperature:g} a&gt;" in page
-    assert "Nobody won" in write_page(replace(results, again=None), tmp_path, analysis).read_text("utf-8")
+    older = replace(results, again=None)
+    assert "did not keep the command" in write_page(older, tmp_path, analysis).read_text("utf-8")
+    nobody = replace(older, finals=())
+    assert "Nobody won" in write_page(nobody, tmp_path, Analysis((), verdict(nobody))).read_text("utf-8")
