@@ -27,7 +27,7 @@ SILENCE_S = 25.0
 _LISTED = 4  # runs under way that a line names
 
 
-class Voice:
+class Voice(Unpickled):
     """Lines for a person, by whoever has something to say; a thread says how things stand when nobody has.
 
     Args:
@@ -110,7 +110,7 @@ class SearchDeadline(Deadline, Unpickled):
         return self._stopped
 
 
-class Watch:
+class Watch(Unpickled):
     """What a sweep costs, as far as it has been seen.
 
     Args:

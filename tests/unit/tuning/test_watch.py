@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 
 from rlgan.envs.tasks import build_task
 from rlgan.tuning import watch as watch_module
@@ -167,3 +168,9 @@ def test_nobody_waits_longer_than_the_silence() -> None:
     assert not any(thread.name == "sweep status" for thread in threading.enumerate())
     voice.say("a line")
     assert said[after:] == ["a line"] and watch_module.SILENCE_S < 30
+
+
+def test_tune_may_pickle_whoever_it_calls(tmp_path: Path) -> None:
+    watch, search = watched(tmp_path, Ledger(tmp_path / "trials.jsonl"), [], hours=1.0)
+    for called in (Voice(print).say, watch.search_moved, search):
+        assert b"rlgan" in cloudpickle.dumps(called)
