@@ -131,9 +131,14 @@ def _train(config: Config, task: Task, progress: Path) -> dict[str, np.ndarray]:
     alone, began = likelihood_alone(config), time.monotonic()
     with build_parts(alone, task) as parts:
         trainer = Trainer(alone, task, parts)
-        while trainer.next_phase is not None:
-            trainer.step(measure=False)
+
+        def tell() -> None:
             epochs, seconds = trainer.position.mle_epochs, time.monotonic() - began
             _write_json(progress, {"epochs": epochs, "of": alone.schedule.mle_epochs, "seconds": seconds})
+
+        tell()
+        while trainer.next_phase is not None:
+            trainer.step(measure=False)
+            tell()
         assert trainer.mle_start is not None
         return trainer.mle_start

@@ -213,7 +213,12 @@ class Watch(Unpickled):
         under_way = [entry for entry in entries if entry.state is None]
         if under_way:
             words.append("under way: " + _listed([_stands(entry, updates) for entry in under_way]))
-        return "; ".join([*words, *self._starts_under_way(), *_left(self._search.left_s, "the search")])
+        left, whole = self._search.left_s, self._whole.left_s
+        if left is not None and whole is not None and left <= 0 < whole:
+            remains = [f"the race is due, and waits until a trial has ended; {duration(whole)} left for both"]
+        else:
+            remains = _left(left, "the search")
+        return "; ".join([*words, *self._starts_under_way(), *remains])
 
     def race_status(self, runs: int, over: int, under_way: list[str]) -> str:
         """How the race stands, in a line.

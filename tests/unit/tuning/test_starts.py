@@ -102,7 +102,7 @@ def test_a_start_tells_how_far_it_is_and_what_it_took(
     assert starts.what_is_read(tmp_path / "not yet", starts.PROGRESS) == []
     monkeypatch.setattr(Trainer, "step", watched)
     Starts(tmp_path).get(config, task)
-    assert [(one["epochs"], one["of"]) for one in told] == [(1, 3), (2, 3)]
+    assert [(one["epochs"], one["of"]) for one in told] == [(0, 3), (1, 3), (2, 3)]
     assert all(one["seconds"] > 0 for one in told)
     assert starts.what_is_read(tmp_path, starts.PROGRESS) == []
     (took,) = starts.what_is_read(tmp_path, starts.DURATION)

@@ -147,6 +147,11 @@ def test_a_status_says_what_is_under_way(tmp_path: Path, clock: Clock) -> None:
         "search: 1 of 8 trials ended; under way: trial 1 (2 of 8 updates), trial 2 (2 of 8 updates), trial 3 (2 of 8 "
         "updates), trial 4 (2 of 8 updates) and 1 more; "
     )
+    clock.now += 1860.0
+    for index in range(1, 6):
+        ledger.ended(index, "failed", "no")
+    assert watch.search_status().endswith("; the race is due, and waits until a trial has ended; 29 min left for both")
+    clock.now -= 1860.0
     assert watch.race_status(25, 3, ["MLE, seed 1 (0 of 0 updates)"]) == (
         "final race: 3 of 25 runs done; under way: MLE, seed 1 (0 of 0 updates); 60 min left for the race"
     )
