@@ -28,11 +28,12 @@ import numpy as np
 import ray
 import torch
 
-from benchmarks.common import machine, own_cluster, ratios, seconds, spread
+from benchmarks.common import machine, ratios, seconds, spread
 from rlgan.credit import MonteCarlo
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, Generator, build_generator
 from rlgan.rollouts import RolloutPlan
+from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
 from rlgan.workers.placement import Role, Room
 from rlgan.workers.rollout import RayRollouts, RolloutActor

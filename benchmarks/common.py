@@ -1,4 +1,4 @@
-"""What several benchmarks need: a stopwatch, median with spread, a cluster of their own, on what it was measured."""
+"""What several benchmarks need: a stopwatch, median with spread, on what it was measured."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import ray
 import torch
@@ -30,16 +28,6 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def ratios(with_cost: Sequence[float], bare: Sequence[float]) -> list[float]:
     """Formed within a repeat, so that a slow moment of the machine meets both sides."""
     return [a / b for a, b in zip(with_cost, bare, strict=True)]
-
-
-@contextmanager
-def own_cluster(**options: Any) -> Iterator[None]:
-    """A Ray cluster on this machine alone, whatever else runs here: no other work in it, none of ours in another."""
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def add_changes(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import add_changes, machine, own_cluster, ratios, seconds, spread
+from benchmarks.common import add_changes, machine, ratios, seconds, spread
 from rlgan.config import Config, Workers
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
@@ -30,6 +30,7 @@ from rlgan.overrides import override
 from rlgan.papers import seqgan
 from rlgan.records import Experience
 from rlgan.trainer import Trainer, Unit
+from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.parts import build_parts

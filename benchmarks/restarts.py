@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import machine, own_cluster, spread
+from benchmarks.common import machine, spread
 from benchmarks.processes import command_line
 from rlgan.adversary import AdversarySettings, Pairs, Round
 from rlgan.credit import MonteCarlo
@@ -40,6 +40,7 @@ from rlgan.optimizers import Adam
 from rlgan.records import Experience, Rollouts
 from rlgan.rollouts import RolloutPlan, Shard
 from rlgan.workers.discriminator import RayDiscriminator
+from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.placement import Role, Room

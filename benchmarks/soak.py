@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.common import machine, own_cluster
+from benchmarks.common import machine
 from benchmarks.processes import Census, Usage
 from rlgan.adversary import AdversarySettings
 from rlgan.checkpoint import save_checkpoint
@@ -42,6 +42,7 @@ from rlgan.overrides import to_dict
 from rlgan.presets import seqgan_quick
 from rlgan.schedule import Schedule
 from rlgan.trainer import Trainer
+from rlgan.workers.environment import own_cluster
 from rlgan.workers.parts import build_parts
 
 TINY_MARKS = ("ray",)

@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import add_changes, machine, own_cluster, spread
+from benchmarks.common import add_changes, machine, spread
 from rlgan.envs.tasks import build_task
 from rlgan.tuning import load_study
 from rlgan.tuning.settings import SweepSettings
 from rlgan.tuning.starts import Starts
 from rlgan.tuning.sweep import SweepRequest, sweep
+from rlgan.workers.environment import own_cluster
 
 TINY_MARKS = ("ray",)
 

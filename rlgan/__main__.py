@@ -6,8 +6,8 @@ Here alone does `rlgan` know of `rlgan.tuning`.
 import sys
 from collections.abc import Sequence
 
-from rlgan.cli import main
 from rlgan.commands.verbs import Verb, VerbModule
+from rlgan.threads_wait import spin_briefly
 
 
 def _tune() -> VerbModule:
@@ -30,6 +30,9 @@ VERBS = (
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; see `rlgan.cli.main`."""
+    spin_briefly()
+    from rlgan.cli import main  # it imports torch, which reads how threads wait
+
     return main(arguments, VERBS)
 
 

@@ -96,6 +96,10 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers.choices[typed])
-    if verb.has_paths or verb.has_files:
-        arguments, overrides = split_overrides(arguments, parsers.choices[typed])
-    return module.run(parser.parse_args(arguments), overrides)
+    from rlgan.commands.hints import typeable
+
+    own = [option.removeprefix("--") for option in parsers.choices[typed]._option_string_actions]
+    with typeable(lambda: None, own):
+        if verb.has_paths or verb.has_files:
+            arguments, overrides = split_overrides(arguments, parsers.choices[typed])
+        return module.run(parser.parse_args(arguments), overrides)

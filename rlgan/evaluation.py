@@ -94,6 +94,22 @@ class Measurement:
     is_real: bool = False
 
 
+def samples_shown(task: Task, measurement: Measurement, number: int) -> list[str]:
+    """The first samples of a measurement as text, behind what they were given.
+
+    Args:
+        task: that they are of.
+        measurement: of a generator.
+        number: of samples, at most.
+    """
+    lines, given = task.decode(measurement.tokens[:number]), task.conditions
+    if given is None:
+        return lines
+    assert measurement.conditions is not None
+    sources = given.decode(measurement.conditions[:number])
+    return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
+
+
 def selection_view(task: Task) -> Task:
     """The task with validation sequences, and what they are given, in the place of those of the test split.
 

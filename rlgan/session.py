@@ -29,7 +29,7 @@ from .checkpoint import (
 )
 from .comparison import compare
 from .config import Config
-from .evaluation import Measurement
+from .evaluation import Measurement, samples_shown
 from .export import save_run_generator
 from .overrides import flatten, from_dict, to_dict
 from .plan import plan_of, training_left
@@ -196,22 +196,13 @@ class Session:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
-        shown = self._shown(measurement, self._config.evaluation.num_shown)
+        shown = samples_shown(self._task, measurement, self._config.evaluation.num_shown)
         path = self._run_dir / "samples.txt"
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
         except OSError as error:
             raise cannot_write(path, error) from error
-
-    def _shown(self, measurement: Measurement, number: int) -> list[str]:
-        """So many samples as text, behind what they were given."""
-        lines, given = self._task.decode(measurement.tokens[:number]), self._task.conditions
-        if given is None:
-            return lines
-        assert measurement.conditions is not None
-        sources = given.decode(measurement.conditions[:number])
-        return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units

@@ -8,8 +8,6 @@ A training iteration is one unit of the schedule. Checkpoints are those of `rlga
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from rlgan.commands.hints import tree_with, typeable
 from rlgan.commands.options import add_task_options, moved_files, task_of
-from rlgan.commands.verbs import STOPPED
+from rlgan.commands.verbs import STOPPED, UNJUDGED
 from rlgan.envs.errors import CheckpointError, ConfigError, nearest
 from rlgan.envs.tasks import TaskSettings
-from rlgan.overrides import ConfigPathError, to_dict
+from rlgan.overrides import ConfigPathError, merge, to_dict
+from rlgan.presets import preset
 from rlgan.run_data import is_file_path
 
 from .settings import FREE_TO_CHANGE, SweepSettings
@@ -25,7 +28,11 @@ from .studies import STUDIES, load_study
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.description = "Studies:\n" + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
+    parser.description = (
+        "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input;\n"
+        f"{UNJUDGED} nothing could be judged: no trial ended, or the final race has no seed that all have run; "
+        f"{STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
+    ) + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
     parser.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
     add_task_options(parser)
     for name, field in SweepSettings.model_fields.items():
@@ -69,19 +76,30 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
         },
     )
-    try:
-        if options.dry_run:
-            for line in sweeps.preview(request):
-                print(line)
-            return 0
-        result = sweeps.sweep(request, lambda line: print(line, flush=True))
-    except ConfigPathError as error:
-        option = "" if "." in error.path else nearest(error.path, _own_options())
-        raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
+    base = preset(request.study.preset, request.task)
+    asked_for = merge(request.study.changes, request.changes)
+    with typeable(lambda: tree_with(base, asked_for), _own_options()):
+        try:
+            if options.dry_run:
+                for line in sweeps.preview(request):
+                    print(line)
+                return 0
+            result = sweeps.sweep(request, lambda line: print(line, flush=True))
+        except ConfigPathError as error:
+            option = "" if "." in error.path else nearest(error.path, _own_options())
+            raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
         print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
-    return STOPPED if result.end == "interrupted" else 0
+    if result.end == "interrupted":
+        return STOPPED
+    if not result.is_judged:
+        missing = (
+            "no seed of the final race was run by all" if result.ledger.ranked() else "no trial ended with a value"
+        )
+        print(f"nothing could be judged: {missing} (exit status {UNJUDGED})", file=sys.stderr)
+        return UNJUDGED
+    return 0
 
 
 def _own_options() -> list[str]:

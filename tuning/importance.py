@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.extras import install_command
 from rlgan.seeding import stream_seed
 
 from .results import SweepResults, TrialResult
@@ -422,8 +423,8 @@ def _forest(num_trees: int, seed: int) -> RandomForestRegressor:
         from sklearn.ensemble import RandomForestRegressor
     except ModuleNotFoundError:
         raise ConfigError(
-            "importance of dimensions: needs scikit-learn, which comes with the extra: "
-            "pip install -c constraints.txt -e '.[tune]'."
+            "importance of dimensions: needs scikit-learn, which comes with an extra. Install it by: "
+            f"{install_command('tune')}"
         ) from None
     # The sample is a bootstrap already; another within it would leave each tree half of the few trials. Half of the
     # columns at each split lets weak dimensions, and pairs of which neither does anything alone, have their turn.

@@ -36,6 +36,8 @@ class Entry:
             point): where it took over another trial's state, what that one had done before.
         taken_from: folder of the checkpoint that it took over last; None if it never did.
         results: (adversarial updates done, objective) at each measurement.
+        times: (adversarial updates done, seconds since the measurement before) at each of them.
+        measure_s: seconds of its last measurement; None where it was not timed.
         state: how it ended; None while it has not.
         metrics: of its last measurement.
         error: what a failed one raised.
@@ -48,6 +50,8 @@ class Entry:
     schedule: list[tuple[int, Point]] = field(default_factory=list)
     taken_from: str | None = None
     results: list[tuple[int, float]] = field(default_factory=list)
+    times: list[tuple[int, float]] = field(default_factory=list)
+    measure_s: float | None = None
     state: State | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
@@ -113,6 +117,8 @@ class Ledger(Unpickled):
             entry, update = self.entries[index], event["update"]
             # A trial that is gone on with from its checkpoint measures again what came after it.
             entry.results = [*(one for one in entry.results if one[0] < update), (update, event["value"])]
+            entry.times = [*(one for one in entry.times if one[0] < update), (update, event["seconds"])]
+            entry.measure_s = event.get("measure_s")  # older ledgers have none
             entry.metrics = event["metrics"]
             entry.seconds += event["seconds"]
         elif event["event"] == "exploited":
@@ -132,9 +138,25 @@ class Ledger(Unpickled):
         """A trial begins."""
         self._append(event="begun", index=index, point=point, draws=draws)
 
-    def result(self, index: int, update: int, value: float, metrics: dict[str, float], seconds: float) -> None:
-        """A trial was measured, `seconds` after it was before."""
-        self._append(event="result", index=index, update=update, value=value, metrics=metrics, seconds=seconds)
+    def result(
+        self,
+        index: int,
+        update: int,
+        value: float,
+        metrics: dict[str, float],
+        seconds: float,
+        measure_s: float | None = None,
+    ) -> None:
+        """A trial was measured, `seconds` after it was before, of which measuring took `measure_s`."""
+        self._append(
+            event="result",
+            index=index,
+            update=update,
+            value=value,
+            metrics=metrics,
+            seconds=seconds,
+            measure_s=measure_s,
+        )
 
     def exploited(self, index: int, donor: int, update: int, point: Point, checkpoint: str) -> None:
         """A trial goes on from another's state after `update` updates, kept in `checkpoint`, at a point of its own."""
@@ -242,7 +264,9 @@ class FinalLedger(Unpickled):
         elif event["event"] == "ran":
             who, kind, seed = event["entrant"], event["kind"], event["seed"]
             results = tuple(
-                FinalResult(who, kind, seed, one["temperature"], one["validation"], one["test"])
+                FinalResult(
+                    who, kind, seed, one["temperature"], one["validation"], one["test"], tuple(one.get("samples", ()))
+                )
                 for one in event["results"]
             )
             self.runs[who, seed] = FinalRun(who, kind, seed, results, event["seconds"], event["error"])

@@ -9,8 +9,8 @@ from typing import Any, cast
 from rlgan.envs.errors import TrackingError
 from rlgan.tracking import LoggedRun, children, history
 
-from .results import FinalResult, Kind, SweepResults, TrialResult, TrialState
-from .tracked import ENTRANT, ENTRANT_KIND, ERROR, INDEX, KIND, OBJECTIVE, POINT, POPULATION, STATE, SWEEP
+from .results import Again, FinalResult, Kind, SweepResults, TrialResult, TrialState
+from .tracked import ENTRANT, ENTRANT_KIND, ERROR, INDEX, KIND, OBJECTIVE, POINT, POPULATION, SAMPLES, STATE, SWEEP
 
 _FINAL = re.compile(r"(validation|test)/tau_([0-9.e+-]+)/(.+)")
 
@@ -53,6 +53,7 @@ def read_sweep(run: LoggedRun) -> SweepResults:
             finals=finals,
             contradictions=facts["contradictions"],
             beside={name: (floor, ceiling) for name, (floor, ceiling) in facts["beside"].items()},
+            again=None if facts.get("again") is None else Again(*facts["again"]),
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(
@@ -100,6 +101,7 @@ def _finals(run: LoggedRun) -> list[FinalResult]:
         if (parts := _FINAL.fullmatch(name)) is not None:
             split, temperature, metric = parts.groups()
             found.setdefault(float(temperature), {"validation": {}, "test": {}})[split][metric] = value
+    samples = json.loads(run.tags.get(SAMPLES, "{}"))
     return [
         FinalResult(
             entrant=run.tags[ENTRANT],
@@ -108,6 +110,7 @@ def _finals(run: LoggedRun) -> list[FinalResult]:
             temperature=temperature,
             validation=measured["validation"],
             test=measured["test"],
+            samples=tuple(samples.get(f"{temperature:g}", ())),
         )
         for temperature, measured in found.items()
     ]

@@ -8,18 +8,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlgan.envs.errors import CheckpointError
 from rlgan.html import Block, Paragraph, Picture, Preformatted, Section, Table, write_html
 from rlgan.report import format_table, printable
 
+from .forecast import duration
 from .importance import Importance, importances
 from .plots import plot_importance, plot_interactions, plot_parallel, plot_plane, plot_race, plot_trials
 from .results import SweepResults, TrialResult, TrialState
 from .scales import label
 from .selection import OBJECTIVES
 from .verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REPORT = "report.html"
 """Name of the page in its folder."""
@@ -82,26 +86,23 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be made ({error.strerror}). Name another folder.") from None
     judged = analysis.verdict
-    plot_race(results, judged, folder / "race.png")
-    plot_plane(results, judged, folder / "plane.png")
-    plot_trials(results, judged, folder / "trials.png")
-    plot_parallel(results, folder / "parallel.png")
+    plane = _drawn(
+        plot_plane(results, judged, folder / "plane.png"),
+        Picture(
+            folder / "plane.png",
+            "Scatter plot of all trials and entrants by quality and coverage, with the curve of the maximum "
+            "likelihood start by temperature.",
+            "Cooling or warming the start moves along its curve. A trial is of interest where it lies off that "
+            "curve on the side of both smaller numbers.",
+        ),
+        "quality and coverage: neither a trial nor an entrant was measured",
+    )
     sections = [
         Section("Finding", [Paragraph(results.description), Paragraph(judged.finding, strong=True), *_ran(results)]),
+        Section("Again", _again(results, judged)),
         _race_section(results, judged, folder),
-        Section(
-            "Quality and coverage",
-            [
-                Picture(
-                    folder / "plane.png",
-                    "Scatter plot of all trials and entrants by quality and coverage, with the curve of the maximum "
-                    "likelihood start by temperature.",
-                    "Cooling or warming the start moves along its curve. A trial is of interest where it lies off that "
-                    "curve on the side of both smaller numbers.",
-                )
-            ],
-        ),
-        _trials_section(results, folder),
+        Section("Quality and coverage", [plane]),
+        _trials_section(results, judged, folder),
         _importance_section(analysis, folder),
     ]
     if failed := _failed(results):
@@ -135,6 +136,10 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
     if judged.entries:
         parts.append(f"final race, {results.objective}\n" + format_table(_race_rows(judged), _RACE))
         parts.append(_wrapped(f"share of the headroom captured: {judged.headroom}"))
+        if samples := _samples(results, judged):
+            parts.append("samples of each entrant\n" + "\n".join(samples))
+    if results.again is not None:
+        parts.append("\n".join([_wrapped(results.again.text), *filter(None, [results.again.command])]))
     for importance in analysis.importances:
         text = f"importance: {importance.target}\n{_wrapped(importance.verdict)}"
         parts.append(f"{text}\n{format_table(_effect_rows(importance), _EFFECTS)}" if importance.effects else text)
@@ -150,11 +155,40 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
 # ---------------------------------------------------------------------------------------------------- sections
 
 
+def _drawn(figure: Figure | None, picture: Picture, missing: str) -> Block:
+    """The picture, or what is missing for it."""
+    return picture if figure is not None else Paragraph(f"There is no picture of {missing}.")
+
+
+def _again(results: SweepResults, judged: Verdict) -> list[Block]:
+    """How the winner is trained again."""
+    if judged.winner is None:
+        return [Paragraph("Nobody won, so there is no command that trains the winner again.")]
+    if results.again is None:  # an older sweep, read from a server
+        return [Paragraph("The sweep did not keep the command that trains the winner again.")]
+    found: list[Block] = [Paragraph(results.again.text)]
+    if results.again.command is not None:
+        found.append(Preformatted(results.again.command))
+    return found
+
+
+def _samples(results: SweepResults, judged: Verdict) -> list[str]:
+    """Three samples of each entrant, in the order of validation data: at its temperature, of its first seed."""
+    found = []
+    for entry in judged.entries:
+        finals = [one for one in results.finals if (one.entrant, one.temperature) == (entry.entrant, entry.temperature)]
+        shown = next((one for one in sorted(finals, key=lambda one: one.seed) if one.samples), None)
+        if shown is not None:
+            title = f"{entry.entrant} (τ={shown.temperature:g}, seed {shown.seed})"
+            found.append("\n".join([title, *(f"  {line}" for line in shown.samples)]))
+    return found
+
+
 def _ran(results: SweepResults) -> list[Paragraph]:
     states = Counter(trial.state for trial in results.trials)
     counts = ", ".join(f"{states[state]} {words}" for state, words in _STATES.items() if states[state])
-    hours = sum(trial.seconds for trial in results.trials) / 3600
-    text = f"{len(results.trials)} trials over {len(results.dimensions)} dimensions, {hours:.1f} hours of training"
+    trained = duration(sum(trial.seconds for trial in results.trials))
+    text = f"{len(results.trials)} trials over {len(results.dimensions)} dimensions, {trained} of training"
     found = [Paragraph(f"{text}: {counts}." if counts else f"{text}.")]
     if results.contradictions:
         dropped = "; ".join(f"{count} × {reason}" for reason, count in sorted(results.contradictions.items()))
@@ -170,10 +204,14 @@ def _race_section(results: SweepResults, judged: Verdict, folder: Path) -> Secti
         caption = f"{results.objective}, mean ± standard deviation over seeds, lower is better; in validation order"
         blocks.append(Table(_race_rows(judged), _RACE, caption))
     blocks.append(
-        Picture(
-            folder / "race.png",
-            "Each entrant of the final race on test data: the seeds, their mean and its interval.",
-            "Finalists are to be compared with the controls; the ceiling knows the law and is not to be beaten.",
+        _drawn(
+            plot_race(results, judged, folder / "race.png"),
+            Picture(
+                folder / "race.png",
+                "Each entrant of the final race on test data: the seeds, their mean and its interval.",
+                "Finalists are to be compared with the controls; the ceiling knows the law and is not to be beaten.",
+            ),
+            "the final race: no entrant was measured with a seed that all have run",
         )
     )
     if judged.differences:
@@ -185,19 +223,30 @@ def _race_section(results: SweepResults, judged: Verdict, folder: Path) -> Secti
         blocks.append(Table(rows, ("control", "finding", "difference"), caption))
     if judged.entries:
         blocks.append(Paragraph(f"Share of the headroom captured: {judged.headroom}."))
+        if samples := _samples(results, judged):
+            blocks.append(Paragraph("What the entrants write:"))
+            blocks.append(Preformatted("\n\n".join(samples)))
     return Section("Final race", blocks)
 
 
-def _trials_section(results: SweepResults, folder: Path) -> Section:
+def _trials_section(results: SweepResults, judged: Verdict, folder: Path) -> Section:
     blocks: list[Block] = [
-        Picture(
-            folder / "trials.png",
-            f"Curves of {results.objective} over adversarial updates for all trials.",
-            "Each line is a trial with one seed; the levels are means over the fresh seeds of the final race.",
+        _drawn(
+            plot_trials(results, judged, folder / "trials.png"),
+            Picture(
+                folder / "trials.png",
+                f"Curves of {results.objective} over adversarial updates for all trials.",
+                "Each line is a trial with one seed; the levels are means over the fresh seeds of the final race.",
+            ),
+            "the trials' curves: no trial was measured",
         ),
-        Picture(
-            folder / "parallel.png",
-            "Parallel coordinates: what each trial tried in each dimension, coloured by its objective.",
+        _drawn(
+            plot_parallel(results, folder / "parallel.png"),
+            Picture(
+                folder / "parallel.png",
+                "Parallel coordinates: what each trial tried in each dimension, coloured by its objective.",
+            ),
+            "what trials tried: no trial was measured",
         ),
     ]
     if best := _best(results):
@@ -214,19 +263,17 @@ def _importance_section(analysis: Analysis, folder: Path) -> Section:
     blocks: list[Block] = []
     for index, importance in enumerate(analysis.importances):
         end = "" if index == 0 else "_end"
-        plot_importance(importance, folder / f"importance{end}.png")
-        plot_interactions(importance, folder / f"interactions{end}.png")
-        blocks.append(Paragraph(importance.verdict, strong=True))
-        blocks.append(
-            Picture(
-                folder / f"importance{end}.png", f"Bars of the importance of each dimension for {importance.target}."
-            )
-        )
+        drawn = plot_importance(importance, folder / f"importance{end}.png")
+        paired = plot_interactions(importance, folder / f"interactions{end}.png")
+        blocks.append(Paragraph(importance.verdict, strong=True))  # says why where there is no picture
+        if drawn is not None:
+            bars = f"Bars of the importance of each dimension for {importance.target}."
+            blocks.append(Picture(folder / f"importance{end}.png", bars))
         if importance.effects:
             blocks.append(
                 Table(_effect_rows(importance), _EFFECTS, f"{importance.target}, n = {importance.num_trials}")
             )
-        if importance.interactions:
+        if paired is not None:
             blocks.append(
                 Picture(
                     folder / f"interactions{end}.png",

@@ -39,7 +39,7 @@ _NUM_BEST = 5  # trials that stand out among the lines
 # ------------------------------------------------------------------------------------------------------- plane
 
 
-def plot_plane(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
+def plot_plane(results: SweepResults, verdict: Verdict, path: Path) -> Figure | None:
     """Quality and coverage of all trials and entrants, on validation data, with the curve that temperature draws.
 
     A trial is of interest where it lies off that curve on the side of both smaller numbers, not where it lies along it.
@@ -50,7 +50,7 @@ def plot_plane(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -65,6 +65,9 @@ def plot_plane(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         start[temperature] = _mean_point(finals, x, y)
     drawn = [(trial.metrics[x], trial.metrics[y]) for trial in measured]
     all_points = [*drawn, *start.values(), *(_mean_point(finals, x, y) for _, finals in entrants)]
+    if not any(math.isfinite(one) and math.isfinite(other) for one, other in all_points):
+        _remove(path)
+        return None
     across, up = _Range.of(one for one, _ in all_points), _Range.of(one for _, one in all_points)
     figure = new_figure(_WIDTH, 6.0)
     axes = figure.add_subplot()
@@ -136,7 +139,7 @@ def _mean_point(finals: Sequence[FinalResult], x: str, y: str) -> tuple[float, f
 # ------------------------------------------------------------------------------------------------------ curves
 
 
-def plot_trials(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
+def plot_trials(results: SweepResults, verdict: Verdict, path: Path) -> Figure | None:
     """The objective of each trial over its updates, on validation data, with the levels that it has to come below.
 
     Args:
@@ -145,7 +148,7 @@ def plot_trials(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -158,14 +161,18 @@ def plot_trials(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         for entry in verdict.entries
         if entry.entrant in (BASELINE, CONTINUED) and entry.validation is not None
     }
-    up = _Range.of([*(value for trial in measured for _, value in trial.curve), *levels.values()])
+    values = [*(value for trial in measured for _, value in trial.curve), *levels.values()]
+    if not any(map(math.isfinite, values)):
+        _remove(path)
+        return None
+    up = _Range.of(values)
     figure = new_figure(_WIDTH, 4.8)
     axes = figure.add_subplot()
     best = {trial.index for trial in _ranked(trial for trial in measured if trial.state == "finished")[:1]}
     for trial in sorted(measured, key=lambda one: (one.state == "finished", one.index in best)):
         name, style = _curve_style(trial, trial.index in best)
-        updates, values = zip(*trial.curve, strict=True)
-        axes.plot(updates, [up.clip(value) for value in values], label=name, **style)
+        updates, its_values = zip(*trial.curve, strict=True)
+        axes.plot(updates, [up.clip(value) for value in its_values], label=name, **style)
         for update, value in trial.curve:
             if not up.holds(value):
                 axes.plot([update], [up.clip(value)], "^", color=_DARK, markersize=7, clip_on=False, zorder=5)
@@ -215,7 +222,7 @@ def _curve_style(trial: TrialResult, best: bool) -> tuple[str, dict[str, Any]]:
 _SLOT = 0.15  # width of the place of a level beside numbers, and of that of trials in which it is not active
 
 
-def plot_parallel(results: SweepResults, path: Path) -> Figure:
+def plot_parallel(results: SweepResults, path: Path) -> Figure | None:
     """What each trial tried, a line over one scale a dimension, coloured by its objective; the best lie on top.
 
     Args:
@@ -223,7 +230,7 @@ def plot_parallel(results: SweepResults, path: Path) -> Figure:
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -231,6 +238,9 @@ def plot_parallel(results: SweepResults, path: Path) -> Figure:
     from matplotlib import colormaps
 
     ranked = _ranked(results.trials)
+    if not any(math.isfinite(trial.value) for trial in ranked if trial.value is not None):
+        _remove(path)
+        return None
     values = _Range.of(trial.value for trial in ranked if trial.value is not None)
     rows = [_Row.of(name, results.trials) for name in results.dimensions]
     figure = new_figure(_WIDTH, 1.3 + 0.46 * (len(rows) + 1))
@@ -373,23 +383,24 @@ def _tick(axes: Axes, place: float, row: int, text: str) -> None:
 # -------------------------------------------------------------------------------------------------- importance
 
 
-def plot_importance(importance: Importance, path: Path) -> Figure:
+def plot_importance(importance: Importance, path: Path) -> Figure | None:
     """Loss of R² for each dimension, with its interval, beside that of a dimension that does nothing.
 
     Args:
-        importance: of the dimensions; without an estimate the picture says why.
+        importance: of the dimensions.
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
     """
     effects = importance.effects
-    figure = new_figure(_WIDTH, 1.7 + 0.3 * max(3, len(effects)))
     if importance.probe is None or importance.fit is None:
-        return _words_alone(figure, importance.verdict, path)
+        _remove(path)
+        return None
+    figure = new_figure(_WIDTH, 1.7 + 0.3 * max(3, len(effects)))
     axes = figure.add_subplot()
     for row, effect in enumerate(effects):
         colour = _BLUE if effect.clear else _GREY
@@ -415,22 +426,22 @@ def plot_importance(importance: Importance, path: Path) -> Figure:
     return figure
 
 
-def plot_interactions(importance: Importance, path: Path) -> Figure:
+def plot_interactions(importance: Importance, path: Path) -> Figure | None:
     """Excess of shuffling two dimensions together, for pairs of the most important ones.
 
     Args:
-        importance: of the dimensions; without pairs the picture says why.
+        importance: of the dimensions.
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
     """
     if not importance.interactions:
-        reason = importance.verdict if importance.missing else "There are no pairs: one dimension was varied."
-        return _words_alone(new_figure(_WIDTH, 2.0), reason, path)
+        _remove(path)
+        return None
     names = [effect.dimension for effect in importance.effects[:MOST_PAIRED]]
     place = {name: index for index, name in enumerate(names)}
     values = np.full((len(names), len(names)), np.nan)
@@ -469,7 +480,7 @@ def plot_interactions(importance: Importance, path: Path) -> Figure:
 # -------------------------------------------------------------------------------------------------- final race
 
 
-def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
+def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure | None:
     """Each entrant of the final race on test data: every seed, mean and 95 % t interval.
 
     Args:
@@ -478,7 +489,7 @@ def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         path: PNG to write.
 
     Returns:
-        The figure, already saved.
+        The figure, already saved; None where there is nothing to draw, and then there is no file.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -490,7 +501,8 @@ def plot_race(results: SweepResults, verdict: Verdict, path: Path) -> Figure:
         if entry.entrant == BASELINE and entry.temperature not in (None, 1.0) and entry.as_trained_by_seed:
             rows.append((f"{BASELINE} (τ=1)", entry.kind, entry.as_trained_by_seed))
     if not rows:
-        return _words_alone(new_figure(_WIDTH, 2.0), verdict.finding, path)
+        _remove(path)
+        return None
     across = _race_range(rows)
     figure = new_figure(_WIDTH, 1.9 + 0.42 * len(rows))
     axes = figure.add_subplot()
@@ -651,10 +663,9 @@ def _caption(figure: Figure, *sentences: str) -> None:
         figure.supxlabel(textwrap.fill(text, 126), x=0.01, ha="left", fontsize=8, color=_DARK)
 
 
-def _words_alone(figure: Figure, words: str, path: Path) -> Figure:
-    figure.text(0.5, 0.5, textwrap.fill(_plain(words), 80), ha="center", va="center", fontsize=10)
-    save_figure(figure, path)
-    return figure
+def _remove(path: Path) -> None:
+    """A picture that was drawn when there was something to draw is of another time."""
+    path.unlink(missing_ok=True)
 
 
 def _broken(name: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rlgan.config import Config
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.extras import install_command
 from rlgan.envs.priors import Choice, LogUniform, Prior
 from rlgan.seeding import stream_seed
 
@@ -175,8 +176,8 @@ class OptunaSource:
             import optuna
         except ModuleNotFoundError:
             raise ConfigError(
-                "search by TPE: needs Optuna, which comes with the extra: pip install -c constraints.txt -e '.[tune]'. "
-                "Or search at random."
+                "search by TPE: needs Optuna, which comes with an extra. Install it by: "
+                f"{install_command('tune')} Or search at random (--search random)."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna

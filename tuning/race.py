@@ -8,9 +8,8 @@ reported.
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,8 +31,11 @@ from .search import reported_metrics
 from .settings import SweepSettings
 from .spaces import Space
 from .starts import likelihood_alone
-from .trial import CHANGES, COMPLETE, FINAL, MEASURED, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS
+from .trial import CHANGES, COMPLETE, FINAL, MEASURED, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, UPDATE
 from .tuner import Deadline, checkpoints, error_of, run_trials
+
+RaceWatch = Callable[[int, Callable[[], tuple[int, list[str]]]], AbstractContextManager[None]]
+"""(number of runs, what tells how many are over and how the others stand) → a block in which a person hears of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def race(
     starts: Path,
     data: str,
     deadline: Deadline,
+    watch: RaceWatch,
     say: Callable[[str], None],
 ) -> bool:
     """Run whatever has not run yet; Ray runs.
@@ -165,6 +168,7 @@ def race(
         starts: maximum-likelihood starts.
         data: fingerprint of the task, which every run builds anew.
         deadline: when to stop.
+        watch: says how the race stands while nothing else is said.
         say: is told what happens, a line at a time.
 
     Returns:
@@ -177,14 +181,16 @@ def race(
     if not waiting:
         return True
     say(f"final race: {len(waiting)} runs of {', '.join(one.name for one in who)}, seeds {seeds[0]} to {seeds[-1]}")
-    run_trials(
-        folder,
-        _Starter(waiting, settings, folder, starts, data),
-        FIFOScheduler(),
-        _Timekeeper(waiting, ledger, say),
-        concurrent=settings.concurrent,
-        deadline=deadline,
-    )
+    timekeeper = _Timekeeper(waiting, ledger, say)
+    with watch(len(waiting), timekeeper.stands):
+        run_trials(
+            folder,
+            _Starter(waiting, settings, folder, starts, data),
+            FIFOScheduler(),
+            timekeeper,
+            concurrent=settings.concurrent,
+            deadline=deadline,
+        )
     return all((one.name, seed) in ledger.runs for one, seed in waiting)
 
 
@@ -232,12 +238,32 @@ class _Timekeeper(tune.Callback):
     def __init__(self, waiting: Sequence[tuple[Entrant, int]], ledger: FinalLedger, say: Callable[[str], None]) -> None:
         self._runs = {run_name(one.name, seed): (one, seed) for one, seed in waiting}
         self._ledger, self._say = ledger, say
+        self._updates: dict[str, int] = {}
+        self._done = 0
+
+    def stands(self) -> tuple[int, list[str]]:
+        """Number of runs that are over, and a few words on each that was measured and is not."""
+        words = []
+        for name, update in list(self._updates.items()):
+            one, seed = self._runs[name]
+            words.append(f"{one.name}, seed {seed} ({update} of {one.config.schedule.adversarial_updates} updates)")
+        return self._done, words
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._updates[trial.config[NAME]] = result[UPDATE]
+
+    def _over(self, trial: TuneTrial) -> None:
+        self._updates.pop(trial.config[NAME], None)
+        self._done += 1
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         one, seed = self._runs[trial.config[NAME]]
         result = trial.last_result
         if not result.get(COMPLETE):
             return  # the time was out
+        self._over(trial)
         first, *others = result[MEASURED]
         health = {name: value for name, value in reported_metrics(result).items() if not name.startswith("eval/")}
         measured = [{**first, "validation": {**first["validation"], **health}}, *others]
@@ -247,5 +273,6 @@ class _Timekeeper(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         one, seed = self._runs[trial.config[NAME]]
         error = error_of(trial)
+        self._over(trial)
         self._ledger.ran(one.name, one.kind, seed, [], 0.0, error)
         self._say(f"final race: {one.name}, seed {seed}: failed: {error}")

@@ -54,6 +54,7 @@ class FinalResult:
         temperature: that divided the logits.
         validation: on validation data; whatever is chosen (temperature, winner) is chosen by these.
         test: on test data; reported, and never chosen by.
+        samples: some of what it wrote, behind what that was given; empty where they were not kept.
     """
 
     entrant: str
@@ -62,6 +63,20 @@ class FinalResult:
     temperature: float
     validation: Mapping[str, float]
     test: Mapping[str, float]
+    samples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How the winner is trained again.
+
+    Attributes:
+        text: what the command does, and what it does not; or why there is none.
+        command: as it is typed in a shell; None where there is none.
+    """
+
+    text: str
+    command: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,7 @@ class SweepResults:
         beside: finalist → (the entrant that makes its likelihood updates without its adversary, the one that makes as
             many updates by the exact ratio); None where there is none.
         contradictions: reason → points that were dropped for it.
+        again: how the winner is trained again; None where nobody won.
     """
 
     name: str
@@ -94,3 +110,4 @@ class SweepResults:
     finals: tuple[FinalResult, ...] = ()
     beside: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     contradictions: Mapping[str, int] = field(default_factory=dict)
+    again: Again | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
 import math
 import random
 from collections.abc import Callable, Mapping

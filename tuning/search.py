@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from .schedulers import build_scheduler, tune_keys
 from .selection import Objective
 from .settings import SweepSettings
 from .spaces import Point, Space
-from .trial import COMPLETE, INDEX, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, UPDATE
+from .trial import COMPLETE, INDEX, MEASURING_S, NAME, OBJECTIVE, RESUME, SELECT_BY, STARTS, UPDATE
 from .tuner import Deadline, checkpoints, error_of, run_trials
 
 End = Literal["done", "time", "interrupted"]
@@ -37,6 +35,7 @@ def search(
     ledger: Ledger,
     folders: Folders,
     deadline: Deadline,
+    moved: Callable[[], None],
     say: Callable[[str], None],
 ) -> End:
     """Search, or go on searching; Ray runs.
@@ -48,6 +47,7 @@ def search(
         ledger: of the trials so far.
         folders: of the sweep.
         deadline: when to stop.
+        moved: is called after a trial was measured, and after one ended.
         say: is told what happens, a line at a time.
     """
     proposals = Proposals(space, source_of_proposals(settings, objective))
@@ -57,7 +57,7 @@ def search(
         folders.tune,
         searcher,
         scheduler,
-        _Recorder(ledger, tell, deadline, say),
+        _Recorder(ledger, tell, deadline, moved, say),
         concurrent=settings.concurrent,
         deadline=deadline,
         population=settings.trials if settings.is_population else None,
@@ -196,9 +196,14 @@ class _Recorder(tune.Callback):
     """Writes into the ledger what Tune sees."""
 
     def __init__(
-        self, ledger: Ledger, tell: Callable[[], None], deadline: Deadline, say: Callable[[str], None]
+        self,
+        ledger: Ledger,
+        tell: Callable[[], None],
+        deadline: Deadline,
+        moved: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
-        self._ledger, self._tell, self._deadline, self._say = ledger, tell, deadline, say
+        self._ledger, self._tell, self._deadline, self._moved, self._say = ledger, tell, deadline, moved, say
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -209,8 +214,10 @@ class _Recorder(tune.Callback):
             result[OBJECTIVE],
             reported_metrics(result),
             float(result["time_this_iter_s"]),
+            result.get(MEASURING_S),
         )
         self._tell()
+        self._moved()
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         index, result = trial.config[INDEX], trial.last_result
@@ -221,6 +228,7 @@ class _Recorder(tune.Callback):
         self._say(
             f"trial {index}: {word}, {OBJECTIVE} {result[OBJECTIVE]:.4f}: {_shown(self._ledger.entries[index].point)}"
         )
+        self._moved()
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         index, error = trial.config[INDEX], error_of(trial)

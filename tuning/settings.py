@@ -25,7 +25,8 @@ class SweepSettings(Settings):
     trials: int = Field(40, ge=1)
     """Trials at most; the size of the population with PBT and PB2."""
     hours: float | None = Field(None, gt=0.0)
-    """Hours at most, half of them for the search if a final race follows; what is under way then stops where it is."""
+    """Hours at most; what is under way then stops where it is. The search leaves the final race what it is thought to
+    need by what trials took, three quarters at most, and ends earlier for it, but not before one trial has ended."""
     search: Search | None = None
     """Who proposes points: chance, Optuna's TPE on the objective or (motpe) on each of its sides, or all combinations.
     null is tpe, and random with PBT and PB2, which learn by themselves."""

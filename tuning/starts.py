@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from rlgan.workers.parts import build_parts
 
 _OF_THE_START = ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from", "mle_inputs", "example_weights")
 """What of a schedule decides the end of pretraining."""
+PROGRESS, DURATION = ".progress.json", ".seconds.json"
+"""Ends of the names of what says how far a start is, and what it took."""
 
 
 class Starts:
@@ -61,8 +65,13 @@ class Starts:
                     return load_file(path)
                 except SafetensorError:
                     path.unlink()  # damaged: the same bits are trained again
-            arrays = _train(config, task)
-            write_atomically(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(what, indent=2), "utf-8"))
+            began, progress = time.monotonic(), path.with_suffix(PROGRESS)
+            try:
+                arrays = _train(config, task, progress)
+            finally:
+                progress.unlink(missing_ok=True)
+            _write_json(path.with_suffix(DURATION), {"seconds": time.monotonic() - began})
+            _write_json(path.with_suffix(".json"), what)
             write_atomically(path, lambda to: save_file(arrays, to))
             return arrays
 
@@ -98,11 +107,38 @@ def likelihood_alone(config: Config) -> Config:
     )
 
 
-def _train(config: Config, task: Task) -> dict[str, np.ndarray]:
-    alone = likelihood_alone(config)
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_atomically(path, lambda to: to.write_text(json.dumps(values, indent=2), "utf-8"))
+
+
+def what_is_read(folder: Path, suffix: str) -> list[dict[str, Any]]:
+    """What stands in the folder's files of a kind, as it is now.
+
+    Args:
+        folder: of starts; need not be there yet.
+        suffix: `PROGRESS` ({epochs, of, seconds}) or `DURATION` ({seconds}).
+    """
+    found = []
+    for path in sorted(folder.glob(f"*{suffix}")):
+        try:
+            found.append(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            continue  # the start is done by now
+    return found
+
+
+def _train(config: Config, task: Task, progress: Path) -> dict[str, np.ndarray]:
+    alone, began = likelihood_alone(config), time.monotonic()
     with build_parts(alone, task) as parts:
         trainer = Trainer(alone, task, parts)
+
+        def tell() -> None:
+            epochs, seconds = trainer.position.mle_epochs, time.monotonic() - began
+            _write_json(progress, {"epochs": epochs, "of": alone.schedule.mle_epochs, "seconds": seconds})
+
+        tell()
         while trainer.next_phase is not None:
             trainer.step(measure=False)
+            tell()
         assert trainer.mle_start is not None
         return trainer.mle_start

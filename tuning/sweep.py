@@ -28,6 +28,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rlgan.checkpoint import write_atomically
+from rlgan.commands.typed import train_command
 from rlgan.config import Config
 from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.envs.tasks import Task, TaskSettings
@@ -57,7 +58,7 @@ from .ledger import Chosen, FinalLedger, Ledger, Model
 from .page import Analysis, analyse, summary_text, write_page
 from .proposals import Proposals, RandomSource
 from .race import entrants, race
-from .results import SweepResults
+from .results import Again, SweepResults
 from .schedulers import require_something_to_change
 from .search import End, Folders, search, source_of_proposals
 from .selection import Objective, objective_for, require_one_budget
@@ -65,8 +66,9 @@ from .settings import FREE_TO_CHANGE, SweepSettings
 from .spaces import Space
 from .studies import Study
 from .tracked import SweepTracking
-from .tuner import Deadline
-from .verdict import Verdict
+from .tuner import Deadline, runs_at_once
+from .verdict import Verdict, verdict
+from .watch import SearchDeadline, Voice, Watch
 
 _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
 _REPORT, _SEARCH, _RACE = "report", "search", "finals"
@@ -112,6 +114,7 @@ class SweepResult:
         finals: of the final race.
         results: the same, as it is reported.
         end: all was done; the time was spent; or somebody stopped it.
+        is_judged: whether a final race has a winner, or, where none was asked for, a trial that ended.
     """
 
     space: Space
@@ -119,6 +122,7 @@ class SweepResult:
     finals: FinalLedger
     results: SweepResults
     end: End
+    is_judged: bool
 
 
 def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
@@ -171,13 +175,14 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
             tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s)
         if end != "interrupted":
             _register(request, results(), analysis.verdict, finals, say)
-        return SweepResult(space, ledger, finals, results(), end)
+        is_judged = bool(ledger.ranked()) if not settings.finalists else verdict(results()).winner is not None
+        return SweepResult(space, ledger, finals, results(), end, is_judged)
 
 
 def _results(
     request: SweepRequest, space: Space, task: Task, objective: Objective, ledger: Ledger, finals: FinalLedger
 ) -> SweepResults:
-    return SweepResults(
+    found = SweepResults(
         name=request.folder.name,
         study=request.study.name,
         description=request.study.description,
@@ -192,6 +197,34 @@ def _results(
         beside={} if finals.chosen is None else finals.chosen.beside,
         contradictions=dict(ledger.contradictions),
     )
+    return replace(found, again=_again(request, space, task, ledger, finals, found))
+
+
+def _again(
+    request: SweepRequest, space: Space, task: Task, ledger: Ledger, finals: FinalLedger, results: SweepResults
+) -> Again | None:
+    """How the winner of the final race is trained again."""
+    best = champion(results, verdict(results))
+    if best is None or finals.chosen is None:
+        return None
+    indices = [int(name.removeprefix("trial ")) for name in finals.chosen.entrants if name.startswith("trial ")]
+    who = entrants(space, [ledger.entries[index] for index in indices], task)
+    winner = next((one for one in who if one.name == best.entrant), None)
+    if winner is None:  # it raced before the finalists changed
+        return None
+    told = f"{best.entrant} with seed {best.seed}, of the final race, at temperature {best.temperature:g}"
+    if winner.schedule:
+        steps = "; ".join(
+            f"after {update} updates {', '.join(f'{path}={value}' for path, value in changes.items())}"
+            for update, changes in winner.schedule
+        )
+        return Again(f"{told}: its settings change while it trains, which no single command does: {steps}.", None)
+    command = train_command(
+        winner.config.model_copy(update={"seed": best.seed}), [request.study.preset, winner.config.preset, "mle"]
+    )
+    if command is None:
+        return Again(f"{told}: no command has all of its settings.", None)
+    return Again(f"This trains {told} again, and measures it at all temperatures:", command)
 
 
 def _registry_name(request: SweepRequest) -> str:
@@ -296,19 +329,31 @@ def _work(
     settings, folder = request.settings, request.folder
     seconds = None if settings.hours is None else settings.hours * 3600.0
     whole = Deadline(seconds)
-    half = Deadline(seconds if seconds is None or not settings.finalists else seconds / 2)
+    until = SearchDeadline(whole, seconds, bool(settings.finalists), lambda: bool(ledger.ranked()))
     data = task.fingerprint()
     folders = Folders(folder / _TUNE / _SEARCH, folder / _STARTS, folder / _LEDGER, data)
+    voice = Voice(say)
+    watch = Watch(space, task, settings, ledger, folders.starts, whole, until, voice.say)
     with cluster():
-        require_room(roles_of_trial(space.base), space.base.workers.start_timeout_s)
-        end = search(space, objective, settings, ledger, folders, half, say)
+        roles = roles_of_trial(space.base)
+        require_room(roles, space.base.workers.start_timeout_s)
+        watch.at_once = runs_at_once(roles, settings.concurrent)
+        with voice.standing(watch.search_status):
+            end = search(space, objective, settings, ledger, folders, until, watch.search_moved, voice.say)
         best = ledger.ranked()[: settings.finalists]
         if end == "interrupted" or not best:
             return end
         who = entrants(space, best, task)
         beside = {one.name: (one.floor, one.ceiling) for one in who if one.kind == "finalist"}
         finals.choose(Chosen(tuple(one.name for one in who), beside))
-        complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, data, whole, say)
+
+        @contextmanager
+        def watched(runs: int, stands: Callable[[], tuple[int, list[str]]]) -> Iterator[None]:
+            watch.race_begins(who, runs)
+            with voice.standing(lambda: watch.race_status(runs, *stands())):
+                yield
+
+        complete = race(who, settings, finals, folder / _TUNE / _RACE, folders.starts, data, whole, watched, voice.say)
     if complete:
         return end
     return "time" if whole.is_past else "interrupted"

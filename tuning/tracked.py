@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ OBJECTIVE = "objective"
 """Metric of a trial."""
 SWEEP = "rlgan.sweep"
 """Tag of a sweep: what is known of it beside its trials, as JSON."""
+SAMPLES = "rlgan.samples"
+"""Tag of a run of the final race: temperature → some of what it wrote, as JSON."""
+_LONGEST_SAMPLE = 200  # characters
 POPULATION = "population/"
 """Before a dimension that changed while a trial trained; `donor` is the trial whose state it took over."""
 
@@ -166,6 +169,8 @@ class SweepTracking:
         folder = run_folder(self._folder, run.entrant, run.seed)
         name = f"{run.entrant}, seed {run.seed}"
         tags = {KIND: "final", "seed": str(run.seed), ENTRANT: run.entrant, ENTRANT_KIND: run.kind}
+        if samples := {f"{result.temperature:g}": _short(result.samples) for result in run.results if result.samples}:
+            tags[SAMPLES] = json.dumps(samples, ensure_ascii=False)
         tracker = self._entrant(run).child(folder, name, {"entrant": run.entrant, "seed": run.seed}, tags)
         if run.results and not tracker.rows():
             tracker.log_metrics(final_metrics(run), step=0, phase="final", unit=None)
@@ -203,6 +208,7 @@ def _facts(results: SweepResults) -> str:
         "beside": dict(results.beside),
         "entrants": list(dict.fromkeys(final.entrant for final in results.finals)),
         "seeds": list(dict.fromkeys(final.seed for final in results.finals)),
+        "again": None if results.again is None else [results.again.text, results.again.command],
     }
     return json.dumps(facts, ensure_ascii=False)
 
@@ -215,6 +221,11 @@ def final_metrics(run: FinalRun) -> dict[str, float]:
         for split, metrics in (("validation", result.validation), ("test", result.test))
         for name, value in metrics.items()
     }
+
+
+def _short(samples: Sequence[str]) -> list[str]:
+    """As much of them as a tag has room for."""
+    return [one if len(one) <= _LONGEST_SAMPLE else f"{one[: _LONGEST_SAMPLE - 2]} …" for one in samples]
 
 
 def _is_number(value: Any) -> bool:

@@ -5,8 +5,6 @@ Its configuration is that of `rlgan.trainable.SequenceGAN`, with the keys below.
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +17,7 @@ from rlgan.config import Config
 from rlgan.envs.errors import CheckpointError
 from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
-from rlgan.evaluation import Evaluator, selection_view
+from rlgan.evaluation import Evaluator, samples_shown, selection_view
 from rlgan.export import save_run_generator
 from rlgan.trainable import VARIED, SequenceGAN
 from rlgan.trainer import Trainer
@@ -52,7 +50,10 @@ UPDATE = "update"
 COMPLETE = "complete"
 """Name of the report whether the run is at its end."""
 MEASURED = "measured"
-"""Name of the report of a final measurement: a list of {temperature, validation, test}."""
+"""Name of the report of a final measurement: a list of {temperature, validation, test, samples}."""
+MEASURING_S = "measuring_s"
+"""Name of the reported seconds that the measurement took."""
+_SAMPLES = 3  # that a person is shown of each temperature
 
 
 class Trial(SequenceGAN):
@@ -101,6 +102,7 @@ class Trial(SequenceGAN):
             **result,
             OBJECTIVE: self._objective.value(result),
             UPDATE: self.trainer.position.adversarial_updates,
+            MEASURING_S: result.get("timing/evaluate_s"),
             COMPLETE: complete,
             DONE: complete,
         }
@@ -140,11 +142,16 @@ class Trial(SequenceGAN):
         with torch_threads(trainer.config.workers.threads):
             for temperature in dict.fromkeys((1.0, *settings.temperatures)):
                 one, other = (
-                    evaluator.measure(generator, temperature, settings.final_sequences).metrics
+                    evaluator.measure(generator, temperature, settings.final_sequences)
                     for evaluator in (trainer.evaluator, on_test)
                 )
                 measured.append(
-                    {"temperature": temperature, "validation": _plain(one), "test": _plain(other)},
+                    {
+                        "temperature": temperature,
+                        "validation": _plain(one.metrics),
+                        "test": _plain(other.metrics),
+                        "samples": samples_shown(self._task, other, _SAMPLES),
+                    },
                 )
         return measured
 

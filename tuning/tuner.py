@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environment it settles
-
-import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from rlgan.workers.environment import environment
+from rlgan.workers.placement import Role
+
+from .journal import Unpickled
 from .trial import NAME, OBJECTIVE, Trial
 
-# Tune's own table, which knows a trial by noise; its advice on how often to save what is never read; and its habit of
-# sending trials to work in a folder of their own, where a path that the user gave means something else.
+# Tune is told by environment variables alone to leave out its own table, which knows a trial by noise; its advice on
+# how often to save what is never read; and its habit of sending trials to work in a folder of their own, where a path
+# that the user gave means something else.
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -39,14 +42,47 @@ class Deadline:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     @property
-    def left(self) -> float | None:
-        """Seconds left, at least 1, for Tune knows no less; None for no end."""
-        return None if self._end is None else max(1.0, self._end - time.monotonic())
+    def left_s(self) -> float | None:
+        """Seconds left, below 0 once it is past; None for no end."""
+        return None if self._end is None else self._end - time.monotonic()
 
     @property
     def is_past(self) -> bool:
         """Whether it is time."""
         return self._end is not None and time.monotonic() >= self._end
+
+
+class _Until(tune.Stopper, Unpickled):
+    """Stops all trials when it is time; the deadline may move until then."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Called by Tune all the time."""
+        return self._deadline.is_past
+
+
+def runs_at_once(roles: Sequence[Role], concurrent: int | None) -> int:
+    """Runs that the cluster has room for at a time; at least 1.
+
+    Args:
+        roles: that one of them asks for.
+        concurrent: at most so many; None for no bound.
+    """
+    there = ray.cluster_resources()
+    counts = [concurrent] if concurrent is not None else []
+    for name, asked in (
+        ("CPU", sum(role.cpus * role.number for role in roles)),
+        ("GPU", sum(role.gpus * role.number for role in roles)),
+    ):
+        if asked > 0:
+            counts.append(int(there.get(name, 0.0) / asked + 1e-9))
+    return max(1, min(counts, default=1))
 
 
 def run_trials(
@@ -75,7 +111,7 @@ def run_trials(
     kept = 1 if population is None else 3
     with (
         warnings.catch_warnings(),
-        _environment({**_QUIET, **({} if population is None else {_ALL_AT_ONCE: str(population)})}),
+        environment({**_QUIET, **({} if population is None else {_ALL_AT_ONCE: str(population)})}),
     ):
         # PB2's Gaussian process has seen a handful of points, and says so at each of them.
         warnings.filterwarnings("ignore", module="sklearn.gaussian_process")
@@ -88,7 +124,6 @@ def run_trials(
                 scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=concurrent,
-                time_budget_s=deadline.left,
                 # A trial costs what it trains, and not what a fresh process spends on imports.
                 reuse_actors=True,
                 trial_name_creator=_name,
@@ -98,23 +133,12 @@ def run_trials(
                 name=f"session_{session}",
                 storage_path=str(folder.resolve()),
                 callbacks=[recorder],
+                stop=_Until(deadline),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=kept, checkpoint_frequency=1),
                 failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
         ).fit()
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Tune is told some things by environment variables alone; the user's own are left as they are."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
 
 
 def _name(trial: TuneTrial) -> str:

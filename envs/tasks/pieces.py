@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError, DataError
+from ..extras import install_command
 from ..settings import Settings
 from ..vocabulary import (
     JOINING_OF,
@@ -240,7 +241,7 @@ def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
             "vocabulary: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 "
-            "on, install the extra `pieces` (pip install -c constraints.txt '.[pieces]'), or choose word or char."
+            f"on, install the extra `pieces` ({install_command('pieces')}), or choose word or char."
         )
 
 

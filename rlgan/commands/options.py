@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rlgan.envs.errors import ConfigError, nearest
 
+SHORT = (
+    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "config", "out", "resume", "storage",
+    "dry-run",
+)  # fmt: skip
+"""Options that `rlgan train` has beside its settings, without dashes."""
+
 if TYPE_CHECKING:
     from rlgan.config import Config
     from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
@@ -141,6 +147,7 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     Raises:
         ConfigError: anything unknown, contradictory or without effect.
     """
+    from rlgan.commands.hints import tree_with, typeable, where_it_belongs
     from rlgan.effects import require_effect
     from rlgan.overrides import ConfigPathError, changed, flatten, merge, override
     from rlgan.presets import PRESETS, preset
@@ -160,13 +167,16 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         changes |= flatten(_read_config(options.config))
     if options.seed is not None:
         overrides = {**overrides, "seed": options.seed}
-    try:
-        asked = override(config, merge(changes, overrides))
-    except ConfigPathError as error:
-        option = _nearest_option(error.path) if "." not in error.path else ""
-        raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
-    # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
-    require_effect(changed(config, changes), asked, merge({}, overrides))
+    asked_for = merge(changes, overrides)
+    with typeable(lambda: tree_with(config, asked_for), SHORT):
+        try:
+            asked = override(config, asked_for)
+        except ConfigPathError as error:
+            option = _nearest_option(error.path) if "." not in error.path else ""
+            belongs = where_it_belongs(error, config, asked_for)
+            raise ConfigError(f"{error}{option if option not in str(error) else ''}{belongs}") from None
+        # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
+        require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
 
 
@@ -206,8 +216,7 @@ def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -
 
 
 def _nearest_option(path: str) -> str:
-    names = ("data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "out", "resume", "storage")
-    return nearest(path, (*names, "config", "dry-run"))
+    return nearest(path, SHORT)
 
 
 def positive_int(text: str) -> int:

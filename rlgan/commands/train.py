@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.envs.errors import ConfigError
 
-from .options import FILE_OPTIONS, add_choices, moved_files, resolve
+from .options import FILE_OPTIONS, SHORT, add_choices, moved_files, resolve
 from .verbs import STOPPED
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Train; see `VerbModule`."""
     request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
+    from rlgan.commands.hints import typeable
+    from rlgan.overrides import to_dict
     from rlgan.run import dry_run
     from rlgan.run import run as run_it
 
-    if options.dry_run:
-        return dry_run(request)
-    return STOPPED if run_it(request).stopped else 0
+    with typeable(lambda: to_dict(request.config), SHORT):
+        if options.dry_run:
+            return dry_run(request)
+        return STOPPED if run_it(request).stopped else 0
 
 
 def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:

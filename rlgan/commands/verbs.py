@@ -9,6 +9,8 @@ from typing import Protocol
 
 STOPPED = 130
 """Exit status after Ctrl-C and a checkpoint."""
+UNJUDGED = 3
+"""Exit status of a sweep that ended before anything could be judged."""
 
 
 class VerbModule(Protocol):

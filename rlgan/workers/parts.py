@@ -25,8 +25,8 @@ from rlgan.objectives import Differentiated, makes_soft_rows
 from rlgan.rewards import metric_of
 from rlgan.rollouts import RolloutPlan
 
-from . import running_cluster
 from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
+from .environment import own_cluster, running_cluster, worker_environment
 from .faults import Faults
 from .learner import GeneratorLearners
 from .placement import Role, Room, require_room, roles_of
@@ -155,11 +155,12 @@ def cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address := running_cluster():
-        logger.warning("joining the Ray cluster at %s", address)
-        _join(address)
-    else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    if not (address := running_cluster()):
+        with own_cluster():
+            yield
+        return
+    logger.warning("joining the Ray cluster at %s", address)
+    _join(address)
     try:
         yield
     finally:
@@ -173,7 +174,7 @@ def _join(address: str) -> None:
         ConfigError: it is not there, or it has another token.
     """
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **worker_environment())
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).partition(". ")[0].rstrip(".")
         raise ConfigError(

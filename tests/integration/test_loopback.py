@@ -58,11 +58,12 @@ def is_loopback(address: str) -> bool:
     return host == "00000000000000000000000001000000" or (len(mapped) == 8 and mapped.endswith("7F"))
 
 
-def test_every_port_is_on_loopback() -> None:
+@pytest.mark.parametrize("before", ["", "import ray\n"], ids=["rlgan first", "ray first"])
+def test_every_port_is_on_loopback(before: str) -> None:
     mark, notes = uuid.uuid4().hex, tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     process = subprocess.Popen(
-        [sys.executable, "-c", BEGUN],
+        [sys.executable, "-c", before + BEGUN],
         env=environment | {"RLGAN_TEST_MARK": mark, "RAY_TMPDIR": notes},
         cwd=Path(__file__).resolve().parents[2],
         stdin=subprocess.PIPE,

@@ -19,9 +19,11 @@ import torch
 from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.priors import Choice
 from rlgan.tuning import Study, tuner
+from rlgan.tuning.champion import champion
 from rlgan.tuning.ledger import Entry, Ledger
 from rlgan.tuning.sweep import SweepResult, sweep
 from rlgan.tuning.trial import NAME, STARTS, Trial
+from rlgan.tuning.verdict import verdict
 from tests.support.tiny_sweep import CHANGES, RATES, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -175,6 +177,30 @@ def test_trials_at_the_same_time_share_neither_files_nor_names(
     assert len({note["pid"] for note in notes}) == len({note["folder"] for note in notes}) == 2
     assert not any(note["actors"] for note in notes)  # nothing on the cluster has a name that another could take
     assert all(note["threads"] == 1 for note in notes)  # two trials on two CPUs
+
+
+def test_a_sweep_whose_time_is_over_at_once_judges_nothing(ray_session: None, tmp_path: Path) -> None:
+    result = sweep(request(tmp_path / "short", hours=1e-6, finalists=1, seeds=1), print)
+    assert (result.end, result.is_judged) == ("time", False)
+    assert not list((tmp_path / "short" / "report").glob("*.png"))
+    assert "Nobody won" in (tmp_path / "short" / "report" / "report.html").read_text("utf-8")
+
+
+def test_a_sweep_forecasts_and_its_winner_can_be_trained_again(ray_session: None, tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = sweep(request(tmp_path / "whole", hours=10.0, trials=2, finalists=1, seeds=2), lines.append)
+    assert (result.end, result.is_judged) == ("done", True)
+    # At the first measurement, and when the first trial had ended; once more before the race.
+    first, second = (line for line in lines if line.startswith("forecast: "))
+    assert "2 of 2 trials fit" in first and "and fits into the" in first
+    assert second != first and any(line.startswith("final race: about ") for line in lines)
+    assert {len(final.samples) for final in result.finals.results()} == {3}
+    assert all(text for final in result.finals.results() for text in final.samples)
+    again = result.results.again
+    assert again is not None and again.command is not None
+    best = champion(result.results, verdict(result.results))
+    assert best is not None and again.command.startswith("rlgan train ") and f"--seed {best.seed}" in again.command
+    assert again.command in (tmp_path / "whole" / "report" / "summary.txt").read_text("utf-8")
 
 
 class OverlappingTrial(Trial):

@@ -105,7 +105,7 @@ def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("input.sorce", "3", "Did you mean 'task.input.source'"),
+        ("input.sorce", "3", "Did you mean --task.input.source?"),
         ("input.source", "de", "Give both by name or both by number"),
         ("domain.max-turns", "3", "task.domain"),
         ("domain", "dialog", "Did you mean 'dialogue'"),
@@ -177,11 +177,11 @@ MISTAKES = [
     (["train", "seqgann"], "Did you mean 'seqgan'?"),
     (["train", "seqgan", "quick"], "unrecognized arguments: quick"),
     (["train", "-x"], "unrecognized arguments: -x"),
-    (["train", "--daat", "a"], "Did you mean 'data'?"),
+    (["train", "--daat", "a"], "Did you mean --data?"),
     (["train", "--data"], "argument --data: expected one argument"),
     (["train", "--schedule.mle-epochs"], "--schedule.mle-epochs: needs a value"),
     (["train", "--schedule.mle-epochs", "--seed", "1"], "--schedule.mle-epochs: needs a value"),
-    (["train", "--outt"], "--outt: needs a value. Did you mean 'out'?"),
+    (["train", "--outt"], "--outt: needs a value. Did you mean --out?"),
     (["train", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
     (["train", "--tokens", "word"], "--tokens: says how --data is cut, and there is no --data."),
     (["train", "--data", "a", "--oracle-params", "b"], "--data and --oracle-params: a run has one task."),
@@ -197,7 +197,7 @@ MISTAKES = [
     (["train", "--pairs", "pairs"], "--pairs pairs: is named neither .tsv"),
     (["train", "--data", "a", "--tokens", "bpe"], "--tokens bpe: pieces of words are for pairs alone."),
     (["train", "--oracle-params", "a", "--tokens", "char"], "--tokens: says how --data is cut"),
-    (["train", "--sorce", "a"], "Did you mean 'source'?"),
+    (["train", "--sorce", "a"], "Did you mean --source?"),
     (["train", "--data", "a", "--tokens", "syllable"], "invalid choice: 'syllable'"),
     (["train", "oracle_ratio", "--data", "a"], "the exact law of task='text' is not known"),
     (["train", "--resume", "a", "--out", "b"], "--out: has no effect beside --resume"),
@@ -290,7 +290,7 @@ def test_train_py_works_as_a_script_and_a_typing_error_does_not_wait_for_ray(tmp
     imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert [line for line in lines if not line.startswith("import time:")] == [
         "rlgan: credit.foo: no such setting; credit='monte_carlo' has credit.num_rollouts, credit.policy_ema. "
-        "Did you mean 'credit.num_rollouts'?"
+        "Did you mean --credit.num-rollouts?"
     ]
     assert (done.returncode, done.stdout) == (2, "")
     assert "rlgan.config" in imported

@@ -118,15 +118,6 @@ def test_imports_go_one_way(path: str) -> None:
     assert import_complaints(path, (PROJECT / path).read_text()) == []
 
 
-def test_ray_is_imported_after_its_environment_was_settled() -> None:
-    """Left to itself it writes a token into the user's home and listens on every interface."""
-    for path in sources("rlgan", "tuning"):
-        names = [name for name, _ in imported_names(path, (PROJECT / path).read_text())]
-        first = next((index for index, name in enumerate(names) if name.split(".")[0] == "ray"), None)
-        if first is not None and not path.startswith("rlgan/workers/"):
-            assert any(name.startswith("rlgan.workers") for name in names[:first]), path
-
-
 @pytest.mark.parametrize("path", sources(*PACKAGES))
 def test_nothing_is_unpickled(path: str) -> None:
     assert pickle_complaints(path, (PROJECT / path).read_text()) == []

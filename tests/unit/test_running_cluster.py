@@ -10,7 +10,8 @@ import pytest
 import ray
 
 from rlgan.envs.errors import ConfigError
-from rlgan.workers import parts, running_cluster
+from rlgan.workers import parts
+from rlgan.workers.environment import running_cluster
 
 
 def test_the_cluster_is_the_named_one_or_that_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

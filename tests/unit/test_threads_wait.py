@@ -1,4 +1,4 @@
-"""How threads wait for each other is said before torch is imported, and whoever has said it is heard."""
+"""The command line says how threads wait for each other before torch is imported, and hears whoever has said it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,44 @@ import sys
 
 import pytest
 
-SCRIPT = "import rlgan, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+from rlgan.threads_wait import for_workers
+
+SCRIPT = """
+import os, sys
+{before}
+from rlgan.__main__ import run
+assert "GOMP_SPINCOUNT" not in os.environ or os.environ["GOMP_SPINCOUNT"] == "7"
+run(["--version"])
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
-    ids=["nothing", "spins", "policy"],
+    ("said", "before", "expected"),
+    [
+        ({}, "", "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "", "None"),
+        ({}, "import torch", "None"),  # it would be without effect
+    ],
+    ids=["nothing", "spins", "policy", "too late"],
 )
-def test_threads_do_not_spin_unless_they_are_asked_to(said: dict[str, str], expected: str) -> None:
+def test_threads_do_not_spin_unless_they_are_asked_to(said: dict[str, str], before: str, expected: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     found = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import rlgan, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)",
-        ],
-        env=inherited | said,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.split() == [expected, "False"]
+        [sys.executable, "-c", SCRIPT.format(before=before)],
+        env=inherited | said, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.split()[-1] == expected
+
+
+def test_workers_wait_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert for_workers() == {"GOMP_SPINCOUNT": "1000"}
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert for_workers() == {}
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    assert for_workers() == {"GOMP_SPINCOUNT": "1000"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert for_workers() == {}

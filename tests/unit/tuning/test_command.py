@@ -44,7 +44,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["discriminator", "--scheduler", "hyperband"], "--scheduler hyperband: input should be 'asha', 'none'"),
         (["discriminator", "--objective", "nll_oracle"], "objective nll_oracle: sees quality alone, which collapse"),
         (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram was never logged on this task"),
-        (["discriminator", "--schedule.d-step", "3"], "no such setting.*Did you mean 'schedule.d_steps'"),
+        (["discriminator", "--schedule.d-step", "3"], "no such setting.*Did you mean --schedule.d-steps"),
         (["discriminator", "--controls", "none"], "controls: belong to a run"),
         (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has one task"),
         (["discriminator", "--grace", "0.5", "--scheduler", "none"], "--grace: has no effect with --scheduler none"),
@@ -63,7 +63,7 @@ def test_a_mistake_is_one_paragraph_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("axes", "words"),
     [
-        ('"schedule.d_stepz" = [1]', "schedule.d_stepz: no such dimension.*Did you mean 'schedule.d_steps'"),
+        ('"schedule.d_stepz" = [1]', "schedule.d_stepz: no such dimension.*Did you mean --schedule.d-steps"),
         ('"schedule.d_steps" = [-1]', "schedule.d_steps=-1: input should be greater than or equal to 0"),
         ('"discriminator.dropout" = {uniform = [0.0, 2.0]}', "discriminator.dropout=1.0: input should be less than 1"),
         ('"seed" = [1, 2]', "seed: is not searched: chance is averaged over, not chosen"),

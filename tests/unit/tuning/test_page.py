@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from rlgan.envs.errors import CheckpointError
 from rlgan.tuning.importance import importances
 from rlgan.tuning.page import Analysis, analyse, summary_text, write_page
-from rlgan.tuning.results import SweepResults
+from rlgan.tuning.results import Again, SweepResults
 from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import DIMENSIONS, a_sweep
 
@@ -87,7 +87,7 @@ def test_the_page_holds_all_pictures_and_the_words(analysis: Analysis, tmp_path:
     assert text.count('src="data:image/png;base64,') == 8 and len(re.findall(r'alt="[^"]{20,}"', text)) == 8
     headings = re.findall(r"<h2>(.*?)</h2>", text)
     assert headings == [
-        "Finding", "Final race", "Quality and coverage", "Trials", "Which dimensions matter", "Failed trials",
+        "Finding", "Again", "Final race", "Quality and coverage", "Trials", "Which dimensions matter", "Failed trials",
         "How it was judged",
     ]  # fmt: skip
     assert f'<p class="strong">{analysis.verdict.finding}</p>' in text
@@ -144,7 +144,10 @@ def odd(case: str) -> SweepResults:
 def test_odd_sweeps_have_a_page_and_a_summary(case: str, tmp_path: Path) -> None:
     results = odd(case)
     found = analyse(results)
-    assert write_page(results, tmp_path, found).is_file()
+    page = write_page(results, tmp_path, found)
+    shown = page.read_text("utf-8").count('src="data:image/png;base64,')
+    assert shown == len(list(tmp_path.glob("*.png"))) == (3 if case == "one trial" else 0)
+    assert page.read_text("utf-8").count("There is no picture of") == 4 - shown
     text = summary_text(results, found)
     assert "There was no final race" in text and "Nothing can be said of single dimensions" in text
     assert "final race, kl_sum" not in text and "best trials" not in text or case == "one trial"
@@ -161,3 +164,23 @@ def test_a_folder_that_cannot_be_made_is_named(analysis: Analysis, tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"file/below: cannot be made"):
         write_page(a_sweep(), tmp_path / "file" / "below", analysis)
+
+
+def test_the_winner_has_a_command_and_entrants_their_samples(analysis: Analysis, tmp_path: Path) -> None:
+    command = "rlgan train quick --data 'a file' --seed 102"
+    results = replace(a_sweep(), again=Again("This trains trial 17 again:", command))
+    written = tuple(
+        replace(one, samples=(f"<{one.entrant} {one.seed} {one.temperature:g} a>", "b", "c")) for one in results.finals
+    )
+    results = replace(results, finals=written)
+    text, page = summary_text(results, analysis), write_page(results, tmp_path, analysis).read_text("utf-8")
+    assert f"This trains trial 17 again:\n{command}\n" in text
+    assert "rlgan train quick --data &#39;a file&#39; --seed 102" in page
+    entries = {entry.entrant: entry.temperature for entry in analysis.verdict.entries}
+    for entrant, temperature in entries.items():
+        assert f"  <{entrant} 101 {temperature:g} a>\n  b\n  c" in text
+        assert f"&lt;{entrant} 101 {temperature:g} a&gt;" in page
+    older = replace(results, again=None)
+    assert "did not keep the command" in write_page(older, tmp_path, analysis).read_text("utf-8")
+    nobody = replace(older, finals=())
+    assert "Nobody won" in write_page(nobody, tmp_path, Analysis((), verdict(nobody))).read_text("utf-8")

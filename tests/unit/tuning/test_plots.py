@@ -57,7 +57,7 @@ def notes(axes: Axes) -> dict[str, Any]:
     return {child.get_text(): child.xy for child in axes.get_children() if isinstance(child, Annotation)}
 
 
-def draw(name: str, results: SweepResults, path: Path) -> Figure:
+def draw(name: str, results: SweepResults, path: Path) -> Figure | None:
     drawn: dict[str, Callable[[], Figure]] = {
         "plane": lambda: plot_plane(results, verdict(results), path),
         "trials": lambda: plot_trials(results, verdict(results), path),
@@ -264,12 +264,10 @@ def test_pairs_are_marked_where_they_are_clear(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plot", [plot_importance, plot_interactions])
-def test_without_an_estimate_the_picture_says_why(plot: Callable[..., Figure], tmp_path: Path) -> None:
-    figure = plot(Importance("kl_sum", None, 3, "3 trials were measured"), tmp_path / "none.png")
-    assert [text.get_text() for text in figure.texts] == [
-        "Nothing can be said of single dimensions: 3 trials were measured."
-    ]
-    assert (tmp_path / "none.png").is_file()
+def test_without_an_estimate_there_is_no_picture(plot: Callable[..., Figure | None], tmp_path: Path) -> None:
+    (tmp_path / "none.png").write_bytes(b"of another time")
+    assert plot(Importance("kl_sum", None, 3, "3 trials were measured"), tmp_path / "none.png") is None
+    assert not (tmp_path / "none.png").exists()
 
 
 # -------------------------------------------------------------------------------------------------- final race
@@ -345,20 +343,35 @@ def oddities() -> dict[str, SweepResults]:
     }
 
 
-@pytest.mark.parametrize("picture", ["plane", "trials", "parallel", "race"])
+PICTURES = ("plane", "trials", "parallel", "race")
+EMPTY = {
+    "nothing": PICTURES, "all failed": PICTURES, "never finite": PICTURES, "one trial": ("race",),
+    "none finished": ("race",), "only finals": ("parallel",), "one final": ("parallel",),
+    "only the ceiling": ("trials", "parallel"),
+}  # fmt: skip
+"""Case → the pictures that would be empty."""
+
+
+@pytest.mark.parametrize("picture", PICTURES)
 @pytest.mark.parametrize("case", list(oddities()))
 @pytest.mark.filterwarnings("error")
-def test_odd_sweeps_can_be_drawn(case: str, picture: str, tmp_path: Path) -> None:
-    draw(picture, oddities()[case], tmp_path / "picture.png")
-    assert imread(tmp_path / "picture.png").shape[1] == 900
+def test_odd_sweeps_are_drawn_where_there_is_something_to_draw(case: str, picture: str, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"of another time")
+    figure = draw(picture, oddities()[case], tmp_path / "picture.png")
+    assert (figure is None) == (picture in EMPTY[case])
+    if figure is None:
+        assert not (tmp_path / "picture.png").exists()
+    else:
+        assert imread(tmp_path / "picture.png").shape[1] == 900
+        assert any(axes.has_data() for axes in figure.axes)
 
 
 def test_what_cannot_be_drawn_is_counted(tmp_path: Path) -> None:
+    whole = oddities()["one trial"]
+    failed = replace(whole, trials=(*whole.trials, *oddities()["all failed"].trials))
+    broken = replace(whole, trials=(*whole.trials, *oddities()["never finite"].trials))
     for picture in ("plane", "trials", "parallel"):
-        assert "5 trials were never measured (5 failed)." in caption(
-            draw(picture, oddities()["all failed"], tmp_path / "picture.png")
-        )
-        assert "3 trials lie beyond the axes or are not finite" in caption(
-            draw(picture, oddities()["never finite"], tmp_path / "picture.png")
-        )
-        assert "There were no trials." in caption(draw(picture, oddities()["nothing"], tmp_path / "picture.png"))
+        told = caption(draw(picture, failed, tmp_path / "picture.png"))
+        assert "5 trials were never measured (5 failed)." in told
+        told = caption(draw(picture, broken, tmp_path / "picture.png"))
+        assert "3 trials lie beyond the axes or are not finite" in told

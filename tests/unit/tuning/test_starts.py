@@ -89,11 +89,31 @@ def test_all_that_is_said_to_be_of_the_start_decides_it() -> None:
     assert shared | {"mle_epochs"} == set(starts._OF_THE_START)
 
 
-def test_a_start_is_trained_with_all_that_decides_it(task: Task) -> None:
+def test_a_start_tells_how_far_it_is_and_what_it_took(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, told = tiny_config({"mle_epochs": 3}), []
+    step = Trainer.step
+
+    def watched(trainer: Trainer, measure: bool = True) -> object:
+        told.extend(starts.what_is_read(tmp_path, starts.PROGRESS))
+        return step(trainer, measure)
+
+    assert starts.what_is_read(tmp_path / "not yet", starts.PROGRESS) == []
+    monkeypatch.setattr(Trainer, "step", watched)
+    Starts(tmp_path).get(config, task)
+    assert [(one["epochs"], one["of"]) for one in told] == [(0, 3), (1, 3), (2, 3)]
+    assert all(one["seconds"] > 0 for one in told)
+    assert starts.what_is_read(tmp_path, starts.PROGRESS) == []
+    (took,) = starts.what_is_read(tmp_path, starts.DURATION)
+    assert took["seconds"] > told[-1]["seconds"]
+
+
+def test_a_start_is_trained_with_all_that_decides_it(task: Task, tmp_path: Path) -> None:
     changes = {"mle_halve_from": 1, "mle_inputs": ScheduledSampling(share=0.3), "example_weights": "tf_idf"}
     config = tiny_config(changes)
     alone = starts.likelihood_alone(config)
     assert {name: getattr(alone.schedule, name) for name in changes} == changes
-    begun = starts._train(config, task)
-    plain = starts._train(tiny_config(), task)
+    begun = starts._train(config, task, tmp_path / "progress")
+    plain = starts._train(tiny_config(), task, tmp_path / "progress")
     assert any(bool((begun[name] != plain[name]).any()) for name in begun)

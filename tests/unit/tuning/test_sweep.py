@@ -19,6 +19,7 @@ from rlgan.tuning.ledger import FinalLedger, Ledger
 from rlgan.tuning.results import FinalResult
 from rlgan.tuning.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
+from tests.support.commands import ask
 from tests.support.tiny_sweep import CHANGES, STUDY, TASK, request
 
 SIDES = {"kl_forward": 0.5, "kl_reverse": 0.5}
@@ -37,6 +38,7 @@ class Played:
         self._search_ends, self._race_completes = search_ends, race_completes
         monkeypatch.setattr(sweep_module, "cluster", no_cluster)
         monkeypatch.setattr(sweep_module, "require_room", lambda *_: None)
+        monkeypatch.setattr(sweep_module, "runs_at_once", lambda *_: 2)
         monkeypatch.setattr(sweep_module, "search", self._search)
         monkeypatch.setattr(sweep_module, "race", self._race)
         monkeypatch.setattr(sweep_module, "register_champion", self._register)
@@ -93,6 +95,38 @@ def test_what_there_is_may_be_reported_without_training(tmp_path: Path, monkeypa
     assert result.end == "done" and (tmp_path / "mine" / "report" / "report.html").exists()
     with pytest.raises(ConfigError, match="--no-training: is for a sweep that was begun"):
         played.sweep(tmp_path / "other", train=False)
+
+
+@pytest.mark.parametrize(
+    ("trials", "raced", "finalists", "is_judged"),
+    [(1, True, 1, True), (1, False, 1, False), (0, False, 1, False), (1, False, 0, True), (0, False, 0, False)],
+)
+def test_nothing_is_judged_without_a_race_or_a_trial(
+    trials: int, raced: bool, finalists: int, is_judged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(monkeypatch, "time", race_completes=raced)
+    if not trials:
+        monkeypatch.setattr(sweep_module, "search", lambda *_: "time")
+    if not raced:
+        monkeypatch.setattr(sweep_module, "race", lambda *_: False)
+    asked = request(tmp_path / "mine", finalists=finalists)
+    result = sweep(asked, print)
+    assert result.is_judged == is_judged
+    assert played.registered == []  # it is not tracked
+    assert (result.results.again is None) == (not raced)
+    if result.results.again is not None:
+        assert result.results.again.command is not None and result.results.again.command.startswith("rlgan train ")
+
+
+def test_the_command_tells_of_a_sweep_without_a_verdict_by_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Played(monkeypatch, "time", race_completes=False)
+    monkeypatch.setattr(sweep_module, "search", lambda *_: "time")
+    answer = ask(capsys, "tune", "discriminator", "--out", str(tmp_path / "a"), "--tracking.enabled", "false")
+    assert answer.status == 3 and "nothing could be judged: no trial ended with a value" in answer.err
+    assert "go on with: rlgan tune --resume" in answer.out
+    assert not list((tmp_path / "a" / "report").glob("*.png"))
 
 
 @pytest.mark.heavy

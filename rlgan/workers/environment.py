@@ -1,0 +1,119 @@
+"""The Ray cluster that a run uses, and the environment of one of our own: set while it is used, then undone.
+
+Importing this, or anything that imports it, sets nothing: whoever uses Ray beside rlgan, before or after it, finds Ray
+as it is. Whatever the user has set stays.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]
+
+from rlgan.threads_wait import SPINS, for_workers
+
+_ANSWERS_WITHIN_S = 3.0  # it is on this machine
+
+
+def running_cluster() -> str | None:
+    """Address of the cluster that a run joins: RAY_ADDRESS, or the one that `ray start` began on this machine.
+
+    These are Ray's own rules. A script that `ray submit` runs on a cluster's head finds that cluster by the second.
+    None where there is none, or where RAY_ADDRESS says "local". `ray start` notes its address in a file, which outlives
+    a cluster that crashed: where nobody listens any more there is no cluster.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        return None if address == "local" else address
+    temporary = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None)
+    note = Path(temporary or "/tmp") / "ray" / "ray_current_cluster"
+    if not note.is_file():
+        return None
+    address = note.read_text(encoding="utf-8").strip()
+    return address if _listens(address) else None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_S):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables that are set while the block runs, where the user has not set them.
+
+    Args:
+        values: name → value.
+    """
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def own_cluster(**options: Any) -> Iterator[None]:
+    """A Ray cluster on this machine alone, whatever else runs here; it ends with the block, and so does what it set.
+
+    Args:
+        options: further ones of `ray.init`.
+    """
+    values = {
+        # Keeps every port on loopback, on Linux too; asking `ray.init` for 127.0.0.1 does not.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Ray remembers 100,000 tasks for its dashboard, some 300 MB; an iteration of a long run is several.
+        "RAY_task_events_max_num_task_in_gcs": "2000",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **for_workers(),
+    }
+    if "RAY_AUTH_MODE" not in os.environ:
+        # Left to itself Ray 2.60 writes a token file into the user's home. A token that lives as long as this cluster
+        # keeps other users of the machine out just as well, and leaves nothing behind.
+        values |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    outer = ray_constants.ENABLE_RAY_CLUSTER
+    try:
+        with environment(values):
+            # Ray read its environment when it was imported, perhaps by somebody else.
+            ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, outer)
+            _read_authentication()
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+            try:
+                yield
+            finally:
+                ray.shutdown()
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = outer
+        _read_authentication()
+
+
+def _read_authentication() -> None:
+    """Let Ray read from the environment, as it now is, whether there are tokens, and which."""
+    RayConfig.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def worker_environment() -> dict[str, Any]:
+    """Ray's runtime environment for workers on a cluster that somebody else started; empty where nothing is to be set.
+
+    A job says what its workers have, and Ray refuses to be told twice.
+    """
+    values = for_workers()
+    if values and SPINS not in os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""):
+        return {"runtime_env": {"env_vars": values}}
+    return {}
