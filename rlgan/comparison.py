@@ -15,23 +15,28 @@ from typing import Any, get_args
 from rlgan.envs.tasks import Task
 
 from .checkpoint import write_atomically
-from .config import Config
+from .config import Config, Control
 from .evaluation import Evaluator, Measurement
 from .generators import Generator
-from .metrics import Lead, greatest_lead, headroom_captured
+from .judging import Contender, Contest, Step, judge_run
 from .presets import control
 from .report import PLANES, format_table, plot_learning_curves, plot_quality_diversity, write_table
+from .seeding import stream_seed
 from .sentence_encoders import EncoderName
 from .tracking import Tracker
 from .trainer import Trainer
+from .verdict import FILE as VERDICT_FILE
+from .verdict import Verdict, write_verdict
 from .workers.parts import build_parts
 
 LAST_FILE = "table.txt"
 """Name of the file of a run's folder that is written when everything else is done."""
-ARTIFACTS = ("config.json", "table.json", LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
+ARTIFACTS = ("config.json", "table.json", VERDICT_FILE, LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png")
 """Names of the files of a run's folder that go to MLflow."""
 
 _OURS = " (this run)"  # marks the run's own rows of the table
+_CONTINUED: Control = "mle_continued"
+_CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
 _TEXT_COLUMNS = (
@@ -95,21 +100,36 @@ class Comparison:
     Attributes:
         rows: of the table: name, temperature, and name → value of each quantity.
         text: the table for people, with what follows from it in sentences below it.
-        headroom: share of the headroom captured; None where it is undefined.
-        ahead: where the run is better than its start in both measures of the plane; None where it nowhere is.
-        behind: where the start is better than the run; None where it nowhere is.
+        verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
         final: measurement of the run's own generator.
     """
 
     rows: list[dict[str, Any]]
     text: str
-    headroom: float | None
-    ahead: Lead | None
-    behind: Lead | None
+    verdict: Verdict | None
     final: Measurement
 
 
-def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> Comparison:
+@dataclass(frozen=True, slots=True)
+class _Controls:
+    """What became of the controls.
+
+    Attributes:
+        rows: of the table, those of one control together.
+        selected: which generator of each was selected, in words.
+        trained: name → generator at the end of its training; further trainings of mle_continued are not among them.
+        repeats: of further trainings of mle_continued, which differ by their seed.
+    """
+
+    rows: list[dict[str, Any]]
+    selected: list[str]
+    trained: dict[str, Generator]
+    repeats: list[Generator]
+
+
+def compare(
+    config: Config, task: Task, trainer: Trainer, say: Callable[[str], None], step: Step = lambda _: None
+) -> Comparison:
     """Measure a run that is done, and everything it is compared with; trains the controls.
 
     Args:
@@ -117,25 +137,42 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         task: of the run.
         trainer: with no unit left to do.
         say: shows the user a sentence.
+        step: is told what begins now, in a few words: each row, each control, each part of the verdict.
 
     Returns:
         The comparison; nothing is written.
     """
     evaluator = trainer.evaluator
-    start, (controls, selected) = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
+    start, controls = _start_rows(config, trainer, step), _control_rows(config, task, trainer, say, step)
+    step("table: this run")
     final = trainer.measure(config.evaluation.final_sequences)
-    ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
-    rows = [_real_row(config, evaluator), *start, *controls, *ours]
-    # To be ahead of a start that has learned nothing is no news.
-    plane = _plane(rows)
-    our_points, start_points = _points(plane, ours), _points(plane, start if config.schedule.mle_epochs else [])
-    ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
-    share, headroom = _headroom(config, rows)
+    is_trained = config.schedule.adversarial_updates > 0
+    ours = _own_rows(config, trainer, final, step) if is_trained else []
+    rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
+    verdict = _verdict(config, task, trainer, controls, step) if is_trained else None
+    selected = controls.selected
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{_OURS}: {trainer.selected}"]
-    sentences = [_standing(plane, ahead, behind) if our_points and start_points else None, headroom, *selected]
-    text = "\n".join([*_tables(task, rows), *filter(None, sentences)])
-    return Comparison(rows, text, share, ahead, behind, final)
+    sentences = [*([] if verdict is None else verdict.sentences), *selected]
+    return Comparison(rows, "\n".join([*_tables(task, rows), *sentences]), verdict, final)
+
+
+def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls, step: Step) -> Verdict:
+    """The run against its controls. The start is one, by temperature, where it has learned anything."""
+    others = [Contender(name, generator) for name, generator in controls.trained.items() if name != _CEILING]
+    if config.schedule.mle_epochs:
+        assert trainer.mle_start is not None
+        others.insert(0, Contender("the MLE start", trainer.generator_from(trainer.mle_start), is_trained=False))
+    continued = [Contender(_CONTINUED, controls.trained[_CONTINUED])] if _CONTINUED in controls.trained else []
+    repeats = [Contender(f"{_CONTINUED} again, {index}", one) for index, one in enumerate(controls.repeats, 1)]
+    ceiling = controls.trained.get(_CEILING)
+    contest = Contest(
+        run=Contender("this run", trainer.current_generator()),
+        controls=tuple(others),
+        continued=(*continued, *repeats),
+        ceiling=None if ceiling is None else Contender(_CEILING, ceiling),
+    )
+    return judge_run(config, task, trainer.evaluator, contest, _temperatures(config), step)
 
 
 def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
@@ -151,11 +188,10 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         CheckpointError: the disk is full or cannot be written.
     """
     rows = comparison.rows
-    if comparison.headroom is not None:
-        tracker.log_metrics({"final/headroom_captured": comparison.headroom}, step=0, phase="final", unit=None)
-    for name, lead in (("ahead_of_start", comparison.ahead), ("behind_start", comparison.behind)):
-        if lead is not None:
-            tracker.log_metrics({f"final/{name}": min(lead.gains)}, step=0, phase="final", unit=None)
+    if comparison.verdict is not None:
+        write_verdict(comparison.verdict, run_dir)
+        if figures := comparison.verdict.figures():
+            tracker.log_metrics(figures, step=0, phase="final", unit=None)
     write_table(rows, [], run_dir / "table.json")
     plot_learning_curves(tracker.rows(), run_dir / "curves.png")
     plot_quality_diversity(_plane_rows(rows), *_plane(rows), run_dir / "quality_diversity.png", own=_OURS)
@@ -167,19 +203,18 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         }
         tracker.log_metrics(metrics, step=0, phase="final", unit=None)
     write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
-    for name in ARTIFACTS:
-        tracker.log_artifact(run_dir / name)
+    for path in artifacts(run_dir):
+        tracker.log_artifact(path)
+
+
+def artifacts(run_dir: Path) -> list[Path]:
+    """Files of a finished run that go to MLflow: those of `ARTIFACTS` that it has."""
+    return [run_dir / name for name in ARTIFACTS if name != VERDICT_FILE or (run_dir / name).exists()]
 
 
 def _plane(rows: list[dict[str, Any]]) -> tuple[str, str]:
     """Quality and coverage as rows have them; the last plane where they have none."""
     return next((plane for plane in PLANES if any(plane[1] in row for row in rows)), PLANES[-1])
-
-
-def _points(plane: tuple[str, str], rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
-    """Temperature → measures of the plane, of one generator's rows; none where they are not measured."""
-    x, y = plane
-    return {row["temperature"]: (row[x], row[y]) for row in rows if x in row and y in row}
 
 
 def _plane_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -207,14 +242,16 @@ def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
     return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
 
 
-def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
+def _start_rows(config: Config, trainer: Trainer, step: Step) -> list[dict[str, Any]]:
     assert trainer.mle_start is not None
     start = trainer.generator_from(trainer.mle_start)
     rows, num = [], config.evaluation.final_sequences
     if not config.schedule.mle_epochs:
+        step("table: untrained start")
         measurement, untrained = trainer.evaluator.measure(start, 1.0, num), _judged(config, trainer.evaluator, start)
         return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
     for temperature in _temperatures(config):
+        step(f"table: MLE start at τ={temperature:g}")
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         measurement = trainer.evaluator.measure(start, temperature, num)
         judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
@@ -222,15 +259,25 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
     return rows
 
 
-def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict[str, Any]]:
+def _own_rows(config: Config, trainer: Trainer, final: Measurement, step: Step) -> list[dict[str, Any]]:
     """The run at the temperatures of its start, last as it is."""
-    generator, evaluator, rows = trainer.current_generator(), trainer.evaluator, []
-    for temperature in _temperatures(config):
-        if temperature != 1.0:
-            measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
-            rows.append(_row(f"{config.preset} τ={temperature:g}{_OURS}", temperature, measurement, evaluator))
+    generator, evaluator = trainer.current_generator(), trainer.evaluator
+    rows = _rows_by_temperature(config, evaluator, generator, config.preset, step, _OURS)
     judged = _judged(config, evaluator, generator, is_own=True)
     return [*rows, _row(f"{config.preset}{_OURS}", 1.0, final, evaluator, judged)]
+
+
+def _rows_by_temperature(
+    config: Config, evaluator: Evaluator, generator: Generator, name: str, step: Step, mark: str = ""
+) -> list[dict[str, Any]]:
+    """A generator at all temperatures of the table but 1."""
+    rows = []
+    for temperature in _temperatures(config):
+        if temperature != 1.0:
+            step(f"table: {name} at τ={temperature:g}")
+            measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
+            rows.append(_row(f"{name} τ={temperature:g}{mark}", temperature, measurement, evaluator))
+    return rows
 
 
 def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: bool = False) -> dict[str, float]:
@@ -244,60 +291,48 @@ def _temperatures(config: Config) -> list[float]:
     return list(dict.fromkeys((1.0, *config.evaluation.temperatures)))
 
 
-def _control_rows(
-    config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None], step: Step) -> _Controls:
     """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
 
-    With their rows come sentences of which generator was selected.
+    By further trainings of mle_continued the verdict knows how much two equal trainings differ.
     """
-    rows, selected = [], []
-    for name in dict.fromkeys(config.controls):
+    found, evaluator, repeats_s = _Controls([], [], {}, []), trainer.evaluator, 0.0
+    for name, repeat in _trainings(config):
         settings = control(config, name)
+        if repeat:
+            settings = settings.model_copy(update={"seed": stream_seed(config.seed, "equal training", repeat)})
+        step(f"control {name}" + (f" again, {repeat} of {config.evaluation.equal_trainings}" if repeat else ""))
         started = time.perf_counter()
         with build_parts(settings, task, begins=False) as parts:
             other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
             while other.next_phase is not None:
                 other.step(measure=False)
+            generator, lost = other.current_generator(), parts.faults.summary()
+            if repeat:
+                found.repeats.append(generator)
+                repeats_s += time.perf_counter() - started
+                if lost is not None:
+                    say(lost)
+                continue
             measurement = other.measure(config.evaluation.final_sequences)
-            judged = trainer.evaluator.measure_adversarially(
-                other.current_generator(), decodes=False, rates_evaluator=False
-            )
-            rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
+            judged = evaluator.measure_adversarially(generator, decodes=False, rates_evaluator=False)
+            found.rows.append(_row(name, 1.0, measurement, evaluator, judged))
             if other.selected is not None:
-                selected.append(f"{name}: {other.selected}")
-            lost = parts.faults.summary()
+                found.selected.append(f"{name}: {other.selected}")
+        found.trained[name] = generator
+        found.rows.extend(_rows_by_temperature(config, evaluator, generator, name, step))
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
-    return rows, selected
+    if found.repeats:
+        say(f"control {_CONTINUED}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+    return found
 
 
-def _standing(plane: tuple[str, str], ahead: Lead | None, behind: Lead | None) -> str:
-    """Whether the run is more than its start at another temperature, in words (specification 17.5)."""
-    x, y = plane
-
-    def told(better: str, worse: str, lead: Lead) -> str:
-        by = " and ".join(f"{gain:.3f}" for gain in lead.gains)
-        return f"{better} at τ={lead.temperature:g} is better than {worse} at τ={lead.other_temperature:g}, by {by}"
-
-    found = [
-        *([] if ahead is None else [told("this run", "the MLE start", ahead)]),
-        *([] if behind is None else [told("the MLE start", "this run", behind)]),
-    ]
-    return f"{x} and {y} at once: {'; '.join(found) or 'neither the run nor its MLE start is better at any τ'}"
-
-
-def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None, str | None]:
-    """Share of the headroom captured (specification 16.3), and the same in words."""
-    sums = {row["name"]: row.get("kl_sum") for row in rows}
-    ours = sums.get(f"{config.preset}{_OURS}")
-    continued, ceiling = sums.get("mle_continued"), sums.get("oracle_ratio")
-    if ours is None or continued is None or ceiling is None:
-        return None, None
-    share = headroom_captured(gap_sum_run=ours, gap_sum_mle_continued=continued, gap_sum_oracle_ratio=ceiling)
-    if share is None:
-        return None, "share of the headroom captured: undefined, oracle_ratio did not end below mle_continued"
-    return share, f"share of the headroom captured: {share:+.2f} (0 = mle_continued, 1 = oracle_ratio)"
+def _trainings(config: Config) -> list[tuple[Control, int]]:
+    """Controls in their order, and mle_continued again at the end: (name, how many were before it)."""
+    names = list(dict.fromkeys(config.controls))
+    repeats = config.evaluation.equal_trainings if _CONTINUED in names else 0
+    return [*((name, 0) for name in names), *((_CONTINUED, index) for index in range(1, repeats + 1))]
 
 
 def _row(

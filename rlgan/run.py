@@ -11,6 +11,7 @@ A run folder holds:
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     table.json, table.txt  the final comparison;  *.png  its pictures
+    verdict.json           what may be said of the run beside its controls
     mlflow_run.json        which MLflow run this is, and which files it has
 
 A folder has one writer at a time.
@@ -31,7 +32,7 @@ from rlgan.envs.threads import torch_threads
 
 from .adversarial_evaluation import FreshEvaluator
 from .checkpoint import CONFIG, config_differences, load_latest, read_run_config
-from .comparison import ARTIFACTS, LAST_FILE
+from .comparison import LAST_FILE, artifacts
 from .config import Config
 from .export import load_run_generator
 from .learned_language_model import LearnedLanguageModel
@@ -43,6 +44,7 @@ from .session import DATA, RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
 from .trainer import Trainer
+from .verdict import read_verdict
 from .workers.parts import build_parts
 
 # Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
@@ -204,9 +206,10 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
     progress.say(f"run {run_dir} is complete\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}")
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
-    for name in ARTIFACTS:
-        tracker.log_artifact(run_dir / name)
-    tracker.finish("FINISHED")
+    for path in artifacts(run_dir):
+        tracker.log_artifact(path)
+    verdict = read_verdict(run_dir)
+    tracker.finish("FINISHED", tags={} if verdict is None else {"verdict": verdict.statement})
     if (mirror := _mirror(place, run_dir)) is not None:
         send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
@@ -277,7 +280,7 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 
 
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
-    saved = flatten(values)
+    saved = flatten(to_dict(from_dict(values)))  # as it is read today: settings that came later have their defaults
     differences = [
         line for line in config_differences(saved, flatten(to_dict(config))) if not line.startswith(_FREE_TO_CHANGE)
     ]

@@ -19,7 +19,7 @@ from rlgan.envs.tasks import Task
 from rlgan.envs.threads import torch_threads
 
 from .checkpoint import LoadedCheckpoint, cannot_write, save_checkpoint, write_atomically, write_run_config
-from .comparison import compare, publish
+from .comparison import Comparison, compare, publish
 from .config import Config
 from .evaluation import Measurement
 from .export import save_run_generator
@@ -133,9 +133,11 @@ class Session:
                 status = "KILLED"
                 return self._stopped()
             with self._progress.showing_log(), torch_threads(self._config.workers.threads):
-                table = self._report()
+                comparison = self._report()
+            if comparison.verdict is not None:
+                tags["verdict"] = comparison.verdict.statement
             status = "FINISHED"
-            return RunResult(self._run_dir, stopped=False, table=table)
+            return RunResult(self._run_dir, stopped=False, table=comparison.rows)
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
@@ -242,12 +244,12 @@ class Session:
 
     # ------------------------------------------------------------------ report
 
-    def _report(self) -> list[dict[str, Any]]:
+    def _report(self) -> Comparison:
         comparison = compare(self._config, self._task, self._trainer, self._progress.say)
         self._write_samples("final", comparison.final)
         self._progress.say(comparison.text)
         publish(comparison, self._task, self._run_dir, self._tracker)
-        return comparison.rows
+        return comparison
 
 
 def send_last(mirror: Mirror, run_dir: Path) -> None:

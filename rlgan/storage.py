@@ -257,13 +257,14 @@ def require_writable(place: Place) -> None:
         place.system.delete_file(probe)
 
 
-def fetch(place: Place, target: Path, names: Collection[str] | None = None) -> None:
+def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_there: Collection[str] = ()) -> None:
     """Copy a run to this machine.
 
     Args:
         place: folder of the run.
         target: local folder, made here; it appears when all is there.
         names: files to copy; None copies all files of a run.
+        if_there: files to copy beside those that are named, where they are there.
 
     Raises:
         CheckpointError: a name is missing there, the target exists with something in it, or the disk cannot be written.
@@ -279,7 +280,7 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None) -> N
     beside = target.with_name(f".{target.name}.fetched")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        for name in sizes if names is None else names:
+        for name in sizes if names is None else (*names, *(name for name in if_there if name in sizes)):
             content = place.read(name)
             if len(content) != sizes[name]:
                 raise StorageError(
@@ -301,12 +302,13 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None) -> N
 
 
 @contextmanager
-def as_folder(run: str, names: Collection[str]) -> Iterator[Path]:
+def as_folder(run: str, names: Collection[str], if_there: Collection[str] = ()) -> Iterator[Path]:
     """A run as a local folder: the folder itself, or for a URI a copy for as long as the context lasts.
 
     Args:
         run: path or URI of a run's folder.
         names: the files that are needed.
+        if_there: files that are wanted where the run has them.
 
     Raises:
         CheckpointError: a file is missing in the storage.
@@ -317,7 +319,7 @@ def as_folder(run: str, names: Collection[str]) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         folder = Path(temporary) / "run"
-        fetch(open_place(run, "--run"), folder, names)
+        fetch(open_place(run, "--run"), folder, names, if_there)
         try:
             yield folder
         except RlganError as error:

@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rlgan.intervals import Interval, Spread, interval, spread
 from rlgan.metrics import headroom_captured
+from rlgan.verdict import best_temperature
 
 from .results import FinalResult, Kind, SweepResults
 
@@ -18,49 +20,6 @@ BASELINE, CONTINUED = "MLE", "mle_continued"
 """Names of entrants: the maximum-likelihood start, and the same updates without an adversary."""
 TEMPERED, AS_TRAINED = f"tempered {BASELINE}", f"{BASELINE} at τ=1"
 """The start at the temperature that validation data choose, and as it was trained."""
-
-_CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A quantity over seeds.
-
-    Attributes:
-        mean: over the seeds; NaN where one of them is not finite.
-        sd: standard deviation over the seeds (n − 1); None with one seed.
-        num: seeds.
-    """
-
-    mean: float
-    sd: float | None
-    num: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with a 95 % t interval, which takes what is averaged for normally distributed.
-
-    Attributes:
-        mean: of n values.
-        low: mean − t(0.975, n − 1) s / √n, s with n − 1; None with one value.
-        high: likewise.
-        num: n.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    num: int
-
-    def __str__(self) -> str:
-        seeds = f"{self.num} seed{'' if self.num == 1 else 's'}"
-        if self.low is None or self.high is None:
-            return f"{self.mean:+.3f}, {seeds} and so no interval"
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {seeds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,25 +170,6 @@ def objective_value(metrics: Mapping[str, float], sides: Sequence[str]) -> float
     return sum(metrics[side] for side in sides)
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation of values, one a seed; at least one."""
-    mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
-    if len(values) == 1:
-        return Spread(mean, None, 1)
-    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % t interval of values, one a seed; at least one."""
-    from scipy.stats import t
-
-    its = spread(values)
-    if its.sd is None:
-        return Interval(its.mean, None, None, its.num)
-    reach = float(t.ppf((1 + _CONFIDENCE) / 2, its.num - 1)) * its.sd / math.sqrt(its.num)
-    return Interval(its.mean, its.mean - reach, its.mean + reach, its.num)
-
-
 # ----------------------------------------------------------------------------------------------------- entries
 
 
@@ -247,9 +187,8 @@ def _entry(results: SweepResults, entrant: str) -> Entry:
         for temperature, seeds in validation.items()
         if len(seeds) == most
     }
-    finite = {temperature: mean for temperature, mean in means.items() if math.isfinite(mean)}
-    # Of equal ones the nearest to 1: a temperature has to earn its place.
-    chosen = min(finite, key=lambda one: (finite[one], abs(math.log(one)), one)) if finite else None
+    best, value = best_temperature(means)
+    chosen = best if math.isfinite(value) else None
     at_one = test.get(1.0, {})
     return Entry(
         entrant=entrant,

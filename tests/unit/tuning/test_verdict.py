@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from rlgan.intervals import Interval, Spread, interval, spread
 from rlgan.tuning.results import FinalResult, Kind, SweepResults
-from rlgan.tuning.verdict import Interval, Spread, Verdict, interval, spread, verdict
+from rlgan.tuning.verdict import Verdict, verdict
 from tests.support.sweeps import a_sweep
 
 KINDS: Mapping[str, Kind] = {"MLE": "control", "mle_continued": "control", "oracle_ratio": "ceiling"}
