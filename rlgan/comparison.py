@@ -19,6 +19,7 @@ from .config import Config, Control
 from .evaluation import Evaluator, Measurement
 from .generators import Generator
 from .judging import Contender, Contest, Step, judge_run
+from .objectives import NoPolicyGradient
 from .presets import control
 from .report import PLANES, format_table, plot_learning_curves, plot_quality_diversity, write_table
 from .seeding import stream_seed
@@ -117,8 +118,8 @@ class _Controls:
     Attributes:
         rows: of the table, those of one control together.
         selected: which generator of each was selected, in words.
-        trained: name → generator at the end of its training; further trainings of mle_continued are not among them.
-        repeats: of further trainings of mle_continued, which differ by their seed.
+        trained: name → generator at the end of its training.
+        repeats: generators of further trainings of one of them, which differ by their seed; see `_trained_again`.
     """
 
     rows: list[dict[str, Any]]
@@ -163,16 +164,20 @@ def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls, 
     if config.schedule.mle_epochs:
         assert trainer.mle_start is not None
         others.insert(0, Contender("the MLE start", trainer.generator_from(trainer.mle_start), is_trained=False))
-    continued = [Contender(_CONTINUED, controls.trained[_CONTINUED])] if _CONTINUED in controls.trained else []
-    repeats = [Contender(f"{_CONTINUED} again, {index}", one) for index, one in enumerate(controls.repeats, 1)]
-    ceiling = controls.trained.get(_CEILING)
+    again = _trained_again(config)
+    equal = [] if again is None else [controls.trained[again], *controls.repeats]
     contest = Contest(
         run=Contender("this run", trainer.current_generator()),
         controls=tuple(others),
-        continued=(*continued, *repeats),
-        ceiling=None if ceiling is None else Contender(_CEILING, ceiling),
+        equal=() if again is None else tuple(Contender(again, generator) for generator in equal),
+        continued=_contender(_CONTINUED, controls),
+        ceiling=_contender(_CEILING, controls),
     )
     return judge_run(config, task, trainer.evaluator, contest, _temperatures(config), step)
+
+
+def _contender(name: str, controls: _Controls) -> Contender | None:
+    return Contender(name, controls.trained[name]) if name in controls.trained else None
 
 
 def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
@@ -294,7 +299,7 @@ def _temperatures(config: Config) -> list[float]:
 def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None], step: Step) -> _Controls:
     """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
 
-    By further trainings of mle_continued the verdict knows how much two equal trainings differ.
+    By further trainings of one of them the verdict knows how much two equal trainings differ.
     """
     found, evaluator, repeats_s = _Controls([], [], {}, []), trainer.evaluator, 0.0
     for name, repeat in _trainings(config):
@@ -324,15 +329,26 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
     if found.repeats:
-        say(f"control {_CONTINUED}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+        say(f"control {_trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
     return found
 
 
 def _trainings(config: Config) -> list[tuple[Control, int]]:
-    """Controls in their order, and mle_continued again at the end: (name, how many were before it)."""
-    names = list(dict.fromkeys(config.controls))
-    repeats = config.evaluation.equal_trainings if _CONTINUED in names else 0
-    return [*((name, 0) for name in names), *((_CONTINUED, index) for index in range(1, repeats + 1))]
+    """Controls in their order, and one of them again at the end: (name, how many of it were before)."""
+    again = _trained_again(config)
+    repeats = [] if again is None else [(again, index) for index in range(1, config.evaluation.equal_trainings + 1)]
+    return [*((name, 0) for name in dict.fromkeys(config.controls)), *repeats]
+
+
+def _trained_again(config: Config) -> Control | None:
+    """The control whose trainings differ by their seed as the run's would; None where there is none of its kind.
+
+    Where the run learns by policy gradients, so must this one: trainings by likelihood alone differ several times less.
+    """
+    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
+    if isinstance(config.objective, NoPolicyGradient):
+        kinds = (_CONTINUED,)
+    return next((name for name in kinds if name in config.controls), None)
 
 
 def _row(

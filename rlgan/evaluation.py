@@ -53,9 +53,9 @@ class EvaluationSettings(Settings):
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
     verdict takes for each the one that is best on validation data."""
-    equal_trainings: int = Field(4, ge=0)
-    """Further trainings of the control mle_continued, with other seeds, by which the verdict knows how much two equal
-    trainings differ; with 0 it does not know, and claims nothing."""
+    equal_trainings: int = Field(3, ge=0)
+    """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
+    random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
     """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
     of the final table, and needs the extra `encoder`. Text only."""

@@ -15,7 +15,7 @@ from rlgan.envs.tasks import Task
 
 from .config import Config
 from .evaluation import Evaluator, selection_view
-from .evidence import Evidence
+from .evidence import KL_SUM, Evidence
 from .generators import Generator
 from .verdict import Ends, Entrant, Verdict, best_temperature, judge, no_trainings, not_judged
 
@@ -45,14 +45,16 @@ class Contest:
     Attributes:
         run: the run's.
         controls: what it has to beat, the start among them where that has learned anything.
-        continued: mle_continued, which is one of them, and after it further trainings of it that differ by the seed
-            alone; empty where the run has no such control.
-        ceiling: oracle_ratio; None where the run has no such control.
+        equal: trainings that differ by the seed alone, the first of which is a control; by them the chance of training
+            is known. Empty where there are none.
+        continued: mle_continued, which is one of the controls; None where the run has no such control.
+        ceiling: oracle_ratio; None likewise.
     """
 
     run: Contender
     controls: tuple[Contender, ...]
-    continued: tuple[Contender, ...] = ()
+    equal: tuple[Contender, ...] = ()
+    continued: Contender | None = None
     ceiling: Contender | None = None
 
 
@@ -109,17 +111,19 @@ def judge_run(
     infinite = [name for name in choices if name not in entrants or not entrants[name].evidence.is_finite]
     if infinite:
         return not_judged(f"{measure.name} of {' and of '.join(infinite)} is not finite")
-    trainings = [entrants[contest.continued[0].name].evidence.sides] if contest.continued else []
-    for one in contest.continued[1:]:
-        step(f"verdict: {one.name}")
-        temperature = entrants[contest.continued[0].name].temperature
+    trainings = [entrants[contest.equal[0].name].evidence.sides] if contest.equal else []
+    for number_of, one in enumerate(contest.equal[1:], 2):
+        step(f"verdict: training {number_of} of {one.name}")
+        temperature = entrants[one.name].temperature
         trainings.append(evaluator.evidence(one.generator, temperature, number, has_groups=False).sides)
     ends = None
-    if contest.ceiling is not None and contest.continued and task.has_known_law:
-        at_one = [evidence(one, 1.0) for one in (contest.run, contest.continued[0], contest.ceiling)]
+    if contest.ceiling is not None and contest.continued is not None and measure == KL_SUM:
+        at_one = [evidence(one, 1.0) for one in (contest.run, contest.continued, contest.ceiling)]
         ends = Ends(*at_one) if all(one.is_finite for one in at_one) else None
     run = entrants.pop(contest.run.name)
-    return judge(measure, run, [*entrants.values()], np.array(trainings) if trainings else no_trainings(), ends)
+    sides = np.array(trainings) if trainings else no_trainings()
+    trained_again = contest.equal[0].name if contest.equal else None
+    return judge(measure, run, [*entrants.values()], sides, trained_again, ends)
 
 
 def validation_evaluator(config: Config, task: Task) -> Evaluator:

@@ -75,7 +75,9 @@ SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_
 _SMALL_DISCRIMINATOR = CnnHighway(
     embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
 )
-_SMALL_EVALUATION = EvaluationSettings(every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500)
+_SMALL_EVALUATION = EvaluationSettings(
+    every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500, equal_trainings=2
+)
 
 
 def seqgan_quick(task: TaskSettings | None = None) -> Config:

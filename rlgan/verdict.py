@@ -156,6 +156,7 @@ class Verdict:
         confidence: of each interval.
         num_seeds: of the run.
         num_trainings: equal ones by which the chance of training is known; below 2 it is not.
+        trained_again: the control that these are of; None where there are none.
         share: of the headroom; None where the run has no such controls.
         sentences: all of that in words, one a line.
     """
@@ -169,6 +170,7 @@ class Verdict:
     confidence: float
     num_seeds: int
     num_trainings: int
+    trained_again: str | None
     share: Share | None
     sentences: tuple[str, ...]
 
@@ -214,6 +216,7 @@ def judge(
     run: Entrant,
     controls: Sequence[Entrant],
     trainings: Floats,
+    trained_again: str | None = None,
     ends: Ends | None = None,
 ) -> Verdict:
     """Compare a run with its controls.
@@ -224,6 +227,7 @@ def judge(
         controls: at least one; all with evidence of the same held-out sequences as the run's.
         trainings: (r, 2) sides of the measure of r equal trainings from the common start, which differ by their seed
             alone; with fewer than two the chance of training is not known, and nothing is claimed.
+        trained_again: the control that they are of.
         ends: what the share of the headroom is measured between; None for none.
 
     Returns:
@@ -241,7 +245,7 @@ def judge(
         outcome = "worse"
     sentences = (
         *_of_the_difference(measure, run.temperature, comparisons, outcome, is_known),
-        _of_chance(len(trainings), len(comparisons), confidence),
+        _of_chance(len(trainings), trained_again, len(comparisons), confidence),
         *([] if share is None else [share.sentence]),
     )
     return Verdict(
@@ -254,6 +258,7 @@ def judge(
         confidence=confidence,
         num_seeds=1,
         num_trainings=len(trainings),
+        trained_again=trained_again,
         share=share,
         sentences=sentences,
     )
@@ -266,7 +271,7 @@ def not_judged(reason: str) -> Verdict:
         reason: why, as the end of a sentence.
     """
     sentence = f"This run is not judged: {reason}."
-    return Verdict("not judged", None, None, None, None, (), CONFIDENCE, 1, 0, None, (sentence,))
+    return Verdict("not judged", None, None, None, None, (), CONFIDENCE, 1, 0, None, None, (sentence,))
 
 
 def write_verdict(verdict: Verdict, folder: Path) -> None:
@@ -399,10 +404,10 @@ def _of_the_sides(measure: Measure, best: Against, outcome: Outcome) -> str:
     return f"{text}."
 
 
-def _of_chance(num_trainings: int, num_controls: int, confidence: float) -> str:
+def _of_chance(num_trainings: int, trained_again: str | None, num_controls: int, confidence: float) -> str:
     controls = "1 control" if num_controls == 1 else f"{num_controls} controls"
     known = (
-        f"and, by {num_trainings} trainings of mle_continued, of training" if num_trainings > 1 else "not of training"
+        f"and, by {num_trainings} trainings of {trained_again}, of training" if num_trainings > 1 else "not of training"
     )
     return (
         f"One seed: no evidence about the method. Intervals: {100 * confidence:.3g} % ({controls}), with the chance of "
