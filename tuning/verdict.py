@@ -10,7 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rlgan.intervals import Interval, Spread, interval, spread
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgan.intervals import Chance, Interval, Spread, Uncertain, interval, ratio_interval, spread
 from rlgan.metrics import headroom_captured
 from rlgan.verdict import best_temperature
 
@@ -89,7 +92,8 @@ class Headroom:
 
     Attributes:
         by_seed: seed → share; None where the ceiling did not end below mle_continued: there was nothing to gain.
-        interval: over the seeds where it is defined; None where there is none.
+        interval: mean gain over mean headroom of all seeds, with Fieller's interval; None where the mean headroom is
+            not told from 0, for a share of nothing is any number.
         missing: why it is undefined; None where it is not.
         continued: the control that stands for nothing gained.
     """
@@ -102,9 +106,7 @@ class Headroom:
     def __str__(self) -> str:
         if self.interval is None:
             return f"undefined: {self.missing}"
-        without = [str(seed) for seed, share in self.by_seed.items() if share is None]
-        left_out = f"; undefined with seed {', '.join(without)}, where there was nothing to gain" if without else ""
-        return f"{self.interval} (0 = {self.continued}, 1 = the ceiling){left_out}"
+        return f"{self.interval} (0 = {self.continued}, 1 = the ceiling)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,23 +266,35 @@ def _headroom(best: Entry | None, entries: Sequence[Entry], results: SweepResult
     if best is None or ceiling is None or continued is None:
         lacking = "no finalist" if best is None else "no ceiling" if ceiling is None else f"no {CONTINUED}"
         return Headroom({}, None, f"there is {lacking}")
-    shares: dict[int, float | None] = {}
-    for seed, run in sorted(best.as_trained_by_seed.items()):
-        if seed in continued.as_trained_by_seed and seed in ceiling.as_trained_by_seed:
-            share = headroom_captured(
-                gap_sum_run=run,
-                gap_sum_mle_continued=continued.as_trained_by_seed[seed],
-                gap_sum_oracle_ratio=ceiling.as_trained_by_seed[seed],
-            )
-            shares[seed] = None if share is None or not math.isfinite(share) else share
-    defined = [share for share in shares.values() if share is not None]
-    if not shares:
-        missing = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
-    else:
-        missing = f"{ceiling.entrant} ended below {continued.entrant} with no seed, so there was nothing to gain"
-    if not defined:
-        return Headroom(shares, None, missing, continued.entrant)
-    return Headroom(shares, interval(defined), None, continued.entrant)
+    common = (entry.as_trained_by_seed.keys() for entry in (continued, ceiling))
+    seeds = sorted(set(best.as_trained_by_seed).intersection(*common))
+    ends = [[entry.as_trained_by_seed[seed] for entry in (best, continued, ceiling)] for seed in seeds]
+    shares = {
+        seed: headroom_captured(gap_sum_run=run, gap_sum_mle_continued=floor_, gap_sum_oracle_ratio=top)
+        for seed, (run, floor_, top) in zip(seeds, ends, strict=True)
+    }
+    if not seeds:
+        lacking = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
+        return Headroom({}, None, lacking, continued.entrant)
+    if not np.isfinite(ends).all():
+        return Headroom(shares, None, "a figure is not finite", continued.entrant)
+    # Not the mean of shares: with a headroom near 0 one seed's share is any number.
+    runs, floors, tops = np.array(ends).T
+    gained, headroom, missing = (_mean(values) for values in (floors - runs, floors - tops, tops - runs))
+    gain = f"{ceiling.entrant} gained {interval([*map(float, floors - tops)])} over {continued.entrant}"
+    if len(seeds) < 2 or headroom.interval()[0] <= 0:
+        return Headroom(shares, None, f"{gain}, which is not told from 0", continued.entrant)
+    limits = ratio_interval(gained, headroom, missing)
+    assert limits is not None, "Fieller's interval exists where the denominator is told from 0"
+    share = Interval(gained.value / headroom.value, *limits, len(seeds))
+    return Headroom(shares, share, None, continued.entrant)
+
+
+def _mean(values: NDArray[np.float64]) -> Uncertain:
+    """Mean of values, one a seed."""
+    number = len(values)
+    chance = () if number < 2 else (Chance(float(values.var(ddof=1)) / number, number - 1),)
+    return Uncertain(float(values.mean()), chance)
 
 
 # ------------------------------------------------------------------------------------------------------- words
