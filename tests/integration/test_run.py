@@ -124,6 +124,7 @@ def test_every_logged_name_is_explained(undisturbed: Path) -> None:
     page = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"(?m)^\| `([a-z]+/[a-z0-9_*]+)`", page))
     logged = {name for row in rows_of(undisturbed) for name in row["metrics"]}
+    assert "final/difference" in logged
     for name in logged:
         if name in ("final/difference", "final/difference_low", "final/difference_high"):
             assert f"`{name}`" in page
