@@ -142,7 +142,8 @@ def test_a_row_of_several_words_is_read_back() -> None:
 
 NULL_SIZES = null_runs.SIZES | {
     "schedule.mle_epochs": 2, "schedule.adversarial_updates": 1, "schedule.g_batch": 8,
-    "schedule.discriminator_rounds": 1, "adversary.sequences_per_round": 32, "adversary.batch": 16, "evaluation.final_sequences": 60,
+    "schedule.discriminator_rounds": 1, "adversary.sequences_per_round": 32, "adversary.batch": 16,
+    "evaluation.final_sequences": 60,
 }  # fmt: skip
 
 
