@@ -19,8 +19,7 @@ from .config import Config, Control
 from .evaluation import Evaluator, Measurement
 from .generators import Generator
 from .judging import Contender, Contest, Step, judge_run
-from .objectives import NoPolicyGradient
-from .presets import control
+from .presets import control, trained_again
 from .report import PLANES, format_table, plot_learning_curves, plot_quality_diversity, write_table
 from .seeding import stream_seed
 from .sentence_encoders import EncoderName
@@ -119,7 +118,7 @@ class _Controls:
         rows: of the table, those of one control together.
         selected: which generator of each was selected, in words.
         trained: name → generator at the end of its training.
-        repeats: generators of further trainings of one of them, which differ by their seed; see `_trained_again`.
+        repeats: generators of further trainings of one of them, which differ by their seed; see `trained_again`.
     """
 
     rows: list[dict[str, Any]]
@@ -164,7 +163,7 @@ def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls, 
     if config.schedule.mle_epochs:
         assert trainer.mle_start is not None
         others.insert(0, Contender("the MLE start", trainer.generator_from(trainer.mle_start), is_trained=False))
-    again = _trained_again(config)
+    again = trained_again(config)
     equal = [] if again is None else [controls.trained[again], *controls.repeats]
     contest = Contest(
         run=Contender("this run", trainer.current_generator()),
@@ -329,26 +328,15 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
     if found.repeats:
-        say(f"control {_trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+        say(f"control {trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
     return found
 
 
 def _trainings(config: Config) -> list[tuple[Control, int]]:
     """Controls in their order, and one of them again at the end: (name, how many of it were before)."""
-    again = _trained_again(config)
+    again = trained_again(config)
     repeats = [] if again is None else [(again, index) for index in range(1, config.evaluation.equal_trainings + 1)]
     return [*((name, 0) for name in dict.fromkeys(config.controls)), *repeats]
-
-
-def _trained_again(config: Config) -> Control | None:
-    """The control whose trainings differ by their seed as the run's would; None where there is none of its kind.
-
-    Where the run learns by policy gradients, so must this one: trainings by likelihood alone differ several times less.
-    """
-    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
-    if isinstance(config.objective, NoPolicyGradient):
-        kinds = (_CONTINUED,)
-    return next((name for name in kinds if name in config.controls), None)
 
 
 def _row(

@@ -265,6 +265,19 @@ def control(config: Config, name: Control) -> Config:
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
 
 
+def trained_again(config: Config) -> Control | None:
+    """The control of a run whose trainings differ by their seed as the run's would; None where it has none of its kind.
+
+    Where the run learns by policy gradients, so must this one: trainings by likelihood alone differ several times less.
+    """
+    if not config.schedule.adversarial_updates:
+        return None
+    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
+    if isinstance(config.objective, NoPolicyGradient):
+        kinds = ("mle_continued",)
+    return next((name for name in kinds if name in config.controls), None)
+
+
 def _as_many_steps(config: Config) -> NoPolicyGradient:
     """No reward is learned from, in as many steps as the run makes of a batch, and over its normaliser."""
     objective, forcing = config.objective, config.schedule.teacher_forcing
