@@ -39,9 +39,7 @@ FILE = "verdict.json"
 
 Outcome = Literal["better", "worse", "not told apart", "not judged"]
 
-_SAMPLES_DO_NOT_TELL = (
-    "The exact ratio knows what no sample contains: a discriminator that learns from fixed data cannot reach it"
-)
+_SAMPLES_DO_NOT_TELL = "oracle_ratio knows what no sample contains: a discriminator that learns from fixed data cannot gain all that it does."
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +244,7 @@ def judge(
     sentences = (
         *_of_the_difference(measure, run.temperature, comparisons, outcome, is_known),
         _of_chance(len(trainings), trained_again, len(comparisons), confidence),
-        *([] if share is None else [share.sentence]),
+        *([] if share is None else [share.sentence, _SAMPLES_DO_NOT_TELL]),
     )
     return Verdict(
         outcome=outcome,
@@ -339,7 +337,7 @@ def _share(measure: Measure, ends: Ends, trainings: Floats) -> Share:
         gap_sum_oracle_ratio=ends.ceiling.total,
     )
     if training is None:
-        return _undefined(f"{_UNKNOWN_CHANCE}, so that the headroom is not told from 0")
+        return _undefined("the chance of training is not known, and so not whether there is any headroom")
     if value is None or limits is None or headroom.interval()[0] <= 0:
         return _undefined(
             f"oracle_ratio gains {_with_interval(headroom)} of {measure.name} over mle_continued at τ=1, which is not "
@@ -351,12 +349,12 @@ def _share(measure: Measure, ends: Ends, trainings: Floats) -> Share:
         low,
         high,
         f"Share of the headroom captured: {value:+.2f} [{low:+.2f}, {high:+.2f}] (0 = mle_continued, 1 = oracle_ratio, "
-        f"at τ=1). {_SAMPLES_DO_NOT_TELL}.",
+        "at τ=1).",
     )
 
 
 def _undefined(reason: str) -> Share:
-    sentence = f"Share of the headroom captured: not defined, for {reason}. {_SAMPLES_DO_NOT_TELL}."
+    sentence = f"Share of the headroom captured: not defined, for {reason}."
     return Share(None, None, None, sentence)
 
 
@@ -367,7 +365,7 @@ def _with_interval(figure: Uncertain) -> str:
 
 # ------------------------------------------------------------------------------------------------------- words
 
-_UNKNOWN_CHANCE = "how much two equal trainings differ was not measured"
+_UNKNOWN = "but not of training (evaluation.equal_trainings is 0, or no control learns as the run does)"
 
 
 def _of_the_difference(
@@ -382,7 +380,7 @@ def _of_the_difference(
     }
     excludes, end = best.total.excludes_zero, ends.get(outcome, outcome)
     if outcome == "not told apart" and not is_known and excludes is not None:
-        end = f"no claim, for {_UNKNOWN_CHANCE}"
+        end = "no claim, for the chance of training is not known"
     sentences = [
         f"{measure.name} ({measure.meaning}; lower is better): this run at τ={temperature:g} less its {name}, "
         f"{best.control} at τ={best.temperature:g}: {best.total}: {end}.",
@@ -406,9 +404,7 @@ def _of_the_sides(measure: Measure, best: Against, outcome: Outcome) -> str:
 
 def _of_chance(num_trainings: int, trained_again: str | None, num_controls: int, confidence: float) -> str:
     controls = "1 control" if num_controls == 1 else f"{num_controls} controls"
-    known = (
-        f"and, by {num_trainings} trainings of {trained_again}, of training" if num_trainings > 1 else "not of training"
-    )
+    known = f"and, by {num_trainings} trainings of {trained_again}, of training" if num_trainings > 1 else _UNKNOWN
     return (
         f"One seed: no evidence about the method. Intervals: {100 * confidence:.3g} % ({controls}), with the chance of "
         f"held-out and drawn sequences {known}."

@@ -165,7 +165,8 @@ def test_nothing_is_claimed_where_the_chance_of_training_is_not_known() -> None:
     for trainings in (no_trainings(), TRAININGS[:1]):
         found = judge(KL_SUM, run, [control], trainings)
         assert found.outcome == "not told apart" and found.comparisons[0].total.training_error is None
-        assert "no claim, for how much two equal trainings differ was not measured" in found.sentences[0]
+        assert found.sentences[0].endswith(": no claim, for the chance of training is not known.")
+        assert "but not of training (evaluation.equal_trainings is 0, or no control" in found.statement
 
 
 def test_the_words() -> None:
