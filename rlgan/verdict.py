@@ -39,7 +39,9 @@ FILE = "verdict.json"
 
 Outcome = Literal["better", "worse", "not told apart", "not judged"]
 
-_SAMPLES_DO_NOT_TELL = "oracle_ratio knows what no sample contains: a discriminator that learns from fixed data cannot gain all that it does."
+_SAMPLES_DO_NOT_TELL = (
+    "oracle_ratio knows what no sample contains: what learns from fixed data cannot gain all that it gains."
+)
 
 
 @dataclass(frozen=True, slots=True)
