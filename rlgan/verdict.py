@@ -245,6 +245,7 @@ def judge(
         outcome = "worse"
     sentences = (
         *_of_the_difference(measure, run.temperature, comparisons, outcome, is_known),
+        "One seed: no evidence about the method.",
         _of_chance(len(trainings), trained_again, len(comparisons), confidence),
         *([] if share is None else [share.sentence, _SAMPLES_DO_NOT_TELL]),
     )
@@ -407,10 +408,7 @@ def _of_the_sides(measure: Measure, best: Against, outcome: Outcome) -> str:
 def _of_chance(num_trainings: int, trained_again: str | None, num_controls: int, confidence: float) -> str:
     controls = "1 control" if num_controls == 1 else f"{num_controls} controls"
     known = f"and, by {num_trainings} trainings of {trained_again}, of training" if num_trainings > 1 else _UNKNOWN
-    return (
-        f"One seed: no evidence about the method. Intervals: {100 * confidence:.3g} % ({controls}), with the chance of "
-        f"held-out and drawn sequences {known}."
-    )
+    return f"Intervals: {100 * confidence:.3g} % ({controls}), with the chance of held-out and drawn sequences {known}."
 
 
 def _listed(comparisons: Sequence[Against]) -> str:

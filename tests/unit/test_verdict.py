@@ -171,7 +171,7 @@ def test_nothing_is_claimed_where_the_chance_of_training_is_not_known() -> None:
 
 def test_the_words() -> None:
     run, control = entrant("run", 0.5, 0.5), entrant("mle_continued", 2.0, 2.0)
-    first, sides, chance = judge(KL_SUM, run, [control], TRAININGS, "constant_reward").sentences
+    first, sides, seed, chance = judge(KL_SUM, run, [control], TRAININGS, "constant_reward").sentences
     assert first == (
         "kl_sum (kl_reverse + kl_forward; lower is better): this run at τ=0.9 less its control, mle_continued at "
         "τ=0.9: -3.000 [-3.608, -2.392]: this run's generator is better."
@@ -179,9 +179,10 @@ def test_the_words() -> None:
     assert sides == (
         "By sides: kl_reverse -1.500 [-2.108, -0.892], kl_forward -1.500 [-1.500, -1.500]: better in both at once."
     )
+    assert seed == "One seed: no evidence about the method."
     assert chance == (
-        "One seed: no evidence about the method. Intervals: 95 % (1 control), with the chance of held-out and drawn "
-        "sequences and, by 3 trainings of constant_reward, of training."
+        "Intervals: 95 % (1 control), with the chance of held-out and drawn sequences and, by 3 trainings of "
+        "constant_reward, of training."
     )
     equal = judge(KL_SUM, replace(control, name="run"), [control], TRAININGS)
     assert equal.outcome == "not told apart" and equal.sentences[0].endswith(": not told apart.")
