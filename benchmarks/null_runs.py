@@ -48,13 +48,13 @@ from rlgan.verdict import Entrant, Verdict, best_temperature, judge
 TEMPERATURES = (1.0, 0.9, 0.8)
 NUM_TRAININGS = 4
 SIZES: dict[str, Any] = {
-    "schedule.mle_epochs": 12,
+    "schedule.mle_epochs": 8,
     "schedule.mle_patience": None,
-    "schedule.adversarial_updates": 20,
+    "schedule.adversarial_updates": 12,
     "schedule.g_batch": 64,
     "schedule.discriminator_rounds": 2,
-    "adversary.sequences_per_round": 256,
-    "evaluation.final_sequences": 1_000,
+    "adversary.sequences_per_round": 128,
+    "evaluation.final_sequences": 600,
     "evaluation.encoders": "",
     "workers.threads": 1,
 }
@@ -68,13 +68,13 @@ _OUTCOMES = {"better": 1.0, "not told apart": 0.0, "worse": -1.0}
 
 
 def tasks(data: Path, scratch: Path) -> dict[str, TaskSettings]:
-    """The small oracle, and captions of up to 11 words among the first 2,000, of which 300 words are known."""
+    """The small oracle, and captions of up to 10 words among the first 1,200, of which 200 words are known."""
     captions = scratch / "captions.txt"
     read = (data / "image_coco" / "image_coco_train.txt").read_text("utf-8").splitlines()
-    captions.write_text("\n".join(read[:2_000]), "utf-8")
+    captions.write_text("\n".join(read[:1_200]), "utf-8")
     return {
-        "oracle": OracleTask(vocab_size=50, max_length=8, num_train=1_000, num_valid=500, num_test=1_000),
-        "captions": TextTask(data=str(captions), max_size=300, max_length=12),
+        "oracle": OracleTask(vocab_size=30, max_length=6, num_train=500, num_valid=200, num_test=400),
+        "captions": TextTask(data=str(captions), max_size=200, max_length=11),
     }
 
 
