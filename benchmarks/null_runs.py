@@ -12,7 +12,7 @@ mle_continued, of random_reward, of constant_reward, of the preset `quick`, whic
 false.
 * `random run`, `constant run`: random_reward and constant_reward as a run, with the other one, mle_continued and the
 start as its controls. "Better" is false; that noise makes a generator worse may be true.
-* `temperature 0.7`, `quarter`, `full`: differences that are there, for the power. mle_continued at temperature 0.7, and
+* `temperature 0.4`, `quarter`, `full`: differences that are there, for the power. mle_continued at temperature 0.4, and
 a generator of a quarter of the epochs, each against mle_continued: "worse" is right. mle_continued against the
 quarter: "better" is right.
 
@@ -62,7 +62,7 @@ NULL_PAIRS = ("draws", "likelihood", "random", "constant", "adversarial")
 """Pairs of which every claim is false."""
 NULL_RUNS = ("random run", "constant run")
 """Runs of which "better" is false."""
-REAL = {"temperature 0.7": "worse", "quarter": "worse", "full": "better"}
+REAL = {"temperature 0.4": "worse", "quarter": "worse", "full": "better"}
 """Differences that are there → what is right of them."""
 _OUTCOMES = {"better": 1.0, "not told apart": 0.0, "worse": -1.0}
 
@@ -185,7 +185,7 @@ def one_seed(
         "adversarial": (entrant(adversarial[1], 1), [entrant(adversarial[0])]),
         "random run": (entrant(noise[1], 1), [*beside, entrant(constant[0])]),
         "constant run": (entrant(constant[1], 1), [*beside, entrant(noise[0])]),
-        "temperature 0.7": (entrant(continued, 1, temperatures=(0.7,)), [entrant(continued)]),
+        "temperature 0.4": (entrant(continued, 1, temperatures=(0.4,)), [entrant(continued)]),
         "quarter": (entrant(early, 1), [entrant(continued)]),
         "full": (entrant(continued, 1), [entrant(early)]),
     }
