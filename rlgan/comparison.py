@@ -13,16 +13,21 @@ from typing import Any, get_args
 from rlgan.envs.tasks import Task
 
 from .activity import stage
-from .config import Config
-from .evaluation import Evaluator, Measurement
-from .final_table import OWN, plane_of
+from .config import Config, Control
+from .evaluation import Evaluator, Measurement, temperatures_of
+from .final_table import OWN
 from .generators import Generator
-from .metrics import Lead, greatest_lead, headroom_captured
-from .presets import control
+from .judging import Contender, Contest, judge_run
+from .presets import control, trained_again
 from .report import format_table
+from .seeding import stream_seed
 from .sentence_encoders import EncoderName
 from .trainer import Trainer
+from .verdict import Verdict
 from .workers.parts import build_parts
+
+_CONTINUED: Control = "mle_continued"
+_CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
 
 _ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
 _TEXT_COLUMNS = (
@@ -86,20 +91,33 @@ class Comparison:
     Attributes:
         rows: of the table: name, temperature, and name → value of each quantity.
         text: the table for people, with what follows from it in sentences below it.
-        headroom: share of the headroom captured; None where it is undefined.
-        ahead: where the run is better than its start in both measures of the plane; None where it nowhere is.
-        behind: where the start is better than the run; None where it nowhere is.
+        verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
         final: measurement of the run's own generator.
-        sentences: what follows from the table, as they stand below it.
+        sentences: what follows from the table, the verdict first.
     """
 
     rows: list[dict[str, Any]]
     text: str
-    headroom: float | None
-    ahead: Lead | None
-    behind: Lead | None
+    verdict: Verdict | None
     final: Measurement
     sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Controls:
+    """What became of the controls.
+
+    Attributes:
+        rows: of the table, those of one control together.
+        selected: which generator of each was selected, in words.
+        trained: name → generator at the end of its training.
+        repeats: generators of further trainings of one of them, which differ by their seed; see `trained_again`.
+    """
+
+    rows: list[dict[str, Any]]
+    selected: list[str]
+    trained: dict[str, Generator]
+    repeats: list[Generator]
 
 
 def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> Comparison:
@@ -116,28 +134,42 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     """
     evaluator = trainer.evaluator
     trainer.release()  # a control works in the places that the run had: a cluster may have no others
-    start, (controls, selected) = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
+    start, controls = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
     with stage("row", "this run"):
         final = trainer.measure(config.evaluation.final_sequences)
-    ours = _own_rows(config, trainer, final) if config.schedule.adversarial_updates else []
-    rows = [_real_row(config, evaluator), *start, *controls, *ours]
-    # To be ahead of a start that has learned nothing is no news.
-    plane = plane_of(rows)
-    our_points, start_points = _points(plane, ours), _points(plane, start if config.schedule.mle_epochs else [])
-    ahead, behind = greatest_lead(our_points, start_points), greatest_lead(start_points, our_points)
-    share, headroom = _headroom(config, rows)
+    is_trained = config.schedule.adversarial_updates > 0
+    ours = _own_rows(config, trainer, final) if is_trained else []
+    rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
+    verdict = _verdict(config, task, trainer, controls) if is_trained else None
+    selected = controls.selected
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
-    standing = _standing(plane, ahead, behind) if our_points and start_points else None
-    sentences = tuple(filter(None, [standing, headroom, *selected]))
+    sentences = (*([] if verdict is None else verdict.sentences), *selected)
     text = "\n".join([*_tables(task, rows), *evaluator.notes, *sentences])
-    return Comparison(rows, text, share, ahead, behind, final, sentences)
+    return Comparison(rows, text, verdict, final, sentences)
 
 
-def _points(plane: tuple[str, str], rows: list[dict[str, Any]]) -> dict[float, tuple[float, float]]:
-    """Temperature → measures of the plane, of one generator's rows; none where they are not measured."""
-    x, y = plane
-    return {row["temperature"]: (row[x], row[y]) for row in rows if x in row and y in row}
+def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) -> Verdict:
+    """The run against its controls. The start is one, by temperature, where it has learned anything."""
+    others = [Contender(name, generator) for name, generator in controls.trained.items() if name != _CEILING]
+    if config.schedule.mle_epochs:
+        assert trainer.mle_start is not None
+        others.insert(0, Contender("the MLE start", trainer.generator_from(trainer.mle_start), is_trained=False))
+    again = trained_again(config)
+    equal = [] if again is None else [controls.trained[again], *controls.repeats]
+    contest = Contest(
+        run=Contender("this run", trainer.current_generator()),
+        controls=tuple(others),
+        equal=() if again is None else tuple(Contender(again, generator) for generator in equal),
+        continued=_contender(_CONTINUED, controls),
+        ceiling=_contender(_CEILING, controls),
+    )
+    with stage("verdict", "verdict"):
+        return judge_run(config, task, trainer.evaluator, contest, temperatures_of(config.evaluation))
+
+
+def _contender(name: str, controls: _Controls) -> Contender | None:
+    return Contender(name, controls.trained[name]) if name in controls.trained else None
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
@@ -167,7 +199,7 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
             measurement = trainer.evaluator.measure(start, 1.0, num)
             untrained = _judged(config, trainer.evaluator, start)
         return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
-    for temperature in _temperatures(config):
+    for temperature in temperatures_of(config.evaluation):
         name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
         with stage("row", name):
             measurement = trainer.evaluator.measure(start, temperature, num)
@@ -178,14 +210,23 @@ def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
 
 def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict[str, Any]]:
     """The run at the temperatures of its start, last as it is."""
-    generator, evaluator, rows = trainer.current_generator(), trainer.evaluator, []
-    for temperature in _temperatures(config):
-        if temperature != 1.0:
-            with stage("row", f"this run τ={temperature:g}"):
-                measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
-                rows.append(_row(f"{config.preset} τ={temperature:g}{OWN}", temperature, measurement, evaluator))
+    generator, evaluator = trainer.current_generator(), trainer.evaluator
+    rows = _rows_by_temperature(config, evaluator, generator, config.preset, OWN)
     judged = _judged(config, evaluator, generator, is_own=True)
     return [*rows, _row(f"{config.preset}{OWN}", 1.0, final, evaluator, judged)]
+
+
+def _rows_by_temperature(
+    config: Config, evaluator: Evaluator, generator: Generator, name: str, mark: str = ""
+) -> list[dict[str, Any]]:
+    """A generator at all temperatures of the table but 1."""
+    rows = []
+    for temperature in temperatures_of(config.evaluation):
+        if temperature != 1.0:
+            with stage("row", f"{name} τ={temperature:g}"):
+                measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
+                rows.append(_row(f"{name} τ={temperature:g}{mark}", temperature, measurement, evaluator))
+    return rows
 
 
 def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: bool = False) -> dict[str, float]:
@@ -194,66 +235,50 @@ def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: 
     return evaluator.measure_adversarially(generator, rates_evaluator=is_last)
 
 
-def _temperatures(config: Config) -> list[float]:
-    """A generator as it is stands in every table, and no temperature twice."""
-    return list(dict.fromkeys((1.0, *config.evaluation.temperatures)))
-
-
-def _control_rows(
-    config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> _Controls:
     """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
 
-    With their rows come sentences of which generator was selected.
+    By further trainings of one of them the verdict knows how much two equal trainings differ.
     """
-    rows, selected = [], []
-    for name in dict.fromkeys(config.controls):
+    found, evaluator, repeats_s = _Controls([], [], {}, []), trainer.evaluator, 0.0
+    for name, repeat in _trainings(config):
         settings = control(config, name)
+        if repeat:
+            settings = settings.model_copy(update={"seed": stream_seed(config.seed, "equal training", repeat)})
+        again = f" again, {repeat} of {config.evaluation.equal_trainings}" if repeat else ""
         started = time.perf_counter()
-        with stage(f"control {name}", f"control {name}"), build_parts(settings, task, begins=False) as parts:
-            other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
-            while other.next_phase is not None:
-                other.step(measure=False)
-            with stage("row", "its row"):
-                measurement = other.measure(config.evaluation.final_sequences)
-                judged = trainer.evaluator.measure_adversarially(
-                    other.current_generator(), decodes=False, rates_evaluator=False
-                )
-                rows.append(_row(name, 1.0, measurement, trainer.evaluator, judged))
-            if other.selected is not None:
-                selected.append(f"{name}: {other.selected}")
-            lost = parts.faults.summary()
+        with stage(f"control {name}", f"control {name}{again}"):
+            with build_parts(settings, task, begins=False) as parts:
+                other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
+                while other.next_phase is not None:
+                    other.step(measure=False)
+                generator, lost = other.current_generator(), parts.faults.summary()
+            if repeat:
+                found.repeats.append(generator)
+                repeats_s += time.perf_counter() - started
+                if lost is not None:
+                    say(lost)
+                continue
+            with stage("row", f"{name} τ=1"):
+                measurement = other.evaluator.measure(generator, 1.0, config.evaluation.final_sequences)
+                judged = evaluator.measure_adversarially(generator, decodes=False, rates_evaluator=False)
+                found.rows.append(_row(name, 1.0, measurement, evaluator, judged))
+            found.rows.extend(_rows_by_temperature(config, evaluator, generator, name))
+        if other.selected is not None:
+            found.selected.append(f"{name}: {other.selected}")
+        found.trained[name] = generator
         took = f"control {name}: {time.perf_counter() - started:.0f} s"
         say(took if lost is None else f"{took}; {lost}")
-    return rows, selected
+    if found.repeats:
+        say(f"control {trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+    return found
 
 
-def _standing(plane: tuple[str, str], ahead: Lead | None, behind: Lead | None) -> str:
-    """Whether the run is more than its start at another temperature, in words (specification 17.5)."""
-    x, y = plane
-
-    def told(better: str, worse: str, lead: Lead) -> str:
-        by = " and ".join(f"{gain:.3f}" for gain in lead.gains)
-        return f"{better} at τ={lead.temperature:g} is better than {worse} at τ={lead.other_temperature:g}, by {by}"
-
-    found = [
-        *([] if ahead is None else [told("this run", "the MLE start", ahead)]),
-        *([] if behind is None else [told("the MLE start", "this run", behind)]),
-    ]
-    return f"{x} and {y} at once: {'; '.join(found) or 'neither the run nor its MLE start is better at any τ'}"
-
-
-def _headroom(config: Config, rows: list[dict[str, Any]]) -> tuple[float | None, str | None]:
-    """Share of the headroom captured (specification 16.3), and the same in words."""
-    sums = {row["name"]: row.get("kl_sum") for row in rows}
-    ours = sums.get(f"{config.preset}{OWN}")
-    continued, ceiling = sums.get("mle_continued"), sums.get("oracle_ratio")
-    if ours is None or continued is None or ceiling is None:
-        return None, None
-    share = headroom_captured(gap_sum_run=ours, gap_sum_mle_continued=continued, gap_sum_oracle_ratio=ceiling)
-    if share is None:
-        return None, "share of the headroom captured: undefined, oracle_ratio did not end below mle_continued"
-    return share, f"share of the headroom captured: {share:+.2f} (0 = mle_continued, 1 = oracle_ratio)"
+def _trainings(config: Config) -> list[tuple[Control, int]]:
+    """Controls in their order, and one of them again at the end: (name, how many of it were before)."""
+    again = trained_again(config)
+    repeats = [] if again is None else [(again, index) for index in range(1, config.evaluation.equal_trainings + 1)]
+    return [*((name, 0) for name in dict.fromkeys(config.controls)), *repeats]
 
 
 def _row(

@@ -16,6 +16,7 @@ from rlgan.envs.tasks import PairsTask, TextTask
 from .config import Config
 from .objectives import MixedPrefix, NoTeacherForcing
 from .overrides import flatten, to_dict
+from .presets import trained_again
 
 
 def unread(config: Config) -> Iterator[tuple[str, str]]:
@@ -45,6 +46,8 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
         learns_besides = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
         if not (config.controls or learns_besides):
             yield "schedule.mle_batch", "nothing is learned by likelihood"
+    if trained_again(config) is None:
+        yield "evaluation.equal_trainings", "no control of the run learns as the run does"
     if not isinstance(task, TextTask):
         for path in ("evaluation.num_bleu", "evaluation.num_nearest"):
             yield path, f"task={task.kind!r} is no text"

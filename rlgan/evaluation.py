@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -23,6 +25,8 @@ from rlgan.envs.transition import sequence_mask
 from .activity import advance, stage
 from .adversarial_evaluation import AdversarialMeasures, FreshEvaluator
 from .decoding import beam_search
+from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
+from .evidence import Measure as TwoSided
 from .generators import Generator
 from .learned_language_model import LearnedLanguageModel
 from .metrics import effective_rank, kl_gaps, mean_nll
@@ -48,7 +52,11 @@ class EvaluationSettings(Settings):
     num_bleu: int = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
-    """Temperatures at which the MLE start and the run itself stand in the final table."""
+    """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
+    verdict takes for each the one that is best on validation data."""
+    equal_trainings: int = Field(3, ge=0)
+    """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
+    random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
     """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
     of the final table, and needs the extra `encoder`. Text only."""
@@ -75,6 +83,11 @@ class EvaluationSettings(Settings):
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
+
+
+def temperatures_of(settings: EvaluationSettings) -> list[float]:
+    """Temperatures of the final table: a generator as it is stands in every table, and no temperature twice."""
+    return list(dict.fromkeys((1.0, *settings.temperatures)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,8 @@ class Evaluator:
     """
 
     _BATCH = 128  # sequences whose (T, V) logits are held at once
+    _NUM_GROUPS = 10  # of drawn sequences, without each of which an n-gram model is learned again
+    _NUM_SOURCE_GROUPS = 20  # of sources of pairs, without each of which chrF is computed again
     _NUM_PREFIXES = 128  # rows of the matrix whose effective rank is taken; it depends on their number
 
     def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
@@ -168,14 +183,18 @@ class Evaluator:
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
     ) -> float:
         """NLL of held-out sequences (n, T), given conditions (n, S) or nothing, in nats per token, dropout off."""
+        logprobs = self._logprobs(generator, tokens, temperature, conditions)
+        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+
+    def _logprobs(self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None) -> Tensor:
+        """(n, T) of the tokens of sequences, dropout off."""
         generator.eval()
         with torch.no_grad(), stage("held out", unit="batch", total=-(-len(tokens) // self._BATCH)):
             parts = []
             for part, given in self._batches(tokens, conditions):
                 parts.append(generator.given(given).logprobs(part, temperature))
                 advance()
-            logprobs = torch.cat(parts)
-        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+            return torch.cat(parts)
 
     def _batches(self, tokens: Tensor, conditions: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         for first in range(0, len(tokens), self._BATCH):
@@ -221,6 +240,86 @@ class Evaluator:
             assert self._text is not None
             return sum(self._text.language_models(samples.tokens).values())
         return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
+
+    def two_sided(self, generator: Generator) -> TwoSided | None:
+        """The measure by which generators of this task are told apart; None where this one has none.
+
+        Without likelihoods there are no KL gaps, and no NLL of references.
+        """
+        if self._text is not None:
+            return LM_RLM
+        if not generator.has_law:
+            return None
+        return KL_SUM if self._task.has_known_law else PAIR_SUM if self._pairs is not None else None
+
+    def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
+        """The two-sided measure of a generator, and what it is without some of the sequences.
+
+        The sequences that are drawn are those that `measure` draws, so that the sides are those of its row.
+
+        Args:
+            generator: in any mode; has a two-sided measure.
+            temperature: divides the logits.
+            number: of sequences to draw.
+            has_groups: whether to find what the measure is without groups that take long to leave out: an n-gram model
+                is learned again and chrF computed again for each.
+
+        Returns:
+            Sides, and replicates.
+        """
+        measure = self.two_sided(generator)
+        assert measure is not None, "this generator has no two-sided measure"
+        if measure == PAIR_SUM:
+            return self._evidence_of_pairs(generator, temperature, has_groups)
+        samples, conditions = self._drawn(generator, temperature, number)
+        if measure == LM_RLM:
+            assert self._text is not None
+            return self._text.evidence(samples.tokens, self._NUM_GROUPS if has_groups else 0)
+        return self._evidence_of_gaps(generator, temperature, samples, conditions)
+
+    def _evidence_of_gaps(
+        self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
+    ) -> Evidence:
+        given = self._held_out_conditions
+        oracle = self._task.oracle_of(given)
+        assert oracle is not None
+        real = self._nll_sums(self._logprobs(generator, self._task.test, temperature, given), self._task.test)
+        own = self._nll_sums(samples.logprobs, samples.tokens)
+        lost = self._nll_sums(self._oracle_logprobs(samples.tokens, conditions), samples.tokens) - own
+        lengths, real_lengths = (
+            sequence_mask(self._task.space, tokens).sum(1).double().numpy()
+            for tokens in (samples.tokens, self._task.test)
+        )
+        quality, coverage = lost.sum() / lengths.sum(), real.sum() / real_lengths.sum() - oracle.entropy
+        forward = without_each(real, real_lengths) - oracle.entropy
+        if conditions is None:
+            drawn, held_out = beside(without_each(lost, lengths), coverage), beside(quality, forward)
+        else:
+            # Row j was given what held-out row j mod n was given, and is left out with it.
+            rows = np.arange(len(lost)) % len(real)
+            reverse = without_each(*(in_groups(each, rows, len(real)) for each in (lost, lengths)))
+            drawn, held_out = np.empty((0, 2)), beside(reverse, forward)
+        return Evidence(np.array([quality, coverage]), held_out, drawn)
+
+    def _evidence_of_pairs(self, generator: Generator, temperature: float, has_groups: bool) -> Evidence:
+        pairs = self._pairs
+        assert pairs is not None
+        of_source, of_pair = pairs.groups(self._NUM_SOURCE_GROUPS if has_groups else 1)
+        given, test = self._held_out_conditions, self._task.test
+        sums = self._nll_sums(self._logprobs(generator, test, temperature, given), test)
+        lengths = sequence_mask(self._task.space, test).sum(1).double().numpy()
+        chrf, without = pairs.chrf(self._decoded(generator, temperature, pairs.conditions), generator, of_source)
+        number = len(without)
+        with np.errstate(divide="ignore"):
+            quality, others = -np.log(chrf / 100), -np.log(without / 100)
+        coverage = sums.sum() / lengths.sum()
+        kept = without_each(*(in_groups(each, of_pair, number) for each in (sums, lengths))) if number else others
+        return Evidence(np.array([quality, coverage]), beside(others, kept).reshape(-1, 2), np.empty((0, 2)))
+
+    def _nll_sums(self, logprobs: Tensor, tokens: Tensor) -> NDArray[np.float64]:
+        """(n,) NLL of each sequence, nats, by log-probabilities (n, T) of its tokens."""
+        mask = sequence_mask(self._task.space, tokens)
+        return -logprobs.detach().masked_fill(~mask, 0.0).double().sum(1).cpu().numpy()
 
     def _drawn(self, generator: Generator, temperature: float, number: int) -> tuple[Samples, Tensor | None]:
         """Samples, and what they are given: the conditions of the test split, again from the first where they end."""
@@ -345,12 +444,15 @@ class Evaluator:
         return None if self._task.conditions is None else self._task.conditions.test
 
     def _nll_oracle(self, tokens: Tensor, conditions: Tensor | None) -> float:
+        return mean_nll(self._oracle_logprobs(tokens, conditions), sequence_mask(self._task.space, tokens))
+
+    def _oracle_logprobs(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         logprobs = []
         for part, given in self._batches(tokens, conditions):
             oracle = self._task.oracle_of(given)
             assert oracle is not None
             logprobs.append(oracle.logprobs(part))
-        return mean_nll(torch.cat(logprobs), sequence_mask(self._task.space, tokens))
+        return torch.cat(logprobs)
 
     def _kl_metrics(self, likelihoods: dict[str, float]) -> dict[str, float]:
         oracle = self._task.oracle_of(self._held_out_conditions)

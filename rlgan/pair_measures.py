@@ -16,7 +16,9 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
@@ -79,6 +81,9 @@ class PairMeasures:
         for place, source in enumerate(self._source_words):
             places.setdefault(tuple(source), []).append(place)
         self._firsts = [first for first, *_ in places.values()]
+        self._source_of_pair = np.empty(len(targets), np.int64)
+        for number, found in enumerate(places.values()):
+            self._source_of_pair[found] = number
         self.conditions = task.conditions.test[torch.tensor(self._firsts)]
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
         self._script = script_of(targets) if bleu_tokens == "auto" else None
@@ -130,9 +135,7 @@ class PairMeasures:
         from sacrebleu.metrics.chrf import CHRF
 
         hypotheses = self._texts(tokens, generator)
-        most = max(map(len, self._references))
-        # sacrebleu wants as many streams of references as any source has, with None where there are fewer.
-        streams: list[Any] = [[(found + [None] * most)[index] for found in self._references] for index in range(most)]
+        streams = _streams(self._references)
         bleu = self._bleu()
         rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
         return rouge | {
@@ -140,6 +143,37 @@ class PairMeasures:
             "eval/chrf": CHRF().corpus_score(hypotheses, streams).score,
             **self.measure_form(tokens),
         }
+
+    def chrf(
+        self, tokens: Tensor, generator: Generator, groups: NDArray[np.int64]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """`eval/chrf`, and what it is without the sources of each group.
+
+        Args:
+            tokens: (n, T) int64, a sequence for each of `conditions`.
+            generator: as for `measure`.
+            groups: (n,) group of each of `conditions`, from 0; with none beside group 0 there is nothing to leave out.
+
+        Returns:
+            chrF in per cent, and (G,) without each of the G groups.
+        """
+        from sacrebleu.metrics.chrf import CHRF
+
+        hypotheses = self._texts(tokens, generator)
+
+        def score(places: list[int]) -> float:
+            streams = _streams([self._references[place] for place in places])
+            return float(CHRF().corpus_score([hypotheses[place] for place in places], streams).score)
+
+        number = int(groups.max()) + 1
+        everything = list(range(len(hypotheses)))
+        without = [score([at for at in everything if groups[at] != group]) for group in range(number) if number > 1]
+        return score(everything), np.array(without, np.float64)
+
+    def groups(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Groups of different sources: of each of `conditions`, and of each pair of the test split."""
+        number = min(number, len(self._firsts))
+        return np.arange(len(self._firsts)) % number, self._source_of_pair % number
 
     def measure_form(self, tokens: Tensor) -> dict[str, float]:
         """What needs no reference: of what was written, and of targets as its yardstick.
@@ -173,6 +207,12 @@ class PairMeasures:
             [self._source_words[first] for first in self._firsts],
             task.conditions.reading.separator,
         )
+
+
+def _streams(references: list[list[Any]]) -> list[Any]:
+    """As many streams of references as any source has, as sacrebleu wants them, with None where there are fewer."""
+    most = max(map(len, references))
+    return [[(found + [None] * most)[index] for found in references] for index in range(most)]
 
 
 def _rouge(hypotheses: list[str], references: list[list[str]], cut: Callable[[str], str]) -> dict[str, float]:

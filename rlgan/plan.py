@@ -15,8 +15,9 @@ from rlgan.envs.tasks import Task
 from .activity import Stage, path_of
 from .config import Config
 from .credit import MonteCarlo
+from .evaluation import temperatures_of
 from .objectives import MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing
-from .presets import control
+from .presets import control, trained_again
 from .schedule import Position
 
 # Time of a sequence, with that of one learned by maximum likelihood as 1 (measured with the preset `quick`).
@@ -126,15 +127,25 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         "measure": _measurement_work(config, task, evaluation.num_sequences),
     }
     items = {path: Item(number, works[path]) for path, number in training_left(config, position).items()}
-    row = _measurement_work(config, task, evaluation.final_sequences)
-    num_temperatures = len({1.0, *evaluation.temperatures}) if schedule.mle_epochs else 1
-    num_rows = num_temperatures + (len({1.0, *evaluation.temperatures}) if schedule.adversarial_updates else 0)
-    items["table/row"] = Item(num_rows, row)
-    for name in dict.fromkeys(config.controls):
+    row, num_temperatures = (
+        _measurement_work(config, task, evaluation.final_sequences),
+        len(temperatures_of(evaluation)),
+    )
+    num_rows = num_temperatures if schedule.mle_epochs else 1
+    items["table/row"] = Item(num_rows + (num_temperatures if schedule.adversarial_updates else 0), row)
+    controls, again = list(dict.fromkeys(config.controls)), trained_again(config)
+    num_repeats = 0 if again is None else evaluation.equal_trainings
+    for name in controls:
         other = control(config, name)
-        path = f"table/control {name}"
-        items[f"{path}/adversarial"] = Item(other.schedule.adversarial_updates, _update_work(other, task))
-        items[f"{path}/row"] = Item(1, row)
+        path, num_trainings = f"table/control {name}", 1 + (num_repeats if name == again else 0)
+        number = other.schedule.adversarial_updates * num_trainings
+        items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
+        items[f"{path}/row"] = Item(num_temperatures, row)
+    if schedule.adversarial_updates:
+        num_judged = 1 + len(controls) + (schedule.mle_epochs > 0)
+        items["table/verdict/choice"] = Item(num_judged * num_temperatures, row)
+        items["table/verdict/evidence"] = Item(num_judged, row)
+        items["table/verdict/training"] = Item(num_repeats, row)
     return Plan(items)
 
 

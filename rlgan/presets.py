@@ -75,7 +75,9 @@ SMALL_ORACLE = OracleTask(vocab_size=500, num_train=5_000, num_valid=1_000, num_
 _SMALL_DISCRIMINATOR = CnnHighway(
     embedding=32, windows=(1, 2, 3, 4, 5, 6, 8, 10), filters=(32, 32, 32, 32, 32, 32, 32, 32)
 )
-_SMALL_EVALUATION = EvaluationSettings(every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500)
+_SMALL_EVALUATION = EvaluationSettings(
+    every=10, mle_every=10, num_sequences=1_000, final_sequences=5_000, num_bleu=500, equal_trainings=2
+)
 
 
 def seqgan_quick(task: TaskSettings | None = None) -> Config:
@@ -263,6 +265,19 @@ def control(config: Config, name: Control) -> Config:
     if not compares_sequences(varied.baseline, varied.normalisation):
         schedule = schedule.model_copy(update={"g_group": None})
     return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+def trained_again(config: Config) -> Control | None:
+    """The control of a run whose trainings differ by their seed as the run's would; None where it has none of its kind.
+
+    Where the run learns by policy gradients, so must this one: trainings by likelihood alone differ several times less.
+    """
+    if not config.schedule.adversarial_updates:
+        return None
+    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
+    if isinstance(config.objective, NoPolicyGradient):
+        kinds = ("mle_continued",)
+    return next((name for name in kinds if name in config.controls), None)
 
 
 def _as_many_steps(config: Config) -> NoPolicyGradient:

@@ -22,6 +22,8 @@ from .final_table import (
 )
 from .report import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from .tracking import Tracker
+from .verdict import FILE as VERDICT
+from .verdict import write_verdict
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 LAST_FILE = "table.txt"
 """Name of the file of a run's folder that is written when everything else is done."""
 ARTIFACTS = (
-    "config.json", "data.json", TABLE, SHOWN_TABLE, LAST_FILE, "samples.txt", "curves.png", "quality_diversity.png"
+    "config.json", "data.json", TABLE, SHOWN_TABLE, VERDICT, LAST_FILE, "samples.txt", "curves.png",
+    "quality_diversity.png",
 )  # fmt: skip
 """Names of the files of a run's folder that go to MLflow."""
 TABLE_TAGS = {"mlflow.loggedArtifacts": f'[{{"path": "{SHOWN_TABLE}", "type": "table"}}]'}
@@ -52,11 +55,9 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
     """
     rows = comparison.rows
     metrics = summary_metrics(rows)
-    if comparison.headroom is not None:
-        metrics["final/headroom_captured"] = comparison.headroom
-    for name, lead in (("ahead_of_start", comparison.ahead), ("behind_start", comparison.behind)):
-        if lead is not None:
-            metrics[f"final/{name}"] = min(lead.gains)
+    if comparison.verdict is not None:
+        metrics |= comparison.verdict.figures()
+        write_verdict(comparison.verdict, run_dir)
     tracker.log_metrics(metrics, step=0, phase="final", unit=None)
     write_table(rows, [], run_dir / TABLE)
     text = shown_table(rows)
@@ -75,8 +76,8 @@ def _tags(comparison: Comparison) -> dict[str, str]:
     tags = {"mlflow.note.content": note(comparison)}
     if (best := best_control(comparison.rows)) is not None:
         tags["best_control"] = best["name"]
-    if comparison.sentences:
-        tags["verdict"] = " ".join(f"{sentence.rstrip('.')}." for sentence in comparison.sentences)
+    if comparison.verdict is not None:
+        tags["verdict"] = comparison.verdict.statement
     return tags
 
 

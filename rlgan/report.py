@@ -296,7 +296,7 @@ def plot_quality_diversity(
     curve = sorted((row for row in rows if str(row["name"]).startswith("MLE")), key=lambda row: -row["temperature"])
     ours = [row for row in rows if own is not None and str(row["name"]).endswith(own)]
     cooled = [row for row in ours if row["temperature"] != 1.0]
-    others = [row for row in rows if row not in curve and row not in cooled]
+    others = [row for row in rows if row not in curve and row not in cooled and row.get("temperature") in (None, 1.0)]
     figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
     axes.plot(
@@ -308,6 +308,10 @@ def plot_quality_diversity(
         marker, colour = markers[index % len(markers)], f"C{index % 10}"
         axes.plot([row[x]], [row[y]], marker, markersize=9, color=colour, zorder=3)
         labels.append((str(row["name"]), row[x], row[y], colour))
+        own_curve = [one for one in rows if one["name"] == f"{row['name']} τ={one['temperature'] or 0:g}"]
+        if own_curve:
+            own_curve = sorted([*own_curve, row], key=lambda one: -one["temperature"])
+            axes.plot([one[x] for one in own_curve], [one[y] for one in own_curve], ":", color=colour, linewidth=1.0)
         if cooled and row in ours:
             whole = sorted(ours, key=lambda one: -one["temperature"])
             xs, ys = [one[x] for one in whole], [one[y] for one in whole]

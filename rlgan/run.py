@@ -12,6 +12,7 @@ A run folder holds:
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
+    verdict.json           what may be said of the run beside its controls
     mlflow_run.json        which MLflow run this is, and which files it has
 
 A folder has one writer at a time.
@@ -49,6 +50,7 @@ from .session import RunResult, Session, send_last
 from .storage import Mirror, Place, fetch, require_writable
 from .tracking import Tracker, run_tags
 from .trainer import Trainer
+from .verdict import read_verdict
 from .workers.parts import build_parts
 
 # Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
@@ -228,7 +230,9 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunRes
     for name in ARTIFACTS:
         if (run_dir / name).exists():  # older versions wrote fewer
             tracker.log_artifact(run_dir / name)
-    tracker.finish("FINISHED", tags=TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {})
+    verdict = read_verdict(run_dir)
+    tags = {} if verdict is None else {"verdict": verdict.statement}
+    tracker.finish("FINISHED", tags=tags | (TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {}))
     if (mirror := _mirror(place, run_dir)) is not None:
         send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
@@ -315,8 +319,10 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
     # Where a file lies may change; what is in it may not, which is found when it is read.
     files = config_files(from_dict(values)).keys() & config_files(config).keys()
+    # Both as they are read today: settings that came later have their defaults.
     saved, wanted = (
-        {path: value for path, value in flatten(one).items() if path not in files} for one in (values, to_dict(config))
+        {path: value for path, value in flatten(to_dict(one)).items() if path not in files}
+        for one in (from_dict(values), config)
     )
     differences = [line for line in config_differences(saved, wanted) if not line.startswith(_FREE_TO_CHANGE)]
     if differences:

@@ -265,8 +265,8 @@ class Session:
         self._progress.say(
             f"the final table takes about {in_words(left)}, and training took {in_words(trained_s)}. What makes it "
             f"shorter in another run: less of --evaluation.final-sequences {evaluation.final_sequences}, "
-            f"--evaluation.temperatures {temperatures}, --controls {controls}. Ctrl-C keeps the run; its table begins "
-            "again with --resume."
+            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
+            f"--controls {controls}. Ctrl-C keeps the run; its table begins again with --resume."
         )
 
     def _report(self) -> list[dict[str, Any]]:

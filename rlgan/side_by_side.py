@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import fill
@@ -18,13 +18,14 @@ from typing import Any
 
 from .final_table import FIRST, TABLE, in_order, slug
 from .html import Block, Paragraph, Picture, Section, Table, write_html
-from .report import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, save_figure
+from .report import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, printable, save_figure
 from .tracking import LoggedRun, history, read_table
 
 OURS = "this run"
 _FINAL = re.compile(r"final/([^/]+)/(.+)")
 _TEMPERATURE = re.compile(r"MLE_tau_([0-9.]+)")
 _OWN_TEMPERATURE = re.compile(r"this_run_tau_([0-9.]+)")
+_ANY_TEMPERATURE = re.compile(r"(.+)_tau_([0-9.]+)")
 _PLANES = (*PLANES, ("bleu_4", "nll_gen"))
 _MOST_CURVES = 12
 _MOST_COLUMNS = 12
@@ -41,6 +42,7 @@ class SideBySide:
         rows: of the table: "run", "row", and name → value.
         columns: of the table, in order; not all of a stranger's many.
         curves: metric → name of run → (step, value).
+        verdicts: name of run → what it says of itself beside its controls; runs that say nothing are missing.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class SideBySide:
     rows: tuple[Mapping[str, Any], ...]
     columns: tuple[str, ...]
     curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
 
 def side_by_side(runs: Sequence[LoggedRun]) -> SideBySide:
@@ -71,6 +74,7 @@ def side_by_side(runs: Sequence[LoggedRun]) -> SideBySide:
         rows=tuple(rows),
         columns=tuple(columns[:_MOST_COLUMNS]),
         curves=_curves(names, runs),
+        verdicts={name: run.tags["verdict"] for name, run in zip(names, runs, strict=True) if "verdict" in run.tags},
     )
 
 
@@ -84,6 +88,7 @@ def table_text(shown: SideBySide) -> str:
         ]
         blocks.append(format_table(rows, ("parameter", *shown.names)))
     blocks.append(format_table(shown.rows, ("run", "row", *shown.columns)))
+    blocks += [printable(f"{name}: {verdict}") for name, verdict in shown.verdicts.items()]
     return "\n\n".join(blocks)
 
 
@@ -100,6 +105,7 @@ def write_side_by_side(shown: SideBySide, path: Path) -> None:
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         sections = [
             Section("Runs", [_runs_table(shown), *_differences(shown)]),
+            *([Section("What each run says of itself", _verdicts(shown))] if shown.verdicts else []),
             Section("What was measured last", [*_reading(), Table(shown.rows, ("run", "row", *shown.columns))]),
         ]
         for x, y in _PLANES:
@@ -212,12 +218,16 @@ def _differences(shown: SideBySide) -> list[Block]:
     return [Table(rows, ("parameter", *shown.names), "Parameters in which they differ.")]
 
 
+def _verdicts(shown: SideBySide) -> list[Block]:
+    return [Paragraph(f"{name}: {verdict}") for name, verdict in shown.verdicts.items()]
+
+
 def _reading() -> list[Block]:
     return [
         Paragraph(
-            "A run is to be read against its own rows: real data, its maximum-likelihood start at several "
-            "temperatures, and its controls. A row is of one run with one seed, so that a difference between two of "
-            "them may be chance."
+            "A run is to be read against its own rows: real data, its maximum-likelihood start and its controls, each "
+            "at several temperatures. A row is of one run with one seed, so that a difference between two of them may "
+            "be chance."
         )
     ]
 
@@ -241,7 +251,11 @@ def _plot_plane(shown: SideBySide, x: str, y: str, path: Path) -> bool:
         for row in own:
             if row["row"] == OURS or row["row"] == "last values":
                 axes.plot([row[x]], [row[y]], "*", markersize=14, color=colour, label=name, zorder=3)
-            elif _temperature(row) is None and _own_temperature(row) is None:
+            elif _temperature(row) is not None or _own_temperature(row) is not None:
+                continue
+            elif _ANY_TEMPERATURE.fullmatch(str(row["row"]).replace(" ", "_")) is not None:
+                axes.plot([row[x]], [row[y]], ".", markersize=3, color=colour, alpha=0.5)
+            else:
                 axes.plot([row[x]], [row[y]], "s", markersize=5, color=colour)
                 axes.annotate(row["row"], (row[x], row[y]), xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xlabel(axis_name(x))

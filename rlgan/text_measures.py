@@ -16,6 +16,7 @@ from torch import Tensor
 from rlgan.envs.tasks import Task
 
 from .activity import stage
+from .evidence import Evidence, beside, in_groups, without_each
 from .learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from .metrics import (
     UNKNOWN,
@@ -116,6 +117,43 @@ class TextMeasures:
     def language_models(self, tokens: Tensor) -> dict[str, float]:
         """`eval/lm_5gram` and `eval/rlm_5gram` of sequences (n, T) int64, as `measure` has them."""
         return self._by_language_models(strip(self._task.space, tokens))
+
+    def evidence(self, tokens: Tensor, num_groups: int) -> Evidence:
+        """`eval/lm_5gram` and `eval/rlm_5gram` with what they are without each held-out sequence and each group drawn.
+
+        Args:
+            tokens: (n, T) int64.
+            num_groups: of drawn sequences, without each of which a model is learned again; 0 for none.
+
+        Returns:
+            Quality is `lm_5gram`, coverage `rlm_5gram`.
+        """
+        sequences = strip(self._task.space, tokens)
+        num_groups = min(num_groups, len(sequences))
+        sums, counts = self._nll_sums(self._ngram_model, sequences)
+        quality = float(sums.sum() / counts.sum())
+        real_sums, real_counts = self._nll_sums(self._ngram_model_of(sequences), self._test)
+        coverage = float(real_sums.sum() / real_counts.sum())
+        groups = np.arange(len(sequences)) % max(num_groups, 1)
+        reverse = [
+            self._ngram_model_of([one for one, its in zip(sequences, groups, strict=True) if its != group]).mean_nll(
+                self._test
+            )
+            for group in range(num_groups)
+        ]
+        drawn = np.empty((0, 2))
+        if num_groups > 1:
+            parts = (in_groups(each, groups, num_groups) for each in (sums, counts))
+            drawn = beside(without_each(*parts), np.array(reverse))
+        held_out = beside(quality, without_each(real_sums, real_counts))
+        return Evidence(np.array([quality, coverage]), held_out, drawn)
+
+    def _nll_sums(self, model: KneserNey, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """NLL of each sequence, and its number of predicted tokens."""
+        ends = int(self._task.space.end_id is not None)
+        counts = np.array([len(sequence) + ends for sequence in sequences])
+        owner = np.repeat(np.arange(len(sequences)), counts)
+        return in_groups(-np.log(model.probabilities(sequences)), owner, len(sequences)), counts.astype(np.float64)
 
     def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
         with stage("lm", "n-gram model of the training sequences"):

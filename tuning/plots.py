@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlgan.intervals import interval, spread
 from rlgan.report import axis_name, label_points, new_figure, printable, save_figure
 
 from .importance import MOST_PAIRED, Importance
 from .results import FinalResult, Kind, SweepResults, TrialResult
 from .scales import Scale, label, scale
-from .verdict import BASELINE, CONTINUED, TEMPERED, Entry, Verdict, interval, spread
+from .verdict import BASELINE, CONTINUED, TEMPERED, Entry, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

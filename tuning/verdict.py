@@ -10,7 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgan.intervals import Chance, Interval, Spread, Uncertain, interval, ratio_interval, spread
 from rlgan.metrics import headroom_captured
+from rlgan.verdict import best_temperature
 
 from .results import FinalResult, Kind, SweepResults
 
@@ -18,49 +23,6 @@ BASELINE, CONTINUED = "MLE", "mle_continued"
 """Names of entrants: the maximum-likelihood start, and the same updates without an adversary."""
 TEMPERED, AS_TRAINED = f"tempered {BASELINE}", f"{BASELINE} at τ=1"
 """The start at the temperature that validation data choose, and as it was trained."""
-
-_CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A quantity over seeds.
-
-    Attributes:
-        mean: over the seeds; NaN where one of them is not finite.
-        sd: standard deviation over the seeds (n − 1); None with one seed.
-        num: seeds.
-    """
-
-    mean: float
-    sd: float | None
-    num: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with a 95 % t interval, which takes what is averaged for normally distributed.
-
-    Attributes:
-        mean: of n values.
-        low: mean − t(0.975, n − 1) s / √n, s with n − 1; None with one value.
-        high: likewise.
-        num: n.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    num: int
-
-    def __str__(self) -> str:
-        seeds = f"{self.num} seed{'' if self.num == 1 else 's'}"
-        if self.low is None or self.high is None:
-            return f"{self.mean:+.3f}, {seeds} and so no interval"
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {seeds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +92,8 @@ class Headroom:
 
     Attributes:
         by_seed: seed → share; None where the ceiling did not end below mle_continued: there was nothing to gain.
-        interval: over the seeds where it is defined; None where there is none.
+        interval: mean gain over mean headroom of all seeds, with Fieller's interval; None where the mean headroom is
+            not told from 0, for a share of nothing is any number.
         missing: why it is undefined; None where it is not.
         continued: the control that stands for nothing gained.
     """
@@ -143,9 +106,7 @@ class Headroom:
     def __str__(self) -> str:
         if self.interval is None:
             return f"undefined: {self.missing}"
-        without = [str(seed) for seed, share in self.by_seed.items() if share is None]
-        left_out = f"; undefined with seed {', '.join(without)}, where there was nothing to gain" if without else ""
-        return f"{self.interval} (0 = {self.continued}, 1 = the ceiling){left_out}"
+        return f"{self.interval} (0 = {self.continued}, 1 = the ceiling)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,25 +172,6 @@ def objective_value(metrics: Mapping[str, float], sides: Sequence[str]) -> float
     return sum(metrics[side] for side in sides)
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation of values, one a seed; at least one."""
-    mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
-    if len(values) == 1:
-        return Spread(mean, None, 1)
-    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % t interval of values, one a seed; at least one."""
-    from scipy.stats import t
-
-    its = spread(values)
-    if its.sd is None:
-        return Interval(its.mean, None, None, its.num)
-    reach = float(t.ppf((1 + _CONFIDENCE) / 2, its.num - 1)) * its.sd / math.sqrt(its.num)
-    return Interval(its.mean, its.mean - reach, its.mean + reach, its.num)
-
-
 # ----------------------------------------------------------------------------------------------------- entries
 
 
@@ -247,9 +189,8 @@ def _entry(results: SweepResults, entrant: str) -> Entry:
         for temperature, seeds in validation.items()
         if len(seeds) == most
     }
-    finite = {temperature: mean for temperature, mean in means.items() if math.isfinite(mean)}
-    # Of equal ones the nearest to 1: a temperature has to earn its place.
-    chosen = min(finite, key=lambda one: (finite[one], abs(math.log(one)), one)) if finite else None
+    best, value = best_temperature(means)
+    chosen = best if math.isfinite(value) else None
     at_one = test.get(1.0, {})
     return Entry(
         entrant=entrant,
@@ -325,23 +266,35 @@ def _headroom(best: Entry | None, entries: Sequence[Entry], results: SweepResult
     if best is None or ceiling is None or continued is None:
         lacking = "no finalist" if best is None else "no ceiling" if ceiling is None else f"no {CONTINUED}"
         return Headroom({}, None, f"there is {lacking}")
-    shares: dict[int, float | None] = {}
-    for seed, run in sorted(best.as_trained_by_seed.items()):
-        if seed in continued.as_trained_by_seed and seed in ceiling.as_trained_by_seed:
-            share = headroom_captured(
-                gap_sum_run=run,
-                gap_sum_mle_continued=continued.as_trained_by_seed[seed],
-                gap_sum_oracle_ratio=ceiling.as_trained_by_seed[seed],
-            )
-            shares[seed] = None if share is None or not math.isfinite(share) else share
-    defined = [share for share in shares.values() if share is not None]
-    if not shares:
-        missing = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
-    else:
-        missing = f"{ceiling.entrant} ended below {continued.entrant} with no seed, so there was nothing to gain"
-    if not defined:
-        return Headroom(shares, None, missing, continued.entrant)
-    return Headroom(shares, interval(defined), None, continued.entrant)
+    common = (entry.as_trained_by_seed.keys() for entry in (continued, ceiling))
+    seeds = sorted(set(best.as_trained_by_seed).intersection(*common))
+    ends = [[entry.as_trained_by_seed[seed] for entry in (best, continued, ceiling)] for seed in seeds]
+    shares = {
+        seed: headroom_captured(gap_sum_run=run, gap_sum_mle_continued=floor_, gap_sum_oracle_ratio=top)
+        for seed, (run, floor_, top) in zip(seeds, ends, strict=True)
+    }
+    if not seeds:
+        lacking = f"no seed has {best.entrant}, {continued.entrant} and {ceiling.entrant} at temperature 1"
+        return Headroom({}, None, lacking, continued.entrant)
+    if not np.isfinite(ends).all():
+        return Headroom(shares, None, "a figure is not finite", continued.entrant)
+    # Not the mean of shares: with a headroom near 0 one seed's share is any number.
+    runs, floors, tops = np.array(ends).T
+    gained, headroom, missing = (_mean(values) for values in (floors - runs, floors - tops, tops - runs))
+    gain = f"{ceiling.entrant} gained {interval([*map(float, floors - tops)])} over {continued.entrant}"
+    if len(seeds) < 2 or headroom.interval()[0] <= 0:
+        return Headroom(shares, None, f"{gain}, which is not told from 0", continued.entrant)
+    limits = ratio_interval(gained, headroom, missing)
+    assert limits is not None, "Fieller's interval exists where the denominator is told from 0"
+    share = Interval(gained.value / headroom.value, *limits, len(seeds))
+    return Headroom(shares, share, None, continued.entrant)
+
+
+def _mean(values: NDArray[np.float64]) -> Uncertain:
+    """Mean of values, one a seed."""
+    number = len(values)
+    chance = () if number < 2 else (Chance(float(values.var(ddof=1)) / number, number - 1),)
+    return Uncertain(float(values.mean()), chance)
 
 
 # ------------------------------------------------------------------------------------------------------- words

@@ -39,8 +39,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.run import evaluate_run
     from rlgan.run_data import RUN_DATA
     from rlgan.storage import as_folder
+    from rlgan.verdict import FILE, read_verdict
 
-    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA,)) as run_dir:
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE)) as run_dir:
+        verdict = read_verdict(run_dir)
         metrics = evaluate_run(
             run_dir,
             options.temperature,
@@ -51,9 +53,18 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             say=lambda line: print(line.replace(str(run_dir), options.run), file=sys.stderr, flush=True),
         )
     if options.json:
-        print(json.dumps(metrics, indent=2))
+        print(json.dumps({**metrics, "verdict": None if verdict is None else verdict.statement}, indent=2))
         return 0
     width = max(map(len, metrics))
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value:.4f}")
+    print()
+    if verdict is not None:
+        print("\n".join(verdict.sentences))
+    else:
+        print(
+            f"No verdict: there is no {FILE} in the run's folder. Controls are trained at the end of a run and not "
+            "kept, so nothing can be said here of whether the run did better than they. A run has a verdict when it "
+            "has ended, with an adversarial phase."
+        )
     return 0

@@ -21,7 +21,6 @@ from .nearest import JaccardNeighbours, NearnessTest, cosine_distances, nearness
 from .ngram_frequencies import NgramFrequencies
 from .reference_scores import reference_bleu, reference_rouge_l
 from .sequences import UNKNOWN, strip
-from .tradeoff import Lead, greatest_lead
 
 __all__ = [
     "UNKNOWN",
@@ -31,7 +30,6 @@ __all__ = [
     "JaccardNeighbours",
     "KLGaps",
     "KneserNey",
-    "Lead",
     "NearnessTest",
     "NgramFrequencies",
     "accuracy_fake",
@@ -44,7 +42,6 @@ __all__ = [
     "first_fall",
     "frechet_distance",
     "gaussian_of",
-    "greatest_lead",
     "headroom_captured",
     "kl_gaps",
     "mean_length",

@@ -1,33 +1,32 @@
-"""The final comparison of a text: its rows, both tables, the lead over temperatures, the picture."""
+"""The final comparison of a text: its rows, both tables, the verdict below them, the picture."""
 
 from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from rlgan import adversarial_evaluation, comparison, publishing
+from rlgan import adversarial_evaluation, publishing
 from rlgan.adversarial_evaluation import FreshEvaluator, Teacher
 from rlgan.comparison import Comparison, compare
 from rlgan.config import Config
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import EvaluationSettings
+from rlgan.evaluation import EvaluationSettings, Evaluator
 from rlgan.generators import LSTM
 from rlgan.learned_language_model import LearnedLanguageModel
-from rlgan.metrics import Lead, greatest_lead
 from rlgan.progress import Progress
 from rlgan.publishing import publish
 from rlgan.run import evaluate_run
 from rlgan.tracking import Tracker, TrackingSettings
 from rlgan.trainer import Trainer
+from rlgan.verdict import read_verdict
 from rlgan.workers.parts import build_parts
 from tests.support.commands import ask, rows_of, write_config
 from tests.support.tiny import PAIRS, finish, of_pairs, tiny_config
@@ -48,6 +47,7 @@ class Done:
         trainer: of the run, which still measures.
         found: its comparison.
         said: what the user was told.
+        steps: what was begun, in order.
     """
 
     config: Config
@@ -55,6 +55,7 @@ class Done:
     trainer: Trainer
     found: Comparison
     said: list[str]
+    steps: list[str]
 
 
 def text_config(path: Path) -> Config:
@@ -65,10 +66,10 @@ def text_config(path: Path) -> Config:
     config = tiny_config(
         task=TextTask(data=str(path), valid_fraction=0.2, test_fraction=0.2),
         discriminator=CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4)),
-        controls=("mle_continued",),
+        controls=("mle_continued", "constant_reward"),
     )
     evaluation = config.evaluation.model_copy(
-        update={"final_sequences": 40, "temperatures": TEMPERATURES, "num_nearest": 15}
+        update={"final_sequences": 40, "temperatures": TEMPERATURES, "num_nearest": 15, "equal_trainings": 2}
     )
     tracking = config.tracking.model_copy(update={"enabled": False})
     return config.model_copy(update={"preset": "tiny", "evaluation": evaluation, "tracking": tracking})
@@ -79,13 +80,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     config = text_config(tmp_path_factory.mktemp("text") / "lines.txt")
     task = build_task(config.task)
     said: list[str] = []
+    steps: list[str] = []
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         finish(trainer)
-        yield Done(config, task, trainer, compare(config, task, trainer, said.append), said)
+        yield Done(config, task, trainer, compare(config, task, trainer, said.append, steps.append), said, steps)
 
 
-def test_run_and_start_stand_at_the_same_temperatures(done: Done) -> None:
+def test_run_start_and_controls_stand_at_the_same_temperatures(done: Done) -> None:
     num_valid = done.task.valid.shape[0]
     assert [(row["name"], row["temperature"]) for row in done.found.rows] == [
         (f"real data (n={num_valid})", None),
@@ -93,6 +95,11 @@ def test_run_and_start_stand_at_the_same_temperatures(done: Done) -> None:
         ("MLE τ=0.9", 0.9),
         ("MLE τ=0.7", 0.7),
         ("mle_continued", 1.0),
+        ("mle_continued τ=0.9", 0.9),
+        ("mle_continued τ=0.7", 0.7),
+        ("constant_reward", 1.0),
+        ("constant_reward τ=0.9", 0.9),
+        ("constant_reward τ=0.7", 0.7),
         ("tiny τ=0.9 (this run)", 0.9),
         ("tiny τ=0.7 (this run)", 0.7),
         ("tiny (this run)", 1.0),
@@ -122,46 +129,49 @@ def test_every_row_is_looked_at_closely_and_both_tables_fit_a_line(done: Done) -
     assert shown[1].split()[-7:] == [f"{last[name]:.3f}" for name in second[2:]]
 
 
-def test_the_lead_is_that_of_the_rows_and_is_told(done: Done) -> None:
-    curves: dict[str, dict[float, tuple[float, float]]] = {"MLE": {}, "tiny": {}}
-    for row in done.found.rows:
-        if (which := row["name"].split()[0]) in curves:
-            curves[which][row["temperature"]] = (row["lm_5gram"], row["rlm_5gram"])
-    assert done.found.ahead == greatest_lead(curves["tiny"], curves["MLE"])
-    assert done.found.behind == greatest_lead(curves["MLE"], curves["tiny"])
-    (told,) = (line for line in done.found.text.splitlines() if line.startswith("lm_5gram and rlm_5gram at once: "))
-    for lead, better, worse in (
-        (done.found.ahead, "this run", "the MLE start"),
-        (done.found.behind, "the MLE start", "this run"),
-    ):
-        found = re.search(rf"{better} at τ=(\S+) is better than {worse} at τ=(\S+), by (\S+) and ([0-9.]+)", told)
-        assert (found is None) == (lead is None)
-        if found is not None and lead is not None:
-            assert [float(found[1]), float(found[2])] == [lead.temperature, lead.other_temperature]
-            assert [float(found[3]), float(found[4])] == pytest.approx(lead.gains, abs=6e-4)
-    assert ("neither" in told) == (done.found.ahead is None and done.found.behind is None)
+def test_the_verdict_is_of_every_control_at_the_temperature_of_validation_data(done: Done) -> None:
+    verdict = done.found.verdict
+    assert verdict is not None and verdict.measure == "lm_rlm" and verdict.num_trainings == 3
+    assert verdict.trained_again == "constant_reward" and verdict.outcome in ("better", "worse", "not told apart")
+    assert {one.control for one in verdict.comparisons} == {"the MLE start", "mle_continued", "constant_reward"}
+    assert done.found.text.endswith("\n".join(verdict.sentences))
+    rows = {(row["name"].split()[0].removesuffix("_"), row["temperature"]): row for row in done.found.rows}
+    ours = rows["tiny", verdict.temperature]
+    for one in verdict.comparisons:
+        theirs = rows["MLE" if one.control == "the MLE start" else one.control, one.temperature]
+        # What is said is what anybody can subtract in the table.
+        assert one.quality.value == pytest.approx(ours["lm_5gram"] - theirs["lm_5gram"], abs=1e-9)
+        assert one.coverage.value == pytest.approx(ours["rlm_5gram"] - theirs["rlm_5gram"], abs=1e-9)
+        assert one.total.value == pytest.approx(one.quality.value + one.coverage.value)
 
 
-@pytest.mark.parametrize(
-    ("ahead", "behind", "told"),
-    [
-        (None, None, "neither the run nor its MLE start is better at any τ"),
-        (
-            Lead(0.9, 1.0, (0.25, 0.5)),
-            None,
-            "this run at τ=0.9 is better than the MLE start at τ=1, by 0.250 and 0.500",
-        ),
-        (None, Lead(1.0, 0.7, (0.1, 0.2)), "the MLE start at τ=1 is better than this run at τ=0.7, by 0.100 and 0.200"),
-        (
-            Lead(0.9, 1.0, (0.25, 0.5)),
-            Lead(1.0, 0.7, (0.1, 0.2)),
-            "this run at τ=0.9 is better than the MLE start at τ=1, by 0.250 and 0.500; "
-            "the MLE start at τ=1 is better than this run at τ=0.7, by 0.100 and 0.200",
-        ),
-    ],
-)
-def test_what_is_told_of_a_lead(done: Done, ahead: Lead | None, behind: Lead | None, told: str) -> None:
-    assert comparison._standing(("lm_5gram", "rlm_5gram"), ahead, behind) == f"lm_5gram and rlm_5gram at once: {told}"
+def test_the_temperature_is_that_of_validation_sequences_and_of_draws_of_their_own(done: Done) -> None:
+    assert done.found.verdict is not None
+    config, task = done.config, done.task
+    settings = config.evaluation.model_copy(update={"encoders": ()})
+    evaluator = Evaluator(replace(task, test=task.valid), settings, config.seed, draw="temperature")
+    ours = done.trainer.current_generator()
+
+    def on_validation_data(temperature: float) -> float:
+        metrics = evaluator.measure(ours, temperature, 40).metrics
+        return metrics["eval/lm_5gram"] + metrics["eval/rlm_5gram"]
+
+    assert done.found.verdict.temperature == min(TEMPERATURES, key=on_validation_data)
+
+
+def test_who_waits_is_told_of_every_step(done: Done) -> None:
+    trainings = [step for step in done.steps if step.startswith("control ")]
+    assert trainings == [
+        "control mle_continued",
+        "control constant_reward",
+        "control constant_reward again, 1 of 2",
+        "control constant_reward again, 2 of 2",
+    ]
+    assert "table: mle_continued at τ=0.7" in done.steps and "verdict: temperature of this run" in done.steps
+    assert [line.split(":")[0] for line in done.said] == [
+        "control mle_continued", "control constant_reward", "control constant_reward",
+    ]  # fmt: skip
+    assert done.said[-1].startswith("control constant_reward: 2 further trainings: ")
 
 
 def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,13 +179,14 @@ def test_what_is_published(done: Done, tmp_path: Path, monkeypatch: pytest.Monke
     draw = publishing.plot_quality_diversity
     monkeypatch.setattr(publishing, "plot_quality_diversity", lambda *a, **k: figures.append(draw(*a, **k)))
     tracker = Tracker(done.config.tracking, tmp_path, Progress().say)
-    lead = Lead(0.9, 1.0, (0.25, 0.5))
-    found = Comparison(done.found.rows, done.found.text, None, lead, None, done.found.final)
+    found = done.found
+    assert found.verdict is not None
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "samples.txt").write_text("")
     publish(found, done.task, tmp_path, tracker)
     logged = {name: value for row in rows_of(tmp_path) for name, value in row["metrics"].items()}
-    assert logged["final/ahead_of_start"] == 0.25 and "final/behind_start" not in logged
+    assert logged["final/difference"] == found.verdict.comparisons[0].total.value
+    assert read_verdict(tmp_path) == found.verdict
     assert logged["final/this_run_tau_0.7/rlm_5gram"] == done.found.rows[-2]["rlm_5gram"]
     assert logged["final/this_run/fed_ngram64"] == done.found.rows[-1]["fed_ngram64"]
     assert json.loads((tmp_path / "table.json").read_text()) == done.found.rows
@@ -197,6 +208,17 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 0
     final = json.loads((tmp_path / "run" / "table.json").read_text())[-1]
     measured = evaluate_run(tmp_path / "run", 1.0, None)
+    verdict = read_verdict(tmp_path / "run")
+    assert verdict is not None
+    text = ask(capsys, "evaluate", "--run", tmp_path / "run").out
+    assert text.endswith("\n\n" + "\n".join(verdict.sentences) + "\n")
+    assert "\n".join(verdict.sentences) in (tmp_path / "run" / "table.txt").read_text("utf-8")
+    assert json.loads(ask(capsys, "evaluate", "--run", tmp_path / "run", "--json").out)["verdict"] == verdict.statement
+    (tmp_path / "run" / "verdict.json").unlink()
+    assert (
+        "\nNo verdict: there is no verdict.json in the run's folder."
+        in ask(capsys, "evaluate", "--run", tmp_path / "run").out
+    )
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
     told = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
     assert told.status == 2 and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in told.err
@@ -212,11 +234,13 @@ def test_learned_language_models_score_every_row_and_are_the_plane(
     folder = tmp_path / "run"
     assert ask(capsys, "train", "--config", write_config(tmp_path / "config.json", asked), "--out", folder).status == 0
     rows = json.loads((folder / "table.json").read_text())
-    assert len({row["lm_lstm"] for row in rows}) == len({row["rlm_lstm"] for row in rows}) == len(rows) == 8
+    # What is drawn by the same random numbers may be the same sequences, and then so are the models of them.
+    assert len({row["lm_lstm"] for row in rows}) > 10 < len({row["rlm_lstm"] for row in rows}) and len(rows) == 13
     table = (folder / "table.txt").read_text("utf-8")
-    assert "lm_lstm and rlm_lstm at once: " in table and "  lm_lstm  rlm_lstm  " in table
+    assert "  lm_lstm  rlm_lstm  " in table
     assert max(map(len, table.splitlines())) < 180
     measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    assert measured.pop("verdict")
     assert measured == {
         f"eval/{name}": value for name, value in rows[-1].items() if name not in ("name", "temperature")
     }
@@ -270,6 +294,7 @@ def test_a_fresh_evaluator_judges_starts_runs_and_controls(tmp_path: Path, capsy
         assert line.split()[-len(values) :] == ["–" if value is None else f"{value:.3f}" for value in values]
 
     measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
+    assert measured.pop("verdict")
     assert measured == {f"eval/{name}": value for name, value in ours.items() if name not in ("name", "temperature")}
 
 

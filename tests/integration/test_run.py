@@ -23,6 +23,7 @@ from rlgan.progress import Progress
 from rlgan.run import RunRequest, run
 from rlgan.tracking import read_run, read_table
 from rlgan.trainer import Trainer, Unit
+from rlgan.verdict import read_verdict
 from tests.support.commands import ask, copy_of, rows_of, write_config
 from tests.support.mlflow_server import Server
 from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after
@@ -83,18 +84,22 @@ def test_the_table_has_start_temperatures_controls_and_the_run(undisturbed: Path
         ("MLE start", 1.0),
         ("MLE τ=0.8", 0.8),
         ("mle_continued", 1.0),
+        ("mle_continued τ=0.8", 0.8),
         ("oracle_ratio", 1.0),
+        ("oracle_ratio τ=0.8", 0.8),
         ("tiny τ=0.8 (this run)", 0.8),
         ("tiny (this run)", 1.0),
     ]
     text = (undisturbed / "table.txt").read_text()
     for row in table:
-        line = next(line for line in text.splitlines() if line.startswith(row["name"]))
+        line = next(line for line in text.splitlines() if line.startswith(f"{row['name']}  "))
         columns = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse")
         shown = [f"{row[name]:.3f}" if name in row else "–" for name in columns]
         assert line.split()[-6:-1] == shown
-    assert "share of the headroom captured" in text
-    assert re.search("(?m)^kl_reverse and kl_forward at once: (this run|the MLE start|neither)", text)
+    verdict = read_verdict(undisturbed)
+    assert verdict is not None and text.endswith("\n" + "\n".join(verdict.sentences) + "\n")
+    assert "\nShare of the headroom captured: not defined, for " in text
+    assert re.search(r"(?m)^kl_sum \(kl_reverse \+ kl_forward; lower is better\): this run at τ=", text)
 
 
 def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
@@ -151,8 +156,10 @@ def test_every_logged_name_is_explained(undisturbed: Path) -> None:
     page = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"(?m)^\| `([a-z]+/[a-z0-9_*]+)`", page))
     logged = {name for row in rows_of(undisturbed) for name in row["metrics"]}
+    assert "final/difference" in logged
     for name in logged:
-        if name in ("final/headroom_captured", "final/ahead_of_start", "final/behind_start"):
+        if name in ("final/difference", "final/difference_low", "final/difference_high"):
+            assert f"`{name}`" in page
             continue
         quantity = name.rpartition("/")[2]
         if name.startswith("final/"):
@@ -172,6 +179,7 @@ def test_a_generator_can_be_sampled_and_measured_from_its_folder(
     assert ask(capsys, "sample", "--run", undisturbed, "--num", 3, "--seed", 1).out.splitlines() != lines
     measured = json.loads(ask(capsys, "evaluate", "--run", undisturbed, "--json").out)
     final = json.loads((undisturbed / "table.json").read_text())[-1]
+    assert measured.pop("verdict").startswith("kl_sum (kl_reverse + kl_forward; lower is better): this run at ")
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
 
 

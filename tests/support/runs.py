@@ -14,7 +14,7 @@ from rlgan.trainer import Trainer, Unit
 from tests.support.commands import rows_of
 from tests.support.tiny import tiny_config
 
-LEFT_BEHIND = ("table.json", "table.txt", "generator.safetensors", "generator.json", "samples.txt")
+LEFT_BEHIND = ("table.json", "table.txt", "verdict.json", "generator.safetensors", "generator.json", "samples.txt")
 
 
 def small(**changes: Any) -> Config:

@@ -1,21 +1,24 @@
-"""What the benchmarks calculate from their measurements; the measuring itself is not part of the tests."""
+"""What the benchmarks calculate from their measurements, and null runs in small; other measuring is no part of this."""
 
 from __future__ import annotations
 
 import math
 import os
+import random
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from benchmarks import measures
+from benchmarks import measures, null_runs
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.silences import SHORT, Line, corpus, report, silences
 from benchmarks.silences import main as silences_main
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
+from rlgan.envs.tasks import OracleTask, TaskSettings, TextTask
 from rlgan.presets import preset
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -138,6 +141,46 @@ def test_a_row_of_several_words_is_read_back() -> None:
     assert list(lines(line(3, "published replies", {"AdverSuc": 0.25}))) == [
         (3, "published replies", {"AdverSuc": 0.25})
     ]
+
+
+NULL_SIZES = null_runs.SIZES | {
+    "schedule.mle_epochs": 2, "schedule.adversarial_updates": 1, "schedule.g_batch": 8,
+    "schedule.discriminator_rounds": 1, "adversary.sequences_per_round": 32, "adversary.batch": 16,
+    "evaluation.final_sequences": 60,
+}  # fmt: skip
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["oracle", "text"])
+def test_null_runs_in_small_judge_every_pair(kind: str, tmp_path: Path) -> None:
+    settings: TaskSettings = OracleTask(vocab_size=8, max_length=4, num_train=80, num_valid=30, num_test=30)
+    if kind == "text":
+        rng = random.Random(0)
+        lines_ = {" ".join(rng.choices("abcdef", k=rng.randrange(3, 7))) for _ in range(120)}
+        (tmp_path / "lines.txt").write_text("\n".join(sorted(lines_)))
+        settings = TextTask(data=str(tmp_path / "lines.txt"))
+    found = dict(null_runs.one_seed(settings, NULL_SIZES, seed=1, num_trainings=2))
+    assert [*found] == [*null_runs.NULL_PAIRS, *null_runs.NULL_RUNS, *null_runs.REAL]
+    for figures in found.values():
+        assert figures["low"] < figures["difference"] < figures["high"] and figures["claim"] in (-1.0, 0.0, 1.0)
+        assert figures["draw error"] > 0 and figures["training error"] > 0
+
+
+def test_null_runs_are_counted_by_what_would_be_false_of_them() -> None:
+    figures = {"difference": 0.0, "low": -1.0, "high": 1.0, "by draw": 1.0, "draw error": 0.1, "training error": 0.2}
+    claims = {"draws": 0.0, "random": -1.0, "random run": -1.0, "constant run": 1.0, "quarter": -1.0, "full": 0.0}
+    printed = "\n".join(line(1, f"oracle, {pair}", {**figures, "claim": claim}) for pair, claim in claims.items())
+    found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for seed, name, row in lines(printed):
+        task, _, pair = name.partition(", ")
+        found.setdefault((task, pair), {})[seed] = row
+    text = null_runs.table(found)
+    assert "| oracle | random | 1 | 0 | 1 | 1 | 0.000 | 0.100 | 0.200 |" in text
+    # That noise makes a run worse is no false claim; that it makes it better is.
+    assert "False claims of A/A pairs and null pairs: 1 of 2 = 0.500, 95 % interval [0.013, 0.987]" in text
+    assert 'Null runs that are called "better": 1 of 2' in text and "False claims in all: 2 of 4" in text
+    assert "told apart by the interval of the draw alone: 1 of 1" in text
+    assert "Real differences that are found: 1 of 2" in text
 
 
 PRINTED = [(1, "quick", 2.0), (1, "mle_continued", 2.5), (2, "quick", 3.0), (2, "mle_continued", 3.5)]

@@ -51,6 +51,7 @@ OTHERS: dict[str, Any] = {
     "evaluation.every": {"evaluation.every": 2},
     "evaluation.mle_every": {"evaluation.mle_every": 2},
     "evaluation.collapse_share": {"evaluation.collapse_share": 0.9},
+    "evaluation.equal_trainings": {"evaluation.equal_trainings": 7},
     "evaluation.num_bleu": {"evaluation.num_bleu": 3},
     "evaluation.num_nearest": {"evaluation.num_nearest": 3},
     "evaluation.bleu_tokens": {"evaluation.bleu_tokens": "char"},

@@ -227,6 +227,16 @@ def test_the_run_itself_is_a_curve_by_temperature_too(tmp_path: Path) -> None:
     assert len(alone.axes[0].get_lines()) == 5
 
 
+def test_a_control_is_a_curve_by_temperature_with_one_name(tmp_path: Path) -> None:
+    cold = {"name": "mle_continued τ=0.7", "temperature": 0.7, "x": 1.3, "y": 1.4}
+    figure = plot_quality_diversity([cold, *TABLE], "x", "y", tmp_path / "plane.png")
+    curve, continued, dotted, *others = figure.axes[0].get_lines()
+    assert list(zip(*dotted.get_data(), strict=True)) == [(1.369, 1.112), (1.3, 1.4)]
+    assert dotted.get_linestyle() == ":" and dotted.get_color() == continued.get_color()
+    assert len(curve.get_xdata()) == len(others) == 3
+    assert "mle_continued" in labels(figure) and "mle_continued τ=0.7" not in labels(figure)
+
+
 def test_labels_cover_neither_each_other_nor_points_and_stay_inside(tmp_path: Path) -> None:
     figure = plot_quality_diversity(TABLE, "x", "y", tmp_path / "plane.png")
     axes = figure.axes[0]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from rlgan import side_by_side
-from rlgan.side_by_side import SideBySide, write_side_by_side
+from rlgan.side_by_side import SideBySide, table_text, write_side_by_side
 from rlgan.tracking import LoggedRun
 
 ROWS = (
@@ -43,3 +43,33 @@ def test_a_run_and_its_start_are_curves_by_temperature(tmp_path: Path, monkeypat
     assert [(point.get_marker(), *point.get_data()[0]) for point in points] == [("s", 2.9), ("*", 2.8)]
     named = [child.get_text() for child in axes.get_children() if isinstance(child, Annotation)]
     assert named == ["mle continued"]
+
+
+def test_controls_at_other_temperatures_are_dots_without_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(side_by_side, "save_figure", lambda figure, path: figures.append(figure) or path.touch())
+    monkeypatch.setattr(side_by_side, "write_html", lambda *_: None)
+    cooled = {"run": "one", "row": "mle continued tau 0.8", "lm_5gram": 2.1, "rlm_5gram": 4.9}
+    run = LoggedRun("id", "one", "FINISHED", "experiment", None, {}, {}, {}, 0, "uri")
+    write_side_by_side(SideBySide(("one",), (run,), {}, (*ROWS, cooled), (), {}), tmp_path / "page.html")
+    (axes,) = figures[0].axes
+    _, _, *points = axes.get_lines()
+    assert [(point.get_marker(), *point.get_data()[0]) for point in points] == [("s", 2.9), ("*", 2.8), (".", 2.1)]
+    assert [child.get_text() for child in axes.get_children() if isinstance(child, Annotation)] == ["mle continued"]
+
+
+def test_what_each_run_says_of_itself_stands_in_the_table_and_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "history", lambda run, names: {})
+    tags = {"verdict": "kl_sum: not told apart. One seed: no evidence about the method."}
+    judged = LoggedRun(
+        "a", "judged", "FINISHED", "experiment", None, {}, tags, {"final/this_run/kl_sum": 2.0}, 0, "uri"
+    )
+    other = LoggedRun("b", "other", "FINISHED", "experiment", None, {}, {}, {"final/this_run/kl_sum": 3.0}, 0, "uri")
+    shown = side_by_side.side_by_side([judged, other])
+    assert shown.verdicts == {"judged": tags["verdict"]}
+    assert table_text(shown).endswith(f"\n\njudged: {tags['verdict']}")
+    write_side_by_side(shown, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "What each run says of itself" in page and f"judged: {tags['verdict']}" in page

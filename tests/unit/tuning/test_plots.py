@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
+from rlgan.intervals import interval
 from rlgan.tuning.importance import Effect, Estimate, Importance, Interaction
 from rlgan.tuning.plots import (
     plot_importance,
@@ -28,7 +29,7 @@ from rlgan.tuning.plots import (
     plot_trials,
 )
 from rlgan.tuning.results import SweepResults, TrialResult
-from rlgan.tuning.verdict import interval, verdict
+from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import a_sweep
 
 pytestmark = pytest.mark.heavy

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from rlgan.intervals import Interval, Spread, interval, spread
 from rlgan.tuning.results import FinalResult, Kind, SweepResults
-from rlgan.tuning.verdict import Interval, Spread, Verdict, interval, spread, verdict
+from rlgan.tuning.verdict import Verdict, verdict
 from tests.support.sweeps import a_sweep
 
 KINDS: Mapping[str, Kind] = {"MLE": "control", "mle_continued": "control", "oracle_ratio": "ceiling"}
@@ -163,26 +164,41 @@ def test_what_is_not_finite_is_named_and_never_wins(broken: float) -> None:
 
 
 def test_headroom_by_hand() -> None:
-    # Seed 1: (4 − 3.5) / (4 − 2) = 0.25; seed 2: (5 − 3.5) / (5 − 3) = 0.75; seed 3: the ceiling is no better.
+    # Gains of the run 0.5, 1, 0.75 and of the ceiling 2, 2.5, 2.25: means 0.75 and 2.25, whose variances and covariance
+    # are all 1/16 over 3. Fieller: a ρ² − 2 b ρ + c = 0 with q = 4.3027² / 48 = 0.38569, a = 5.0625 − q = 4.67681,
+    # b = 1.6875 − q = 1.30181, c = 0.5625 − q = 0.17681.
     got = judge(
-        trial_7={1.0: [3.5, 3.5, 3.5], 0.5: [1.0, 1.0, 1.0]},
+        trial_7={1.0: [3.5, 4.0, 3.25], 0.5: [1.0, 1.0, 1.0]},
         mle_continued={1.0: [4.0, 5.0, 4.0], 0.9: [1.0, 1.0, 1.0]},
+        oracle_ratio={1.0: [2.0, 2.5, 1.75]},
+    )
+    assert got.headroom.by_seed == {1: 0.25, 2: pytest.approx(0.4), 3: pytest.approx(1 / 3)}
+    a, b, c = 4.67681, 1.30181, 0.17681
+    root = math.sqrt(b**2 - a * c)
+    assert got.headroom.interval == Interval(
+        pytest.approx(1 / 3), pytest.approx((b - root) / a, abs=1e-4), pytest.approx((b + root) / a, abs=1e-4), 3
+    )
+    assert str(got.headroom).endswith(", 3 seeds (0 = mle_continued, 1 = the ceiling)")
+
+
+def test_a_share_of_a_headroom_that_is_not_told_from_0_is_none() -> None:
+    # The ceiling gains 2, 2 and 0: mean 1.333, s = 1.155, t interval ± 2.87. Its two good seeds alone are no evidence.
+    got = judge(
+        trial_7={1.0: [3.5, 3.5, 3.5]},
+        mle_continued={1.0: [4.0, 5.0, 4.0]},
         oracle_ratio={1.0: [2.0, 3.0, 4.0]},
     )
-    assert got.headroom.by_seed == {1: 0.25, 2: 0.75, 3: None}
-    # Mean 0.5, s = √0.125 = 0.35355, t(0.975, 1) = 12.7062: ± 12.7062 · 0.25.
-    assert got.headroom.interval == Interval(
-        0.5, pytest.approx(-2.67655, abs=1e-4), pytest.approx(3.67655, abs=1e-4), 2
-    )
+    assert got.headroom.by_seed == {1: 0.25, 2: 0.75, 3: None} and got.headroom.interval is None
     assert str(got.headroom) == (
-        "+0.500 [-2.677, +3.677], 2 seeds (0 = mle_continued, 1 = the ceiling); "
-        "undefined with seed 3, where there was nothing to gain"
+        "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not told from 0"
     )
+    one = judge(trial_7={1.0: [3.5]}, mle_continued={1.0: [4.0]}, oracle_ratio={1.0: [2.0]}).headroom
+    assert one.interval is None and "+2.000, 1 seed and so no interval over mle_continued" in str(one)
 
 
 def test_headroom_is_undefined_without_those_it_is_made_of() -> None:
     whole = {"trial_7": {1.0: [3.5]}, "mle_continued": {1.0: [4.0]}, "oracle_ratio": {1.0: [4.5]}}
-    assert "ended below mle_continued with no seed" in str(judge(**whole).headroom)
+    assert "oracle_ratio gained -0.500, 1 seed" in str(judge(**whole).headroom)
     for left_out, words in (
         ("trial_7", "no finalist"),
         ("mle_continued", "no mle_con"),
@@ -247,8 +263,8 @@ def test_the_headroom_is_of_the_finalists_own_floor_and_ceiling() -> None:
         beside={"trial 7": ("mle_continued of trial 3", "oracle_ratio")},
     )
     # (0.8 − 0.8) / (0.8 − 0.5), and not (1 − 0.8) / (1 − 0.5).
-    assert verdict(shared).headroom.interval.mean == pytest.approx(0.0, abs=1e-12)
-    assert verdict(results).headroom.interval.mean == pytest.approx(0.4)
+    assert verdict(shared).headroom.by_seed == {1: pytest.approx(0.0, abs=1e-12)}
+    assert verdict(results).headroom.by_seed == {1: pytest.approx(0.4)}
     assert (
         verdict(replace(results, beside={"trial 7": ("mle_continued", None)})).headroom.missing == "there is no ceiling"
     )
