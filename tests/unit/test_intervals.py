@@ -54,6 +54,16 @@ def test_a_ratio_by_hand() -> None:
     assert (low, high) == pytest.approx((0.25 - 0.0489991, 0.25 + 0.0489991))
 
 
+def test_what_numerator_and_denominator_have_in_common_counts() -> None:
+    # N = 0.75, D = 2.25, both of variance 0.02 and N − D exact: their covariance is 0.02. With q = 1.96² · 0.02:
+    # (D² − q) ρ² − 2 (N D − q) ρ + N² − q = 0.
+    q = 3.841459 * 0.02
+    a, b, c = 2.25**2 - q, 0.75 * 2.25 - q, 0.75**2 - q
+    root = math.sqrt(b * b - a * c)
+    found = ratio_interval(known(0.75, 0.02), known(2.25, 0.02), exactly(-1.5))
+    assert found == pytest.approx(((b - root) / a, (b + root) / a), abs=1e-6)
+
+
 def test_a_ratio_has_no_interval_where_its_denominator_may_be_0() -> None:
     assert ratio_interval(exactly(1.0), known(1.0, 0.27), known(0.0, 0.27)) is None  # 1 < 1.96 √0.27 = 1.018
     assert ratio_interval(exactly(1.0), known(1.0, 0.25), known(0.0, 0.25)) is not None  # 1 > 0.98
