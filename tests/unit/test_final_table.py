@@ -112,7 +112,7 @@ def test_the_shown_table_is_what_mlflow_calls_one() -> None:
 
 def test_the_description_says_what_follows_and_has_the_rows_as_they_are() -> None:
     measurement: Any = Measurement({}, None)  # type: ignore[arg-type]
-    text = note(Comparison(ROWS, "", None, None, None, measurement, ("neither is better",)))
+    text = note(Comparison(ROWS, "", None, measurement, ("neither is better",)))
     assert text.startswith("neither is better\n\n| row | lm_5gram | rlm_5gram | bleu_2 | odd |\n")
     assert "| seqgan (this run) | 3.200 | 3.900 | 0.450 | 1.000 |" in text
     assert "τ=0.8" not in text and text.endswith("`table.json`.")

@@ -85,6 +85,7 @@ def test_a_simulated_run_is_estimated_roughly_and_well_once_every_kind_was_met()
     controls = [f"table/control {name}" for name in config.controls]
     seconds = {"mle": 2.0, "discriminator": 1.0, "adversarial": 2.5, "measure": 3.0, "table/row": 4.0}
     seconds |= {f"{path}/adversarial": 0.5 for path in controls} | {f"{path}/row": 3.0 for path in controls}
+    seconds |= {f"table/verdict/{kind}": 2.0 for kind in ("choice", "evidence", "training")}
     works = [
         *["mle"] * 60,
         *["discriminator"] * 5,
@@ -92,7 +93,11 @@ def test_a_simulated_run_is_estimated_roughly_and_well_once_every_kind_was_met()
         *["adversarial"] * 59,
         *["measure"] * 11,
         *["table/row"] * 12,
-        *[one for path in controls for one in [*[f"{path}/adversarial"] * 60, f"{path}/row"]],
+        *[one for path in controls for one in [*[f"{path}/adversarial"] * 60, *[f"{path}/row"] * 6]],
+        *["table/control constant_reward/adversarial"] * 180,  # three further trainings of it
+        *["table/verdict/choice"] * 30,
+        *["table/verdict/evidence"] * 5,
+        *["table/verdict/training"] * 3,
     ]
     took = [seconds[work] * rng.uniform(0.8, 1.2) for work in works]
     for index, (work, time) in enumerate(zip(works, took, strict=True)):
