@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rlgan import adversarial_evaluation, publishing
+from rlgan.activity import PROCESS
 from rlgan.adversarial_evaluation import FreshEvaluator, Teacher
 from rlgan.comparison import Comparison, compare
 from rlgan.config import Config
@@ -47,7 +49,7 @@ class Done:
         trainer: of the run, which still measures.
         found: its comparison.
         said: what the user was told.
-        steps: what was begun, in order.
+        steps: paths of the stages that ended, in order.
     """
 
     config: Config
@@ -84,7 +86,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         finish(trainer)
-        yield Done(config, task, trainer, compare(config, task, trainer, said.append, steps.append), said, steps)
+        with PROCESS.listening(lambda path, seconds: steps.append(path)):
+            found = compare(config, task, trainer, said.append)
+        yield Done(config, task, trainer, found, said, steps)
 
 
 def test_run_start_and_controls_stand_at_the_same_temperatures(done: Done) -> None:
@@ -160,14 +164,11 @@ def test_the_temperature_is_that_of_validation_sequences_and_of_draws_of_their_o
 
 
 def test_who_waits_is_told_of_every_step(done: Done) -> None:
-    trainings = [step for step in done.steps if step.startswith("control ")]
-    assert trainings == [
-        "control mle_continued",
-        "control constant_reward",
-        "control constant_reward again, 1 of 2",
-        "control constant_reward again, 2 of 2",
-    ]
-    assert "table: mle_continued at τ=0.7" in done.steps and "verdict: temperature of this run" in done.steps
+    counts = Counter(done.steps)
+    trained = [step for step in done.steps if step.startswith("control ") and "/" not in step]
+    assert trained == ["control mle_continued", *["control constant_reward"] * 3]  # two of them further trainings
+    assert counts["row"] == 6 and counts["control mle_continued/row"] == counts["control constant_reward/row"] == 3
+    assert counts["verdict/choice"] == 4 * 3 and counts["verdict/evidence"] == 4 and counts["verdict/training"] == 2
     assert [line.split(":")[0] for line in done.said] == [
         "control mle_continued", "control constant_reward", "control constant_reward",
     ]  # fmt: skip
