@@ -1,18 +1,21 @@
 """Pairs as people have them, a source that is given and a target to be written: translation, dialogue, summaries.
 
-Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are read
-in `pair_files.py`, sources are written in `sources.py`, text is cut into tokens in `pieces.py`.
+Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are
+named in `pair_files.py` and read in `rlgan.envs.reading`, sources are written in `sources.py`, text is cut into tokens
+in `pieces.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError, DataError
+from ..reading import PairFile, count, which_lines
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, WORD_MARK
@@ -21,15 +24,13 @@ from .lines import (
     Limit,
     OverLong,
     Tokens,
-    count,
     distinct,
     fit,
     padded,
     split_off,
     unknown_share,
-    which_lines,
 )
-from .pair_files import PairFile, PairInput, read_pairs
+from .pair_files import PairInput, ParallelFiles, Records, Table, read_pairs
 from .pieces import Alphabet, TokenSettings, Words, build_alphabet
 from .sources import (
     Dialogue,
@@ -105,6 +106,30 @@ class PairsTask(FromFiles):
     over_long: OverLong = "drop"
     """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
     tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
+
+    @model_validator(mode="after")
+    def _settings_of_reading_have_effect(self) -> PairsTask:
+        fixed = {"tsv": "table", "jsonl": "jsonl"}.get(self.input.kind)
+        others: dict[str, object] = {}
+        if fixed is not None:
+            others = {"separator": self.separator, "quotes": self.quotes}
+            others["format"] = None if self.format in ("auto", fixed) else self.format
+            others["header"] = None if isinstance(self.input, Table) else self.header
+        for name, value in others.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{name}={value!r}: has no effect with input={self.input.kind!r}. Leave it out, or choose "
+                    "input='file', which reads every format."
+                )
+        if self.header is False and not isinstance(self.input, Records):
+            where = self.input
+            columns = (where.column,) if isinstance(where, ParallelFiles) else (where.source, where.target)
+            for column in columns:
+                if isinstance(column, str):
+                    raise ConfigError(
+                        f"header=False: {column!r} is the name of a column. Give columns by number, or leave it out."
+                    )
+        return self
 
     @model_validator(mode="after")
     def _lengths_fit_together(self) -> PairsTask:
@@ -239,7 +264,7 @@ def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[s
     """The files of each split and its pairs; what was left out is added to the notes."""
     paths, splits = {}, {}
     for split in ("train", *settings.held_out_files):
-        file = read_pairs(settings.input, split, settings.encoding)
+        file = read_pairs(settings.input, split, settings.how)
         pairs, about = _written(file, settings)
         if settings.drops_repeated:
             kept = distinct([(pair.source, pair.target) for pair in pairs])
@@ -271,15 +296,15 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str
     empty: dict[str, list[int]] = {"source": [], "target": []}
     source_writing = Writing(settings.domain, settings.source_tokens, settings.lowercase)
     target_writing = Writing(settings.domain, settings.target_tokens, settings.lowercase)
-    for raw in file.pairs:
-        source = source_writing.source(raw.source, f"{file.path}, line {raw.number}")
-        target = target_writing.clean(raw.target)
+    for place, number in enumerate(file.numbers):
+        source = source_writing.source(file.sources[place], partial(file.where, place))
+        target = target_writing.clean(file.targets[place])
         if source and target.strip():
-            pairs.append(_Pair(raw.number, source, target))
+            pairs.append(_Pair(number, source, target))
         else:
-            empty["target" if source else "source"].append(raw.number)
+            empty["target" if source else "source"].append(number)
     notes = [
-        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {which_lines(numbers)}"
+        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {which_lines(numbers, file.unit)}"
         for side, numbers in empty.items()
         if numbers
     ]

@@ -7,7 +7,7 @@ Training data and sources that somebody brings later go through the same code; a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,10 +15,11 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from ..reading import Text, count, known_encoding
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
-from .lines import Limit, OverLong, Tokens, count, fit, known_encoding, padded, unknown_share
+from .lines import Limit, OverLong, Tokens, fit, padded, unknown_share
 from .pieces import Alphabet, BytePairs, TokenSettings, keeps_spaces, restored_alphabet, split_at
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -135,12 +136,12 @@ class Writing:
         self._marks_words = isinstance(tokens, BytePairs) and not self._keeps_spaces
         self.num_marks = self.num_earlier = 0
 
-    def source(self, raw: str | Sequence[str], where: str) -> str:
+    def source(self, raw: str | Sequence[str], where: Callable[[], str]) -> str:
         """A source as text to be cut, its parts with marks between them; empty where nothing is left.
 
         Args:
             raw: the source, or its parts.
-            where: file and line, for errors.
+            where: tells file and line, for errors.
 
         Raises:
             DataError: parts, where a source has none.
@@ -151,15 +152,15 @@ class Writing:
             parts = parts[-self._domain.max_turns :]
         return (separator_of(self._domain) or "").join(parts)
 
-    def _parts(self, raw: str | Sequence[str], where: str) -> list[str]:
+    def _parts(self, raw: str | Sequence[str], where: Callable[[], str]) -> list[str]:
         separator = separator_of(self._domain)
         if isinstance(raw, str):
             return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
         if separator is None:
             raise DataError(
-                f"{where}: the source is a list of {count(len(raw), 'string')}; with "
-                "domain=translation it is one string. Choose domain=dialogue (turns) or summarization (sentences), or "
-                "join them."
+                f"{where()}: the source is a list of {count(len(raw), 'string')}; with domain=translation it is one "
+                "string. Choose --task.domain dialogue (turns) or --task.domain summarization (sentences), or join "
+                "them."
             )
         return [part.strip() for string in raw for part in string.split(separator)]
 
@@ -236,12 +237,13 @@ class Reading(Settings):
         """Token that stands between the parts of a source; None where it has no parts."""
         return separator_of(self.domain)
 
-    def read(self, lines: Sequence[str], path: str) -> ReadSources:
+    def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions.
 
         Args:
-            lines: one source each.
+            texts: one source each, or its parts.
             path: where they are from, for errors.
+            numbers: of the lines that they stand on; None: 1, 2, ...
 
         Returns:
             One condition a source, and what was cut, or is unknown.
@@ -249,20 +251,20 @@ class Reading(Settings):
         Raises:
             DataError: there is none, or a line is empty, for which nothing could be written.
         """
-        if not lines:
+        numbers = range(1, len(texts) + 1) if numbers is None else numbers
+        if not texts:
             raise DataError(f"{path}: holds no line. Give a file with one source a line.")
         writing = Writing(self.domain, self.tokens, self.lowercase)
         alphabet = restored_alphabet(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
         sources: list[Tokens] = []
-        for number, line in enumerate(lines, start=1):
-            text = writing.source(line, f"{path}, line {number}")
+        for number, raw in zip(numbers, texts, strict=True):
+            text = writing.source(raw, f"{path}, line {number}".__str__)
             if not text.strip():
                 raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
             sources.append(alphabet.tokenise(text))
         limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
-        numbers = range(1, len(lines) + 1)
         kept, notes = fit(sources, limit, path=path, numbers=numbers, noun="source")
-        words = tuple(kept[place] for place in range(len(lines)))
+        words = tuple(kept[place] for place in range(len(texts)))
         encoded = [alphabet.vocabulary.encode(tokens) for tokens in words]
         num_unknown, num_tokens = unknown_share(encoded)
         if num_unknown:

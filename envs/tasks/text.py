@@ -1,6 +1,6 @@
 """Lines of a text file as sequences: cleaning, splitting, vocabulary; everything left out is counted.
 
-How files are read and shared out is in `lines.py`; tokens and special ids are in `vocabulary.py`.
+Files are read in `rlgan.envs.reading` and shared out in `lines.py`; tokens and special ids are in `vocabulary.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
 from ..sequence_space import SequenceSpace
 from ..vocabulary import END_ID, JOINING_OF, SPECIAL_NAMES, TOKENISERS, UNK_ID, TokenKind, Vocabulary
 from .lines import (
@@ -19,14 +20,11 @@ from .lines import (
     Limit,
     OverLong,
     Tokens,
-    count,
     distinct,
     fit,
     padded,
-    read_lines,
     split_off,
     unknown_share,
-    which_lines,
 )
 from .task import Task
 
@@ -42,13 +40,17 @@ class TextTask(FromFiles):
     kind: Literal["text"] = "text"
 
     data: str = Field(min_length=1)
-    """Text file with one sequence a line, plain or gzip-compressed; splits without a file of their own come from it."""
+    """File with one sequence a line, row or record; splits without a file of their own come from it."""
 
     valid: str | None = Field(default=None, min_length=1)
     """File of the lines held out for early stopping and selection; None: split off from `data`."""
 
     test: str | None = Field(default=None, min_length=1)
     """File of the lines held out for the figures that are reported; None: split off from `data`."""
+
+    column: Column | None = None
+    """Where the sequence stands in files that have several columns or fields: number from 0, name, or path into objects
+    (`translation.de`, `messages.-1.content`); None: `text`, or the only one."""
 
     tokens: TokenKind = "word"
     """What a token is: "word" (between white space) or "char" (a Unicode code point)."""
@@ -72,6 +74,19 @@ class TextTask(FromFiles):
 
     unknown: Literal["keep", "drop"] = "keep"
     """What becomes of training lines with tokens outside the vocabulary."""
+
+    @field_validator("column", mode="before")
+    @classmethod
+    def _digits_are_a_number(cls, value: object) -> object:
+        return as_column("column", value)
+
+    @model_validator(mode="after")
+    def _names_have_a_header(self) -> TextTask:
+        if self.header is False and isinstance(self.column, str):
+            raise ConfigError(
+                f"header=False: column={self.column!r} is the name of one. Give it by number, or leave header out."
+            )
+        return self
 
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
@@ -170,19 +185,19 @@ def build_text_task(settings: TextTask) -> Task:
 
 def _read(path: str, settings: TextTask) -> _Lines:
     wanted = "a text file with one sequence a line"
-    raw = read_lines(path, settings.encoding, wanted)
+    raw = read_texts(path, settings.how, Wanted("text", "--task.column", settings.column), wanted)
     tokenise = TOKENISERS[settings.tokens]
     numbers, sequences, empty = [], [], []
-    for number, line in enumerate(raw.lines, start=1):
+    for number, line in zip(raw.numbers, raw.strings, strict=True):
         if not line or line.isspace():
             empty.append(number)
             continue
         numbers.append(number)
         sequences.append(tuple(tokenise(line.lower() if settings.lowercase else line)))
     if not sequences:
-        raise DataError(f"{path}: all {len(raw.lines)} lines are empty. Give {wanted}.")
-    skipped = [f"skipped {count(len(empty), 'empty line')}, {which_lines(empty)}"] if empty else []
-    return _Lines(path, numbers, sequences, [*raw.notes, *skipped])
+        raise DataError(f"{path}: all {len(raw.texts)} {raw.noun}s are empty. Give {wanted}.")
+    skipped = [f"skipped {count(len(empty), f'empty {raw.noun}')}, {which_lines(empty, raw.unit)}"] if empty else []
+    return _Lines(path, numbers, sequences, [*raw.notes, *skipped, *raw.first_text()])
 
 
 def _fit(lines: _Lines, max_length: int, settings: TextTask) -> None:
