@@ -99,7 +99,7 @@ def selection_view(task: Task) -> Task:
     """
     given = task.conditions
     if given is not None:
-        given = replace(given, test=given.valid, test_words=given.valid_words)
+        given = replace(given, test=given.valid, test_words=given.valid_words, test_sources=given.valid_sources)
     return replace(task, test=task.valid, test_words=task.valid_words, conditions=given)
 
 

@@ -2,7 +2,8 @@
 
 BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them: references are texts as they
 were written, of which an unknown word or the end of a long one is no match for anything. Sources that stand in the test
-split more than once are written for once, with all their targets as references. Of summaries there is ROUGE, too, by
+split more than once are written for once, with all their targets as references; two are the same where the whole ones
+are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by
 the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 
 Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu), Lin 2004 (ROUGE).
@@ -64,9 +65,10 @@ class PairMeasures:
         self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
         # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
         targets = [join_tokens(words, task.joining) for words in task.test_words]
-        places: dict[tuple[str, ...], list[int]] = {}
-        for place, source in enumerate(self._source_words):
-            places.setdefault(tuple(source), []).append(place)
+        places: dict[str, list[int]] = {}
+        assert task.conditions.test_sources is not None
+        for place, source in enumerate(task.conditions.test_sources):
+            places.setdefault(source, []).append(place)
         self._firsts = [first for first, *_ in places.values()]
         self.conditions = task.conditions.test[torch.tensor(self._firsts)]
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]

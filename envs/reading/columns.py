@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError, DataError, nearest
-from .chats import CHAT_FIELDS
+from .chats import CHAT_FIELDS, is_chat
 from .json_records import json_type
 
 Column = int | str
@@ -190,11 +190,13 @@ class Path:
 
 
 def paths_to_texts(record: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Paths of a record that lead to texts, or to lists of them."""
+    """Paths of a record that lead to texts or to lists of them; of messages to what was said, and not by whom."""
     found: list[str] = []
     for name, value in record.items():
         if isinstance(value, str) or (isinstance(value, list) and value and all(isinstance(v, str) for v in value)):
             found.append(prefix + name)
+        elif is_chat(value):
+            found.append(f"{prefix}{name}.-1.{'content' if 'content' in value[-1] else 'value'}")
         elif isinstance(value, Mapping):
             found += paths_to_texts(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[-1], Mapping):

@@ -113,8 +113,8 @@ def _recognised(
             raise refuse_one_object(content.path, text)
         if suffix == ".json":
             raise DataError(
-                f"{content.path}: is named .json and begins with {shown(text.lstrip())}. Give an array of records, or "
-                f"one record a line; for plain lines set {how.options}format lines."
+                f"{content.path}: is named .json and begins with {shown(text.split()[0])}. Give an array of records, "
+                f"or one record a line; for plain lines set {how.options}format lines."
             )
     if suffix in FASTA_SUFFIXES or looks_like_fasta(lines):
         return "fasta", ""

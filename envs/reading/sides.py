@@ -39,6 +39,7 @@ class PairFile:
         numbers: of the line, record or row that each pair stands on, from 1.
         unit: what is counted: "line", "record" or "row".
         notes: what was read, left out and changed, and the first pair as it was read.
+        targets_alone: what is typed behind --data to read the targets alone.
     """
 
     path: str
@@ -47,6 +48,7 @@ class PairFile:
     numbers: Sequence[int]
     unit: str = "line"
     notes: list[str] = field(default_factory=list)
+    targets_alone: str = ""
 
     def where(self, place: int) -> str:
         """File and line of a pair, for errors."""
@@ -116,7 +118,10 @@ def _of_table(opened: OpenedFile, how: How, source: Wanted, target: Wanted) -> P
         notes.append(f"the text of column {behind} stands behind the source where it has some")
     if num_uneven:
         notes.append(f"{count(num_uneven, 'row')} with another number of columns than line {table.first[0]}")
-    return PairFile(opened.path, sources, targets, numbers.done(), "line", notes + spaces.notes(" within cells"))
+    notes += spaces.notes(" within cells")
+    column = columns[1] if table.names is None else table.names[columns[1]]
+    alone = f"{opened.path} --task.column {column}"
+    return PairFile(opened.path, sources, targets, numbers.done(), "line", notes, alone)
 
 
 def _columns_of_table(table: Table, how: How, source: Wanted, target: Wanted) -> tuple[tuple[int, int], int | None]:
@@ -188,6 +193,7 @@ class _Selection(Protocol):
     """What is source and what are targets of a record."""
 
     told: str
+    target: str
     num_after: int
 
     def of(self, where: str, record: Mapping[str, Any], had_by_others: bool) -> Sides: ...
@@ -199,6 +205,7 @@ class _Chat:
     def __init__(self, name: str, wanted: Wanted, values: Values) -> None:
         self._path, self._wanted, self._values = Path(name, (name,)), wanted, values
         self.told = f"source and target are the turns of {name!r} before the last answer, and that answer"
+        self.target = f"{name}.-1.content"
         self.num_after = 0
 
     def of(self, where: str, record: Mapping[str, Any], had_by_others: bool) -> Sides:
@@ -224,6 +231,7 @@ class _Fields:
         self._behind, self._values = behind, values
         more = "" if behind is None else f" and, behind it, the text of {behind!r} where it has some"
         self.told = f"the source is the field {source[1].name!r}{more}, the target {target[1].name!r}"
+        self.target = target[1].name
         self.num_after = 0
 
     def of(self, where: str, record: Mapping[str, Any], had_by_others: bool) -> Sides:
@@ -284,7 +292,8 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
     if selection.num_after:
         notes.append(f"left out {count(selection.num_after, 'turn')} around the last answer of a target")
     notes += values.spaces.notes(" within strings")
-    return PairFile(opened.path, sources, targets, numbers.done(), unit, notes)
+    alone = f"{opened.path} --task.column {selection.target}"
+    return PairFile(opened.path, sources, targets, numbers.done(), unit, notes, alone)
 
 
 def _columns_of_parquet(opened: OpenedFile, source: Wanted, target: Wanted) -> list[str] | None:

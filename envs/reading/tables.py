@@ -98,7 +98,10 @@ def _is_quoted(lines: Sequence[str], separator: str) -> bool:
                 needs_quotes = needs_quotes or any(separator in cell or "\n" in cell for cell in row)
     except csv.Error:
         return False
-    cells = [cell for line in lines for cell in line.split(separator)] if not needs_quotes else []
+    # Where the lines are a table without quotes as well, a quote that happens to be closed is no evidence.
+    rows = [line.split(separator) for line in lines if line and not line.isspace()]
+    needs_quotes = needs_quotes and len(set(map(len, rows))) > 1
+    cells = [cell for row in rows for cell in row] if not needs_quotes else []
     in_quotes = [len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells]
     doubled = any('""' in cell[1:-1] for cell, quoted in zip(cells, in_quotes, strict=True) if quoted)
     return needs_quotes or doubled or (bool(in_quotes) and all(in_quotes))

@@ -230,7 +230,7 @@ def _read_parallel(settings: ParallelFiles, split: str, how: How) -> PairFile:
     notes = [f"{each} of each"]
     notes += [f"{note} in {raw.path}" for raw in (sources, targets) for note in raw.notes if note != each]
     path = f"{sources.path}, {targets.path}"
-    found = PairFile(path, sources.strings, targets.strings, sources.numbers, sources.unit, notes)
+    found = PairFile(path, sources.strings, targets.strings, sources.numbers, sources.unit, notes, targets.path)
     found.notes += first_pair(found)
     return found
 

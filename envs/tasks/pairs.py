@@ -169,9 +169,10 @@ class _Pair:
 
 @dataclass
 class _Split:
-    """The pairs of a split as tokens, and the lines that they stand on."""
+    """The pairs of a split as tokens, the lines that they stand on, and their sources whole and as text."""
 
     numbers: list[int]
+    wholes: list[str]
     sources: list[Tokens]
     targets: list[Tokens]
 
@@ -189,6 +190,7 @@ def build_pairs_task(settings: PairsTask) -> Task:
     tokenised = {
         split: _Split(
             [pair.number for pair in pairs],
+            [pair.source for pair in pairs],
             [sources_of.tokenise(pair.source) for pair in pairs],
             [targets_of.tokenise(pair.target) for pair in pairs],
         )
@@ -254,6 +256,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
             ),
             valid_words=tuple(fitted["valid"].sources),
             test_words=tuple(fitted["test"].sources),
+            valid_sources=tuple(fitted["valid"].wholes),
+            test_sources=tuple(fitted["test"].wholes),
         ),
         valid_words=tuple(tokenised["valid"].targets),
         test_words=tuple(tokenised["test"].targets),
@@ -262,7 +266,7 @@ def build_pairs_task(settings: PairsTask) -> Task:
 
 def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[str, list[_Pair]]]:
     """The files of each split and its pairs; what was left out is added to the notes."""
-    paths, splits = {}, {}
+    paths, splits, targets_alone = {}, {}, ""
     for split in ("train", *settings.held_out_files):
         file = read_pairs(settings.input, split, settings.how)
         pairs, about = _written(file, settings)
@@ -272,22 +276,37 @@ def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[s
                 about.append(f"dropped {count(len(pairs) - len(kept), 'repeated pair')}")
             pairs = [pairs[index] for index in kept]
         paths[split], splits[split] = file.path, pairs
+        targets_alone = targets_alone or file.targets_alone
         notes += [f"{file.path}: {note}" for note in [*file.notes, *about]]
     if settings.is_split_here:
-        splits |= _shared_out(splits["train"], settings, paths["train"])
+        splits |= _shared_out(splits["train"], settings, paths["train"], targets_alone)
     return {split: paths.get(split, paths["train"]) for split in splits}, splits
 
 
-def _shared_out(pairs: Sequence[_Pair], settings: PairsTask, path: str) -> dict[str, list[_Pair]]:
+def _shared_out(pairs: Sequence[_Pair], settings: PairsTask, path: str, targets_alone: str) -> dict[str, list[_Pair]]:
     """Splits of which no two have a source in common."""
     of_source: dict[str, list[_Pair]] = {}
     for pair in pairs:
         of_source.setdefault(pair.source, []).append(pair)
     sources = list(of_source)
+    num_held_out = len(settings.held_out_fractions)
+    if len(sources) <= num_held_out < len(pairs):
+        raise DataError(
+            f"{path}: {count(len(pairs), 'pair')} of {count(len(sources), 'distinct source')}; pairs of one source "
+            f"stay together, and train needs one beside {' and '.join(settings.held_out_fractions)}. Give files of "
+            f"their own for what is held out ({_held_out_options(settings)}), or learn the targets alone (--data "
+            f"{targets_alone})."
+        )
     shared_out = split_off(len(sources), settings, path=path, noun="distinct source")
     return {
         split: [pair for place in places for pair in of_source[sources[place]]] for split, places in shared_out.items()
     }
+
+
+def _held_out_options(settings: PairsTask) -> str:
+    """How files of the splits without one are named where they are typed."""
+    sides = ("_source", "_target") if isinstance(settings.input, ParallelFiles) else ("",)
+    return " ".join(f"--task.input.{split}{side} FILE" for split in settings.held_out_fractions for side in sides)
 
 
 def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str]]:
@@ -362,7 +381,12 @@ def _fit(split: _Split, source_limit: Limit, target_limit: Limit, path: str) -> 
     numbers = [split.numbers[place] for place in places]
     targets, more = fit(remaining, target_limit, path=path, numbers=numbers, noun="target")
     kept = [places[index] for index in targets]
-    fitted = _Split([split.numbers[place] for place in kept], [sources[place] for place in kept], [*targets.values()])
+    fitted = _Split(
+        [split.numbers[place] for place in kept],
+        [split.wholes[place] for place in kept],
+        [sources[place] for place in kept],
+        [*targets.values()],
+    )
     return fitted, notes + more
 
 
@@ -381,6 +405,7 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
     told = f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines)}"
     rest = _Split(
         [split.numbers[index] for index in kept],
+        [split.wholes[index] for index in kept],
         [split.sources[index] for index in kept],
         [split.targets[index] for index in kept],
     )
@@ -395,20 +420,20 @@ def _about(side: str, alphabet: Alphabet, space: SequenceSpace) -> str:
 
 
 def _shared_sources(settings: PairsTask, splits: Mapping[str, _Split]) -> list[str]:
-    """What is to be said of sources that stand there more than once."""
+    """What is to be said of whole sources that stand there more than once."""
     notes = []
     for split, one in splits.items():
-        targets: dict[Tokens, set[Tokens]] = {}
-        for source, target in zip(one.sources, one.targets, strict=True):
+        targets: dict[str, set[Tokens]] = {}
+        for source, target in zip(one.wholes, one.targets, strict=True):
             targets.setdefault(source, set()).add(target)
         several = [len(found) for found in targets.values() if len(found) > 1]
         if several:
             notes.append(f"{split}: {count(len(several), 'source')} with several targets, {sum(several)} in all")
-    train = set(splits["train"].sources)
+    train = set(splits["train"].wholes)
     for split in settings.held_out_files:
-        shared = sum(source in train for source in splits[split].sources)
+        shared = sum(source in train for source in splits[split].wholes)
         if shared:
-            notes.append(f"{split}: {shared} of {len(splits[split].sources)} sources are also training sources")
+            notes.append(f"{split}: {shared} of {len(splits[split].wholes)} sources are also training sources")
     return notes
 
 

@@ -70,6 +70,9 @@ class Conditions:
         valid_words: of each condition of `valid` its tokens as they were written, those that have no id, too; None
             where they are not kept.
         test_words: the same of `test`.
+        valid_sources: of each condition of `valid` the whole source, before it was cut to its greatest length: sources
+            are the same where these are; None where they are not kept.
+        test_sources: the same of `test`.
     """
 
     space: SequenceSpace
@@ -82,6 +85,8 @@ class Conditions:
     reading: Reading | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
+    valid_sources: tuple[str, ...] | None = None
+    test_sources: tuple[str, ...] | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
