@@ -2,7 +2,7 @@
 
 Ids are given by falling frequency and, among equals, by the token itself, so that they depend on nothing but the
 counts: not on the order of lines, not on the hash seed. Text is taken as it stands: no Unicode normalisation, no case
-folding; whoever wants those does them before. Reading files lives in `tasks/lines.py`.
+folding; whoever wants those does them before. Reading files lives in `reading/`.
 """
 
 from __future__ import annotations

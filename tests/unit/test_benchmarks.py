@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmarks import reading
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
@@ -137,3 +140,24 @@ def test_a_row_of_several_words_is_read_back() -> None:
 
 
 PRINTED = [(1, "quick", 2.0), (1, "mle_continued", 2.5), (2, "quick", 3.0), (2, "mle_continued", 3.5)]
+
+
+@pytest.mark.heavy
+@on_linux
+def test_reading_is_measured_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--lines", "50", "--repeats", "1", "--folder", str(tmp_path), "--json", str(tmp_path / "found.json")]
+    found = reading.main(words)
+    assert set(found) == set(reading.READERS)
+    for sides in found.values():
+        assert {one.num_records for readings in sides.values() for one in readings} == {50}
+        assert all(one.peak_bytes > 1e6 and one.seconds > 0 for readings in sides.values() for one in readings)
+    assert json.loads((tmp_path / "found.json").read_text()).keys() == found.keys()
+    assert "lines: rlgan" in capsys.readouterr().out
+
+
+def test_ratios_of_reading_are_formed_within_a_round() -> None:
+    one, other = (
+        [reading.Reading(5, seconds, 10**9) for seconds in of_rounds] for of_rounds in ((1.0, 2.0), (3.0, 4.0))
+    )
+    rows = reading.lines_of({"lines": {"rlgan": one, "pyarrow": other}})
+    assert rows[2].split() == ["lines:", "pyarrow", "3.50", "1.00", "2.50", "(2.00", "to", "3.00)"]

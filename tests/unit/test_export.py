@@ -210,3 +210,26 @@ def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
     assert f"{file}, line 2: is empty, and each line is a source" in ask(capsys, *asked).err
     file.write_text("\n\n")
     assert f"{file}: holds no line" in ask(capsys, *asked).err
+
+
+def test_sources_may_stand_in_any_file(translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = translator
+    plain, table, records, chats = (folder / name for name in ("in.txt", "in.csv", "in.jsonl", "chats.json"))
+    plain.write_text("eine Katze\nein Hund\n")
+    asked = ("sample", "--run", folder, "--seed", 4, "--input")
+    expected = ask(capsys, *asked, plain).out
+    table.write_text("n,Prompt\n1,eine Katze\n2,ein Hund\n")
+    answer = ask(capsys, *asked, table)
+    assert (answer.status, answer.out) == (0, expected)
+    assert f"{table}: first text, line 2: 'eine Katze'" in answer.err
+    records.write_text('{"q": {"de": "eine Katze"}}\n\n{"q": {"de": "ein Hund"}}\n')
+    assert "Name one, for instance --column q.de" in ask(capsys, *asked, records).err
+    assert ask(capsys, *asked, records, "--column", "q.de").out == expected
+    said = [[{"role": "user", "content": text}] for text in ("eine Katze", "ein Hund")]
+    chats.write_text(json.dumps([{"prompt": turns} for turns in said]))
+    assert ask(capsys, *asked, chats).out == expected
+    chats.write_text(json.dumps([{"prompt": said[0] * 2}]))
+    assert "the source is a list of 2 strings" in ask(capsys, *asked, chats).err
+    assert len(ask(capsys, *asked, records, "--format", "lines").out.splitlines()) == 0  # its second line is empty
+    without = ask(capsys, "sample", "--run", folder, "--column", "q")
+    assert without.status == 2 and "--column: has no effect without --input" in without.err

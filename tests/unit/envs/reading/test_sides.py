@@ -13,7 +13,10 @@ from pydantic import ValidationError
 
 from rlgan.envs import DataError, PairsTask, TextTask, build_task
 from rlgan.envs.reading import How, PairFile, Wanted, read_pairs_of_file
-from rlgan.envs.reading.columns import WELL_KNOWN_PAIRS
+from rlgan.envs.reading.chats import CHAT_FIELDS
+from rlgan.envs.reading.columns import WELL_KNOWN_PAIRS, WELL_KNOWN_TEXTS
+from rlgan.envs.reading.json_records import JSON_LINES_SUFFIXES
+from rlgan.envs.reading.tables import TABLE_SUFFIXES
 from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles, Table
 
 PAIRS = [("a b", "x"), ("c", "y z")]
@@ -267,6 +270,13 @@ def test_what_is_advised_about_pairs_of_one_source_helps(write, kind):
         assert len(
             build_task(PairsTask(input=files.model_copy(update={"valid": files.data, "test": files.data}))).train
         )
+
+
+def test_the_page_on_files_names_what_is_well_known():
+    page = (Path(__file__).resolve().parents[4] / "docs/files.md").read_text("utf-8")
+    names = {name for pair in WELL_KNOWN_PAIRS for name in pair} | {*WELL_KNOWN_TEXTS, *CHAT_FIELDS}
+    suffixes = {*TABLE_SUFFIXES, *JSON_LINES_SUFFIXES[:2]}
+    assert [name for name in (*names, *suffixes) if f"`{name}`" not in page] == []
 
 
 # The inputs of people's reports, where the folder is there; each is made anew above.
