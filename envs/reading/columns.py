@@ -163,7 +163,7 @@ class Path:
         """
         value = record
         for depth, key in enumerate(self.keys):
-            if isinstance(value, Mapping) and key in value:
+            if isinstance(value, dict) and key in value:
                 value = value[key]
             elif isinstance(value, list) and re.fullmatch(r"-?\d+", key) and -len(value) <= int(key) < len(value):
                 value = value[int(key)]

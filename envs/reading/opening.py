@@ -33,7 +33,8 @@ class OpenedFile:
     Attributes:
         path: of the file.
         format: what it holds; never "auto".
-        lines: of its text; none where it is a JSON array or parquet.
+        lines: of its text; none where it is a JSON array or parquet. Records are read out of them, see `rows_of`.
+        blank: numbers of empty lines between records, once these were read.
         text: of a JSON array.
         parquet: the open file, where it is one.
         separator: between the columns of a table.
@@ -43,6 +44,7 @@ class OpenedFile:
     path: str
     format: FileFormat
     lines: list[str] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
     text: str = ""
     parquet: ParquetRows | None = None
     separator: str = ""

@@ -24,7 +24,7 @@ from .notes import count, shown
 from .numbers import Numbers
 from .opening import OpenedFile, open_file
 from .table_columns import Table, about_columns, column_of, listed, table_of, too_few_columns
-from .texts import Text, blank_lines, no_record, records_of, require_object, skipped, unit_of
+from .texts import Text, no_record, records_of, require_object, skipped, unit_of
 from .values import Values
 
 
@@ -113,7 +113,7 @@ def _of_table(opened: OpenedFile, how: How, source: Wanted, target: Wanted) -> P
         sources = [one_line(text, spaces) for text in sources]
         targets = [one_line(text, spaces) for text in targets]
     about = about_columns(table, [(source, columns[0]), (target, columns[1])])
-    notes = [*opened.notes, *skipped(table.blank), *table.notes, about]
+    notes = [*opened.notes, *skipped(opened.blank), *table.notes, about]
     if behind is not None:
         notes.append(f"the text of column {behind} stands behind the source where it has some")
     if num_uneven:
@@ -237,6 +237,12 @@ class _Fields:
     def of(self, where: str, record: Mapping[str, Any], had_by_others: bool) -> Sides:
         value = self._source_path.value_in(where, record, self._source, had_by_others)
         answer = self._target_path.value_in(where, record, self._target, had_by_others)
+        if self._behind is None and isinstance(value, str) and isinstance(answer, str):
+            text = self._values.text
+            return (
+                text(where, self._source_path.name, value, self._source),
+                [text(where, self._target_path.name, answer, self._target)],
+            )
         return self._source_of(where, record, value), self._targets_of(where, answer)
 
     def _source_of(self, where: str, record: Mapping[str, Any], value: Any) -> Text:
@@ -284,7 +290,7 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
             targets.append(answer)
     if selection is None:
         raise no_record(opened)
-    notes = [*opened.notes, *blank_lines(opened), selection.told]
+    notes = [*opened.notes, *skipped(opened.blank), selection.told]
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(num_records, unit)}")
     if num_several:

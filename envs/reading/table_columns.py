@@ -27,7 +27,6 @@ class Table:
         rows: all others, or all where the first row names nothing.
         dialect: how rows are written.
         notes: how columns are told apart, what the first row is.
-        blank: lines that are empty, once the rows were read.
     """
 
     path: str
@@ -36,7 +35,6 @@ class Table:
     rows: Iterator[Row]
     dialect: Dialect
     notes: list[str]
-    blank: list[int]
 
     @property
     def width(self) -> int:
@@ -59,8 +57,7 @@ def table_of(
         DataError: it has no row.
     """
     dialect = dialect_of(opened.lines, opened.separator, how)
-    blank: list[int] = []
-    rows = rows_of(opened.path, opened.lines, dialect, how, blank)
+    rows = rows_of(opened.path, opened.lines, dialect, how, opened.blank)
     if how.same_columns:
         rows = require_same_columns(opened.path, rows, dialect, how)
     first = next(rows, None)
@@ -79,7 +76,7 @@ def table_of(
                 f"data; to leave it out, set {how.options}header true"
             )
         rows = chain([first], sample, rows)
-    return Table(opened.path, cells if is_header else None, first, rows, dialect, notes, blank)
+    return Table(opened.path, cells if is_header else None, first, rows, dialect, notes)
 
 
 def column_of(table: Table, wanted: Wanted) -> int:

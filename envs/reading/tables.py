@@ -107,8 +107,10 @@ def _is_quoted(lines: Sequence[str], separator: str) -> bool:
     return needs_quotes or doubled or (bool(in_quotes) and all(in_quotes))
 
 
-def rows_of(path: str, lines: Sequence[str], dialect: Dialect, how: How, blank: list[int]) -> Iterator[Row]:
+def rows_of(path: str, lines: list[str], dialect: Dialect, how: How, blank: list[int]) -> Iterator[Row]:
     """The rows of a table, each with the line on which it begins; empty lines are left out and added to `blank`.
+
+    A line that was read is taken out of the list, so that lines and cells are not held twice.
 
     Raises:
         DataError: quotes are not closed, or stand where they may not.
@@ -116,6 +118,7 @@ def rows_of(path: str, lines: Sequence[str], dialect: Dialect, how: How, blank: 
     if not dialect.quotes:
         separator = dialect.separator
         for number, line in enumerate(lines, start=1):
+            lines[number - 1] = ""
             if line and not line.isspace():
                 yield number, line.split(separator)
             else:
@@ -135,6 +138,7 @@ def rows_of(path: str, lines: Sequence[str], dialect: Dialect, how: How, blank: 
                 ) from error
             if row is None:
                 return
+            lines[number - 1 : reader.line_num] = [""] * (reader.line_num - number + 1)
             if len(row) > 1 or (row and row[0].strip()):
                 yield number, row
             else:

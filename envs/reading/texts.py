@@ -143,7 +143,7 @@ def _of_table(
     if table.dialect.quotes:
         texts = [one_line(text, spaces) for text in texts]
     notes = [*opened.notes, *table.notes, about_columns(table, [(wanted, column)]), *spaces.notes(" within cells")]
-    notes += skipped(table.blank)
+    notes += skipped(opened.blank)
     return TextFile(opened.path, texts, numbers.done(), "line", notes, len(opened.lines))
 
 
@@ -174,7 +174,7 @@ def _of_records(
     if not texts:
         raise no_record(opened)
     about = [] if path is None else [f"the {wanted.side} is the field {path.name!r}"]
-    notes = [*opened.notes, *about, *values.spaces.notes(" within strings"), *blank_lines(opened)]
+    notes = [*opened.notes, *about, *values.spaces.notes(" within strings"), *skipped(opened.blank)]
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(len(texts), unit)}")
     return TextFile(opened.path, texts, numbers.done(), unit, notes, len(texts))
@@ -213,7 +213,7 @@ def records_of(opened: OpenedFile, columns: Sequence[str] | None) -> Iterable[tu
         columns: names or paths that are asked for, if they are known: other columns of parquet are not decoded.
     """
     if opened.format == "jsonl":
-        return json_lines(opened.path, opened.lines)
+        return json_lines(opened.path, opened.lines, opened.blank)
     if opened.format == "json":
         return json_array(opened.path, opened.text)
     assert opened.parquet is not None
@@ -237,7 +237,7 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
     Raises:
         DataError: it has none.
     """
-    if isinstance(record, Mapping):
+    if isinstance(record, dict):
         return record
     raise DataError(
         f"{where}: holds {json_type(record)} ({beginning(str(record))}), expected an object with a field for the "
@@ -248,11 +248,6 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
 def no_record(opened: OpenedFile) -> DataError:
     """The error of a file without a record."""
     return DataError(f"{opened.path}: holds no record. Give a file that has some.")
-
-
-def blank_lines(opened: OpenedFile) -> list[str]:
-    """Empty lines between the records of JSON lines."""
-    return skipped([number for number, line in enumerate(opened.lines, start=1) if not line or line.isspace()])
 
 
 def skipped(blank: Sequence[int]) -> list[str]:
