@@ -157,7 +157,7 @@ def test_reading_is_measured_in_processes_of_their_own(tmp_path: Path, capsys: p
 
 def test_ratios_of_reading_are_formed_within_a_round() -> None:
     one, other = (
-        [reading.Reading(5, seconds, 10**9) for seconds in of_rounds] for of_rounds in ((1.0, 2.0), (3.0, 4.0))
+        [reading.Reading(5, seconds, 0.5, 10**9) for seconds in of_rounds] for of_rounds in ((1.0, 2.0), (3.0, 4.0))
     )
     rows = reading.lines_of({"lines": {"rlgan": one, "pyarrow": other}})
-    assert rows[2].split() == ["lines:", "pyarrow", "3.50", "1.00", "2.50", "(2.00", "to", "3.00)"]
+    assert rows[2].split() == ["lines:", "pyarrow", "3.50", "0.50", "1.00", "2.50", "(2.00", "to", "3.00)"]
