@@ -23,7 +23,7 @@ from .json_records import (
 )
 from .notes import count, shown
 from .parquet import MAGIC, ParquetRows
-from .tables import TABLE_SUFFIXES, cells_of, sniffed_separator
+from .tables import ANY_SEPARATOR, TABLE_SUFFIXES, cells_of, sniffed_separator
 
 
 @dataclass
@@ -129,8 +129,11 @@ def _recognised(
     if suffix in TABLE_SUFFIXES:
         return "table", separator or _usual_separator(suffix)
     first = next((line for line in lines if line.strip()), "")
-    if separator is not None and is_header(cells_of(first, separator)):
-        return "table", separator
+    # A first row of known names is a header, even where a row below it is not what it should be.
+    for candidate in ANY_SEPARATOR:
+        cells = cells_of(first, candidate)
+        if len(cells) > 1 and is_header(cells) and (candidate == separator or all(len(c.split()) == 1 for c in cells)):
+            return "table", candidate
     if always_table and "\t" in first:
         return "table", "\t"
     # Sentences have commas, and often equally many.

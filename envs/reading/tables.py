@@ -20,7 +20,9 @@ from .notes import count, shown
 TABLE_SUFFIXES = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 """Ends of names that say that a file is a table, with the separators that are tried for it, in order."""
 
-_ANY_SEPARATOR = "\t|;,"
+ANY_SEPARATOR = "\t|;,"
+"""Separators that are tried for a file whose name says nothing, in order."""
+
 _SAMPLE = 1000  # lines by which a separator is recognised
 
 Row = tuple[int, list[str]]
@@ -47,7 +49,7 @@ class Dialect:
 def sniffed_separator(lines: Sequence[str], suffix: str) -> str | None:
     """The separator that gives every line of a sample the same number of columns, two or more; None if none does."""
     sample = [line for line in islice(lines, _SAMPLE) if line.strip()]
-    for separator in TABLE_SUFFIXES.get(suffix, _ANY_SEPARATOR):
+    for separator in TABLE_SUFFIXES.get(suffix, ANY_SEPARATOR):
         widths = {len(row) for row in _sample_rows(sample, Dialect(separator, _is_quoting(separator)))}
         if len(widths) == 1 and min(widths) > 1:
             return separator

@@ -228,6 +228,13 @@ def test_quotes_in_tables_with_tabs_are_those_of_csv_only_where_they_must_be(wri
     assert list(read(write(content, "d.tsv")).texts) == texts
 
 
+def test_a_header_of_known_names_makes_a_table_even_where_a_row_is_broken(write):
+    assert "line 3: the quotes of this row" in refusal(write('text,n\na,1\n"b,2\n'))
+    assert "line 3: has 1 column ('b')" in refusal(write("id\ttext\n1\ta\nb\n"))
+    prose = ["text, as it is said, is", "a text", "text"]
+    assert list(read(write("\n".join(prose))).texts) == prose
+
+
 def test_separator_and_quotes_can_be_set(write):
     path = write("1 ||| a b\n2 ||| c\n")
     assert list(read(path, 1, separator=" ||| ").texts) == ["a b", "c"]
