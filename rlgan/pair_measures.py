@@ -68,7 +68,7 @@ class PairMeasures:
         for place, source in enumerate(self._source_words):
             places.setdefault(tuple(source), []).append(place)
         self._firsts = [first for first, *_ in places.values()]
-        self.conditions = task.conditions.test[torch.tensor(self._firsts)]
+        self.conditions = task.conditions.test[torch.tensor(self._firsts)].long()
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
 
     def measure(self, tokens: Tensor, generator: Generator) -> dict[str, float]:
