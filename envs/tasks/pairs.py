@@ -387,8 +387,8 @@ def _tokenised(
             written.clear()
         splits[split], about = _with_tokens(_Split(one.numbers, *rows), paths[split])
         notes += [f"{split}: {note}" for note in about]
-    for side, rows in zip(sides, (splits["train"].sources, splits["train"].targets), strict=True):
-        notes += single_tokens(paths["train"], rows, side.tokens, f"{side.name[:-1]} of train")
+    for side, found in zip(sides, (splits["train"].sources, splits["train"].targets), strict=True):
+        notes += single_tokens(paths["train"], found, side.tokens, f"{side.name[:-1]} of train")
     return splits
 
 

@@ -35,7 +35,7 @@ from ..tokenisers import (
 )
 from ..vocabulary import SPECIAL_NAMES, UNK_NAME, WORD_MARK, Joining, Vocabulary, as_byte_names
 from .lines import Normalisation, Tokens, count
-from .numbering import Numbering
+from .numbering import Numbering, Places
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -225,7 +225,7 @@ class Cutting:
     vocabulary: Vocabulary | None = None
     pieces: str | None = None
 
-    def placed(self, texts: Iterable[str], path: str, numbers: Sequence[int]) -> Iterator[Sequence[str]]:
+    def placed(self, texts: Iterable[str], path: str, numbers: Places) -> Iterator[Sequence[str]]:
         """The tokens of many texts of a file.
 
         Args:
@@ -452,6 +452,7 @@ def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary
         return [UNK_NAME] if on_bytes else [WORD_MARK, UNK_NAME]
 
     cut = _around_marks(marks, tokenise, tokens_of)
+    names = {index: name for name, index in tokenizer.get_vocab().items()}
 
     def many(texts: Iterable[str]) -> Iterator[Sequence[str]]:
         remaining = iter(texts)
@@ -460,7 +461,7 @@ def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary
             plain = [written(text) for text, has in zip(some, has_mark, strict=True) if not has]
             found = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
             for text, has in zip(some, has_mark, strict=True):
-                yield cut(text) if has else next(found).tokens
+                yield cut(text) if has else [names[index] for index in next(found).ids]
 
     return Cutting(
         cut,

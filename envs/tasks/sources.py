@@ -269,7 +269,7 @@ class Reading(Settings):
             if not text.strip():
                 raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
             texts.append(text)
-        numbers, numbering = np.arange(1, len(texts) + 1), Numbering()
+        numbers, numbering = np.arange(1, len(texts) + 1, dtype=np.int64), Numbering()
         rows = numbering.rows(cutting.placed(texts, path, numbers))
         if not rows.lengths.all():
             number = int(numbers[rows.lengths == 0][0])

@@ -79,12 +79,10 @@ class TextTask(FromFiles):
             return values
         values = dict(values)
         tokens = values.get("tokens", "word")
-        tokens = {"kind": tokens} if isinstance(tokens, str) else tokens
-        tokens = (
-            tokens.model_dump(exclude_unset=True) | {"kind": tokens.kind}
-            if isinstance(tokens, Settings)
-            else dict(tokens)
-        )
+        if isinstance(tokens, Settings):
+            kind = {"kind": type(tokens).model_fields["kind"].default}
+            tokens = kind | tokens.model_dump(exclude_unset=True)
+        tokens = {"kind": tokens} if isinstance(tokens, str) else dict(tokens)
         for name in cls.moved.keys() & values.keys():
             value = values.pop(name)
             if tokens.get(name, value) != value:
