@@ -73,8 +73,8 @@ def learned_from(
     Args:
         settings: network, optimiser, and when to stop.
         space: of the sequences.
-        train: (n, T) int64, padded: what it learns.
-        valid: (n', T) int64, padded: what it stops by.
+        train: (n, T) integer, padded: what it learns.
+        valid: (n', T) integer, padded: what it stops by.
         seed: of the run.
 
     Raises:
@@ -88,13 +88,13 @@ def learned_from(
     def nll(tokens: Tensor) -> float:
         network.eval()
         with torch.no_grad():
-            parts = [network.logprobs(part) for part in tokens.split(_BATCH)]
+            parts = [network.logprobs(part.long()) for part in tokens.split(_BATCH)]
         return mean_nll(torch.cat(parts), sequence_mask(space, tokens))
 
     def learn() -> None:
         network.train()
         for rows in torch.randperm(len(train), generator=rng).split(settings.batch):
-            tokens = train[rows]
+            tokens = train[rows].long()
             mask = sequence_mask(space, tokens)
             optimizer.zero_grad()
             (-(network.logprobs(tokens) * mask).sum() / mask.sum()).backward()

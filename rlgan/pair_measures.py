@@ -65,12 +65,12 @@ class PairMeasures:
         self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
         # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
         targets = [join_tokens(words, task.joining) for words in task.test_words]
-        places: dict[str, list[int]] = {}
+        places: dict[int, list[int]] = {}
         assert task.conditions.test_sources is not None
-        for place, source in enumerate(task.conditions.test_sources):
+        for place, source in enumerate(task.conditions.test_sources.tolist()):
             places.setdefault(source, []).append(place)
         self._firsts = [first for first, *_ in places.values()]
-        self.conditions = task.conditions.test[torch.tensor(self._firsts)]
+        self.conditions = task.conditions.test[torch.tensor(self._firsts)].long()
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
 
     def measure(self, tokens: Tensor, generator: Generator) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,9 +50,18 @@ class PairFile:
     notes: list[str] = field(default_factory=list)
     targets_alone: str = ""
 
-    def where(self, place: int) -> str:
+    def where(self, number: int) -> str:
         """File and line of a pair, for errors."""
-        return f"{self.path}, {self.unit} {self.numbers[place]}"
+        return f"{self.path}, {self.unit} {number}"
+
+    def given_up(self) -> Iterator[tuple[int, Text, str]]:
+        """Each pair's number, source and target; the file has none of them left, see `TextFile.given_up`."""
+        sources, targets = [*self.sources], [*self.targets]
+        self.sources, self.targets = [], []
+        sources.reverse()
+        targets.reverse()
+        for number in self.numbers:
+            yield number, sources.pop(), targets.pop()
 
 
 def first_pair(file: PairFile) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -54,6 +54,16 @@ class TextFile:
     def strings(self) -> Sequence[str]:
         """The texts, where lists were not allowed."""
         return cast("Sequence[str]", self.texts)
+
+    def given_up(self) -> Iterator[tuple[int, str]]:
+        """Each text with its number, where lists were not allowed; the file has none of them left.
+
+        What is made of a text can take its place in memory, so that a large file is not held twice.
+        """
+        remaining, self.texts = [*self.strings], []
+        remaining.reverse()
+        for number in self.numbers:
+            yield number, remaining.pop()
 
     def first_text(self) -> list[str]:
         """A note of the first text that is not empty; it shows that another column was meant, or a header is read."""

@@ -19,11 +19,16 @@ from ..errors import ConfigError, DataError
 from ..reading import FileFormat, How, count, known_encoding, which_lines
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import UNK_ID
+from .numbering import Places, Rows
 
 DEFAULT_FRACTION = 0.1
 
+MUCH_DROPPED = 0.5
+"""Share of lines dropped for their length above which a note warns."""
+
 OverLong = Literal["drop", "cut", "error"]
+
+Normalisation = Literal["none", "nfc", "nfkc"]
 
 Tokens = tuple[str, ...]
 
@@ -47,6 +52,10 @@ class FromFiles(Settings):
     header: bool | None = None
     """Whether the first row of each table, or the first line of each file of plain lines, names columns and is no data;
     None: where columns are asked for by name, or the names are well known."""
+
+    normalisation: Normalisation = "none"
+    """Unicode form that text is brought into: "nfc" (one way to write a letter with its accents), "nfkc" (wide, narrow
+    and ligature forms are the plain ones, too), or "none" (text stays as it is written)."""
 
     valid_fraction: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of the training file split off for `valid`; None: 0.1. Only without a file for `valid`."""
@@ -160,56 +169,71 @@ class Limit:
     remedy: str = "over_long"
     keeps_end: bool = False
 
+    @staticmethod
+    def option(path: str) -> str:
+        """A setting of the task as it is typed."""
+        return f"--task.{path.replace('_', '-')}"
+
 
 def fit(
-    sequences: Sequence[Tokens], limit: Limit, *, path: str, numbers: Sequence[int], noun: str = "line"
-) -> tuple[dict[int, Tokens], list[str]]:
+    rows: Rows, limit: Limit, *, path: str, numbers: Places, noun: str = "line", unit: str = "line"
+) -> tuple[Rows, Places, list[str]]:
     """Drop or cut what is too long.
 
     Args:
-        sequences: without terminators.
+        rows: sequences without terminators.
         limit: how long they may be.
         path: of the file that they are from.
-        numbers: of their lines.
+        numbers: of their lines, records or rows.
         noun: what one is called.
+        unit: what `numbers` count: "line", "record" or "row".
 
     Returns:
-        The sequences that are kept, cut where that is asked for, by their places in `sequences`; and what was done.
+        The sequences that are kept, cut where that is asked for; their places in `rows`; and what was done.
 
     Raises:
         DataError: one is too long and that is an error, or all are and nothing is left.
     """
-    kept = dict(enumerate(sequences))
-    over_long = [index for index, tokens in kept.items() if len(tokens) >= limit.max_length]
-    if not over_long:
-        return kept, []
-    first = over_long[0]
-    where = which_lines([numbers[index] for index in over_long])
+    every = np.arange(len(rows))
+    is_over_long = rows.lengths >= limit.max_length
+    over_long = np.flatnonzero(is_over_long)
+    if not len(over_long):
+        return rows, every, []
+    first, number = over_long[0], len(over_long)
+    where = which_lines(numbers[over_long].tolist(), unit)
     room = f"{limit.setting}={limit.max_length} leaves room for {limit.max_length - 1} and the terminator"
     if limit.over_long == "error":
         raise DataError(
-            f"{path}, line {numbers[first]}: the {noun} has {len(sequences[first])} tokens; {room} "
-            f"({count(len(over_long), f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
+            f"{path}, {unit} {numbers[first]}: the {noun} has {rows.lengths[first]} tokens; {room} "
+            f"({count(number, f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
             "or 'cut'."
         )
     if limit.over_long == "cut":
         length = limit.max_length
-        for index in over_long:
-            kept[index] = kept[index][-length:] if limit.keeps_end else kept[index][:length]
         which = "the last " if limit.keeps_end else ""
-        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator, {where}"]
-    if len(over_long) == len(sequences):
-        shortest = min(map(len, sequences))
+        notes = [f"cut {count(number, noun)} to {which}{length} tokens, without a terminator, {where}"]
+        return rows.cut(length, keeps_end=limit.keeps_end), every, notes
+    if number == len(rows):
+        shortest = int(rows.lengths.min())
         raise DataError(
             f"{path}: every {noun} is too long: the shortest has {shortest} tokens; {room}. "
             f"Raise {limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'."
         )
-    for index in over_long:
-        del kept[index]
-    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens, {where}"]
+    kept = np.flatnonzero(~is_over_long)
+    notes = [f"dropped {count(number, noun)} longer than {limit.max_length - 1} tokens, {where}"]
+    if number > MUCH_DROPPED * len(rows):
+        nine_tenths = int(np.quantile(rows.lengths, 0.9, method="higher")) + 1
+        notes.append(
+            f"warning: that is {number} of {len(rows)}, and what is left is other text than the file's. To keep nine "
+            f"of ten, set {limit.option(limit.setting)} {nine_tenths}; to keep the beginnings of all, "
+            f"{limit.option(limit.remedy)} cut"
+        )
+    return rows.take(kept), kept, notes
 
 
-def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable line") -> dict[str, list[int]]:
+def split_off(
+    total: int, settings: FromFiles, *, path: str, noun: str = "usable line", lost: int = 0, remedy: str = ""
+) -> dict[str, Places]:
     """Share out the training file.
 
     Args:
@@ -217,6 +241,8 @@ def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable
         settings: the fractions and the seed.
         path: of the file.
         noun: what one is called.
+        lost: how many were dropped because they are too long.
+        remedy: what to do where there are too few; "" for more lines.
 
     Returns:
         Places 0..total-1 in order, each once, for "train" and every split without a file of its own.
@@ -227,29 +253,21 @@ def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable
     sizes = {split: max(1, round(fraction * total)) for split, fraction in settings.held_out_fractions.items()}
     if sum(sizes.values()) >= total:
         wanted = " and ".join(f"{size} for {split}" for split, size in sizes.items())
+        dropped = f" after {count(lost, 'line')} too long for it were dropped" if lost else ""
+        remedy = remedy or (
+            "Raise --task.max-length, or set --task.over-long cut."
+            if lost
+            else "Give more lines, or files of their own for valid and test."
+        )
         raise DataError(
-            f"{path}: {count(total, noun)}, too few to split off {wanted} and still train on one. "
-            "Give more lines, or files of their own for valid and test."
+            f"{path}: {count(total, noun)}{dropped}, too few to split off {wanted} and still train on one. {remedy}"
         )
     order = np.random.default_rng(settings.split_seed or 0).permutation(total)
     splits = {}
     for split, size in sizes.items():
         taken, order = order[:size], order[size:]
-        splits[split] = np.sort(taken).tolist()
-    return splits | {"train": np.sort(order).tolist()}
-
-
-def distinct(items: Sequence[object]) -> list[int]:
-    """Places of the first of each that are equal, in order."""
-    first: dict[object, int] = {}
-    for index, item in enumerate(items):
-        first.setdefault(item, index)
-    return list(first.values())
-
-
-def unknown_share(encoded: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """How many of the ids are the unknown token's, and how many ids there are."""
-    return sum(list(ids).count(UNK_ID) for ids in encoded), sum(map(len, encoded))
+        splits[split] = np.sort(taken)
+    return splits | {"train": np.sort(order)}
 
 
 def padded(encoded: Sequence[Sequence[int]], space: SequenceSpace) -> Tensor:

@@ -39,8 +39,9 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="FILE", help="and their targets, line by line")
     parser.add_argument(
         "--tokens",
-        choices=("word", "char", "bpe"),
-        help="what a token of --data or of pairs is (default word; bpe, pieces of words, for pairs alone)",
+        choices=("word", "char", "bpe", "smiles", "regex"),
+        help="what a token of --data or of pairs is (default word): bpe are pieces of words, smiles atoms and bonds of "
+        "molecules, regex matches of --task.tokens.pattern (of pairs --task.vocabulary.source.pattern, target.pattern)",
     )
     parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
 
@@ -71,9 +72,7 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     if options.tokens and (not given or options.oracle_params):
         raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
     if options.data:
-        if options.tokens == "bpe":
-            raise ConfigError("--tokens bpe: pieces of words are for pairs alone. With --data choose word or char.")
-        return TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
+        return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
         return _pairs_task(options)
     return OracleTask(params=options.oracle_params) if options.oracle_params else None

@@ -272,7 +272,7 @@ def test_the_file_at_fault_is_the_one_named(write):
         ({"encoding": "hex"}, "not a text encoding"),
         ({"max_length": 1}, "greater than or equal to 2"),
         ({"max_size": 3}, "greater than or equal to 4"),
-        ({"tokens": "byte"}, "'word' or 'char'"),
+        ({"tokens": "byte"}, "'word', 'char', 'bpe'"),
         ({"vocab": 7}, "Extra inputs are not permitted"),
         ({"data": ""}, "at least 1 character"),
     ],
