@@ -12,7 +12,7 @@ from rlgan import pair_measures
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
-from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pair_files import PairsFile, Table
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
@@ -184,3 +184,14 @@ def test_documents_that_only_begin_alike_have_references_of_their_own(tmp_path: 
     assert found["eval/rouge_1"] == pytest.approx(100 * (1 + 3 * 0.5) / 4)
     view = selection_view(task)
     assert view.conditions is not None and view.conditions.test_sources == task.conditions.valid_sources
+
+
+def test_one_sentence_for_documents_that_begin_alike_is_what_a_report_should_have_read(data_dir: Path) -> None:
+    path = data_dir / "cases" / "boiler.jsonl"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    task = build_task(PairsTask(input=PairsFile(data=str(path)), domain=Summarization(max_source_length=40)))
+    assert task.conditions is not None and len(task.conditions.test.unique(dim=0)) == 1
+    found = PairMeasures(task, "13a").measure(written(task, *["one quick house likes the house ."] * 10), NOBODY)
+    # 57.1 and 20.6 where the ten documents were one with ten references.
+    assert (round(found["eval/rouge_1"], 1), round(found["eval/corpus_bleu"], 2)) == (31.4, 2.84)
