@@ -183,7 +183,7 @@ def test_documents_that_only_begin_alike_have_references_of_their_own(tmp_path: 
     assert found["eval/corpus_bleu"] == pytest.approx(100 * math.prod(precisions) ** 0.25, rel=1e-6)
     assert found["eval/rouge_1"] == pytest.approx(100 * (1 + 3 * 0.5) / 4)
     view = selection_view(task)
-    assert view.conditions is not None and view.conditions.test_sources == task.conditions.valid_sources
+    assert view.conditions is not None and view.conditions.test_sources is task.conditions.valid_sources
 
 
 def test_one_sentence_for_documents_that_begin_alike_is_what_a_report_should_have_read(data_dir: Path) -> None:

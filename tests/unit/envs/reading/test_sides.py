@@ -256,9 +256,9 @@ def test_what_is_advised_about_pairs_of_one_source_helps(write, kind):
         held_out = "--task.input.valid FILE --task.input.test FILE"
     else:
         files = ParallelFiles(source=write("Write\n" * 9, "s"), target=write("\n".join(targets), "t"))
-        held_out = "--task.input.valid_source FILE --task.input.valid_target FILE --task.input.test_source FILE"
+        held_out = "--task.input.valid-source FILE --task.input.valid-target FILE --task.input.test-source FILE"
     with pytest.raises(
-        DataError, match=r"9 pairs of 1 distinct source; .* learn the targets alone \(--data "
+        DataError, match=r"1 distinct source, too few .* has 9 pairs, .* learn the targets alone \(--data "
     ) as caught:
         build_task(PairsTask(input=files))
     assert held_out in str(caught.value)
@@ -314,7 +314,9 @@ def test_sources_are_the_same_when_whole_ones_are(write):
     settings = {"domain": {"kind": "summarization", "max_source_length": 3}}
     files = Table(data=write("".join(lines), "d.tsv"), valid=write("".join(lines), "v.tsv"), test=write(lines[0], "t"))
     task = build_task(PairsTask.model_validate({"input": files.model_dump()} | settings))
-    assert task.conditions.valid_sources == tuple(f"{begin}{a}".strip() for a in "abcdefgh" for _ in "xy")
+    # Numbered in all splits together: those of a training source have its number.
+    assert task.conditions.valid_sources.tolist() == [place for place in range(8) for _ in "xy"]
+    assert task.conditions.test_sources.tolist() == [0]
     assert len(set(map(tuple, task.conditions.valid.tolist()))) == 1
     assert "train: 8 sources with several targets, 16 in all" in task.notes
     assert "test: 1 of 1 sources are also training sources" in task.notes
