@@ -37,6 +37,7 @@ from benchmarks.common import machine
 from benchmarks.presets import line, lines, run
 from rlgan.config import Config, Control
 from rlgan.envs.tasks import OracleTask, Task, TaskSettings, TextTask, build_task
+from rlgan.envs.tasks.pieces import Words
 from rlgan.evaluation import Evaluator
 from rlgan.evidence import Evidence, combined
 from rlgan.generators import Generator
@@ -74,7 +75,7 @@ def tasks(data: Path, scratch: Path) -> dict[str, TaskSettings]:
     captions.write_text("\n".join(read[:1_200]), "utf-8")
     return {
         "oracle": OracleTask(vocab_size=30, max_length=6, num_train=500, num_valid=200, num_test=400),
-        "captions": TextTask(data=str(captions), max_size=200, max_length=11),
+        "captions": TextTask(data=str(captions), tokens=Words(max_size=200), max_length=11),
     }
 
 

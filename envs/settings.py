@@ -6,6 +6,9 @@ literal `kind` field, and the axis is a union discriminated by it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -19,3 +22,6 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Settings of older versions by their names, and where below this class they are now; both are read."""

@@ -103,7 +103,7 @@ def _check_splits(owner: Task | Conditions, name: str) -> None:
     )
     for split in ("train", "valid", "test"):
         tokens = getattr(owner, split)
-        _require_finished(space, tokens, f"{name}{split}")
+        _require_finished(space, tokens, f"{name}{split}", is_kept=True)
         _require(len(tokens) > 0, f"{name}{split} is empty")
         words = None if split == "train" else getattr(owner, f"{split}_words")
         _require(words is None or len(words) == len(tokens), f"{name}{split}_words: not of each sequence of {split}")
@@ -294,8 +294,10 @@ def _require_raises(error: type[Exception], call: Callable[[], object], message:
     raise AssertionError(message)
 
 
-def _require_finished(space: SequenceSpace, tokens: Tensor, name: str) -> None:
-    _require(tokens.dtype == torch.int64, f"{name} is {tokens.dtype}; expected int64")
+def _require_finished(space: SequenceSpace, tokens: Tensor, name: str, *, is_kept: bool = False) -> None:
+    """Check sequences; those of a split are kept in the narrowest type that holds their ids."""
+    kinds = (torch.int64,) if not is_kept else (torch.int16, torch.int32, torch.int64)
+    _require(tokens.dtype in kinds, f"{name} is {tokens.dtype}; expected int64")
     _require(
         tokens.dim() == 2 and tokens.shape[1] == space.max_length,
         f"{name} has shape {tuple(tokens.shape)}; expected (n, {space.max_length})",

@@ -1,13 +1,15 @@
-"""Token ↔ id ↔ text: special ids, tokenisers, how tokens are joined, a vocabulary that is the same in every process.
+"""Token ↔ id ↔ text: special ids, how tokens are joined, a vocabulary that is the same in every process.
 
 Ids are given by falling frequency and, among equals, by the token itself, so that they depend on nothing but the
 counts: not on the order of lines, not on the hash seed. Text is taken as it stands: no Unicode normalisation, no case
-folding; whoever wants those does them before. Reading files lives in `tasks/lines.py`.
+folding; whoever wants those does them before. How text is cut is in `tokenisers.py` and `tasks/pieces.py`, reading
+files in `reading/`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,21 +34,6 @@ Text may hold the word `<end>`, which is then an ordinary token with an id of it
 corpora write for a rare word, means exactly `UNK_ID` and is read as that.
 """
 
-TokenKind = Literal["word", "char"]
-
-
-def split_words(line: str) -> list[str]:
-    """Words of a line, between white space of any kind."""
-    return line.split()
-
-
-def split_chars(line: str) -> list[str]:
-    """Characters (Unicode code points) of a line, spaces included."""
-    return list(line)
-
-
-TOKENISERS: Mapping[TokenKind, Callable[[str], list[str]]] = {"word": split_words, "char": split_chars}
-
 Joining = Literal["words", "characters", "word_pieces", "byte_pieces"]
 """How tokens, by their names, become text again. A name, so that it can be kept wherever the names are kept.
 
@@ -56,8 +43,6 @@ word_pieces: likewise; `WORD_MARK` is where a word begins.
 byte_pieces: likewise; each character of a name is a byte of UTF-8, see `as_byte_names`. Bytes that are
 no text become U+FFFD.
 """
-
-JOINING_OF: Mapping[TokenKind, Joining] = {"word": "words", "char": "characters"}
 
 WORD_MARK = "\u2581"
 """Stands before the first piece of a word (SentencePiece's mark)."""
@@ -69,7 +54,10 @@ def as_byte_names(text: str) -> str:
 
 
 def join_tokens(names: Sequence[str], joining: Joining) -> str:
-    """The text that tokens spell.
+    """The text that tokens spell, on one line.
+
+    All text that is shown or written goes through here, one line a sequence. Tokens may hold or, byte by byte, make
+    characters that no line has once it was read: line breaks and controls. Each is a space, as it is in reading.
 
     Args:
         names: of the tokens, without the terminator.
@@ -78,7 +66,12 @@ def join_tokens(names: Sequence[str], joining: Joining) -> str:
     Returns:
         Text.
     """
-    return _JOINERS[joining](names)
+    return one_line(_JOINERS[joining](names))
+
+
+def one_line(text: str) -> str:
+    """Text with a space for each line break (Unicode's, too) and each control character but the tab."""
+    return _NOT_ON_A_LINE.sub(" ", text)
 
 
 def _join_byte_pieces(names: Sequence[str]) -> str:
@@ -94,6 +87,9 @@ def _byte_names() -> list[str]:
     moved = {byte: 0x100 + place for place, byte in enumerate(others)}
     return [chr(moved.get(byte, byte)) for byte in range(256)]
 
+
+# Control characters but the tab, among them LF, CR, VT, FF and NEL; the line and the paragraph separator.
+_NOT_ON_A_LINE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 _BYTE_NAMES = _byte_names()
 _BYTE_OF_NAME = {name: bytes([byte]) for byte, name in enumerate(_BYTE_NAMES)}
@@ -153,9 +149,32 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         for sequence in sequences:
             counts.update(sequence)
-        for token in (UNK_NAME, *always):
-            counts.pop(token, None)
-        kept = sorted((token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t))
+        return cls.of_counts(counts, min_count=min_count, max_size=max_size, always=always)
+
+    @classmethod
+    def of_counts(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        always: Sequence[str] = (),
+    ) -> Vocabulary:
+        """The same of tokens that were counted; one that occurs 0 times is none of the training split.
+
+        Args:
+            counts: token → number of occurrences.
+            min_count: see `build`.
+            max_size: see `build`.
+            always: see `build`.
+
+        Returns:
+            The vocabulary, by falling count and then by token.
+        """
+        apart = {UNK_NAME, *always}
+        # Two stable sorts, the less weighty first: keys of pairs would take three times as long.
+        kept = sorted(token for token, number in counts.items() if number >= min_count and token not in apart)
+        kept.sort(key=counts.__getitem__, reverse=True)
         if max_size is not None:
             kept = kept[: max(0, max_size - len(SPECIAL_NAMES) - len(always))]
         return cls((*always, *kept))

@@ -267,8 +267,8 @@ class AdversarialMeasures:
 
     Args:
         space: of the sequences, with that of the conditions.
-        conditions: (n, S) int64 of the human pairs, padded.
-        sequences: (n, T) int64 of the human pairs, padded.
+        conditions: (n, S) integer, of the human pairs, padded.
+        sequences: (n, T) integer, of the human pairs, padded.
         settings: the evaluator, and how many pairs are used.
         seed: of the run.
         teach: what makes evaluators; None trains those of the settings.
@@ -289,7 +289,8 @@ class AdversarialMeasures:
         seed: int,
         teach: Teacher | None = None,
     ) -> None:
-        self.conditions, self._human = conditions[: settings.num_pairs], sequences[: settings.num_pairs]
+        self.conditions = conditions[: settings.num_pairs].long()
+        self._human = sequences[: settings.num_pairs].long()
         self._settings, self._seed = settings, seed
         self._teach = teach or fresh_evaluator(settings, space, seed)
         self._parts = parts_by_condition(

@@ -134,16 +134,17 @@ class Pairs:
     """Real sequences, and what they are given.
 
     Attributes:
-        tokens: (n, T) int64.
-        conditions: (n, S) int64; None where they are given nothing.
+        tokens: (n, T) integer; as narrow as the task keeps them.
+        conditions: (n, S) integer; None where they are given nothing.
     """
 
     tokens: Tensor
     conditions: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Pairs:
-        """Some of them."""
-        return Pairs(self.tokens[index], None if self.conditions is None else self.conditions[index])
+        """Some of them, as int64."""
+        conditions = None if self.conditions is None else self.conditions[index].long()
+        return Pairs(self.tokens[index].long(), conditions)
 
 
 @dataclass(frozen=True, slots=True)

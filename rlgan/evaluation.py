@@ -130,7 +130,7 @@ def selection_view(task: Task) -> Task:
     """
     given = task.conditions
     if given is not None:
-        given = replace(given, test=given.valid, test_words=given.valid_words)
+        given = replace(given, test=given.valid, test_words=given.valid_words, test_sources=given.valid_sources)
     return replace(task, test=task.valid, test_words=task.valid_words, conditions=given)
 
 
@@ -199,7 +199,7 @@ class Evaluator:
     def _batches(self, tokens: Tensor, conditions: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         for first in range(0, len(tokens), self._BATCH):
             rows = slice(first, first + self._BATCH)
-            yield tokens[rows], None if conditions is None else conditions[rows]
+            yield tokens[rows].long(), None if conditions is None else conditions[rows].long()
 
     def measure(self, generator: Generator, temperature: float = 1.0, num_sequences: int | None = None) -> Measurement:
         """Measure a generator.
@@ -325,7 +325,7 @@ class Evaluator:
         """Samples, and what they are given: the conditions of the test split, again from the first where they end."""
         conditions = self._held_out_conditions
         if conditions is not None:
-            conditions = conditions[torch.arange(number) % len(conditions)]
+            conditions = conditions[torch.arange(number) % len(conditions)].long()
         rng = stream(self._seed, self._draw)
         stepper = generator.stepper(temperature)
         with stage("sample", f"{number} samples"):
@@ -373,11 +373,11 @@ class Evaluator:
         """
         number, given = num_sequences or self._settings.num_sequences, self._task.conditions
         if self._task.has_known_law:
-            tokens = self._task.test[:number]
-            conditions = None if given is None else given.test[:number]
+            tokens = self._task.test[:number].long()
+            conditions = None if given is None else given.test[:number].long()
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
-        tokens = self._task.valid[:number]
-        conditions = None if given is None else given.valid[:number]
+        tokens = self._task.valid[:number].long()
+        conditions = None if given is None else given.valid[:number].long()
         metrics = {} if self._text is None else self._text.measure(tokens)
         if self._pairs is not None:
             metrics |= self._pairs.measure_form(tokens)

@@ -20,6 +20,8 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
+_ROWS_AT_ONCE = 1 << 16
+
 ExampleWeights = Literal["none", "tf_idf"]
 
 
@@ -30,7 +32,7 @@ def tf_idf_weights(space: SequenceSpace, tokens: Tensor) -> Tensor:
 
     Args:
         space: the task's sequences.
-        tokens: (n, T) int64, all that is learned from.
+        tokens: (n, T) integer, all that is learned from.
 
     Returns:
         (n,) float32, positive, with mean 1.
@@ -47,6 +49,8 @@ def tf_idf_weights(space: SequenceSpace, tokens: Tensor) -> Tensor:
         held += torch.bincount(here[is_first], minlength=space.vocab_size)
     idf = 1.0 + (number / held.clamp_min(1.0)).log()
     lengths = counted.sum(1)
-    scores = (idf[tokens] * counted).sum(1) / lengths.clamp_min(1)
+    parts = zip(tokens.split(_ROWS_AT_ONCE), counted.split(_ROWS_AT_ONCE), strict=True)
+    sums = torch.cat([(idf[rows.long()] * mask).sum(1) for rows, mask in parts])
+    scores = sums / lengths.clamp_min(1)
     scores = torch.where(lengths > 0, scores, 1.0)
     return (scores / scores.mean()).float()

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlgan.envs.errors import CheckpointError, ConfigError, DataError
+from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.pieces import Words
@@ -82,15 +83,21 @@ class ExportedGenerator:
         return decode(self.space, self.token_names, self.joining, drawn.tokens)
 
     def answer(
-        self, sources: Sequence[str], path: str, decoding: Decoding, seed: int = 0
+        self,
+        sources: Sequence[Text],
+        path: str,
+        decoding: Decoding,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> tuple[list[str], tuple[str, ...]]:
         """What it writes for sources.
 
         Args:
-            sources: one text each.
+            sources: one text each, or its parts where the generator reads text.
             path: where they are from, for errors.
             decoding: how.
             seed: of the draw.
+            numbers: of the lines that the sources stand on; None: 1, 2, ...
 
         Returns:
             One string a source; and notes of what was cut, or is unknown.
@@ -109,9 +116,9 @@ class ExportedGenerator:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
         if self.reading is None:
             names = self.given_names or tuple(map(str, range(self.space.given.vocab_size)))
-            read = ReadSources(_of_names(sources, path, names, self.space.given), (), ())
+            read = ReadSources(_of_names([str(text) for text in sources], path, names, self.space.given), (), ())
         else:
-            read = self.reading.read(sources, path)
+            read = self.reading.read(sources, path, numbers)
         conditions = read.conditions
         stepper, number = self.generator.stepper(decoding.temperature), len(sources)
         if decoding.beam is None:

@@ -85,8 +85,8 @@ def learned_from(
     Args:
         settings: network, optimiser, and when to stop.
         space: of the sequences.
-        train: (n, T) int64, padded: what it learns.
-        valid: (n', T) int64, padded: what it stops by.
+        train: (n, T) integer, padded: what it learns.
+        valid: (n', T) integer, padded: what it stops by.
         seed: of the run.
 
     Raises:
@@ -110,7 +110,7 @@ def learned_from(
     def learn() -> None:
         network.train()
         for rows in torch.randperm(len(train), generator=rng).split(settings.batch):
-            tokens = train[rows]
+            tokens = train[rows].long()
             mask = sequence_mask(space, tokens)
             optimizer.zero_grad()
             (-(network.logprobs(tokens) * mask).sum() / mask.sum()).backward()
@@ -132,7 +132,7 @@ def learned_from(
 def _logprobs(network: AutoregressiveGenerator, tokens: Tensor) -> Tensor:
     """(n, T) log-probability of each token given its prefix, without dropout."""
     network.eval()
-    return torch.cat([network.logprobs(part) for part in tokens.split(_BATCH)])
+    return torch.cat([network.logprobs(part.long()) for part in tokens.split(_BATCH)])
 
 
 @torch.no_grad()
@@ -140,5 +140,5 @@ def _take_the_least(network: AutoregressiveGenerator, tokens: Tensor, is_unknown
     """Put the least log-probability of any token in the place of those of unknown ones."""
     network.eval()
     for rows in is_unknown.any(1).nonzero().squeeze(1).split(_BATCH_OF_LOGITS):
-        least = torch.log_softmax(network.logits(tokens[rows]), 2).amin(2)
+        least = torch.log_softmax(network.logits(tokens[rows].long()), 2).amin(2)
         logprobs[rows] = torch.where(is_unknown[rows], least, logprobs[rows])

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_ROWS_AT_ONCE = 1 << 16
+
 _SEED = 0  # of the multipliers; which ones they are changes nothing that can be seen
 
 
@@ -17,8 +19,8 @@ class TruePairs:
     """Which pairs the data holds, by hashes of 63 bits: two pairs are taken for one with a chance of about n / 2^63.
 
     Args:
-        conditions: (n, S) int64, padded after the terminator.
-        sequences: (n, T) int64, padded after the terminator.
+        conditions: (n, S) integer, padded after the terminator.
+        sequences: (n, T) integer, padded after the terminator.
     """
 
     def __init__(self, conditions: Tensor, sequences: Tensor) -> None:
@@ -59,10 +61,15 @@ class TruePairs:
         return rows, assigned[rows]
 
     def _of_conditions(self, conditions: Tensor) -> Tensor:
-        return ((conditions + 1) * self._multipliers[: self._split]).sum(1)
+        return _hashes(conditions, self._multipliers[: self._split])
 
     def _of_sequences(self, sequences: Tensor) -> Tensor:
-        return ((sequences + 1) * self._multipliers[self._split :]).sum(1)
+        return _hashes(sequences, self._multipliers[self._split :])
+
+
+def _hashes(rows: Tensor, multipliers: Tensor) -> Tensor:
+    # All at once, rows that are kept as int16 would be held four times as large.
+    return torch.cat([((part.long() + 1) * multipliers).sum(1) for part in rows.split(_ROWS_AT_ONCE)])
 
 
 def derangement(is_pair: Tensor, rng: torch.Generator) -> Tensor:

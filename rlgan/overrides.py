@@ -9,6 +9,7 @@ import difflib
 import json
 import types
 import typing
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -95,7 +96,10 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: an unknown path.
     """
     tree = to_dict(config)
-    for path, value in sorted(merge({}, changes).items(), key=lambda item: item[0].count(".")):
+    asked = merge({}, changes)
+    pending = deque(sorted(asked.items(), key=lambda item: item[0].count(".")))
+    while pending:
+        path, value = pending.popleft()
         *parents, leaf = path.split(".")
         node: dict[str, Any] = tree
         owner: type[Settings] = Config
@@ -104,6 +108,12 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
             if below is None:
                 raise _unknown_path(tree, owner, path, parents[: depth + 1])
             node, owner = node[name], below
+        if leaf in owner.moved:
+            now = ".".join([*parents, owner.moved[leaf]])
+            if now in asked:
+                raise ConfigError(f"{path}={value!r}: is {now} of older versions, which is set, too. Leave out one.")
+            pending.append((now, value))
+            continue
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)

@@ -2,7 +2,8 @@
 
 BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them: references are texts as they
 were written, of which an unknown word or the end of a long one is no match for anything. Sources that stand in the test
-split more than once are written for once, with all their targets as references. Of summaries there is ROUGE, too, by
+split more than once are written for once, with all their targets as references; two are the same where the whole ones
+are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by
 the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 What a word is follows the script of the references (`rlgan.script`), unless it is set.
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.extras import install_command
-from rlgan.envs.tasks.lines import count
+from rlgan.envs.reading import count
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import UNK_NAME, join_tokens
@@ -77,14 +78,15 @@ class PairMeasures:
         self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
         # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
         targets = [join_tokens(words, task.joining) for words in task.test_words]
-        places: dict[tuple[str, ...], list[int]] = {}
-        for place, source in enumerate(self._source_words):
-            places.setdefault(tuple(source), []).append(place)
+        places: dict[int, list[int]] = {}
+        assert task.conditions.test_sources is not None
+        for place, source in enumerate(task.conditions.test_sources.tolist()):
+            places.setdefault(source, []).append(place)
         self._firsts = [first for first, *_ in places.values()]
         self._source_of_pair = np.empty(len(targets), np.int64)
         for number, found in enumerate(places.values()):
             self._source_of_pair[found] = number
-        self.conditions = task.conditions.test[torch.tensor(self._firsts)]
+        self.conditions = task.conditions.test[torch.tensor(self._firsts)].long()
         self._references: list[list[Any]] = [[targets[place] for place in found] for found in places.values()]
         self._script = script_of(targets) if bleu_tokens == "auto" else None
         self.tokeniser: str = bleu_tokens if self._script is None else self._script.tokeniser

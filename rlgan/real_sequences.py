@@ -68,7 +68,7 @@ class RealSequences:
         assert not isinstance(self._objective, Differentiated)
         index = self._shuffled("examples", update)[: self._schedule.num_real]
         real = Experience(
-            tokens=self._task.train[index], weights=self._weights_of(index), conditions=self._conditions(index)
+            tokens=self._task.train[index].long(), weights=self._weights_of(index), conditions=self._conditions(index)
         )
         return by_example(sampled, real, self._schedule.g_batch, self._task.space, self._objective.loss_normaliser)
 
@@ -77,7 +77,7 @@ class RealSequences:
 
     def _by_likelihood(self, index: Tensor, minibatch: int) -> Experience:
         """Training sequences by their index, each minibatch weighted for the mean over its tokens."""
-        tokens = self._task.train[index]
+        tokens = self._task.train[index].long()
         parts = [likelihood_weights(sequence_mask(self._task.space, rows)) for rows in tokens.split(minibatch)]
         weights = torch.cat(parts) * self._weights_of(index)
         return Experience(tokens=tokens, weights=weights, conditions=self._conditions(index))
@@ -94,7 +94,7 @@ class RealSequences:
         return torch.where(own < share, draws, -1.0)
 
     def _conditions(self, index: Tensor) -> Tensor | None:
-        return None if self._task.conditions is None else self._task.conditions.train[index]
+        return None if self._task.conditions is None else self._task.conditions.train[index].long()
 
     # ------------------------------------------------------------------ begun with
 
@@ -116,7 +116,8 @@ class RealSequences:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
         others = self._shuffled("examples", update)[schedule.num_real :][: schedule.num_sampled // copies]
         rows = others.repeat_interleave(copies)
-        return Beginnings(conditions=self._conditions(rows), targets=self._task.train[rows] if self._compares else None)
+        targets = self._task.train[rows].long() if self._compares else None
+        return Beginnings(conditions=self._conditions(rows), targets=targets)
 
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False

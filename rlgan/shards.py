@@ -50,9 +50,9 @@ def draw_beginnings(
     drawn = torch.randint(task.train.shape[0], (-(-num_sequences // copies),), generator=rng)
     drawn = drawn.repeat_interleave(copies)[:num_sequences]
     return Beginnings(
-        prefixes=task.train[drawn, :num_given] if num_given else None,
-        conditions=None if task.conditions is None else task.conditions.train[drawn],
-        targets=task.train[drawn] if with_targets else None,
+        prefixes=task.train[drawn, :num_given].long() if num_given else None,
+        conditions=None if task.conditions is None else task.conditions.train[drawn].long(),
+        targets=task.train[drawn].long() if with_targets else None,
     )
 
 

@@ -1,19 +1,13 @@
-"""What every task that reads text files shares: reading and cleaning, splitting off, lengths, padding.
+"""What every task that reads files shares: settings of reading, splitting off, lengths, padding.
 
-Lines are taken as they stand, without Unicode normalisation. What has no meaning in a sequence goes, and is counted:
-byte order marks, line terminators, control characters (each becomes a space). A file that cannot be text in the named
-encoding is refused rather than repaired.
+Files themselves are read in `rlgan.envs.reading`.
 """
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,45 +15,47 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, nearest
+from ..errors import ConfigError, DataError
+from ..reading import FileFormat, How, count, known_encoding, which_lines
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import UNK_ID
+from .numbering import Places, Rows
 
 DEFAULT_FRACTION = 0.1
 
+MUCH_DROPPED = 0.5
+"""Share of lines dropped for their length above which a note warns."""
+
 OverLong = Literal["drop", "cut", "error"]
 
+Normalisation = Literal["none", "nfc", "nfkc"]
+
 Tokens = tuple[str, ...]
-
-# Control characters (Unicode category Cc) other than tab, line feed and carriage return.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_BYTE_ORDER_MARK = "\ufeff"
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-def known_encoding(value: str) -> str:
-    """The name of a character encoding as it was given.
-
-    Raises:
-        ConfigError: no text is written in it.
-    """
-    try:
-        "a".encode(value).decode(value)
-    except (LookupError, UnicodeError, ValueError) as error:
-        known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
-        raise ConfigError(
-            f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
-            + nearest(value, known)
-        ) from error
-    return value
 
 
 class FromFiles(Settings):
     """How text files are read and shared out; a task's own settings say which files."""
 
     encoding: str = "utf-8"
-    """Character encoding of the files, decoded strictly."""
+    """Character encoding of the files, decoded strictly; a byte order mark goes before it."""
+
+    format: FileFormat = "auto"
+    """What the files hold: "auto" (recognised by content, and by .csv, .tsv and the like), plain "lines", a "table",
+    "jsonl" (a JSON record a line), "json" (an array of records), "parquet" or "fasta"."""
+
+    separator: str | None = None
+    """What stands between the columns of tables, for instance ";" or "|" or "\\t"; None: recognised."""
+
+    quotes: bool | None = None
+    """Whether cells of tables may stand in double quotes, as CSV has them; None: recognised."""
+
+    header: bool | None = None
+    """Whether the first row of each table, or the first line of each file of plain lines, names columns and is no data;
+    None: where columns are asked for by name, or the names are well known."""
+
+    normalisation: Normalisation = "none"
+    """Unicode form that text is brought into: "nfc" (one way to write a letter with its accents), "nfkc" (wide, narrow
+    and ligature forms are the plain ones, too), or "none" (text stays as it is written)."""
 
     valid_fraction: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of the training file split off for `valid`; None: 0.1. Only without a file for `valid`."""
@@ -78,6 +74,31 @@ class FromFiles(Settings):
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
         return known_encoding(value)
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_can_stand_in_a_line(cls, value: str | None) -> str | None:
+        value = {"\\t": "\t", "tab": "\t"}.get(value, value) if value is not None else None
+        if value is not None and (not value or '"' in value or not set(value).isdisjoint("\r\n")):
+            raise ConfigError(f"separator={value!r}: cannot stand between columns. Give one character or several.")
+        return value
+
+    @model_validator(mode="after")
+    def _settings_of_tables_have_effect(self) -> FromFiles:
+        of_tables: dict[str, object] = {"separator": self.separator, "quotes": self.quotes}
+        if self.format not in ("auto", "lines", "table"):
+            of_tables["header"] = self.header
+        for name, value in of_tables.items():
+            if value is not None and self.format not in ("auto", "table"):
+                raise ConfigError(
+                    f"{name}={value!r}: has no effect with format={self.format!r}. Leave out one of the two."
+                )
+        if self.quotes and self.separator is not None and len(self.separator) > 1:
+            raise ConfigError(
+                f"quotes=True: has no effect with separator={self.separator!r}; CSV has one character between columns. "
+                "Leave out one of the two."
+            )
+        return self
 
     @model_validator(mode="after")
     def _split_settings_have_effect(self) -> FromFiles:
@@ -105,6 +126,11 @@ class FromFiles(Settings):
         """Of each split that has a file of its own, "valid" or "test", the setting that names it, and its path."""
 
     @property
+    def how(self) -> How:
+        """How files are read."""
+        return How(self.encoding, self.format, self.separator, self.quotes, self.header)
+
+    @property
     def is_split_here(self) -> bool:
         """Whether a held-out split is taken from the training file."""
         return len(self.held_out_files) < 2
@@ -125,116 +151,6 @@ class FromFiles(Settings):
         }
 
 
-@dataclass(frozen=True)
-class RawLines:
-    """The lines of one file.
-
-    Attributes:
-        path: of the file.
-        lines: without their terminators, byte order marks and control characters; line i + 1 of the file is `lines[i]`.
-        notes: what was read and taken away.
-    """
-
-    path: str
-    lines: list[str]
-    notes: list[str]
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun: 1 line, 2 lines."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def which_lines(numbers: Sequence[int]) -> str:
-    """The first five of some lines: line 4; lines 4, 7; lines 1, 2, 3, 5, 8, ..."""
-    first = ", ".join(map(str, sorted(numbers)[:5])) + (", ..." if len(numbers) > 5 else "")
-    return f"line {first}" if len(numbers) == 1 else f"lines {first}"
-
-
-def without_controls(text: str) -> tuple[str, int]:
-    """Text with a space for each control character, and how many there were."""
-    return _CONTROL.subn(" ", text)
-
-
-def read_lines(path: str, encoding: str, wanted: str) -> RawLines:
-    """Read a text file, plain or gzip-compressed.
-
-    Args:
-        path: of the file.
-        encoding: of its characters.
-        wanted: what it should be, for errors: "a text file with one sequence a line".
-
-    Raises:
-        DataError: it is missing, unreadable, empty or not text in that encoding.
-    """
-    content = _read_bytes(path, wanted)
-    if not content:
-        raise DataError(f"{path}: is empty. Give {wanted}.")
-    text = _decoded(path, content, encoding)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text, num_controls = without_controls(text)
-    # Not str.splitlines: that would also cut at form feeds and at Unicode's own line separators, which are text here.
-    raw_lines = text.removesuffix("\n").split("\n")
-    num_marks = sum(line.startswith(_BYTE_ORDER_MARK) for line in raw_lines)
-    notes = [f"read {count(len(raw_lines), 'line')}"]
-    if num_controls:
-        notes.append(f"read {count(num_controls, 'control character')} as a space")
-    if num_marks:
-        notes.append(f"took away {count(num_marks, 'byte order mark')}")
-    return RawLines(path, [line.lstrip(_BYTE_ORDER_MARK) for line in raw_lines], notes)
-
-
-def _read_bytes(path: str, wanted: str) -> bytes:
-    file = Path(path).expanduser()
-    try:
-        if file.is_dir():
-            raise DataError(f"{path}: is a directory. Give the file itself.")
-        if not file.exists():
-            siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-            raise DataError(
-                f"{path}: no such file. Give {wanted}, plain or gzip-compressed." + nearest(file.name, siblings)
-            )
-        if not file.is_file():
-            raise DataError(f"{path}: is not a regular file. Write its content to a file first.")
-        content = file.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read ({error}). Give a text file that this user may read.") from error
-    # The content decides, not the name: compressed files come under all sorts of names.
-    if content.startswith(_GZIP_MAGIC):
-        try:
-            return gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: damaged or cut gzip data ({error}). Fetch or compress the file again.") from error
-    if file.suffix == ".gz" and content:
-        raise DataError(f"{path}: is named .gz but is not gzip data. Compress it with gzip, or take .gz off its name.")
-    return content
-
-
-def _decoded(path: str, content: bytes, encoding: str) -> str:
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte {content[error.start]:#04x} at offset {error.start} is not {encoding} "
-            f"({error.reason}). Save the file as {encoding}, or set encoding to what it was written in."
-            + (" It holds zero bytes, as UTF-16 and files that are no text do." if b"\x00" in content else "")
-        ) from error
-    except UnicodeError as error:
-        raise DataError(
-            f"{path}: is not {encoding} ({error}). Save it as {encoding}, or set encoding to what it was written in."
-        ) from error
-    # A few stray NULs are dirt; many are a binary file or two bytes a character.
-    if text.count("\x00") > 0.05 * len(text):
-        raise DataError(
-            f"{path}: looks binary, or like UTF-16 read as {encoding}: {text.count(chr(0))} of {len(text)} characters "
-            "are NUL. Give a text file, or set encoding to what it was written in (for instance utf-16-le)."
-        )
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The greatest length of sequences, and what becomes of longer ones.
@@ -253,56 +169,71 @@ class Limit:
     remedy: str = "over_long"
     keeps_end: bool = False
 
+    @staticmethod
+    def option(path: str) -> str:
+        """A setting of the task as it is typed."""
+        return f"--task.{path.replace('_', '-')}"
+
 
 def fit(
-    sequences: Sequence[Tokens], limit: Limit, *, path: str, numbers: Sequence[int], noun: str = "line"
-) -> tuple[dict[int, Tokens], list[str]]:
+    rows: Rows, limit: Limit, *, path: str, numbers: Places, noun: str = "line", unit: str = "line"
+) -> tuple[Rows, Places, list[str]]:
     """Drop or cut what is too long.
 
     Args:
-        sequences: without terminators.
+        rows: sequences without terminators.
         limit: how long they may be.
         path: of the file that they are from.
-        numbers: of their lines.
+        numbers: of their lines, records or rows.
         noun: what one is called.
+        unit: what `numbers` count: "line", "record" or "row".
 
     Returns:
-        The sequences that are kept, cut where that is asked for, by their places in `sequences`; and what was done.
+        The sequences that are kept, cut where that is asked for; their places in `rows`; and what was done.
 
     Raises:
         DataError: one is too long and that is an error, or all are and nothing is left.
     """
-    kept = dict(enumerate(sequences))
-    over_long = [index for index, tokens in kept.items() if len(tokens) >= limit.max_length]
-    if not over_long:
-        return kept, []
-    first = over_long[0]
-    where = which_lines([numbers[index] for index in over_long])
+    every = np.arange(len(rows))
+    is_over_long = rows.lengths >= limit.max_length
+    over_long = np.flatnonzero(is_over_long)
+    if not len(over_long):
+        return rows, every, []
+    first, number = over_long[0], len(over_long)
+    where = which_lines(numbers[over_long].tolist(), unit)
     room = f"{limit.setting}={limit.max_length} leaves room for {limit.max_length - 1} and the terminator"
     if limit.over_long == "error":
         raise DataError(
-            f"{path}, line {numbers[first]}: the {noun} has {len(sequences[first])} tokens; {room} "
-            f"({count(len(over_long), f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
+            f"{path}, {unit} {numbers[first]}: the {noun} has {rows.lengths[first]} tokens; {room} "
+            f"({count(number, f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
             "or 'cut'."
         )
     if limit.over_long == "cut":
         length = limit.max_length
-        for index in over_long:
-            kept[index] = kept[index][-length:] if limit.keeps_end else kept[index][:length]
         which = "the last " if limit.keeps_end else ""
-        return kept, [f"cut {count(len(over_long), noun)} to {which}{length} tokens, without a terminator, {where}"]
-    if len(over_long) == len(sequences):
-        shortest = min(map(len, sequences))
+        notes = [f"cut {count(number, noun)} to {which}{length} tokens, without a terminator, {where}"]
+        return rows.cut(length, keeps_end=limit.keeps_end), every, notes
+    if number == len(rows):
+        shortest = int(rows.lengths.min())
         raise DataError(
             f"{path}: every {noun} is too long: the shortest has {shortest} tokens; {room}. "
             f"Raise {limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'."
         )
-    for index in over_long:
-        del kept[index]
-    return kept, [f"dropped {count(len(over_long), noun)} longer than {limit.max_length - 1} tokens, {where}"]
+    kept = np.flatnonzero(~is_over_long)
+    notes = [f"dropped {count(number, noun)} longer than {limit.max_length - 1} tokens, {where}"]
+    if number > MUCH_DROPPED * len(rows):
+        nine_tenths = int(np.quantile(rows.lengths, 0.9, method="higher")) + 1
+        notes.append(
+            f"warning: that is {number} of {len(rows)}, and what is left is other text than the file's. To keep nine "
+            f"of ten, set {limit.option(limit.setting)} {nine_tenths}; to keep the beginnings of all, "
+            f"{limit.option(limit.remedy)} cut"
+        )
+    return rows.take(kept), kept, notes
 
 
-def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable line") -> dict[str, list[int]]:
+def split_off(
+    total: int, settings: FromFiles, *, path: str, noun: str = "usable line", lost: int = 0, remedy: str = ""
+) -> dict[str, Places]:
     """Share out the training file.
 
     Args:
@@ -310,6 +241,8 @@ def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable
         settings: the fractions and the seed.
         path: of the file.
         noun: what one is called.
+        lost: how many were dropped because they are too long.
+        remedy: what to do where there are too few; "" for more lines.
 
     Returns:
         Places 0..total-1 in order, each once, for "train" and every split without a file of its own.
@@ -320,29 +253,21 @@ def split_off(total: int, settings: FromFiles, *, path: str, noun: str = "usable
     sizes = {split: max(1, round(fraction * total)) for split, fraction in settings.held_out_fractions.items()}
     if sum(sizes.values()) >= total:
         wanted = " and ".join(f"{size} for {split}" for split, size in sizes.items())
+        dropped = f" after {count(lost, 'line')} too long for it were dropped" if lost else ""
+        remedy = remedy or (
+            "Raise --task.max-length, or set --task.over-long cut."
+            if lost
+            else "Give more lines, or files of their own for valid and test."
+        )
         raise DataError(
-            f"{path}: {count(total, noun)}, too few to split off {wanted} and still train on one. "
-            "Give more lines, or files of their own for valid and test."
+            f"{path}: {count(total, noun)}{dropped}, too few to split off {wanted} and still train on one. {remedy}"
         )
     order = np.random.default_rng(settings.split_seed or 0).permutation(total)
     splits = {}
     for split, size in sizes.items():
         taken, order = order[:size], order[size:]
-        splits[split] = np.sort(taken).tolist()
-    return splits | {"train": np.sort(order).tolist()}
-
-
-def distinct(items: Sequence[object]) -> list[int]:
-    """Places of the first of each that are equal, in order."""
-    first: dict[object, int] = {}
-    for index, item in enumerate(items):
-        first.setdefault(item, index)
-    return list(first.values())
-
-
-def unknown_share(encoded: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """How many of the ids are the unknown token's, and how many ids there are."""
-    return sum(list(ids).count(UNK_ID) for ids in encoded), sum(map(len, encoded))
+        splits[split] = np.sort(taken)
+    return splits | {"train": np.sort(order)}
 
 
 def padded(encoded: Sequence[Sequence[int]], space: SequenceSpace) -> Tensor:

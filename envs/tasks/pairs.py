@@ -1,36 +1,42 @@
 """Pairs as people have them, a source that is given and a target to be written: translation, dialogue, summaries.
 
-Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are read
-in `pair_files.py`, sources are written in `sources.py`, text is cut into tokens in `pieces.py`.
+Sources become the task's conditions, targets its sequences. Everything left out is counted in the notes. Files are
+named in `pair_files.py` and read in `rlgan.envs.reading`, sources are written in `sources.py`, text is cut into tokens
+in `pieces.py` and numbered in `numbering.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ..errors import ConfigError, DataError
+from ..reading import PairFile, count, which_lines
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
-from .lines import (
-    FromFiles,
-    Limit,
-    OverLong,
-    Tokens,
-    count,
-    distinct,
-    fit,
-    padded,
-    split_off,
-    unknown_share,
-    which_lines,
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
+from .lines import FromFiles, Limit, OverLong, fit, split_off
+from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
+from .pair_files import PairInput, ParallelFiles, Records, Table, read_pairs
+from .pieces import (
+    DEFAULT_LONGEST,
+    Cutting,
+    TokenSettings,
+    Words,
+    learn_cutting,
+    require_case,
+    used_marks,
+    vocabulary_of,
 )
-from .pair_files import PairFile, PairInput, read_pairs
-from .pieces import Alphabet, TokenSettings, Words, build_alphabet
+from .remarks import a_handful, many_unknown, single_tokens
 from .sources import (
     Dialogue,
     DomainSettings,
@@ -42,12 +48,6 @@ from .sources import (
     turn_id,
 )
 from .task import Conditions, Task
-
-DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128}
-"""Greatest `max_length` that is chosen by itself."""
-
-MANY_UNKNOWN = 0.05
-"""Share of unknown tokens above which a note says what to do."""
 
 
 class SeparateVocabularies(Settings):
@@ -96,7 +96,7 @@ class PairsTask(FromFiles):
 
     max_length: int | None = Field(default=None, ge=2, le=10_000)
     """Greatest number of tokens T of a target, the terminator included; None: the longest training target and its
-    terminator, but at most 64 words or 128 characters or pieces."""
+    terminator, but at most 64 words or 128 other tokens."""
 
     min_length: int | None = Field(default=None, ge=1)
     """Least number of tokens of a training target, without the terminator: pairs with shorter ones are not learnt from
@@ -105,6 +105,36 @@ class PairsTask(FromFiles):
     over_long: OverLong = "drop"
     """What becomes of a pair whose target does not fit with its terminator: it is dropped, its target is cut to T
     tokens (which then have no terminator), or it is an error. Pairs held out are never dropped but cut."""
+
+    @model_validator(mode="after")
+    def _settings_of_reading_have_effect(self) -> PairsTask:
+        fixed = {"tsv": "table", "jsonl": "jsonl"}.get(self.input.kind)
+        others: dict[str, object] = {}
+        if fixed is not None:
+            others = {"separator": self.separator, "quotes": self.quotes}
+            others["format"] = None if self.format in ("auto", fixed) else self.format
+            others["header"] = None if isinstance(self.input, Table) else self.header
+        for name, value in others.items():
+            if value is not None:
+                raise ConfigError(
+                    f"{name}={value!r}: has no effect with input={self.input.kind!r}. Leave it out, or choose "
+                    "input='file', which reads every format."
+                )
+        if self.header is False and not isinstance(self.input, Records):
+            where = self.input
+            columns = (where.column,) if isinstance(where, ParallelFiles) else (where.source, where.target)
+            for column in columns:
+                if isinstance(column, str):
+                    raise ConfigError(
+                        f"header=False: {column!r} is the name of a column. Give columns by number, or leave it out."
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _case_has_no_meaning(self) -> PairsTask:
+        for tokens in (self.source_tokens, self.target_tokens):
+            require_case(tokens, self.lowercase)
+        return self
 
     @model_validator(mode="after")
     def _lengths_fit_together(self) -> PairsTask:
@@ -133,46 +163,86 @@ class PairsTask(FromFiles):
         return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.target
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Text of a pair, with marks where they belong."""
+@dataclass
+class _Texts:
+    """Text of the pairs of a file or a split, with marks where they belong.
 
-    number: int
-    source: str
-    target: str
+    `numbers` are those of the lines, records or rows that they stand on, `unit` says which of these.
+    """
+
+    unit: str
+    numbers: Places
+    sources: list[str]
+    targets: list[str]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, places: Places) -> _Texts:
+        return _Texts(
+            self.unit,
+            self.numbers[places],
+            [self.sources[place] for place in places.tolist()],
+            [self.targets[place] for place in places.tolist()],
+        )
 
 
 @dataclass
 class _Split:
-    """The pairs of a split as tokens, and the lines that they stand on."""
+    """The pairs of a split as tokens, and where they stand, as in `_Texts`.
 
-    numbers: list[int]
-    sources: list[Tokens]
-    targets: list[Tokens]
+    `wholes` are numbers that are equal, in all splits of a task, where whole sources are, before they are cut.
+    """
+
+    unit: str
+    numbers: Places
+    wholes: Places
+    sources: Rows
+    targets: Rows
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, places: Places) -> _Split:
+        sources, targets = self.sources.take(places), self.targets.take(places)
+        return _Split(self.unit, self.numbers[places], self.wholes[places], sources, targets)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """How the text of one side is cut, its tokens so far, and the marks that stand in its training text."""
+
+    name: str
+    tokens: TokenSettings
+    option: str
+    cutting: Cutting
+    numbering: Numbering
+    marks: list[str]
+
+    def about(self, space: SequenceSpace) -> str:
+        return (
+            f"{self.name}: {space.vocab_size} {self.cutting.kind} ids, of them {len(SPECIAL_NAMES)} special; at most "
+            f"{space.max_length} tokens with the terminator"
+        )
 
 
 def build_pairs_task(settings: PairsTask) -> Task:
     """Read, clean, split and encode the files.
 
     Raises:
-        ConfigError: pieces of words are asked for, and the library that learns them is not installed.
+        ConfigError: a library that the tokens take is not installed.
         DataError: a file is missing, unreadable or not what it should be; or nothing is left to train or to measure on.
     """
     notes: list[str] = []
-    paths, splits = _read(settings, notes)
-    sources_of, targets_of = _alphabets(settings, splits["train"])
-    tokenised = {
-        split: _Split(
-            [pair.number for pair in pairs],
-            [sources_of.tokenise(pair.source) for pair in pairs],
-            [targets_of.tokenise(pair.target) for pair in pairs],
-        )
-        for split, pairs in splits.items()
-    }
-    source_limit = _source_limit(settings, sources_of, tokenised["train"].sources)
-    target_limit = Limit(settings.max_length or _longest(targets_of, tokenised["train"].targets), settings.over_long)
+    paths, texts = _read(settings, notes)
+    sides = _sides(settings, texts["train"])
+    tokenised = _tokenised(texts, sides, paths, notes)
+    source_side, target_side = sides
+    vocabularies = _vocabularies(settings, sides, tokenised["train"])
+    source_limit = _source_limit(settings, source_side, tokenised["train"].sources)
+    target_limit = Limit(settings.max_length or _longest(target_side, tokenised["train"].targets), settings.over_long)
     fitted = {}
-    for split in ("train", "valid", "test"):
+    for split in _SPLITS:
         limits = (source_limit, target_limit)
         if split != "train":
             limits = (_without_dropping(source_limit), _without_dropping(target_limit))
@@ -182,111 +252,130 @@ def build_pairs_task(settings: PairsTask) -> Task:
         fitted["train"], about = _without_short(fitted["train"], settings.min_length, paths["train"])
         notes += [f"train: {note}" for note in about]
 
-    if len(targets_of.vocabulary.tokens) < 2:
-        kept = ", ".join(map(repr, targets_of.vocabulary.tokens)) or "none"
+    sources_of, targets_of = vocabularies
+    if len(targets_of.tokens) < 2:
+        kept = ", ".join(map(repr, targets_of.tokens)) or "none"
         raise DataError(
             f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
             "choice needs at least 2. Give more text, or lower vocabulary's min_count."
         )
-    between_turns = turn_id(settings.domain, sources_of)
+    between_turns = turn_id(settings.domain, source_side.cutting, sources_of)
     sources = SequenceSpace(
-        len(sources_of.vocabulary), source_limit.max_length, END_ID, separator_id=between_turns, unknown_id=UNK_ID
+        len(sources_of), source_limit.max_length, END_ID, separator_id=between_turns, unknown_id=UNK_ID
     )
-    targets = SequenceSpace(len(targets_of.vocabulary), target_limit.max_length, END_ID, unknown_id=UNK_ID)
-    notes += [_about("sources", sources_of, sources), _about("targets", targets_of, targets)]
-    encoded = {
-        split: (
-            [sources_of.vocabulary.encode(tokens) for tokens in one.sources],
-            [targets_of.vocabulary.encode(tokens) for tokens in one.targets],
-        )
-        for split, one in fitted.items()
-    }
+    targets = SequenceSpace(len(targets_of), target_limit.max_length, END_ID, unknown_id=UNK_ID)
+    notes += [f"{side.name}: {note}" for side in sides for note in side.cutting.notes()]
+    notes += [source_side.about(sources), target_side.about(targets)]
+    tables = [side.numbering.table(known) for side, known in zip(sides, vocabularies, strict=True)]
     notes += _shared_sources(settings, fitted)
-    for split, sides in encoded.items():
-        notes += _counts(split, *sides)
+    for split, one in fitted.items():
+        notes += _counts(split, one, sides, tables)
+        option = settings.held_out_files.get(split, (f"input.{split}", ""))[0]
+        notes += a_handful(split, len(one), "pair", f"--task.{option.replace('_', '-')}")
     return Task(
         name="pairs",
         space=targets,
-        train=padded(encoded["train"][1], targets),
-        valid=padded(encoded["valid"][1], targets),
-        test=padded(encoded["test"][1], targets),
-        token_names=targets_of.vocabulary.names,
-        joining=targets_of.joining,
+        train=filled(fitted["train"].targets, tables[1], targets),
+        valid=filled(fitted["valid"].targets, tables[1], targets),
+        test=filled(fitted["test"].targets, tables[1], targets),
+        token_names=targets_of.names,
+        joining=target_side.cutting.joining,
         notes=tuple(notes),
         conditions=Conditions(
             space=sources,
-            train=padded(encoded["train"][0], sources),
-            valid=padded(encoded["valid"][0], sources),
-            test=padded(encoded["test"][0], sources),
-            token_names=sources_of.vocabulary.names,
-            joining=sources_of.joining,
+            train=filled(fitted["train"].sources, tables[0], sources),
+            valid=filled(fitted["valid"].sources, tables[0], sources),
+            test=filled(fitted["test"].sources, tables[0], sources),
+            token_names=sources_of.names,
+            joining=source_side.cutting.joining,
             reading=Reading(
                 domain=settings.domain,
                 tokens=settings.source_tokens,
                 lowercase=settings.lowercase,
-                names=sources_of.vocabulary.names,
-                pieces=sources_of.pieces,
+                names=sources_of.names,
+                pieces=source_side.cutting.pieces,
                 max_length=sources.max_length,
                 encoding=settings.encoding,
+                normalisation=settings.normalisation,
             ),
-            valid_words=tuple(fitted["valid"].sources),
-            test_words=tuple(fitted["test"].sources),
+            valid_words=source_side.numbering.words(fitted["valid"].sources),
+            test_words=source_side.numbering.words(fitted["test"].sources),
+            valid_sources=torch.from_numpy(fitted["valid"].wholes),
+            test_sources=torch.from_numpy(fitted["test"].wholes),
         ),
-        valid_words=tuple(tokenised["valid"].targets),
-        test_words=tuple(tokenised["test"].targets),
+        valid_words=target_side.numbering.words(tokenised["valid"].targets),
+        test_words=target_side.numbering.words(tokenised["test"].targets),
     )
 
 
-def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[str, list[_Pair]]]:
+def _read(settings: PairsTask, notes: list[str]) -> tuple[dict[str, str], dict[str, _Texts]]:
     """The files of each split and its pairs; what was left out is added to the notes."""
-    paths, splits = {}, {}
+    paths, splits, targets_alone = {}, {}, ""
     for split in ("train", *settings.held_out_files):
-        file = read_pairs(settings.input, split, settings.encoding)
+        file = read_pairs(settings.input, split, settings.how)
         pairs, about = _written(file, settings)
         if settings.drops_repeated:
-            kept = distinct([(pair.source, pair.target) for pair in pairs])
+            kept = first_of_each(equal_texts(pairs.sources, pairs.targets))
             if len(kept) < len(pairs):
                 about.append(f"dropped {count(len(pairs) - len(kept), 'repeated pair')}")
-            pairs = [pairs[index] for index in kept]
+                pairs = pairs.take(kept)
         paths[split], splits[split] = file.path, pairs
+        targets_alone = targets_alone or file.targets_alone
         notes += [f"{file.path}: {note}" for note in [*file.notes, *about]]
     if settings.is_split_here:
-        splits |= _shared_out(splits["train"], settings, paths["train"])
+        splits |= _shared_out(splits["train"], settings, paths["train"], targets_alone)
     return {split: paths.get(split, paths["train"]) for split in splits}, splits
 
 
-def _shared_out(pairs: Sequence[_Pair], settings: PairsTask, path: str) -> dict[str, list[_Pair]]:
-    """Splits of which no two have a source in common."""
-    of_source: dict[str, list[_Pair]] = {}
-    for pair in pairs:
-        of_source.setdefault(pair.source, []).append(pair)
-    sources = list(of_source)
-    shared_out = split_off(len(sources), settings, path=path, noun="distinct source")
-    return {
-        split: [pair for place in places for pair in of_source[sources[place]]] for split, places in shared_out.items()
-    }
+def _shared_out(pairs: _Texts, settings: PairsTask, path: str, targets_alone: str) -> dict[str, _Texts]:
+    """Splits of which no two have a source in common; pairs of one source follow each other."""
+    groups = equal_texts(pairs.sources)
+    number = int(groups.max()) + 1
+    remedy = ""
+    if number < len(pairs):
+        remedy = (
+            f"The file has {count(len(pairs), 'pair')}, and pairs of one source stay together, so more targets do not "
+            "help. Give pairs of more sources, or files of their own for what is held out "
+            f"({_held_out_options(settings)}), or learn the targets alone (--data {targets_alone})."
+        )
+    shared_out = split_off(number, settings, path=path, noun="distinct source", remedy=remedy)
+    by_source = np.argsort(groups, kind="stable")
+    splits = {}
+    for split, chosen in shared_out.items():
+        is_chosen = np.zeros(number, dtype=bool)
+        is_chosen[chosen] = True
+        splits[split] = pairs.take(by_source[is_chosen[groups[by_source]]])
+    return splits
 
 
-def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str]]:
-    """Pairs as text to be cut, and what was left out or changed."""
-    pairs: list[_Pair] = []
+def _held_out_options(settings: PairsTask) -> str:
+    """How files of the splits without one are named where they are typed."""
+    sides = ("-source", "-target") if isinstance(settings.input, ParallelFiles) else ("",)
+    return " ".join(f"--task.input.{split}{side} FILE" for split in settings.held_out_fractions for side in sides)
+
+
+def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
+    """Pairs as text to be cut, and what was left out or changed; the file's own pairs are given up on the way."""
+    numbers, sources, targets = array("q"), list[str](), list[str]()
     empty: dict[str, list[int]] = {"source": [], "target": []}
-    source_writing = Writing(settings.domain, settings.source_tokens, settings.lowercase)
-    target_writing = Writing(settings.domain, settings.target_tokens, settings.lowercase)
-    for raw in file.pairs:
-        source = source_writing.source(raw.source, f"{file.path}, line {raw.number}")
-        target = target_writing.clean(raw.target)
+    source_writing = Writing(settings.domain, settings.source_tokens, settings.lowercase, settings.normalisation)
+    target_writing = Writing(settings.domain, settings.target_tokens, settings.lowercase, settings.normalisation)
+    for number, raw_source, raw_target in file.given_up():
+        source = source_writing.source(raw_source, partial(file.where, number))
+        target = target_writing.clean(raw_target)
         if source and target.strip():
-            pairs.append(_Pair(raw.number, source, target))
+            numbers.append(number)
+            sources.append(source)
+            targets.append(target)
         else:
-            empty["target" if source else "source"].append(raw.number)
+            empty["target" if source else "source"].append(number)
     notes = [
-        f"skipped {count(len(numbers), 'pair')} with an empty {side}, {which_lines(numbers)}"
-        for side, numbers in empty.items()
-        if numbers
+        f"skipped {count(len(lines), 'pair')} with an empty {side}, {which_lines(lines, file.unit)}"
+        for side, lines in empty.items()
+        if lines
     ]
-    if not pairs:
-        told = " and ".join([f"{len(numbers)} with an empty {side}" for side, numbers in empty.items() if numbers])
+    if not numbers:
+        told = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
         raise DataError(
             f"{file.path}: holds no pair with something on both sides ({told or 'none at all'}). Give a file with a "
             "source and a target for each pair."
@@ -296,34 +385,87 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[list[_Pair], list[str
     num_marks = source_writing.num_marks + target_writing.num_marks
     if num_marks:
         notes.append(f"read {count(num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space")
-    return pairs, notes
+    return _Texts(file.unit, np.array(numbers, dtype=np.int64), sources, targets), notes
 
 
-def _alphabets(settings: PairsTask, train: Sequence[_Pair]) -> tuple[Alphabet, Alphabet]:
-    """Of sources and of targets."""
+def _sides(settings: PairsTask, train: _Texts) -> tuple[_Side, _Side]:
+    """Of sources and of targets; where they have one alphabet, it is learnt from both and numbered together."""
     source_marks, target_marks = marks_of(settings.domain)
-    sources, targets = [pair.source for pair in train], [pair.target for pair in train]
     if isinstance(settings.vocabulary, SharedVocabulary):
-        both = build_alphabet(settings.vocabulary.tokens, sources + targets, source_marks, "vocabulary.tokens")
-        return both, both
-    return (
-        build_alphabet(settings.vocabulary.source, sources, source_marks, "vocabulary.source"),
-        build_alphabet(settings.vocabulary.target, targets, target_marks, "vocabulary.target"),
+        both = [*train.sources, *train.targets]
+        tokens, used, numbering = settings.vocabulary.tokens, used_marks(source_marks, both), Numbering()
+        cutting = learn_cutting(tokens, both, source_marks, "vocabulary.tokens")
+        option = "--task.vocabulary.tokens"
+        return (
+            _Side("sources", tokens, option, cutting, numbering, used),
+            _Side("targets", tokens, option, cutting, numbering, used),
+        )
+    sides = []
+    for side, texts, marks in (("source", train.sources, source_marks), ("target", train.targets, target_marks)):
+        tokens = getattr(settings.vocabulary, side)
+        cutting = learn_cutting(tokens, texts, marks, f"vocabulary.{side}")
+        option = f"--task.vocabulary.{side}"
+        sides.append(_Side(f"{side}s", tokens, option, cutting, Numbering(), used_marks(marks, texts)))
+    return sides[0], sides[1]
+
+
+def _tokenised(
+    texts: dict[str, _Texts], sides: tuple[_Side, _Side], paths: Mapping[str, str], notes: list[str]
+) -> dict[str, _Split]:
+    """All splits as numbers; texts are given up on the way."""
+    groups = equal_texts([source for split in _SPLITS for source in texts[split].sources])
+    wholes = np.split(groups, np.cumsum([len(texts[split]) for split in _SPLITS[:-1]]))
+    splits = {}
+    for split, of_split in zip(_SPLITS, wholes, strict=True):
+        one = texts.pop(split)
+        rows = []
+        for side, written in zip(sides, (one.sources, one.targets), strict=True):
+            rows.append(side.numbering.rows(side.cutting.placed(written, paths[split], one.numbers, one.unit)))
+            written.clear()
+        splits[split], about = _with_tokens(_Split(one.unit, one.numbers, of_split, *rows), paths[split])
+        notes += [f"{split}: {note}" for note in about]
+    for side, found in zip(sides, (splits["train"].sources, splits["train"].targets), strict=True):
+        notes += single_tokens(paths["train"], found, side.tokens, f"{side.name[:-1]} of train")
+    return splits
+
+
+def _with_tokens(split: _Split, path: str) -> tuple[_Split, list[str]]:
+    """The pairs that have a token on both sides: a pattern may leave out all of a text."""
+    has_tokens = (split.sources.lengths > 0) & (split.targets.lengths > 0)
+    if has_tokens.all():
+        return split, []
+    if not has_tokens.any():
+        raise DataError(f"{path}: no pair has a token on both sides. Choose other tokens, or mend their pattern.")
+    lost = split.numbers[~has_tokens].tolist()
+    kept = split.take(np.flatnonzero(has_tokens))
+    return kept, [f"skipped {count(len(lost), 'pair')} without a token on a side, {which_lines(lost, split.unit)}"]
+
+
+def _vocabularies(settings: PairsTask, sides: tuple[_Side, _Side], train: _Split) -> tuple[Vocabulary, Vocabulary]:
+    counts = [
+        rows.counts(len(side.numbering)) for side, rows in zip(sides, (train.sources, train.targets), strict=True)
+    ]
+    if isinstance(settings.vocabulary, SharedVocabulary):
+        counts = [counts[0] + counts[1]] * 2
+    source, target = (
+        vocabulary_of(side.tokens, side.cutting, side.numbering.counted(found), side.marks)
+        for side, found in zip(sides, counts, strict=True)
     )
+    return source, target
 
 
-def _longest(alphabet: Alphabet, sequences: Sequence[Tokens]) -> int:
-    return max(2, min(max(map(len, sequences)) + 1, DEFAULT_LONGEST[alphabet.kind]))
+def _longest(side: _Side, rows: Rows) -> int:
+    return max(2, min(int(rows.lengths.max()) + 1, DEFAULT_LONGEST[side.cutting.kind]))
 
 
-def _source_limit(settings: PairsTask, alphabet: Alphabet, train: Sequence[Tokens]) -> Limit:
+def _source_limit(settings: PairsTask, side: _Side, train: Rows) -> Limit:
     domain = settings.domain
     names = ("domain.max_source_length", "domain.over_long_source")
     if isinstance(domain, Summarization):
         return Limit(domain.max_source_length, "cut", *names)
     # The turn before the answer matters more than the first one.
     keeps_end = isinstance(domain, Dialogue)
-    return Limit(domain.max_source_length or _longest(alphabet, train), domain.over_long_source, *names, keeps_end)
+    return Limit(domain.max_source_length or _longest(side, train), domain.over_long_source, *names, keeps_end)
 
 
 def _without_dropping(limit: Limit) -> Limit:
@@ -333,71 +475,56 @@ def _without_dropping(limit: Limit) -> Limit:
 
 def _fit(split: _Split, source_limit: Limit, target_limit: Limit, path: str) -> tuple[_Split, list[str]]:
     """The pairs of which both sides fit, and what was done."""
-    sources, notes = fit(split.sources, source_limit, path=path, numbers=split.numbers, noun="source")
-    places = list(sources)
-    remaining = [split.targets[place] for place in places]
-    numbers = [split.numbers[place] for place in places]
-    targets, more = fit(remaining, target_limit, path=path, numbers=numbers, noun="target")
-    kept = [places[index] for index in targets]
-    fitted = _Split([split.numbers[place] for place in kept], [sources[place] for place in kept], [*targets.values()])
-    return fitted, notes + more
+    sources, places, notes = fit(
+        split.sources, source_limit, path=path, numbers=split.numbers, noun="source", unit=split.unit
+    )
+    split = replace(split.take(places), sources=sources)
+    targets, kept, more = fit(
+        split.targets, target_limit, path=path, numbers=split.numbers, noun="target", unit=split.unit
+    )
+    return replace(split.take(kept), targets=targets), notes + more
 
 
 def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, list[str]]:
     """The pairs whose target is long enough, and what was done."""
-    kept = [index for index, target in enumerate(split.targets) if len(target) >= min_length]
-    if not kept:
-        longest = max(map(len, split.targets))
+    is_short = split.targets.lengths < min_length
+    if is_short.all():
+        longest = int(split.targets.lengths.max())
         raise DataError(
             f"{path}: every target is too short: the longest has {longest} tokens; min_length={min_length} asks for as "
             f"many. Lower min_length to at most {longest}."
         )
-    if len(kept) == len(split.targets):
+    if not is_short.any():
         return split, []
-    lines = [number for number, target in zip(split.numbers, split.targets, strict=True) if len(target) < min_length]
-    told = f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines)}"
-    rest = _Split(
-        [split.numbers[index] for index in kept],
-        [split.sources[index] for index in kept],
-        [split.targets[index] for index in kept],
-    )
-    return rest, [told]
-
-
-def _about(side: str, alphabet: Alphabet, space: SequenceSpace) -> str:
-    return (
-        f"{side}: {space.vocab_size} {alphabet.kind} ids, of them {len(SPECIAL_NAMES)} special; at most "
-        f"{space.max_length} tokens with the terminator"
-    )
+    lines = split.numbers[is_short].tolist()
+    told = f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines, split.unit)}"
+    return split.take(np.flatnonzero(~is_short)), [told]
 
 
 def _shared_sources(settings: PairsTask, splits: Mapping[str, _Split]) -> list[str]:
-    """What is to be said of sources that stand there more than once."""
+    """What is to be said of whole sources that stand there more than once."""
     notes = []
     for split, one in splits.items():
-        targets: dict[Tokens, set[Tokens]] = {}
-        for source, target in zip(one.sources, one.targets, strict=True):
-            targets.setdefault(source, set()).add(target)
-        several = [len(found) for found in targets.values() if len(found) > 1]
-        if several:
-            notes.append(f"{split}: {count(len(several), 'source')} with several targets, {sum(several)} in all")
-    train = set(splits["train"].sources)
+        different = np.unique(np.stack([one.wholes, equal_rows(one.targets)[0]]), axis=1)[0]
+        _, numbers = np.unique(different, return_counts=True)
+        several = numbers[numbers > 1]
+        if len(several):
+            notes.append(f"{split}: {count(len(several), 'source')} with several targets, {several.sum()} in all")
     for split in settings.held_out_files:
-        shared = sum(source in train for source in splits[split].sources)
+        shared = int(np.isin(splits[split].wholes, splits["train"].wholes).sum())
         if shared:
-            notes.append(f"{split}: {shared} of {len(splits[split].sources)} sources are also training sources")
+            notes.append(f"{split}: {shared} of {len(splits[split])} sources are also training sources")
     return notes
 
 
-def _counts(split: str, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> list[str]:
+def _counts(split: str, one: _Split, sides: tuple[_Side, _Side], tables: list[NDArray[np.int32]]) -> list[str]:
     told, notes = [], []
-    for side, encoded in (("sources", sources), ("targets", targets)):
-        num_unknown, num_tokens = unknown_share(encoded)
-        share = num_unknown / num_tokens
-        told.append(f"{side} {count(num_tokens, 'token')}, {num_unknown} unknown ({share:.2%})")
-        if share > MANY_UNKNOWN:
-            notes.append(
-                f"{split}: {share:.1%} of the tokens of {side} are unknown, which is more than {MANY_UNKNOWN:.0%}; "
-                "what helps is more training text, a lower min_count, a larger max_size, or pieces of words (bpe)"
-            )
-    return [f"{split}: {count(len(sources), 'pair')}; {'; '.join(told)}", *notes]
+    for side, rows, table in zip(sides, (one.sources, one.targets), tables, strict=True):
+        counts = rows.counts(len(side.numbering))
+        num_unknown, num_tokens = int(counts[table == UNK_ID].sum()), int(counts.sum())
+        told.append(f"{side.name} {count(num_tokens, 'token')}, {num_unknown} unknown ({num_unknown / num_tokens:.2%})")
+        notes += many_unknown(split, num_unknown, num_tokens, side.tokens, side.option, side.name)
+    return [f"{split}: {count(len(one), 'pair')}; {'; '.join(told)}", *notes]
+
+
+_SPLITS = ("train", "valid", "test")

@@ -2,7 +2,8 @@
 
 Some tokens are *marks*: strings such as `<turn>` that stand in a text for themselves and are never cut. Pieces of words
 are learnt by byte-pair encoding with the library `tokenizers` (extra `pieces`); nothing but names of tokens and how
-they are joined is needed to get text back (`vocabulary.join_tokens`).
+they are joined is needed to get text back (`vocabulary.join_tokens`). Rules that nothing is learnt for are in
+`tokenisers.py`.
 
 Source: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2019 (on bytes).
 """
@@ -11,32 +12,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..errors import ConfigError, DataError
 from ..extras import install_command
+from ..reading import count
 from ..settings import Settings
-from ..vocabulary import (
-    JOINING_OF,
-    SPECIAL_NAMES,
-    TOKENISERS,
-    UNK_NAME,
-    WORD_MARK,
-    Joining,
-    Vocabulary,
-    as_byte_names,
+from ..tokenisers import (
+    SMILES_PATTERN,
+    NotCoveredError,
+    PatternSplitter,
+    Uncovered,
+    compiled,
+    grapheme_splitter,
+    split_chars,
+    split_words,
 )
-from .lines import Tokens
+from ..vocabulary import SPECIAL_NAMES, UNK_NAME, WORD_MARK, Joining, Vocabulary, as_byte_names
+from .lines import Normalisation, Tokens
+from .numbering import Numbering, Places
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 NUM_BYTES = 256
+
+DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128, "smiles": 128, "regex": 128}
+"""Greatest `max_length` that is chosen by itself."""
 
 
 class _WholeTokens(Settings):
@@ -54,9 +63,42 @@ class Words(_WholeTokens):
 
 
 class Characters(_WholeTokens):
-    """Tokens are Unicode code points, spaces included."""
+    """Tokens are characters, spaces included."""
 
     kind: Literal["char"] = "char"
+
+    unit: Literal["code_point", "grapheme"] = "code_point"
+    """What a character is: "code_point" (of Unicode) or "grapheme" (a cluster: a letter with its accents, a flag, a
+    family of emoji; by the library `regex`)."""
+
+
+class Smiles(_WholeTokens):
+    """Tokens are atoms, bonds, branches and rings of molecules that are written as SMILES."""
+
+    kind: Literal["smiles"] = "smiles"
+
+    uncovered: Literal["error", "unknown"] = "error"
+    """What becomes of a stretch that is no SMILES: it is an error, or an unknown token."""
+
+
+class Pattern(_WholeTokens):
+    """Tokens are the matches of a regular expression of one's own, from left to right."""
+
+    kind: Literal["regex"] = "regex"
+
+    pattern: str = Field(default=r"\w+|\s+|[^\w\s]", min_length=1)
+    """What one token is, as Python's module `re` reads it; as it stands, words, white space and single punctuation
+    marks."""
+
+    uncovered: Uncovered = "error"
+    """What becomes of a stretch that no match covers: it is an error, an unknown token, or it is left out, and the
+    share that is left out is told."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_is_a_regular_expression(cls, value: str) -> str:
+        compiled(value)
+        return value
 
 
 class BytePairs(Settings):
@@ -84,13 +126,134 @@ class BytePairs(Settings):
         return self
 
 
-TokenSettings = Annotated[Words | Characters | BytePairs, Field(discriminator="kind")]
+def _of_name(value: Any) -> Any:
+    """Tokens by the name of their kind alone, as older configurations have it."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+TokenSettings = Annotated[
+    Words | Characters | BytePairs | Smiles | Pattern, Field(discriminator="kind"), BeforeValidator(_of_name)
+]
 """What tokens are."""
 
 
 def keeps_spaces(settings: TokenSettings) -> bool:
     """Whether white space between words is part of the tokens."""
-    return isinstance(settings, Characters) or (isinstance(settings, BytePairs) and settings.unit == "byte")
+    return isinstance(settings, Characters | Pattern) or (isinstance(settings, BytePairs) and settings.unit == "byte")
+
+
+def is_learnt(settings: TokenSettings) -> bool:
+    """Whether how text is cut depends on the training text."""
+    return isinstance(settings, BytePairs)
+
+
+def require_case(settings: TokenSettings, lowercase: bool) -> None:
+    """Refuse small letters where case has a meaning.
+
+    Raises:
+        ConfigError: SMILES are to be written small.
+    """
+    if lowercase and isinstance(settings, Smiles):
+        raise ConfigError(
+            "lowercase=true: in SMILES small letters are other atoms than large ones (c is aromatic). Leave it out."
+        )
+
+
+class Cleaning:
+    """How text is written before it is cut: its Unicode form, its letters, the character that marks words.
+
+    Args:
+        tokens: what a token is.
+        lowercase: whether letters are made small.
+        normalisation: Unicode form that text is brought into.
+
+    Attributes:
+        num_marks: how many characters that mark words were taken away.
+    """
+
+    def __init__(self, tokens: TokenSettings, lowercase: bool, normalisation: Normalisation) -> None:
+        self._lowercase = lowercase
+        self._form: Literal["NFC", "NFKC"] | None = _FORMS[normalisation]
+        self._marks_words = isinstance(tokens, BytePairs) and tokens.unit == "character"
+        self.num_marks = 0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every text stays as it is."""
+        return not (self._lowercase or self._form or self._marks_words)
+
+    def __call__(self, text: str) -> str:
+        """The text as it is to be cut."""
+        if self._form is not None:
+            text = unicodedata.normalize(self._form, text)
+        if self._marks_words and WORD_MARK in text:
+            self.num_marks += text.count(WORD_MARK)
+            text = text.replace(WORD_MARK, " ")
+        if self._lowercase:
+            text = text.lower()
+            # Small letters of a composed one may be several, of which the form has one.
+            text = text if self._form is None else unicodedata.normalize(self._form, text)
+        return text
+
+    def notes(self) -> list[str]:
+        """What was changed that may surprise."""
+        if not self.num_marks:
+            return []
+        return [f"read {count(self.num_marks, 'character')} {WORD_MARK}, which marks words among pieces, as a space"]
+
+
+_FORMS: Mapping[Normalisation, Literal["NFC", "NFKC"] | None] = {"none": None, "nfc": "NFC", "nfkc": "NFKC"}
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How text is cut.
+
+    Attributes:
+        tokenise: cuts a text.
+        joining: how tokens become text.
+        kind: of the settings.
+        many: cuts many texts, one after another and no faster than they are asked for.
+        pattern: what counts the characters that no token covers; None where all are covered.
+        vocabulary: where it comes with what was learnt; None where it is the tokens that are found.
+        pieces: what byte-pair encoding has learnt, as the library `tokenizers` writes it; None for other tokens.
+    """
+
+    tokenise: Callable[[str], Tokens]
+    joining: Joining
+    kind: str
+    many: Callable[[Iterable[str]], Iterator[Sequence[str]]]
+    pattern: PatternSplitter | None = None
+    vocabulary: Vocabulary | None = None
+    pieces: str | None = None
+
+    def placed(self, texts: Iterable[str], path: str, numbers: Places, unit: str = "line") -> Iterator[Sequence[str]]:
+        """The tokens of many texts of a file.
+
+        Args:
+            texts: in the order of the file.
+            path: of the file.
+            numbers: of their lines, records or rows.
+            unit: what `numbers` count: "line", "record" or "row".
+
+        Raises:
+            DataError: a text has what is no token; names its line.
+        """
+        done = 0
+        try:
+            for tokens in self.many(texts):
+                yield tokens
+                done += 1
+        except NotCoveredError as error:
+            raise DataError(f"{path}, {unit} {numbers[done]}: {error}") from None
+
+    def notes(self) -> list[str]:
+        """What no token covers, of all that was cut so far."""
+        if self.pattern is None or not self.pattern.num_uncovered:
+            return []
+        number, total = self.pattern.num_uncovered, self.pattern.num_characters
+        done = "left out" if self.pattern.uncovered == "drop" else "read as unknown tokens"
+        return [f"{done} {count(number, 'character')} of {total} ({number / total:.2%}), which no token covers"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +264,7 @@ class Alphabet:
         vocabulary: of the tokens.
         joining: how they become text.
         tokenise: cuts a text.
-        kind: "word", "char" or "bpe".
+        kind: "word", "char", "bpe", "smiles" or "regex".
         pieces: what byte-pair encoding has learnt, as the library `tokenizers` writes it; None for other tokens.
     """
 
@@ -125,19 +288,78 @@ def build_alphabet(settings: TokenSettings, texts: Sequence[str], marks: Sequenc
         ConfigError: the library that it takes is not installed.
         DataError: the text has more different characters than the vocabulary may have tokens.
     """
-    used = [mark for mark in dict.fromkeys(marks) if any(mark in text for text in texts)]
+    cutting, numbering = learn_cutting(settings, texts, marks, name), Numbering()
+    rows = numbering.rows(cutting.many(texts))
+    counts = numbering.counted(rows.counts(len(numbering)))
+    vocabulary = vocabulary_of(settings, cutting, counts, used_marks(marks, texts))
+    return Alphabet(vocabulary, cutting.joining, cutting.tokenise, cutting.kind, cutting.pieces)
+
+
+def used_marks(marks: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The marks that stand in the texts, each once."""
+    return [mark for mark in dict.fromkeys(marks) if any(mark in text for text in texts)]
+
+
+def vocabulary_of(
+    settings: TokenSettings, cutting: Cutting, counts: Mapping[str, int], used: Sequence[str]
+) -> Vocabulary:
+    """The vocabulary of a training text.
+
+    Args:
+        settings: what tokens are.
+        cutting: what `learn_cutting` made of them.
+        counts: number of occurrences of each token in that text.
+        used: the marks that stand in it.
+    """
+    if cutting.vocabulary is not None:
+        return cutting.vocabulary
+    assert not isinstance(settings, BytePairs)
+    return Vocabulary.of_counts(counts, min_count=settings.min_count, max_size=settings.max_size, always=used)
+
+
+def learn_cutting(settings: TokenSettings, texts: Sequence[str], marks: Sequence[str], name: str) -> Cutting:
+    """How a task's text is cut.
+
+    Args:
+        settings: what tokens are.
+        texts: to learn from, where something is learnt.
+        marks: strings that are tokens wherever they stand.
+        name: how errors call what is cut, for instance "sources".
+
+    Raises:
+        ConfigError: the library that it takes is not installed.
+        DataError: the text has more different characters than the vocabulary may have tokens.
+    """
     if isinstance(settings, BytePairs):
-        return _of_byte_pairs(settings, texts, used, name)
-    tokenise = _around_marks(marks, TOKENISERS[settings.kind], _itself)
-    vocabulary = Vocabulary.build(
-        map(tokenise, texts), min_count=settings.min_count, max_size=settings.max_size, always=used
-    )
-    return Alphabet(vocabulary, JOINING_OF[settings.kind], tokenise, settings.kind)
+        return _of_byte_pairs(settings, texts, used_marks(marks, texts), name)
+    return _by_rule(settings, marks)
+
+
+def _by_rule(settings: Words | Characters | Smiles | Pattern, marks: Sequence[str]) -> Cutting:
+    """What cuts without having learnt."""
+    tokenise, pattern = _rule(settings)
+    cut = _around_marks(marks, tokenise, _itself)
+    joining: Joining = "words" if isinstance(settings, Words) else "characters"
+    # A text without a mark in it is cut as it stands.
+    plain = tokenise if not marks else lambda text: cut(text) if any(mark in text for mark in marks) else tokenise(text)
+    return Cutting(cut, joining, settings.kind, lambda texts: map(plain, texts), pattern)
+
+
+def _rule(
+    settings: Words | Characters | Smiles | Pattern,
+) -> tuple[Callable[[str], Sequence[str]], PatternSplitter | None]:
+    if isinstance(settings, Words):
+        return split_words, None
+    if isinstance(settings, Characters):
+        return (split_chars if settings.unit == "code_point" else grapheme_splitter()), None
+    source, name = (SMILES_PATTERN, "SMILES") if isinstance(settings, Smiles) else (settings.pattern, "the pattern")
+    splitter = PatternSplitter(compiled(source), settings.uncovered, name)
+    return splitter, splitter
 
 
 def split_at(marks: Sequence[str], text: str) -> Iterator[tuple[str, bool]]:
     """The parts of a text in order, each with whether it is a mark; none is empty."""
-    if not marks:
+    if not any(mark in text for mark in marks):
         if text:
             yield text, False
         return
@@ -160,20 +382,23 @@ def _around_marks(
     return cut
 
 
-def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str], name: str) -> Alphabet:
+def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str], name: str) -> Cutting:
     # `<unk>` in a text is the unknown token, as among words; so no piece can be learnt that has its name.
     marks = (*used, UNK_NAME)
-    plain = [piece for text in texts for piece, is_mark in split_at(marks, text) if not is_mark]
+
+    def plain() -> Iterator[str]:
+        return (piece for text in texts for piece, is_mark in split_at(marks, text) if not is_mark)
+
     on_bytes = settings.unit == "byte"
     if not on_bytes:
-        num_characters = len({character for text in plain for character in text if not character.isspace()})
+        num_characters = sum(not character.isspace() for character in set().union(*plain()))
         least = num_characters + len(SPECIAL_NAMES) + len(used) + 1
         if settings.size < least:
             raise DataError(
                 f"{name}: the training text has {num_characters} different characters, and size={settings.size} leaves "
                 f"no room for them. Raise it to {least} or more, or set unit='byte'."
             )
-    tokenizer = _learnt(settings, plain, settings.size - len(SPECIAL_NAMES) - len(used))
+    tokenizer = _learnt(settings, plain(), settings.size - len(SPECIAL_NAMES) - len(used))
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     ordinary = [piece for piece, _ in pieces if piece != UNK_NAME]
     of_marks = dict.fromkeys(_name_of(settings, mark) for mark in used)
@@ -181,41 +406,46 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
     return _of_pieces(settings, tokenizer, vocabulary, marks)
 
 
-def restored_alphabet(
+def restored_cutting(
     settings: TokenSettings, names: Sequence[str], marks: Sequence[str], pieces: str | None
-) -> Alphabet:
-    """The alphabet that was built once, from plain data.
+) -> tuple[Cutting, Vocabulary]:
+    """How text is cut and the vocabulary that was built once, from plain data.
 
     Args:
         settings: what tokens are.
         names: how each of its ids is shown.
         marks: strings that are tokens wherever they stand.
-        pieces: `Alphabet.pieces`.
+        pieces: `Cutting.pieces`.
 
     Raises:
         ConfigError: the library that it takes is not installed.
     """
     vocabulary = Vocabulary(tuple(names[len(SPECIAL_NAMES) :]))
     if not isinstance(settings, BytePairs):
-        tokenise = _around_marks(marks, TOKENISERS[settings.kind], _itself)
-        return Alphabet(vocabulary, JOINING_OF[settings.kind], tokenise, settings.kind)
+        return _by_rule(settings, marks), vocabulary
     assert pieces is not None
     _require_tokenizers()
     from tokenizers import Tokenizer
 
-    return _of_pieces(settings, Tokenizer.from_str(pieces), vocabulary, (*marks, UNK_NAME))
+    return _of_pieces(settings, Tokenizer.from_str(pieces), vocabulary, (*marks, UNK_NAME)), vocabulary
 
 
 def _name_of(settings: BytePairs, mark: str) -> str:
     return as_byte_names(mark) if settings.unit == "byte" else WORD_MARK + mark
 
 
-def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary, marks: Sequence[str]) -> Alphabet:
+_AT_ONCE = 4096  # texts that the library cuts in one call
+
+
+def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary, marks: Sequence[str]) -> Cutting:
     on_bytes, known = settings.unit == "byte", set(vocabulary.tokens)
 
-    def tokenise(text: str) -> list[str]:
+    def written(text: str) -> str:
         # Among words a mark is a word, whatever stood around it.
-        found: list[str] = tokenizer.encode(text if on_bytes else text.strip(), add_special_tokens=False).tokens
+        return text if on_bytes else text.strip()
+
+    def tokenise(text: str) -> list[str]:
+        found: list[str] = tokenizer.encode(written(text), add_special_tokens=False).tokens
         return found
 
     def tokens_of(mark: str) -> list[str]:
@@ -224,12 +454,25 @@ def _of_pieces(settings: BytePairs, tokenizer: Tokenizer, vocabulary: Vocabulary
             return [name]
         return [UNK_NAME] if on_bytes else [WORD_MARK, UNK_NAME]
 
-    return Alphabet(
-        vocabulary,
+    cut = _around_marks(marks, tokenise, tokens_of)
+    names = {index: name for name, index in tokenizer.get_vocab().items()}
+
+    def many(texts: Iterable[str]) -> Iterator[Sequence[str]]:
+        remaining = iter(texts)
+        while some := list(islice(remaining, _AT_ONCE)):
+            has_mark = [any(mark in text for mark in marks) for text in some]
+            plain = [written(text) for text, has in zip(some, has_mark, strict=True) if not has]
+            found = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
+            for text, has in zip(some, has_mark, strict=True):
+                yield cut(text) if has else [names[index] for index in next(found).ids]
+
+    return Cutting(
+        cut,
         "byte_pieces" if on_bytes else "word_pieces",
-        _around_marks(marks, tokenise, tokens_of),
         settings.kind,
-        tokenizer.to_str(),
+        many,
+        vocabulary=vocabulary,
+        pieces=tokenizer.to_str(),
     )
 
 
@@ -240,12 +483,12 @@ def _itself(mark: str) -> list[str]:
 def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
-            "vocabulary: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 "
-            f"on, install the extra `pieces` ({install_command('pieces')}), or choose word or char."
+            "tokens: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 on, install "
+            f"the extra `pieces` ({install_command('pieces')}), or choose word or char."
         )
 
 
-def _learnt(settings: BytePairs, texts: Sequence[str], num_pieces: int) -> Tokenizer:
+def _learnt(settings: BytePairs, texts: Iterable[str], num_pieces: int) -> Tokenizer:
     """Train; the same text gives the same pieces, whatever the process and the number of cores."""
     _require_tokenizers()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns wherever a process forks afterwards

@@ -7,19 +7,22 @@ Training data and sources that somebody brings later go through the same code; a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from ..reading import Text, count, known_encoding
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK
-from .lines import Limit, OverLong, Tokens, count, fit, known_encoding, padded, unknown_share
-from .pieces import Alphabet, BytePairs, TokenSettings, keeps_spaces, restored_alphabet, split_at
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
+from .lines import Limit, Normalisation, OverLong, Tokens, fit
+from .numbering import Numbering, filled
+from .pieces import Cleaning, Cutting, TokenSettings, keeps_spaces, restored_cutting, split_at
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -122,25 +125,34 @@ class Writing:
         domain: what a source is.
         tokens: what a token of this side is.
         lowercase: whether letters are made small.
+        normalisation: Unicode form that text is brought into.
 
     Attributes:
-        num_marks: how many characters that mark words were taken away.
         num_earlier: how many turns before the last ones were left out.
     """
 
-    def __init__(self, domain: DomainSettings, tokens: TokenSettings, lowercase: bool) -> None:
-        self._domain, self._lowercase = domain, lowercase
-        self._number_token = number_token_of(domain)
-        self._keeps_spaces = keeps_spaces(tokens)
-        self._marks_words = isinstance(tokens, BytePairs) and not self._keeps_spaces
-        self.num_marks = self.num_earlier = 0
+    def __init__(
+        self,
+        domain: DomainSettings,
+        tokens: TokenSettings,
+        lowercase: bool,
+        normalisation: Normalisation = "none",
+    ) -> None:
+        self._domain, self._number_token = domain, number_token_of(domain)
+        self._keeps_spaces, self._cleaning = keeps_spaces(tokens), Cleaning(tokens, lowercase, normalisation)
+        self.num_earlier = 0
 
-    def source(self, raw: str | Sequence[str], where: str) -> str:
+    @property
+    def num_marks(self) -> int:
+        """How many characters that mark words were taken away."""
+        return self._cleaning.num_marks
+
+    def source(self, raw: str | Sequence[str], where: Callable[[], str]) -> str:
         """A source as text to be cut, its parts with marks between them; empty where nothing is left.
 
         Args:
             raw: the source, or its parts.
-            where: file and line, for errors.
+            where: tells file and line, for errors.
 
         Raises:
             DataError: parts, where a source has none.
@@ -151,15 +163,15 @@ class Writing:
             parts = parts[-self._domain.max_turns :]
         return (separator_of(self._domain) or "").join(parts)
 
-    def _parts(self, raw: str | Sequence[str], where: str) -> list[str]:
+    def _parts(self, raw: str | Sequence[str], where: Callable[[], str]) -> list[str]:
         separator = separator_of(self._domain)
         if isinstance(raw, str):
             return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
         if separator is None:
             raise DataError(
-                f"{where}: the source is a list of {count(len(raw), 'string')}; with "
-                "domain=translation it is one string. Choose domain=dialogue (turns) or summarization (sentences), or "
-                "join them."
+                f"{where()}: the source is a list of {count(len(raw), 'string')}; with domain=translation it is one "
+                "string. Choose --task.domain dialogue (turns) or --task.domain summarization (sentences), or join "
+                "them."
             )
         return [part.strip() for string in raw for part in string.split(separator)]
 
@@ -170,19 +182,15 @@ class Writing:
         return text if self._keeps_spaces else " ".join(text.split())
 
     def _changed(self, text: str) -> str:
-        if self._marks_words:
-            self.num_marks += text.count(WORD_MARK)
-            text = text.replace(WORD_MARK, " ")
-        if self._lowercase:
-            text = text.lower()
+        text = self._cleaning(text)
         return text if self._number_token is None else _NUMBER.sub(lambda _: self._number_token or "", text)
 
 
-def turn_id(domain: DomainSettings, alphabet: Alphabet) -> int | None:
+def turn_id(domain: DomainSettings, cutting: Cutting, vocabulary: Vocabulary) -> int | None:
     """Id of what stands between turns; None where sources have no turns, or no training source has two."""
     if not isinstance(domain, Dialogue):
         return None
-    ids = alphabet.vocabulary.encode(alphabet.tokenise(domain.turn_token))
+    ids = vocabulary.encode(cutting.tokenise(domain.turn_token))
     return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
 
 
@@ -226,6 +234,9 @@ class Reading(Settings):
     encoding: str = "utf-8"
     """Character encoding of the training files; runs of older versions do not tell it."""
 
+    normalisation: Normalisation = "none"
+    """Unicode form that text is brought into; runs of older versions do not tell it."""
+
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
@@ -236,12 +247,13 @@ class Reading(Settings):
         """Token that stands between the parts of a source; None where it has no parts."""
         return separator_of(self.domain)
 
-    def read(self, lines: Sequence[str], path: str) -> ReadSources:
+    def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions.
 
         Args:
-            lines: one source each.
+            texts: one source each, or its parts.
             path: where they are from, for errors.
+            numbers: of the lines that they stand on; None: 1, 2, ...
 
         Returns:
             One condition a source, and what was cut, or is unknown.
@@ -249,23 +261,28 @@ class Reading(Settings):
         Raises:
             DataError: there is none, or a line is empty, for which nothing could be written.
         """
-        if not lines:
+        places = np.array(range(1, len(texts) + 1) if numbers is None else numbers, dtype=np.int64)
+        if not texts:
             raise DataError(f"{path}: holds no line. Give a file with one source a line.")
-        writing = Writing(self.domain, self.tokens, self.lowercase)
-        alphabet = restored_alphabet(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
-        sources: list[Tokens] = []
-        for number, line in enumerate(lines, start=1):
-            text = writing.source(line, f"{path}, line {number}")
+        writing = Writing(self.domain, self.tokens, self.lowercase, self.normalisation)
+        cutting, vocabulary = restored_cutting(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
+        written = []
+        for number, raw in zip(places.tolist(), texts, strict=True):
+            text = writing.source(raw, f"{path}, line {number}".__str__)
             if not text.strip():
                 raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
-            sources.append(alphabet.tokenise(text))
+            written.append(text)
+        numbering = Numbering()
+        rows = numbering.rows(cutting.placed(written, path, places))
+        if not rows.lengths.all():
+            number = int(places[rows.lengths == 0][0])
+            raise DataError(f"{path}, line {number}: no token covers any of it. Take it out.")
         limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
-        numbers = range(1, len(lines) + 1)
-        kept, notes = fit(sources, limit, path=path, numbers=numbers, noun="source")
-        words = tuple(kept[place] for place in range(len(lines)))
-        encoded = [alphabet.vocabulary.encode(tokens) for tokens in words]
-        num_unknown, num_tokens = unknown_share(encoded)
+        rows, _, notes = fit(rows, limit, path=path, numbers=places, noun="source")
+        notes += cutting.notes()
+        table, counts = numbering.table(vocabulary), rows.counts(len(numbering))
+        num_unknown, num_tokens = int(counts[table == UNK_ID].sum()), int(counts.sum())
         if num_unknown:
             notes.append(f"{num_unknown} of {count(num_tokens, 'token')} unknown ({num_unknown / num_tokens:.1%})")
-        conditions = padded(encoded, SequenceSpace(len(self.names), self.max_length, END_ID))
-        return ReadSources(conditions, words, tuple(notes))
+        conditions = filled(rows, table, SequenceSpace(len(self.names), self.max_length, END_ID)).long()
+        return ReadSources(conditions, numbering.words(rows), tuple(notes))

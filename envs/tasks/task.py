@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -15,6 +16,8 @@ from ..vocabulary import Joining, join_tokens
 if TYPE_CHECKING:
     from .sources import Reading
 
+
+_ROWS_AT_ONCE = 1 << 15
 
 Words = tuple[tuple[str, ...], ...]
 """Of several sequences their tokens, as they were written."""
@@ -59,9 +62,9 @@ class Conditions:
 
     Attributes:
         space: alphabet and shape of the conditions.
-        train: (n, S) int64.
-        valid: (n, S) int64.
-        test: (n, S) int64.
+        train: (n, S) integer, as narrow as in `Task`.
+        valid: (n, S) integer.
+        test: (n, S) integer.
         token_names: strings, how each id of a condition is shown.
         joining: how the tokens of a condition become text.
         law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
@@ -70,6 +73,9 @@ class Conditions:
         valid_words: of each condition of `valid` its tokens as they were written, those that have no id, too; None
             where they are not kept.
         test_words: the same of `test`.
+        valid_sources: (n,) int64, of each condition of `valid` the number of its whole source, before that was cut to
+            its greatest length: sources are the same where these are; None where there are no whole ones.
+        test_sources: the same of `test`.
     """
 
     space: SequenceSpace
@@ -82,6 +88,8 @@ class Conditions:
     reading: Reading | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
+    valid_sources: Tensor | None = None
+    test_sources: Tensor | None = None
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Show conditions (B, S) as text, cut at the terminator, which is not shown."""
@@ -95,9 +103,10 @@ class Task:
     Attributes:
         name: "oracle", "text", "pairs", "toy", "transduction".
         space: alphabet and shape of the sequences.
-        train: (n, T) int64 sequences to learn from.
-        valid: (n, T) int64 held out, for early stopping and selection.
-        test: (n, T) int64 held out, for the figures that are reported.
+        train: (n, T) integer, sequences to learn from; int64, or what is narrower and holds V ids: whoever takes a
+            batch of them makes it int64.
+        valid: (n, T) integer, held out, for early stopping and selection.
+        test: (n, T) integer, held out, for the figures that are reported.
         token_names: V strings, how each id is shown.
         joining: how tokens become text.
         oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
@@ -139,6 +148,10 @@ class Task:
 
     def fingerprint(self) -> str:
         """Tells whether this task is built of the same sequences and tokens as another; hexadecimal."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256("\n".join(self.token_names).encode())
         splits = [self.train, self.valid, self.test]
         if self.conditions is not None:
@@ -146,7 +159,9 @@ class Task:
             splits += [self.conditions.train, self.conditions.valid, self.conditions.test]
         for split in splits:
             digest.update(str(tuple(split.shape)).encode())
-            digest.update(split.contiguous().numpy().tobytes())
+            # As int64, whatever they are kept as, and a part at a time: all at once would be the splits once more.
+            for part in split.split(_ROWS_AT_ONCE):
+                digest.update(part.long().contiguous().numpy().data)
         return digest.hexdigest()
 
     def decode(self, tokens: Tensor) -> list[str]:

@@ -1,37 +1,40 @@
 """Lines of a text file as sequences: cleaning, splitting, vocabulary; everything left out is counted.
 
-How files are read and shared out is in `lines.py`; tokens and special ids are in `vocabulary.py`.
+Files are read in `rlgan.envs.reading` and shared out in `lines.py`; what tokens are is in `pieces.py`, how they are
+numbered in `numbering.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
 from ..sequence_space import SequenceSpace
-from ..vocabulary import END_ID, JOINING_OF, SPECIAL_NAMES, TOKENISERS, UNK_ID, TokenKind, Vocabulary
-from .lines import (
-    FromFiles,
-    Limit,
-    OverLong,
-    Tokens,
-    count,
-    distinct,
-    fit,
-    padded,
-    read_lines,
-    split_off,
-    unknown_share,
-    which_lines,
+from ..settings import Settings
+from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID
+from .lines import FromFiles, Limit, OverLong, fit, split_off
+from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
+from .pieces import (
+    DEFAULT_LONGEST,
+    Cleaning,
+    Cutting,
+    TokenSettings,
+    Words,
+    is_learnt,
+    keeps_spaces,
+    learn_cutting,
+    require_case,
+    vocabulary_of,
 )
+from .remarks import a_handful, many_unknown, single_tokens
 from .task import Task
-
-DEFAULT_LONGEST: Mapping[TokenKind, int] = {"word": 64, "char": 128}
-"""Greatest `max_length` that is chosen by itself."""
 
 
 class TextTask(FromFiles):
@@ -42,7 +45,7 @@ class TextTask(FromFiles):
     kind: Literal["text"] = "text"
 
     data: str = Field(min_length=1)
-    """Text file with one sequence a line, plain or gzip-compressed; splits without a file of their own come from it."""
+    """File with one sequence a line, row or record; splits without a file of their own come from it."""
 
     valid: str | None = Field(default=None, min_length=1)
     """File of the lines held out for early stopping and selection; None: split off from `data`."""
@@ -50,21 +53,19 @@ class TextTask(FromFiles):
     test: str | None = Field(default=None, min_length=1)
     """File of the lines held out for the figures that are reported; None: split off from `data`."""
 
-    tokens: TokenKind = "word"
-    """What a token is: "word" (between white space) or "char" (a Unicode code point)."""
+    column: Column | None = None
+    """Where the sequence stands in files that have several columns or fields: number from 0, name, or path into objects
+    (`translation.de`, `messages.-1.content`); None: `text`, or the only one."""
+
+    tokens: TokenSettings = Words()
+    """What a token is."""
 
     lowercase: bool = False
     """Whether letters are made small."""
 
-    min_count: int = Field(default=1, ge=1)
-    """Least number of occurrences in the training lines of a token that gets an id of its own."""
-
-    max_size: int | None = Field(default=None, ge=len(SPECIAL_NAMES) + 2)
-    """Greatest vocabulary, the terminator and the unknown token included; None: no limit."""
-
     max_length: int | None = Field(default=None, ge=2, le=10_000)
     """Greatest number of tokens T of a sequence, the terminator included; None: the longest line of `data` and its
-    terminator, but at most 64 words or 128 characters."""
+    terminator, but at most 64 words or 128 other tokens."""
 
     over_long: OverLong = "drop"
     """What becomes of a line that does not fit with its terminator: it is dropped, cut to T tokens (which then have no
@@ -72,6 +73,45 @@ class TextTask(FromFiles):
 
     unknown: Literal["keep", "drop"] = "keep"
     """What becomes of training lines with tokens outside the vocabulary."""
+
+    moved: ClassVar[Mapping[str, str]] = {"min_count": "tokens.min_count", "max_size": "tokens.max_size"}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_belong_to_tokens(cls, values: Any) -> Any:
+        """Read configurations of older versions, where these two stood beside the kind of the tokens."""
+        if not isinstance(values, dict) or not values.keys() & cls.moved.keys():
+            return values
+        values = dict(values)
+        tokens = values.get("tokens", "word")
+        if isinstance(tokens, Settings):
+            kind = {"kind": type(tokens).model_fields["kind"].default}
+            tokens = kind | tokens.model_dump(exclude_unset=True)
+        tokens = {"kind": tokens} if isinstance(tokens, str) else dict(tokens)
+        for name in cls.moved.keys() & values.keys():
+            value = values.pop(name)
+            if tokens.get(name, value) != value:
+                raise ConfigError(f"{name}={value!r}: tokens.{name} is {tokens[name]!r}. Leave out one of the two.")
+            tokens[name] = value
+        return {**values, "tokens": tokens}
+
+    @model_validator(mode="after")
+    def _case_has_no_meaning(self) -> TextTask:
+        require_case(self.tokens, self.lowercase)
+        return self
+
+    @field_validator("column", mode="before")
+    @classmethod
+    def _digits_are_a_number(cls, value: object) -> object:
+        return as_column("column", value)
+
+    @model_validator(mode="after")
+    def _names_have_a_header(self) -> TextTask:
+        if self.header is False and isinstance(self.column, str):
+            raise ConfigError(
+                f"header=False: column={self.column!r} is the name of one. Give it by number, or leave header out."
+            )
+        return self
 
     @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
@@ -82,120 +122,226 @@ class TextTask(FromFiles):
 
 @dataclass
 class _Lines:
-    """The tokenised lines of one file, where they stood, and what was left out on the way."""
+    """The lines of one file, where they stood (on which line, record or row), and what was left out on the way."""
 
     path: str
-    numbers: list[int]
-    sequences: list[Tokens]
+    unit: str
+    numbers: Places
+    texts: list[str]
     notes: list[str]
 
-    def keep(self, indices: Sequence[int]) -> None:
-        self.numbers = [self.numbers[i] for i in indices]
-        self.sequences = [self.sequences[i] for i in indices]
+
+@dataclass
+class _Split:
+    """The sequences of a split, and the lines, records or rows of a file that they stand on."""
+
+    path: str
+    unit: str
+    numbers: Places
+    rows: Rows
+
+    def take(self, places: Places) -> _Split:
+        return _Split(self.path, self.unit, self.numbers[places], self.rows.take(places))
 
 
 def build_text_task(settings: TextTask) -> Task:
     """Read, clean, split and encode the files.
 
     Raises:
+        ConfigError: a library that the tokens take is not installed.
         DataError: a file is missing, unreadable or not text; or nothing is left to train or to measure on.
     """
-    data = _read(settings.data, settings)
-    max_length = settings.max_length
-    if max_length is None:
-        longest = max(len(sequence) for sequence in data.sequences)
-        max_length = min(longest + 1, DEFAULT_LONGEST[settings.tokens])
-    files = {"train": data}
-    for split, path in (("valid", settings.valid), ("test", settings.test)):
-        if path is not None:
-            files[split] = _read(path, settings)
-    for lines in files.values():
-        _fit(lines, max_length, settings)
-        if settings.drops_repeated:
-            _deduplicate(lines)
+    paths = {"train": settings.data, **{split: path for split, (_, path) in settings.held_out_files.items()}}
+    files = {split: _read(path, settings) for split, path in paths.items()}
+    numbering, more = Numbering(), list[str]()
+    # What is learnt may know nothing of lines held out, so those are chosen first, while there are no tokens yet.
+    build = _cut_after_splitting if is_learnt(settings.tokens) else _cut_before_splitting
+    cutting, splits, max_length = build(files, numbering, settings, more)
 
-    splits = {split: lines.sequences for split, lines in files.items()}
-    if settings.is_split_here:
-        shared_out = split_off(len(data.sequences), settings, path=data.path)
-        splits |= {split: [data.sequences[place] for place in places] for split, places in shared_out.items()}
-    vocabulary = Vocabulary.build(splits["train"], min_count=settings.min_count, max_size=settings.max_size)
+    counts = {split: one.rows.counts(len(numbering)) for split, one in splits.items()}
+    vocabulary = vocabulary_of(settings.tokens, cutting, numbering.counted(counts["train"]), ())
     if len(vocabulary.tokens) < 2:
+        least = settings.tokens.min_count
         kept = ", ".join(map(repr, vocabulary.tokens)) or "none"
         raise DataError(
             f"{settings.data}: the training lines have fewer than 2 distinct tokens that occur at least "
-            f"min_count={settings.min_count} times (kept: {kept}); a choice needs at least 2. "
+            f"min_count={least} times (kept: {kept}); a choice needs at least 2. "
             "Give more text, lower min_count, or see whether tokens should be 'word' or 'char'."
         )
-    encoded = {split: [vocabulary.encode(tokens) for tokens in sequences] for split, sequences in splits.items()}
+    table = numbering.table(vocabulary)
+    is_unknown = table == UNK_ID
     split_notes = []
+    train = splits["train"]
     if settings.unknown == "drop":
-        known = [ids for ids in encoded["train"] if UNK_ID not in ids]
-        if not known:
+        known = np.flatnonzero(~train.rows.any_of(is_unknown))
+        if not len(known):
             raise DataError(
-                f"{settings.data}: every training line holds a token outside the vocabulary (min_count="
-                f"{settings.min_count}, max_size={settings.max_size}). Set unknown='keep' or keep more tokens."
+                f"{settings.data}: every training line holds a token outside the vocabulary ({_limits(settings)}). Set "
+                "unknown='keep' or keep more tokens."
             )
-        split_notes.append(f"train: dropped {count(len(encoded['train']) - len(known), 'line')} with unknown tokens")
-        encoded["train"] = known
-    train_lines = set(splits["train"])
-    for split in ("valid", "test"):
-        shared = sum(tokens in train_lines for tokens in splits[split])
+        split_notes.append(f"train: dropped {count(len(train.rows) - len(known), 'line')} with unknown tokens")
+        splits["train"] = train.take(known)
+        counts["train"] = splits["train"].rows.counts(len(numbering))
+    names = ("train", "valid", "test")
+    # Of the lines that there were before those with unknown tokens went.
+    of_train, *groups = equal_rows(train.rows, *(splits[split].rows for split in names[1:]))
+    for split, found in zip(names[1:], groups, strict=True):
+        shared = int(np.isin(found, of_train).sum())
         if shared:
-            split_notes.append(f"{split}: {shared} of {len(splits[split])} lines are also training lines")
+            split_notes.append(f"{split}: {shared} of {len(found)} lines are also training lines")
 
     space = SequenceSpace(vocab_size=len(vocabulary), max_length=max_length, end_id=END_ID, unknown_id=UNK_ID)
     notes = [f"{lines.path}: {note}" for lines in files.values() for note in lines.notes]
+    notes += [*more, *(f"tokens: {note}" for note in cutting.notes())]
     notes.append(
-        f"vocabulary: {len(vocabulary)} {settings.tokens} ids, of them {len(SPECIAL_NAMES)} special; "
+        f"vocabulary: {len(vocabulary)} {cutting.kind} ids, of them {len(SPECIAL_NAMES)} special; "
         f"sequences of at most {max_length} tokens with the terminator"
     )
     notes += split_notes
-    for split in ("train", "valid", "test"):
-        unknown, num_tokens = unknown_share(encoded[split])
+    for split in names:
+        number, num_tokens = len(splits[split].rows), int(counts[split].sum())
+        unknown = int(counts[split][is_unknown].sum())
         notes.append(
-            f"{split}: {count(len(encoded[split]), 'sequence')}, {count(num_tokens, 'token')}, "
+            f"{split}: {count(number, 'sequence')}, {count(num_tokens, 'token')}, "
             f"{unknown} unknown ({unknown / num_tokens:.2%})"
         )
+        notes += many_unknown(split, unknown, num_tokens, settings.tokens, "--task.tokens")
+        notes += a_handful(split, number, "sequence", f"--task.{split}")
     return Task(
         name="text",
         space=space,
-        train=padded(encoded["train"], space),
-        valid=padded(encoded["valid"], space),
-        test=padded(encoded["test"], space),
+        train=filled(splits["train"].rows, table, space),
+        valid=filled(splits["valid"].rows, table, space),
+        test=filled(splits["test"].rows, table, space),
         token_names=vocabulary.names,
-        joining=JOINING_OF[settings.tokens],
+        joining=cutting.joining,
         notes=tuple(notes),
     )
 
 
+def _cut_before_splitting(
+    files: Mapping[str, _Lines], numbering: Numbering, settings: TextTask, notes: list[str]
+) -> tuple[Cutting, dict[str, _Split], int]:
+    """Of tokens for which nothing is learnt: how text is cut, the splits and the greatest length T."""
+    cutting = learn_cutting(settings.tokens, (), (), "lines")
+    splits, lost = {}, 0
+    for split, lines in files.items():
+        splits[split] = _cut(lines, cutting, numbering)
+    max_length = _max_length(splits["train"].rows, settings)
+    for split, lines in files.items():
+        found, about = _fitted(splits[split], max_length, settings)
+        lost += (len(splits[split].rows) - len(found.rows)) * (split == "train")
+        lines.notes += about
+        lines.notes += single_tokens(lines.path, found.rows, settings.tokens) if split == "train" else []
+        if settings.drops_repeated:
+            kept = first_of_each(equal_rows(found.rows)[0])
+            lines.notes += _repeated(len(found.rows) - len(kept))
+            found = found.take(kept)
+        splits[split] = found
+    if settings.is_split_here:
+        data = splits["train"]
+        shared_out = split_off(len(data.rows), settings, path=data.path, lost=lost)
+        splits |= {split: data.take(places) for split, places in shared_out.items()}
+    return cutting, splits, max_length
+
+
+def _cut_after_splitting(
+    files: Mapping[str, _Lines], numbering: Numbering, settings: TextTask, notes: list[str]
+) -> tuple[Cutting, dict[str, _Split], int]:
+    """The same of tokens that are learnt from the training lines."""
+    for lines in files.values():
+        if settings.drops_repeated:
+            kept = first_of_each(equal_texts(lines.texts))
+            lines.notes += _repeated(len(lines.texts) - len(kept))
+            _keep(lines, kept)
+    if settings.is_split_here:
+        shared_out = split_off(len(files["train"].texts), settings, path=files["train"].path)
+    else:
+        shared_out = {"train": np.arange(len(files["train"].texts))}
+    whole = files["train"]
+    parts = {
+        split: _Lines(
+            whole.path, whole.unit, whole.numbers[places], [whole.texts[place] for place in places.tolist()], []
+        )
+        for split, places in shared_out.items()
+    }
+    parts = {**{split: lines for split, lines in files.items() if split != "train"}, **parts}
+    whole.texts = []
+    cutting = learn_cutting(settings.tokens, parts["train"].texts, (), settings.data)
+    splits = {}
+    for split, lines in parts.items():
+        splits[split] = _cut(lines, cutting, numbering)
+    max_length = _max_length(splits["train"].rows, settings)
+    for split, one in splits.items():
+        splits[split], about = _fitted(one, max_length, settings)
+        notes += [f"{split}: {note}" for note in about]
+    return cutting, splits, max_length
+
+
 def _read(path: str, settings: TextTask) -> _Lines:
     wanted = "a text file with one sequence a line"
-    raw = read_lines(path, settings.encoding, wanted)
-    tokenise = TOKENISERS[settings.tokens]
-    numbers, sequences, empty = [], [], []
-    for number, line in enumerate(raw.lines, start=1):
+    raw = read_texts(path, settings.how, Wanted("text", "--task.column", settings.column), wanted)
+    about, first = raw.notes, raw.first_text()
+    clean = Cleaning(settings.tokens, settings.lowercase, settings.normalisation)
+    joins_spaces = not keeps_spaces(settings.tokens) and not isinstance(settings.tokens, Words)  # words are cut there
+    numbers, texts, empty = array("q"), [], []
+    for number, line in raw.given_up():
         if not line or line.isspace():
             empty.append(number)
             continue
+        text = line if clean.changes_nothing else clean(line)
+        text = " ".join(text.split()) if joins_spaces else text
+        if not text:
+            empty.append(number)
+            continue
         numbers.append(number)
-        sequences.append(tuple(tokenise(line.lower() if settings.lowercase else line)))
-    if not sequences:
-        raise DataError(f"{path}: all {len(raw.lines)} lines are empty. Give {wanted}.")
-    skipped = [f"skipped {count(len(empty), 'empty line')}, {which_lines(empty)}"] if empty else []
-    return _Lines(path, numbers, sequences, [*raw.notes, *skipped])
+        texts.append(text)
+    if not texts:
+        raise DataError(f"{path}: all {len(empty)} {raw.noun}s are empty. Give {wanted}.")
+    skipped = [f"skipped {count(len(empty), f'empty {raw.noun}')}, {which_lines(empty, raw.unit)}"] if empty else []
+    notes = [*about, *skipped, *clean.notes(), *first]
+    return _Lines(path, raw.unit, np.array(numbers, dtype=np.int64), texts, notes)
 
 
-def _fit(lines: _Lines, max_length: int, settings: TextTask) -> None:
+def _cut(lines: _Lines, cutting: Cutting, numbering: Numbering) -> _Split:
+    """The sequences that the texts of a file are; the texts are given up."""
+    texts, lines.texts = lines.texts, []
+    rows = numbering.rows(cutting.placed(texts, lines.path, lines.numbers, lines.unit))
+    return _with_tokens(_Split(lines.path, lines.unit, lines.numbers, rows), lines)
+
+
+def _keep(lines: _Lines, places: Places) -> None:
+    lines.numbers = lines.numbers[places]
+    lines.texts = [lines.texts[place] for place in places.tolist()]
+
+
+def _with_tokens(split: _Split, lines: _Lines) -> _Split:
+    """Those of the sequences that have a token: a pattern may leave out all of a line."""
+    kept = np.flatnonzero(split.rows.lengths)
+    lost = split.numbers[split.rows.lengths == 0].tolist()
+    if not len(kept):
+        raise DataError(f"{split.path}: no line has a token. Choose other tokens, or mend tokens.pattern.")
+    if not lost:
+        return split
+    lines.notes.append(f"skipped {count(len(lost), 'line')} without a token, {which_lines(lost, lines.unit)}")
+    return split.take(kept)
+
+
+def _max_length(rows: Rows, settings: TextTask) -> int:
+    longest = int(rows.lengths.max())
+    return settings.max_length or max(2, min(longest + 1, DEFAULT_LONGEST[settings.tokens.kind]))
+
+
+def _fitted(split: _Split, max_length: int, settings: TextTask) -> tuple[_Split, list[str]]:
     limit = Limit(max_length, settings.over_long)
-    kept, notes = fit(lines.sequences, limit, path=lines.path, numbers=lines.numbers)
-    lines.numbers = [lines.numbers[index] for index in kept]
-    lines.sequences = list(kept.values())
-    lines.notes += notes
+    rows, kept, notes = fit(split.rows, limit, path=split.path, numbers=split.numbers, unit=split.unit)
+    return replace(split, numbers=split.numbers[kept], rows=rows), notes
 
 
-def _deduplicate(lines: _Lines) -> None:
-    kept = distinct(lines.sequences)
-    num_repeated = len(lines.sequences) - len(kept)
-    if num_repeated:
-        lines.keep(kept)
-        lines.notes.append(f"dropped {count(num_repeated, 'repeated line')}")
+def _repeated(number: int) -> list[str]:
+    return [f"dropped {count(number, 'repeated line')}"] if number else []
+
+
+def _limits(settings: TextTask) -> str:
+    limits = settings.tokens.model_dump(exclude={"kind"})
+    return ", ".join(f"{name}={limits[name]}" for name in ("min_count", "max_size", "size") if name in limits)

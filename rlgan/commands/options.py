@@ -31,19 +31,23 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Options for `task_of`."""
-    parser.add_argument("--data", metavar="FILE", help="a text task from this file, one sequence a line, plain or .gz")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="a text task from this file, one sequence a line, row or record: text, CSV, TSV, JSON, parquet, FASTA",
+    )
     parser.add_argument(
         "--pairs",
         metavar="FILE",
-        help="a task of sources and targets from this file: .tsv (two columns) or .jsonl (fields source and target), "
-        "plain or .gz",
+        help="a task of sources and targets from this file, a pair each row or record: CSV, TSV, JSON, parquet",
     )
-    parser.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line, plain or .gz")
+    parser.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
     parser.add_argument("--target", metavar="FILE", help="and their targets, line by line")
     parser.add_argument(
         "--tokens",
-        choices=("word", "char", "bpe"),
-        help="what a token of --data or of pairs is (default word; bpe, pieces of words, for pairs alone)",
+        choices=("word", "char", "bpe", "smiles", "regex"),
+        help="what a token of --data or of pairs is (default word): bpe are pieces of words, smiles atoms and bonds of "
+        "molecules, regex matches of --task.tokens.pattern (of pairs --task.vocabulary.source.pattern, target.pattern)",
     )
     parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
 
@@ -74,9 +78,7 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     if options.tokens and (not given or options.oracle_params):
         raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
     if options.data:
-        if options.tokens == "bpe":
-            raise ConfigError("--tokens bpe: pieces of words are for pairs alone. With --data choose word or char.")
-        return TextTask(data=options.data, **({"tokens": options.tokens} if options.tokens else {}))
+        return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
         return _pairs_task(options)
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
@@ -115,15 +117,7 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     if options.source:
         files = {"kind": "parallel", "source": options.source, "target": options.target}
     else:
-        suffixes = [suffix for suffix in Path(options.pairs).suffixes if suffix != ".gz"]
-        kind = {".tsv": "tsv", ".jsonl": "jsonl"}.get(suffixes[-1] if suffixes else "")
-        if kind is None:
-            raise ConfigError(
-                f"--pairs {options.pairs}: is named neither .tsv (a source, a tab and a target a line) nor .jsonl (a "
-                "JSON object a line), with or without .gz after it. Name the file so, or give two files with --source "
-                "and --target."
-            )
-        files = {"kind": kind, "data": options.pairs}
+        files = {"kind": "file", "data": options.pairs}
     settings: dict[str, Any] = {"input": files}
     if options.tokens:
         tokens = {"kind": options.tokens}
@@ -217,6 +211,11 @@ def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -
 
 def _nearest_option(path: str) -> str:
     return nearest(path, SHORT)
+
+
+def column(text: str) -> int | str:
+    """An option's type."""
+    return int(text) if text.isdecimal() else text
 
 
 def positive_int(text: str) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from pathlib import Path
 
 from rlgan.envs.errors import ConfigError
+from rlgan.envs.reading.how import FileFormat
 
-from .options import not_negative_float, positive_float, positive_int
+from .options import column, not_negative_float, positive_float, positive_int
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +22,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--num", type=positive_int, default=None, metavar="N", help="how many (default 10)")
     parser.add_argument(
-        "--input", default=None, metavar="FILE", help="sources to write for, one a line: generators of pairs"
+        "--input",
+        default=None,
+        metavar="FILE",
+        help="sources to write for, one a line, row or record: generators of pairs",
+    )
+    parser.add_argument(
+        "--column",
+        type=column,
+        default=None,
+        metavar="NAME",
+        help="with --input: where the source stands in a file of several columns (default: by a well-known name)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=typing.get_args(FileFormat),
+        default=None,
+        help="with --input: what that file holds (default: recognised)",
     )
     parser.add_argument(
         "--encoding",
@@ -69,6 +87,9 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
     if options.encoding is not None and options.input is None:
         raise ConfigError("--encoding: has no effect without --input. Give a file of sources, or leave it out.")
+    for name in ("column", "format"):
+        if getattr(options, name) is not None and options.input is None:
+            raise ConfigError(f"--{name}: has no effect without --input. Give a file of sources, or leave it out.")
     if options.beam is not None and options.input is None:
         raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
     if options.replace_unknown and options.input is None:
@@ -85,7 +106,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
     """What the generator of a folder writes: for sources, or for nothing."""
-    from rlgan.envs.tasks.lines import count, known_encoding, read_lines
+    from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
     from rlgan.export import Decoding, load_run_generator
 
     exported = load_run_generator(folder)
@@ -94,17 +115,29 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
     decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
-    raw = read_lines(options.input, encoding, "a text file with one source a line")
-    sources = list(raw.lines)
+    raw = read_texts(
+        options.input,
+        How(encoding, options.format or "auto", options="--"),
+        Wanted("source", "--column", options.column),
+        "a text file with one source a line",
+        lists=exported.reading is not None,
+    )
+    number = len(raw.texts)
     # In the middle it is an error, for answers stand line by line.
-    while sources and not sources[-1].strip():
-        sources.pop()
-    num_empty = len(raw.lines) - len(sources)
-    skipped = [f"skipped {count(num_empty, 'empty line')} at the end"] if num_empty else []
-    lines, notes = exported.answer(sources, options.input, decoding, options.seed or 0)
-    for note in (*raw.notes, *skipped, *notes):
+    while number and not _has_text(raw.texts[number - 1]):
+        number -= 1
+    num_empty = len(raw.texts) - number
+    skipped = [f"skipped {count(num_empty, f'empty {raw.noun}')} at the end"] if num_empty else []
+    sources, numbers = raw.texts[:number], raw.numbers[:number]
+    lines, notes = exported.answer(sources, options.input, decoding, options.seed or 0, numbers)
+    first = raw.first_text() if raw.noun == "text" else []
+    for note in (*raw.notes, *skipped, *first, *notes):
         print(f"{options.input}: {note}", file=sys.stderr)
     return lines
+
+
+def _has_text(text: str | list[str]) -> bool:
+    return any(part.strip() for part in ([text] if isinstance(text, str) else text))
 
 
 def _of_run(options: argparse.Namespace) -> list[str]:

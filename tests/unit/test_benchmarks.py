@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measures, null_runs
+from benchmarks import measures, null_runs, numbering, reading
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
@@ -230,3 +231,44 @@ def test_lines_of_measures_are_finished_and_seeded() -> None:
         lines.shape == (50, measures.LENGTH + 1) and bool((lines[:, -1] == 0).all()) and bool((lines[:, 0] > 0).all())
     )
     assert lines.equal(measures.corpus(50, 0)) and not lines.equal(measures.corpus(50, 1))
+
+
+@pytest.mark.heavy
+@on_linux
+def test_reading_is_measured_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--lines", "50", "--repeats", "1", "--folder", str(tmp_path), "--json", str(tmp_path / "found.json")]
+    found = reading.main(words)
+    assert set(found) == set(reading.READERS)
+    for sides in found.values():
+        assert {one.num_records for readings in sides.values() for one in readings} == {50}
+        assert all(one.peak_bytes > 1e6 and one.seconds > 0 for readings in sides.values() for one in readings)
+    assert json.loads((tmp_path / "found.json").read_text()).keys() == found.keys()
+    assert "lines: rlgan" in capsys.readouterr().out
+
+
+def test_ratios_of_reading_are_formed_within_a_round() -> None:
+    one, other = (
+        [reading.Reading(5, seconds, 0.5, 10**9) for seconds in of_rounds] for of_rounds in ((1.0, 2.0), (3.0, 4.0))
+    )
+    rows = reading.lines_of({"lines": {"rlgan": one, "pyarrow": other}})
+    assert rows[2].split() == ["lines:", "pyarrow", "3.50", "0.50", "1.00", "2.50", "(2.00", "to", "3.00)"]
+
+
+@pytest.mark.parametrize("task", ["text", "pairs"])
+def test_a_generated_corpus_is_numbered_and_measured(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "corpus.txt"
+    number = numbering.write(path, 20_000, 0, with_pairs=task == "pairs", num_words=500)
+    lines_ = path.read_text().splitlines()
+    # A word is about 4 letters here, so a line of 5 to 15 words is about 50.
+    assert len(lines_) == number and 250 < number < 800 and 20_000 <= path.stat().st_size < 20_200
+    assert all((line.count("\t") == 1) == (task == "pairs") and 5 <= len(line.split()) <= 15 for line in lines_)
+    counts = Counter(word for line in lines_ for word in line.split())
+    (_, most), (_, second) = counts.most_common(2)
+    assert 1.5 < most / second < 2.7  # Zipf: twice as often
+    numbering.main(["--measure", task, "--file", str(path), "--tokens", "word"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["num_train"] == number - 2 * round(number / 10) or task == "pairs"
+    assert found["peak_bytes"] >= found["before_bytes"] > 0 and found["seconds"] > 0
+    assert numbering.row(task, 0.02, number, found).startswith(f"| {task} | 0.02 | {number} | ")

@@ -16,10 +16,10 @@ import pytest
 from rlgan.cli import main
 from rlgan.commands.options import add_task_options, task_of
 from rlgan.config import Config
-from rlgan.envs import PairsTask
-from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
+from rlgan.envs import PairsTask, TextTask
+from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles
 from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
-from rlgan.envs.tasks.pieces import BytePairs, Characters, Words
+from rlgan.envs.tasks.pieces import BytePairs, Characters, Pattern, Smiles, Words
 from rlgan.overrides import from_dict
 from rlgan.presets import PRESETS, preset
 from tests.support.commands import ask
@@ -60,12 +60,12 @@ def test_no_preset_means_quick(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_data_makes_a_text_task_and_parameters_an_oracle_task(capsys: pytest.CaptureFixture[str]) -> None:
     text = config_of(capsys, "--data", "a.txt", "--tokens", "char", "--task.max-length", 9)
-    assert text.task.model_dump(include={"kind", "data", "tokens", "max_length"}) == {
-        "kind": "text",
-        "data": "a.txt",
-        "tokens": "char",
-        "max_length": 9,
-    }
+    assert text.task == TextTask(data="a.txt", tokens=Characters(), max_length=9)
+    assert config_of(capsys, "--data", "a.txt", "--tokens", "bpe").task == TextTask(data="a.txt", tokens=BytePairs())
+    molecules = config_of(capsys, "--data", "a.txt", "--tokens", "smiles", "--task.tokens.min-count", 2)
+    assert molecules.task == TextTask(data="a.txt", tokens=Smiles(min_count=2))
+    patterns = config_of(capsys, "--data", "a.txt", "--tokens", "regex", "--task.tokens.pattern", "[a-z]+| ")
+    assert patterns.task == TextTask(data="a.txt", tokens=Pattern(pattern="[a-z]+| "))
     assert "oracle_ratio" not in text.controls
     oracle = config_of(capsys, "seqgan", "--oracle-params", "o.npz")
     assert oracle.task.model_dump(include={"kind", "params"}) == {"kind": "oracle", "params": "o.npz"}
@@ -85,8 +85,8 @@ def test_two_files_or_one_make_a_task_of_pairs() -> None:
     assert two.input == ParallelFiles(source="a.en", target="a.de.gz")
     assert two.source_tokens == two.target_tokens == BytePairs()
     assert pairs_of("--source", "a", "--target", "b").source_tokens == Words()
-    assert pairs_of("--pairs", "x/a.b.tsv").input == pairs_of("--pairs=x/a.b.tsv").input == Table(data="x/a.b.tsv")
-    assert pairs_of("--pairs", "a.jsonl.gz", "--tokens", "char").input == Records(data="a.jsonl.gz")
+    assert pairs_of("--pairs", "x/a.b.tsv").input == pairs_of("--pairs=x/a.b.tsv").input == PairsFile(data="x/a.b.tsv")
+    assert pairs_of("--pairs", "a.jsonl.gz", "--tokens", "char").input == PairsFile(data="a.jsonl.gz")
 
 
 def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for path, value in paths.items() for word in (f"--task.{path}", value)]
     task = config_of(capsys, "mle", "--pairs", "a.tsv", *words).task
     assert task == PairsTask(
-        input=Table(data="a.tsv", source=3),
+        input=PairsFile(data="a.tsv", source=3),
         domain=Dialogue(max_turns=2),
         vocabulary=SharedVocabulary(tokens=Characters(min_count=4)),
         lowercase=True,
@@ -106,10 +106,10 @@ def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
     ("path", "value", "message"),
     [
         ("input.sorce", "3", "Did you mean --task.input.source?"),
-        ("input.source", "de", "Give both by name or both by number"),
+        ("input.source", "", "no column"),
         ("domain.max-turns", "3", "task.domain"),
         ("domain", "dialog", "Did you mean 'dialogue'"),
-        ("vocabulary.source", "syllables", "choose one of word, char, bpe"),
+        ("vocabulary.source", "syllables", "choose one of word, char, bpe, smiles, regex"),
     ],
 )
 def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path: str, value: str, message: str) -> None:
@@ -193,9 +193,10 @@ MISTAKES = [
     (["train", "--source", "a"], "--source: has no --target beside it."),
     (["train", "--target", "a"], "--target: has no --source beside it."),
     (["train", "--source", "a", "--target", "./a"], "source='a': is the file of target too"),
-    (["train", "--pairs", "a.csv"], "--pairs a.csv: is named neither .tsv"),
-    (["train", "--pairs", "pairs"], "--pairs pairs: is named neither .tsv"),
-    (["train", "--data", "a", "--tokens", "bpe"], "--tokens bpe: pieces of words are for pairs alone."),
+    (["train", "--pairs", "a.csv"], "a.csv: no such file"),
+    (["train", "--pairs", "pairs"], "pairs: no such file"),
+    (["train", "--data", "a", "--tokens", "regex", "--task.tokens.pattern", "("], "is no regular expression"),
+    (["train", "--data", "a", "--tokens", "smiles", "--task.lowercase", "true"], "lowercase=true: in SMILES"),
     (["train", "--oracle-params", "a", "--tokens", "char"], "--tokens: says how --data is cut"),
     (["train", "--sorce", "a"], "Did you mean --source?"),
     (["train", "--data", "a", "--tokens", "syllable"], "invalid choice: 'syllable'"),

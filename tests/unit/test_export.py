@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from rlgan.decoding import beam_search
 from rlgan.envs.errors import CheckpointError, ConfigError, DataError
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pairs import SharedVocabulary
+from rlgan.envs.tasks.pieces import BytePairs
+from rlgan.envs.vocabulary import as_byte_names
 from rlgan.export import Decoding, load_run_generator, save_run_generator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from tests.support.commands import ask
@@ -123,7 +127,7 @@ def test_a_generator_of_pairs_writes_for_sources_without_its_data(translator: tu
     assert len(drawn) == 2 and notes == ()
     assert exported.answer(sources, "in.txt", Decoding(), seed=3)[0] == drawn
     found, _ = exported.answer(sources, "in.txt", Decoding(beam=4, length_exponent=0.5))
-    conditions = task.conditions.train[[1, 0]]
+    conditions = task.conditions.train[[1, 0]].long()
     best = beam_search(exported.generator.stepper(), task.space, 2, 4, 0.5, conditions)
     assert found == task.decode(best.tokens)
 
@@ -156,6 +160,31 @@ def test_what_reads_no_text_is_given_the_names_of_its_tokens(tmp_path: Path) -> 
             exported.answer(lines, "in.txt", Decoding(replaces_unknown=True))
 
 
+@pytest.mark.skipif(find_spec("tokenizers") is None, reason="the extra `pieces` is not installed")
+def test_an_answer_is_one_line_whatever_bytes_were_drawn(
+    tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases, pieces = data_dir / "cases", BytePairs()
+    task = build_task(
+        PairsTask(input=Table(data=str(cases / "reverse.tsv")), vocabulary=SharedVocabulary(tokens=pieces))
+    )
+    settings = Seq2SeqLSTM(embedding=4, hidden=6)
+    torch.manual_seed(0)
+    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
+    save_run_generator(tmp_path, settings, task, arrays)
+    sources = cases / "reverse_sources.txt"
+    answer = ask(capsys, "sample", "--run", tmp_path, "--input", sources, "--temperature", 2)
+    # Drawn by a network that has learnt nothing, so that line breaks are among what was drawn.
+    assert answer.status == 0
+    assert len(answer.out.splitlines()) == len(sources.read_text().splitlines()) == 100
+    breaks = [
+        index for index, name in enumerate(task.token_names) if name in (as_byte_names("\n"), as_byte_names("\r"))
+    ]
+    assert len(breaks) == 2 and all(
+        len(f"{task.decode(torch.tensor([[id_, 0]]))[0]}\n".splitlines()) == 1 for id_ in breaks
+    )
+
+
 def test_a_run_reads_sources_in_the_encoding_of_its_training_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +195,7 @@ def test_a_run_reads_sources_in_the_encoding_of_its_training_files(
     answer = ask(capsys, *asked)
     assert task.conditions is not None
     best = beam_search(
-        load_run_generator(folder).generator.stepper(), task.space, 2, 3, 0.0, task.conditions.train[[1, 0]]
+        load_run_generator(folder).generator.stepper(), task.space, 2, 3, 0.0, task.conditions.train[[1, 0]].long()
     )
     assert (answer.status, answer.out.splitlines()) == (0, task.decode(best.tokens))
     # Nothing is unknown: the words are those of training.
@@ -210,3 +239,26 @@ def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
     assert f"{file}, line 2: is empty, and each line is a source" in ask(capsys, *asked).err
     file.write_text("\n\n")
     assert f"{file}: holds no line" in ask(capsys, *asked).err
+
+
+def test_sources_may_stand_in_any_file(translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = translator
+    plain, table, records, chats = (folder / name for name in ("in.txt", "in.csv", "in.jsonl", "chats.json"))
+    plain.write_text("eine Katze\nein Hund\n")
+    asked = ("sample", "--run", folder, "--seed", 4, "--input")
+    expected = ask(capsys, *asked, plain).out
+    table.write_text("n,Prompt\n1,eine Katze\n2,ein Hund\n")
+    answer = ask(capsys, *asked, table)
+    assert (answer.status, answer.out) == (0, expected)
+    assert f"{table}: first text, line 2: 'eine Katze'" in answer.err
+    records.write_text('{"q": {"de": "eine Katze"}}\n\n{"q": {"de": "ein Hund"}}\n')
+    assert "Name one, for instance --column q.de" in ask(capsys, *asked, records).err
+    assert ask(capsys, *asked, records, "--column", "q.de").out == expected
+    said = [[{"role": "user", "content": text}] for text in ("eine Katze", "ein Hund")]
+    chats.write_text(json.dumps([{"prompt": turns} for turns in said]))
+    assert ask(capsys, *asked, chats).out == expected
+    chats.write_text(json.dumps([{"prompt": said[0] * 2}]))
+    assert "the source is a list of 2 strings" in ask(capsys, *asked, chats).err
+    assert len(ask(capsys, *asked, records, "--format", "lines").out.splitlines()) == 0  # its second line is empty
+    without = ask(capsys, "sample", "--run", folder, "--column", "q")
+    assert without.status == 2 and "--column: has no effect without --input" in without.err

@@ -12,7 +12,7 @@ from rlgan import pair_measures
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
-from rlgan.envs.tasks.pair_files import Table
+from rlgan.envs.tasks.pair_files import PairsFile, Table
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.sources import Summarization
 from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
@@ -237,3 +237,39 @@ def test_without_the_library_of_rouge_it_is_told(tmp_path: Path, monkeypatch: py
     with pytest.raises(ConfigError, match=r"takes the library rouge-score.* .*\[pairs\]"):
         PairMeasures(summaries(tmp_path, ("eins", "a b"), ("zwei", "c d")), "13a")
     PairMeasures(task, "13a")
+
+
+def test_documents_that_only_begin_alike_have_references_of_their_own(tmp_path: Path) -> None:
+    begin = "for immediate release : " * 3
+    lines = [f"{begin}{a}\t{a} b {c} d\n" for a, c in zip("efghijkl", "mnopqrst", strict=True)]
+    files = {"data": lines, "valid": lines, "test": [*lines[:4], f"{begin}e\te b x d\n"]}
+    for name, text in files.items():
+        (tmp_path / f"{name}.tsv").write_text("".join(text), "utf-8")
+    task = build_task(
+        PairsTask(
+            input=Table(**{name: str(tmp_path / f"{name}.tsv") for name in files}),
+            domain=Summarization(max_source_length=5),
+        )
+    )
+    assert task.conditions is not None and len(task.conditions.test.unique(dim=0)) == 1
+    measures = PairMeasures(task, "13a")
+    # Four documents, of which the first has two summaries; one sentence for all of them is right of one alone.
+    assert measures.conditions.shape[0] == 4
+    found = measures.measure(written(task, *["e b m d"] * 4), NOBODY)
+    # 1-grams: 4 of the first, `b` and `d` of the other three; bigrams: 3 + 0; and so on.
+    precisions = (10 / 16, 3 / 12, 2 / 8, 1 / 4)
+    assert found["eval/corpus_bleu"] == pytest.approx(100 * math.prod(precisions) ** 0.25, rel=1e-6)
+    assert found["eval/rouge_1"] == pytest.approx(100 * (1 + 3 * 0.5) / 4)
+    view = selection_view(task)
+    assert view.conditions is not None and view.conditions.test_sources is task.conditions.valid_sources
+
+
+def test_one_sentence_for_documents_that_begin_alike_is_what_a_report_should_have_read(data_dir: Path) -> None:
+    path = data_dir / "cases" / "boiler.jsonl"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    task = build_task(PairsTask(input=PairsFile(data=str(path)), domain=Summarization(max_source_length=40)))
+    assert task.conditions is not None and len(task.conditions.test.unique(dim=0)) == 1
+    found = PairMeasures(task, "13a").measure(written(task, *["one quick house likes the house ."] * 10), NOBODY)
+    # 57.1 and 20.6 where the ten documents were one with ten references.
+    assert (round(found["eval/rouge_1"], 1), round(found["eval/corpus_bleu"], 2)) == (31.4, 2.84)

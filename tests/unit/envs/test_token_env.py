@@ -395,7 +395,7 @@ def test_tasks_that_break_their_promise_are_noticed():
     unpadded[0] = torch.tensor([1, 0, 2])
     for broken, message in [
         (replace(task, train=unpadded), "train is not padded"),
-        (replace(task, valid=task.valid.int()), "valid is torch.int32"),
+        (replace(task, valid=task.valid.float()), "valid is torch.float32"),
         (replace(task, test=task.test + 1), "test holds ids outside"),
         (replace(task, test=task.test[:0]), "test is empty"),
         (replace(task, train=task.train[:, :2]), r"expected \(n, 3\)"),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlgan.envs import START_ID, DataError, Vocabulary
-from rlgan.envs.vocabulary import END_ID, JOININGS, UNK_ID, as_byte_names, join_tokens, split_chars, split_words
+from rlgan.envs.tokenisers import split_chars, split_words
+from rlgan.envs.vocabulary import END_ID, JOININGS, UNK_ID, as_byte_names, join_tokens, one_line
 from tests.support.other_processes import printed_with_two_hash_seeds
 
 LINES = [["b", "a", "c"], ["c", "d"], ["c", "a"]]
@@ -112,4 +113,4 @@ def test_no_tokens_are_no_text(joining):
 def test_every_text_has_byte_names_that_spell_it(text):
     names = as_byte_names(text)
     assert names.isprintable() and " " not in names
-    assert join_tokens(list(names), "byte_pieces") == text
+    assert join_tokens(list(names), "byte_pieces") == one_line(text)

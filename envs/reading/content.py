@@ -1,0 +1,172 @@
+"""The bytes of a file, unpacked; and what is no file of records, named with the way to make one of it.
+
+Packing and refused kinds are recognised by the first bytes: files come under all sorts of names.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+
+from ..errors import DataError, nearest
+
+PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
+
+_PACKED_MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
+
+_WRITTEN_AS_PARQUET = (
+    "Write it as parquet, CSV or JSON lines, for instance with pandas: .to_parquet('data.parquet'), and give that file."
+)
+_REFUSED: tuple[tuple[bytes, str, str], ...] = (
+    (b"%PDF", "a PDF document", "Take its text out first (pdftotext FILE.pdf FILE.txt) and give that."),
+    (b"\x89PNG", "an image", "Give a file of text."),
+    (b"\xff\xd8\xff", "an image", "Give a file of text."),
+    (b"GIF8", "an image", "Give a file of text."),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document", "Save it as CSV (UTF-8) there and give that."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it (7z x FILE) and give the file within."),
+    (b"Rar!\x1a\x07", "a RAR archive", "Unpack it (unrar x FILE) and give the file within."),
+    (b"SQLite format 3\x00", "an SQLite database", _WRITTEN_AS_PARQUET),
+    (b"\x89HDF\r\n", "an HDF5 file", _WRITTEN_AS_PARQUET),
+    (b"\x93NUMPY", "a numpy array", _WRITTEN_AS_PARQUET),
+    (b"ARROW1\x00\x00", "an Arrow file", _WRITTEN_AS_PARQUET),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _WRITTEN_AS_PARQUET),
+    (b"Obj\x01", "an Avro file", _WRITTEN_AS_PARQUET),
+    (b"\x80\x04\x95", "a pickle, which is never loaded here", _WRITTEN_AS_PARQUET),
+    (
+        b"version https://git-lfs.github.com/",
+        "the pointer that Git LFS leaves in the place of a file",
+        "Fetch the file itself (git lfs pull) and give it.",
+    ),
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HUB_ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        path: of the file, as it was given.
+        data: unpacked.
+        suffix: the end of its name in small letters, that of the packing taken off: ".csv"; "" without one.
+        notes: how it was packed.
+    """
+
+    path: str
+    data: bytes
+    suffix: str
+    notes: tuple[str, ...] = ()
+
+
+def read_content(path: str, wanted: str) -> Content:
+    """Read a file and unpack it.
+
+    Args:
+        path: of the file.
+        wanted: what it should be, for errors: "a text file with one sequence a line".
+
+    Raises:
+        DataError: it is missing, unreadable, empty, damaged, or of a kind that holds no records.
+    """
+    data = _bytes_of(path, wanted)
+    if not data:
+        raise DataError(f"{path}: is empty. Give {wanted}.")
+    packings: list[str] = []
+    while packing := _packing_of(data):
+        data = _unpacked(path, data, packing)
+        packings.append(packing)
+    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+    if suffixes and suffixes[-1] in PACKED_SUFFIXES and not packings:
+        named = PACKED_SUFFIXES[suffixes[-1]]
+        raise DataError(
+            f"{path}: is named {suffixes[-1]} but is not {named} data. Pack it with {named}, or take {suffixes[-1]} "
+            "off its name."
+        )
+    if not data:
+        raise DataError(f"{path}: is empty once it is unpacked. Give {wanted}.")
+    _refuse_other_kinds(path, data)
+    inner = [suffix for suffix in suffixes if suffix not in PACKED_SUFFIXES]
+    notes = (f"unpacked {' and '.join(packings)} data",) if packings else ()
+    return Content(path, data, inner[-1] if inner else "", notes)
+
+
+def _bytes_of(path: str, wanted: str) -> bytes:
+    file = Path(path).expanduser()
+    try:
+        if file.is_file():
+            return file.read_bytes()
+        if file.is_dir():
+            within = sorted(entry.name for entry in file.iterdir() if entry.is_file())
+            names = f" It holds {', '.join(within[:5])}{', ...' if len(within) > 5 else ''}." if within else ""
+            raise DataError(f"{path}: is a directory. Give the file itself.{names}")
+        if file.exists() or path == "-":
+            raise DataError(
+                f"{path}: is a pipe or a device and not a regular file. It is read more than once: write its content "
+                "to a file first (COMMAND > data.txt) and give that."
+            )
+        if _URL.match(path):
+            raise DataError(
+                f"{path}: is an address, and files are read from this machine. Fetch it first (curl -L -o FILE "
+                f"{path}) and give that file."
+                if path.startswith("http")
+                else f"{path}: is an address, and files are read from this machine. Copy the file here and give its "
+                "path."
+            )
+        hub = ""
+        if _HUB_ADDRESS.fullmatch(path) and not file.parent.is_dir():
+            hub = (
+                ' If it is a data set of the Hugging Face hub, write it to a file first: python -c "from datasets '
+                f"import load_dataset; load_dataset('{path}', split='train').to_parquet('data.parquet')\", and give "
+                "data.parquet."
+            )
+        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise DataError(f"{path}: no such file. Give {wanted}." + (hub or nearest(file.name, siblings)))
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read ({error}). Give a file that this user may read.") from error
+
+
+def _packing_of(data: bytes) -> str | None:
+    return next((packing for magic, packing in _PACKED_MAGIC.items() if data.startswith(magic)), None)
+
+
+def _unpacked(path: str, data: bytes, packing: str) -> bytes:
+    try:
+        if packing == "gzip":
+            return gzip.decompress(data)
+        if packing == "xz":
+            return lzma.decompress(data)
+        if packing == "bzip2":
+            return bz2.decompress(data)
+        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+            return bytes(stream.read())
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(
+            f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again; a text that only begins "
+            f"like {packing} data is read when something stands before it."
+            if packing == "bzip2"
+            else f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again."
+        ) from error
+
+
+def _refuse_other_kinds(path: str, data: bytes) -> None:
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        if b"xl/workbook.xml" in data:
+            raise DataError(f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) there and give that file.")
+        if b"word/document.xml" in data:
+            raise DataError(f"{path}: is a Word document. Save it as plain text (UTF-8) there and give that file.")
+        raise DataError(f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file within.")
+    if data[257:262] == b"ustar":
+        raise DataError(f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file within.")
+    for magic, kind, remedy in _REFUSED:
+        if data.startswith(magic):
+            raise DataError(f"{path}: is {kind}. {remedy}")

@@ -1,0 +1,70 @@
+"""What is to be said of a task's data that is probably not as it was meant: with counts, and what to type."""
+
+from __future__ import annotations
+
+from .numbering import Rows
+from .pieces import BytePairs, TokenSettings, Words
+
+MANY_UNKNOWN = 0.05
+"""Share of unknown tokens above which a note says what to do."""
+
+A_HANDFUL = 10
+"""Number of held-out sequences below which a note says that their figures mean little."""
+
+
+def many_unknown(
+    split: str, num_unknown: int, num_tokens: int, tokens: TokenSettings, option: str, side: str = ""
+) -> list[str]:
+    """That many tokens of a split are unknown.
+
+    Args:
+        split: "train", "valid" or "test".
+        num_unknown: how many of its tokens are.
+        num_tokens: how many it has.
+        tokens: what a token is.
+        option: that setting, as it is typed: "--task.tokens".
+        side: "sources" or "targets" of pairs.
+    """
+    if num_unknown <= MANY_UNKNOWN * num_tokens:
+        return []
+    helps = ["more training text"]
+    if tokens.min_count > 1:
+        helps.append(f"a lower {option}.min-count")
+    if not isinstance(tokens, BytePairs):
+        if tokens.max_size is not None:
+            helps.append(f"a larger {option}.max-size")
+        if isinstance(tokens, Words):
+            helps.append("pieces of words (--tokens bpe)")
+    of = f" of {side}" if side else ""
+    return [
+        f"{split}: {num_unknown / num_tokens:.1%} of the tokens{of} are unknown, which is more than {MANY_UNKNOWN:.0%}"
+        f"; what helps is {', '.join(helps[:-1])}{' or ' if helps[1:] else ''}{helps[-1]}"
+    ]
+
+
+def single_tokens(path: str, rows: Rows, tokens: TokenSettings, noun: str = "line") -> list[str]:
+    """That every line of a file is one word, so that nothing follows anything."""
+    if not isinstance(tokens, Words) or len(rows) < 2 or int(rows.lengths.max()) > 1:
+        return []
+    return [
+        f"{path}: every {noun} ({len(rows)} of {len(rows)}) is a single word, and nothing can be learnt of what "
+        "follows what. Names, words and scripts without spaces are read by character (--tokens char) or in pieces "
+        "(--tokens bpe), molecules by atom (--tokens smiles)"
+    ]
+
+
+def a_handful(split: str, number: int, noun: str, option: str) -> list[str]:
+    """That a held-out split has so few sequences that its figures mean little.
+
+    Args:
+        split: "valid" or "test".
+        number: of its sequences.
+        noun: what one is called.
+        option: setting for a file of its own, as it is typed.
+    """
+    if split == "train" or number >= A_HANDFUL:
+        return []
+    return [
+        f"{split}: {number} {noun}{'' if number == 1 else 's'} only, whose figures mean little; give more data, a "
+        f"larger --task.{split}-fraction, or a file of its own ({option} FILE)"
+    ]
