@@ -130,14 +130,15 @@ class TextMeasures:
         """
         sequences = strip(self._task.space, tokens)
         num_groups = min(num_groups, len(sequences))
-        sums, counts = self._nll_sums(self._ngram_model, sequences)
+        sums, counts = self._ngram_model.nll_by_sequence(sequences)
         quality = float(sums.sum() / counts.sum())
-        real_sums, real_counts = self._nll_sums(self._ngram_model_of(sequences), self._test)
+        learned = self._ngram_model_of(sequences)
+        real_sums, real_counts = learned.nll_by_sequence(self._test, counts_unknown=False)
         coverage = float(real_sums.sum() / real_counts.sum())
         groups = np.arange(len(sequences)) % max(num_groups, 1)
         reverse = [
             self._ngram_model_of([one for one, its in zip(sequences, groups, strict=True) if its != group]).mean_nll(
-                self._test
+                self._test, counts_unknown=False
             )
             for group in range(num_groups)
         ]
@@ -147,13 +148,6 @@ class TextMeasures:
             drawn = beside(without_each(*parts), np.array(reverse))
         held_out = beside(quality, without_each(real_sums, real_counts))
         return Evidence(np.array([quality, coverage]), held_out, drawn)
-
-    def _nll_sums(self, model: KneserNey, sequences: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """NLL of each sequence, and its number of predicted tokens."""
-        ends = int(self._task.space.end_id is not None)
-        counts = np.array([len(sequence) + ends for sequence in sequences])
-        owner = np.repeat(np.arange(len(sequences)), counts)
-        return in_groups(-np.log(model.probabilities(sequences)), owner, len(sequences)), counts.astype(np.float64)
 
     def _by_language_models(self, sequences: Sequences) -> dict[str, float]:
         with stage("lm", "n-gram model of the training sequences"):

@@ -101,6 +101,26 @@ class KneserNey:
                 raise ShapeError("sequences: all of their tokens are unknown, so there is none to predict.")
         return float(found.mean())
 
+    def nll_by_sequence(self, sequences: Sequence[Sequence[int]], counts_unknown: bool = True) -> tuple[Floats, Floats]:
+        """Negative log-probability of each sequence, and of how many tokens; their sums' ratio is `mean_nll`.
+
+        Args:
+            sequences: n, as `strip` returns them.
+            counts_unknown: as of `mean_nll`.
+
+        Returns:
+            (n,) nats, and (n,) numbers of tokens that are predicted and counted.
+        """
+        found = -np.log(self.probabilities(sequences))
+        text = self._marked(sequences, UNKNOWN)
+        is_predicted = _places(text) > 0
+        rows, kept = text.rows[is_predicted], np.ones(len(found), np.bool_)
+        if not counts_unknown:
+            kept = text.tokens[is_predicted] != UNKNOWN + 1
+        number = len(sequences)
+        sums = np.bincount(rows[kept], weights=found[kept], minlength=number).astype(np.float64)
+        return sums, np.bincount(rows[kept], minlength=number).astype(np.float64)
+
     def probabilities(self, sequences: Sequence[Sequence[int]]) -> Floats:
         """Probability of each token given those before it.
 

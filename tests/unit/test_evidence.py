@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rlgan.envs.tasks import OracleTask, PairsTask, Task, TextTask, TransductionTask, build_task
+from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation import EvaluationSettings, Evaluator
 from rlgan.evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, combined
@@ -43,13 +44,16 @@ def of(task: Task, temperature: float = 0.8) -> tuple[Evaluator, Generator, Evid
     return evaluator, generator, evidence, evaluator.measure(generator, temperature, NUM).metrics
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Task:
+@pytest.fixture(scope="module", params=[None, 6], ids=["known", "unknown"])
+def text(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Task:
+    """Lines of five letters; or of four, and all others unknown."""
     rng = random.Random(0)
     lines = {" ".join(rng.choices("abcde", k=rng.randrange(2, 7))) for _ in range(150)}
     path = tmp_path_factory.mktemp("text") / "lines.txt"
     path.write_text("\n".join(sorted(lines)))
-    return build_task(TextTask(data=str(path), valid_fraction=0.2, test_fraction=0.2))
+    return build_task(
+        TextTask(data=str(path), valid_fraction=0.2, test_fraction=0.2, tokens=Words(max_size=request.param))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +109,8 @@ def test_a_model_of_samples_is_learned_again_without_each_tenth_of_them(text: Ta
     size = text.space.vocab_size
     real, trained = strip(text.space, text.test), KneserNey(strip(text.space, text.train), size, ends=True)
     learned = KneserNey(kept, size, ends=True)
-    assert found.without_drawn[3] == pytest.approx([trained.mean_nll(kept), learned.mean_nll(real)], rel=1e-12)
-    rest = KneserNey(sequences, size, ends=True).mean_nll(real[1:])
+    assert found.without_drawn[3] == pytest.approx([trained.mean_nll(kept), learned.mean_nll(real, False)], rel=1e-12)
+    rest = KneserNey(sequences, size, ends=True).mean_nll(real[1:], False)
     assert found.without_real[0] == pytest.approx([found.sides[0], rest], rel=1e-12)
     quick = evaluator.evidence(generator, 0.8, NUM, has_groups=False)
     assert (quick.sides == found.sides).all() and len(quick.without_drawn) == 0
