@@ -177,13 +177,15 @@ class Writing:
 
     def clean(self, text: str) -> str:
         """Text as the settings ask for it; marks that stand in it stay as they are."""
-        marks = () if self._number_token is None else (self._number_token,)
+        if self._number_token is None:
+            text = text if self._cleaning.changes_nothing else self._cleaning(text)
+            return text if self._keeps_spaces else " ".join(text.split())
+        marks = (self._number_token,)
         text = "".join(piece if is_mark else self._changed(piece) for piece, is_mark in split_at(marks, text))
         return text if self._keeps_spaces else " ".join(text.split())
 
     def _changed(self, text: str) -> str:
-        text = self._cleaning(text)
-        return text if self._number_token is None else _NUMBER.sub(lambda _: self._number_token or "", text)
+        return _NUMBER.sub(lambda _: self._number_token or "", self._cleaning(text))
 
 
 def turn_id(domain: DomainSettings, cutting: Cutting, vocabulary: Vocabulary) -> int | None:

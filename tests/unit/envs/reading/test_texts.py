@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlgan.envs import DataError
-from rlgan.envs.reading import How, TextFile, Wanted, read_texts
+from rlgan.envs import DataError, PairsTask, TextTask, build_task
+from rlgan.envs.reading import How, PairFile, TextFile, Wanted, read_texts
 from rlgan.envs.reading.characters import split_lines
+from rlgan.envs.tasks.pair_files import PairsFile
 
 TEXTS = ["a b c", "d e", 'say "f", g', "h"]
 PARQUET = {"text": TEXTS, "id": [1, 2, 3, 4]}
@@ -386,3 +387,31 @@ def test_settings_that_a_file_does_not_need_are_refused(write, options, form):
     if "separator" in options:
         options = options | {"format": "jsonl"}
     assert "has no effect" in refusal(write(FORMS[form]), **options)
+
+
+def test_texts_that_are_given_up_are_held_no_longer(write):
+    found = read(write("a\n\nb c\n"))
+    assert list(found.given_up()) == [(1, "a"), (2, ""), (3, "b c")] and not found.texts
+    pairs = PairFile("p", [["a", "b"], "c"], ["d", "e"], range(4, 6))
+    assert list(pairs.given_up()) == [(4, ["a", "b"], "d"), (5, "c", "e")]
+    assert not pairs.sources and not pairs.targets and pairs.where(5) == "p, line 5"
+
+
+def test_what_becomes_of_texts_is_told_by_records_and_rows(write):
+    texts = ["COCOCO"[:number] for number in range(1, 7)] + ["", "CX"]
+    data = write(json.dumps([{"text": text} for text in texts]), "m.json")
+    short = {"tokens": "char", "max_length": 5}
+    notes = build_task(TextTask(data=data, **short)).notes
+    assert any("skipped 1 empty text, record 7" in note for note in notes)
+    assert any("longer than 4 tokens, records 5, 6" in note for note in notes)
+    with pytest.raises(DataError, match=r"m.json, record 5: the line has 5 tokens"):
+        build_task(TextTask(data=data, over_long="error", **short))
+    with pytest.raises(DataError, match=r"m.json, record 8: 'X' at character 2 is no token of SMILES"):
+        build_task(TextTask(data=data, tokens="smiles"))
+    pairs = [{"source": "a b", "target": " ".join("xyxyx"[:number])} for number in range(1, 6)]
+    files = PairsFile(data=write(json.dumps(pairs), "p.json"))
+    held_out = files.model_copy(update={"valid": files.data, "test": files.data})
+    task = build_task(PairsTask(input=held_out, max_length=5))
+    assert any(note.startswith("train: dropped 1 target longer than 4 tokens, record 5") for note in task.notes)
+    task = build_task(PairsTask(input=held_out, min_length=2))
+    assert any("shorter than 2 tokens, record 1" in note for note in task.notes)
