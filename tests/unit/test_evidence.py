@@ -33,7 +33,8 @@ def without_rows(task: Task, kept: torch.Tensor) -> Task:
     given = task.conditions
     if given is not None:
         words = given.test_words and tuple(given.test_words[row] for row in kept)
-        given = replace(given, test=given.test[kept], test_words=words)
+        sources = None if given.test_sources is None else given.test_sources[kept]
+        given = replace(given, test=given.test[kept], test_words=words, test_sources=sources)
     test_words = task.test_words and tuple(task.test_words[row] for row in kept)
     return replace(task, test=task.test[kept], test_words=test_words, conditions=given)
 
