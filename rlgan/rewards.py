@@ -6,6 +6,7 @@ no discriminator (a constant, random numbers, the exact log-ratio) are rewards l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -20,6 +21,9 @@ from rlgan.envs.settings import Settings
 from rlgan.envs.tasks.task import Oracle, Task
 
 from .metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
+
+_VECTORS = 64  # elements; a multiple of what any processor computes at once
+_BLOCK = 16_384  # elements; below the size from which torch takes several threads
 
 
 class Probability(Settings):
@@ -192,7 +196,18 @@ def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> 
     Returns:
         The same shape, reward units, no gradient.
     """
-    return _MAPS[type(settings)](real_logits.detach())
+    return _same_everywhere(_MAPS[type(settings)], real_logits.detach())
+
+
+def _same_everywhere(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """An elementwise function that gives equal numbers for equal ones, wherever in the tensor they stand.
+
+    torch computes what is left of a tensor behind whole vectors of a processor by other code, which rounds otherwise.
+    Here nothing is left, and no block is large enough to be shared out among threads.
+    """
+    flat = values.reshape(-1)
+    padded = functional.pad(flat, (0, -len(flat) % _VECTORS))
+    return torch.cat([function(block) for block in padded.split(_BLOCK)])[: len(flat)].reshape(values.shape)
 
 
 def finished_rewards(settings: FinishedReward, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:

@@ -198,3 +198,11 @@ def test_scores_are_of_the_metric_that_is_set() -> None:
     torch.testing.assert_close(bleu, torch.tensor([1.0, math.exp(-0.5), math.sqrt(1 / 4 * 1 / 4)]))
     rouge = metric_scores(ReferenceRouge(), TASK.space, TOKENS, targets)
     torch.testing.assert_close(rouge, torch.tensor([1.0, 4 / 5, 2 / 7]))
+
+
+@pytest.mark.parametrize("settings", MAPS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("shape", [(1,), (3, 7), (8, 5), (67,), (33_001,)])
+def test_equal_logits_are_paid_alike_wherever_they_stand(settings: DiscriminatorReward, shape: tuple[int, ...]) -> None:
+    for logit in torch.randn(50, generator=torch.Generator().manual_seed(0)).tolist():
+        paid = discriminator_reward(settings, torch.full(shape, logit))
+        assert paid.shape == shape and bool((paid == paid.flatten()[0]).all())
