@@ -33,7 +33,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*[\w])")
             "or set --task.encoding to what",
         ),
         (PAIRS, "is not utf-8. Save it, or set encoding to what it is.", "set --task.encoding to what it is."),
-        (TEXT, "holds nothing. Give more text, lower min_count, or see.", "text, lower --task.min-count, or see."),
+        (TEXT, "holds nothing. Give more text, lower min_count, or see.", "text, lower --task.tokens.min-count, or see."),
         (
             PAIRS,
             "x: 1. Give more, or lower min_count.",
@@ -159,9 +159,9 @@ def _classes(annotation: Any) -> list[Any]:
         (["train", "--schedule.d-step", "3"], "Did you mean --schedule.d-steps?"),
         (["train", "--rollout", "3"], "Did you mean --workers.rollout?"),
         (["train", "--daat", "x"], "Did you mean --data?"),
-        (["train", "--data", "BAD"], "or set --task.encoding to what it was written in."),
-        (["train", "--source", "BAD", "--target", "OTHER"], "or set --task.encoding to what it was written in."),
-        (["tune", "discriminator", "--data", "BAD"], "or set --task.encoding to what it was written in."),
+        (["train", "--data", "BAD"], "or set --task.encoding to what it was written in"),
+        (["train", "--source", "BAD", "--target", "OTHER"], "or set --task.encoding to what it was written in"),
+        (["tune", "discriminator", "--data", "BAD"], "or set --task.encoding to what it was written in"),
         (["tune", "discriminator", "--schedule.d-step", "3"], "Did you mean --schedule.d-steps?"),
     ],
 )
