@@ -26,6 +26,8 @@ from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.pairs import PairsTask
 from rlgan.envs.tasks.text import TextTask
 
+TINY_MARKS = ("heavy",)
+
 NUM_WORDS = 200_000
 TASKS = ("text", "pairs")
 _LINES_AT_ONCE = 50_000
@@ -127,6 +129,10 @@ def in_own_process(task: str, path: Path, tokens: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.numbering", "--measure", task, "--file", str(path), "--tokens", tokens]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--megabytes", "0.02", "--tasks", "pairs"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
