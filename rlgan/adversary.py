@@ -134,7 +134,7 @@ class Pairs:
     """Real sequences, and what they are given.
 
     Attributes:
-        tokens: (n, T) integer; as narrow as the task keeps them.
+        tokens: (n, T) integer, as narrow as the task keeps them; or soft rows (n, T, V) float32.
         conditions: (n, S) integer; None where they are given nothing.
     """
 
@@ -142,9 +142,10 @@ class Pairs:
     conditions: Tensor | None = None
 
     def rows(self, index: Tensor | slice) -> Pairs:
-        """Some of them, as int64."""
+        """Some of them: tokens as int64, soft rows as they are."""
         conditions = None if self.conditions is None else self.conditions[index].long()
-        return Pairs(self.tokens[index].long(), conditions)
+        tokens = self.tokens[index]
+        return Pairs(tokens if tokens.is_floating_point() else tokens.long(), conditions)
 
 
 @dataclass(frozen=True, slots=True)
