@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -368,6 +369,12 @@ TASK_PATHS = {
 """Settings of all kinds of tasks."""
 
 
+@cache
+def paths_of(name: str) -> frozenset[str]:
+    """Settings of a preset."""
+    return frozenset(flatten(to_dict(preset(name))))
+
+
 def option_error(piece: Piece, checker: Checker) -> str | None:
     """What is wrong with options that are shown without a verb.
 
@@ -381,10 +388,11 @@ def option_error(piece: Piece, checker: Checker) -> str | None:
     verbs = [verb for verb in VERB_MODULES if set(names) <= options_of(verb)]
     if verbs:
         return None
+    paths = {name.removeprefix("--").replace("-", "_") for name in names}
     presets = ["quick"] if piece.where.startswith("README") else list(PRESETS)
+    presets.sort(key=lambda name: -len(paths & paths_of(name)))  # the likely ones first, for each refusal takes time
     if len(typed) == len(names):  # paths without a value
-        paths = {name.removeprefix("--").replace("-", "_") for name in names}
-        known = {path for name in presets for path in flatten(to_dict(preset(name)))} | TASK_PATHS
+        known = TASK_PATHS.union(*map(paths_of, presets))
         return f"{', '.join(paths - known)}: no such setting" if paths - known else None
     errors = []
     for name in presets:
