@@ -34,8 +34,6 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, Generator, build_generator
 from rlgan.rollouts import RolloutPlan
 from rlgan.workers.environment import own_cluster
-from rlgan.workers.faults import Faults
-from rlgan.workers.placement import Role, Room
 from rlgan.workers.rollout import RayRollouts, RolloutActor
 from rlgan.workers.weights import Weights, load_weights, weights_of
 
@@ -72,10 +70,10 @@ class Times:
     load: list[float]
 
 
-def hand_over(actors: list[Any], pool: RayRollouts, weights: Weights, through_store: bool, times: Times) -> None:
+def hand_over(actors: list[Any], weights: Weights, through_store: bool, times: Times) -> None:
     """Weights to all actors, and wait until all have them."""
     started = time.perf_counter()
-    argument = pool.publish(weights) if through_store else weights
+    argument = RayRollouts.publish(weights) if through_store else weights
     put = time.perf_counter() - started
     answers = ray.get([actor.receive.remote(argument) for actor in actors])
     times.whole.append(time.perf_counter() - started)
@@ -85,7 +83,7 @@ def hand_over(actors: list[Any], pool: RayRollouts, weights: Weights, through_st
     assert all(received == sent for _, received in answers), "an actor has other weights than it was sent"
 
 
-def measure(hidden: int, num_actors: int, repeats: int, pool: RayRollouts) -> None:
+def measure(hidden: int, num_actors: int, repeats: int) -> None:
     settings = LSTM(embedding=hidden, hidden=hidden)
     torch.manual_seed(0)
     initial = weights_of(build_generator(settings, SPACE), 0)
@@ -97,9 +95,9 @@ def measure(hidden: int, num_actors: int, repeats: int, pool: RayRollouts) -> No
     for repeat in range(repeats + 1):
         # New arrays each time, as after an update; nobody can have them already.
         weights = Weights(repeat, {name: array + np.float32(repeat) for name, array in initial.arrays.items()})
-        hand_over(actors, pool, weights, True, store)
-        hand_over(actors, pool, weights, False, message)
-        builds.append(max(ray.get([actor.build.remote(pool.publish(weights)) for actor in actors])))
+        hand_over(actors, weights, True, store)
+        hand_over(actors, weights, False, message)
+        builds.append(max(ray.get([actor.build.remote(RayRollouts.publish(weights)) for actor in actors])))
     for actor in actors:
         ray.kill(actor)
     for times in (store, message):
@@ -137,11 +135,9 @@ def main() -> None:
         f"{'MB/s':>6}  {'message / store':>18}  {'build':>22}"
     )
     with own_cluster(_system_config=limits):
-        nobody = Role("rollout worker", 0, cpus=1.0, gpus=0.0)  # only `publish` is asked of the pool
-        pool = RayRollouts(Faults(3, 600.0), Room(600.0), nobody, PLAN, LSTM(), None)
         for hidden in options.hidden:
             for num_actors in options.actors:
-                measure(hidden, num_actors, options.repeats, pool)
+                measure(hidden, num_actors, options.repeats)
 
 
 if __name__ == "__main__":

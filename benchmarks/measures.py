@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -119,6 +120,10 @@ def table(columns: dict[int, dict[str, float]]) -> str:
         for name in names
     ]
     return "\n".join([f"| seconds, lines: |{heads}", "|---|" + "---|" * len(columns), *rows])
+
+
+def tiny(folder: Path) -> list[str]:
+    return ["--lines", "20"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

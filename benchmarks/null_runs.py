@@ -1,11 +1,12 @@
 """How often the closing line claims something where there is nothing: A/A pairs and null runs.
 
-    python -m benchmarks.null_runs --data DIR [--tasks oracle captions] [--seeds 1 2 3 4 5 6] [--join FILE ...]
+    python -m benchmarks.null_runs [--data DIR] [--tasks oracle captions] [--seeds 1 2 3 4 5 6] [--join FILE ...]
+        [--set PATH VALUE ...]
 
-DIR holds image_coco, as its publishers name the files. Each seed trains a maximum-likelihood start, and from it several
-generators that have nothing to gain over each other. Each pair goes through the very functions by which a run is
-judged: temperatures by validation data, differences on test data, the chance of training by four trainings of
-constant_reward.
+DIR holds image_coco, as its publishers name the files; without it the oracle is the only task. Each seed trains a
+maximum-likelihood start, and from it several generators that have nothing to gain over each other. Each pair goes
+through the very functions by which a run is judged: temperatures by validation data, differences on test data, the
+chance of training by four trainings of constant_reward.
 
 * `draws`: one generator, drawn twice. `likelihood`, `random`, `constant`, `adversarial`: two trainings of
 mle_continued, of random_reward, of constant_reward, of the preset `quick`, which differ by the seed. Any claim is
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from benchmarks.common import machine
+from benchmarks.common import add_changes, machine
 from benchmarks.presets import line, lines, run
 from rlgan.config import Config, Control
 from rlgan.envs.tasks import OracleTask, Task, TaskSettings, TextTask, build_task
@@ -45,6 +46,8 @@ from rlgan.judging import validation_evaluator
 from rlgan.overrides import override
 from rlgan.presets import control, quick
 from rlgan.verdict import Entrant, Verdict, best_temperature, judge
+
+TINY_MARKS = ("heavy",)
 
 TEMPERATURES = (1.0, 0.9, 0.8)
 NUM_TRAININGS = 4
@@ -68,15 +71,20 @@ REAL = {"temperature 0.4": ("better", "worse"), "quarter": ("worse",), "full": (
 _OUTCOMES = {"better": 1.0, "not told apart": 0.0, "worse": -1.0}
 
 
-def tasks(data: Path, scratch: Path) -> dict[str, TaskSettings]:
-    """The small oracle, and captions of up to 10 words among the first 1,200, of which 200 words are known."""
-    captions = scratch / "captions.txt"
+ORACLE = OracleTask(vocab_size=30, max_length=6, num_train=500, num_valid=200, num_test=400)
+
+
+def captions(data: Path, scratch: Path) -> TextTask:
+    """Captions of up to 10 words among the first 1,200, of which 200 words are known.
+
+    Args:
+        data: folder with image_coco.
+        scratch: folder for a file of those captions.
+    """
+    file = scratch / "captions.txt"
     read = (data / "image_coco" / "image_coco_train.txt").read_text("utf-8").splitlines()
-    captions.write_text("\n".join(read[:1_200]), "utf-8")
-    return {
-        "oracle": OracleTask(vocab_size=30, max_length=6, num_train=500, num_valid=200, num_test=400),
-        "captions": TextTask(data=str(captions), tokens=Words(max_size=200), max_length=11),
-    }
+    file.write_text("\n".join(read[:1_200]), "utf-8")
+    return TextTask(data=str(file), tokens=Words(max_size=200), max_length=11)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class World:
 def world(settings: TaskSettings, sizes: Mapping[str, Any], seed: int) -> tuple[World, Generator, Generator]:
     """The world of a seed, the start, and a generator of a quarter of its epochs."""
     config = override(quick(settings).model_copy(update={"controls": (), "seed": seed}), dict(sizes))
-    task = build_task(settings)
+    task = build_task(config.task)
     schedule = control(config, "mle_continued").schedule.model_copy(update={"adversarial_updates": 0})
     likelihood = control(config, "mle_continued").model_copy(update={"schedule": schedule})
     start, weights, _ = run(likelihood, task)
@@ -258,13 +266,38 @@ def _sums(found: Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]]) ->
     ]  # fmt: skip
 
 
+def tiny(folder: Path) -> list[str]:
+    sizes = {
+        "task.vocab_size": 8,
+        "task.max_length": 4,
+        "task.num_train": 80,
+        "task.num_valid": 30,
+        "task.num_test": 30,
+        "schedule.mle_epochs": 2,
+        "schedule.adversarial_updates": 1,
+        "schedule.g_batch": 8,
+        "schedule.discriminator_rounds": 1,
+        "adversary.sequences_per_round": 32,
+        "adversary.batch": 16,
+        "evaluation.final_sequences": 60,
+    }
+    return ["--seeds", "1", *(word for path, value in sizes.items() for word in ("--set", path, str(value)))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--tasks", nargs="*", default=["oracle", "captions"], choices=["oracle", "captions"])
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with image_coco, for captions")
+    parser.add_argument(
+        "--tasks", nargs="*", choices=["oracle", "captions"], help="default: oracle, with --data captions, too"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--join", type=Path, nargs="*", default=[], metavar="FILE", help="what earlier calls printed")
+    add_changes(parser)
     arguments = parser.parse_args()
+    names = arguments.tasks if arguments.tasks is not None else ["oracle", *(["captions"] if arguments.data else [])]
+    if "captions" in names and arguments.data is None:
+        parser.error("--tasks captions needs --data DIR, the folder with image_coco; --tasks oracle needs no data")
+    sizes = SIZES | dict(arguments.set)
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for file in arguments.join:
         for seed, name, figures in lines(file.read_text("utf-8")):
@@ -272,11 +305,13 @@ def main() -> None:
             found.setdefault((task, pair), {})[seed] = figures
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        settings = tasks(arguments.data, Path(folder))
+        settings: dict[str, TaskSettings] = {"oracle": ORACLE}
+        if "captions" in names:
+            settings["captions"] = captions(arguments.data, Path(folder))
         for seed in arguments.seeds:
-            for task in arguments.tasks:
+            for task in names:
                 begun = time.perf_counter()
-                for pair, figures in one_seed(settings[task], SIZES, seed):
+                for pair, figures in one_seed(settings[task], sizes, seed):
                     found.setdefault((task, pair), {})[seed] = figures
                     print(line(seed, f"{task}, {pair}", figures), flush=True)
                 print(f"{task}: {time.perf_counter() - begun:.0f} s", flush=True)

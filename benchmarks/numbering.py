@@ -26,6 +26,8 @@ from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.pairs import PairsTask
 from rlgan.envs.tasks.text import TextTask
 
+TINY_MARKS = ("heavy",)
+
 NUM_WORDS = 200_000
 TASKS = ("text", "pairs")
 _LINES_AT_ONCE = 50_000
@@ -129,11 +131,16 @@ def in_own_process(task: str, path: Path, tokens: str) -> dict[str, Any]:
     return found
 
 
+def tiny(folder: Path) -> list[str]:
+    return ["--megabytes", "0.02", "--tasks", "pairs", "--words", "500"]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, nargs="+", default=[40.0, 300.0])
     parser.add_argument("--tasks", choices=TASKS, nargs="+", default=TASKS)
     parser.add_argument("--tokens", default="word")
+    parser.add_argument("--words", type=int, default=NUM_WORDS, help="of the vocabulary")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None, help="where files are written and kept; default: nowhere")
     parser.add_argument("--measure", choices=TASKS, default=None, help=argparse.SUPPRESS)
@@ -149,7 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for megabytes in options.megabytes:
             for task in options.tasks:
                 path = (options.folder or Path(folder)) / f"{task}-{megabytes:g}.{'txt' if task == 'text' else 'tsv'}"
-                number = write(path, int(megabytes * 1e6), options.seed, with_pairs=task == "pairs")
+                number = write(
+                    path, int(megabytes * 1e6), options.seed, with_pairs=task == "pairs", num_words=options.words
+                )
                 print(row(task, megabytes, number, in_own_process(task, path, options.tokens)), flush=True)
 
 

@@ -182,11 +182,11 @@ class Judge:
         return self._columns(self._greedy.measure_people())
 
     def replies(self, replies: Tensor) -> dict[str, float]:
-        """What it finds of replies to the whole test split, (n, T) int64, that another system made."""
+        """What it finds of replies to the whole test split, (n, T) integer, that another system made."""
         given = self._task.conditions
         assert given is not None and self._evaluator is not None
         measures = AdversarialMeasures(self._task.space, given.test, self._task.test, self._evaluator, self._seed)
-        return self._columns(measures.measure(replies, rates_evaluator=True))
+        return self._columns(measures.measure(replies.long(), rates_evaluator=True))
 
     def _columns(self, found: dict[str, float]) -> dict[str, float]:
         return {

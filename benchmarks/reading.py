@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+TINY_MARKS = ("heavy",)
+
 WORDS = 50_000
 """Different words of the generated text."""
 
@@ -192,6 +194,11 @@ def lines_of(found: dict[str, dict[str, list[Reading]]]) -> list[str]:
             told = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             rows.append(f"{f'{what}: {who}':<34} {seconds:>8.2f} {cpu:>8.2f} {peak:>8.2f} {told:>24}")
     return rows
+
+
+def tiny(folder: Path) -> list[str]:
+    words = ["--lines", "50", "--repeats", "1", "--only", "two files"]
+    return [*words, "--folder", str(folder), "--json", str(folder / "found.json")]
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[Reading]]]:

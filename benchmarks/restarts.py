@@ -232,7 +232,7 @@ def measure(name: str, repeats: int, share: float) -> None:
 
 def tiny(folder: Path) -> list[str]:
     # Not less: a kill would miss shorter calls.
-    return ["--repeats", "1", "--share", "0.125", "--cases", "rollout", "discriminator", "learner"]
+    return ["--repeats", "1", "--share", "0.125", "--cases", "rollout"]
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ import numpy as np
 
 from benchmarks.common import machine
 
+TINY_MARKS = ("heavy",)
+
 _NUM_WORDS = 30_000
 _LONGEST_SHOWN = 3
 SHORT = [
@@ -103,6 +105,11 @@ def report(lines: Sequence[Line], ended: float, status: int) -> str:
     return "\n".join(shown)
 
 
+def tiny(folder: Path) -> list[str]:
+    small = ["--evaluation.num-sequences", "20", "--evaluation.final-sequences", "20", "--evaluation.num-bleu", "10"]
+    return ["--megabytes", "0.02", "--", *SHORT, *small]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the corpus, run, report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -121,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\n".join(f"{line.at:7.1f} {line.text}" for line in lines))
     print(machine())
     print(report(lines, ended, status))
+    if status and ended < asked.limit:
+        sys.exit(f"The run failed with status {status}; --show-lines shows what it said.")
 
 
 if __name__ == "__main__":

@@ -262,7 +262,8 @@ class RayRollouts:
             logger.warning("%d of %d rollout workers are not there yet; the others begin", len(late), role.number)
         room.yielded_by(self._give_way)
 
-    def publish(self, weights: Weights) -> ray.ObjectRef:
+    @staticmethod
+    def publish(weights: Weights) -> ray.ObjectRef:
         """See `RolloutPool.publish`: into the object store, from where each node fetches it once."""
         return ray.put(weights)
 

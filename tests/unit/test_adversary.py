@@ -67,6 +67,17 @@ def fakes(number: int, seed: int = 0) -> Tensor:
     return tokens
 
 
+def test_rows_of_tokens_are_widened_and_soft_rows_stay_as_they_are() -> None:
+    soft = torch.tensor([[[0.25, 0.75], [0.5, 0.5]], [[0.9, 0.1], [0.0, 1.0]]])
+    found = Pairs(soft).rows(slice(1, 2))
+    assert found.conditions is None and found.tokens.dtype == torch.float32 and torch.equal(found.tokens, soft[1:])
+    narrow = torch.tensor([[1, 2], [3, 4]], dtype=torch.int16)
+    some = Pairs(narrow, narrow).rows(torch.tensor([1]))
+    assert some.conditions is not None
+    assert [some.tokens.dtype, some.conditions.dtype] == [torch.int64] * 2
+    assert some.tokens.tolist() == some.conditions.tolist() == [[3, 4]]
+
+
 def adversary(
     *,
     batch: int = 8,

@@ -16,10 +16,9 @@ from benchmarks import measures, null_runs, numbering, reading
 from benchmarks.common import ratios, spread
 from benchmarks.presets import compared, line, lines, small, table
 from benchmarks.processes import Census, Usage, parse_rollup, role
-from benchmarks.silences import SHORT, Line, corpus, report, silences
-from benchmarks.silences import main as silences_main
+from benchmarks.silences import Line, corpus, report, silences
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
-from rlgan.envs.tasks import OracleTask, TaskSettings, TextTask
+from rlgan.envs.tasks import TextTask
 from rlgan.presets import preset
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -152,19 +151,25 @@ NULL_SIZES = null_runs.SIZES | {
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("kind", ["oracle", "text"])
-def test_null_runs_in_small_judge_every_pair(kind: str, tmp_path: Path) -> None:
-    settings: TaskSettings = OracleTask(vocab_size=8, max_length=4, num_train=80, num_valid=30, num_test=30)
-    if kind == "text":
-        rng = random.Random(0)
-        lines_ = {" ".join(rng.choices("abcdef", k=rng.randrange(3, 7))) for _ in range(120)}
-        (tmp_path / "lines.txt").write_text("\n".join(sorted(lines_)))
-        settings = TextTask(data=str(tmp_path / "lines.txt"))
+def test_null_runs_in_small_judge_every_pair(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    lines_ = {" ".join(rng.choices("abcdef", k=rng.randrange(3, 7))) for _ in range(120)}
+    (tmp_path / "lines.txt").write_text("\n".join(sorted(lines_)))
+    settings = TextTask(data=str(tmp_path / "lines.txt"))
     found = dict(null_runs.one_seed(settings, NULL_SIZES, seed=1, num_trainings=2))
     assert [*found] == [*null_runs.NULL_PAIRS, *null_runs.NULL_RUNS, *null_runs.REAL]
     for figures in found.values():
         assert figures["low"] < figures["difference"] < figures["high"] and figures["claim"] in (-1.0, 0.0, 1.0)
         assert figures["draw error"] > 0 and figures["training error"] > 0
+
+
+def test_null_runs_of_captions_ask_for_their_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks.null_runs", "--tasks", "captions"])
+    with pytest.raises(SystemExit):
+        null_runs.main()
+    assert "--tasks captions needs --data DIR" in capsys.readouterr().err
 
 
 def test_null_runs_are_counted_by_what_would_be_false_of_them() -> None:
@@ -208,14 +213,6 @@ def test_a_corpus_is_as_large_as_asked_and_the_same_again() -> None:
     assert words.most_common(1)[0][0] == "w0" and len(words) > 500
 
 
-@pytest.mark.heavy
-def test_silences_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--evaluation.num-sequences", "20", "--evaluation.final-sequences", "20", "--evaluation.num-bleu", "10"]
-    silences_main(["--megabytes", "0.02", "--limit", "250", "--", *SHORT, *small])
-    out = capsys.readouterr().out
-    assert "status 0" in out and "data notes after " in out and out.count("silent for ") == 3
-
-
 def test_every_measure_of_text_is_timed_at_every_number_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
     measures.main(["--lines", "20", "40"])
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
@@ -233,17 +230,19 @@ def test_lines_of_measures_are_finished_and_seeded() -> None:
     assert lines.equal(measures.corpus(50, 0)) and not lines.equal(measures.corpus(50, 1))
 
 
+@pytest.mark.parametrize("what", reading.READERS)
+def test_every_reader_finds_every_record(what: str, tmp_path: Path) -> None:
+    reading.generate(tmp_path, 50)
+    readers = {who: read for who, read in reading.READERS[what].items() if who != "datasets"}  # seconds of imports
+    assert {who: read(tmp_path) for who, read in readers.items()} == dict.fromkeys(readers, 50)
+
+
 @pytest.mark.heavy
 @on_linux
-def test_reading_is_measured_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--lines", "50", "--repeats", "1", "--folder", str(tmp_path), "--json", str(tmp_path / "found.json")]
-    found = reading.main(words)
-    assert set(found) == set(reading.READERS)
-    for sides in found.values():
-        assert {one.num_records for readings in sides.values() for one in readings} == {50}
-        assert all(one.peak_bytes > 1e6 and one.seconds > 0 for readings in sides.values() for one in readings)
-    assert json.loads((tmp_path / "found.json").read_text()).keys() == found.keys()
-    assert "lines: rlgan" in capsys.readouterr().out
+def test_a_reading_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    reading.generate(tmp_path, 50)
+    found = reading.read_once("lines", "pyarrow", tmp_path)
+    assert found.num_records == 50 and found.seconds > 0 and found.peak_bytes > 1e6
 
 
 def test_ratios_of_reading_are_formed_within_a_round() -> None:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +25,8 @@ import yaml
 
 from rlgan.__main__ import run as rlgan
 from rlgan.cli import VERBS
-from rlgan.overrides import flatten, to_dict
+from rlgan.config import Config
+from rlgan.overrides import changed, flatten, to_dict, variants_of
 from rlgan.presets import PRESETS, preset
 from rlgan.tuning.studies import load_study
 from tests.support import documents
@@ -57,12 +59,14 @@ PLACEHOLDERS = {
     "s": "1",
     "runs/…": "runs/NAME",
     "word|char|bpe": "word",
+    "KIND": "word",
 }
 ELLIPSES = ("...", "…")
 # What a reader has and the project has not.
 READERS_FILES = {
     *("my.txt", "lines.txt", "news.txt", "new.en", "train.en", "train.de", "val.en", "val.de", "test.en", "test.de"),
-    *("talk.tsv", "talk.jsonl", "papers.jsonl", "glove.txt", "glove.6B.300d.txt", "oracle.npz"),
+    *("talk.tsv", "talk.jsonl", "papers.jsonl", "reviews.csv", "molecules.txt", "corpus.jsonl.zst", "chats.parquet"),
+    *("glove.txt", "glove.6B.300d.txt", "oracle.npz"),
     # Of results: the files of public data sets, which the notes name beside the command.
     *("train.txt", "shi.txt", "gfs_tok_train.txt", "gfs_tok_test.txt", "image_coco_train.txt"),
     "save/target_params.pkl",
@@ -70,7 +74,11 @@ READERS_FILES = {
 EXAMPLE = "squashed_logit"
 """The reward that CONTRIBUTING adds."""
 
-LOOKS_LIKE_A_FILE = re.compile(r"[\w./-]+\.(txt|tsv|csv|jsonl?|npz|pkl|en|de|toml|ya?ml|py|png)")
+LOOKS_LIKE_A_FILE = re.compile(
+    r"[\w./-]+\.(txt|tsv|csv|jsonl?|parquet|npz|pkl|en|de|toml|ya?ml|py|png)(\.(gz|xz|bz2|zst))?"
+)
+NAME_COLUMNS = {"--task.input.source", "--task.input.target"}
+"""Beside --pairs these take a column, which may look like a file; elsewhere they take files."""
 SEEN_IN_TRAIN_ALONE = {"--out": 1, "--storage": 1, "--dry-run": 0}
 
 Found = Callable[[str, str], Iterator[Piece]]
@@ -169,7 +177,10 @@ class Checker:
         document = piece.where.rpartition(":")[0]
         text = (PROJECT / document).read_text("utf-8")
         made = {one for command in documents.commands(document, text) for one in made_by(command)}
-        for word in typed:
+        columns = NAME_COLUMNS if "--pairs" in typed else set()
+        for before, word in zip(["", *typed], typed, strict=False):
+            if before in columns:
+                continue
             is_file = LOOKS_LIKE_A_FILE.fullmatch(word) and "://" not in word
             if is_file and word not in READERS_FILES | made and not (PROJECT / word).exists():
                 return (
@@ -349,10 +360,26 @@ def test_a_command_resolves(piece: Piece, checker: Checker) -> None:
     assert error is None, f"{piece}: {error}"
 
 
+TASK_PATHS = {
+    path
+    for kind in variants_of(Config.model_fields["task"])
+    for path in flatten(changed(preset("mle"), {"task": kind}))
+    if path.startswith("task.")
+}
+"""Settings of all kinds of tasks."""
+
+
+@cache
+def paths_of(name: str) -> frozenset[str]:
+    """Settings of a preset."""
+    return frozenset(flatten(to_dict(preset(name))))
+
+
 def option_error(piece: Piece, checker: Checker) -> str | None:
     """What is wrong with options that are shown without a verb.
 
-    In README they are options of the default preset; elsewhere of any, or of the verb that the sentence is about.
+    In README they are options of the default preset; elsewhere of any, or of the verb that the sentence is about; in
+    either of whichever task has them.
     """
     if "*" in piece.text:
         return None
@@ -361,14 +388,15 @@ def option_error(piece: Piece, checker: Checker) -> str | None:
     verbs = [verb for verb in VERB_MODULES if set(names) <= options_of(verb)]
     if verbs:
         return None
+    paths = {name.removeprefix("--").replace("-", "_") for name in names}
     presets = ["quick"] if piece.where.startswith("README") else list(PRESETS)
+    presets.sort(key=lambda name: -len(paths & paths_of(name)))  # the likely ones first, for each refusal takes time
     if len(typed) == len(names):  # paths without a value
-        paths = {name.removeprefix("--").replace("-", "_") for name in names}
-        known = {path for name in presets for path in flatten(to_dict(preset(name)))}
+        known = TASK_PATHS.union(*map(paths_of, presets))
         return f"{', '.join(paths - known)}: no such setting" if paths - known else None
     errors = []
     for name in presets:
-        for context in ([], ["--data", "my.txt"], ["--task", "transduction"]):
+        for context in ([], ["--data", "my.txt"], ["--pairs", "talk.tsv"], ["--task", "transduction"]):
             error = checker.rlgan(["show-config", name, *context, *resolved(typed)], is_whole=True)
             if error is None:
                 return None
