@@ -118,8 +118,9 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
         ("best_control", rows["mle_continued"]),  # oracle_ratio is a ceiling
     ):
         expected |= {f"final/{place}/{side}": row[side] for side in ("kl_reverse", "kl_forward")}
-    beside = {"final/headroom_captured", "final/ahead_of_start", "final/behind_start"}
-    assert {name: value for name, value in final.items() if name not in beside} == expected
+    verdict = read_verdict(undisturbed)
+    assert verdict is not None
+    assert final == expected | verdict.figures() and "final/difference" in final
     assert logged.tags["best_control"] == "mle_continued"
     database = sqlite3.connect(undisturbed.parent / "mlruns.db")
     steps = database.execute("select step from metrics where key = 'eval/nll_gen' order by step").fetchall()
@@ -148,7 +149,7 @@ def test_mlflow_knows_where_a_run_comes_from(undisturbed: Path) -> None:
     assert all(row["name"] in page for row in table if row["temperature"] in (1.0, None))
     assert client.artifacts() == sorted(
         ["config.json", "curves.png", "data.json", "final_table.json", "quality_diversity.png", "samples.txt",
-         "table.json", "table.txt"]
+         "table.json", "table.txt", "verdict.json"]
     )  # fmt: skip
 
 
@@ -252,6 +253,7 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
     assert [option for option, _ in named] == [
         "--evaluation.final-sequences",
         "--evaluation.temperatures",
+        "--evaluation.equal-trainings",
         "--controls",
     ]
     # As they stand they are the run's own.

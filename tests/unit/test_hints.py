@@ -33,7 +33,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*[\w])")
             "or set --task.encoding to what",
         ),
         (PAIRS, "is not utf-8. Save it, or set encoding to what it is.", "set --task.encoding to what it is."),
-        (TEXT, "holds nothing. Give more text, lower min_count, or see.", "text, lower --task.tokens.min-count, or see."),
+        (TEXT, "holds nothing. Give more text, lower min_count, or see.", "lower --task.tokens.min-count, or see."),
         (
             PAIRS,
             "x: 1. Give more, or lower min_count.",
