@@ -1,8 +1,8 @@
 """What it costs to make a task of a large file: seconds and the greatest memory, from bytes to numbers.
 
-    python -m benchmarks.numbering [--megabytes 40 300] [--tasks text pairs] [--tokens word]
+    python -m benchmarks.numbering [--megabytes 40 300] [--tasks text pairs] [--tokens word] [--words 200000]
 
-Files are generated: words of a vocabulary of 200,000 with Zipf frequencies, 5 to 15 a line (about 60 bytes, so 300 MB
+Files are generated: words of a vocabulary with Zipf frequencies, 5 to 15 a line (about 60 bytes, so 300 MB
 are 5 million lines); of pairs each line is a source and a target of half as many, with a tab between them. Every task
 is built in a process of its own, whose greatest resident memory is told with that before the task.
 """
