@@ -13,6 +13,9 @@ from pathlib import Path
 import ray
 import torch
 
+PROJECT = Path(__file__).resolve().parent.parent
+"""Where `python -m benchmarks.NAME` is run."""
+
 
 def seconds(function: Callable[[], object]) -> float:
     started = time.perf_counter()

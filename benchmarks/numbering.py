@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import PROJECT
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.pairs import PairsTask
 from rlgan.envs.tasks.text import TextTask
@@ -126,8 +127,9 @@ HEAD = (
 
 def in_own_process(task: str, path: Path, tokens: str) -> dict[str, Any]:
     """`measured` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.numbering", "--measure", task, "--file", str(path), "--tokens", tokens]
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "-m", "benchmarks.numbering", "--measure", task, "--file", str(path.resolve())]
+    done = subprocess.run([*command, "--tokens", tokens], cwd=PROJECT, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

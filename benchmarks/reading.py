@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.common import PROJECT
+
 TINY_MARKS = ("heavy",)
 
 WORDS = 50_000
@@ -150,8 +152,8 @@ class Reading:
 
 def read_once(what: str, who: str, folder: Path) -> Reading:
     """Read in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.reading", "--child", what, who, str(folder)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    words = [sys.executable, "-m", "benchmarks.reading", "--child", what, who, str(folder.resolve())]
+    done = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True, text=True)
     return Reading(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import seconds
+from benchmarks.common import PROJECT, seconds
 from benchmarks.reference import (
     ReferenceDiscriminator,
     ReferenceGenerator,
@@ -48,8 +48,6 @@ from rlgan.rollouts import RolloutPlan, Shard, collect
 from rlgan.sampling import sample
 
 TINY_MARKS = ("heavy",)
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import pyarrow as pa
-
 from ..errors import DataError, nearest
 
 PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
@@ -147,6 +145,8 @@ def _unpacked(path: str, data: bytes, packing: str) -> bytes:
             return lzma.decompress(data)
         if packing == "bzip2":
             return bz2.decompress(data)
+        import pyarrow as pa
+
         with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
             return bytes(stream.read())
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
