@@ -82,14 +82,15 @@ def judge_run(
         return not_judged("no control was trained beside it, and its start had learned nothing")
     if len(task.test) < 2:
         return not_judged("the test split has one sequence, whose chance cannot be told")
-    number = config.evaluation.final_sequences
+    # A temperature is one of a few, and its choice no figure: it takes as many samples as a measurement during training.
+    number, few = config.evaluation.final_sequences, config.evaluation.num_sequences
     validator = validation_evaluator(config, task)
 
     def chosen(one: Contender) -> tuple[float, float]:
         found = {}
         for temperature in temperatures:
             with stage("choice", f"{one.name} τ={temperature:g} on validation data"):
-                found[temperature] = validator.evidence(one.generator, temperature, number, has_groups=False).total
+                found[temperature] = validator.evidence(one.generator, temperature, few, has_groups=False).total
         return best_temperature(found)
 
     def evidence(one: Contender, temperature: float) -> Evidence:

@@ -109,7 +109,7 @@ def quick(task: TaskSettings | None = None) -> Config:
         # Small and much regularised: on 5,000 sequences a larger one learns them by heart, its held-out accuracy
         # falls to chance and its ratios leave a handful of sequences with all the weight.
         discriminator=PairCnn(**judge) if is_of_pairs else CnnHighway(**judge),
-        adversary=AdversarySettings(batch=64, sequences_per_round=2_000),
+        adversary=AdversarySettings(batch=64, sequences_per_round=1_000),
         reward=Ratio(),
         credit=Terminal(),
         baseline=ImportanceWeights(),

@@ -389,7 +389,7 @@ ADVERSARIAL_NMT: Recipe = PLAIN | {
 QUICK: Recipe = MALIGAN | {
     "task": {"kind": "oracle", "vocab_size": 500, "max_length": 20, "num_train": 5_000},  # 16.3
     "discriminator": CNN_HIGHWAY | {"embedding": 32, "windows": [1, 2, 3, 4], "filters": [64] * 4, "dropout": 0.5},
-    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 2_000},
+    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 1_000},
     "baseline": MALIGAN["baseline"] | {"ramp_updates": 0},  # 4.2: the ports' full ramp from the first step
     "schedule": UNITS | {
         "mle_epochs": 60, "mle_patience": 3, "discriminator_rounds": 5, "adversarial_updates": 60, "g_batch": 256,
