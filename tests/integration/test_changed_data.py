@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from tests.support.runs import small, stop_after
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 
-CASES = Path(os.environ.get("RLGAN_DATA", "../shared/data")) / "cases"
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="needs the public data sets (RLGAN_DATA)")
 
 MOVED_OPTIONS = {"plain": (), "learned models too": ("--language-model",), "cooled": ("--temperature", 0.5)}
 
@@ -48,16 +45,20 @@ def began(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@needs_cases
 @pytest.mark.parametrize("options", MOVED_OPTIONS.values(), ids=MOVED_OPTIONS)
 def test_evaluate_refuses_a_file_that_was_overwritten(
-    options: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: tuple[object, ...],
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    cases = data_dir.resolve() / "cases"
     monkeypatch.chdir(tmp_path)
-    folder = text_run(tmp_path, (CASES / "eval_before.txt").read_text(), capsys)
+    folder = text_run(tmp_path, (cases / "eval_before.txt").read_text(), capsys)
     if not options:
         assert ask(capsys, "evaluate", "--run", folder).status == 0
-    shutil.copy(CASES / "eval_after.txt", tmp_path / "lines.txt")
+    shutil.copy(cases / "eval_after.txt", tmp_path / "lines.txt")
     answer = ask(capsys, "evaluate", "--run", folder, *options)
     assert answer.status == 2 and answer.out == "" and answer.err.count("\n") == 1, answer
     assert "its data has changed since the run began: task.data=" in answer.err
