@@ -82,7 +82,7 @@ def judge_run(
         return not_judged("no control was trained beside it, and its start had learned nothing")
     if len(task.test) < 2:
         return not_judged("the test split has one sequence, whose chance cannot be told")
-    # A temperature is one of a few, and its choice no figure: it takes as many samples as a measurement during training.
+    # A choice among a few temperatures is no figure: it takes as many samples as a measurement during training.
     number, few = config.evaluation.final_sequences, config.evaluation.num_sequences
     validator = validation_evaluator(config, task)
 
