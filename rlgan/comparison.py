@@ -23,7 +23,7 @@ from .report import format_table
 from .seeding import stream_seed
 from .sentence_encoders import EncoderName
 from .trainer import Trainer
-from .verdict import Verdict
+from .verdict import START, Verdict
 from .workers.parts import build_parts
 
 _CONTINUED: Control = "mle_continued"
@@ -154,7 +154,7 @@ def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) 
     others = [Contender(name, generator) for name, generator in controls.trained.items() if name != _CEILING]
     if config.schedule.mle_epochs:
         assert trainer.mle_start is not None
-        others.insert(0, Contender("the MLE start", trainer.generator_from(trainer.mle_start), is_trained=False))
+        others.insert(0, Contender(START, trainer.generator_from(trainer.mle_start), is_trained=False))
     again = trained_again(config)
     equal = [] if again is None else [controls.trained[again], *controls.repeats]
     contest = Contest(

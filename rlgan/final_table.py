@@ -55,7 +55,7 @@ def plane_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     return next((plane for plane in PLANES if any(plane[1] in row for row in rows)), PLANES[-1])
 
 
-def summary_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None = None) -> dict[str, float]:
     """What of a table are metrics in MLflow: `final/ROW/QUANTITY` → value.
 
     Of the run as it is the quantities that decide, at its other temperatures and of its start and best control quality
@@ -63,6 +63,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Args:
         rows: of the table.
+        best: the best control's row; None takes `best_control`.
 
     Returns:
         At most `MOST_METRICS`, less what is told of the comparison beside them.
@@ -78,7 +79,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     shown = [(slug(row), row) for row in others[:_MOST_TEMPERATURES]]
     if is_own:
         shown += [(slug(row), row) for row in rows if _is_start(row) and row["temperature"] == 1.0]
-    if (best := best_control(rows)) is not None:
+    if (best := best or best_control(rows)) is not None:
         shown.append(("best_control", best))
     for name, row in shown:
         found |= {f"final/{name}/{side}": float(row[side]) for side in plane if side in row}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from .final_table import (
 from .report import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from .tracking import Tracker
 from .verdict import FILE as VERDICT
-from .verdict import write_verdict
+from .verdict import START, write_verdict
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -54,7 +55,7 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         CheckpointError: the disk is full or cannot be written.
     """
     rows = comparison.rows
-    metrics = summary_metrics(rows)
+    metrics = summary_metrics(rows, _best_row(comparison))
     if comparison.verdict is not None:
         metrics |= comparison.verdict.figures()
         write_verdict(comparison.verdict, run_dir)
@@ -71,10 +72,22 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
             tracker.log_artifact(run_dir / name)
 
 
+def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:
+    """The row of the control that the verdict names first; without a verdict on any, the table's."""
+    verdict = comparison.verdict
+    if verdict is None or not verdict.comparisons:
+        return best_control(comparison.rows)
+    best = verdict.comparisons[0]
+    is_start, is_cooled = best.control == START, best.temperature != 1.0
+    name = ("MLE" if is_cooled else "MLE start") if is_start else best.control
+    wanted = f"{name} τ={best.temperature:g}" if is_cooled else name
+    return next(row for row in comparison.rows if row["name"] == wanted)
+
+
 def _tags(comparison: Comparison) -> dict[str, str]:
     """What the run's page says in words."""
     tags = {"mlflow.note.content": note(comparison)}
-    if (best := best_control(comparison.rows)) is not None:
+    if (best := _best_row(comparison)) is not None:
         tags["best_control"] = best["name"]
     if comparison.verdict is not None:
         tags["verdict"] = comparison.verdict.statement

@@ -37,6 +37,9 @@ from .metrics import headroom_captured
 FILE = "verdict.json"
 """Name of the file of a run's folder that holds its verdict."""
 
+START = "the MLE start"
+"""Name of the maximum-likelihood start among the controls."""
+
 Outcome = Literal["better", "worse", "not told apart", "not judged"]
 
 _SAMPLES_DO_NOT_TELL = (
