@@ -29,13 +29,13 @@ import ray
 import torch
 
 from benchmarks.common import machine, ratios, seconds, spread
-from rlgan.credit import MonteCarlo
+from rlgan.base.weights import Weights, load_weights, weights_of
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, Generator, build_generator
-from rlgan.rollouts import RolloutPlan
+from rlgan.policy.credit import MonteCarlo
+from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.workers.environment import own_cluster
 from rlgan.workers.rollout import RayRollouts, RolloutActor
-from rlgan.workers.weights import Weights, load_weights, weights_of
 
 TINY_MARKS = ("ray",)
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import machine, ratios, spread
+from rlgan.config.paths import override
 from rlgan.envs.tasks import TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Copy
-from rlgan.overrides import override
-from rlgan.presets import preset
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.presets.registry import preset
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
 TINY_MARKS = ("heavy",)
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.evaluation.sentence_encoders import NgramEncoder
 from rlgan.metrics import (
     CorpusReferences,
     JaccardNeighbours,
@@ -35,7 +36,6 @@ from rlgan.metrics import (
     share_unique,
     strip,
 )
-from rlgan.sentence_encoders import NgramEncoder
 
 from .common import machine
 

@@ -36,16 +36,16 @@ from scipy.stats import binomtest
 
 from benchmarks.common import add_changes, machine
 from benchmarks.presets import line, lines, run
-from rlgan.config import Config, Control
+from rlgan.config.config import Config, Control
+from rlgan.config.paths import override
 from rlgan.envs.tasks import OracleTask, Task, TaskSettings, TextTask, build_task
 from rlgan.envs.tasks.pieces import Words
-from rlgan.evaluation import Evaluator
-from rlgan.evidence import Evidence, combined
+from rlgan.evaluation.evaluator import Evaluator
+from rlgan.evaluation.evidence import Evidence, combined
+from rlgan.evaluation.verdict import Entrant, Verdict, best_temperature, judge
 from rlgan.generators import Generator
-from rlgan.judging import validation_evaluator
-from rlgan.overrides import override
-from rlgan.presets import control, quick
-from rlgan.verdict import Entrant, Verdict, best_temperature, judge
+from rlgan.presets.registry import control, quick
+from rlgan.runs.judging import validation_evaluator
 
 TINY_MARKS = ("heavy",)
 

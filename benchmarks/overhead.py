@@ -21,19 +21,19 @@ from typing import Any
 import torch
 
 from benchmarks.common import add_changes, machine, ratios, seconds, spread
-from rlgan.config import Config, Workers
+from rlgan.config.config import Config, Workers
+from rlgan.config.paths import override
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.generators import LSTM, build_generator
-from rlgan.objectives import weighted_nll
-from rlgan.optimizers import Adam, build_optimizer, clip_gradients
-from rlgan.overrides import override
-from rlgan.papers import seqgan
-from rlgan.records import Experience
-from rlgan.trainer import Trainer, Unit
+from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
+from rlgan.policy.objectives import weighted_nll
+from rlgan.presets.sequences import seqgan
+from rlgan.sampling.records import Experience
+from rlgan.training.trainer import Trainer, Unit
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import roles_of
 
 TINY_MARKS = ("ray",)

@@ -27,15 +27,15 @@ from torch import Tensor
 from benchmarks import opensubtitles
 from benchmarks.common import add_changes, machine
 from benchmarks.presets import interval, line, lines, run
-from rlgan.adversarial_evaluation import AdversarialMeasures, FreshEvaluator
-from rlgan.config import Config, Optimizers
-from rlgan.decoding import beam_search
+from rlgan.config.config import Config, Optimizers
+from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import PairsTask, Task, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.evaluation.adversarial import AdversarialMeasures, FreshEvaluator
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
 from rlgan.generators import Generator, Seq2SeqLSTM
-from rlgan.optimizers import Adam
-from rlgan.overrides import flatten, from_dict, override, to_dict
-from rlgan.presets import control, preset
+from rlgan.layers.optimizers import Adam
+from rlgan.presets.registry import control, preset
+from rlgan.sampling.beam_search import beam_search
 
 TINY_MARKS = ("heavy",)
 

@@ -29,16 +29,16 @@ from typing import Any
 from scipy.stats import t as student
 
 from benchmarks.common import add_changes, machine
-from rlgan.adversary_losses import Likelihood
-from rlgan.config import Config
+from rlgan.adversary.losses import Likelihood
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, build_task
-from rlgan.evaluation import Evaluator
+from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
-from rlgan.objectives import MixedPrefix
-from rlgan.overrides import flatten, override, to_dict
-from rlgan.presets import PRESETS, SMALL_ORACLE, control, preset, quick
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.policy.objectives import MixedPrefix
+from rlgan.presets.registry import PRESETS, SMALL_ORACLE, control, preset, quick
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
 TEMPERATURES = (1.0, 0.95, 0.9, 0.85, 0.8)
 SMALL: dict[str, Any] = {

@@ -31,14 +31,15 @@ import torch
 
 from benchmarks.common import machine, spread
 from benchmarks.processes import command_line
-from rlgan.adversary import AdversarySettings, Pairs, Round
-from rlgan.credit import MonteCarlo
+from rlgan.adversary.training import AdversarySettings, Pairs, Round
+from rlgan.base.weights import weights_of
 from rlgan.discriminators import CnnHighway, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
-from rlgan.optimizers import Adam
-from rlgan.records import Experience, Rollouts
-from rlgan.rollouts import RolloutPlan, Shard
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.credit import MonteCarlo
+from rlgan.rollouts.collecting import RolloutPlan, Shard
+from rlgan.sampling.records import Experience, Rollouts
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
@@ -46,7 +47,6 @@ from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import RayRollouts
-from rlgan.workers.weights import weights_of
 
 TINY_MARKS = ("ray",)
 

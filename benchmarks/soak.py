@@ -31,19 +31,19 @@ import ray
 
 from benchmarks.common import machine
 from benchmarks.processes import Census, Usage
-from rlgan.adversary import AdversarySettings
-from rlgan.checkpoint import save_checkpoint
-from rlgan.config import Config, Workers
-from rlgan.credit import MonteCarlo
+from rlgan.adversary.training import AdversarySettings
+from rlgan.config.config import Config, Workers
+from rlgan.config.paths import to_dict
 from rlgan.discriminators import CnnHighway
 from rlgan.envs.tasks import OracleTask, build_task
-from rlgan.evaluation import EvaluationSettings
-from rlgan.overrides import to_dict
-from rlgan.presets import seqgan_quick
-from rlgan.schedule import Schedule
-from rlgan.trainer import Trainer
+from rlgan.evaluation.evaluator import EvaluationSettings
+from rlgan.policy.credit import MonteCarlo
+from rlgan.presets.registry import seqgan_quick
+from rlgan.schedule.phases import Schedule
+from rlgan.storage.checkpoint import save_checkpoint
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.environment import own_cluster
-from rlgan.workers.parts import build_parts
 
 TINY_MARKS = ("ray",)
 

@@ -36,16 +36,16 @@ from benchmarks.reference import (
     train_discriminator_batch,
     train_generator_batch,
 )
-from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round
-from rlgan.credit import MonteCarlo, monte_carlo_values
+from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
 from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator
 from rlgan.discriminators.cnn_highway import SEQGAN_FILTERS, SEQGAN_WINDOWS
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, build_generator
-from rlgan.objectives import policy_gradient_weights, weighted_nll
-from rlgan.optimizers import Adam, build_optimizer, clip_gradients
-from rlgan.rollouts import RolloutPlan, Shard, collect
-from rlgan.sampling import sample
+from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
+from rlgan.policy.credit import MonteCarlo, monte_carlo_values
+from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
+from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.sampling.sampler import sample
 
 TINY_MARKS = ("heavy",)
 

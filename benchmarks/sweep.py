@@ -20,8 +20,8 @@ from typing import Any
 from benchmarks.common import add_changes, machine, spread
 from rlgan.envs.tasks import build_task
 from rlgan.tuning import load_study
-from rlgan.tuning.settings import SweepSettings
-from rlgan.tuning.starts import Starts
+from rlgan.tuning.search.settings import SweepSettings
+from rlgan.tuning.search.starts import Starts
 from rlgan.tuning.sweep import SweepRequest, sweep
 from rlgan.workers.environment import own_cluster
 

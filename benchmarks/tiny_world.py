@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import OracleTask, Task, TaskSettings, ToyTask, build_task
 from rlgan.generators import AutoregressiveGenerator, Generator
-from rlgan.objectives import MixedPrefix
-from rlgan.overrides import flatten, from_dict, override, to_dict
-from rlgan.presets import preset
-from rlgan.sampling import sample
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.policy.objectives import MixedPrefix
+from rlgan.presets.registry import preset
+from rlgan.sampling.sampler import sample
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
 TASK = ToyTask(vocab_size=4, max_length=3, seed=1, num_train=20_000, num_valid=200, num_test=200)
 ORACLE = OracleTask(

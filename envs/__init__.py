@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import gymnasium
 
-from .errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
+
 from .reward_function import ConditionalRewardFunction, RewardFunction
 from .sequence_space import START_ID, SequenceSpace
 from .tasks import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import ConfigError
+from rlgan.base.errors import ConfigError
 
 START_ID = 0
 """Input token before the first action. In text it is the terminator's id, in an oracle an ordinary token's."""

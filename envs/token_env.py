@@ -32,7 +32,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .errors import ConfigError, ShapeError
+from rlgan.base.errors import ConfigError, ShapeError
+
 from .reward_function import ConditionalRewardFunction, RewardFunction
 from .sequence_space import SequenceSpace
 from .tasks.task import Oracle

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from .errors import ConfigError, DataError
-from .extras import install_command
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.extras import install_command
+
 from .vocabulary import UNK_NAME
 
 Uncovered = Literal["error", "unknown", "drop"]

@@ -12,7 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .errors import ShapeError
+from rlgan.base.errors import ShapeError
+
 from .sequence_space import SequenceSpace
 
 ArrayLike = TypeVar("ArrayLike")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from .errors import DataError
+from rlgan.base.errors import DataError
 
 END_ID = 0
 """Terminator and padding; as input before the first token it is also the start (`sequence_space.START_ID`)."""

@@ -6,18 +6,18 @@ Here alone does `rlgan` know of `rlgan.tuning`.
 import sys
 from collections.abc import Sequence
 
-from rlgan.commands.verbs import Verb, VerbModule
-from rlgan.threads_wait import spin_briefly
+from rlgan.base.threads_wait import spin_briefly
+from rlgan.cli.verbs import Verb, VerbModule
 
 
 def _tune() -> VerbModule:
-    from rlgan.tuning import command
+    from rlgan.cli import tune as command
 
     return command
 
 
 def _compare() -> VerbModule:
-    from rlgan.tuning import compare
+    from rlgan.cli import compare
 
     return compare
 
@@ -29,9 +29,9 @@ VERBS = (
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; see `rlgan.cli.main`."""
+    """Run a verb; see `rlgan.cli.main.main`."""
     spin_briefly()
-    from rlgan.cli import main  # it imports torch, which reads how threads wait
+    from rlgan.cli.main import main  # it imports torch, which reads how threads wait
 
     return main(arguments, VERBS)
 

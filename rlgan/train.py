@@ -16,10 +16,10 @@ if __name__ == "__main__" and sys.path and Path(sys.path[0]).resolve() == _HERE:
     else:
         del sys.path[0]
 
-from rlgan.threads_wait import spin_briefly  # noqa: E402
+from rlgan.base.threads_wait import spin_briefly  # noqa: E402
 
 if __name__ == "__main__":
     spin_briefly()
-    from rlgan.cli import main  # it imports torch, which reads how threads wait
+    from rlgan.cli.main import main  # it imports torch, which reads how threads wait
 
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
 """Searching the tricks: the space that the settings span, and the studies of it."""
 
-from .selection import OBJECTIVES, Objective, objective_for
-from .spaces import Axis, Bundle, Point, Space, axes, not_searched, space, undecided
-from .studies import STUDIES, Study, load_study
+from .judge.selection import OBJECTIVES, Objective, objective_for
+from .space.spaces import Axis, Bundle, Point, Space, axes, not_searched, space, undecided
+from .space.studies import STUDIES, Study, load_study
 
 __all__ = [
     "OBJECTIVES",

@@ -4,7 +4,7 @@ A sweep's folder holds:
 
     sweep.json     what was asked for
     data.json      which data it was: fingerprint, files and where they lay
-    trials.jsonl   what the search did (`rlgan.tuning.ledger`)
+    trials.jsonl   what the search did (`rlgan.tuning.search.ledger`)
     finals.jsonl   what the final race did
     starts/        maximum-likelihood starts that runs share
     tune/          Tune's own folder: checkpoints of trials, errors; its pickles are never read
@@ -27,16 +27,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rlgan.checkpoint import write_atomically
-from rlgan.commands.typed import train_command
-from rlgan.config import Config
-from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
+from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
+from rlgan.cli.typed import train_command
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
-from rlgan.evaluation import Evaluator
+from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
-from rlgan.overrides import flatten, merge, override, to_dict
-from rlgan.presets import preset
-from rlgan.run_data import (
+from rlgan.presets.registry import preset
+from rlgan.runs.data import (
     absolute,
     config_files,
     data_inputs,
@@ -48,27 +47,28 @@ from rlgan.run_data import (
     with_files,
     write_run_data,
 )
+from rlgan.runs.ray_tune import roles_of_trial
+from rlgan.storage.checkpoint import write_atomically
 from rlgan.tracking import TrackingSettings, require_model_name
-from rlgan.trainable import roles_of_trial
-from rlgan.workers.parts import cluster
+from rlgan.workers.assembly import cluster
 from rlgan.workers.placement import require_room
 
-from .champion import champion, register_champion
-from .ledger import Chosen, FinalLedger, Ledger, Model
-from .page import Analysis, analyse, summary_text, write_page
-from .proposals import Proposals, RandomSource
-from .race import entrants, race
-from .results import Again, SweepResults
-from .schedulers import require_something_to_change
-from .search import End, Folders, search, source_of_proposals
-from .selection import Objective, objective_for, require_one_budget
-from .settings import FREE_TO_CHANGE, SweepSettings
-from .spaces import Space
-from .studies import Study
-from .tracked import SweepTracking
-from .tuner import Deadline, runs_at_once
-from .verdict import Verdict, verdict
-from .watch import SearchDeadline, Voice, Watch
+from .judge.results import Again, SweepResults
+from .judge.selection import Objective, objective_for, require_one_budget
+from .judge.verdict import Verdict, verdict
+from .report.champion import champion, register_champion
+from .report.page import Analysis, analyse, summary_text, write_page
+from .report.tracked import SweepTracking
+from .search.ledger import Chosen, FinalLedger, Ledger, Model
+from .search.proposals import Proposals, RandomSource
+from .search.race import entrants, race
+from .search.schedulers import require_something_to_change
+from .search.search import End, Folders, search, source_of_proposals
+from .search.settings import FREE_TO_CHANGE, SweepSettings
+from .search.tuner import Deadline, runs_at_once
+from .search.watch import SearchDeadline, Voice, Watch
+from .space.spaces import Space
+from .space.studies import Study
 
 _REQUEST, _LEDGER, _FINALS, _STARTS, _TUNE = "sweep.json", "trials.jsonl", "finals.jsonl", "starts", "tune"
 _REPORT, _SEARCH, _RACE = "report", "search", "finals"

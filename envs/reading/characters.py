@@ -12,7 +12,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ..errors import ConfigError, DataError, nearest
+from rlgan.base.errors import ConfigError, DataError, nearest
+
 from .content import Content
 from .how import How
 from .notes import count

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .json_records import json_type
 from .notes import beginning
 

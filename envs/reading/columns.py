@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError, DataError, nearest
+from rlgan.base.errors import ConfigError, DataError, nearest
+
 from .chats import CHAT_FIELDS, is_chat
 from .json_records import json_type
 

@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from ..errors import DataError, nearest
+from rlgan.base.errors import DataError, nearest
 
 PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 

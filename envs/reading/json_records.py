@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .notes import beginning, shown
 
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .characters import as_utf8, decoded, split_lines
 from .content import Content, read_content
 from .fasta import FASTA_SUFFIXES, looks_like_fasta, looks_like_fastq

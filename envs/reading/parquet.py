@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
 
 MAGIC = b"PAR1"
 _ROWS = 65_536  # that are decoded together

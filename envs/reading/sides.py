@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..errors import DataError, nearest
+from rlgan.base.errors import DataError, nearest
+
 from .characters import Spaces, one_line
 from .chats import answered
 from .columns import (

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from ..errors import DataError, nearest
+from rlgan.base.errors import DataError, nearest
+
 from .columns import Wanted, looks_like_header
 from .how import How
 from .notes import count, shown

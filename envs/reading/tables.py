@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .how import How
 from .notes import count, shown
 

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .characters import Spaces, one_line
-from .columns import (
-    Path,
-    Wanted,
-    looks_like_header,
-    paths_to_texts,
-    well_known_source,
-    well_known_text,
-)
+from .columns import Path, Wanted, looks_like_header, paths_to_texts, well_known_source, well_known_text
 from .fasta import fasta_sequences
 from .how import How
 from .json_records import json_array, json_lines, json_type

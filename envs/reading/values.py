@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .characters import Spaces, one_line
 from .chats import Turn, is_chat, turns_of
 from .columns import Wanted, paths_to_texts

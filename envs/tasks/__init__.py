@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..settings import Settings
+from rlgan.base.settings import Settings
+
 from .files import task_files
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task

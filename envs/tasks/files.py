@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..settings import Settings
+from rlgan.base.settings import Settings
+
 from .pair_files import ParallelFiles
 
 _OF_PARALLEL = ("source", "target", "valid_source", "valid_target", "test_source", "test_target")

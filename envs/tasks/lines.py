@@ -15,10 +15,11 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.settings import Settings
+
 from ..reading import FileFormat, How, count, known_encoding, which_lines
 from ..sequence_space import SequenceSpace
-from ..settings import Settings
 from .numbering import Places, Rows
 
 DEFAULT_FRACTION = 0.1

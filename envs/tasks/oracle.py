@@ -19,11 +19,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlgan.base.errors import ConfigError, DataError, ShapeError
+from rlgan.base.settings import Settings
+from rlgan.base.threads import torch_threads
+
 from ..categorical import draw_from_weights, padded_vocab_size
-from ..errors import ConfigError, DataError, ShapeError
 from ..sequence_space import START_ID, SequenceSpace
-from ..settings import Settings
-from ..threads import torch_threads
 from .task import Task
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.

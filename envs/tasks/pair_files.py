@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ..errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.settings import Settings
+
 from ..reading import (
     Column,
     How,
@@ -27,7 +29,6 @@ from ..reading import (
     read_texts,
     shown,
 )
-from ..settings import Settings
 
 
 class ParallelFiles(Settings):

@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ..errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.settings import Settings
+
 from ..reading import PairFile, count, which_lines
 from ..sequence_space import SequenceSpace
-from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
@@ -37,16 +38,7 @@ from .pieces import (
     vocabulary_of,
 )
 from .remarks import a_handful, many_unknown, single_tokens
-from .sources import (
-    Dialogue,
-    DomainSettings,
-    Reading,
-    Summarization,
-    Translation,
-    Writing,
-    marks_of,
-    turn_id,
-)
+from .sources import Dialogue, DomainSettings, Reading, Summarization, Translation, Writing, marks_of, turn_id
 from .task import Conditions, Task
 
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ..errors import ConfigError, DataError
-from ..extras import install_command
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.extras import install_command
+from rlgan.base.settings import Settings
+
 from ..reading import count
-from ..settings import Settings
 from ..tokenisers import (
     SMILES_PATTERN,
     NotCoveredError,

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from ..errors import DataError
+from rlgan.base.errors import DataError
+
 from .oracle import LSTMOracle
 
 PUBLISHED_ORDER = ("embedding", *(f"{kind}{gate}" for gate in ("i", "f", "og", "c") for kind in "WUb"), "Wo", "bo")

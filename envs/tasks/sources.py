@@ -15,10 +15,11 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.settings import Settings
+
 from ..reading import Text, count, known_encoding
 from ..sequence_space import SequenceSpace
-from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
 from .lines import Limit, Normalisation, OverLong, Tokens, fit
 from .numbering import Numbering, filled

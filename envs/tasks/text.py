@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from ..errors import ConfigError, DataError
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.base.settings import Settings
+
 from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
 from ..sequence_space import SequenceSpace
-from ..settings import Settings
 from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each

@@ -21,9 +21,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..errors import ConfigError, ShapeError
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.settings import Settings
+
 from ..sequence_space import SequenceSpace
-from ..settings import Settings
 from ..transition import pad_after_end, sequence_mask
 from .task import Conditions, Oracle, Task
 from .toy import MAX_SEQUENCES, TabularOracle

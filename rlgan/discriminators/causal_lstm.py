@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.embeddings import NoPretrained, Pretrained, TokenEmbedding, build_embedding, embedding_width
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
+from rlgan.layers.embeddings import NoPretrained, Pretrained, TokenEmbedding, build_embedding, embedding_width
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 

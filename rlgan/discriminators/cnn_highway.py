@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, LogUniform, Uniform
-from rlgan.envs.settings import Settings
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, LogUniform, Uniform
+from rlgan.base.settings import Settings
 
 from .discriminator import EmbeddingDiscriminator, Granularity, Reads, Scorer, require_nothing_given
 

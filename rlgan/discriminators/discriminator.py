@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from rlgan.embeddings import TokenEmbedding
+from rlgan.layers.embeddings import TokenEmbedding
 
 Granularity = Literal["sequence", "token"]
 """What has a logit of its own: a finished sequence, or each token given those before it. Settings of a discriminator

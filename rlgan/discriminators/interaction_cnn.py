@@ -20,11 +20,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
+from rlgan.layers.batch_norm import MaskedBatchNorm
 
-from .batch_norm import MaskedBatchNorm
 from .discriminator import Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 

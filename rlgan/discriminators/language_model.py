@@ -1,6 +1,6 @@
 """A language model in the discriminator's place: what it says of a token is its log-probability, and no verdict.
 
-Less the generator's own log-probability that is a reward for every token (`rlgan.rewards.LogRatio`). Trained on reals
+Less the generator's own log-probability that is a reward for every token (`rlgan.policy.rewards.LogRatio`). Trained on reals
 it is the LM-ratio discriminator (specification 14); on reals and fakes alike, the mediator of Cooperative Training (Lu
 et al. 2019). Its weight decay is its optimiser's, `optimizers.discriminator.weight_decay`.
 """
@@ -12,10 +12,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.base.errors import ShapeError
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 
 from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rlgan.envs.priors import Choice, LogUniform, Uniform
-from rlgan.envs.settings import Settings
-from rlgan.recurrent import BiLSTM
+from rlgan.base.search_priors import Choice, LogUniform, Uniform
+from rlgan.base.settings import Settings
+from rlgan.layers.recurrent import BiLSTM
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 

@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
+from rlgan.layers.batch_norm import MaskedBatchNorm
 
-from .batch_norm import MaskedBatchNorm
 from .cnn_highway import Highway, filters_of_each, max_over_time, responses
 from .discriminator import Granularity, Reads
 from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator

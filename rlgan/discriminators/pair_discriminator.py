@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rlgan.embeddings import FrozenEmbedding, TokenEmbedding
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
+from rlgan.layers.embeddings import FrozenEmbedding, TokenEmbedding
 
 from .discriminator import Discriminator, PlainScorer, Scorer, embed
 

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
-from rlgan.residual import ResidualConvolutions
+from rlgan.layers.residual import ResidualConvolutions
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 

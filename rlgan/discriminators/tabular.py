@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import NotSearched
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 from rlgan.envs.transition import pad_after_end
 
 from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given

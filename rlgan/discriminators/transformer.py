@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, Uniform
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 
 from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 

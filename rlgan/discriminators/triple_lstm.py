@@ -15,10 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rlgan.envs.priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
-from rlgan.recurrent import last_states
+from rlgan.layers.recurrent import last_states
 
 from .discriminator import Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron

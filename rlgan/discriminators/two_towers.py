@@ -15,9 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rlgan.envs.priors import Choice
+from rlgan.base.search_priors import Choice
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 

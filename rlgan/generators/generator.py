@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlgan.envs.sequence_space import START_ID, SequenceSpace
-from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
+from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 
 State = tuple[Tensor, ...]
 """Recurrent state of R rows: any number of tensors whose first dimension is R."""
@@ -90,7 +90,7 @@ class Law(ABC):
 
     @abstractmethod
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `rlgan.relaxation`.
+        """Sequences as differentiable functions of noise; see `rlgan.layers.relaxation`.
 
         Args:
             noise: (B, T, V) Gumbel noise.

@@ -15,13 +15,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
-from rlgan.relaxation import Relaxation, normal_of_rows
-from rlgan.residual import ResidualConvolutions
+from rlgan.layers.relaxation import Relaxation, normal_of_rows
+from rlgan.layers.residual import ResidualConvolutions
 
 from .generator import Generator, Law, State, Stepper
 

@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.embeddings import NoPretrained, Pretrained, build_embedding, embedding_width
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID
-from rlgan.envs.settings import Settings
-from rlgan.relaxation import relaxed_rows
+from rlgan.layers.embeddings import NoPretrained, Pretrained, build_embedding, embedding_width
+from rlgan.layers.relaxation import relaxed_rows
 
 from .generator import AutoregressiveGenerator, State, Stepper, shift_right
 from .vocabulary import token_logprobs

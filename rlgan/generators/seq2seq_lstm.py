@@ -21,13 +21,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import START_ID, SequenceSpace
-from rlgan.envs.settings import Settings
 from rlgan.envs.transition import sequence_mask
-from rlgan.recurrent import BiLSTM
-from rlgan.relaxation import relaxed_rows
+from rlgan.layers.recurrent import BiLSTM
+from rlgan.layers.relaxation import relaxed_rows
 
 from .generator import AttendingLaw, Generator, State, Stepper, shift_right
 from .vocabulary import token_logprobs

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 from .ngrams import Integers, NGramTable, counts_by_row, flat
 from .sequences import require_stripped

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 
 @dataclass(frozen=True, slots=True)

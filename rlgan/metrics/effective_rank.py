@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 
 def effective_rank(matrix: Tensor) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 
 @dataclass(frozen=True, slots=True)

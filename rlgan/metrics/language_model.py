@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 from .ngrams import Flat, Integers, NGramTable, flat
 from .sequences import UNKNOWN, require_stripped

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 from .ngrams import Flat, Integers, NGramTable, counts_by_row, flat
 from .sequences import require_stripped

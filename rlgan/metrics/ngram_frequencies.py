@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 
 from .ngrams import Integers, NGramTable, flat
 from .sequences import require_stripped

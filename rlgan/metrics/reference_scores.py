@@ -3,7 +3,7 @@
 Monte Carlo search has B·T·N continuations to score, so nothing here walks over sequences. Where the tokens of a
 sequence stand in its reference is written down as bits, 62 places a word, and both scores are a few operations on words
 for each token. An unknown token (`SequenceSpace.unknown_id`) equals nothing, on neither side. Corpus scores of finished
-text, by the libraries that the field reports, are in `rlgan.pair_measures`.
+text, by the libraries that the field reports, are in `rlgan.evaluation.pair_measures`.
 
     n sequences, T positions of a sequence, S of a reference, W words of 62 places
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 

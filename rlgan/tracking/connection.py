@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from rlgan.envs.errors import TrackingError
+from rlgan.base.errors import TrackingError
 
 from .addresses import be_brief, without_password
 

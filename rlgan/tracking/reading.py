@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rlgan.envs.errors import CheckpointError, TrackingError, nearest
+from rlgan.base.errors import CheckpointError, TrackingError, nearest
 
 from .addresses import tracking_uri, without_password
 from .connection import asking, is_unknown, listed

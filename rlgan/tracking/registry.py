@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rlgan.envs.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+from rlgan.storage.export import GENERATOR_FILES, load_run_generator
 
-from ..export import GENERATOR_FILES, load_run_generator
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
 
@@ -175,7 +175,7 @@ def fetch(uri: str | None, model: str) -> Iterator[Path]:
         model: as in `find_generator`.
 
     Yields:
-        A folder that `rlgan.export.load_run_generator` reads.
+        A folder that `rlgan.storage.export.load_run_generator` reads.
 
     Raises:
         ConfigError: `model` is no address.

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from rlgan.export import load_run_generator
+from rlgan.storage.export import load_run_generator
 
 _MOST = 10_000  # sequences a request: a stranger's typing error must not take the server's memory
 

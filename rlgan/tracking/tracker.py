@@ -19,10 +19,10 @@ from typing import Any
 from pydantic import Field
 
 from rlgan import __version__
-from rlgan.envs.errors import CheckpointError
-from rlgan.envs.settings import Settings
+from rlgan.base.errors import CheckpointError
+from rlgan.base.settings import Settings
+from rlgan.storage.checkpoint import cannot_write, write_atomically
 
-from ..checkpoint import cannot_write, write_atomically
 from .addresses import be_brief, tracking_uri
 from .origin import DataInput
 from .upload import RunUpload, Uploader, whole_lines

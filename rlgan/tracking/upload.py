@@ -23,9 +23,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rlgan.envs.errors import CheckpointError
+from rlgan.base.errors import CheckpointError
+from rlgan.storage.checkpoint import write_atomically
 
-from ..checkpoint import write_atomically
 from .addresses import artifacts_beside, without_password
 from .connection import first_line, is_own_database, making_tables, quieten
 from .origin import DataInput, dataset_inputs, origin_tags

@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import ray
 
-from rlgan.adversary import Adversary, Round
-from rlgan.devices import device_of
-from rlgan.envs.threads import torch_threads
+from rlgan.adversary.training import Adversary, Round
+from rlgan.base.devices import device_of
+from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Weights, as_arrays, as_tensors, weights_of
 
 from .faults import Faults
 from .placement import Reservation, Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
-from .weights import Weights, as_arrays, as_tensors, weights_of
 
 
 class DiscriminatorWorker:

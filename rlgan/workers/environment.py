@@ -20,7 +20,7 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]
 
-from rlgan.threads_wait import SPINS, for_workers
+from rlgan.base.threads_wait import SPINS, for_workers
 
 _ANSWERS_WITHIN_S = 3.0  # it is on this machine
 

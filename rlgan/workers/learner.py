@@ -32,32 +32,32 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
-from rlgan.activity import advance, stage
-from rlgan.adversary_losses import LossSettings
-from rlgan.devices import device_of
+from rlgan.adversary.losses import LossSettings
+from rlgan.base.activity import advance, stage
+from rlgan.base.devices import device_of
+from rlgan.base.seeding import global_stream, stream_seed
+from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 from rlgan.discriminators import DiscriminatorSettings
-from rlgan.embeddings import load_pretrained
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, Law, build_generator
-from rlgan.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
-from rlgan.optimizers import (
+from rlgan.layers.embeddings import load_pretrained
+from rlgan.layers.optimizers import (
     OptimizerSettings,
     build_optimizer,
     clip_gradients,
     optimizer_state,
     restore_optimizer_state,
 )
-from rlgan.records import Experience
-from rlgan.relaxation import Relaxation
-from rlgan.sampling import mixed_inputs
-from rlgan.seeding import global_stream, stream_seed
+from rlgan.layers.relaxation import Relaxation
+from rlgan.policy.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
+from rlgan.sampling.records import Experience
+from rlgan.sampling.sampler import mixed_inputs
 
 from .faults import Fault, Faults, fault_of
 from .placement import Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 from .through import Through
-from .weights import Weights, as_arrays, as_tensors, load_weights, weights_of
 
 LearnerPhase = Literal["mle", "adversarial"]
 

@@ -24,12 +24,12 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 
 from .faults import WorkerLostError
 
 if TYPE_CHECKING:
-    from rlgan.config import Workers
+    from rlgan.config.config import Workers
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import ray
 import torch
 
 from rlgan import __version__
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

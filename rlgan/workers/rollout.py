@@ -17,18 +17,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 
-from rlgan.activity import advance, stage
-from rlgan.devices import device_of
+from rlgan.base.activity import advance, stage
+from rlgan.base.devices import device_of
+from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
-from rlgan.envs.threads import torch_threads
 from rlgan.generators import Generator, GeneratorSettings, Stepper, build_generator
-from rlgan.records import Rollouts
-from rlgan.rollouts import RolloutPlan, Shard, collect, collect_soft
+from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
+from rlgan.sampling.records import Rollouts
 
 from .faults import Faults, fault_of
 from .placement import Role, Room, free, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
-from .weights import Weights, load_weights
 
 SHARD_THREADS = 1
 """Threads that compute a shard wherever it runs: two one-thread processes beat one two-thread process, and sums are

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlgan.adversary_losses import LossSettings, generator_loss
+from rlgan.adversary.losses import LossSettings, generator_loss
+from rlgan.base.weights import Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator
-from rlgan.relaxation import Relaxation
-
-from .weights import Weights, load_weights
+from rlgan.layers.relaxation import Relaxation
 
 
 class Through:

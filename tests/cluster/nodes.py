@@ -15,12 +15,12 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from rlgan.config import Config, Workers
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task, build_task
-from rlgan.trainer import Trainer
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import Parts, build_parts
 from rlgan.workers.discriminator import RayDiscriminator
-from rlgan.workers.parts import Parts, build_parts
 from rlgan.workers.processes import ProcessInfo
 from tests.support.on_ray import all_there, assert_same, config_of
 from tests.support.tiny import finish, numbers

@@ -43,7 +43,7 @@ def ours():
 RLGAN_IMPORTS = """
 from tests.support.on_ray import config_of
 from rlgan.envs.tasks import build_task
-from rlgan.workers.parts import build_parts
+from rlgan.workers.assembly import build_parts
 """
 
 RAY_IMPORTS = """

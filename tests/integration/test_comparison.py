@@ -13,23 +13,24 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from rlgan import adversarial_evaluation, publishing
-from rlgan.activity import PROCESS
-from rlgan.adversarial_evaluation import FreshEvaluator, Teacher
-from rlgan.comparison import Comparison, compare
-from rlgan.config import Config
+from rlgan.base.activity import PROCESS
+from rlgan.config.config import Config
 from rlgan.discriminators import CnnHighway, PairCnn
 from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.evaluation import adversarial as adversarial_evaluation
+from rlgan.evaluation.adversarial import FreshEvaluator, Teacher
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
+from rlgan.evaluation.learned_language_model import LearnedLanguageModel
+from rlgan.evaluation.verdict import read_verdict
 from rlgan.generators import LSTM
-from rlgan.learned_language_model import LearnedLanguageModel
-from rlgan.progress import Progress
-from rlgan.publishing import publish
-from rlgan.run import evaluate_run
+from rlgan.runs import publishing
+from rlgan.runs.comparison import Comparison, compare
+from rlgan.runs.progress import Progress
+from rlgan.runs.publishing import publish
+from rlgan.runs.run import evaluate_run
 from rlgan.tracking import Tracker, TrackingSettings
-from rlgan.trainer import Trainer
-from rlgan.verdict import read_verdict
-from rlgan.workers.parts import build_parts
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from tests.support.commands import ask, rows_of, write_config
 from tests.support.tiny import PAIRS, finish, of_pairs, tiny_config
 
@@ -333,7 +334,7 @@ def test_language_models_are_trained_when_it_is_asked_for(
         settings.append(given)
         return lambda tokens, counts_unknown=True: 2.5
 
-    monkeypatch.setattr("rlgan.text_measures.learned_from", learned)
+    monkeypatch.setattr("rlgan.evaluation.text_measures.learned_from", learned)
     plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
     assert not settings
     scored = json.loads(ask(capsys, "evaluate", "--run", folder, "--language-model", "--json").out)

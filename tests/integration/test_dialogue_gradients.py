@@ -12,23 +12,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
-from rlgan.credit import CreditSettings, MonteCarlo, Prefix, Terminal
+from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
 from rlgan.discriminators import HierarchicalLSTM
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TransductionTask, build_task
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Memory, learnable
 from rlgan.generators import Seq2SeqLSTM, build_generator
-from rlgan.objectives import InterleavedTeacherForcing, Reinforce, weighted_nll
-from rlgan.optimizers import Adam
-from rlgan.presets import preset
-from rlgan.records import Experience, Rollouts
-from rlgan.rewards import ConstantReward
-from rlgan.rollouts import RolloutPlan, Shard, collect, prefix_logits
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
+from rlgan.policy.experience import Memory, learnable
+from rlgan.policy.objectives import InterleavedTeacherForcing, Reinforce, weighted_nll
+from rlgan.policy.rewards import ConstantReward
+from rlgan.presets.registry import preset
+from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, prefix_logits
+from rlgan.sampling.records import Experience, Rollouts
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from tests.support.recipes import recipe
 from tests.support.tabular import TabularGenerator
 from tests.support.tiny import Recorder, of_pairs

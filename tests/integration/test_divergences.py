@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from benchmarks.tiny_world import ORACLE, RUNS, followed, small
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Copy
-from rlgan.overrides import override
-from rlgan.presets import PRESETS, preset
-from rlgan.sampling import sample
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.presets.registry import PRESETS, preset
+from rlgan.sampling.sampler import sample
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
 pytestmark = pytest.mark.integration
 

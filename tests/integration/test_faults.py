@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import ray
 
-from rlgan.config import Config, Workers
+from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task, build_task
-from rlgan.rollouts import Shard
-from rlgan.trainer import Trainer
+from rlgan.rollouts.collecting import Shard
+from rlgan.training.trainer import Trainer
 from rlgan.workers import rollout as rollout_module
+from rlgan.workers.assembly import Parts, build_parts
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.faults import Faults, WorkerLostError
-from rlgan.workers.parts import Parts, build_parts
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
 from tests.support.on_ray import (

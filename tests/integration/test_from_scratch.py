@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import TextTask, build_task
-from rlgan.overrides import override
-from rlgan.presets import control, preset
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.presets.registry import control, preset
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 
 pytestmark = [pytest.mark.integration, pytest.mark.learning]
 

@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 import pytest
 
-from rlgan.config import Config, Control
-from rlgan.overrides import override, to_dict
-from rlgan.run import RunRequest, run
+from rlgan.config.config import Config, Control
+from rlgan.config.paths import override, to_dict
+from rlgan.runs.run import RunRequest, run
 from tests.support.small_presets import small
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(300)]

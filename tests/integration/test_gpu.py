@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.discriminators import build_discriminator
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import build_generator
-from rlgan.overrides import override
-from rlgan.records import concatenate
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.sampling.records import concatenate
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker
 from tests.support.on_ray import GENERATOR, JUDGE, PLAN, SPACE, assert_same, assert_same_rollouts, collected, config_of
 from tests.support.tiny import finish, numbers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.cli import main
+from rlgan.cli.main import main
 from tests.support.commands import rows_of, write_config
 from tests.support.tiny import tiny_config
 

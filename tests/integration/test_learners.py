@@ -9,19 +9,19 @@ import math
 import pytest
 import torch
 
-from rlgan.adversary_losses import Hinge
+from rlgan.adversary.losses import Hinge
+from rlgan.base.weights import Weights, load_weights, weights_of
 from rlgan.discriminators import CnnHighway, Discriminator, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, AutoregressiveGenerator, GeneratorSettings, LatentConv, build_generator
-from rlgan.objectives import PPO, Differentiated, Gumbel, ObjectiveSettings, Soft
-from rlgan.optimizers import SGD, Adam, OptimizerSettings, RMSProp
-from rlgan.records import Experience, stacked
-from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
-from rlgan.sampling import mixed_inputs
+from rlgan.layers.optimizers import SGD, Adam, OptimizerSettings, RMSProp
+from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
+from rlgan.policy.objectives import PPO, Differentiated, Gumbel, ObjectiveSettings, Soft
+from rlgan.sampling.records import Experience, stacked
+from rlgan.sampling.sampler import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.weights import Weights, load_weights, weights_of
 from tests.support.on_ray import learner_role
 from tests.support.tiny import FAULTS
 

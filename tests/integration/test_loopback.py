@@ -22,7 +22,7 @@ pytestmark = [
 BEGUN = """
 from tests.support.on_ray import config_of
 from rlgan.envs.tasks import build_task
-from rlgan.workers.parts import build_parts
+from rlgan.workers.assembly import build_parts
 with build_parts(config_of(1), build_task(config_of(1).task)):
     print("begun", flush=True)
     input()

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from rlgan.tuning.importance import importances
-from rlgan.tuning.page import Analysis, write_page
-from rlgan.tuning.verdict import verdict
+from rlgan.tuning.judge.importance import importances
+from rlgan.tuning.judge.verdict import verdict
+from rlgan.tuning.report.page import Analysis, write_page
 from tests.support.sweeps import a_sweep
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]

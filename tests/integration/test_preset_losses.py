@@ -9,18 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlgan.baselines import BaselineState, CriticBaseline
-from rlgan.config import Config
-from rlgan.credit import MonteCarlo, Prefix
-from rlgan.critic import Critic
+from rlgan.base.weights import weights_of
+from rlgan.config.config import Config
 from rlgan.discriminators import Discriminator, build_discriminator
-from rlgan.embeddings import with_embeddings_of
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Learnable, Memory, learnable
 from rlgan.generators import Generator, build_generator
-from rlgan.objectives import (
+from rlgan.layers.embeddings import with_embeddings_of
+from rlgan.policy.baselines import BaselineState, CriticBaseline
+from rlgan.policy.credit import MonteCarlo, Prefix
+from rlgan.policy.experience import Learnable, Memory, learnable
+from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.objectives import (
     PPO,
     Differentiated,
     Reinforce,
@@ -29,14 +30,13 @@ from rlgan.objectives import (
     relaxation_at,
     weighted_nll,
 )
-from rlgan.presets import PRESETS, preset
-from rlgan.records import Rollouts
-from rlgan.reference import NoReference
-from rlgan.rewards import JudgedReward, metric_of, metric_scores
-from rlgan.rollouts import prefix_logits
-from rlgan.trainer import recipe_of
+from rlgan.policy.rewards import JudgedReward, metric_of, metric_scores
+from rlgan.policy.value_function import Critic
+from rlgan.presets.registry import PRESETS, preset
+from rlgan.rollouts.collecting import prefix_logits
+from rlgan.sampling.records import Rollouts
+from rlgan.training.trainer import recipe_of
 from rlgan.workers.through import Through
-from rlgan.workers.weights import weights_of
 from tests.support.small_presets import small
 
 pytestmark = pytest.mark.integration

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from rlgan.config import Config
+from rlgan.config.config import Config
 from rlgan.envs.tasks import Task, build_task
-from rlgan.presets import PRESETS, preset
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.presets.registry import PRESETS, preset
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from tests.support.hosts import Hosts
 from tests.support.on_ray import assert_same
 from tests.support.small_presets import small

@@ -13,20 +13,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlgan.adversary import AdversarySettings
-from rlgan.checkpoint import load_latest
-from rlgan.config import Config, Optimizers
-from rlgan.credit import MonteCarlo, RewardToGo
+from rlgan.adversary.training import AdversarySettings
+from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import CausalLSTM
-from rlgan.embeddings import WordVectors, token_ids
 from rlgan.envs.tasks import Task, TextTask, build_task
 from rlgan.generators import LSTM
-from rlgan.optimizers import Adam
-from rlgan.run import RunRequest, run
-from rlgan.run_data import absolute
-from rlgan.trainer import Trainer
+from rlgan.layers.embeddings import WordVectors, token_ids
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.credit import MonteCarlo, RewardToGo
+from rlgan.runs.data import absolute
+from rlgan.runs.run import RunRequest, run
+from rlgan.storage.checkpoint import load_latest
+from rlgan.training.trainer import Trainer
 from rlgan.tuning.sweep import _space
-from rlgan.workers.parts import build_parts
+from rlgan.workers.assembly import build_parts
 from tests.support.commands import ask, write_config
 from tests.support.on_ray import assert_same
 from tests.support.runs import assert_ends_alike, small, stop_after

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from rlgan import comparison, session
-from rlgan import run as run_module
-from rlgan.cli import main
+from rlgan.cli.main import main
 from rlgan.envs.tasks import TextTask, build_task
-from rlgan.progress import Progress
-from rlgan.run import RunRequest, run
+from rlgan.evaluation.verdict import read_verdict
+from rlgan.runs import comparison, session
+from rlgan.runs import run as run_module
+from rlgan.runs.progress import Progress
+from rlgan.runs.run import RunRequest, run
 from rlgan.tracking import read_run, read_table
-from rlgan.trainer import Trainer, Unit
-from rlgan.verdict import read_verdict
+from rlgan.training.trainer import Trainer, Unit
 from tests.support.commands import ask, copy_of, rows_of, write_config
 from tests.support.mlflow_server import Server
 from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after

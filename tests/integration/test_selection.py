@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from rlgan.checkpoint import load_latest
-from rlgan.cli import main
-from rlgan.config import Config, Optimizers
+from rlgan.cli.main import main
+from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import PairCnn, Tabular
 from rlgan.envs.tasks import PairsTask, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters, Words
 from rlgan.generators import Seq2SeqLSTM
-from rlgan.optimizers import Adam
-from rlgan.selection import BestGenerator, Measure
+from rlgan.layers.optimizers import Adam
+from rlgan.schedule.model_selection import BestGenerator, Measure
+from rlgan.storage.checkpoint import load_latest
 from tests.support.commands import ask, rows_of, write_config
 from tests.support.runs import assert_ends_alike, small, stop_after
 from tests.support.tiny import PAIRS
@@ -156,7 +156,7 @@ def test_scores_that_were_all_zero_end_the_run(
 ) -> None:
     path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
     config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu"))
-    monkeypatch.setattr("rlgan.trainer.Evaluator.figure", lambda *_: 0.0)
+    monkeypatch.setattr("rlgan.training.trainer.Evaluator.figure", lambda *_: 0.0)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
     assert answer.status == 2 and "'corpus_bleu': is 0 of every generator that was measured in 2 " in answer.err
     assert (tmp_path / "run" / "generator.safetensors").exists() and not (tmp_path / "run" / "table.txt").exists()

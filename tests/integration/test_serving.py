@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rlgan.export import load_run_generator
+from rlgan.storage.export import load_run_generator
 from tests.support.registered import TEMPERATURE, Registered, register_toy
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(240)]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from rlgan import storage
-from rlgan.cli import main
-from rlgan.envs.errors import StorageError
+from rlgan.base.errors import StorageError
+from rlgan.cli.main import main
+from rlgan.storage import places as storage
 from tests.support.commands import Answer, ask, copy_of, write_config
 from tests.support.runs import assert_ends_alike, small, stop_after
 

@@ -38,7 +38,7 @@ def as_torch_archive(path: Path, mark: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a stranger: complete, and without its last file so that --resume has work to do."""
-    from rlgan.cli import main
+    from rlgan.cli.main import main
 
     folder = tmp_path_factory.mktemp("stranger")
     config = write_config(folder / "c.json", tiny_config())

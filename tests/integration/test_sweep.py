@@ -16,14 +16,15 @@ import pytest
 import ray
 import torch
 
-from rlgan.envs.errors import CheckpointError, ConfigError
-from rlgan.envs.priors import Choice
-from rlgan.tuning import Study, tuner
-from rlgan.tuning.champion import champion
-from rlgan.tuning.ledger import Entry, Ledger
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.search_priors import Choice
+from rlgan.tuning import Study
+from rlgan.tuning.judge.verdict import verdict
+from rlgan.tuning.report.champion import champion
+from rlgan.tuning.search import tuner
+from rlgan.tuning.search.ledger import Entry, Ledger
+from rlgan.tuning.search.trial import NAME, STARTS, Trial
 from rlgan.tuning.sweep import SweepResult, sweep
-from rlgan.tuning.trial import NAME, STARTS, Trial
-from rlgan.tuning.verdict import verdict
 from tests.support.tiny_sweep import CHANGES, RATES, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(600)]

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.baselines import ConstantBaseline
-from rlgan.config import Config
+from rlgan.base.seeding import stream
+from rlgan.base.weights import weights_of
+from rlgan.config.config import Config
 from rlgan.envs.tasks import Task, build_task
 from rlgan.generators import build_generator
 from rlgan.metrics import reference_bleu
-from rlgan.presets import preset
-from rlgan.records import Experience, concatenate
-from rlgan.rewards import Mixed, Probability, ReferenceBleu
-from rlgan.rollouts import RolloutPlan, collect
-from rlgan.seeding import stream
-from rlgan.shards import cut_into_shards, draw_beginnings
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.policy.baselines import ConstantBaseline
+from rlgan.policy.rewards import Mixed, Probability, ReferenceBleu
+from rlgan.presets.registry import preset
+from rlgan.rollouts.collecting import RolloutPlan, collect
+from rlgan.rollouts.shards import cut_into_shards, draw_beginnings
+from rlgan.sampling.records import Experience, concatenate
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker
-from rlgan.workers.weights import weights_of
 from tests.support.tiny import PAIRS, Recorder, finish, of_pairs
 
 pytestmark = pytest.mark.integration

@@ -14,8 +14,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary_losses import cross_entropy
-from rlgan.baselines import (
+from rlgan.adversary.losses import cross_entropy
+from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator, LanguageModelDiscriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import ToyTask, build_task
+from rlgan.envs.testing import TOY_PROBS, random_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import LSTM, Generator, LSTMGenerator
+from rlgan.metrics import reference_bleu
+from rlgan.policy.advantage_scaling import RunningScale
+from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
     ConstantBaseline,
@@ -26,20 +34,11 @@ from rlgan.baselines import (
     LogPartition,
     NoBaseline,
 )
-from rlgan.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
-from rlgan.discriminators import CnnHighway, CnnHighwayDiscriminator, LanguageModelDiscriminator
-from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import ToyTask, build_task
-from rlgan.envs.testing import TOY_PROBS, random_sequences
-from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Memory, by_example, learnable
-from rlgan.generators import LSTM, Generator, LSTMGenerator
-from rlgan.metrics import reference_bleu
-from rlgan.normalisation import RunningScale
-from rlgan.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.records import Experience, Rollouts
-from rlgan.reference import penalised
-from rlgan.rewards import (
+from rlgan.policy.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
+from rlgan.policy.experience import Memory, by_example, learnable
+from rlgan.policy.kl_penalty import penalised
+from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
+from rlgan.policy.rewards import (
     Bleu,
     DiscriminatorReward,
     Logit,
@@ -51,7 +50,8 @@ from rlgan.rewards import (
     RewardSettings,
     SignedProbability,
 )
-from rlgan.rollouts import RolloutPlan, Shard, collect
+from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from rlgan.envs.errors import CheckpointError
+from rlgan.base.errors import CheckpointError
 from rlgan.tracking import LoggedRun, children, history, read_run
-from rlgan.tuning.logged import is_sweep, read_sweep
-from rlgan.tuning.page import summary_text
+from rlgan.tuning.report.logged import is_sweep, read_sweep
+from rlgan.tuning.report.page import summary_text
 from rlgan.tuning.sweep import SweepResult, sweep
 from tests.support.commands import ask
 from tests.support.tiny_sweep import STUDY, TASK, request

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from ray import tune
 
+from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import OracleTask
 from rlgan.generators import LSTM
-from rlgan.overrides import override, to_dict
-from rlgan.presets import mle
-from rlgan.trainable import VARIED, SequenceGAN
+from rlgan.presets.registry import mle
+from rlgan.runs.ray_tune import VARIED, SequenceGAN
 from tests.support.on_ray import config_of
 
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=128, num_valid=64, num_test=64)

@@ -14,12 +14,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversarial_evaluation import FreshEvaluator
-from rlgan.adversary import AdversarySettings, Round
-from rlgan.adversary_losses import Likelihood, Wasserstein
-from rlgan.adversary_regularisers import InterpolatedPenalty
-from rlgan.balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
-from rlgan.baselines import (
+from rlgan.adversary.losses import Likelihood, Wasserstein
+from rlgan.adversary.regularisers import InterpolatedPenalty
+from rlgan.adversary.training import AdversarySettings, Round
+from rlgan.base.errors import ConfigError, DataError
+from rlgan.config.config import Config, Control, Optimizers
+from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
+from rlgan.envs.tasks import Task, ToyTask, build_task
+from rlgan.evaluation.adversarial import FreshEvaluator
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measurement, selection_view
+from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
+from rlgan.layers.optimizers import SGD, Adam
+from rlgan.layers.relaxation import Relaxation
+from rlgan.layers.relaxation_temperatures import DecayingTemperature
+from rlgan.policy.advantage_scaling import RunningScale
+from rlgan.policy.baselines import (
     CriticBaseline,
     ExponentialMean,
     GroupMean,
@@ -28,18 +37,9 @@ from rlgan.baselines import (
     NoBaseline,
     PerStepMean,
 )
-from rlgan.checkpoint import load_latest, save_checkpoint
-from rlgan.config import Config, Control, Optimizers
-from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.decoding import SearchedAndDrawn, beam_search
-from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
-from rlgan.envs.errors import ConfigError, DataError
-from rlgan.envs.tasks import Task, ToyTask, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement, selection_view
-from rlgan.example_weights import tf_idf_weights
-from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
-from rlgan.normalisation import RunningScale
-from rlgan.objectives import (
+from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.kl_penalty import RewardPenalty, adapted
+from rlgan.policy.objectives import (
     PPO,
     Gumbel,
     InterleavedTeacherForcing,
@@ -51,16 +51,16 @@ from rlgan.objectives import (
     Soft,
     TeacherForcingByExample,
 )
-from rlgan.optimizers import SGD, Adam
-from rlgan.presets import control, quick, seqgan, seqgan_quick
-from rlgan.reference import RewardPenalty, adapted
-from rlgan.relaxation import Relaxation
-from rlgan.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
-from rlgan.schedule import num_units
-from rlgan.selection import BestGenerator
-from rlgan.temperatures import DecayingTemperature
-from rlgan.trainer import Trainer, Unit
-from rlgan.workers.parts import build_parts
+from rlgan.policy.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
+from rlgan.presets.registry import control, quick, seqgan, seqgan_quick
+from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
+from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
+from rlgan.schedule.example_weights import tf_idf_weights
+from rlgan.schedule.model_selection import BestGenerator
+from rlgan.schedule.phases import num_units
+from rlgan.storage.checkpoint import load_latest, save_checkpoint
+from rlgan.training.trainer import Trainer, Unit
+from rlgan.workers.assembly import build_parts
 from tests.support.tiny import PAIRS, TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
 pytestmark = pytest.mark.integration

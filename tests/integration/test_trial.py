@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import build_task
-from rlgan.evaluation import Evaluator
-from rlgan.export import load_run_generator
-from rlgan.overrides import override, to_dict
-from rlgan.trainable import VARIED
-from rlgan.tuning.starts import likelihood_alone
-from rlgan.tuning.trial import CHANGES, FINAL, MEASURED, OBJECTIVE, RESUME, STARTS, UPDATE, Trial
+from rlgan.evaluation.evaluator import Evaluator
+from rlgan.runs.ray_tune import VARIED
+from rlgan.storage.export import load_run_generator
+from rlgan.tuning.search.starts import likelihood_alone
+from rlgan.tuning.search.trial import CHANGES, FINAL, MEASURED, OBJECTIVE, RESUME, STARTS, UPDATE, Trial
 from tests.support.tiny import tiny_config
 
 pytestmark = pytest.mark.integration

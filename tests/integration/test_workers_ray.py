@@ -13,29 +13,29 @@ import pytest
 import ray
 import torch
 
-from rlgan.adversary_losses import Hinge
-from rlgan.baselines import BaselineSettings, GroupMean, ImportanceWeights
-from rlgan.config import Config, Optimizers
-from rlgan.credit import MonteCarlo
+from rlgan.adversary.losses import Hinge
+from rlgan.base.errors import ConfigError
+from rlgan.base.weights import Weights, weights_of
+from rlgan.config.config import Config, Optimizers
 from rlgan.discriminators import build_discriminator
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Memory, learnable
 from rlgan.generators import GeneratorSettings, LatentConv, build_generator
-from rlgan.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
-from rlgan.optimizers import SGD, Adam, OptimizerSettings
-from rlgan.records import Experience, concatenate, stacked
-from rlgan.reference import LossPenalty
-from rlgan.relaxation import Relaxation
-from rlgan.rewards import Probability, Ratio
-from rlgan.trainer import Trainer
+from rlgan.layers.optimizers import SGD, Adam, OptimizerSettings
+from rlgan.layers.relaxation import Relaxation
+from rlgan.policy.baselines import BaselineSettings, GroupMean, ImportanceWeights
+from rlgan.policy.credit import MonteCarlo
+from rlgan.policy.experience import Memory, learnable
+from rlgan.policy.kl_penalty import LossPenalty
+from rlgan.policy.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
+from rlgan.policy.rewards import Probability, Ratio
+from rlgan.sampling.records import Experience, concatenate, stacked
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.learner import GeneratorLearners, LearnerPhase
-from rlgan.workers.parts import build_parts
 from rlgan.workers.placement import Room
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
-from rlgan.workers.weights import Weights, weights_of
 from tests.support.on_ray import (
     GENERATOR,
     JUDGE,

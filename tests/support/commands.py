@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rlgan.__main__ import run
-from rlgan.config import Config
-from rlgan.overrides import to_dict
+from rlgan.config.config import Config
+from rlgan.config.paths import to_dict
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ import rlgan.workers  # noqa: F401  # isort: skip  # before Ray, whose environme
 import ray
 from ray import tune
 
-from rlgan.comparison import compare
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import from_dict
 from rlgan.envs.tasks import Task
-from rlgan.overrides import from_dict
-from rlgan.run import RunRequest, run
-from rlgan.trainable import SequenceGAN
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import Parts
+from rlgan.runs.comparison import compare
+from rlgan.runs.ray_tune import SequenceGAN
+from rlgan.runs.run import RunRequest, run
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import Parts
 
 
 class WithTable(SequenceGAN):

@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgan.adversary import AdversarySettings
-from rlgan.config import Config, Workers
-from rlgan.credit import MonteCarlo
+from rlgan.adversary.training import AdversarySettings
+from rlgan.base.weights import weights_of
+from rlgan.config.config import Config, Workers
 from rlgan.discriminators import build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask
 from rlgan.generators import LSTM, build_generator
-from rlgan.records import Rollouts
-from rlgan.rollouts import RolloutPlan, Shard
+from rlgan.policy.credit import MonteCarlo
+from rlgan.rollouts.collecting import RolloutPlan, Shard
+from rlgan.sampling.records import Rollouts
 from rlgan.workers.faults import Faults
 from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
 from rlgan.workers.rollout import RayRollouts, RolloutPool
-from rlgan.workers.weights import weights_of
 from tests.support.tiny import tiny_config
 
 SPACE = SequenceSpace(6, 5, end_id=2)

@@ -99,7 +99,9 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for room in ("rollout", "discriminator"):
         monkeypatch.setattr(f"rlgan.workers.{room}.device_of", lambda setting, gpus: PRETENDED if gpus else _CPU)
     # A generator of another device cannot be made; a CPU one draws what is compared.
-    monkeypatch.setattr("rlgan.rollouts.generator_on", lambda device, seed: torch.Generator().manual_seed(seed))
+    monkeypatch.setattr(
+        "rlgan.rollouts.collecting.generator_on", lambda device, seed: torch.Generator().manual_seed(seed)
+    )
     monkeypatch.setattr(nn.Module, "to", _module_to)
     with _Factories():
         yield

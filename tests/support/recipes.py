@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.baselines import NoBaseline
-from rlgan.credit import Terminal
-from rlgan.experience import Recipe
-from rlgan.normalisation import AsTheyAre
-from rlgan.objectives import Reinforce
-from rlgan.reference import NoReference
-from rlgan.rewards import Probability
+from rlgan.policy.advantage_scaling import AsTheyAre
+from rlgan.policy.baselines import NoBaseline
+from rlgan.policy.credit import Terminal
+from rlgan.policy.experience import Recipe
+from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.objectives import Reinforce
+from rlgan.policy.rewards import Probability
 
 
 def recipe(**axes: Any) -> Recipe:

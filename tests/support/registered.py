@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlgan.envs.tasks import build_task
-from rlgan.export import save_run_generator
 from rlgan.generators import LSTM, build_generator
+from rlgan.storage.export import save_run_generator
 from rlgan.tracking import Tracker, TrackingSettings, read_run, register
 from tests.support.tiny import TASK
 

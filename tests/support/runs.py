@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rlgan.config import Config
-from rlgan.trainer import Trainer, Unit
+from rlgan.config.config import Config
+from rlgan.training.trainer import Trainer, Unit
 from tests.support.commands import rows_of
 from tests.support.tiny import tiny_config
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import ToyTask
-from rlgan.objectives import MixedPrefix
-from rlgan.overrides import flatten, from_dict, override, to_dict
-from rlgan.presets import preset
+from rlgan.policy.objectives import MixedPrefix
+from rlgan.presets.registry import preset
 from tests.support.tiny import PAIRS
 
 # Sequences that end early, at the horizon and in the middle.

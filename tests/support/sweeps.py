@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgan.tuning.results import FinalResult, Kind, SweepResults, TrialResult, TrialState
+from rlgan.tuning.judge.results import FinalResult, Kind, SweepResults, TrialResult, TrialState
 
 DIMENSIONS = (
     "reward",

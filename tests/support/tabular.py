@@ -17,7 +17,7 @@ from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import TOY_FIRST_LOGITS, TOY_REAL_LOGITS, TOY_SECOND_LOGITS
 from rlgan.generators import AutoregressiveGenerator, State, Stepper
-from rlgan.relaxation import relaxed_rows
+from rlgan.layers.relaxation import relaxed_rows
 
 TOY_SPACE = SequenceSpace(3, 2)
 

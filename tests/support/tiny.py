@@ -6,26 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlgan.adversary import AdversarySettings
-from rlgan.baselines import NoBaseline
-from rlgan.config import Config, Optimizers, Workers
-from rlgan.credit import MonteCarlo
+from rlgan.adversary.training import AdversarySettings
+from rlgan.base.weights import Weights
+from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, Tabular
 from rlgan.envs.tasks import OracleTask, TransductionTask
-from rlgan.evaluation import EvaluationSettings
+from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LSTM, Seq2SeqLSTM
-from rlgan.objectives import Reinforce
-from rlgan.optimizers import Adam
-from rlgan.records import Experience, Rollouts
-from rlgan.rewards import Probability
-from rlgan.rollouts import Shard
-from rlgan.schedule import Schedule
-from rlgan.trainer import Trainer, Unit
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.baselines import NoBaseline
+from rlgan.policy.credit import MonteCarlo
+from rlgan.policy.objectives import Reinforce
+from rlgan.policy.rewards import Probability
+from rlgan.rollouts.collecting import Shard
+from rlgan.sampling.records import Experience, Rollouts
+from rlgan.schedule.phases import Schedule
+from rlgan.training.trainer import Trainer, Unit
+from rlgan.workers.assembly import Parts
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.parts import Parts
 from rlgan.workers.rollout import RolloutPool
-from rlgan.workers.weights import Weights
 
 FAULTS = Faults(max_retries=3, call_timeout_s=60.0)
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)

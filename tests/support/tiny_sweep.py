@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlgan.envs.priors import Choice
+from rlgan.base.search_priors import Choice
 from rlgan.envs.tasks import OracleTask
 from rlgan.tuning import Study
-from rlgan.tuning.settings import SweepSettings
+from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest
 
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=100, num_valid=50, num_test=60)

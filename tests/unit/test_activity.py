@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlgan.activity import Activity, path_of
+from rlgan.base.activity import Activity, path_of
 
 
 class Clock:

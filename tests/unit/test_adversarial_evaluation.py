@@ -13,7 +13,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from rlgan.adversarial_evaluation import (
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, InteractionCnnDiscriminator, PairCnn
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task, TransductionTask, build_task
+from rlgan.envs.tasks.transduction import Copy, uniform_conditions
+from rlgan.evaluation.adversarial import (
     Accuracy,
     AdversarialMeasures,
     BalancedSet,
@@ -26,14 +31,9 @@ from rlgan.adversarial_evaluation import (
     fresh_evaluator,
     parts_by_condition,
 )
-from rlgan.discriminators import HierarchicalLSTM, InteractionCnn, InteractionCnnDiscriminator, PairCnn
-from rlgan.envs.errors import ConfigError, ShapeError
-from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import Task, TransductionTask, build_task
-from rlgan.envs.tasks.transduction import Copy, uniform_conditions
-from rlgan.evaluation import EvaluationSettings, Evaluator
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
 from rlgan.generators import Seq2SeqLSTM, build_generator
-from rlgan.optimizers import Adam
+from rlgan.layers.optimizers import Adam
 from tests.support.tiny import PAIRS
 
 SMALL = FreshEvaluator(

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan import adversary as adversary_module
-from rlgan import mismatch
-from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
-from rlgan.adversary_losses import (
+from rlgan.adversary import mismatched_pairs as mismatch
+from rlgan.adversary import training as adversary_module
+from rlgan.adversary.losses import (
     CrossEntropy,
     Hinge,
     LeastSquares,
@@ -25,7 +24,9 @@ from rlgan.adversary_losses import (
     cross_entropy,
     hinge,
 )
-from rlgan.adversary_regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
+from rlgan.adversary.mismatched_pairs import derangement
+from rlgan.adversary.regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
+from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
 from rlgan.discriminators import (
     CausalLSTM,
     CnnHighway,
@@ -43,10 +44,9 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import TOY_PROBS, random_sequences
 from rlgan.envs.transition import pad_after_end, sequence_mask
+from rlgan.layers.optimizers import SGD, Adam, OptimizerSettings
 from rlgan.metrics import auc, discriminator_health
-from rlgan.mismatch import derangement
-from rlgan.optimizers import SGD, Adam, OptimizerSettings
-from rlgan.sampling import sample
+from rlgan.sampling.sampler import sample
 from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 
 SPACE = SequenceSpace(8, 5, end_id=3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan.adversary_losses import (
+from rlgan.adversary.losses import (
     CrossEntropy,
     Hinge,
     LeastSquares,
@@ -28,7 +28,7 @@ from rlgan.adversary_losses import (
     relativistic,
     wasserstein,
 )
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.envs.testing import TOY_PROBS
 from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 

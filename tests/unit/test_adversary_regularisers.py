@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.adversary_regularisers import (
+from rlgan.adversary.regularisers import (
     InterpolatedPenalty,
     between,
     clip_weights,
@@ -17,8 +17,8 @@ from rlgan.adversary_regularisers import (
     slope_penalty,
     weight_penalty,
 )
+from rlgan.base.errors import ConfigError
 from rlgan.discriminators import BidirectionalLSTM, CnnHighway, DiscriminatorSettings, build_discriminator
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlgan.adversary_losses import CrossEntropy, class_losses
-from rlgan.balance import (
+from rlgan.adversary.losses import CrossEntropy, class_losses
+from rlgan.schedule.discriminator_balance import (
     HELDOUT_AUC,
     LOSS_ON_FAKES,
     LOSS_ON_REALS,

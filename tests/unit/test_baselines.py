@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlgan.baselines import (
+from rlgan.base.errors import ShapeError
+from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
     BatchMean,
@@ -24,10 +25,9 @@ from rlgan.baselines import (
     PerStepMean,
     advantages,
 )
-from rlgan.credit import terminal_values
-from rlgan.density_ratios import effective_sample_size, importance_weights
-from rlgan.envs.errors import ShapeError
-from rlgan.groups import leave_one_out_means
+from rlgan.policy.credit import terminal_values
+from rlgan.policy.groups import leave_one_out_means
+from rlgan.policy.importance_weights import effective_sample_size, importance_weights
 from tests.support import reference
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])

@@ -19,7 +19,7 @@ from benchmarks.processes import Census, Usage, parse_rollup, role
 from benchmarks.silences import Line, corpus, report, silences
 from benchmarks.soak import Sample, stage_tenths, tenths_gain, theil_sen, trend
 from rlgan.envs.tasks import TextTask
-from rlgan.presets import preset
+from rlgan.presets.registry import preset
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 

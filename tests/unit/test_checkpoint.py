@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from rlgan.checkpoint import (
+from rlgan.base.errors import CheckpointError
+from rlgan.storage.checkpoint import (
     config_differences,
     load_latest,
     read_run_config,
@@ -28,7 +29,6 @@ from rlgan.checkpoint import (
     write_atomically,
     write_run_config,
 )
-from rlgan.envs.errors import CheckpointError
 
 DTYPES = (
     torch.float32,

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.cli import main
-from rlgan.commands.options import add_task_options, task_of
-from rlgan.config import Config
+from rlgan.cli.main import main
+from rlgan.cli.options import add_task_options, task_of
+from rlgan.config.config import Config
+from rlgan.config.paths import from_dict
 from rlgan.envs import PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles
 from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Pattern, Smiles, Words
-from rlgan.overrides import from_dict
-from rlgan.presets import PRESETS, preset
+from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -260,7 +260,7 @@ def test_ctrl_c_before_a_run_begins_is_no_traceback(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rlgan.commands.train.run", interrupted)
+    monkeypatch.setattr("rlgan.cli.train.run", interrupted)
     answer = ask(capsys, "train")
     assert (answer.status, answer.err) == (130, "rlgan: interrupted\n")
 
@@ -269,7 +269,7 @@ def test_an_error_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPat
     def broken(*_: object) -> int:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("rlgan.commands.train.run", broken)
+    monkeypatch.setattr("rlgan.cli.train.run", broken)
     with pytest.raises(ValueError, match="a bug"):
         main(["train"])
 
@@ -294,7 +294,7 @@ def test_train_py_works_as_a_script_and_a_typing_error_does_not_wait_for_ray(tmp
         "Did you mean --credit.num-rollouts?"
     ]
     assert (done.returncode, done.stdout) == (2, "")
-    assert "rlgan.config" in imported
+    assert "rlgan.config.config" in imported
     assert not imported & {"ray", "mlflow", "matplotlib", "pandas"}
 
 
@@ -316,7 +316,7 @@ def test_the_package_is_a_program_and_nobody_need_read_all_it_says(tmp_path: Pat
 def test_modules_of_ours_do_not_shadow_others_of_their_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_checkout: bool
 ) -> None:
-    """`rlgan/run.py` must not be what `import run` finds."""
+    """`rlgan/runs/run.py` must not be what `import run` finds."""
     script = PROJECT / "rlgan" / "train.py" if in_checkout else Path(shutil.copy(PROJECT / "rlgan/train.py", tmp_path))
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
     monkeypatch.setattr(sys, "path", [str(script.parent), "elsewhere"])

@@ -8,22 +8,22 @@ from typing import Any, get_args
 
 import pytest
 
-from rlgan.balance import Band, Equilibrium
-from rlgan.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
-from rlgan.config import Config, Control
-from rlgan.contradictions import contradictions
-from rlgan.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.decoding import SearchedAndDrawn
+from rlgan.base.errors import ConfigError
+from rlgan.config.checks import contradictions
+from rlgan.config.config import Config, Control
+from rlgan.config.paths import documentation, flatten, from_dict, to_dict
 from rlgan.discriminators import CausalLSTM, CnnHighway, InteractionCnn, LanguageModel, PairCnn, Tabular, Transformer
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
-from rlgan.normalisation import GroupDeviation, Whiten
-from rlgan.objectives import (
+from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
+from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
+from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
+from rlgan.policy.objectives import (
     PPO,
     Gumbel,
     InterleavedTeacherForcing,
@@ -33,10 +33,7 @@ from rlgan.objectives import (
     Soft,
     TeacherForcingByExample,
 )
-from rlgan.overrides import documentation, flatten, from_dict, to_dict
-from rlgan.presets import PRESETS, control, preset
-from rlgan.reference import LossPenalty, RewardPenalty
-from rlgan.rewards import (
+from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
     Logit,
@@ -52,6 +49,9 @@ from rlgan.rewards import (
     ReferenceRouge,
     SignedProbability,
 )
+from rlgan.presets.registry import PRESETS, control, preset
+from rlgan.sampling.beam_search import SearchedAndDrawn
+from rlgan.schedule.discriminator_balance import Band, Equilibrium
 from tests.support.tiny import PAIRS, TASK
 
 TEXT = TextTask(data="lines.txt")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlgan.baselines import BaselineState, ExponentialMean, advantages
-from rlgan.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
-from rlgan.envs.errors import ShapeError
-from rlgan.rewards import SignedProbability, discriminator_reward
+from rlgan.base.errors import ShapeError
+from rlgan.policy.baselines import BaselineState, ExponentialMean, advantages
+from rlgan.policy.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
+from rlgan.policy.rewards import SignedProbability, discriminator_reward
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.baselines import CriticBaseline
-from rlgan.critic import Critic, explained_variance, value_loss
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import ToyTask, build_task
 from rlgan.envs.testing import all_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Memory, learnable
-from rlgan.objectives import weighted_nll
-from rlgan.optimizers import Adam
-from rlgan.records import Rollouts
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.baselines import CriticBaseline
+from rlgan.policy.experience import Memory, learnable
+from rlgan.policy.objectives import weighted_nll
+from rlgan.policy.value_function import Critic, explained_variance, value_loss
+from rlgan.sampling.records import Rollouts
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularGenerator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlgan.density_ratios import effective_sample_size, importance_weights, mean_one_weights, shrinkage
+from rlgan.policy.importance_weights import effective_sample_size, importance_weights, mean_one_weights, shrinkage
 
 
 def test_boundary_seeking_weights_by_hand() -> None:

@@ -7,11 +7,11 @@ import platform
 import pytest
 import torch
 
-from rlgan.adversary import AdversarySettings, Pairs, Round
-from rlgan.devices import CPU, device_of
-from rlgan.envs.errors import ConfigError
+from rlgan.adversary.training import AdversarySettings, Pairs, Round
+from rlgan.base.devices import CPU, device_of
+from rlgan.base.errors import ConfigError
 from rlgan.envs.tasks import build_task
-from rlgan.optimizers import SGD
+from rlgan.layers.optimizers import SGD
 from rlgan.workers.discriminator import DiscriminatorWorker
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker
 from tests.support.on_ray import GENERATOR, JUDGE, PLAN, assert_same_rollouts, collected, config_of

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlgan.base.errors import ConfigError
 from rlgan.discriminators import (
     ResConv,
     ResConvDiscriminator,
@@ -20,7 +21,6 @@ from rlgan.discriminators import (
     build_discriminator,
 )
 from rlgan.discriminators.transformer import SelfAttention
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.weights import load_weights, weights_of
 from rlgan.discriminators import (
     BidirectionalLSTM,
     CausalLSTM,
@@ -29,11 +31,9 @@ from rlgan.discriminators import (
     TripleLSTM,
     build_discriminator,
 )
-from rlgan.envs.errors import ConfigError, ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.workers.weights import load_weights, weights_of
 
 SPACE = SequenceSpace(4, 5, end_id=2)
 PAIR_SPACE = replace(SPACE, given=SequenceSpace(5, 6, end_id=1, separator_id=3))

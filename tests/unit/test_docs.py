@@ -24,11 +24,11 @@ import pytest
 import yaml
 
 from rlgan.__main__ import run as rlgan
-from rlgan.cli import VERBS
-from rlgan.config import Config
-from rlgan.overrides import changed, flatten, to_dict, variants_of
-from rlgan.presets import PRESETS, preset
-from rlgan.tuning.studies import load_study
+from rlgan.cli.main import VERBS
+from rlgan.config.config import Config
+from rlgan.config.paths import changed, flatten, to_dict, variants_of
+from rlgan.presets.registry import PRESETS, preset
+from rlgan.tuning.space.studies import load_study
 from tests.support import documents
 from tests.support.documents import DOCUMENTS, PROJECT, RESULTS, Piece, words
 
@@ -130,8 +130,8 @@ def usage_error(parser: argparse.ArgumentParser, arguments: list[str]) -> str | 
 
 VERB_MODULES = {verb.name: verb.load for verb in VERBS}
 VERB_MODULES |= {
-    "tune": lambda: importlib.import_module("rlgan.tuning.command"),
-    "compare": lambda: importlib.import_module("rlgan.tuning.compare"),
+    "tune": lambda: importlib.import_module("rlgan.cli.tune"),
+    "compare": lambda: importlib.import_module("rlgan.cli.compare"),
 }
 
 
@@ -593,7 +593,7 @@ def test_the_reward_that_contributing_adds_trains(tmp_path: Path) -> None:
     room.write_text(table.sub(lambda found: f"{found[0]}    {entry[1]},\n", source), "utf-8")
     check = (
         "import sys, torch, rlgan\n"
-        "from rlgan.rewards import SquashedLogit, discriminator_reward\n"
+        "from rlgan.policy.rewards import SquashedLogit, discriminator_reward\n"
         "assert rlgan.__file__.startswith(sys.argv[1]), rlgan.__file__\n"
         "u = torch.tensor([-3.0, 0.0, 1.0])\n"
         "assert discriminator_reward(SquashedLogit(), u).tolist() == [-0.75, 0.0, 0.5]\n"

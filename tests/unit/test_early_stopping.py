@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from rlgan.early_stopping import best_of_passes
+from rlgan.layers.early_stopping import best_of_passes
 
 
 def kept(losses: list[float], epochs: int, patience: int) -> tuple[int, int]:

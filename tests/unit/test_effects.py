@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from rlgan.config import Config
-from rlgan.credit import Terminal
-from rlgan.effects import require_effect, unread
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Config
+from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import build_task
-from rlgan.overrides import override, to_dict
-from rlgan.presets import preset
-from rlgan.rewards import ConstantReward
-from rlgan.trainer import Trainer
-from rlgan.workers.parts import build_parts
+from rlgan.policy.credit import Terminal
+from rlgan.policy.rewards import ConstantReward
+from rlgan.presets.effects import require_effect, unread
+from rlgan.presets.registry import preset
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
 from tests.support.commands import ask
 from tests.support.tiny import finish, numbers, of_pairs, tiny_config
 

@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round
+from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.base.errors import DataError
+from rlgan.base.weights import load_weights, weights_of
 from rlgan.discriminators import CausalLSTM, build_discriminator
-from rlgan.embeddings import (
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task
+from rlgan.envs.testing import random_sequences
+from rlgan.generators import LSTM, LSTMGenerator, build_generator
+from rlgan.layers.embeddings import (
     NoPretrained,
     PretrainedEmbedding,
     TokenVectors,
@@ -22,13 +28,7 @@ from rlgan.embeddings import (
     read_word_vectors,
     token_ids,
 )
-from rlgan.envs.errors import DataError
-from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import Task
-from rlgan.envs.testing import random_sequences
-from rlgan.generators import LSTM, LSTMGenerator, build_generator
-from rlgan.optimizers import Adam
-from rlgan.workers.weights import load_weights, weights_of
+from rlgan.layers.optimizers import Adam
 
 IDS = {"<unk>": 1, "cat": 2, "dog": 3, "owl": 4}
 SPACE = SequenceSpace(5, 4, end_id=0)

@@ -15,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlgan.baselines import (
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task
+from rlgan.policy.advantage_scaling import AsTheyAre, Clip, GroupDeviation, NormalisationSettings, RunningScale, Whiten
+from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
     BatchMean,
@@ -29,15 +32,10 @@ from rlgan.baselines import (
     NoBaseline,
     PerStepMean,
 )
-from rlgan.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.critic import explained_variance
-from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import Task
-from rlgan.experience import Learnable, Memory, learnable
-from rlgan.normalisation import AsTheyAre, Clip, GroupDeviation, NormalisationSettings, RunningScale, Whiten
-from rlgan.objectives import PPO, Reinforce
-from rlgan.records import Rollouts
-from rlgan.rewards import (
+from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.experience import Learnable, Memory, learnable
+from rlgan.policy.objectives import PPO, Reinforce
+from rlgan.policy.rewards import (
     ConstantReward,
     Logit,
     LogProbability,
@@ -50,6 +48,8 @@ from rlgan.rewards import (
     RewardSettings,
     SignedProbability,
 )
+from rlgan.policy.value_function import explained_variance
+from rlgan.sampling.records import Rollouts
 from tests.support.recipes import recipe
 
 pytestmark = pytest.mark.property

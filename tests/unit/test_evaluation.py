@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan import text_measures
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.envs.tasks import Task, TextTask, TransductionTask, build_task
 from rlgan.envs.vocabulary import UNK_NAME
-from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement, selection_view
+from rlgan.evaluation import text_measures
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measurement, selection_view
+from rlgan.evaluation.sentence_encoders import NgramEncoder
 from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, build_generator
 from rlgan.metrics import (
     CorpusReferences,
@@ -29,7 +30,6 @@ from rlgan.metrics import (
     self_bleu,
     strip,
 )
-from rlgan.sentence_encoders import NgramEncoder
 from tests.support.tiny import TASK
 
 SETTINGS = EvaluationSettings(num_sequences=40, final_sequences=50, num_bleu=6)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from rlgan.base.seeding import global_stream
 from rlgan.envs.tasks import OracleTask, PairsTask, Task, TextTask, TransductionTask, build_task
 from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.transition import sequence_mask
-from rlgan.evaluation import EvaluationSettings, Evaluator
-from rlgan.evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, combined
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
+from rlgan.evaluation.evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, combined
 from rlgan.generators import LSTM, Generator, LatentConv, Seq2SeqLSTM, build_generator
 from rlgan.metrics import KneserNey, strip
-from rlgan.seeding import global_stream
 
 SETTINGS = EvaluationSettings(encoders=(), num_bleu=4)
 NUM = 30

@@ -11,8 +11,8 @@ from torch import Tensor
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.example_weights import tf_idf_weights
-from rlgan.objectives import likelihood_weights, weighted_nll
+from rlgan.policy.objectives import likelihood_weights, weighted_nll
+from rlgan.schedule.example_weights import tf_idf_weights
 
 SPACE = SequenceSpace(5, 4, end_id=0)
 

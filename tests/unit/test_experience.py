@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.baselines import (
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import Task, build_task
+from rlgan.envs.tasks.transduction import Copy
+from rlgan.envs.testing import all_sequences
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import Seq2SeqLSTM, build_generator
+from rlgan.policy.advantage_scaling import GroupDeviation, RunningScale, Whiten
+from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
     BatchMean,
@@ -21,20 +28,11 @@ from rlgan.baselines import (
     NoBaseline,
     PerStepMean,
 )
-from rlgan.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
-from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks import Task, build_task
-from rlgan.envs.tasks.transduction import Copy
-from rlgan.envs.testing import all_sequences
-from rlgan.envs.transition import sequence_mask
-from rlgan.experience import Learnable, Memory, by_example, learnable, token_values
-from rlgan.generators import Seq2SeqLSTM, build_generator
-from rlgan.normalisation import GroupDeviation, RunningScale, Whiten
-from rlgan.objectives import PPO, LossNormaliser, Reinforce
-from rlgan.presets import control
-from rlgan.records import Experience, Rollouts
-from rlgan.reference import LossPenalty, RewardPenalty
-from rlgan.rewards import (
+from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
+from rlgan.policy.experience import Learnable, Memory, by_example, learnable, token_values
+from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
+from rlgan.policy.objectives import PPO, LossNormaliser, Reinforce
+from rlgan.policy.rewards import (
     ConstantReward,
     Logit,
     LogRatio,
@@ -48,6 +46,8 @@ from rlgan.rewards import (
     RewardSettings,
     SignedProbability,
 )
+from rlgan.presets.registry import control
+from rlgan.sampling.records import Experience, Rollouts
 from tests.support.recipes import recipe
 from tests.support.tiny import PAIRS, of_pairs
 

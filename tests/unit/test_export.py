@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rlgan.decoding import beam_search
-from rlgan.envs.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs
 from rlgan.envs.vocabulary import as_byte_names
-from rlgan.export import Decoding, load_run_generator, save_run_generator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
+from rlgan.sampling.beam_search import beam_search
+from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
 from tests.support.commands import ask
 from tests.support.tiny import PAIRS, TASK
 

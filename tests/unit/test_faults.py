@@ -8,7 +8,7 @@ import logging
 import pytest
 from ray import exceptions
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.workers.faults import Fault, Faults, WorkerLostError, fault_of
 from rlgan.workers.processes import require_same_versions, this_process
 

@@ -6,18 +6,10 @@ import json
 import math
 from typing import Any
 
-from rlgan.comparison import Comparison
-from rlgan.evaluation import Measurement
-from rlgan.final_table import (
-    FIRST,
-    MOST_METRICS,
-    best_control,
-    in_order,
-    shown_table,
-    slug,
-    summary_metrics,
-)
-from rlgan.publishing import note
+from rlgan.evaluation.evaluator import Measurement
+from rlgan.report.final_table import FIRST, MOST_METRICS, best_control, in_order, shown_table, slug, summary_metrics
+from rlgan.runs.comparison import Comparison
+from rlgan.runs.publishing import note
 
 PLANE = ("lm_5gram", "rlm_5gram")
 

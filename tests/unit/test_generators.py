@@ -10,7 +10,7 @@ from rlgan.envs.sequence_space import START_ID, SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, LSTMGenerator, build_generator, shift_right
-from rlgan.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
 
 
 def generator(vocab_size: int = 7, **settings: object) -> LSTMGenerator:

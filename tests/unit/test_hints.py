@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from rlgan.commands.hints import in_options
-from rlgan.commands.options import SHORT
-from rlgan.config import Config
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.cli.hints import in_options
+from rlgan.cli.options import SHORT
+from rlgan.config.config import Config
+from rlgan.config.paths import all_paths, changed, override, to_dict, variants_at, variants_of
 from rlgan.envs.tasks import PairsTask, TextTask
-from rlgan.overrides import all_paths, changed, override, to_dict, variants_at, variants_of
-from rlgan.presets import PRESETS, preset
+from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
 
 TEXT = to_dict(preset("quick", TextTask(data="a.txt")))
@@ -146,8 +146,8 @@ def leads_somewhere(path: str) -> bool:
 
 
 def _classes(annotation: Any) -> list[Any]:
-    from rlgan.envs.settings import Settings
-    from rlgan.overrides import _members
+    from rlgan.base.settings import Settings
+    from rlgan.config.paths import _members
 
     return [one for one in _members(annotation) if isinstance(one, type) and issubclass(one, Settings)]
 

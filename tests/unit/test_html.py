@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.html import Paragraph, Picture, Preformatted, Section, Table, render, write_html
-from rlgan.report import new_figure, save_figure
+from rlgan.base.errors import CheckpointError
+from rlgan.report.html import Paragraph, Picture, Preformatted, Section, Table, render, write_html
+from rlgan.report.tables import new_figure, save_figure
 
 HOSTILE = "</script><script>alert('1')</script> \"><img src=x onerror=alert(2)> & 'τ' \u202e </style> {{ 7 * 7 }} 💥"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from rlgan.intervals import Chance, Uncertain, jackknife, ratio_interval, student_quantile
+from rlgan.metrics.intervals import Chance, Uncertain, jackknife, ratio_interval, student_quantile
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:

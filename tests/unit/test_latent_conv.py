@@ -7,12 +7,12 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, LatentConv, LatentConvGenerator, build_generator
-from rlgan.relaxation import Relaxation
-from rlgan.sampling import sample
+from rlgan.layers.relaxation import Relaxation
+from rlgan.sampling.sampler import sample
 
 SPACE = SequenceSpace(6, 5, end_id=2)
 SETTINGS = LatentConv(latent=3, width=4, blocks=2, window=3)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import EvaluationSettings, Evaluator, Measurement
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measurement
+from rlgan.evaluation.learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
 from rlgan.generators import LSTM
-from rlgan.learned_language_model import HeldOutNll, LearnedLanguageModel, learned_from
-from rlgan.optimizers import Adam
+from rlgan.layers.optimizers import Adam
 
 # Up to three of the tokens 2 and 3, and the terminator 1. After nothing or a 3 come 1, 2 and 3 with 1/5, 2/5 and 2/5,
 # after a 2 with ½, ½ and 0. The fourth token ends what has not ended.
@@ -121,7 +121,7 @@ def test_who_learns_what_and_is_asked_for_what(text: Task, monkeypatch: pytest.M
         learned.append(len(train))
         return lambda tokens, counts_unknown=True: 1_000.0 * len(train) + len(tokens)
 
-    monkeypatch.setattr("rlgan.text_measures.learned_from", sizes)
+    monkeypatch.setattr("rlgan.evaluation.text_measures.learned_from", sizes)
     evaluator = Evaluator(text, EvaluationSettings(language_model=SMALL, num_nearest=5), seed=7)
     train, valid, test = (len(part) for part in (text.train, text.valid, text.test))
     measured = [Measurement({}, text.train[:11]), Measurement({}, text.train[:13]), evaluator.measure_real()]

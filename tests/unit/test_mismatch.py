@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlgan.mismatch import TruePairs, derangement
+from rlgan.adversary.mismatched_pairs import TruePairs, derangement
 
 
 def rng(seed: int = 0) -> torch.Generator:

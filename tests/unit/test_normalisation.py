@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from rlgan.normalisation import (
+from rlgan.policy.advantage_scaling import (
     AsTheyAre,
     Clip,
     GroupDeviation,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
-from rlgan.objectives import (
+from rlgan.base.errors import ShapeError
+from rlgan.policy.objectives import (
     PPO,
     LossNormaliser,
     Reinforce,

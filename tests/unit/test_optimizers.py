@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from rlgan.optimizers import (
+from rlgan.layers.optimizers import (
     SGD,
     Adadelta,
     Adam,

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from rlgan.adversarial_evaluation import FreshEvaluator
-from rlgan.config import Config
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Config
+from rlgan.config.paths import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict, variants_of
 from rlgan.envs.tasks import PairsTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import Words
-from rlgan.objectives import InterleavedTeacherForcing
-from rlgan.optimizers import SGD
-from rlgan.overrides import ConfigPathError, all_paths, flatten, from_dict, merge, override, to_dict, variants_of
-from rlgan.presets import preset
-from rlgan.rewards import Mixed, ReferenceBleu
+from rlgan.evaluation.adversarial import FreshEvaluator
+from rlgan.layers.optimizers import SGD
+from rlgan.policy.objectives import InterleavedTeacherForcing
+from rlgan.policy.rewards import Mixed, ReferenceBleu
+from rlgan.presets.registry import preset
 
 
 def seqgan(**changes: Any) -> Config:

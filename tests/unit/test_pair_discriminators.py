@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.adversary import Adversary, AdversarySettings, Pairs, Round
-from rlgan.checkpoint import load_latest, save_checkpoint
+from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
+from rlgan.base.weights import as_arrays, as_tensors, load_weights, weights_of
 from rlgan.discriminators import (
     DiscriminatorSettings,
     HeadSettings,
@@ -32,15 +32,15 @@ from rlgan.discriminators import (
     TripleLSTMDiscriminator,
     build_discriminator,
 )
-from rlgan.discriminators.batch_norm import MaskedBatchNorm
 from rlgan.discriminators.pair_cnn import windows_within
 from rlgan.discriminators.two_towers import TwoTowerDiscriminator, logit_of_product
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.layers.batch_norm import MaskedBatchNorm
+from rlgan.layers.optimizers import Adam
 from rlgan.metrics import discriminator_health
-from rlgan.optimizers import Adam
-from rlgan.workers.weights import as_arrays, as_tensors, load_weights, weights_of
+from rlgan.storage.checkpoint import load_latest, save_checkpoint
 
 SOURCES = SequenceSpace(5, 6, end_id=1, separator_id=3)
 SPACE = SequenceSpace(4, 5, end_id=2, given=SOURCES)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlgan import pair_measures
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import PairsFile, Table
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.sources import Summarization
-from rlgan.evaluation import EvaluationSettings, Evaluator, selection_view
+from rlgan.evaluation import pair_measures
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
+from rlgan.evaluation.pair_measures import BleuTokens, PairMeasures
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
-from rlgan.pair_measures import BleuTokens, PairMeasures
 
 TRAIN = "eins\tthe cat sat on the mat\nzwei\ta dog ran\ndrei\tdogs run here now\nvier\ta cat was\n"
 TEST = "eins\tthe cat sat on the mat\nzwei\ta dog ran\neins\ta cat was on the mat\n"

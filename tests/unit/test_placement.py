@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rlgan.config import Workers
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Workers
 from rlgan.workers import placement
 from rlgan.workers.faults import WorkerLostError
 from rlgan.workers.placement import Role, Room, reporting_wait, require_room, roles_of

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from rlgan.activity import Activity
+from rlgan.base.activity import Activity
 from rlgan.envs.tasks import build_task
-from rlgan.plan import Item, Plan, plan_of, training_left
-from rlgan.presets import quick
-from rlgan.schedule import Position
+from rlgan.presets.registry import quick
+from rlgan.runs.plan import Item, Plan, plan_of, training_left
+from rlgan.schedule.phases import Position
 from tests.support.tiny import tiny_config
 from tests.unit.test_activity import Clock
 

@@ -10,12 +10,12 @@ import threading
 import pytest
 import torch
 
-from rlgan import progress as progress_module
-from rlgan.activity import Activity
-from rlgan.evaluation import Measurement
-from rlgan.plan import Item, Plan
-from rlgan.progress import Progress, in_words
-from rlgan.trainer import Unit
+from rlgan.base.activity import Activity
+from rlgan.evaluation.evaluator import Measurement
+from rlgan.runs import progress as progress_module
+from rlgan.runs.plan import Item, Plan
+from rlgan.runs.progress import Progress, in_words
+from rlgan.training.trainer import Unit
 from tests.unit.test_activity import Clock
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from rlgan.config import Config
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, TransductionTask, build_task
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.envs.transition import sequence_mask
-from rlgan.example_weights import tf_idf_weights
-from rlgan.overrides import override
-from rlgan.presets import preset
-from rlgan.real_sequences import RealSequences
+from rlgan.presets.registry import preset
+from rlgan.schedule.example_weights import tf_idf_weights
+from rlgan.training.real_sequences import RealSequences
 
 PAIRS = TransductionTask(vocab_size=9, max_length=4, rule=Copy(noise=0.0), num_train=40)
 SIZES = {"schedule.g_batch": 10, "schedule.mle_batch": 16, "schedule.teacher_forcing.fraction": 0.4}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rlgan.overrides import flatten, to_dict
-from rlgan.presets import PRESETS, preset
+from rlgan.config.paths import flatten, to_dict
+from rlgan.presets.registry import PRESETS, preset
 
 AXES = (
     "generator", "discriminator", "adversary", "reward", "credit", "baseline", "normalisation", "reference",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rlgan.recurrent import BiLSTM, last_states, reversed_rows, states_over_time
+from rlgan.layers.recurrent import BiLSTM, last_states, reversed_rows, states_over_time
 
 LENGTHS = torch.tensor([5, 1, 3, 5, 2])
 MASK = torch.arange(5) < LENGTHS.unsqueeze(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlgan.reference import adapted, penalised
+from rlgan.policy.kl_penalty import adapted, penalised
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 STRAYED = torch.tensor([[1.0, -2.0, 4.0], [3.0, 5.0, 99.0]])

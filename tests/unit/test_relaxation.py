@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.baselines import BaselineState, ConstantBaseline, advantages
-from rlgan.objectives import policy_gradient_weights, weighted_nll
-from rlgan.relaxation import gumbel_noise, relaxed_rows, uniform_of_rows
+from rlgan.layers.relaxation import gumbel_noise, relaxed_rows, uniform_of_rows
+from rlgan.policy.baselines import BaselineState, ConstantBaseline, advantages
+from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
 
 LOGITS = torch.tensor([0.2, -0.1, 0.4])
 PROBS = torch.tensor([0.337585, 0.250089, 0.412327])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlgan.replay import ReplayBuffer
+from rlgan.adversary.replay_buffer import ReplayBuffer
 
 
 def rows(*names: int) -> Tensor:

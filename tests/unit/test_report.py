@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.report import format_table, plot_learning_curves, plot_quality_diversity, to_markdown, write_table
+from rlgan.base.errors import CheckpointError
+from rlgan.report.tables import format_table, plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 
 COLUMNS = ("name", "temperature", "kl_sum", "num")
 ROWS: list[dict[str, Any]] = [

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.rewards import (
+from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
     DiscriminatorReward,

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.experience import token_values
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.metrics import reference_bleu, reference_rouge_l
-from rlgan.records import Rollouts, concatenate
-from rlgan.rewards import Probability, ReferenceBleu, ReferenceRouge
-from rlgan.rollouts import RolloutPlan, Shard, collect, monte_carlo_search
+from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
+from rlgan.policy.experience import token_values
+from rlgan.policy.rewards import Probability, ReferenceBleu, ReferenceRouge
+from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, monte_carlo_search
+from rlgan.sampling.records import Rollouts, concatenate
 from tests.support import reference
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlgan.checkpoint import save_checkpoint
-from rlgan.config import Config
-from rlgan.envs.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.config.config import Config
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask, build_task, task_files
 from rlgan.envs.tasks.pair_files import ParallelFiles, Table
-from rlgan.run_data import (
+from rlgan.runs.data import (
     DATA,
     RUN_DATA,
     config_files,
@@ -27,6 +26,7 @@ from rlgan.run_data import (
     with_files,
     write_run_data,
 )
+from rlgan.storage.checkpoint import save_checkpoint
 from tests.support.tiny import TASK, tiny_config
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -262,7 +262,7 @@ def test_nobody_builds_a_task_past_the_check(folder: str) -> None:
         for path in (PROJECT / folder).rglob("*.py")
         if calls_of_build_task(path.read_text("utf-8"))
     }
-    assert named == ({"rlgan/run_data.py"} if folder == "rlgan" else set())
+    assert named == ({"rlgan/runs/data.py"} if folder == "rlgan" else set())
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda path: path.name)

@@ -9,8 +9,8 @@ from typing import NoReturn
 import pytest
 import ray
 
-from rlgan.envs.errors import ConfigError
-from rlgan.workers import parts
+from rlgan.base.errors import ConfigError
+from rlgan.workers import assembly as parts
 from rlgan.workers.environment import running_cluster
 
 

@@ -17,7 +17,7 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.generators.lstm import LSTMStepper
-from rlgan.sampling import Continuations, continue_prefixes, mixed_inputs, sample
+from rlgan.sampling.sampler import Continuations, continue_prefixes, mixed_inputs, sample
 from tests.support import reference
 from tests.support.tabular import TabularGenerator
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from rlgan.schedule import Phase, Position, Schedule, next_phase, num_units
+from rlgan.schedule.phases import Phase, Position, Schedule, next_phase, num_units
 
 
 def walk(schedule: Schedule) -> list[Phase]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlgan.script import Script, script_of
+from rlgan.metrics.script import Script, script_of
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgan.envs.threads import torch_threads
-from rlgan.seeding import global_stream, stream, stream_seed
+from rlgan.base.seeding import global_stream, stream, stream_seed
+from rlgan.base.threads import torch_threads
 
 
 def test_seed_of_a_stream_is_the_same_on_every_machine_and_for_ever() -> None:

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rlgan.adversary import AdversarySettings
-from rlgan.adversary_losses import Wasserstein
-from rlgan.adversary_regularisers import InterpolatedPenalty
-from rlgan.credit import Terminal
+from rlgan.adversary.losses import Wasserstein
+from rlgan.adversary.regularisers import InterpolatedPenalty
+from rlgan.adversary.training import AdversarySettings
+from rlgan.base.errors import ConfigError
 from rlgan.discriminators import ResConv
-from rlgan.envs.errors import ConfigError
 from rlgan.envs.tasks import PairsTask, TransductionTask
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.text import TextTask
 from rlgan.envs.tasks.transduction import Copy, RandomTable
-from rlgan.evaluation import EvaluationSettings
+from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LatentConv
-from rlgan.objectives import Soft
-from rlgan.rewards import ConstantReward
-from rlgan.selection import (
+from rlgan.policy.credit import Terminal
+from rlgan.policy.objectives import Soft
+from rlgan.policy.rewards import ConstantReward
+from rlgan.schedule.model_selection import (
     BestGenerator,
     Measure,
     SelectionState,

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlgan import sentence_encoders
-from rlgan.envs.errors import ConfigError
-from rlgan.sentence_encoders import MiniLM, NgramEncoder, build_encoder
+from rlgan.base.errors import ConfigError
+from rlgan.evaluation import sentence_encoders
+from rlgan.evaluation.sentence_encoders import MiniLM, NgramEncoder, build_encoder
 
 PROJECT = Path(__file__).resolve().parents[2]
 SENTENCES = ["a man rides a horse .", "a man rides a horse", "two cats sleep on a sofa .", "a"]
@@ -53,7 +53,7 @@ def test_ngram_encodings_do_not_depend_on_their_neighbours_or_on_the_process() -
     whole = NgramEncoder().encode(words(*SENTENCES))
     assert np.array_equal(NgramEncoder().encode(words(SENTENCES[2]))[0], whole[2])
     code = (
-        "from rlgan.sentence_encoders import NgramEncoder;"
+        "from rlgan.evaluation.sentence_encoders import NgramEncoder;"
         f"print(NgramEncoder().encode({words(*SENTENCES)!r}).tobytes().hex())"
     )
     other = subprocess.run(

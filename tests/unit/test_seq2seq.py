@@ -17,8 +17,8 @@ from rlgan.generators import (
     Seq2SeqTransformerGenerator,
     build_generator,
 )
-from rlgan.relaxation import Relaxation, gumbel_noise, uniform_of_rows
-from rlgan.sampling import continue_prefixes, mixed_inputs, sample
+from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
+from rlgan.sampling.sampler import continue_prefixes, mixed_inputs, sample
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
 SPACE = SequenceSpace(5, 4, end_id=1, given=SOURCE)

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.base.weights import load_weights, weights_of
+from rlgan.config.paths import from_dict
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Seq2SeqTransformer, Seq2SeqTransformerGenerator, build_generator, shift_right
 from rlgan.generators.transformer_stack import Layer
-from rlgan.overrides import from_dict
-from rlgan.sampling import continue_prefixes, sample
-from rlgan.workers.weights import load_weights, weights_of
+from rlgan.sampling.sampler import continue_prefixes, sample
 from tests.support.tiny import PAIRS
 
 SOURCE = SequenceSpace(7, 6, end_id=0)

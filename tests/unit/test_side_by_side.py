@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from rlgan import side_by_side
-from rlgan.side_by_side import SideBySide, table_text, write_side_by_side
+from rlgan.runs import side_by_side
+from rlgan.runs.side_by_side import SideBySide, table_text, write_side_by_side
 from rlgan.tracking import LoggedRun
 
 ROWS = (

@@ -15,10 +15,10 @@ import pytest
 import torch
 from pyarrow import fs
 
-from rlgan import storage
-from rlgan.checkpoint import load_latest, save_checkpoint, write_run_config
-from rlgan.envs.errors import CheckpointError, RlganError, StorageError
-from rlgan.storage import Mirror, Place, as_folder, fetch, is_uri, open_place, require_writable
+from rlgan.base.errors import CheckpointError, RlganError, StorageError
+from rlgan.storage import places as storage
+from rlgan.storage.checkpoint import load_latest, save_checkpoint, write_run_config
+from rlgan.storage.places import Mirror, Place, as_folder, fetch, is_uri, open_place, require_writable
 from tests.support.file_systems import OBJECTS, Watched
 
 LAST = ("config.json", "table.txt")

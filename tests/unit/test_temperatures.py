@@ -7,7 +7,13 @@ from typing import get_args
 
 import pytest
 
-from rlgan.temperatures import DecayingTemperature, FixedTemperature, RisingInverse, Shape, temperature_at
+from rlgan.layers.relaxation_temperatures import (
+    DecayingTemperature,
+    FixedTemperature,
+    RisingInverse,
+    Shape,
+    temperature_at,
+)
 
 
 def test_fixed_and_decaying() -> None:

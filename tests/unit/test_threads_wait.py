@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rlgan.threads_wait import for_workers
+from rlgan.base.threads_wait import for_workers
 
 SCRIPT = """
 import os, sys

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.base.weights import load_weights, weights_of
+from rlgan.config.paths import from_dict
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import TransformerDecoder, TransformerGenerator, build_generator
-from rlgan.overrides import from_dict
-from rlgan.relaxation import gumbel_noise, uniform_of_rows
-from rlgan.sampling import continue_prefixes, sample
-from rlgan.workers.weights import load_weights, weights_of
+from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.sampling.sampler import continue_prefixes, sample
 from tests.support.tiny import TASK
 
 SPACE = SequenceSpace(5, 6)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from rlgan.commands.typed import _compared, _parsed, train_command
-from rlgan.config import Config
+from rlgan.cli.typed import _compared, _parsed, train_command
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask
-from rlgan.overrides import override
-from rlgan.presets import control, preset
-from rlgan.tuning.starts import likelihood_alone
+from rlgan.presets.registry import control, preset
+from rlgan.tuning.search.starts import likelihood_alone
 
 TEXT = TextTask(data="/data/a file with 'quotes' and spaces.txt", tokens="char")
 PAIRS = PairsTask.model_validate({"input": {"kind": "parallel", "source": "/a/x.de", "target": "/a/x.en"}})

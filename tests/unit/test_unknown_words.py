@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlgan.cli import main
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
+from rlgan.cli.main import main
 from rlgan.envs.tasks import PairsTask, Task, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters, Words
 from rlgan.envs.tasks.sources import Translation
 from rlgan.envs.vocabulary import END_ID, UNK_ID
-from rlgan.evaluation import EvaluationSettings, Evaluator
-from rlgan.export import Decoding, load_run_generator, save_run_generator
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
+from rlgan.evaluation.pair_measures import PairMeasures
 from rlgan.generators import Seq2SeqTransformer, Seq2SeqTransformerGenerator, build_generator
-from rlgan.pair_measures import PairMeasures
-from rlgan.unknown_words import with_source_words
+from rlgan.sampling.unknown_words import with_source_words
+from rlgan.storage.export import Decoding, load_run_generator, save_run_generator
 
 SETTINGS = Seq2SeqTransformer(width=4, heads=1, layers=1, tied=False)
 TRAIN = "hier ist Anna\tda Anna ja\nja das ist Bert\tda Bert ja\ndas ist hier ja\tja da\n"

@@ -19,8 +19,9 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.tasks.text import TextTask
 from rlgan.envs.vocabulary import UNK_ID
+from rlgan.evaluation.learned_language_model import LearnedLanguageModel, learned_from
+from rlgan.evaluation.text_measures import TextMeasures
 from rlgan.generators import LSTM
-from rlgan.learned_language_model import LearnedLanguageModel, learned_from
 from rlgan.metrics import (
     UNKNOWN,
     CorpusReferences,
@@ -36,8 +37,7 @@ from rlgan.metrics import (
     share_unique,
     strip,
 )
-from rlgan.rewards import Bleu, ReferenceBleu, ReferenceRouge, metric_scores, sequence_rewards
-from rlgan.text_measures import TextMeasures
+from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge, metric_scores, sequence_rewards
 from tests.support import reference_metrics as twin
 
 WRONG = 9

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.evidence import KL_SUM, Evidence, Floats, beside, combined, in_groups, without_each
-from rlgan.verdict import (
+from rlgan.base.errors import CheckpointError
+from rlgan.evaluation.evidence import KL_SUM, Evidence, Floats, beside, combined, in_groups, without_each
+from rlgan.evaluation.verdict import (
     Ends,
     Entrant,
     Verdict,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.envs.extras import install_command
+from rlgan.base.extras import install_command
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlgan.envs.errors import DataError
+from rlgan.base.errors import DataError
 from rlgan.envs.tasks import LSTMOracle
 from rlgan.envs.tasks.oracle import PARAMETER_AXES
 from rlgan.envs.tasks.published_oracle import MAX_BYTES, PUBLISHED_ORDER, read_published_parameters

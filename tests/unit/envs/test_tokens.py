@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from rlgan.base.errors import RlganError
+from rlgan.config.paths import override
 from rlgan.envs import ConfigError, DataError, PairsTask, Task, TextTask, build_task
-from rlgan.envs.errors import RlganError
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import (
@@ -31,8 +32,7 @@ from rlgan.envs.tasks.pieces import (
 from rlgan.envs.tasks.sources import Reading
 from rlgan.envs.testing import check_task
 from rlgan.envs.vocabulary import JOININGS, UNK_NAME, join_tokens, one_line
-from rlgan.overrides import override
-from rlgan.presets import preset
+from rlgan.presets.registry import preset
 
 needs_tokenizers = pytest.mark.skipif(find_spec("tokenizers") is None, reason="the extra `pieces` is not installed")
 needs_regex = pytest.mark.skipif(find_spec("regex") is None, reason="the extra `pieces` is not installed")

@@ -7,17 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.metrics import (
-    distinct,
-    mean_length,
-    num_unique,
-    repetition_rate,
-    share_unfinished,
-    share_unique,
-    strip,
-)
+from rlgan.metrics import distinct, mean_length, num_unique, repetition_rate, share_unfinished, share_unique, strip
 from tests.support import reference_metrics as twin
 
 sequences = st.lists(st.integers(0, 2), max_size=8).map(tuple)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.metrics import effective_rank, first_fall
 
 

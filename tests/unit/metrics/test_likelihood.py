@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.metrics import headroom_captured, kl_gaps, mean_nll
 from tests.support import reference_metrics as twin
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.metrics import JaccardNeighbours, cosine_distances, nearness_test
 from tests.support import reference_metrics as twin
 

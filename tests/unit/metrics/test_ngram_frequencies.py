@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.metrics import NgramFrequencies
 from tests.support import reference_metrics as twin
 

@@ -13,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
-from rlgan.envs.errors import ShapeError
+from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.metrics import reference_bleu, reference_rouge_l, reference_scores
 from tests.support import reference_metrics as twin

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.tracking import MlflowClient
 
-from rlgan.envs.errors import CheckpointError
+from rlgan.base.errors import CheckpointError
 from rlgan.tracking import Tracker, TrackingSettings, upload
 from rlgan.tracking.upload import RunUpload
 from tests.support.mlflow_server import Flaky, Server, log_units

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.envs.errors import CheckpointError, TrackingError
+from rlgan.base.errors import CheckpointError, TrackingError
 from rlgan.tracking import Tracker, TrackingSettings, children, history, read_run, reading
 from tests.support.mlflow_server import Server, log_units
 

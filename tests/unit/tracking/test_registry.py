@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from rlgan.envs.errors import CheckpointError, ConfigError, TrackingError
-from rlgan.export import load_run_generator
+from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
+from rlgan.storage.export import load_run_generator
 from rlgan.tracking import fetch, find_generator, register
 from rlgan.tracking.registry import REQUIREMENTS
 from tests.support.commands import ask
@@ -82,7 +82,7 @@ def test_the_model_says_what_it_takes_and_gives(registered: Registered) -> None:
 
 def test_requirements_are_what_the_code_imports(registered: Registered) -> None:
     code = """
-import sys, rlgan.export
+import sys, rlgan.storage.export
 print([module.__file__ for name, module in sys.modules.items() if name.split('.')[0] == 'rlgan'])
 """
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -19,7 +19,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from rlgan import __version__
-from rlgan.envs.errors import CheckpointError
+from rlgan.base.errors import CheckpointError
 from rlgan.tracking import DataInput, Tracker, TrackingSettings, run_tags, upload
 from rlgan.tracking import tracker as tracker_module
 from tests.support.mlflow_server import Flaky, Server, log_units

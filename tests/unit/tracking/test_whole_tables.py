@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rlgan.envs.errors import TrackingError
-from rlgan.final_table import TABLE, summary_metrics
-from rlgan.side_by_side import side_by_side
+from rlgan.base.errors import TrackingError
+from rlgan.report.final_table import TABLE, summary_metrics
+from rlgan.runs.side_by_side import side_by_side
 from rlgan.tracking import DataInput, Tracker, TrackingSettings, find_generator, read_run, read_table, register
 from tests.support.mlflow_server import Server
 from tests.support.registered import save_generator

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgan.tuning.forecast import Costs, Forecast, RaceSize, duration, search_share, seed_s
+from rlgan.tuning.search.forecast import Costs, Forecast, RaceSize, duration, search_share, seed_s
 
 COSTS = Costs(start_s=60.0, trial_s=30.0, measure_s=2.0)
 # MLE, mle_continued, oracle_ratio and three finalists from one start; 5 temperatures on 2 splits, twice the sequences.

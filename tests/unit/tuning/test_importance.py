@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlgan.envs.errors import ConfigError
-from rlgan.tuning.importance import (
+from rlgan.base.errors import ConfigError
+from rlgan.tuning.judge.importance import (
     Effect,
     Estimate,
     Importance,
@@ -23,8 +23,8 @@ from rlgan.tuning.importance import (
     importances,
     shuffle_losses,
 )
-from rlgan.tuning.results import SweepResults, TrialResult
-from rlgan.tuning.scales import label, scale
+from rlgan.tuning.judge.results import SweepResults, TrialResult
+from rlgan.tuning.judge.scales import label, scale
 from tests.support.sweeps import a_sweep
 
 pytestmark = pytest.mark.heavy

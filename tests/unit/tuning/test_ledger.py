@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.tuning.ledger import Chosen, FinalLedger, Ledger, Model
+from rlgan.base.errors import CheckpointError
+from rlgan.tuning.search.ledger import Chosen, FinalLedger, Ledger, Model
 
 
 def filled(path: Path) -> Ledger:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from rlgan.envs.errors import CheckpointError
-from rlgan.tuning.importance import importances
-from rlgan.tuning.page import Analysis, analyse, summary_text, write_page
-from rlgan.tuning.results import Again, SweepResults
-from rlgan.tuning.verdict import verdict
+from rlgan.base.errors import CheckpointError
+from rlgan.tuning.judge.importance import importances
+from rlgan.tuning.judge.results import Again, SweepResults
+from rlgan.tuning.judge.verdict import verdict
+from rlgan.tuning.report.page import Analysis, analyse, summary_text, write_page
 from tests.support.sweeps import DIMENSIONS, a_sweep
 
 pytestmark = pytest.mark.heavy

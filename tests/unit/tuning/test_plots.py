@@ -18,9 +18,11 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from rlgan.intervals import interval
-from rlgan.tuning.importance import Effect, Estimate, Importance, Interaction
-from rlgan.tuning.plots import (
+from rlgan.metrics.intervals import interval
+from rlgan.tuning.judge.importance import Effect, Estimate, Importance, Interaction
+from rlgan.tuning.judge.results import SweepResults, TrialResult
+from rlgan.tuning.judge.verdict import verdict
+from rlgan.tuning.report.plots import (
     plot_importance,
     plot_interactions,
     plot_parallel,
@@ -28,8 +30,6 @@ from rlgan.tuning.plots import (
     plot_race,
     plot_trials,
 )
-from rlgan.tuning.results import SweepResults, TrialResult
-from rlgan.tuning.verdict import verdict
 from tests.support.sweeps import a_sweep
 
 pytestmark = pytest.mark.heavy

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, Prior, Uniform
-from rlgan.overrides import override
-from rlgan.presets import quick, seqgan
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, Prior, Uniform
+from rlgan.config.paths import override
+from rlgan.presets.registry import quick, seqgan
 from rlgan.tuning import Axis, Point, Space, space
-from rlgan.tuning.proposals import GridSource, OptunaSource, Outcome, Proposals, RandomSource, Source
+from rlgan.tuning.search.proposals import GridSource, OptunaSource, Outcome, Proposals, RandomSource, Source
 
 
 def points(whole: Space, source: Source, number: int) -> list[Point]:

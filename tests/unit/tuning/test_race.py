@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rlgan.envs.priors import Choice
+from rlgan.base.search_priors import Choice
+from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import build_task
-from rlgan.overrides import flatten, override, to_dict
-from rlgan.presets import control
+from rlgan.presets.registry import control
 from rlgan.tuning import Study
-from rlgan.tuning.ledger import Entry
-from rlgan.tuning.race import Entrant, entrants
-from rlgan.tuning.spaces import Space
+from rlgan.tuning.search.ledger import Entry
+from rlgan.tuning.search.race import Entrant, entrants
+from rlgan.tuning.space.spaces import Space
 from tests.support.tiny_sweep import CHANGES, TASK
 
 

@@ -11,14 +11,14 @@ import pytest
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
-from rlgan.envs.priors import Choice, LogUniform, Uniform
-from rlgan.overrides import to_dict
-from rlgan.trainable import VARIED, VARIED_LOG10, SequenceGAN, _resolved
+from rlgan.base.search_priors import Choice, LogUniform, Uniform
+from rlgan.config.paths import to_dict
+from rlgan.runs.ray_tune import VARIED, VARIED_LOG10, SequenceGAN, _resolved
 from rlgan.tuning import Study
-from rlgan.tuning.ledger import Ledger
-from rlgan.tuning.schedulers import _Within, build_scheduler, mutable_axes, tune_keys
-from rlgan.tuning.settings import SweepSettings
-from rlgan.tuning.trial import INDEX, NAME, OBJECTIVE, RESUME, UPDATE
+from rlgan.tuning.search.ledger import Ledger
+from rlgan.tuning.search.schedulers import _Within, build_scheduler, mutable_axes, tune_keys
+from rlgan.tuning.search.settings import SweepSettings
+from rlgan.tuning.search.trial import INDEX, NAME, OBJECTIVE, RESUME, UPDATE
 from tests.support.tiny_sweep import CHANGES, TASK
 
 LR = "optimizers.generator.lr"

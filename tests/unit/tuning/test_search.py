@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from rlgan.trainable import VARIED
+from rlgan.runs.ray_tune import VARIED
 from rlgan.tuning import OBJECTIVES
-from rlgan.tuning.ledger import Ledger
-from rlgan.tuning.proposals import Outcome, Proposals, RandomSource
-from rlgan.tuning.search import Folders, _Searcher
-from rlgan.tuning.settings import SweepSettings
-from rlgan.tuning.trial import COMPLETE, INDEX, NAME, RESUME
-from rlgan.tuning.tuner import Deadline
+from rlgan.tuning.search.ledger import Ledger
+from rlgan.tuning.search.proposals import Outcome, Proposals, RandomSource
+from rlgan.tuning.search.search import Folders, _Searcher
+from rlgan.tuning.search.settings import SweepSettings
+from rlgan.tuning.search.trial import COMPLETE, INDEX, NAME, RESUME
+from rlgan.tuning.search.tuner import Deadline
 from tests.support.tiny_sweep import STUDY, TASK
 
 

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from rlgan.envs.errors import ConfigError
+from rlgan.base.errors import ConfigError
 from rlgan.envs.tasks import Task, TextTask, build_task
-from rlgan.evaluation import Evaluator, selection_view
+from rlgan.evaluation.evaluator import Evaluator, selection_view
 from rlgan.generators import build_generator
 from rlgan.metrics import mean_nll
 from rlgan.tuning import OBJECTIVES, objective_for

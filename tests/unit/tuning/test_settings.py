@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rlgan.envs.errors import ConfigError
-from rlgan.tuning.settings import SweepSettings
+from rlgan.base.errors import ConfigError
+from rlgan.tuning.search.settings import SweepSettings
 
 
 @pytest.mark.parametrize(

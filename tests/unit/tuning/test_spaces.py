@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgan.config import Config
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, LogUniform, Prior, Uniform
-from rlgan.overrides import check_value, flatten, override, to_dict
-from rlgan.presets import quick, seqgan
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform
+from rlgan.config.config import Config
+from rlgan.config.paths import check_value, flatten, override, to_dict
+from rlgan.presets.registry import quick, seqgan
 from rlgan.tuning import STUDIES, Axis, Bundle, Point, Space, axes, not_searched, space, undecided
 
 

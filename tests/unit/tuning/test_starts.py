@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from rlgan.config import Config
-from rlgan.envs.priors import NotSearched
+from rlgan.base.search_priors import NotSearched
+from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, build_task
-from rlgan.objectives import ScheduledSampling
-from rlgan.overrides import override
-from rlgan.schedule import Schedule
-from rlgan.trainer import Trainer
-from rlgan.tuning import starts
-from rlgan.tuning.starts import Starts
-from rlgan.workers.parts import build_parts
+from rlgan.policy.objectives import ScheduledSampling
+from rlgan.schedule.phases import Schedule
+from rlgan.training.trainer import Trainer
+from rlgan.tuning.search import starts
+from rlgan.tuning.search.starts import Starts
+from rlgan.workers.assembly import build_parts
 from tests.support.on_ray import assert_same
 from tests.support.tiny import tiny_config
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlgan.envs.errors import ConfigError
-from rlgan.envs.priors import Choice, LogUniform
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, LogUniform
 from rlgan.envs.tasks import OracleTask
 from rlgan.tuning import STUDIES, load_study
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.envs import OracleTask, PairsTask, TextTask
-from rlgan.envs.errors import CheckpointError, ConfigError
 from rlgan.envs.tasks.pair_files import ParallelFiles, Table
-from rlgan.run_data import absolute, config_files
+from rlgan.runs.data import absolute, config_files
 from rlgan.tuning import Study
 from rlgan.tuning import sweep as sweep_module
-from rlgan.tuning.ledger import FinalLedger, Ledger
-from rlgan.tuning.results import FinalResult
-from rlgan.tuning.settings import SweepSettings
+from rlgan.tuning.judge.results import FinalResult
+from rlgan.tuning.search.ledger import FinalLedger, Ledger
+from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest, SweepResult, sweep
 from tests.support.commands import ask
 from tests.support.tiny_sweep import CHANGES, STUDY, TASK, request

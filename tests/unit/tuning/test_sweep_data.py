@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from rlgan.envs.errors import CheckpointError, ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import TextTask
-from rlgan.overrides import to_dict
-from rlgan.run_data import DATA, config_files
-from rlgan.trainable import SequenceGAN
+from rlgan.runs.data import DATA, config_files
+from rlgan.runs.ray_tune import SequenceGAN
 from rlgan.tuning import sweep as sweeps
-from rlgan.tuning.settings import SweepSettings
+from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.sweep import SweepRequest, preview, sweep
 from tests.support.tiny_sweep import CHANGES, STUDY
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlgan.tracking import TrackingSettings, read_run
-from rlgan.tuning.ledger import FinalLedger, Ledger
-from rlgan.tuning.logged import read_sweep
-from rlgan.tuning.results import SweepResults
-from rlgan.tuning.tracked import SweepTracking
+from rlgan.tuning.judge.results import SweepResults
+from rlgan.tuning.report.logged import read_sweep
+from rlgan.tuning.report.tracked import SweepTracking
+from rlgan.tuning.search.ledger import FinalLedger, Ledger
 from tests.support.tiny_sweep import STUDY, TASK
 
 

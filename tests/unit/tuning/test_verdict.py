@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from rlgan.intervals import Interval, Spread, interval, spread
-from rlgan.tuning.results import FinalResult, Kind, SweepResults
-from rlgan.tuning.verdict import Verdict, verdict
+from rlgan.metrics.intervals import Interval, Spread, interval, spread
+from rlgan.tuning.judge.results import FinalResult, Kind, SweepResults
+from rlgan.tuning.judge.verdict import Verdict, verdict
 from tests.support.sweeps import a_sweep
 
 KINDS: Mapping[str, Kind] = {"MLE": "control", "mle_continued": "control", "oracle_ratio": "ceiling"}

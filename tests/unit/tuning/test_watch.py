@@ -10,20 +10,20 @@ import pytest
 from ray import cloudpickle
 
 from rlgan.envs.tasks import build_task
-from rlgan.tuning import watch as watch_module
-from rlgan.tuning.ledger import Ledger
-from rlgan.tuning.settings import SweepSettings
-from rlgan.tuning.spaces import Space
-from rlgan.tuning.starts import DURATION, PROGRESS
-from rlgan.tuning.tuner import Deadline
-from rlgan.tuning.watch import SearchDeadline, Voice, Watch
+from rlgan.tuning.search import watch as watch_module
+from rlgan.tuning.search.ledger import Ledger
+from rlgan.tuning.search.settings import SweepSettings
+from rlgan.tuning.search.starts import DURATION, PROGRESS
+from rlgan.tuning.search.tuner import Deadline
+from rlgan.tuning.search.watch import SearchDeadline, Voice, Watch
+from rlgan.tuning.space.spaces import Space
 from tests.support.tiny_sweep import STUDY, TASK
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("rlgan.tuning.tuner.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("rlgan.tuning.search.tuner.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

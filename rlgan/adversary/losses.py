@@ -1,0 +1,360 @@
+"""What a discriminator minimises over a minibatch of reals and fakes: pure functions of its real-logits.
+
+Each takes logits (B,) of whole sequences, or (B, T) of tokens with the mask of the real ones; the others never count.
+Losses differ in what the logit means at their optimum, which decides what a reward may read into it: see `meaning`.
+
+B sequences, T positions; p_d the law of reals, p_θ of fakes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan.base.errors import ShapeError
+from rlgan.base.search_priors import Choice, NotSearched
+from rlgan.base.settings import Settings
+
+
+class CrossEntropy(Settings):
+    """Binary cross-entropy (Goodfellow et al. 2014)."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Choice((0.0, 0.1, 0.2))] = Field(0.0, ge=0.0, lt=0.5)
+    """Reals are labelled 1 - this."""
+    meaning: ClassVar[str] = "log p_d/p_θ"
+    is_log_odds: ClassVar[bool] = True
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = False
+    reads_fakes: ClassVar[bool] = True
+
+
+class Hinge(Settings):
+    """Hinge: what is on the right side by more than 1 has no influence (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
+
+    kind: Literal["hinge"] = "hinge"
+    meaning: ClassVar[str] = "the sign of p_d - p_θ"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
+
+
+class Wasserstein(Settings):
+    """A critic's difference of means (Arjovsky et al. 2017); it needs a bound on the critic's slope."""
+
+    kind: Literal["wasserstein"] = "wasserstein"
+    meaning: ClassVar[str] = "a score without origin or unit"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
+
+
+class LeastSquares(Settings):
+    """Squared distance from +1 for reals and -1 for fakes (LSGAN, Mao et al. 2017)."""
+
+    kind: Literal["least_squares"] = "least_squares"
+    meaning: ClassVar[str] = "(p_d - p_θ)/(p_d + p_θ)"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
+
+
+class Relativistic(Settings):
+    """Which of a real and a fake is the real one (Jolicoeur-Martineau 2018; RelGAN, Nie et al. 2019)."""
+
+    kind: Literal["relativistic"] = "relativistic"
+    meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = True
+    reads_fakes: ClassVar[bool] = True
+
+
+class Likelihood(Settings):
+    """Negative log-likelihood of what a language model is to learn; it tells nothing apart."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
+    kind: Literal["likelihood"] = "likelihood"
+    learns: Annotated[Literal["reals", "mixture"], Choice(("reals", "mixture"))] = "reals"
+    """Reals alone (the LM-ratio discriminator), or reals and as many fakes (the mediator, Lu et al. 2019)."""
+    meaning: ClassVar[str] = "log p_φ"
+    is_log_odds: ClassVar[bool] = False
+    has_boundary: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = False
+
+    @property
+    def reads_fakes(self) -> bool:
+        """Whether it learns from fakes at all."""
+        return self.learns == "mixture"
+
+
+LossSettings = Annotated[
+    CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood, Field(discriminator="kind")
+]
+"""Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
+whether 0 is the boundary between reals and fakes, whether half of every minibatch must be real, and whether there are
+fakes in it at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLosses:
+    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
+
+    Attributes:
+        real: scalar of the reals.
+        fake: scalar of the fakes.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+
+def class_losses(
+    settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None
+) -> ClassLosses:
+    """The chosen loss, apart for both classes: what a balance between them weighs.
+
+    Args:
+        settings: which loss; one that is separable.
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool, of both classes.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Raises:
+        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs or of one law.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    if isinstance(settings, CrossEntropy):
+        labels = torch.full_like(real, 1.0 - settings.label_smoothing)
+        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
+    if isinstance(settings, Hinge):
+        return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
+    if isinstance(settings, Wasserstein):
+        return ClassLosses(-real.mean(), fake.mean())
+    if isinstance(settings, LeastSquares):
+        return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
+    what = "one law of both" if isinstance(settings, Likelihood) else "pairs of a real and a fake"
+    raise ShapeError(f"adversary.loss={settings.kind!r}: is of {what}, and cannot be taken apart.")
+
+
+def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The chosen loss.
+
+    Args:
+        settings: which loss.
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
+    """
+    if isinstance(settings, Likelihood):
+        return likelihood(real_logits, is_real, mask, settings.learns)
+    if isinstance(settings, CrossEntropy):
+        return cross_entropy(real_logits, is_real, mask, settings.label_smoothing)
+    if isinstance(settings, Hinge):
+        return hinge(real_logits, is_real, mask)
+    if isinstance(settings, Wasserstein):
+        return wasserstein(real_logits, is_real, mask)
+    if isinstance(settings, LeastSquares):
+        return least_squares(real_logits, is_real, mask)
+    return relativistic(real_logits, is_real, mask)
+
+
+def cross_entropy(
+    real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
+
+    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
+    two class means as a sum. Tokens are averaged over all real ones together, so that each counts alike and the optimum
+    is the ratio of prefixes, whatever the lengths; ScratchGAN divides by B·T, positions after the end included.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+        label_smoothing: reals are labelled 1 - this.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ShapeError: shapes do not fit.
+    """
+    _check(real_logits, is_real, mask)
+    labels = is_real.float() * (1.0 - label_smoothing)
+    if mask is not None:
+        real_logits, labels = real_logits[mask], labels.unsqueeze(1).expand_as(mask)[mask]
+    return functional.binary_cross_entropy_with_logits(real_logits, labels)
+
+
+def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean relu(1 - u_real) + mean relu(1 + u_fake); specification 13.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean()
+
+
+def wasserstein(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean f(fake) - mean f(real); specification 8.1. Less a bound on f's slope, it has no minimum.
+
+    Args:
+        real_logits: f, (B,) or (B, T) float32, larger = more real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar, units of f.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return fake.mean() - real.mean()
+
+
+def least_squares(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """½ mean (u_real - 1)² + ½ mean (u_fake + 1)²; Mao et al. 2017, eq. 2 with a = -1 and b = 1.
+
+    Of the paper's two codings this is the one whose boundary is 0. At the optimum u = 2D* - 1 and the loss is
+    1 - χ²/2, χ² the triangular discrimination Σ (p_d - p_θ)²/(p_d + p_θ).
+
+    Args:
+        real_logits: (B,) or (B, T) float32, positive = real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only; means are over the real tokens of a class.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    real, fake = _by_class(real_logits, is_real, mask)
+    return 0.5 * (real - 1.0).square().mean() + 0.5 * (fake + 1.0).square().mean()
+
+
+def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean of softplus(-(u_real - u_fake)) over all pairs of a real and a fake; specification 14.
+
+    RelGAN pairs the i-th real with the i-th fake; all pairs have the same expectation and less variance. Tokens are
+    paired with those at the same position of the other sequence, where both have one: a real and a fake prefix of one
+    length.
+
+    Args:
+        real_logits: (B,) or (B, T) float32, larger = more real.
+        is_real: (B,) bool.
+        mask: (B, T) bool, with (B, T) logits only.
+
+    Returns:
+        Scalar, nats; ln 2 where all logits are equal.
+
+    Raises:
+        ShapeError: shapes do not fit, or a class is missing.
+    """
+    _check(real_logits, is_real, mask, needs_both=True)
+    if mask is None:
+        return functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1)).mean()
+    real_logits = real_logits.masked_fill(~mask, 0.0)
+    losses = functional.softplus(real_logits[~is_real] - real_logits[is_real].unsqueeze(1))
+    both = mask[is_real].unsqueeze(1) & mask[~is_real]
+    return losses.masked_fill(~both, 0.0).sum() / both.sum()
+
+
+def likelihood(
+    logprobs: Tensor, is_real: Tensor, mask: Tensor | None = None, learns: Literal["reals", "mixture"] = "reals"
+) -> Tensor:
+    """Mean of -log p_φ over the tokens of what is to be learned; specification 14.
+
+        reals    -(1/n) Σ_real Σ_t log p_φ(y_t | y_<t)                  least where p_φ = p_d
+        mixture  -(1/n) Σ_real,fake Σ_t log p_φ(y_t | y_<t)             least where p_φ = ½(p_d + p_θ), both laws of
+                                                                        sequences; there it is the mixture's entropy
+    with n the tokens that are summed. Tokens of both classes share one mean: a mean of each would weigh the tokens of
+    the class of shorter sequences more, and what was learned would be no mixture of sequences.
+
+    Args:
+        logprobs: log p_φ, (B,) or (B, T) float32, nats.
+        is_real: (B,) bool; the mixture asks for as many of each.
+        mask: (B, T) bool, with (B, T) log-probabilities only.
+        learns: reals alone, in which case fakes never count, or both.
+
+    Returns:
+        Scalar, nats a token.
+
+    Raises:
+        ShapeError: shapes do not fit, or there is nothing to learn from.
+    """
+    _check(logprobs, is_real, mask)
+    learned = is_real if learns == "reals" else torch.ones_like(is_real)
+    if not bool(learned.any()):
+        raise ShapeError(f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.")
+    return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
+
+
+def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
+    """What a generator descends that is differentiated through the discriminator, an element a logit.
+
+        cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
+
+    Args:
+        settings: the discriminator's loss.
+        fake_logits: any shape, float32, with gradient.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
+    """
+    if isinstance(settings, CrossEntropy):
+        return functional.softplus(-fake_logits)
+    if isinstance(settings, Hinge | Wasserstein):
+        return -fake_logits
+    if isinstance(settings, LeastSquares):
+        return 0.5 * (fake_logits - 1.0).square()
+    if isinstance(settings, Likelihood):
+        raise ShapeError(f"adversary.loss={settings.kind!r}: is of a law over tokens, which judges nothing.")
+    raise ShapeError(f"adversary.loss={settings.kind!r}: compares fakes with reals, and there are none.")
+
+
+def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Logits of all that is real and of all that is fake, in one dimension each."""
+    _check(real_logits, is_real, mask, needs_both=True)
+    if mask is None:
+        return real_logits[is_real], real_logits[~is_real]
+    return real_logits[is_real][mask[is_real]], real_logits[~is_real][mask[~is_real]]
+
+
+def _check(real_logits: Tensor, is_real: Tensor, mask: Tensor | None, needs_both: bool = False) -> None:
+    shape = is_real.shape if mask is None else mask.shape
+    if is_real.dim() != 1 or real_logits.shape != shape or shape[:1] != is_real.shape:
+        raise ShapeError(
+            f"real_logits {tuple(real_logits.shape)}, is_real {tuple(is_real.shape)} and mask "
+            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T)."
+        )
+    if needs_both and not (is_real.any() and (~is_real).any()):
+        raise ShapeError(f"is_real is {bool(is_real.all())} throughout: this loss compares reals with fakes.")

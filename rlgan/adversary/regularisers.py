@@ -1,0 +1,142 @@
+"""What keeps a discriminator small and smooth: a penalty on its weights, one on its slope, a bound on its weights.
+
+Those that belong to an architecture (dropout, layer norm, spectral norm, a penalty on the output layer) live with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice
+from rlgan.base.settings import Settings
+from rlgan.discriminators import Discriminator, EmbeddingDiscriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import pad_after_end, sequence_mask
+from rlgan.layers.relaxation import rows_of, tokens_of
+
+
+class NoGradientPenalty(Settings):
+    """No penalty on the slope."""
+
+    kind: Literal["none"] = "none"
+
+
+class InterpolatedPenalty(Settings):
+    """Slope held near a target between reals and fakes (WGAN-GP, Gulrajani et al. 2017)."""
+
+    kind: Literal["interpolated"] = "interpolated"
+    weight: Annotated[float, Choice((0.1, 1.0, 10.0))] = Field(10.0, gt=0.0)
+    """λ of the penalty."""
+    target: Annotated[float, Choice((0.0, 1.0))] = Field(1.0, ge=0.0)
+    """Norm of the gradient that costs nothing."""
+    space: Annotated[Literal["onehot", "embedding"], Choice(("onehot", "embedding"))] = "onehot"
+    """Where lines join reals and fakes: among one-hot rows, or among embeddings, which is cheaper and leaves the
+    embedding matrix out of the bound."""
+
+
+GradientPenaltySettings = Annotated[NoGradientPenalty | InterpolatedPenalty, Field(discriminator="kind")]
+
+
+def weight_penalty(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """½ Σ w² over all parameters, biases and embeddings included."""
+    return 0.5 * torch.stack([parameter.square().sum() for parameter in parameters]).sum()
+
+
+@torch.no_grad()
+def clip_weights(parameters: Iterable[nn.Parameter], bound: float) -> None:
+    """Bring every number of every parameter into [-bound, bound], in place; specification 8.1."""
+    for parameter in parameters:
+        parameter.clamp_(-bound, bound)
+
+
+def between(real_points: Tensor, fake_points: Tensor, epsilon: Tensor) -> Tensor:
+    """x̂ = x_real + ε·(x_fake - x_real), one ε an example; specification 8.2.
+
+    Args:
+        real_points: (B, T, V) float32.
+        fake_points: (B, T, V) float32.
+        epsilon: (B,) float32 in [0, 1].
+
+    Returns:
+        (B, T, V); rows of the simplex stay on it.
+    """
+    return real_points + epsilon.view(-1, 1, 1) * (fake_points - real_points)
+
+
+def slope_penalty(score: Callable[[Tensor], Tensor], points: Tensor, target: float) -> Tensor:
+    """mean_b (‖∇_x score(x_b)‖₂ - target)²; specification 8.2 and 8.4.
+
+    The norm is over all coordinates of one example, as √(Σ g² + 1e-12), which has a gradient where g is 0. The
+    result can be differentiated with respect to whatever `score` and `points` depend on.
+
+    Args:
+        score: (B, …) points to (B,) scores, no example reading another.
+        points: (B, …) float32.
+        target: norm that costs nothing.
+
+    Returns:
+        Scalar.
+    """
+    if not points.requires_grad:
+        points = points.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(score(points).sum(), points, create_graph=True)
+    norms = (gradient.square().flatten(1).sum(1) + 1e-12).sqrt()
+    return (norms - target).square().mean()
+
+
+def _padded(space: SequenceSpace, sequences: Tensor) -> Tensor:
+    """The same sequences with padding after their terminators, soft rows too."""
+    if not sequences.is_floating_point():
+        return pad_after_end(space, sequences)
+    padding = functional.one_hot(torch.tensor(space.pad_id), space.vocab_size).to(sequences)
+    return torch.where(sequence_mask(space, tokens_of(sequences)).unsqueeze(2), sequences, padding)
+
+
+def gradient_penalty(
+    network: Discriminator,
+    settings: InterpolatedPenalty,
+    space: SequenceSpace,
+    reals: Tensor,
+    fakes: Tensor,
+    epsilon: Tensor,
+) -> Tensor:
+    """`slope_penalty` of one network between reals and fakes, not yet multiplied by its weight.
+
+    Of two sequences that end at different places the longer one says which positions count.
+
+    Args:
+        network: scores whole sequences; no ensemble.
+        settings: target and space.
+        space: the task's sequences.
+        reals: (B, T) int64.
+        fakes: (B, T) int64, or soft rows (B, T, V) float32.
+        epsilon: (B,) float32 in [0, 1], 0 = real.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ConfigError: the space is that of embeddings and the network has none.
+    """
+    mask = sequence_mask(space, reals) | sequence_mask(space, tokens_of(fakes))
+    ends = [_padded(space, sequences) for sequences in (reals, fakes)]
+    if settings.space == "onehot":
+        real, fake = (rows_of(sequences, space.vocab_size) for sequences in ends)
+        return slope_penalty(lambda points: network(points, mask), between(real, fake, epsilon), settings.target)
+    if not isinstance(network, EmbeddingDiscriminator):
+        raise ConfigError(
+            "adversary.gradient_penalty.space='embedding': this discriminator has no embedding. Use onehot."
+        )
+    real, fake = (network.embed(tokens) for tokens in ends)
+    return slope_penalty(
+        lambda points: network.judge(points, mask, is_twice_differentiable=True),
+        between(real, fake, epsilon),
+        settings.target,
+    )

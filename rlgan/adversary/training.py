@@ -1,0 +1,487 @@
+"""How a discriminator learns: minibatches of reals and fakes, steps, rounds over replay buffers.
+
+B sequences, T positions
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from rlgan.base.activity import advance, stage
+from rlgan.base.devices import CPU
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, NotSearched
+from rlgan.base.seeding import global_stream, stream
+from rlgan.base.settings import Settings
+from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import sequence_mask
+from rlgan.layers.embeddings import load_pretrained
+from rlgan.layers.optimizers import (
+    OptimizerSettings,
+    build_optimizer,
+    clip_gradients,
+    optimizer_state,
+    restore_optimizer_state,
+)
+from rlgan.layers.relaxation import rows_of, tokens_of
+from rlgan.metrics import auc, discriminator_health
+from rlgan.sampling.beam_search import DecodingSettings, Drawn
+
+from .losses import ClassLosses, CrossEntropy, Likelihood, LossSettings, adversary_loss, class_losses
+from .mismatched_pairs import TruePairs
+from .regularisers import (
+    GradientPenaltySettings,
+    InterpolatedPenalty,
+    NoGradientPenalty,
+    clip_weights,
+    gradient_penalty,
+    weight_penalty,
+)
+from .replay_buffer import ReplayBuffer
+
+_MOST_HELDOUT = 1000  # sequences of a class that held-out figures are of
+
+
+class AdversarySettings(Settings):
+    """How the discriminator is trained."""
+
+    loss: LossSettings = CrossEntropy()
+    """What it minimises."""
+    batch: Annotated[int, Choice((64, 128, 256, 512))] = Field(64, ge=2)
+    """Sequences a minibatch, drawn from reals and fakes together, or half of each where the loss compares them, or
+    from reals where it reads no fakes."""
+    sequences_per_round: Annotated[int, Choice((640, 2_000, 10_000))] = Field(10_000, ge=1)
+    """Fresh fakes a round, where the loss reads fakes; each epoch sees as many reals and as many fakes from the
+    buffers."""
+    buffer: Annotated[int | None, Choice((None, 10_000, 50_000))] = Field(None, ge=1)
+    """Sequences that each replay buffer holds; null holds one round, so that all fakes are fresh."""
+    mismatched: Annotated[float | None, NotSearched("needs a task that gives something")] = Field(None, gt=0.0)
+    """Weight of real sequences under conditions of others, which are to be told from pairs as fakes are; null for none.
+    Half of every minibatch is real, and the loss is the sum of the means over reals, fakes and these."""
+    decoding: Annotated[DecodingSettings, NotSearched("needs a task that gives something")] = Drawn()
+    """How the generator writes the fakes."""
+    l2_all: Annotated[float | None, Choice((None, 1e-6, 1e-4))] = Field(None, gt=0.0)
+    """λ of the penalty λ·½Σw² on all weights; null for none."""
+    gradient_penalty: GradientPenaltySettings = NoGradientPenalty()
+    """Penalty on the slope."""
+    weight_clip: Annotated[float | None, Choice((None, 0.01, 0.1))] = Field(None, gt=0.0)
+    """Greatest size of a weight, to which all are clipped; null for none."""
+    clip_every: Annotated[Literal["step", "phase"], NotSearched("one released code's")] = "step"
+    """When weights are clipped: after each step, or once a phase, after the first step of each round, as the released
+    code of CSGAN-NMT does."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.weight_clip is None and self.clip_every != "step":
+            raise ConfigError(
+                f"adversary.clip_every={self.clip_every!r}: no weights are clipped, for adversary.weight_clip is null. "
+                "Set adversary.weight_clip, or leave this at 'step'."
+            )
+        return self
+
+    @property
+    def needs_halves(self) -> bool:
+        """Whether half of every minibatch must be real: something pairs reals with fakes."""
+        pairs_up = isinstance(self.gradient_penalty, InterpolatedPenalty) or self.mismatched is not None
+        return self.loss.needs_halves or pairs_up
+
+
+def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
+    """The mask of one prefix of every sequence, its length uniform in 1 … the sequence's (Li et al. 2017, section 3.2).
+
+    Args:
+        mask: (B, T) bool.
+        rng: source of all randomness.
+
+    Returns:
+        (B, T) bool.
+    """
+    lengths = mask.sum(1)
+    chosen = (torch.rand(mask.shape[0], generator=rng) * lengths).long() + 1
+    return mask & (torch.arange(mask.shape[1]) < chosen.unsqueeze(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One call to the adversary: add fakes, train, report. The same call on the same state gives the same result.
+
+    Attributes:
+        index: number of this round in the run; names its random streams.
+        fakes: (n, T) int64 fresh sequences of the generator, or soft rows (n, T, V) float32; none where the loss reads
+            none.
+        epochs: passes over the buffers.
+        real_weight: what reals weigh in the loss; None takes the loss as it is, whole, and does not tell its classes
+            apart.
+        hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
+        conditions: (n, S) int64 what each fake was given; None where they are given nothing.
+    """
+
+    index: int
+    fakes: Tensor
+    epochs: int
+    real_weight: float | None = None
+    hold_above: float | None = None
+    conditions: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Real sequences, and what they are given.
+
+    Attributes:
+        tokens: (n, T) integer, as narrow as the task keeps them; or (n, T, V) float32 soft rows.
+        conditions: (n, S) integer; None where they are given nothing.
+    """
+
+    tokens: Tensor
+    conditions: Tensor | None = None
+
+    def rows(self, index: Tensor | slice) -> Pairs:
+        """Some of them: soft rows as they are, tokens as int64."""
+        tokens = self.tokens[index]
+        conditions = None if self.conditions is None else self.conditions[index].long()
+        return Pairs(tokens if tokens.is_floating_point() else tokens.long(), conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Minibatch:
+    """What the network is shown at once, and whether it is real.
+
+    Attributes:
+        shown: (B, T) tokens, or soft rows (B, T, V).
+        mask: (B, T) bool.
+        is_real: (B,) bool.
+        conditions: (B, S), or None.
+        is_mismatched: (B,) bool, whether it is a real sequence under the condition of another.
+        reals: (m, T) tokens of the reals.
+        fakes: (n, T) tokens of the fakes, or their soft rows.
+    """
+
+    shown: Tensor
+    mask: Tensor
+    is_real: Tensor
+    conditions: Tensor | None
+    is_mismatched: Tensor
+    reals: Tensor
+    fakes: Tensor
+
+    @property
+    def kinds(self) -> dict[str, Tensor]:
+        """Which rows are of each kind, by its name: (B,) bool."""
+        kinds = {"real": self.is_real, "fake": ~(self.is_real | self.is_mismatched)}
+        return kinds | ({"mismatched": self.is_mismatched} if bool(self.is_mismatched.any()) else {})
+
+
+class Adversary:
+    """A discriminator with its optimiser and its replay buffers.
+
+    Args:
+        network: architecture.
+        settings: how it is trained.
+        optimizer: its optimiser.
+        space: the task's sequences.
+        reals: n training sequences.
+        heldout_reals: m that are never trained on, for the figures that are reported.
+        seed: the run's seed.
+        learns_prefixes: it learns from one prefix of each sequence, of a length drawn evenly, and not from whole
+            sequences (REGS). All prefixes of a sequence together would be learnt by heart.
+        fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
+        device: where it computes; the buffers stay on the CPU.
+        pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
+    """
+
+    def __init__(
+        self,
+        network: DiscriminatorSettings,
+        settings: AdversarySettings,
+        optimizer: OptimizerSettings,
+        space: SequenceSpace,
+        reals: Pairs,
+        heldout_reals: Pairs,
+        seed: int,
+        learns_prefixes: bool = False,
+        fakes_are_soft: bool = False,
+        device: torch.device = CPU,
+        pretrained: Tensor | None = None,
+    ) -> None:
+        self._device, self._learns_prefixes = device, learns_prefixes
+        self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
+        self._reals, self._heldout_reals = reals, heldout_reals
+        self._judges_tokens = network.granularity == "token"
+        with global_stream(seed, "discriminator", "initial"):
+            self.network = build_discriminator(network, space).to(device)
+        load_pretrained(self.network, pretrained)
+        self._optimizer = build_optimizer(optimizer, self.network.parameters())
+        capacity = settings.buffer or settings.sequences_per_round
+        self._true_pairs: TruePairs | None = None
+        if settings.mismatched is not None:
+            assert reals.conditions is not None
+            self._true_pairs = TruePairs(reals.conditions, reals.tokens)
+        given_length = None if space.given is None else space.given.max_length
+        row_size = space.vocab_size if fakes_are_soft else None
+        self._real_buffer = ReplayBuffer(capacity, space.max_length, given_length=given_length)
+        self._fake_buffer = ReplayBuffer(capacity, space.max_length, row_size, given_length)
+
+    def train_round(self, request: Round) -> dict[str, float]:
+        """Judge the fresh fakes while they are still unseen, then add them and train.
+
+        Args:
+            request: fakes and how long to train.
+
+        Returns:
+            Metrics of the round.
+        """
+        metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
+        rng = stream(self._seed, "adversary", request.index)
+        number = self._reals.tokens.shape[0]
+        chosen = torch.randperm(number, generator=rng)[: min(self._settings.sequences_per_round, number)]
+        reals = self._reals.rows(chosen)
+        self._real_buffer.add(reals.tokens, reals.conditions)
+        self._fake_buffer.add(request.fakes, request.conditions)
+        if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
+            with global_stream(self._seed, "adversary", "dropout", request.index), self._counted(request):
+                metrics |= self._train_epochs(request, rng)
+        metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
+        metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
+        return metrics
+
+    def _counted(self, request: Round) -> AbstractContextManager[None]:
+        rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
+        num_reals, num_fakes = self._epoch_size()
+        batches = -(-(num_reals if self._is_balanced(request) else num_reals + num_fakes) // rows)
+        return stage("learn", unit="batch", total=request.epochs * batches)
+
+    def _is_balanced(self, request: Round) -> bool:
+        return request.real_weight is not None or self._settings.needs_halves
+
+    def _train_epochs(self, request: Round, rng: torch.Generator) -> dict[str, float]:
+        self.network.train()
+        num_reals, num_fakes = self._epoch_size()
+        losses: list[float] = []
+        norms: list[float] = []
+        slopes: list[float] = []
+        apart: list[ClassLosses] = []
+        correct, scored = Counter[str](), Counter[str]()  # by kind
+        for _ in range(request.epochs):
+            reals = Pairs(*self._real_buffer.sample(num_reals, rng))
+            fakes = Pairs(*self._fake_buffer.sample(num_fakes, rng))
+            for rows in self._minibatches(num_reals, num_fakes, rng, self._is_balanced(request)):
+                batch = self._minibatch(reals, fakes, rows, rng)
+                member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
+                member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
+                self._optimizer.zero_grad()
+                # Sums, so that each member's gradient is that of a network alone.
+                total = torch.stack(member_losses).sum() + self.network.penalty()
+                if self._settings.l2_all is not None:
+                    total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
+                if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
+                    penalties = self._gradient_penalties(batch.reals, batch.fakes, rng)
+                    total = total + self._settings.gradient_penalty.weight * penalties.sum()
+                    slopes.append(float(penalties.detach().mean()))
+                total.backward()
+                norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
+                self._optimizer.step()
+                # One loss has been noted for each step before this one.
+                if self._settings.weight_clip is not None and (self._settings.clip_every == "step" or not losses):
+                    clip_weights(self.network.parameters(), self._settings.weight_clip)
+                losses.append(float(torch.stack(member_losses).detach().mean()))
+                called_real = member_logits.detach().mean(0) > 0
+                for kind, rows_of_kind in batch.kinds.items():
+                    judged = rows_of_kind.unsqueeze(1) & batch.mask if self._judges_tokens else rows_of_kind
+                    correct[kind] += int((called_real[judged] == (kind == "real")).sum())
+                    scored[kind] += int(judged.sum())
+                advance()
+        metrics = {
+            "discriminator/loss": sum(losses) / len(losses),
+            "discriminator/grad_norm": sum(norms) / len(norms),
+        }
+        if apart:
+            metrics["discriminator/loss_real"] = sum(float(one.real) for one in apart) / len(apart)
+            metrics["discriminator/loss_fake"] = sum(float(one.fake) for one in apart) / len(apart)
+        if slopes:
+            metrics["discriminator/gradient_penalty"] = sum(slopes) / len(slopes)
+        if self._settings.loss.has_boundary:
+            metrics |= {f"discriminator/accuracy_{kind}": correct[kind] / scored[kind] for kind in scored}
+        return metrics
+
+    def _minibatch(self, reals: Pairs, fakes: Pairs, rows: Tensor, rng: torch.Generator) -> _Minibatch:
+        """Rows of reals and then fakes, where the network computes."""
+        num_reals = reals.tokens.shape[0]
+        tokens = torch.cat([reals.tokens, tokens_of(fakes.tokens)])[rows].to(self._device)
+        is_real = (rows < num_reals).to(self._device)
+        mask = sequence_mask(self._space, tokens)
+        if self._learns_prefixes:
+            mask = one_prefix_each(mask.to(CPU), rng).to(self._device)
+        conditions = None
+        if reals.conditions is not None and fakes.conditions is not None:
+            conditions = torch.cat([reals.conditions, fakes.conditions])[rows].to(self._device)
+        shown, fake_batch = tokens, tokens[~is_real]
+        if fakes.tokens.is_floating_point():
+            fake_batch = fakes.tokens[rows[rows >= num_reals] - num_reals].to(self._device)
+            shown = rows_of(tokens, self._space.vocab_size)
+            shown[~is_real] = fake_batch
+        nothing = torch.zeros_like(is_real)
+        batch = _Minibatch(shown, mask, is_real, conditions, nothing, tokens[is_real], fake_batch)
+        return batch if self._true_pairs is None else self._with_mismatched(batch, self._true_pairs, rng)
+
+    def _with_mismatched(self, batch: _Minibatch, true_pairs: TruePairs, rng: torch.Generator) -> _Minibatch:
+        """The same, and its reals once more under conditions of others."""
+        assert batch.conditions is not None
+        reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
+        rows, others = (index.to(self._device) for index in true_pairs.mismatched(given, reals, rng))
+        conditions = batch.conditions[batch.is_real][others]
+        added = torch.ones(len(others), dtype=torch.bool, device=self._device)
+        return replace(
+            batch,
+            shown=torch.cat([batch.shown, batch.shown[batch.is_real][rows]]),
+            mask=torch.cat([batch.mask, batch.mask[batch.is_real][rows]]),
+            is_real=torch.cat([batch.is_real, ~added]),
+            conditions=torch.cat([batch.conditions, conditions]),
+            is_mismatched=torch.cat([batch.is_mismatched, added]),
+        )
+
+    def _loss(self, batch: _Minibatch, logits: Tensor, real_weight: float | None, apart: list[ClassLosses]) -> Tensor:
+        """The loss of a minibatch; where reals have a weight, both classes are noted, too."""
+        settings, mask = self._settings, batch.mask if self._judges_tokens else None
+
+        def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
+
+        if real_weight is None and settings.mismatched is None:
+            return adversary_loss(settings.loss, logits, batch.is_real, mask)
+        losses = class_losses(settings.loss, *of(~batch.is_mismatched))
+        total = losses.fake + losses.real * (1.0 if real_weight is None else real_weight)
+        if real_weight is not None:
+            apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
+        if bool(batch.is_mismatched.any()):
+            assert settings.mismatched is not None
+            total = (
+                total + settings.mismatched * class_losses(settings.loss, *of(batch.is_real | batch.is_mismatched)).fake
+            )
+        return total
+
+    def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
+        """(M,) of what learns separately, all at the same points."""
+        assert isinstance(self._settings.gradient_penalty, InterpolatedPenalty)
+        epsilon = torch.rand(reals.shape[0], generator=rng).to(self._device)
+        return torch.stack(
+            [
+                gradient_penalty(part, self._settings.gradient_penalty, self._space, reals, fakes, epsilon)
+                for part in self.network.parts()
+            ]
+        )
+
+    def _epoch_size(self) -> tuple[int, int]:
+        """Reals and fakes of an epoch: as many of each, or no fakes."""
+        num_reals = min(len(self._real_buffer), self._settings.sequences_per_round)
+        if not self._settings.loss.reads_fakes:
+            return num_reals, 0
+        num_each = min(num_reals, len(self._fake_buffer))
+        return num_each, num_each
+
+    def _minibatches(self, num_reals: int, num_fakes: int, rng: torch.Generator, is_balanced: bool) -> Iterator[Tensor]:
+        """Every real, then every fake, once: their indices, a minibatch at a time; half of each where balanced."""
+        if not is_balanced:
+            yield from torch.randperm(num_reals + num_fakes, generator=rng).split(self._settings.batch)
+            return
+        # The buffers hand out reals and fakes in random order.
+        for rows in torch.arange(num_reals).split(self._settings.batch // 2):
+            yield torch.cat([rows, num_reals + rows])
+
+    def _heldout_metrics(self, fresh: Pairs) -> dict[str, float]:
+        # What is fused for tokens cannot read soft rows.
+        scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
+        if isinstance(self._settings.loss, Likelihood):
+            # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
+            nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
+            return {"discriminator/nll_heldout": float(nll)}
+        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
+        health = discriminator_health(
+            self._judged(scorer, self._heldout_reals.rows(slice(number))),
+            self._judged(scorer, fresh.rows(slice(number))),
+        )
+        metrics = {"discriminator/auc_heldout": health.auc} | self._part_metrics(fresh, number)
+        if self._settings.loss.has_boundary:
+            metrics["discriminator/accuracy_heldout"] = health.accuracy
+        if self._settings.loss.is_log_odds:
+            metrics["discriminator/mean_prob_real"] = health.mean_prob_real
+            metrics["discriminator/mean_prob_fake"] = health.mean_prob_fake
+        return metrics
+
+    def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
+        """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.
+
+        Only differences of a part's logits mean something, for a sum of parts leaves open which of them has a constant:
+        so its boundary is not reported on.
+        """
+        kinds = {"real": self._heldout_reals.rows(slice(number)), "fake": fresh.rows(slice(number))}
+        logits = {kind: self._part_logits(pairs) for kind, pairs in kinds.items()}
+        if not logits["real"]:
+            return {}
+        if len(self._heldout_mismatched.tokens):
+            logits["mismatched"] = self._part_logits(self._heldout_mismatched.rows(slice(number)))
+        metrics = {}
+        for part, of_reals in logits["real"].items():
+            for kind, of_kind in logits.items():
+                metrics[f"discriminator/mean_{part}_{kind}"] = float(of_kind[part].mean())
+                if kind != "real":
+                    metrics[f"discriminator/auc_{part}_{kind}"] = auc(of_reals, of_kind[part])
+        return metrics
+
+    @cached_property
+    def _heldout_mismatched(self) -> Pairs:
+        """Held-out real sequences under conditions of others that they do not belong to, as far as there are such."""
+        pairs = self._heldout_reals.rows(slice(_MOST_HELDOUT))
+        assert pairs.conditions is not None and self._reals.conditions is not None
+        known = TruePairs(
+            torch.cat([self._reals.conditions, pairs.conditions]), torch.cat([self._reals.tokens, pairs.tokens])
+        )
+        rng = stream(self._seed, "adversary", "mismatched_heldout")
+        rows, others = known.mismatched(pairs.conditions, pairs.tokens, rng)
+        return Pairs(pairs.tokens[rows], pairs.conditions[others])
+
+    @torch.no_grad()
+    def _part_logits(self, pairs: Pairs) -> dict[str, Tensor]:
+        """Logits (n,) of each part of the verdict, dropout off; none where it is of one piece."""
+        self.network.eval()
+        found: list[dict[str, Tensor]] = []
+        for first in range(0, len(pairs.tokens), self.network.rows_at_once):
+            some = pairs.rows(slice(first, first + self.network.rows_at_once))
+            tokens = some.tokens.to(self._device)
+            given = None if some.conditions is None else some.conditions.to(self._device)
+            found.append(self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), given))
+        return {name: torch.cat([one[name] for one in found]).to(CPU) for name in found[0]}
+
+    def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:
+        """Logits of all that is judged, in one dimension: of sequences, or of their real tokens."""
+        sequences = pairs.tokens.to(self._device)
+        mask = sequence_mask(self._space, tokens_of(sequences))
+        scores = scorer(sequences, mask, None if pairs.conditions is None else pairs.conditions.to(self._device))
+        return (scores[mask] if self._judges_tokens else scores).to(CPU)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on: weights, optimiser, buffers."""
+        return {
+            "weights": {name: value.detach().clone() for name, value in self.network.state_dict().items()},
+            "optimizer": optimizer_state(self._optimizer),
+            "real_buffer": self._real_buffer.state(),
+            "fake_buffer": self._fake_buffer.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.network.load_state_dict(state["weights"])
+        restore_optimizer_state(self._optimizer, state["optimizer"])
+        self._real_buffer.restore(state["real_buffer"])
+        self._fake_buffer.restore(state["fake_buffer"])

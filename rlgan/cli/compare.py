@@ -1,0 +1,67 @@
+"""`rlgan compare RUN RUN ...`: runs of an MLflow server side by side, or one sweep with all that its report shows."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rlgan.base.errors import ConfigError
+from rlgan.runs.side_by_side import side_by_side, table_text, write_side_by_side
+from rlgan.tracking import LoggedRun, read_run
+from rlgan.tuning.report.logged import is_sweep, read_sweep
+from rlgan.tuning.report.page import analyse, summary_text, write_page
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.description = (
+        "Prints runs of an MLflow server side by side, with what they are to be compared with, and writes a page with\n"
+        "tables and pictures that needs no other file. Of one sweep, its whole report."
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a run or sweep, MLflow's id, or EXPERIMENT/NAME of a run"
+    )
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, else runs/mlruns.db)"
+    )
+    parser.add_argument("--out", metavar="FILE.html", default="comparison.html", help="default comparison.html")
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Compare; see `rlgan.cli.verbs.VerbModule`."""
+    out = Path(options.out)
+    if out.suffix != ".html":
+        raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
+    if not out.resolve().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.")
+    runs = [read_run(options.tracking_uri, name) for name in options.runs]
+    _require_different(options.runs, runs)
+    sweeps = [one for one in runs if is_sweep(one)]
+    if sweeps and len(runs) > 1:
+        raise ConfigError(f"{sweeps[0].name}: is a sweep, which is compared by itself. Leave out the others, or it.")
+    if sweeps:
+        _sweep(sweeps[0], out)
+    else:
+        shown = side_by_side(runs)
+        print(table_text(shown))
+        write_side_by_side(shown, out)
+    print(f"\npage: {out}")
+    return 0
+
+
+def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
+    seen: dict[str, str] = {}
+    for name, one in zip(given, runs, strict=True):
+        if one.run_id in seen:
+            raise ConfigError(f"{name}: is the same run as {seen[one.run_id]}. Name it once.")
+        seen[one.run_id] = name
+
+
+def _sweep(logged: LoggedRun, out: Path) -> None:
+    results = read_sweep(logged)
+    analysis = analyse(results)
+    print(summary_text(results, analysis))
+    with TemporaryDirectory(prefix="rlgan-") as temporary:
+        shutil.copyfile(write_page(results, Path(temporary), analysis), out)

@@ -1,0 +1,70 @@
+"""`rlgan evaluate ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from .options import add_file_options, moved_files, positive_float, positive_int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
+    parser.add_argument(
+        "--temperature", type=positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
+    )
+    parser.add_argument("--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own")
+    parser.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs, where the "
+        "run's own settings do not ask for it already",
+    )
+    parser.add_argument(
+        "--language-model",
+        action="store_true",
+        help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
+        "minutes; likewise",
+    )
+    add_file_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Measure a generator; see `VerbModule`."""
+    from rlgan.evaluation.verdict import FILE, read_verdict
+    from rlgan.runs.data import RUN_DATA
+    from rlgan.runs.run import evaluate_run
+    from rlgan.storage.checkpoint import CONFIG
+    from rlgan.storage.export import GENERATOR_FILES
+    from rlgan.storage.places import as_folder
+
+    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE)) as run_dir:
+        verdict = read_verdict(run_dir)
+        metrics = evaluate_run(
+            run_dir,
+            options.temperature,
+            options.num_sequences,
+            options.adversarial,
+            options.language_model,
+            files={**overrides, **moved_files(options)},
+            say=lambda line: print(line.replace(str(run_dir), options.run), file=sys.stderr, flush=True),
+        )
+    if options.json:
+        print(json.dumps({**metrics, "verdict": None if verdict is None else verdict.statement}, indent=2))
+        return 0
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.4f}")
+    print()
+    if verdict is not None:
+        print("\n".join(verdict.sentences))
+    else:
+        print(
+            f"No verdict: there is no {FILE} in the run's folder. Controls are trained at the end of a run and not "
+            "kept, so nothing can be said here of whether the run did better than they. A run has a verdict when it "
+            "has ended, with an adversarial phase."
+        )
+    return 0

@@ -1,0 +1,106 @@
+"""The command line: verbs, the few short options that people type, and every setting by its dotted path.
+
+Exit status: 0 done, 1 a run that failed or could not be sent into its storage, 2 bad usage or bad input (one paragraph,
+no traceback, nothing written), 130 stopped by Ctrl-C after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NoReturn, cast
+
+from rlgan.base.errors import ConfigError, RlganError, UploadError, nearest
+
+from .options import split_overrides
+from .verbs import STOPPED, Verb, VerbModule
+
+_EPILOG = """\
+Every setting is an option by its path: --generator.hidden 64, --schedule.g-batch 128, --workers.rollout 4.
+An axis takes the name of a variant: --credit terminal, --baseline leave_one_out, --discriminator none.
+`rlgan show-config PRESET` lists all paths with their values and meaning; `rlgan presets` lists the presets.
+"""
+_FILES_EPILOG = """\
+Files of the run that have no option here are named by their path: --task.test FILE, --task.input.valid-source FILE.
+"""
+
+
+def _module(name: str) -> Callable[[], VerbModule]:
+    return lambda: cast(VerbModule, import_module(f"rlgan.cli.{name}"))
+
+
+VERBS = (
+    Verb("train", "train a generator (no preset: quick)", _module("train"), has_paths=True),
+    Verb("sample", "print sequences of a trained generator", _module("sample")),
+    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate"), has_files=True),
+    Verb("presets", "list the presets", _module("list_presets")),
+    Verb("oracle", "write a file of oracle parameters for --oracle-params: convert, generate", _module("oracle")),
+    Verb("show-config", "print every setting of a preset", _module("show_config"), has_paths=True),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors as ours: one paragraph, status 2, nearest spelling."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.")
+
+
+def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: as typed, without the program's name; None reads the command line.
+        more: verbs beyond those of this package.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
+    except UploadError as error:
+        print(f"rlgan: {error}", file=sys.stderr)
+        return 1
+    except RlganError as error:
+        print(f"rlgan: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rlgan: interrupted", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        # Nobody reads on (`rlgan presets | head -1`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
+    parser = _Parser(
+        prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
+    )
+    parsers = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    named = {verb.name: verb for verb in all_verbs}
+    for verb in all_verbs:
+        epilog = _EPILOG if verb.has_paths else _FILES_EPILOG if verb.has_files else None
+        form = argparse.RawDescriptionHelpFormatter
+        parsers.add_parser(verb.name, help=verb.help, epilog=epilog, formatter_class=form, allow_abbrev=False)
+    typed = arguments[0] if arguments else ""
+    if not typed or typed.startswith("-"):
+        parser.parse_args(arguments)  # ends with the help where that was asked for
+        parser.print_help()
+        return 2
+    if typed not in named:
+        raise ConfigError(f"{typed!r}: not a verb. Verbs are {', '.join(named)}.{nearest(typed, named)}")
+    verb = named[typed]
+    module = verb.load()
+    overrides: dict[str, str] = {}
+    module.add_options(parsers.choices[typed])
+    from .hints import typeable
+
+    own = [option.removeprefix("--") for option in parsers.choices[typed]._option_string_actions]
+    with typeable(lambda: None, own):
+        if verb.has_paths or verb.has_files:
+            arguments, overrides = split_overrides(arguments, parsers.choices[typed])
+        return module.run(parser.parse_args(arguments), overrides)

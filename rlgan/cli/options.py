@@ -1,0 +1,248 @@
+"""Options that several verbs have, and the configuration and the task that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.base.errors import ConfigError, nearest
+
+SHORT = (
+    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "config", "out", "resume", "storage",
+    "dry-run",
+)  # fmt: skip
+"""Options that `rlgan train` has beside its settings, without dashes."""
+
+if TYPE_CHECKING:
+    from rlgan.config.config import Config
+    from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Options for `resolve`."""
+    parser.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
+    add_task_options(parser)
+    parser.add_argument("--seed", type=int, help="seed of the run (default 0)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings, between preset and options")
+
+
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Options for `task_of`."""
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="a text task from this file, one sequence a line, row or record: text, CSV, TSV, JSON, parquet, FASTA",
+    )
+    parser.add_argument(
+        "--pairs",
+        metavar="FILE",
+        help="a task of sources and targets from this file, a pair each row or record: CSV, TSV, JSON, parquet",
+    )
+    parser.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
+    parser.add_argument("--target", metavar="FILE", help="and their targets, line by line")
+    parser.add_argument(
+        "--tokens",
+        choices=("word", "char", "bpe", "smiles", "regex"),
+        help="what a token of --data or of pairs is (default word): bpe are pieces of words, smiles atoms and bonds of "
+        "molecules, regex matches of --task.tokens.pattern (of pairs --task.vocabulary.source.pattern, target.pattern)",
+    )
+    parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+
+
+def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
+    """The task that --data, --pairs, --source and --target, --tokens and --oracle-params ask for; None if none does.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    from rlgan.envs.tasks import OracleTask, TextTask
+
+    asked = {
+        "--data": options.data,
+        "--pairs": options.pairs,
+        "--source and --target": options.source or options.target,
+        "--oracle-params": options.oracle_params,
+    }
+    given = [name for name, value in asked.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.")
+    if bool(options.source) != bool(options.target):
+        alone, other = ("--source", "--target") if options.source else ("--target", "--source")
+        raise ConfigError(
+            f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
+            "of sources and targets is --pairs."
+        )
+    if options.tokens and (not given or options.oracle_params):
+        raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
+    if options.data:
+        return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
+    if options.pairs or options.source:
+        return _pairs_task(options)
+    return OracleTask(params=options.oracle_params) if options.oracle_params else None
+
+
+FILE_OPTIONS = {
+    "data": "task.data",
+    "pairs": "task.input.data",
+    "source": "task.input.source",
+    "target": "task.input.target",
+    "oracle_params": "task.params",
+}
+"""Short option → the path of the file in the configuration of a run that exists."""
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Options for `moved_files`: where files of a run that exists lie now."""
+    also = "the same content as the run began with, where it lies now"
+    parser.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
+    parser.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
+    parser.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
+    parser.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
+    parser.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
+
+
+def moved_files(options: argparse.Namespace) -> dict[str, str]:
+    """Files of a run that exists, as the options of `add_file_options` name them: dotted path → file."""
+    return {path: file for name, path in FILE_OPTIONS.items() if (file := getattr(options, name)) is not None}
+
+
+def _pairs_task(options: argparse.Namespace) -> PairsTask:
+    from pydantic import ValidationError
+
+    from rlgan.envs.tasks import PairsTask
+
+    if options.source:
+        files = {"kind": "parallel", "source": options.source, "target": options.target}
+    else:
+        files = {"kind": "file", "data": options.pairs}
+    settings: dict[str, Any] = {"input": files}
+    if options.tokens:
+        tokens = {"kind": options.tokens}
+        settings["vocabulary"] = {"kind": "separate", "source": tokens, "target": tokens}
+    try:
+        return PairsTask.model_validate(settings)
+    except ValidationError as error:
+        from rlgan.config.paths import told
+
+        raise ConfigError(told(error)) from None
+
+
+def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
+    """The configuration that the command line asks for: preset, then file, then options.
+
+    Args:
+        options: parsed short options.
+        overrides: dotted path → text.
+        base: takes the place of the preset (a run that is resumed).
+
+    Raises:
+        ConfigError: anything unknown, contradictory or without effect.
+    """
+    from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
+    from rlgan.presets.effects import require_effect
+    from rlgan.presets.registry import PRESETS, preset
+
+    from .hints import tree_with, typeable, where_it_belongs
+
+    task = task_of(options)
+    label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)
+    if label in PRESETS and label != named:
+        raise ConfigError(
+            f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
+            f"{options.verb} {label}."
+        )
+    config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
+    if base is not None and options.preset is None and task is not None:
+        config = config.model_copy(update={"task": task})
+    changes: dict[str, Any] = {}
+    if options.config is not None:
+        changes |= flatten(_read_config(options.config))
+    if options.seed is not None:
+        overrides = {**overrides, "seed": options.seed}
+    asked_for = merge(changes, overrides)
+    with typeable(lambda: tree_with(config, asked_for), SHORT):
+        try:
+            asked = override(config, asked_for)
+        except ConfigPathError as error:
+            option = _nearest_option(error.path) if "." not in error.path else ""
+            belongs = where_it_belongs(error, config, asked_for)
+            raise ConfigError(f"{error}{option if option not in str(error) else ''}{belongs}") from None
+        # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
+        require_effect(changed(config, changes), asked, merge({}, overrides))
+    return asked
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise ConfigError(f"--config {path}: not JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config {path}: holds {type(values).__name__}, expected an object of settings.")
+    return values
+
+
+def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
+    """Take `--path VALUE` and `--path=VALUE` out of the arguments: every option that the verb itself does not have."""
+    own, overrides = [], {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        name, has_value, value = word.partition("=")
+        if not name.startswith("--") or name == "--" or name in parser._option_string_actions:
+            own.append(word)
+            # The value of an own option is not to be looked at: it may begin with dashes or be the name of a preset.
+            action = parser._option_string_actions.get(name)
+            if action is not None and action.nargs != 0 and not has_value and words:
+                own.append(words.pop(0))
+            continue
+        path = name[2:]
+        if not has_value:
+            if not words or words[0].startswith("--"):
+                raise ConfigError(f"{name}: needs a value.{_nearest_option(path)}")
+            value = words.pop(0)
+        overrides[path] = value
+    return own, overrides
+
+
+def _nearest_option(path: str) -> str:
+    return nearest(path, SHORT)
+
+
+def column(text: str) -> int | str:
+    """An option's type."""
+    return int(text) if text.isdecimal() else text
+
+
+def positive_int(text: str) -> int:
+    """An option's type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, at least 1")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """An option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a positive number")
+    return value
+
+
+def not_negative_float(text: str) -> float:
+    """An option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be 0 or a positive number")
+    return value

@@ -1,0 +1,162 @@
+"""`rlgan sample ...`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from pathlib import Path
+
+from rlgan.base.errors import ConfigError
+from rlgan.envs.reading.how import FileFormat
+
+from .options import column, not_negative_float, positive_float, positive_int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--run", metavar="DIR", help="folder of the run, or its URI in a storage")
+    origin.add_argument(
+        "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
+    )
+    parser.add_argument("--num", type=positive_int, default=None, metavar="N", help="how many (default 10)")
+    parser.add_argument(
+        "--input",
+        default=None,
+        metavar="FILE",
+        help="sources to write for, one a line, row or record: generators of pairs",
+    )
+    parser.add_argument(
+        "--column",
+        type=column,
+        default=None,
+        metavar="NAME",
+        help="with --input: where the source stands in a file of several columns (default: by a well-known name)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=typing.get_args(FileFormat),
+        default=None,
+        help="with --input: what that file holds (default: recognised)",
+    )
+    parser.add_argument(
+        "--encoding",
+        default=None,
+        metavar="NAME",
+        help="with --input: character encoding of that file (default: that of the files it was trained on)",
+    )
+    parser.add_argument(
+        "--beam",
+        type=positive_int,
+        default=None,
+        metavar="K",
+        help="with --input: the likeliest that K beams find",
+    )
+    parser.add_argument(
+        "--length-exponent",
+        type=not_negative_float,
+        default=None,
+        metavar="α",
+        help="with --beam: log-probabilities are divided by ((5 + length)/6)^α (default 0)",
+    )
+    parser.add_argument(
+        "--replace-unknown",
+        action="store_true",
+        help="with --input: the word of the source that was most attended to stands where a word is unknown",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=positive_float,
+        default=None,
+        metavar="τ",
+        help="divides logits (default 1; with --model, the registered one)",
+    )
+    parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
+    parser.add_argument(
+        "--tracking-uri",
+        default=None,
+        metavar="URI",
+        help="MLflow server that has --model (default MLFLOW_TRACKING_URI, else runs/mlruns.db)",
+    )
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Print sequences; see `VerbModule`."""
+    if options.input is not None and options.num is not None:
+        raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
+    if options.encoding is not None and options.input is None:
+        raise ConfigError("--encoding: has no effect without --input. Give a file of sources, or leave it out.")
+    for name in ("column", "format"):
+        if getattr(options, name) is not None and options.input is None:
+            raise ConfigError(f"--{name}: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.beam is not None and options.input is None:
+        raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.replace_unknown and options.input is None:
+        raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
+    if options.seed is not None and options.beam is not None:
+        raise ConfigError("--seed: has no effect with --beam, which draws nothing. Leave it out.")
+    if options.length_exponent is not None and options.beam is None:
+        raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
+    lines = _of_run(options) if options.model is None else _of_model(options)
+    for line in lines:
+        print(line)
+    return 0
+
+
+def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
+    """What the generator of a folder writes: for sources, or for nothing."""
+    from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
+    from rlgan.storage.export import Decoding, load_run_generator
+
+    exported = load_run_generator(folder)
+    if options.input is None:
+        return exported.sample(options.num or 10, temperature, options.seed or 0)
+    decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
+    trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
+    encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
+    raw = read_texts(
+        options.input,
+        How(encoding, options.format or "auto", options="--"),
+        Wanted("source", "--column", options.column),
+        "a text file with one source a line",
+        lists=exported.reading is not None,
+    )
+    number = len(raw.texts)
+    # In the middle it is an error, for answers stand line by line.
+    while number and not _has_text(raw.texts[number - 1]):
+        number -= 1
+    num_empty = len(raw.texts) - number
+    skipped = [f"skipped {count(num_empty, f'empty {raw.noun}')} at the end"] if num_empty else []
+    sources, numbers = raw.texts[:number], raw.numbers[:number]
+    lines, notes = exported.answer(sources, options.input, decoding, options.seed or 0, numbers)
+    first = raw.first_text() if raw.noun == "text" else []
+    for note in (*raw.notes, *skipped, *first, *notes):
+        print(f"{options.input}: {note}", file=sys.stderr)
+    return lines
+
+
+def _has_text(text: str | list[str]) -> bool:
+    return any(part.strip() for part in ([text] if isinstance(text, str) else text))
+
+
+def _of_run(options: argparse.Namespace) -> list[str]:
+    from rlgan.storage.export import GENERATOR_FILES
+    from rlgan.storage.places import as_folder
+
+    if options.tracking_uri is not None:
+        raise ConfigError(
+            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
+        )
+    temperature = 1.0 if options.temperature is None else options.temperature
+    with as_folder(options.run, GENERATOR_FILES) as run_dir:
+        return _written(options, run_dir, temperature)
+
+
+def _of_model(options: argparse.Namespace) -> list[str]:
+    from rlgan.tracking import fetch, find_generator
+
+    found = find_generator(options.tracking_uri, options.model)
+    temperature = found.temperature if options.temperature is None else options.temperature
+    with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
+        return _written(options, folder, temperature)

@@ -1,0 +1,133 @@
+"""`rlgan train [PRESET] ...`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlgan.base.errors import ConfigError
+
+from .options import FILE_OPTIONS, SHORT, add_choices, moved_files, resolve
+from .verbs import STOPPED
+
+if TYPE_CHECKING:
+    from rlgan.runs.run import RunRequest
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    add_choices(parser)
+    parser.add_argument("--out", metavar="DIR", help="local folder of the run (default runs/PRESET-TASK-TIME)")
+    parser.add_argument(
+        "--resume", metavar="DIR", help="go on with the run in this folder, or at this URI in a storage"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="WHERE",
+        help="folder that holds run folders, in place of runs. A URI (s3://BUCKET/runs, gs://…, file:///…, …) is a "
+        "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="resolve and check the configuration and data, then stop"
+    )
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Train; see `VerbModule`."""
+    request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
+    from rlgan.config.paths import to_dict
+    from rlgan.runs.run import dry_run
+    from rlgan.runs.run import run as run_it
+
+    from .hints import typeable
+
+    with typeable(lambda: to_dict(request.config), SHORT):
+        if options.dry_run:
+            return dry_run(request)
+        return STOPPED if run_it(request).stopped else 0
+
+
+def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+    from rlgan.storage.places import is_uri, open_place
+
+    config = resolve(options, overrides)
+    out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
+    if options.storage is not None and is_uri(options.storage):
+        storage = open_place(options.storage, "--storage")
+        if out is not None:
+            storage.below(out.resolve().name)  # says now if this cannot be a name there
+    elif options.storage is not None:
+        if out is not None:
+            raise ConfigError(
+                f"--out {out} and --storage {options.storage}: --out is the run's own folder, and a --storage that is "
+                "no URI the folder which holds it. Leave out one."
+            )
+        if not options.storage:
+            raise ConfigError("--storage: is empty. Name a folder or a URI, or leave the option out for runs.")
+        if re.match(r"[A-Za-z0-9+.-]+:", options.storage):
+            raise ConfigError(
+                f"--storage {options.storage}: a URI has two slashes after its colon (s3://BUCKET/runs). A folder of "
+                f"this name is ./{options.storage}"
+            )
+        runs_dir = Path(options.storage)
+    # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
+    from rlgan.runs.run import RunRequest
+
+    return RunRequest(config, out, resume=False, runs_dir=runs_dir, storage=storage)
+
+
+def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+    from rlgan.config.paths import from_dict
+    from rlgan.runs.data import RUN_DATA, kept_data, located, parsed_data, with_files
+    from rlgan.storage.checkpoint import CONFIG, read_run_config
+    from rlgan.storage.places import is_uri, open_place
+
+    if is_uri(options.resume):
+        if options.storage is not None:
+            raise ConfigError("--storage: has no effect beside --resume of a URI, which says it. Leave out one.")
+        storage = open_place(options.resume, "--resume")
+        saved = storage.config()
+        run_dir = _local_folder(options.out) or Path("runs") / storage.name
+        asked = f"--resume {options.resume}"
+        if (run_dir / CONFIG).exists():
+            saved = read_run_config(run_dir)
+            kept = kept_data(run_dir, asked)
+        elif RUN_DATA in storage.sizes():
+            kept = parsed_data(storage.read(RUN_DATA), run_dir, asked, f"{storage.uri}: {RUN_DATA}")
+        else:
+            kept = kept_data(run_dir, asked)  # of an older version: nothing is known
+    else:
+        if options.out is not None:
+            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
+        run_dir, storage = Path(options.resume), None
+        saved, kept = read_run_config(run_dir), kept_data(run_dir, f"--resume {run_dir}")
+        if options.storage is not None:
+            if not is_uri(options.storage):
+                raise ConfigError(
+                    f"--storage {options.storage}: has no effect beside --resume, which goes on in its own folder. "
+                    "Leave it out, or give the URI of a storage to which the run is to be sent."
+                )
+            storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
+    base = located(from_dict(saved), kept)
+    if options.preset is None:
+        if options.tokens is not None:
+            raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
+        # The task is that of the run, and --data says where its file lies now.
+        base = with_files(base, moved_files(options), kept.asked)
+        options = argparse.Namespace(**{**vars(options), **dict.fromkeys(FILE_OPTIONS)})
+    config = resolve(options, overrides, base=base)
+    from rlgan.runs.run import RunRequest
+
+    return RunRequest(config, run_dir, resume=True, storage=storage)
+
+
+def _local_folder(out: str | None) -> Path | None:
+    from rlgan.storage.places import is_uri
+
+    if out is not None and is_uri(out):
+        raise ConfigError(
+            f"--out {out}: is a URI, and --out names a local folder. For a shared storage give --storage."
+        )
+    return None if out is None else Path(out)

@@ -1,0 +1,132 @@
+"""A configuration as the command that asks for it: found by taking options from it, and kept where it reads back.
+
+What a run does not read, and what changes no number (labels, tracking, checkpoints, controls), is not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic_core import PydanticUndefined, to_jsonable_python
+
+from rlgan.base.errors import ConfigError
+from rlgan.base.settings import Settings
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, to_dict
+from rlgan.envs.tasks import OracleTask, PairsTask, TaskSettings, TextTask
+from rlgan.envs.tasks.pair_files import ParallelFiles
+from rlgan.presets.effects import unread
+
+from .options import add_choices, resolve, split_overrides, task_of
+
+_CHANGES_NO_NUMBER = ("preset", "controls", "tracking", "checkpoint_every_s")
+
+
+def train_command(config: Config, presets: Sequence[str]) -> str | None:
+    """The shortest `rlgan train` that asks for a configuration.
+
+    Args:
+        config: of a run.
+        presets: names of those that it may begin from.
+
+    Returns:
+        As it is typed in a shell; None where no option can say what the configuration holds.
+    """
+    commands = []
+    for name in dict.fromkeys(presets):
+        for short in (_short_options(config.task), []):
+            try:
+                words = [name, *short, *_options(config, _parsed([name, *short]))]
+                reads_back = _compared(_parsed(words), config) == _compared(config, config)
+            except ConfigError:
+                continue  # not for this task, or not to be said by options: another may be
+            if reads_back:
+                commands.append(words)
+    if not commands:
+        return None
+    return shlex.join(["rlgan", "train", *min(commands, key=lambda words: (len(words), words))])
+
+
+def _parsed(words: Sequence[str]) -> Config:
+    parser = _Refusing(allow_abbrev=False)
+    add_choices(parser)
+    own, overrides = split_overrides(words, parser)
+    options = parser.parse_args(own)
+    options.verb = "train"
+    return resolve(options, overrides)
+
+
+class _Refusing(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ConfigError(message)
+
+
+def _compared(config: Config, of: Config) -> dict[str, Any]:
+    """What of a configuration has to be the same as in another."""
+    idle = (*_CHANGES_NO_NUMBER, *(path for path, _ in unread(of)))
+    return {
+        path: value
+        for path, value in flatten(to_dict(config)).items()
+        if not any(path == one or path.startswith(f"{one}.") for one in idle)
+    }
+
+
+def _options(config: Config, base: Config) -> Iterator[str]:
+    idle = (*_CHANGES_NO_NUMBER, *(path for path, _ in unread(config)))
+    for path, text in _differences(base, config, ""):
+        if any(path == one or path.startswith(f"{one}.") for one in idle):
+            continue
+        name = "--" + path.replace("_", "-")
+        yield from [f"{name}={text}"] if text.startswith("-") else [name, text]
+
+
+def _differences(base: Settings | None, target: Settings, prefix: str) -> Iterator[tuple[str, str]]:
+    """Paths at which a target differs, and what is typed for them; a base of None stands for the defaults."""
+    for name, field in type(target).model_fields.items():
+        value = getattr(target, name)
+        before = field.get_default(call_default_factory=True) if base is None else getattr(base, name)
+        if name == "kind" or (before is not PydanticUndefined and before == value):
+            continue
+        path = prefix + name
+        if not isinstance(value, Settings):
+            yield path, _text(value)
+        elif type(before) is type(value):
+            yield from _differences(before, value, f"{path}.")
+        elif "kind" in type(value).model_fields:
+            yield path, str(value.kind)  # type: ignore[attr-defined]
+            yield from _differences(None, value, f"{path}.")
+        else:
+            yield path, json.dumps(to_dict(value), ensure_ascii=False)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
+
+
+def _short_options(task: TaskSettings) -> list[str]:
+    """The options that people type for a task; none where there are none for it."""
+    if isinstance(task, TextTask):
+        words = ["--data", str(task.data), "--tokens", str(task.tokens)]
+    elif isinstance(task, PairsTask) and isinstance(task.input, ParallelFiles):
+        words = ["--source", str(task.input.source), "--target", str(task.input.target)]
+    elif isinstance(task, PairsTask):
+        words = ["--pairs", str(getattr(task.input, "data", ""))]
+    elif isinstance(task, OracleTask) and task.params is not None:
+        words = ["--oracle-params", str(task.params)]
+    else:
+        return []
+    parser = _Refusing(allow_abbrev=False)
+    add_choices(parser)
+    try:
+        task_of(parser.parse_args(words))
+    except ConfigError:
+        return []  # a file of another name, or tokens that the options do not know
+    return words

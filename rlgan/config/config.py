@@ -1,0 +1,165 @@
+"""The whole configuration: the settings classes of all rooms, composed, with the checks that cross rooms.
+
+No logic lives here. A preset (`rlgan.presets.registry`) returns a `Config`; `rlgan.config.paths` changes it
+by dotted paths. The rooms never import this module.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from rlgan.adversary.training import AdversarySettings
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
+from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, InteractionCnn
+from rlgan.envs.tasks import TaskSettings
+from rlgan.evaluation.evaluator import EvaluationSettings
+from rlgan.generators import LSTM, GeneratorSettings
+from rlgan.layers.embeddings import WordVectors
+from rlgan.layers.optimizers import Adam, OptimizerSettings
+from rlgan.policy.advantage_scaling import AsTheyAre, NormalisationSettings
+from rlgan.policy.baselines import BaselineSettings, NoBaseline
+from rlgan.policy.credit import CreditSettings, MonteCarlo
+from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
+from rlgan.policy.objectives import ObjectiveSettings, Reinforce
+from rlgan.policy.rewards import Probability, RewardSettings
+from rlgan.schedule.discriminator_balance import Equilibrium
+from rlgan.schedule.phases import Schedule
+from rlgan.tracking import TrackingSettings
+
+from .checks import contradictions
+
+Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
+
+
+class Optimizers(Settings):
+    """One optimiser a phase; their states are separate."""
+
+    mle: Annotated[OptimizerSettings, NotSearched("of the start that trials share")] = Adam(lr=0.01, clip_norm=5.0)
+    """Generator, maximum-likelihood pretraining."""
+    generator: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
+    """Generator, adversarial phase, teacher forcing included."""
+    discriminator: OptimizerSettings = Adam(lr=1e-4)
+    """Discriminator."""
+
+
+class Workers(Settings):
+    """Who computes; never what is computed."""
+
+    rollout: int = Field(0, ge=0, le=10_000)
+    """Rollout actors. 0 runs everything in this process without Ray; from 1 on the discriminator is an actor too."""
+    learners: int = Field(0, ge=0, le=1_000)
+    """Learner actors; 0 learns in this process, from 2 on data-parallel."""
+    threads: int = Field(2, ge=1, le=256)
+    """Threads of the learner and of the discriminator. Sums are rounded by it, so it is part of the result."""
+    cpus_per_rollout: float = Field(1.0, gt=0.0)
+    """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
+    cpus_discriminator: float = Field(1.0, gt=0.0)
+    """CPUs that the discriminator actor reserves."""
+    gpus_per_rollout: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that a rollout worker reserves, a fraction to share one; 0 computes on CPUs. A GPU draws and rounds other
+    numbers than a CPU."""
+    gpus_discriminator: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that the discriminator reserves; as above."""
+    gpus_per_learner: float = Field(0.0, ge=0.0, le=1.0)
+    """GPUs that a learner reserves; as above. Several learners need a whole one each."""
+    start_timeout_s: float = Field(0.0, ge=0.0)
+    """Seconds to wait for nodes that are missing when the run begins, as an autoscaler adds them; 0 refuses at once."""
+    max_retries: int = Field(3, ge=0, le=1_000)
+    """Times that a call is made again after the actor that it was made to was lost, before the run stops."""
+    call_timeout_s: float = Field(1800.0, gt=0.0)
+    """Seconds after which an actor that has not answered is taken for hung, and replaced."""
+    shard_sequences: int = Field(16, ge=1)
+    """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
+    shard_fakes: int = Field(512, ge=1)
+    """Fakes for the discriminator that one task samples; part of the result's rounding."""
+    chunk_rows: int = Field(256, ge=1)
+    """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
+    result's rounding."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.learners > 1 and 0.0 < self.gpus_per_learner < 1.0:
+            raise ConfigError(
+                f"workers.gpus_per_learner={self.gpus_per_learner:g}: learners that sum their gradients cannot share a "
+                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1."
+            )
+        return self
+
+
+class Config(Settings):
+    """A run."""
+
+    preset: Annotated[str, NotSearched("a label")] = "custom"
+    """Name of the preset this began as; a label in logs and tracking."""
+    seed: Annotated[int, NotSearched("chance is averaged over, not chosen")] = Field(0, ge=0, lt=2**63)
+    """Seeds everything but the task's data, which has seeds of its own."""
+    task: Annotated[TaskSettings, NotSearched("what is asked, not how it is answered")]
+    """Where real sequences come from."""
+    generator: GeneratorSettings = LSTM()
+    """The generator's network."""
+    discriminator: DiscriminatorSettings | None = CnnHighway()
+    """The discriminator's network; null for runs without an adversary."""
+    adversary: AdversarySettings = AdversarySettings()
+    """How the discriminator is trained."""
+    reward: RewardSettings = Probability()
+    """What a sequence is paid."""
+    credit: CreditSettings = MonteCarlo()
+    """How the reward of a sequence becomes the value of a token."""
+    baseline: BaselineSettings = NoBaseline()
+    """What is subtracted from values."""
+    normalisation: NormalisationSettings = AsTheyAre()
+    """The scale of advantages."""
+    reference: ReferenceSettings = NoReference()
+    """What straying from the generator that adversarial training began with costs."""
+    objective: ObjectiveSettings = Reinforce(loss_normaliser="sum")
+    """The generator's loss."""
+    schedule: Schedule = Schedule()
+    """Who trains when."""
+    optimizers: Optimizers = Optimizers()
+    """How parameters move."""
+    evaluation: Annotated[EvaluationSettings, NotSearched("the same measure for all")] = EvaluationSettings()
+    """What is measured, and when."""
+    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself")] = ()
+    """Controls run after this one from the same MLE start, for the final table."""
+    workers: Annotated[Workers, NotSearched("who computes, never what")] = Workers()
+    """Who computes."""
+    checkpoint_every_s: Annotated[float, NotSearched("changes no number")] = Field(120.0, ge=0.0)
+    """Least seconds between checkpoints; one is also kept at the end and at Ctrl-C."""
+    tracking: Annotated[TrackingSettings, NotSearched("changes no number")] = TrackingSettings()
+    """Where the numbers go."""
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Self:
+        for problem in contradictions(self):
+            raise ConfigError(problem)
+        return self
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether a discriminator is trained."""
+        return self.discriminator is not None
+
+    @property
+    def shares_embeddings(self) -> bool:
+        """Whether the discriminator's embeddings are copies of the generator's."""
+        return isinstance(self.discriminator, InteractionCnn) and self.discriminator.embeddings == "generator"
+
+    @property
+    def tells_log_odds(self) -> bool:
+        """Whether the discriminator's logit estimates log p_d/p_θ, without an unknown constant."""
+        return self.adversary.loss.is_log_odds and not isinstance(self.schedule.balance, Equilibrium)
+
+    @property
+    def word_vectors(self) -> dict[str, WordVectors]:
+        """Files that embeddings begin from, by the network's name."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            name: network.pretrained
+            for name, network in networks.items()
+            if isinstance(network, LSTM | CausalLSTM) and isinstance(network.pretrained, WordVectors)
+        }

@@ -1,0 +1,418 @@
+"""Configurations as dictionaries and as dotted paths: what files, flags, sweeps and checkpoints speak.
+
+A path to an axis (`credit`) takes the name of a variant; paths below it (`credit.num_rollouts`) take values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.settings import Settings
+
+from .config import Config
+
+
+class ConfigPathError(ConfigError):
+    """A path that is not in the configuration.
+
+    Args:
+        path: as it was given.
+        message: what is there instead.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def to_dict(config: Settings) -> dict[str, Any]:
+    """The configuration as JSON values."""
+    dumped: dict[str, Any] = config.model_dump(mode="json")
+    return dumped
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a configuration from what `to_dict` returned, or from a file.
+
+    Raises:
+        ConfigError: names each wrong field, its value, what is allowed, and the nearest valid name.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(told(error)) from None
+
+
+def told(error: ValidationError) -> str:
+    """What is wrong with a configuration, in sentences."""
+    return " ".join(_explain(problem) for problem in error.errors(include_url=False))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as dotted paths to scalars and lists, in order."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A configuration with some paths changed.
+
+    A path to an axis takes the name of a variant and chooses it with its defaults; paths below it then set its
+    fields, whatever the order in which they are given. Dashes and underscores in paths are the same.
+
+    Args:
+        config: to begin from.
+        changes: dotted path → value; text is read as JSON where the field wants something else than text.
+
+    Returns:
+        The new configuration.
+
+    Raises:
+        ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
+    """
+    return from_dict(changed(config, changes))
+
+
+def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What `override` makes a configuration of, as JSON values and whether or not it can stand.
+
+    Raises:
+        ConfigError: an unknown path.
+    """
+    tree = to_dict(config)
+    asked = merge({}, changes)
+    pending = deque(sorted(asked.items(), key=lambda item: item[0].count(".")))
+    while pending:
+        path, value = pending.popleft()
+        *parents, leaf = path.split(".")
+        node: dict[str, Any] = tree
+        owner: type[Settings] = Config
+        for depth, name in enumerate(parents):
+            below = _settings_class(owner.model_fields.get(name), node.get(name))
+            if below is None:
+                raise _unknown_path(tree, owner, path, parents[: depth + 1])
+            node, owner = node[name], below
+        if leaf in owner.moved:
+            now = ".".join([*parents, owner.moved[leaf]])
+            if now in asked:
+                raise ConfigError(f"{path}={value!r}: is {now} of older versions, which is set, too. Leave out one.")
+            pending.append((now, value))
+            continue
+        if leaf not in owner.model_fields or leaf == "kind":
+            raise _unknown_path(tree, owner, path, [*parents, leaf])
+        node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
+    return tree
+
+
+def check_value(path: str, variants: Mapping[str, str], value: Any) -> None:
+    """Whether a setting allows a value, whatever stands beside it.
+
+    Args:
+        path: of the setting or axis.
+        variants: axis above it → variant that it belongs to.
+        value: as it would be given to `override`.
+
+    Raises:
+        ConfigError: it does not; names what is allowed.
+    """
+    owner: type[Settings] = Config
+    *parents, leaf = path.split(".")
+    for depth, name in enumerate(parents):
+        field = owner.model_fields[name]
+        above = ".".join(parents[: depth + 1])
+        owner = variants_of(field)[variants[above]] if above in variants else settings_classes(field)[0]
+    field = owner.model_fields[leaf]
+    if variants_of(field):
+        _variant_or_value(path, field, value)
+        return
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])  # type: ignore[arg-type]
+        adapter.validate_python(_parsed(field, value))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        message = str(problem["msg"])
+        raise ConfigError(f"{path}={value!r}: {message[:1].lower()}{message[1:]}.") from None
+
+
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes by path, where `upper` goes before `lower`: a variant that it chooses leaves nothing of another's fields.
+
+    Args:
+        lower: dotted path → value; `credit.kind` is the same as `credit`, and dashes are underscores.
+        upper: likewise.
+
+    Returns:
+        Both, with paths spelled as in the configuration.
+    """
+    lower, upper = (
+        {path.replace("-", "_").removesuffix(".kind"): value for path, value in changes.items()}
+        for changes in (lower, upper)
+    )
+    kept = {path: value for path, value in lower.items() if not any(path.startswith(f"{above}.") for above in upper)}
+    return {**kept, **upper}
+
+
+def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
+    value = _parsed(field, value)
+    variants = variants_of(field)
+    if not variants or value is None or isinstance(value, Mapping):
+        return value
+    if not isinstance(value, str) or value not in variants:
+        allowed = [*variants, *(["none"] if _is_optional(field) else [])]
+        raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
+    return _defaults(variants[value])
+
+
+def _defaults(variant: type[Settings]) -> dict[str, Any]:
+    """A variant as JSON values, without the fields that have no default."""
+    fields = {name: field for name, field in variant.model_fields.items() if not field.is_required()}
+    return {name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in fields.items()}
+
+
+def _parsed(field: FieldInfo | None, value: Any) -> Any:
+    """Text from a command line as the value that it spells."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("none", "null") and _is_optional(field):
+        return None
+    if value.startswith(("[", "{")) and str not in ([] if field is None else _members(field.annotation)):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{value!r}: looks like JSON but is not ({error}).") from None
+    if field is not None and typing.get_origin(field.annotation) is tuple:
+        if value.lower() == "none":
+            return []
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(annotation) for member in _members(part))
+    return (annotation,)
+
+
+def _is_optional(field: FieldInfo | None) -> bool:
+    return field is not None and type(None) in _members(field.annotation)
+
+
+def variants_of(field: FieldInfo | None) -> dict[str, type[Settings]]:
+    """Variants of an axis by the name of their kind; empty for an ordinary field."""
+    if field is None:
+        return {}
+    found = {}
+    for member in _members(field.annotation):
+        if isinstance(member, type) and issubclass(member, Settings) and "kind" in member.model_fields:
+            found[str(member.model_fields["kind"].default)] = member
+    return found
+
+
+def variants_at(path: str) -> dict[str, type[Settings]]:
+    """Variants of the axis at a path, whatever stands above it; empty where there is no axis.
+
+    Args:
+        path: dotted, as in `override`.
+    """
+    owners: list[type[Settings]] = [Config]
+    *parents, leaf = path.split(".")
+    for name in parents:
+        fields = [owner.model_fields[name] for owner in owners if name in owner.model_fields]
+        owners = [below for field in fields for below in (*settings_classes(field), *variants_of(field).values())]
+    found: dict[str, type[Settings]] = {}
+    for owner in owners:
+        found |= variants_of(owner.model_fields.get(leaf))
+    return found
+
+
+def settings_classes(field: FieldInfo) -> list[type[Settings]]:
+    """Classes of settings that a field may hold and that are no variants of an axis."""
+    classes = [one for one in _members(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+    return [one for one in classes if "kind" not in one.model_fields]
+
+
+def _settings_class(field: FieldInfo | None, node: Any) -> type[Settings] | None:
+    """The class of settings that a node of the tree stands for."""
+    if field is None or not isinstance(node, Mapping):
+        return None
+    variants = variants_of(field)
+    if variants:
+        return variants.get(node.get("kind", ""))
+    return next(iter(settings_classes(field)), None)
+
+
+def all_paths(tree: Mapping[str, Any]) -> list[str]:
+    """Every path that may be set, axes included."""
+    paths: list[str] = []
+    for key, value in tree.items():
+        paths.append(key)
+        if isinstance(value, Mapping):
+            paths += [f"{key}.{below}" for below in all_paths(value)]
+    return paths
+
+
+def settable_paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every path that takes a value: settings, and axes, which take the name of a variant; no groups of settings."""
+    paths: list[str] = []
+    for key, value in tree.items():
+        if key != "kind" and (not isinstance(value, Mapping) or "kind" in value):
+            paths.append(prefix + key)
+        if isinstance(value, Mapping):
+            paths += settable_paths(value, f"{prefix}{key}.")
+    return paths
+
+
+def _unknown_path(
+    tree: Mapping[str, Any], owner: type[Settings], path: str, first_unknown: list[str]
+) -> ConfigPathError:
+    """The error of a path that leads nowhere; `owner` has the fields among which the last name should be."""
+    *parents, name = first_unknown
+    above = ".".join(parents)
+    if name in owner.model_fields and name != "kind":
+        full = ".".join(first_unknown)
+        return ConfigPathError(path, f"{path}: no such setting; {full} has no settings below it as it stands.")
+    siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
+    kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
+    # Once each: several settings may hold the same class.
+    having = dict.fromkeys(
+        other.model_fields["kind"].default
+        for other in _walk_classes(Config)
+        if kind is not None and {"kind", name} <= other.model_fields.keys() and kind in _rivals(other)
+    )
+    hint = _same_name_below(tree, owner, parents, name)
+    if having and not hint:
+        hint = f" It belongs to {above}={' or '.join(map(repr, having))}."
+    else:
+        # What is offered can be set: a group of settings has no value of its own.
+        known = settable_paths(tree)
+        near = [other for other in siblings if other in known]
+        hint = hint or nearest(".".join(first_unknown), near) or nearest(path, known)
+        hint = hint or _by_last_name(path.rpartition(".")[2], known)
+    where = f"{above}={kind!r} has" if kind else f"under {above!r} there are" if above else "settings are"
+    return ConfigPathError(path, f"{path}: no such setting; {where} {', '.join(siblings) or 'none'}.{hint}")
+
+
+def _by_last_name(name: str, known: list[str]) -> str:
+    """Sentence part that offers the path whose last name is near; '' where none is."""
+    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.5)
+    found = [path for path in known if near and path.rpartition(".")[2] == near[0]]
+    return f" Did you mean {' or '.join(repr(path) for path in found[:3])}?" if found else ""
+
+
+def _same_name_below(tree: Mapping[str, Any], owner: type[Settings], parents: list[str], name: str) -> str:
+    """Sentence part that names the settings of that very name further down, or '' where there is none."""
+    node: Any = tree
+    for parent in parents:
+        node = node[parent]
+    prefix = "".join(f"{parent}." for parent in parents)
+    found = list(_paths_to(owner, node, prefix, name))
+    as_it_stands = [path for path, variant in found if variant is None]
+    if as_it_stands:
+        depth = min(path.count(".") for path in as_it_stands)
+        return f" Did you mean {' or '.join(repr(path) for path in as_it_stands if path.count('.') == depth)}?"
+    if found:
+        path, variant = min(found, key=lambda one: one[0].count("."))
+        return f" Did you mean {path!r}? It needs {variant}."
+    return ""
+
+
+def _paths_to(owner: type[Settings], node: Any, prefix: str, name: str) -> Iterator[tuple[str, str | None]]:
+    """Paths to settings of a name below a class, each with the variant that is to be chosen for it, if it is not."""
+    for above, field in owner.model_fields.items():
+        value = node.get(above) if isinstance(node, Mapping) else None
+        chosen = _settings_class(field, value)
+        for below in [*settings_classes(field), *variants_of(field).values()]:
+            kind = below.model_fields["kind"].default if "kind" in below.model_fields else None
+            needed = None if below is chosen else f"{prefix}{above}={kind!r}"
+            if name in below.model_fields and name != "kind":
+                yield f"{prefix}{above}.{name}", needed
+            for path, variant in _paths_to(below, value if below is chosen else None, f"{prefix}{above}.", name):
+                yield path, needed or variant
+
+
+def _rivals(variant: type[Settings]) -> set[str]:
+    """Kinds of the axis that a variant is on."""
+    for owner in _walk_classes(Config):
+        for field in owner.model_fields.values():
+            if variant in variants_of(field).values():
+                return set(variants_of(field))
+    return set()
+
+
+def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Every path of a configuration with its value and the line that documents it.
+
+    Yields:
+        path, value, documentation; an axis itself comes first, with its variants as documentation.
+    """
+    yield from _documented(Config, to_dict(config), "")
+
+
+def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+    for name, field in owner.model_fields.items():
+        value, text = node[name], " ".join((field.description or "").split())
+        if name == "kind":
+            continue
+        below = _settings_class(field, value)
+        if below is None:
+            variants = variants_of(field)
+            yield prefix + name, value, text + (f" One of {', '.join([*variants, 'none'])}." if variants else "")
+            continue
+        if variants := variants_of(field):
+            choices = [*variants, *(["none"] if _is_optional(field) else [])]
+            yield prefix + name, value["kind"], f"{text} One of {', '.join(choices)}."
+        yield from _documented(below, value, f"{prefix}{name}.")
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's complaints as: field, value, what is allowed, what to do."""
+    location = [str(part) for part in problem["loc"]]
+    kinds = _kinds()
+    # The first is a field, though one of them has the name of a kind: `reward`.
+    path = ".".join(part for index, part in enumerate(location) if index == 0 or part not in kinds)
+    value, message = problem.get("input"), str(problem["msg"])
+    if problem["type"] == "value_error":
+        text = message.removeprefix("Value error, ")
+        return text if not path or text.startswith(path) else f"{path}: {text}"
+    if problem["type"] == "missing":
+        return f"{path}: is not set, and has no default."
+    if problem["type"] == "extra_forbidden":
+        return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        expected = str(problem.get("ctx", {}).get("expected_tags", ""))
+        return f"{path}: choose one of {expected}."
+    return f"{path}={value!r}: {message[:1].lower()}{message[1:]}."
+
+
+def _walk_classes(owner: type[Settings]) -> Iterator[type[Settings]]:
+    yield owner
+    for field in owner.model_fields.values():
+        for member in _members(field.annotation):
+            if isinstance(member, type) and issubclass(member, Settings):
+                yield from _walk_classes(member)
+
+
+def _kinds() -> set[str]:
+    return {str(c.model_fields["kind"].default) for c in _walk_classes(Config) if "kind" in c.model_fields}
+
+
+def _all_field_names() -> set[str]:
+    return {name for owner in _walk_classes(Config) for name in owner.model_fields}

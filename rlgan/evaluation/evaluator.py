@@ -1,0 +1,512 @@
+"""What is measured of a generator: likelihoods both ways, the two KL gaps where the law is known, text metrics.
+
+Every measurement of a run draws with the same random numbers, so differences between rows of a table are less noisy
+than the rows. Held-out data is the test split; nothing is ever selected on it, but on `selection_view`. What takes
+longer than a measurement during training may is measured of the final rows alone, by `measure_closely`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.base.activity import advance, stage
+from rlgan.base.errors import ConfigError
+from rlgan.base.seeding import stream
+from rlgan.base.settings import Settings
+from rlgan.envs.tasks.task import Task
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import Generator
+from rlgan.metrics import effective_rank, kl_gaps, mean_nll
+from rlgan.sampling.beam_search import beam_search
+from rlgan.sampling.sampler import Samples, sample
+from rlgan.schedule.model_selection import Measure
+
+from .adversarial import AdversarialMeasures, FreshEvaluator
+from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
+from .evidence import Measure as TwoSided
+from .learned_language_model import LearnedLanguageModel
+from .pair_measures import BleuTokens, PairMeasures
+from .sentence_encoders import EncoderName
+from .text_measures import TextMeasures
+
+
+class EvaluationSettings(Settings):
+    """What is measured, and when."""
+
+    every: int = Field(5, ge=1)
+    """Adversarial units between measurements."""
+    mle_every: int = Field(5, ge=1)
+    """Epochs of maximum-likelihood pretraining between measurements."""
+    num_sequences: int = Field(2_000, ge=2)
+    """Sequences sampled for a measurement during training."""
+    final_sequences: int = Field(10_000, ge=2)
+    """Sequences sampled for each row of the final table."""
+    num_bleu: int = Field(1_000, ge=2)
+    """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
+    temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+    """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
+    verdict takes for each the one that is best on validation data."""
+    equal_trainings: int = Field(3, ge=0)
+    """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
+    random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
+    encoders: tuple[EncoderName, ...] = ("ngram64",)
+    """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
+    of the final table, and needs the extra `encoder`. Text only."""
+    num_nearest: int = Field(500, ge=2)
+    """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
+    beam: int = Field(1, ge=1)
+    """Beams of the search for the likeliest sequence, which BLEU and chrF of pairs are of, and the decoded figures of
+    `adversarial`; 1 is greedy."""
+    length_exponent: float = Field(0.0, ge=0.0)
+    """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
+    bleu_tokens: BleuTokens = "auto"
+    """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE; auto follows the script of the references:
+    13a where words have spaces between them, zh for Chinese, char for other scripts without spaces. Pairs only."""
+    replace_unknown: bool = False
+    """In the texts that BLEU and chrF are of, the word of the source that was most attended to stands where a word is
+    unknown. Pairs of words only."""
+    adversarial: FreshEvaluator | None = None
+    """Evaluator that is trained anew to tell rows of the final table from human pairs, which takes minutes; null for
+    none. Only where the task gives something with each sequence."""
+    language_model: LearnedLanguageModel | None = None
+    """LSTMs that are trained anew for LM and reverse-LM scores of rows of the final table, which takes minutes a row;
+    null for none, and the n-gram models alone. Text only."""
+    collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
+    """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
+    num_shown: int = Field(10, ge=0)
+    """Samples written to samples.txt at each measurement."""
+
+
+def temperatures_of(settings: EvaluationSettings) -> list[float]:
+    """Temperatures of the final table: a generator as it is stands in every table, and no temperature twice."""
+    return list(dict.fromkeys((1.0, *settings.temperatures)))
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of one generator at one temperature.
+
+    Attributes:
+        metrics: name → value, names as in docs/metrics.md.
+        tokens: (n, T) int64 sequences that were sampled for it.
+        conditions: (n, S) int64 what each of them was given; None where they are given nothing.
+        is_real: whether the sequences are the validation split's.
+    """
+
+    metrics: dict[str, float]
+    tokens: Tensor
+    conditions: Tensor | None = None
+    is_real: bool = False
+
+
+def samples_shown(task: Task, measurement: Measurement, number: int) -> list[str]:
+    """The first samples of a measurement as text, behind what they were given.
+
+    Args:
+        task: that they are of.
+        measurement: of a generator.
+        number: of samples, at most.
+    """
+    lines, given = task.decode(measurement.tokens[:number]), task.conditions
+    if given is None:
+        return lines
+    assert measurement.conditions is not None
+    sources = given.decode(measurement.conditions[:number])
+    return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
+
+
+def selection_view(task: Task) -> Task:
+    """The task with validation sequences, and what they are given, in the place of those of the test split.
+
+    What is selected on is not reported.
+    """
+    given = task.conditions
+    if given is not None:
+        given = replace(given, test=given.valid, test_words=given.valid_words, test_sources=given.valid_sources)
+    return replace(task, test=task.valid, test_words=task.valid_words, conditions=given)
+
+
+class Evaluator:
+    """Measures generators of one task.
+
+    Args:
+        task: whose test split and, where it has one, whose exact law is compared with.
+        settings: how much.
+        seed: the run's seed.
+        draw: names the random numbers of its samples. What was chosen by one draw is reported of another.
+
+    Raises:
+        ConfigError: an encoder is not installed, or reads what this task has not; or too few human pairs.
+    """
+
+    _BATCH = 128  # sequences whose (T, V) logits are held at once
+    _NUM_GROUPS = 10  # of drawn sequences, without each of which an n-gram model is learned again
+    _NUM_SOURCE_GROUPS = 20  # of sources of pairs, without each of which chrF is computed again
+    _NUM_PREFIXES = 128  # rows of the matrix whose effective rank is taken; it depends on their number
+
+    def __init__(self, task: Task, settings: EvaluationSettings, seed: int, draw: str = "evaluation") -> None:
+        self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
+        self._text = _text_measures(task, settings, seed)
+        self._pairs = (
+            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
+        )
+        self._adversarial = _adversarial_measures(task, settings, seed)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of how figures are taken, for the log and beside the table."""
+        return () if self._pairs is None else self._pairs.notes
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The same, by name."""
+        return {} if self._pairs is None else {"bleu_tokens": self._pairs.tokeniser}
+
+    def require_figure(self, measure: Measure) -> None:
+        """See to it that generators can differ in a figure.
+
+        Raises:
+            ConfigError: it is 0 for all of them.
+        """
+        if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
+            raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
+
+    def held_out_nll(
+        self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
+    ) -> float:
+        """NLL of held-out sequences (n, T), given conditions (n, S) or nothing, in nats per token, dropout off."""
+        logprobs = self._logprobs(generator, tokens, temperature, conditions)
+        return mean_nll(logprobs, sequence_mask(self._task.space, tokens))
+
+    def _logprobs(self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None) -> Tensor:
+        """(n, T) of the tokens of sequences, dropout off."""
+        generator.eval()
+        with torch.no_grad(), stage("held out", unit="batch", total=-(-len(tokens) // self._BATCH)):
+            parts = []
+            for part, given in self._batches(tokens, conditions):
+                parts.append(generator.given(given).logprobs(part, temperature))
+                advance()
+            return torch.cat(parts)
+
+    def _batches(self, tokens: Tensor, conditions: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for first in range(0, len(tokens), self._BATCH):
+            rows = slice(first, first + self._BATCH)
+            yield tokens[rows].long(), None if conditions is None else conditions[rows].long()
+
+    def measure(self, generator: Generator, temperature: float = 1.0, num_sequences: int | None = None) -> Measurement:
+        """Measure a generator.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            temperature: divides the logits, of its samples and of its likelihoods alike.
+            num_sequences: sequences to sample; None takes the settings' `num_sequences`.
+
+        Returns:
+            Metrics and the sequences that were sampled for them. Likelihoods, and what follows from them, only of a
+            generator that has them.
+        """
+        samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
+        metrics = self._likelihoods(generator, temperature, samples, conditions)
+        if generator.has_law:
+            metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
+        if self._text is not None:
+            metrics |= self._text.measure(samples.tokens)
+        if self._pairs is not None:
+            metrics |= self._answers(generator, temperature, self._pairs)
+        return Measurement(metrics, samples.tokens, conditions)
+
+    def figure(self, generator: Generator, measure: Measure) -> float:
+        """One figure of a generator, and nothing measured that it does not need.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            measure: which; the task and the generator have it.
+        """
+        if measure == "valid_nll":
+            return self.held_out_nll(generator, self._task.test, conditions=self._held_out_conditions)
+        if measure in ("corpus_bleu", "chrf"):
+            assert self._pairs is not None
+            return self._answers(generator, 1.0, self._pairs)[f"eval/{measure}"]
+        samples, conditions = self._drawn(generator, 1.0, self._settings.num_sequences)
+        if measure == "lm_rlm":
+            assert self._text is not None
+            return sum(self._text.language_models(samples.tokens).values())
+        return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
+
+    def two_sided(self, generator: Generator) -> TwoSided | None:
+        """The measure by which generators of this task are told apart; None where this one has none.
+
+        Without likelihoods there are no KL gaps, and no NLL of references.
+        """
+        if self._text is not None:
+            return LM_RLM
+        if not generator.has_law:
+            return None
+        return KL_SUM if self._task.has_known_law else PAIR_SUM if self._pairs is not None else None
+
+    def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
+        """The two-sided measure of a generator, and what it is without some of the sequences.
+
+        The sequences that are drawn are those that `measure` draws, so that the sides are those of its row.
+
+        Args:
+            generator: in any mode; has a two-sided measure.
+            temperature: divides the logits.
+            number: of sequences to draw.
+            has_groups: whether to find what the measure is without groups that take long to leave out: an n-gram model
+                is learned again and chrF computed again for each.
+
+        Returns:
+            Sides, and replicates.
+        """
+        measure = self.two_sided(generator)
+        assert measure is not None, "this generator has no two-sided measure"
+        if measure == PAIR_SUM:
+            return self._evidence_of_pairs(generator, temperature, has_groups)
+        samples, conditions = self._drawn(generator, temperature, number)
+        if measure == LM_RLM:
+            assert self._text is not None
+            return self._text.evidence(samples.tokens, self._NUM_GROUPS if has_groups else 0)
+        return self._evidence_of_gaps(generator, temperature, samples, conditions)
+
+    def _evidence_of_gaps(
+        self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
+    ) -> Evidence:
+        given = self._held_out_conditions
+        oracle = self._task.oracle_of(given)
+        assert oracle is not None
+        real = self._nll_sums(self._logprobs(generator, self._task.test, temperature, given), self._task.test)
+        own = self._nll_sums(samples.logprobs, samples.tokens)
+        lost = self._nll_sums(self._oracle_logprobs(samples.tokens, conditions), samples.tokens) - own
+        lengths, real_lengths = (
+            sequence_mask(self._task.space, tokens).sum(1).double().numpy()
+            for tokens in (samples.tokens, self._task.test)
+        )
+        quality, coverage = lost.sum() / lengths.sum(), real.sum() / real_lengths.sum() - oracle.entropy
+        forward = without_each(real, real_lengths) - oracle.entropy
+        if conditions is None:
+            drawn, held_out = beside(without_each(lost, lengths), coverage), beside(quality, forward)
+        else:
+            # Row j was given what held-out row j mod n was given, and is left out with it.
+            rows = np.arange(len(lost)) % len(real)
+            reverse = without_each(*(in_groups(each, rows, len(real)) for each in (lost, lengths)))
+            drawn, held_out = np.empty((0, 2)), beside(reverse, forward)
+        return Evidence(np.array([quality, coverage]), held_out, drawn)
+
+    def _evidence_of_pairs(self, generator: Generator, temperature: float, has_groups: bool) -> Evidence:
+        pairs = self._pairs
+        assert pairs is not None
+        of_source, of_pair = pairs.groups(self._NUM_SOURCE_GROUPS if has_groups else 1)
+        given, test = self._held_out_conditions, self._task.test
+        sums = self._nll_sums(self._logprobs(generator, test, temperature, given), test)
+        lengths = sequence_mask(self._task.space, test).sum(1).double().numpy()
+        chrf, without = pairs.chrf(self._decoded(generator, temperature, pairs.conditions), generator, of_source)
+        number = len(without)
+        with np.errstate(divide="ignore"):
+            quality, others = -np.log(chrf / 100), -np.log(without / 100)
+        coverage = sums.sum() / lengths.sum()
+        kept = without_each(*(in_groups(each, of_pair, number) for each in (sums, lengths))) if number else others
+        return Evidence(np.array([quality, coverage]), beside(others, kept).reshape(-1, 2), np.empty((0, 2)))
+
+    def _nll_sums(self, logprobs: Tensor, tokens: Tensor) -> NDArray[np.float64]:
+        """(n,) NLL of each sequence, nats, by log-probabilities (n, T) of its tokens."""
+        mask = sequence_mask(self._task.space, tokens)
+        return -logprobs.detach().masked_fill(~mask, 0.0).double().sum(1).cpu().numpy()
+
+    def _drawn(self, generator: Generator, temperature: float, number: int) -> tuple[Samples, Tensor | None]:
+        """Samples, and what they are given: the conditions of the test split, again from the first where they end."""
+        conditions = self._held_out_conditions
+        if conditions is not None:
+            conditions = conditions[torch.arange(number) % len(conditions)].long()
+        rng = stream(self._seed, self._draw)
+        stepper = generator.stepper(temperature)
+        with stage("sample", f"{number} samples"):
+            return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+
+    def _likelihoods(
+        self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
+    ) -> dict[str, float]:
+        """Those that generator and task have, both ways, and the gaps that follow from them."""
+        metrics: dict[str, float] = {}
+        if generator.has_law:
+            given = self._held_out_conditions
+            with stage("nll", "likelihood of test sequences"):
+                metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
+            metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
+        if self._task.has_known_law:
+            metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
+            if generator.has_law:
+                metrics |= self._kl_metrics(metrics)
+        return metrics
+
+    def _answers(self, generator: Generator, temperature: float, pairs: PairMeasures) -> dict[str, float]:
+        """Of the likeliest sequences for the different conditions of the test split."""
+        return pairs.measure(self._decoded(generator, temperature, pairs.conditions), generator)
+
+    def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
+        """The likeliest sequences (n, T) that are given conditions (n, S)."""
+        stepper, settings = generator.stepper(temperature), self._settings
+        number = len(conditions)
+        with stage("decode", f"the likeliest of {number} sources"):
+            found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
+        return found.tokens
+
+    def measure_real(self, num_sequences: int | None = None) -> Measurement:
+        """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
+
+        Where the task knows its law these are test sequences, whose NLL_oracle estimates the law's entropy. Elsewhere
+        they are validation sequences, compared with the test split as samples are.
+
+        Args:
+            num_sequences: at most so many; None takes the settings' `num_sequences`.
+
+        Returns:
+            Metrics, the sequences and what they are given.
+        """
+        number, given = num_sequences or self._settings.num_sequences, self._task.conditions
+        if self._task.has_known_law:
+            tokens = self._task.test[:number].long()
+            conditions = None if given is None else given.test[:number].long()
+            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
+        tokens = self._task.valid[:number].long()
+        conditions = None if given is None else given.valid[:number].long()
+        metrics = {} if self._text is None else self._text.measure(tokens)
+        if self._pairs is not None:
+            metrics |= self._pairs.measure_form(tokens)
+        return Measurement(metrics, tokens, conditions, is_real=True)
+
+    def measure_closely(self, measurement: Measurement) -> dict[str, float]:
+        """What takes too long to be measured during training: who learned by heart, and what models have to learn.
+
+        Of the first `num_nearest` sequences the distance to the nearest training sequence, by 3-grams and in the space
+        of each encoder, tested against that of as many test sequences; FED by the encoders that are not fast; and LM
+        and reverse-LM scores by learned language models, where the settings have one.
+
+        Args:
+            measurement: as `measure` and `measure_real` return it.
+
+        Returns:
+            Metrics; none where the task is not text.
+        """
+        if self._text is None:
+            return {}
+        return self._text.measure_closely(measurement.tokens, are_valid=measurement.is_real)
+
+    def measure_adversarially(
+        self, generator: Generator, temperature: float = 1.0, *, decodes: bool = True, rates_evaluator: bool = True
+    ) -> dict[str, float]:
+        """What a fresh evaluator makes of a generator, beside human pairs of the test split; takes many seconds.
+
+        Args:
+            generator: in any mode; measured without dropout.
+            temperature: divides the logits.
+            decodes: whether its likeliest sequences are judged, too.
+            rates_evaluator: whether the evaluator's own reliability is found, with its samples as the machine.
+
+        Returns:
+            Metrics; none where the settings have no evaluator.
+        """
+        if self._adversarial is None:
+            return {}
+        conditions = self._adversarial.conditions
+        rng = stream(self._seed, self._draw, "adversarial")
+        samples = sample(
+            generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
+        ).tokens
+        with stage("judge", "fresh evaluators (evaluation.adversarial)"):
+            metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
+        if decodes:
+            different, place = torch.unique(conditions, dim=0, return_inverse=True)
+            found_sequences = self._decoded(generator, temperature, different)[place]
+            with stage("judge", "fresh evaluators of the likeliest (evaluation.adversarial)"):
+                found = self._adversarial.measure(found_sequences)
+            metrics |= {name.replace("eval/", "eval/decoded_"): value for name, value in found.items()}
+        return metrics
+
+    def measure_people(self) -> dict[str, float]:
+        """The same of people, half of whom are taken for the machine: the yardstick of `measure_adversarially`."""
+        if self._adversarial is None:
+            return {}
+        with stage("judge", "fresh evaluators of people (evaluation.adversarial)"):
+            return self._adversarial.measure_people()
+
+    @property
+    def _held_out_conditions(self) -> Tensor | None:
+        """What the sequences of the test split are given."""
+        return None if self._task.conditions is None else self._task.conditions.test
+
+    def _nll_oracle(self, tokens: Tensor, conditions: Tensor | None) -> float:
+        return mean_nll(self._oracle_logprobs(tokens, conditions), sequence_mask(self._task.space, tokens))
+
+    def _oracle_logprobs(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        logprobs = []
+        for part, given in self._batches(tokens, conditions):
+            oracle = self._task.oracle_of(given)
+            assert oracle is not None
+            logprobs.append(oracle.logprobs(part))
+        return torch.cat(logprobs)
+
+    def _kl_metrics(self, likelihoods: dict[str, float]) -> dict[str, float]:
+        oracle = self._task.oracle_of(self._held_out_conditions)
+        assert oracle is not None
+        gaps = kl_gaps(
+            nll_oracle=likelihoods["eval/nll_oracle"],
+            nll_div=likelihoods["eval/nll_div"],
+            nll_gen=likelihoods["eval/nll_gen"],
+            entropy=oracle.entropy,
+        )
+        return {
+            "eval/kl_forward": gaps.forward,
+            "eval/kl_reverse": gaps.reverse,
+            "eval/kl_sum": gaps.total,
+        }
+
+    def _effective_rank(
+        self, generator: Generator, tokens: Tensor, temperature: float, conditions: Tensor | None
+    ) -> float:
+        """Of the next-token distributions after prefixes of the generator's own sequences.
+
+        Row i is what follows a prefix of sequence i, of i modulo its length tokens, so that all lengths occur. After
+        held-out prefixes it would rise where a generator is cooled, as it makes every distribution sharper.
+        """
+        tokens = tokens[: self._NUM_PREFIXES]
+        conditions = None if conditions is None else conditions[: self._NUM_PREFIXES]
+        lengths = sequence_mask(self._task.space, tokens).sum(1)
+        places = torch.arange(len(tokens), device=tokens.device) % lengths
+        generator.eval()
+        with torch.no_grad():
+            logits = generator.given(conditions).logits(tokens)[torch.arange(len(tokens)), places]
+        return effective_rank(torch.softmax(logits / temperature, 1))
+
+
+def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -> AdversarialMeasures | None:
+    if settings.adversarial is None:
+        return None
+    assert task.conditions is not None
+    return AdversarialMeasures(task.space, task.conditions.test, task.test, settings.adversarial, seed)
+
+
+def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextMeasures | None:
+    if task.name == "text":
+        return TextMeasures(
+            task,
+            num_bleu=settings.num_bleu,
+            num_nearest=settings.num_nearest,
+            encoders=settings.encoders,
+            language_model=settings.language_model,
+            seed=seed,
+        )
+    if "minilm" in settings.encoders:
+        raise ConfigError(
+            f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, and task={task.name!r} has none. "
+            "Leave it out."
+        )
+    return None

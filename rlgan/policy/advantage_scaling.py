@@ -1,0 +1,108 @@
+"""The scale of advantages: what is done to them after the baseline (specification 16.1, `adv_transform`).
+
+Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
+values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
+exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, and no other one becomes 0.
+
+    B sequences, T positions
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
+
+from .groups import deviations, group_deviations, within
+
+
+class AsTheyAre(Settings):
+    """Advantages stay as they are."""
+
+    kind: Literal["none"] = "none"
+
+
+class Clip(Settings):
+    """Advantages are cut at ± a bound (Caccia et al. 2020: 5)."""
+
+    kind: Literal["clip"] = "clip"
+    bound: Annotated[float, Choice((1.0, 2.0, 5.0))] = Field(5.0, gt=0.0)
+    """Greatest magnitude, reward units."""
+
+
+class Whiten(Settings):
+    """Advantages less their mean, over their standard deviation, both over all real tokens of the batch."""
+
+    kind: Literal["whiten"] = "whiten"
+
+
+class GroupDeviation(Settings):
+    """Advantages over the standard deviation of values in the group at the same position (GRPO, specification 15.2).
+
+    The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
+    baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
+    """
+
+    kind: Literal["group_deviation"] = "group_deviation"
+    epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
+    """Added to the deviation, reward units."""
+
+
+class RunningScale(Settings):
+    """Advantages over a moving average of their mean magnitude, this batch included (critics; specification 8.3)."""
+
+    kind: Literal["running_scale"] = "running_scale"
+    decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
+    """Weight of the old average."""
+
+
+NormalisationSettings = Annotated[
+    AsTheyAre | Clip | Whiten | GroupDeviation | RunningScale, Field(discriminator="kind")
+]
+
+_TINY = 1e-8  # batches in which all are worth the same have no scale
+
+
+def normalised(
+    settings: NormalisationSettings,
+    advantages: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    moving_scale: float = 0.0,
+    num_updates: int = 0,
+    group: int | None = None,
+) -> tuple[Tensor, float]:
+    """Advantages on their final scale.
+
+    Args:
+        settings: which.
+        advantages: (B, T) float32, 0 where mask is False.
+        values: (B, T) float32, before the baseline; read only by `GroupDeviation`.
+        mask: (B, T) bool.
+        moving_scale: what `RunningScale` remembers, reward units.
+        num_updates: batches before this one.
+        group: sequences that are compared with each other; None compares all.
+
+    Returns:
+        (B, T) float32 and the next moving scale.
+    """
+    if not bool(mask.any()):
+        return advantages, moving_scale  # all is given and nothing was drawn: there is nothing to remember
+    if isinstance(settings, Clip):
+        advantages = advantages.clamp(-settings.bound, settings.bound)
+    elif isinstance(settings, Whiten):
+        real = advantages[mask]
+        advantages = (advantages - within(real.mean(), real, 0)) / (deviations(real, 0) + _TINY)
+    elif isinstance(settings, GroupDeviation):
+        found = group_deviations(values, mask, group)
+        advantages = (advantages / (found + settings.epsilon)).masked_fill(found == 0.0, 0.0)
+    elif isinstance(settings, RunningScale):
+        now = float(advantages[mask].abs().mean())
+        moving_scale = settings.decay * moving_scale + (1.0 - settings.decay) * now
+        # The average began at 0, so early ones are too small by a known factor (Kingma & Ba 2015).
+        advantages = advantages / (moving_scale / (1.0 - settings.decay ** (num_updates + 1)) + _TINY)
+    return advantages.masked_fill(~mask, 0.0), moving_scale

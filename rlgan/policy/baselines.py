@@ -1,0 +1,257 @@
+"""Values in, advantages out. Everything here sees the whole batch: the result may not depend on who sampled what.
+
+An advantage never carries a gradient and is exactly 0 where the mask is False. Baselines that are means of what is
+compared (`BatchMean`, `PerStepMean`, `LeaveOneOut`, `GroupMean`, and `ImportanceWeights` once its ramp has reached 1)
+give exactly 0 where all that is compared is equal. The others take off something else, and equal rewards teach by
+definition: `NoBaseline` and `ConstantBaseline`; `ExponentialMean` until its average, which starts at 0, has arrived;
+`LogPartition`, which takes off 1 more; `CriticBaseline` until the critic has learned the value.
+
+    B sequences, T positions
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
+from rlgan.layers.optimizers import Adam, OptimizerSettings
+
+from .groups import group_means, held, leave_one_out_means, masked_mean, within
+from .importance_weights import mean_one_weights
+
+
+class NoBaseline(Settings):
+    """Advantage = value (SeqGAN as published)."""
+
+    kind: Literal["none"] = "none"
+
+
+class ConstantBaseline(Settings):
+    """Advantage = value - a constant."""
+
+    kind: Literal["constant"] = "constant"
+    value: Annotated[float, Uniform(0.0, 1.0)] = 0.5
+    """The constant, in reward units."""
+
+
+class BatchMean(Settings):
+    """Advantage = value - mean over all real tokens of the batch."""
+
+    kind: Literal["batch_mean"] = "batch_mean"
+
+
+class PerStepMean(Settings):
+    """Advantage = value - mean over the batch at the same position."""
+
+    kind: Literal["per_step_mean"] = "per_step_mean"
+
+
+class ExponentialMean(Settings):
+    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, specification 11.2)."""
+
+    kind: Literal["ema"] = "ema"
+    decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
+    """Weight of the old average; ScratchGAN 0.08."""
+
+
+class LeaveOneOut(Settings):
+    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, specification 15.1).
+
+    A sequence that has finished keeps its last value.
+    """
+
+    kind: Literal["leave_one_out"] = "leave_one_out"
+
+
+class GroupMean(Settings):
+    """Advantage = value - mean over all sequences of the group at the same position (GRPO, specification 15.2).
+
+    A sequence that has finished keeps its last value.
+    """
+
+    kind: Literal["group_mean"] = "group_mean"
+
+
+class LogPartition(Settings):
+    """Advantage = value - log Z - 1, log Z a moving average of log mean exp(value) (boundary-seeking GAN, 9.1).
+
+    With the logit as reward this is the policy gradient of the reverse KL.
+    """
+
+    kind: Literal["log_partition"] = "log_partition"
+    decay: Annotated[float, Uniform(0.0, 0.999)] = Field(0.995, ge=0.0, lt=1.0)
+    """Weight of the old log Z."""
+
+
+class CriticBaseline(Settings):
+    """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
+
+    kind: Literal["critic"] = "critic"
+    reads: Annotated[Literal["state", "source"], NotSearched("source needs a task that gives something")] = "state"
+    """What V is of: state, the tokens so far and what the sequence is given; or source, what it is given alone, so that
+    V is the same for all tokens (Li et al. 2017)."""
+    embedding: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of the critic's token embeddings."""
+    hidden: Annotated[int, Choice((32, 64))] = Field(32, ge=1)
+    """Width of its LSTMs."""
+    epochs: Annotated[int, Choice((1, 4))] = Field(1, ge=1)
+    """Steps on each batch."""
+    clip: Annotated[float | None, NotSearched("tied to the rewards' scale")] = Field(None, gt=0.0)
+    """Greatest change of a value on one batch that lowers its loss, reward units (PPO 0.2); null for none."""
+    optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
+    """How its parameters move."""
+
+
+class ImportanceWeights(Settings):
+    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (specification 4.2 and 9.1).
+
+    The softmax is over the m sequences of the group.
+    """
+
+    kind: Literal["importance_weights"] = "importance_weights"
+    normalise: Annotated[Literal["per_step", "all"], Choice(("per_step", "all"))] = "per_step"
+    """Weights have mean 1 over the group at each position (with terminal credit: one weight a sequence), or over all
+    tokens of the group together."""
+    ramp_to: Annotated[float, Choice((0.0, 1.0))] = Field(1.0, ge=0.0, le=1.0)
+    """What is subtracted in the end; 1 is the weights' mean, 0 subtracts nothing (boundary-seeking GAN)."""
+    ramp_updates: Annotated[int, Choice((0, 20, 100))] = Field(0, ge=0)
+    """Generator updates over which the ramp rises from 0; 0 means from the start."""
+    least_ess: Annotated[float, Choice((0.0, 0.05, 0.25))] = Field(0.0, ge=0.0, lt=1.0)
+    """Least effective sample size, a share of the group: log-ratios are shrunk until it is reached; 0 leaves them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ramp_updates and not self.ramp_to:
+            raise ConfigError(
+                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0."
+            )
+        return self
+
+
+BaselineSettings = Annotated[
+    NoBaseline
+    | ConstantBaseline
+    | BatchMean
+    | PerStepMean
+    | ExponentialMean
+    | LeaveOneOut
+    | GroupMean
+    | LogPartition
+    | CriticBaseline
+    | ImportanceWeights,
+    Field(discriminator="kind"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineState:
+    """What a baseline remembers between generator updates.
+
+    Attributes:
+        moving_average: of batch means, or of log Z; reward units; starts at 0.
+        num_updates: generator updates so far.
+    """
+
+    moving_average: float = 0.0
+    num_updates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Advantages:
+    """Advantages and the state for the next batch.
+
+    Attributes:
+        advantages: (B, T) float32.
+        state: what the baseline remembers now.
+        metrics: what there is to tell of the baseline.
+    """
+
+    advantages: Tensor
+    state: BaselineState
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def advantages(
+    settings: BaselineSettings,
+    values: Tensor,
+    mask: Tensor,
+    state: BaselineState,
+    group: int | None = None,
+    log_ratios: Tensor | None = None,
+    state_values: Tensor | None = None,
+) -> Advantages:
+    """Advantages of a whole batch.
+
+    Args:
+        settings: which baseline.
+        values: (B, T) float32, 0 where mask is False.
+        mask: (B, T) bool.
+        state: what the baseline remembers.
+        group: sequences that are compared with each other, neighbours in the batch; None compares all.
+        log_ratios: (B, T) float32 nats; read only by `ImportanceWeights`.
+        state_values: (B, T) float32, V of the state before each token; read only by `CriticBaseline`.
+
+    Returns:
+        (B, T) advantages, the next state, metrics.
+
+    Raises:
+        ShapeError: shapes differ, the batch is no multiple of the group, a leave-one-out group of one sequence, or
+            importance weights without log-ratios, a critic without its values.
+    """
+    if values.shape != mask.shape:
+        raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
+    values = values.detach()
+    average, metrics = state.moving_average, {}
+    if isinstance(settings, NoBaseline):
+        result = values
+    elif isinstance(settings, ConstantBaseline):
+        result = values - settings.value
+    elif isinstance(settings, BatchMean):
+        result = values - masked_mean(values, mask)
+    elif isinstance(settings, PerStepMean):
+        result = values - _per_step_means(values, mask)
+    elif isinstance(settings, ExponentialMean) and not bool(mask.any()):
+        result = values  # all is given and nothing was drawn: there is nothing to remember
+    elif isinstance(settings, ExponentialMean):
+        average = settings.decay * average + (1.0 - settings.decay) * float(masked_mean(values, mask))
+        result = values - average
+    elif isinstance(settings, LeaveOneOut):
+        result = values - leave_one_out_means(values, mask, group)
+    elif isinstance(settings, GroupMean):
+        result = values - group_means(values, mask, group)
+    elif isinstance(settings, LogPartition):
+        log_partition = torch.logsumexp(held(values, mask)[:, -1], 0) - math.log(values.shape[0])
+        average = settings.decay * average + (1.0 - settings.decay) * float(log_partition)
+        result = values - average - 1.0
+    elif isinstance(settings, CriticBaseline):
+        if state_values is None:
+            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+        result = values - state_values.detach()
+    else:
+        if log_ratios is None:
+            raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
+        weighed = mean_one_weights(log_ratios, mask, settings.normalise == "all", group, settings.least_ess)
+        ramp = min(1.0, state.num_updates / settings.ramp_updates) if settings.ramp_updates else 1.0
+        result, metrics = weighed.weights - settings.ramp_to * ramp, weighed.metrics
+    return Advantages(
+        advantages=result.masked_fill(~mask, 0.0),
+        state=BaselineState(moving_average=average, num_updates=state.num_updates + 1),
+        metrics=metrics,
+    )
+
+
+def _per_step_means(values: Tensor, mask: Tensor) -> Tensor:
+    """(1, T) mean over the sequences that have a token there; 0 where none has."""
+    means = (values * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+    # The first token that is there stands in the place of those that are not: it moves neither extreme.
+    first = values.gather(0, mask.long().argmax(0, keepdim=True)).masked_fill(~mask.any(0, keepdim=True), 0.0)
+    return within(means, torch.where(mask, values, first), 0)

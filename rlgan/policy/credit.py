@@ -1,0 +1,196 @@
+"""Credit assignment: rewards in, a value for each token out. Pure arithmetic; nothing is sampled or scored here.
+
+B sequences, T positions, N Monte Carlo continuations a prefix
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.base.errors import ShapeError
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
+
+from .groups import within
+
+
+class Terminal(Settings):
+    """Every token is worth the reward of its sequence."""
+
+    kind: Literal["terminal"] = "terminal"
+
+
+class MonteCarlo(Settings):
+    """A token is worth the mean reward of continuations of the prefix it ends (SeqGAN, eq. 4)."""
+
+    kind: Literal["monte_carlo"] = "monte_carlo"
+    num_rollouts: Annotated[int, Choice((2, 4, 8, 16))] = Field(16, ge=1)
+    """Continuations N of each prefix."""
+    policy_ema: Annotated[float, Choice((0.0, 0.8, 0.95))] = Field(0.0, ge=0.0, lt=1.0)
+    """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
+
+
+class Prefix(Settings):
+    """A token is worth the reward of the prefix that it ends, judged as it stands (REGS, Li et al. 2017)."""
+
+    kind: Literal["prefix"] = "prefix"
+
+
+class RewardToGo(Settings):
+    """A token is worth the discounted sum of the per-token rewards from it on (ScratchGAN)."""
+
+    kind: Literal["reward_to_go"] = "reward_to_go"
+    gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
+    """Discount γ a token."""
+
+
+class LambdaReturn(Settings):
+    """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
+
+    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016; specification 15.3).
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("goes with one baseline alone, the critic: preset seqgan_ppo")
+    kind: Literal["lambda_return"] = "lambda_return"
+    gamma: float = Field(1.0, ge=0.0, le=1.0)
+    """Discount γ a token."""
+    decay: float = Field(0.95, ge=0.0, le=1.0)
+    """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
+
+
+CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo | LambdaReturn, Field(discriminator="kind")]
+
+
+def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
+    """values[b, t] = rewards[b] on real tokens.
+
+    Args:
+        rewards: (B,) float32.
+        mask: (B, T) bool.
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False, no gradient.
+
+    Raises:
+        ShapeError: the batch sizes differ.
+    """
+    if rewards.shape != mask.shape[:1]:
+        raise ShapeError(f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).")
+    return rewards.detach().unsqueeze(1).expand(mask.shape).masked_fill(~mask, 0.0)
+
+
+def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask: Tensor) -> Tensor:
+    """Value of each token, by averaging rewards of N finished continuations of its prefix.
+
+    values[b, t] = mean_n continuation_rewards[b, t, n]     before the last real token
+    values[b, t] = final_rewards[b]                         at the last real token
+
+    Source: Yu et al. 2017 (SeqGAN), eq. 4; the paper counts tokens from 1, we count from 0.
+
+    Args:
+        continuation_rewards: (B, T, N) float32, [b, t, n] scores tokens[b, :t+1] completed by the rollout policy.
+            Entries at or past the last real token are not read.
+        final_rewards: (B,) float32, reward of the sampled sequence itself.
+        mask: (B, T) bool, True on real tokens, padding on the right only.
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False; no gradient.
+
+    Raises:
+        ShapeError: B or T differ between arguments, or N is 0.
+    """
+    batch, length = mask.shape
+    if continuation_rewards.shape[:2] != (batch, length) or continuation_rewards.dim() != 3:
+        raise ShapeError(f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).")
+    if continuation_rewards.shape[2] == 0 or final_rewards.shape != (batch,):
+        raise ShapeError(
+            f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
+            f"expected at least one continuation and ({batch},)."
+        )
+    # Of equal rewards the mean is exactly theirs, as at the last token, where there is no sum to round.
+    searched = within(continuation_rewards.mean(2, keepdim=True), continuation_rewards, 2).squeeze(2)
+    values = torch.where(_is_last(mask), final_rewards.unsqueeze(1), searched)
+    return values.detach().masked_fill(~mask, 0.0)
+
+
+def log_ratios(real_logits: Tensor, continuation_logits: Tensor | None, mask: Tensor) -> Tensor:
+    """Logarithm of the density ratio p_d/p_θ that each token is worth, never through the ratio itself.
+
+    Without continuations the logit of the sequence, for every token; with them log mean_n exp(continuation_logits) and,
+    at the last real token, the logit of the sequence (MaliGAN's step-wise weights; specification 4.2).
+
+    Args:
+        real_logits: (B,) float32 of the finished sequences.
+        continuation_logits: (B, T, N) float32, or None.
+        mask: (B, T) bool.
+
+    Returns:
+        (B, T) float32 nats, no gradient. A sequence that has finished keeps the value of its last token.
+    """
+    final = real_logits.detach().unsqueeze(1).expand(mask.shape)
+    if continuation_logits is None:
+        return final
+    number = continuation_logits.shape[2]
+    logits = continuation_logits.detach()
+    searched = torch.logsumexp(logits, dim=2, keepdim=True) - math.log(number)
+    searched = within(searched, logits, 2).squeeze(2)
+    return torch.where(mask & ~_is_last(mask), searched, final)
+
+
+def _is_last(mask: Tensor) -> Tensor:
+    """(B, T) bool, True at the last real token."""
+    return torch.arange(mask.shape[1], device=mask.device) == mask.sum(1, keepdim=True) - 1
+
+
+def at_the_end(rewards: Tensor, mask: Tensor) -> Tensor:
+    """The reward of a sequence as the reward of its last token, and 0 before: (B,) to (B, T)."""
+    return torch.where(_is_last(mask), rewards.detach().unsqueeze(1), 0.0)
+
+
+def lambda_returns(token_rewards: Tensor, state_values: Tensor, mask: Tensor, gamma: float, decay: float) -> Tensor:
+    """λ-returns, so that values less V(s_t) are generalised advantage estimates.
+
+        δ_t = r_t + γ V(s_{t+1}) - V(s_t),  V behind the last token = 0
+        values[b, t] = V(s_t) + Σ_l (γλ)^l δ_{t+l}
+
+    Source: Schulman et al. 2016, eq. 16.
+
+    Args:
+        token_rewards: (B, T) float32.
+        state_values: (B, T) float32, V of the state before each token.
+        mask: (B, T) bool.
+        gamma: discount a token.
+        decay: λ.
+
+    Returns:
+        (B, T) float32, 0 where mask is False; no gradient.
+    """
+    state_values = state_values.detach().masked_fill(~mask, 0.0)
+    following = torch.nn.functional.pad(state_values[:, 1:], (0, 1))
+    errors = token_rewards.detach() + gamma * following - state_values
+    return (state_values + rewards_to_go(errors, mask, gamma * decay)).masked_fill(~mask, 0.0)
+
+
+def rewards_to_go(token_rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """values[b, t] = Σ_{s≥t} γ^{s-t} token_rewards[b, s] over real tokens.
+
+    Args:
+        token_rewards: (B, T) float32.
+        mask: (B, T) bool.
+        gamma: discount a token, in [0, 1].
+
+    Returns:
+        (B, T) float32, exactly 0 where mask is False; no gradient.
+    """
+    rewards = token_rewards.detach().masked_fill(~mask, 0.0)
+    values = torch.zeros_like(rewards)
+    running = torch.zeros_like(rewards[:, 0])
+    for position in reversed(range(rewards.shape[1])):
+        running = rewards[:, position] + gamma * running
+        values[:, position] = running
+    return values.masked_fill(~mask, 0.0)

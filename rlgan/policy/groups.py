@@ -1,0 +1,134 @@
+"""Sequences of a batch that are compared with each other: neighbours in the batch, all of it where no size is given.
+
+Equal numbers have exactly their value as mean and exactly 0 as deviation. Sums of floats give that only up to rounding,
+and what is left would be divided by a deviation of the same tiny size and become an advantage like any other.
+
+B sequences, K of a group, T positions
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlgan.base.errors import ShapeError
+
+
+def grouped(rows: Tensor, group: int | None) -> Tensor:
+    """(B, ...) as (B / K, K, ...).
+
+    Raises:
+        ShapeError: B is no multiple of K.
+    """
+    batch = rows.shape[0]
+    size = group or batch
+    if batch % size:
+        raise ShapeError(f"{batch} sequences cannot be cut into groups of {size}.")
+    return rows.view(batch // size, size, *rows.shape[1:])
+
+
+def within(means: Tensor, members: Tensor, dim: int) -> Tensor:
+    """Means, moved to where means can lie: between the least and the greatest of their members.
+
+    Moves what rounding took out of there and nothing else; of equal members the mean is then exactly their value.
+
+    Args:
+        means: float, as `members` with size 1 at `dim`, or of a shape that goes with that.
+        members: float, what they are means of, weighed in any way.
+        dim: over which they are.
+
+    Returns:
+        As `means`.
+    """
+    return means.clamp(members.amin(dim, keepdim=True), members.amax(dim, keepdim=True))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Scalar mean of the values under a mask, exactly their value where all are equal; 0 where there are none."""
+    if not bool(mask.any()):
+        return values.new_zeros(())
+    return within((values * mask).sum() / mask.sum(), values[mask], 0).squeeze(0)
+
+
+def deviations(members: Tensor, dim: int) -> Tensor:
+    """Standard deviation (of the population), exactly 0 where all members are equal.
+
+    Args:
+        members: float, at least one along `dim`.
+        dim: over which it is.
+
+    Returns:
+        As `members` with size 1 at `dim`.
+    """
+    are_equal = members.amin(dim, keepdim=True) == members.amax(dim, keepdim=True)
+    return members.std(dim, correction=0, keepdim=True).masked_fill(are_equal, 0.0)
+
+
+def held(values: Tensor, mask: Tensor) -> Tensor:
+    """Values (B, T) in which a sequence that has finished keeps the value of its last token.
+
+    With terminal credit, statistics over a group at any position are then those of its rewards, whatever the lengths.
+    """
+    # The first position at which all of a row's True have been counted; what stands before the first is held too.
+    last = mask.long().cumsum(1).argmax(1, keepdim=True)
+    return torch.where(mask, values, values.gather(1, last))
+
+
+def group_means(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
+    """Mean over the sequences of the group at the same position.
+
+    Args:
+        values: (B, T) float32.
+        mask: (B, T) bool.
+        group: K; None takes the whole batch.
+
+    Returns:
+        (B, T) float32.
+
+    Raises:
+        ShapeError: B is no multiple of K.
+    """
+    members = grouped(held(values, mask), group)
+    return within(members.mean(1, keepdim=True), members, 1).expand_as(members).flatten(0, 1)
+
+
+def leave_one_out_means(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
+    """Mean over the *other* sequences of the group at the same position.
+
+    With terminal credit this is RLOO's b_i = mean_{j≠i} R_j whatever the lengths, and a constant added to all rewards
+    always cancels.
+
+    Args:
+        values: (B, T) float32.
+        mask: (B, T) bool.
+        group: K; None takes the whole batch.
+
+    Returns:
+        (B, T) float32.
+
+    Raises:
+        ShapeError: B is no multiple of K, or K is 1.
+    """
+    members = grouped(held(values, mask), group)
+    if members.shape[1] < 2:
+        raise ShapeError("baseline='leave_one_out' needs groups of at least 2 sequences.")
+    means = (members.sum(1, keepdim=True) - members) / (members.shape[1] - 1)
+    return within(means, members, 1).flatten(0, 1)
+
+
+def group_deviations(values: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
+    """Standard deviation (of the population, divisor K) over the sequences of the group at the same position.
+
+    Args:
+        values: (B, T) float32.
+        mask: (B, T) bool.
+        group: K; None takes the whole batch.
+
+    Returns:
+        (B, T) float32.
+
+    Raises:
+        ShapeError: B is no multiple of K.
+    """
+    members = grouped(held(values, mask), group)
+    return deviations(members, 1).expand_as(members).flatten(0, 1)

@@ -1,0 +1,367 @@
+"""Generator losses as weights on token log-probabilities (specification 0).
+
+    L_G = - Σ_b Σ_t weights[b, t] · log p_θ(y_bt | y_b<t)
+
+Normalisers see the whole batch, so the weights are formed where the batch is whole; the learner only sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import Settings
+from rlgan.layers.relaxation import Relaxation
+from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
+
+LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
+
+
+class Reinforce(Settings):
+    """REINFORCE: the weight of a token is its advantage over the normaliser."""
+
+    kind: Literal["reinforce"] = "reinforce"
+    loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed", "sequence_mean"))] = (
+        "sequence"
+    )
+    """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times each sequence's own length. SeqGAN
+    sums, ScratchGAN is fixed, GRPO takes sequence_mean."""
+    entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
+    """Weight of the next token's entropy in what is maximised, over the same normaliser."""
+
+
+class PPO(Settings):
+    """Proximal policy optimisation: several epochs on one batch, the probability ratio clipped (specification 15.3)."""
+
+    kind: Literal["ppo"] = "ppo"
+    loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed", "sequence_mean"))] = "token"
+    """As of `reinforce`."""
+    entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
+    """As of `reinforce`."""
+    clip_low: Annotated[float, Choice((0.1, 0.2))] = Field(0.2, gt=0.0, lt=1.0)
+    """The ratio counts down to 1 - this."""
+    clip_high: Annotated[float, Choice((0.1, 0.2, 0.28))] = Field(0.2, gt=0.0)
+    """The ratio counts up to 1 + this (DAPO: 0.28)."""
+    epochs: Annotated[int, Choice((1, 2, 4))] = Field(4, ge=1)
+    """Passes over each batch of sequences."""
+    minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
+    """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
+
+
+class Gumbel(Settings):
+    """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
+
+    The form follows `adversary.loss`: see `adversary_losses.generator_loss`.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("leaves reward, credit and baseline without effect")
+    kind: Literal["gumbel"] = "gumbel"
+    straight_through: bool = False
+    """The discriminator, and the generator's next step, see one-hot rows whose gradient is that of the soft ones."""
+    fakes: Literal["soft", "tokens"] = "soft"
+    """What the discriminator learns from: the soft rows that it judges, as published, which their softness alone gives
+    away, or tokens that the same law draws."""
+    temperature: TemperatureSettings = FixedTemperature()
+    """Of the relaxation."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gumbel:
+        if self.straight_through and self.fakes != "soft":
+            raise ConfigError(
+                f"objective.fakes={self.fakes!r}: straight-through rows are tokens already, so it has no effect. Leave "
+                "it soft."
+            )
+        return self
+
+
+class Soft(Settings):
+    """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
+
+    The form follows `adversary.loss`, as of `gumbel`.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a generator that draws no tokens")
+    kind: Literal["soft"] = "soft"
+
+
+class NoPolicyGradient(Settings):
+    """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
+
+    not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
+    kind: Literal["none"] = "none"
+    epochs: int = Field(1, ge=1)
+    """Passes over each batch of teacher forcing that is mixed or by example: those of the run that this is the control
+    of."""
+    minibatches: int = Field(1, ge=1)
+    """Optimiser steps a pass."""
+    loss_normaliser: LossNormaliser = "sequence"
+    """Divisor of what is learned by example: that of the run that this is the control of."""
+
+
+Differentiated = Gumbel | Soft
+"""Objectives that differentiate the generator through the discriminator, and read no reward."""
+ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
+
+
+def makes_soft_rows(objective: ObjectiveSettings) -> bool:
+    """Whether the discriminator learns from soft rows in the place of tokens."""
+    if isinstance(objective, Gumbel):
+        return objective.fakes == "soft" and not objective.straight_through
+    return isinstance(objective, Soft)
+
+
+def relaxation_at(objective: ObjectiveSettings, update: int, num_updates: int) -> Relaxation | None:
+    """How tokens are drawn in a generator update; None where the objective relaxes nothing.
+
+    Args:
+        objective: any.
+        update: counted from 0.
+        num_updates: of the whole adversarial phase.
+    """
+    if not isinstance(objective, Gumbel):
+        return None
+    return Relaxation(temperature_at(objective.temperature, update, num_updates), objective.straight_through)
+
+
+class ReadsTheData(Settings):
+    """Pretraining predicts each token from the real ones before it."""
+
+    kind: Literal["none"] = "none"
+
+
+class ScheduledSampling(Settings):
+    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
+
+    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the data's law (Huszár 2015): a
+    control.
+    """
+
+    kind: Literal["scheduled_sampling"] = "scheduled_sampling"
+    share: float = Field(0.5, gt=0.0, le=1.0)
+    """Share of its own tokens in the end."""
+    epochs: int = Field(30, ge=1)
+    """Epochs over which the share rises from 0."""
+
+    def share_in(self, epoch: int) -> float:
+        """Share of its own tokens in an epoch, counted from 0."""
+        return self.share * min(1.0, epoch / self.epochs)
+
+
+PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
+
+
+class NoTeacherForcing(Settings):
+    """No maximum-likelihood updates between the adversarial ones."""
+
+    kind: Literal["none"] = "none"
+
+
+class InterleavedTeacherForcing(Settings):
+    """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
+
+    kind: Literal["interleaved"] = "interleaved"
+    num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
+    """Updates on a fresh real batch after each generator update."""
+
+
+class MixedTeacherForcing(Settings):
+    """A maximum-likelihood term added to the loss of every generator update."""
+
+    kind: Literal["mixed"] = "mixed"
+    weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
+    """Weight of the mean negative log-likelihood per token of a fresh real batch."""
+
+
+class MixedPrefix(Settings):
+    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; specification 4.2).
+
+    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
+    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
+    """
+
+    kind: Literal["mixed_prefix"] = "mixed_prefix"
+    start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
+    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
+    decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
+    """Tokens K fewer after each block."""
+    block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
+    """Adversarial units a block."""
+
+    def num_given(self, unit: int) -> int:
+        """Tokens that are given in an adversarial unit, counted from 0."""
+        return max(0, self.start - self.decrement * (unit // self.block))
+
+
+class TeacherForcingByExample(Settings):
+    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
+
+    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
+    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
+    (`objective.loss_normaliser`) is that of all of them together.
+
+    Source: Adversarial-NMT (Wu et al. 2017), specification 6.1.
+    """
+
+    kind: Literal["by_example"] = "by_example"
+    fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
+    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+
+    def num_real(self, batch: int) -> int:
+        """Real sequences of a generator update of so many sequences."""
+        return round(self.fraction * batch)
+
+
+TeacherForcingSettings = Annotated[
+    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix | TeacherForcingByExample,
+    Field(discriminator="kind"),
+]
+InTheSameUpdate = MixedTeacherForcing | TeacherForcingByExample
+"""Teacher forcing whose rows are learned in the optimiser steps of the generated ones."""
+
+
+def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
+    """Weights = advantages / norm.
+
+    Args:
+        advantages: (B, T) float32, without gradient.
+        mask: (B, T) bool.
+        normaliser: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times the sequence's length.
+
+    Returns:
+        (B, T) float32, 0 where mask is False.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    if advantages.shape != mask.shape:
+        raise ShapeError(f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.")
+    return advantages.detach().masked_fill(~mask, 0.0) / _divisor(mask, normaliser)
+
+
+def _divisor(mask: Tensor, normaliser: LossNormaliser) -> float | Tensor:
+    batch, length = mask.shape
+    if normaliser == "sequence_mean":
+        return batch * mask.sum(1, keepdim=True).clamp_min(1)
+    return {"sum": 1.0, "sequence": float(batch), "token": float(mask.sum()), "fixed": float(batch * length)}[
+        normaliser
+    ]
+
+
+def share_of_batch(part: Tensor, whole: Tensor, normaliser: LossNormaliser) -> float:
+    """What turns weights of some sequences, formed by themselves, into those of a batch: norm(part) / norm(whole).
+
+    Args:
+        part: (b, T) bool, mask of some of the sequences.
+        whole: (B, T) bool, mask of all of them.
+        normaliser: as of `policy_gradient_weights`.
+
+    Returns:
+        sum 1 | token Σ part / Σ whole | sequence, fixed, sequence_mean b / B.
+    """
+    if normaliser == "sum":
+        return 1.0
+    if normaliser == "token":
+        return float(part.sum()) / float(whole.sum())
+    return part.shape[0] / whole.shape[0]
+
+
+def likelihood_weights(mask: Tensor) -> Tensor:
+    """Weights that make the loss the mean negative log-likelihood per token: mask / Σ mask, (B, T) float32."""
+    return mask.float() / mask.sum()
+
+
+def weighted_nll(logprobs: Tensor, weights: Tensor) -> Tensor:
+    """The plain term of the learner's loss: - Σ weights · logprobs.
+
+    Args:
+        logprobs: (B, T) float32 with gradient.
+        weights: (B, T) float32 without.
+
+    Returns:
+        Scalar.
+    """
+    return -(weights.detach() * logprobs).sum()
+
+
+def clipped_surrogate(
+    logprobs: Tensor, old_logprobs: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> Tensor:
+    """PPO's term of the learner's loss: - Σ min(ρ · weights, clip(ρ, 1 - low, 1 + high) · weights), ρ = p / p_old.
+
+    Source: Schulman et al. 2017, eq. 7.
+
+    Args:
+        logprobs: (B, T) float32 nats with gradient.
+        old_logprobs: (B, T) float32 nats, of the policy that drew the tokens.
+        weights: (B, T) float32, advantages over their normaliser; 0 where nothing is learned.
+        clip_low: in (0, 1).
+        clip_high: above 0.
+
+    Returns:
+        Scalar.
+    """
+    # Where nothing is learned the ratio must not overflow: infinity times 0 is no number.
+    ratio = torch.where(weights != 0, logprobs - old_logprobs, 0.0).exp()
+    return -torch.minimum(ratio * weights, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * weights).sum()
+
+
+def clipped_tokens(
+    logprobs: Tensor, old_logprobs: Tensor, weights: Tensor, clip_low: float, clip_high: float
+) -> tuple[int, int]:
+    """How many of the weighted tokens' ratios the clip holds, so that they have no gradient, and how many there are."""
+    ratio = (logprobs - old_logprobs).detach().exp()
+    held = ((weights > 0) & (ratio > 1.0 + clip_high)) | ((weights < 0) & (ratio < 1.0 - clip_low))
+    return int(held.sum()), int((weights != 0).sum())
+
+
+def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:
+    """Σ weights · (exp(d) - d - 1), d = log p_reference - log p_θ: "k3", whose mean over p_θ is the KL divergence.
+
+    Source: Schulman 2020; specification 15.2.
+
+    Args:
+        logprobs: (B, T) float32 nats with gradient.
+        reference_logprobs: (B, T) float32 nats.
+        weights: (B, T) float32, not negative.
+
+    Returns:
+        Scalar.
+    """
+    difference = torch.where(weights != 0, reference_logprobs - logprobs, 0.0)
+    return (weights * (difference.exp() - difference - 1.0)).sum()
+
+
+def learner_loss(
+    objective: Reinforce | PPO | Gumbel | NoPolicyGradient,
+    terms: Mapping[str, Tensor],
+    logprobs: Tensor,
+    entropies: Tensor | None = None,
+) -> Tensor:
+    """All terms of the learner's loss; see `rlgan.sampling.records.Experience`.
+
+    Args:
+        objective: whose clip.
+        terms: fields of an `Experience` that are there, by name.
+        logprobs: (B, T) float32 nats with gradient.
+        entropies: (B, T) float32 nats of the next token's law, with gradient; None without `entropy_weights`.
+
+    Returns:
+        Scalar.
+    """
+    loss = weighted_nll(logprobs, terms["weights"])
+    if "clipped_weights" in terms:
+        assert isinstance(objective, PPO)
+        clip = (objective.clip_low, objective.clip_high)
+        loss = loss + clipped_surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"], *clip)
+    if "kl_weights" in terms:
+        loss = loss + reference_penalty(logprobs, terms["reference_logprobs"], terms["kl_weights"])
+    if "entropy_weights" in terms:
+        assert entropies is not None
+        loss = loss - (terms["entropy_weights"] * entropies).sum()
+    return loss

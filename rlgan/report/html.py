@@ -1,0 +1,226 @@
+"""A page of results that is one file: sections of prose, tables, pictures and plain text, nothing fetched, nothing run.
+
+Whatever is put in is text: names, errors and values of a user are escaped. The page's own Content-Security-Policy
+forbids scripts, requests and any style but its own, so that a page that was sent by somebody can be opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlgan.storage.checkpoint import write_atomically
+
+from .tables import cells
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Prose.
+
+    Attributes:
+        text: one paragraph.
+        strong: whether it stands out, as a finding does.
+    """
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under named columns, formed as by `rlgan.report.tables.format_table`.
+
+    Attributes:
+        rows: values by column.
+        columns: in order; the first is left-aligned.
+        caption: what it shows.
+        decimals: of floats.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    columns: Sequence[str]
+    caption: str = ""
+    decimals: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG, put into the page.
+
+    Attributes:
+        path: of the file.
+        alt: what it shows, for who does not see it.
+        caption: what to look for.
+    """
+
+    path: Path
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preformatted:
+    """Text whose lines and spaces stay as they are.
+
+    Attributes:
+        text: any text.
+    """
+
+    text: str
+
+
+Block = Paragraph | Table | Picture | Preformatted
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands below it.
+
+    Attributes:
+        heading: of the section.
+        blocks: in order.
+    """
+
+    heading: str
+    blocks: Sequence[Block]
+
+
+def write_html(title: str, sections: Sequence[Section], path: Path) -> None:
+    """Write a page.
+
+    Args:
+        title: of the page.
+        sections: in order.
+        path: of the file.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+        OSError: a picture cannot be read.
+        ValueError: a picture is no PNG.
+    """
+    text = render(title, sections)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """A page as text.
+
+    Args:
+        title: of the page.
+        sections: in order.
+
+    Raises:
+        OSError: a picture cannot be read.
+        ValueError: a picture is no PNG.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return environment.from_string(_PAGE).render(
+        title=title,
+        policy=policy,
+        style=_STYLE,
+        sections=[
+            {"heading": section.heading, "blocks": [_block(block) for block in section.blocks]} for section in sections
+        ],
+    )
+
+
+def _block(block: Block) -> dict[str, Any]:
+    """What the template asks of a block."""
+    if isinstance(block, Paragraph):
+        return {"kind": "strong" if block.strong else "prose", "text": block.text}
+    if isinstance(block, Preformatted):
+        return {"kind": "plain", "text": block.text}
+    if isinstance(block, Table):
+        header, *rows = cells(block.rows, block.columns, block.decimals)
+        return {"kind": "table", "header": header, "rows": rows, "caption": block.caption}
+    content = block.path.read_bytes()
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError(f"{block.path}: is no PNG; pictures of a page must be")
+    return {
+        "kind": "picture",
+        "data": base64.b64encode(content).decode(),
+        # So that text does not move while pictures are decoded. A PNG begins with its size.
+        "width": int.from_bytes(content[16:20], "big"),
+        "height": int.from_bytes(content[20:24], "big"),
+        "alt": block.alt,
+        "caption": block.caption,
+    }
+
+
+# The hash of the style is part of the policy: it must reach the page to the letter, so nothing in it may be escaped.
+_STYLE = """
+:root { color-scheme: light dark; --text: #1b1b1b; --back: #fcfcfc; --soft: #5f5f5f; --line: #cfcfcf; --band: #f0f0f0; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e6e6; --back: #17181a; --soft: #a9a9a9; --line: #44474b; --band: #24262a; }
+}
+body { margin: 0 auto; padding: 1.5rem; max-width: 60rem; color: var(--text); background: var(--back);
+  font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; line-height: 1.25; }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: 0.25rem; }
+p { max-width: 46rem; }
+p.strong { font-size: 1.12rem; font-weight: 600; border-left: 4px solid #0072b2; padding-left: 0.8rem; }
+figure { margin: 1.2rem 0; }
+figcaption, caption { color: var(--soft); font-size: 0.92rem; text-align: left; padding: 0.3rem 0; }
+img { display: block; max-width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line); }
+.wide { overflow-x: auto; margin: 1.2rem 0; }
+table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+tbody tr:nth-child(even) { background: var(--band); }
+pre { overflow-x: auto; background: var(--band); padding: 0.8rem; font-size: 0.88rem; }
+"""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{{ title }}</title>
+<style>{{ style | safe }}</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+{% for section in sections %}
+<section>
+<h2>{{ section.heading }}</h2>
+{% for block in section.blocks %}
+{% if block.kind == "prose" %}
+<p>{{ block.text }}</p>
+{% elif block.kind == "strong" %}
+<p class="strong">{{ block.text }}</p>
+{% elif block.kind == "plain" %}
+<pre>{{ block.text }}</pre>
+{% elif block.kind == "table" %}
+<div class="wide" tabindex="0"><table>
+{% if block.caption %}<caption>{{ block.caption }}</caption>{% endif %}
+<thead><tr>{% for cell in block.header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in block.rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% else %}
+<figure>
+<img src="data:image/png;base64,{{ block.data }}" width="{{ block.width }}" height="{{ block.height }}"
+  alt="{{ block.alt }}">
+{% if block.caption %}<figcaption>{{ block.caption }}</figcaption>{% endif %}
+</figure>
+{% endif %}
+{% endfor %}
+</section>
+{% endfor %}
+</body>
+</html>
+"""

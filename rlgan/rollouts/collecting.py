@@ -1,0 +1,297 @@
+"""One shard of rollouts: sample, score, continue every prefix, score those too.
+
+A shard is a pure function of the weights, the seed and its indices, whoever computes it. That is the whole design of
+scaling out and of fault tolerance: any number of workers gives the same numbers, and a lost shard is computed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlgan.base.devices import CPU
+from rlgan.base.seeding import generator_on
+from rlgan.discriminators import Scorer
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import sequence_mask
+from rlgan.generators import Generator, Stepper
+from rlgan.layers.relaxation import Relaxation
+from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
+from rlgan.policy.rewards import MetricReward, metric_scores
+from rlgan.sampling.beam_search import beam_search
+from rlgan.sampling.records import Rollouts
+from rlgan.sampling.sampler import Samples, continue_prefixes, sample
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """What every shard of a run has in common.
+
+    Attributes:
+        space: the task's sequences.
+        credit: whether prefixes are continued, or judged as they are.
+        chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
+        metric: by which sequences and continuations are compared with targets; None where the reward reads none.
+    """
+
+    space: SequenceSpace
+    credit: CreditSettings
+    chunk_rows: int
+    metric: MetricReward | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of which batch.
+
+    Attributes:
+        num_sequences: sequences of this shard.
+        seed: seeds every draw of the shard.
+        generator_version: of the policy that samples.
+        rollout_version: of the policy that continues prefixes; None continues none.
+        discriminator_version: of the discriminator that scores; None leaves the sequences unscored.
+        prefixes: (num_sequences, n) int64 first tokens that are given; None gives none.
+        conditions: (num_sequences, S) int64 what each sequence is given; None where they are given nothing.
+        is_soft: whether soft rows are wanted in the place of drawn tokens.
+        relaxation: of soft rows; None where the generator draws no tokens.
+        is_searched: (num_sequences,) bool, which sequences are the likeliest that beams find and not drawn; None draws
+            all.
+        beam: beams that look for them.
+        targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
+    """
+
+    num_sequences: int
+    seed: int
+    generator_version: int
+    rollout_version: int | None
+    discriminator_version: int | None
+    prefixes: Tensor | None = None
+    conditions: Tensor | None = None
+    is_soft: bool = False
+    relaxation: Relaxation | None = None
+    is_searched: Tensor | None = None
+    beam: int = 1
+    targets: Tensor | None = None
+
+
+def collect(
+    plan: RolloutPlan,
+    shard: Shard,
+    policy: Stepper,
+    rollout_policy: Stepper | None,
+    scorer: Scorer | None,
+    reference: Generator | None = None,
+    device: torch.device = CPU,
+) -> Rollouts:
+    """Compute one shard.
+
+    Args:
+        plan: common to the run.
+        shard: which part.
+        policy: samples the sequences.
+        rollout_policy: continues prefixes; None continues none.
+        scorer: frozen discriminator; None leaves the sequences unscored.
+        reference: whose log-probabilities of the sequences are wanted; None wants none.
+        device: of the four; it draws the random numbers too.
+
+    Returns:
+        The shard's rollouts, on the CPU.
+    """
+    rng = generator_on(device, shard.seed)
+    prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
+    conditions = None if shard.conditions is None else shard.conditions.to(device)
+    if shard.is_searched is None:
+        samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+    else:
+        assert prefixes is None
+        samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
+    targets = None if shard.targets is None else shard.targets.to(device)
+    num_given = 0 if prefixes is None else prefixes.shape[1]
+    search, num_drawn = None, int(samples.mask[:, num_given:].sum())
+    if rollout_policy is not None:
+        search = monte_carlo_search(plan, samples.tokens, rollout_policy, scorer, rng, num_given, conditions, targets)
+        num_drawn += search.num_drawn
+    real_logits, token_logits = None, None
+    if scorer is not None:
+        logits = scorer(samples.tokens, samples.mask, conditions)
+        if logits.dim() == 2:
+            token_logits = logits.masked_fill(~samples.mask, 0.0)
+        else:
+            real_logits = logits
+            if isinstance(plan.credit, Prefix):
+                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given, conditions)
+    return Rollouts(
+        tokens=samples.tokens.to(CPU),
+        logprobs=samples.logprobs.to(CPU),
+        mask=samples.mask.to(CPU),
+        real_logits=_on_cpu(real_logits),
+        token_logits=_on_cpu(token_logits),
+        continuation_logits=_on_cpu(None if search is None else search.logits),
+        reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples, conditions)),
+        generator_version=shard.generator_version,
+        discriminator_version=shard.discriminator_version,
+        num_given=num_given,
+        num_drawn=num_drawn,
+        conditions=shard.conditions,
+        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets)),
+        continuation_scores=_on_cpu(None if search is None else search.scores),
+    )
+
+
+def _searched_and_drawn(
+    plan: RolloutPlan,
+    policy: Stepper,
+    is_searched: Tensor,
+    beam: int,
+    rng: torch.Generator,
+    conditions: Tensor | None,
+) -> Samples:
+    """Sequences of which some are the likeliest that beams find; the others are drawn as if they were alone."""
+    of_searched, of_drawn = (None if conditions is None else conditions[rows] for rows in (is_searched, ~is_searched))
+    tokens = torch.empty(len(is_searched), plan.space.max_length, dtype=torch.int64, device=is_searched.device)
+    logprobs = torch.zeros(tokens.shape, device=tokens.device)
+    if bool(is_searched.any()):
+        number = int(is_searched.sum())
+        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
+        tokens[is_searched] = found.tokens
+    if not bool(is_searched.all()):
+        number = int((~is_searched).sum())
+        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn)
+        tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
+    return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
+
+
+@torch.no_grad()
+def collect_soft(plan: RolloutPlan, shard: Shard, generator: Generator) -> Rollouts:
+    """Compute one shard of soft rows, which nothing judges.
+
+    Args:
+        plan: common to the run.
+        shard: which part.
+        generator: in evaluation mode.
+
+    Returns:
+        The shard's rows and the tokens that they stand for, on the CPU.
+    """
+    rng = generator_on(CPU, shard.seed)
+    seeds = torch.randint(2**62, (shard.num_sequences,), generator=rng)
+    rows, tokens = generator.soft_rows(plan.space, seeds, shard.relaxation, shard.conditions)
+    mask = sequence_mask(plan.space, tokens)
+    return Rollouts(
+        tokens=tokens.to(CPU),
+        logprobs=torch.zeros(tokens.shape),
+        mask=mask.to(CPU),
+        real_logits=None,
+        token_logits=None,
+        continuation_logits=None,
+        reference_logprobs=None,
+        generator_version=shard.generator_version,
+        discriminator_version=None,
+        num_given=0,
+        num_drawn=int(mask.sum()),
+        soft_rows=rows.to(CPU),
+        conditions=shard.conditions,
+    )
+
+
+def _on_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(CPU)
+
+
+@torch.no_grad()
+def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
+    return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+
+
+def _scores(plan: RolloutPlan, tokens: Tensor, targets: Tensor) -> Tensor:
+    assert plan.metric is not None
+    return metric_scores(plan.metric, plan.space, tokens, targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What Monte Carlo search found, laid out by sequence, position and continuation.
+
+    Attributes:
+        logits: (B, T, N) float32; 0 at and after each sequence's last real token. None where no discriminator judges.
+        scores: (B, T, N) float32 by the metric; likewise. None where there are no targets.
+        num_drawn: tokens that were drawn for it.
+    """
+
+    logits: Tensor | None
+    scores: Tensor | None
+    num_drawn: int
+
+
+def monte_carlo_search(
+    plan: RolloutPlan,
+    tokens: Tensor,
+    rollout_policy: Stepper,
+    scorer: Scorer | None,
+    rng: torch.Generator,
+    num_given: int = 0,
+    conditions: Tensor | None = None,
+    targets: Tensor | None = None,
+) -> Search:
+    """Continue every proper prefix that was drawn N times, and judge each continuation as the sequences are judged.
+
+    Args:
+        plan: space, number of continuations, chunk size, metric.
+        tokens: (B, T) int64 finished sequences.
+        rollout_policy: continues the prefixes.
+        scorer: frozen discriminator of sequences; None leaves continuations unscored.
+        rng: source of all randomness.
+        num_given: first tokens that were not drawn.
+        conditions: (B, S) int64 what each sequence is given, or None.
+        targets: (B, T) int64 what each sequence is compared with; None compares with nothing.
+
+    Returns:
+        Logits, scores, and what they cost.
+    """
+    assert isinstance(plan.credit, MonteCarlo)
+    shape = (*tokens.shape, plan.credit.num_rollouts)
+    logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
+    scores = None if targets is None else torch.zeros(shape, device=tokens.device)
+    # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
+    finished = list(
+        continue_prefixes(rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions)
+    )
+    if not finished:
+        return Search(logits, scores, num_drawn=0)
+    rows = torch.cat([part.tokens for part in finished])
+    sequence, position, rollout = (
+        torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
+    )
+    mask = sequence_mask(plan.space, rows)
+    if scorer is not None and logits is not None:
+        logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
+    if targets is not None and scores is not None:
+        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence])
+    return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
+
+
+def prefix_logits(
+    tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int = 0, conditions: Tensor | None = None
+) -> Tensor:
+    """Real-logits of every prefix that ends in a drawn token, judged as it stands.
+
+    Args:
+        tokens: (B, T) int64 finished sequences.
+        mask: (B, T) bool.
+        scorer: frozen discriminator of sequences, which has seen prefixes.
+        num_given: first tokens that were not drawn.
+        conditions: (B, S) int64 what each sequence is given, or None.
+
+    Returns:
+        (B, T) float32, [b, t] of tokens[b, :t+1]; 0 where mask is False, and at given tokens.
+    """
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    logits = torch.zeros(tokens.shape, device=tokens.device)
+    sequence, position = (mask & (positions >= num_given)).nonzero(as_tuple=True)
+    if sequence.shape[0] == 0:
+        return logits
+    ends = positions <= position.unsqueeze(1)
+    logits[sequence, position] = scorer(tokens[sequence], ends, None if conditions is None else conditions[sequence])
+    return logits

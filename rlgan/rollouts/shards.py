@@ -1,0 +1,97 @@
+"""What is asked of the rollout pool: what sequences begin with, and the fixed shards of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlgan.base.seeding import stream_seed
+from rlgan.envs.tasks import Task
+
+from .collecting import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """What the sequences of a batch begin with, each that of a training sequence.
+
+    Attributes:
+        prefixes: (B, n) int64 first tokens; None where none are given.
+        conditions: (B, S) int64; None where the task's sequences are given nothing.
+        targets: (B, T) int64 that training sequence itself; None where nobody compares with it.
+    """
+
+    prefixes: Tensor | None = None
+    conditions: Tensor | None = None
+    targets: Tensor | None = None
+
+
+def draw_beginnings(
+    task: Task, num_sequences: int, copies: int, num_given: int, rng: torch.Generator, with_targets: bool = False
+) -> Beginnings:
+    """Draw training sequences that generated ones begin like, evenly and with replacement.
+
+    Args:
+        task: its training sequences, and what they are given.
+        num_sequences: B.
+        copies: sequences in a row that begin alike.
+        num_given: n first tokens of them.
+        rng: source of the draw.
+        with_targets: whether the training sequences themselves go along.
+
+    Returns:
+        What B sequences begin with.
+    """
+    if task.conditions is None and not num_given:
+        return Beginnings()
+    drawn = torch.randint(task.train.shape[0], (-(-num_sequences // copies),), generator=rng)
+    drawn = drawn.repeat_interleave(copies)[:num_sequences]
+    return Beginnings(
+        prefixes=task.train[drawn, :num_given].long() if num_given else None,
+        conditions=None if task.conditions is None else task.conditions.train[drawn].long(),
+        targets=task.train[drawn].long() if with_targets else None,
+    )
+
+
+def cut_into_shards(
+    num_sequences: int,
+    shard_size: int,
+    seed: int,
+    purpose: tuple[str, int],
+    begun: Beginnings,
+    is_searched: Tensor | None = None,
+    **common: Any,
+) -> list[Shard]:
+    """The fixed shards of a batch: the same whoever computes them.
+
+    Args:
+        num_sequences: B.
+        shard_size: sequences a shard, but for the last.
+        seed: the run's seed.
+        purpose: names the random streams of the batch.
+        begun: what its sequences begin with.
+        is_searched: (B,) bool, which of them beams find; None draws all.
+        common: what all shards have in common, by the names of `Shard`.
+
+    Returns:
+        Shards in the order of their sequences.
+    """
+
+    def rows(tensor: Tensor | None, first: int) -> Tensor | None:
+        return None if tensor is None else tensor[first : first + shard_size]
+
+    return [
+        Shard(
+            num_sequences=min(shard_size, num_sequences - first),
+            seed=stream_seed(seed, *purpose, first // shard_size),
+            prefixes=rows(begun.prefixes, first),
+            conditions=rows(begun.conditions, first),
+            is_searched=rows(is_searched, first),
+            targets=rows(begun.targets, first),
+            **common,
+        )
+        for first in range(0, num_sequences, shard_size)
+    ]

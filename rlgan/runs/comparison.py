@@ -1,0 +1,293 @@
+"""The final comparison: the run beside real data, its own start and itself at several temperatures, and the controls.
+
+Computes the rows and lays them out as a table; where that goes is `publishing`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from rlgan.base.activity import stage
+from rlgan.base.seeding import stream_seed
+from rlgan.config.config import Config, Control
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
+from rlgan.evaluation.sentence_encoders import EncoderName
+from rlgan.evaluation.verdict import START, Verdict
+from rlgan.generators import Generator
+from rlgan.presets.registry import control, trained_again
+from rlgan.report.final_table import OWN
+from rlgan.report.tables import format_table
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
+
+from .judging import Contender, Contest, judge_run
+
+_CONTINUED: Control = "mle_continued"
+_CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
+
+_ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
+_TEXT_COLUMNS = (
+    "nll_gen",
+    "nll_div",
+    "bleu_2",
+    "bleu_3",
+    "bleu_4",
+    "bleu_5",
+    "self_bleu_2",
+    "self_bleu_4",
+    "lm_5gram",
+    "rlm_5gram",
+    "distinct_2",
+)
+_PAIR_COLUMNS = (
+    "nll_gen",
+    "nll_div",
+    "corpus_bleu",
+    "chrf",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
+    "decoded_length",
+    "decoded_distinct_2",
+    "decoded_repetition_4",
+    "decoded_unfinished",
+)
+# A table of its own below the first: beside it they would not fit a line.
+_CLOSER_COLUMNS = (
+    "lm_lstm",
+    "rlm_lstm",
+    *(f"fed_{name}" for name in get_args(EncoderName)),
+    "js_2",
+    "js_4",
+    "effective_rank",
+    "nearest_jaccard",
+    "nearest_jaccard_ks",
+    "nearest_jaccard_p",
+)
+_ADVERSARIAL_COLUMNS = (
+    "adversuc",
+    "adversuc_se",
+    "machine_vs_random",
+    "machine_vs_random_se",
+    "decoded_adversuc",
+    "decoded_machine_vs_random",
+    "ere",
+)
+_ADVERSARIAL_READING = (
+    "adversuc: 0.5 = not told from what people wrote, 0 = always told; what is drawn has more of it than what is "
+    "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
+    "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a run is compared with, and how it fares.
+
+    Attributes:
+        rows: of the table: name, temperature, and name → value of each quantity.
+        text: the table for people, with what follows from it in sentences below it.
+        verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
+        final: measurement of the run's own generator.
+        sentences: what follows from the table, the verdict first.
+    """
+
+    rows: list[dict[str, Any]]
+    text: str
+    verdict: Verdict | None
+    final: Measurement
+    sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Controls:
+    """What became of the controls.
+
+    Attributes:
+        rows: of the table, those of one control together.
+        selected: which generator of each was selected, in words.
+        trained: name → generator at the end of its training.
+        repeats: generators of further trainings of one of them, which differ by their seed; see `trained_again`.
+    """
+
+    rows: list[dict[str, Any]]
+    selected: list[str]
+    trained: dict[str, Generator]
+    repeats: list[Generator]
+
+
+def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> Comparison:
+    """Measure a run that is done, and everything it is compared with; trains the controls.
+
+    Args:
+        config: of the run.
+        task: of the run.
+        trainer: with no unit left to do.
+        say: shows the user a sentence.
+
+    Returns:
+        The comparison; nothing is written.
+    """
+    evaluator = trainer.evaluator
+    trainer.release()  # a control works in the places that the run had: a cluster may have no others
+    start, controls = _start_rows(config, trainer), _control_rows(config, task, trainer, say)
+    with stage("row", "this run"):
+        final = trainer.measure(config.evaluation.final_sequences)
+    is_trained = config.schedule.adversarial_updates > 0
+    ours = _own_rows(config, trainer, final) if is_trained else []
+    rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
+    verdict = _verdict(config, task, trainer, controls) if is_trained else None
+    selected = controls.selected
+    if trainer.selected is not None:
+        selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
+    sentences = (*([] if verdict is None else verdict.sentences), *selected)
+    text = "\n".join([*_tables(task, rows), *evaluator.notes, *sentences])
+    return Comparison(rows, text, verdict, final, sentences)
+
+
+def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) -> Verdict:
+    """The run against its controls. The start is one, by temperature, where it has learned anything."""
+    others = [Contender(name, generator) for name, generator in controls.trained.items() if name != _CEILING]
+    if config.schedule.mle_epochs:
+        assert trainer.mle_start is not None
+        others.insert(0, Contender(START, trainer.generator_from(trainer.mle_start), is_trained=False))
+    again = trained_again(config)
+    equal = [] if again is None else [controls.trained[again], *controls.repeats]
+    contest = Contest(
+        run=Contender("this run", trainer.current_generator()),
+        controls=tuple(others),
+        equal=() if again is None else tuple(Contender(again, generator) for generator in equal),
+        continued=_contender(_CONTINUED, controls),
+        ceiling=_contender(_CEILING, controls),
+    )
+    with stage("verdict", "verdict"):
+        return judge_run(config, task, trainer.evaluator, contest, temperatures_of(config.evaluation))
+
+
+def _contender(name: str, controls: _Controls) -> Contender | None:
+    return Contender(name, controls.trained[name]) if name in controls.trained else None
+
+
+def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
+    columns = _ORACLE_COLUMNS if task.has_known_law else _PAIR_COLUMNS if task.name == "pairs" else _TEXT_COLUMNS
+    there = [name for name in columns if not name.startswith("rouge_") or any(name in row for row in rows)]
+    tables = [format_table(rows, ("name", "temperature", *there))]
+    if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
+        tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
+    if judged := [row for row in rows if "adversuc" in row]:
+        tables += ["", format_table(judged, ("name", *_ADVERSARIAL_COLUMNS)), _ADVERSARIAL_READING, ""]
+    return tables
+
+
+def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:
+    """What real sequences score: a generator beyond it is not better than the data."""
+    with stage("real", "real data"):
+        real = evaluator.measure_real(config.evaluation.final_sequences)
+        return _row(f"real data (n={real.tokens.shape[0]})", None, real, evaluator, evaluator.measure_people())
+
+
+def _start_rows(config: Config, trainer: Trainer) -> list[dict[str, Any]]:
+    assert trainer.mle_start is not None
+    start = trainer.generator_from(trainer.mle_start)
+    rows, num = [], config.evaluation.final_sequences
+    if not config.schedule.mle_epochs:
+        with stage("row", "untrained start"):
+            measurement = trainer.evaluator.measure(start, 1.0, num)
+            untrained = _judged(config, trainer.evaluator, start)
+        return [_row("untrained start", 1.0, measurement, trainer.evaluator, untrained)]
+    for temperature in temperatures_of(config.evaluation):
+        name = "MLE start" if temperature == 1.0 else f"MLE τ={temperature:g}"
+        with stage("row", name):
+            measurement = trainer.evaluator.measure(start, temperature, num)
+            judged = _judged(config, trainer.evaluator, start) if temperature == 1.0 else {}
+            rows.append(_row(name, temperature, measurement, trainer.evaluator, judged))
+    return rows
+
+
+def _own_rows(config: Config, trainer: Trainer, final: Measurement) -> list[dict[str, Any]]:
+    """The run at the temperatures of its start, last as it is."""
+    generator, evaluator = trainer.current_generator(), trainer.evaluator
+    rows = _rows_by_temperature(config, evaluator, generator, config.preset, OWN)
+    judged = _judged(config, evaluator, generator, is_own=True)
+    return [*rows, _row(f"{config.preset}{OWN}", 1.0, final, evaluator, judged)]
+
+
+def _rows_by_temperature(
+    config: Config, evaluator: Evaluator, generator: Generator, name: str, mark: str = ""
+) -> list[dict[str, Any]]:
+    """A generator at all temperatures of the table but 1."""
+    rows = []
+    for temperature in temperatures_of(config.evaluation):
+        if temperature != 1.0:
+            with stage("row", f"{name} τ={temperature:g}"):
+                measurement = evaluator.measure(generator, temperature, config.evaluation.final_sequences)
+                rows.append(_row(f"{name} τ={temperature:g}{mark}", temperature, measurement, evaluator))
+    return rows
+
+
+def _judged(config: Config, evaluator: Evaluator, generator: Generator, is_own: bool = False) -> dict[str, float]:
+    """What a fresh evaluator makes of a start or of the run itself; the last of them is the machine it is rated by."""
+    is_last = is_own or not config.schedule.adversarial_updates
+    return evaluator.measure_adversarially(generator, rates_evaluator=is_last)
+
+
+def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[str], None]) -> _Controls:
+    """Controls begin at the run's own MLE start, make as many generator updates, and are selected alike.
+
+    By further trainings of one of them the verdict knows how much two equal trainings differ.
+    """
+    found, evaluator, repeats_s = _Controls([], [], {}, []), trainer.evaluator, 0.0
+    for name, repeat in _trainings(config):
+        settings = control(config, name)
+        if repeat:
+            settings = settings.model_copy(update={"seed": stream_seed(config.seed, "equal training", repeat)})
+        again = f" again, {repeat} of {config.evaluation.equal_trainings}" if repeat else ""
+        started = time.perf_counter()
+        with stage(f"control {name}", f"control {name}{again}"):
+            with build_parts(settings, task, begins=False) as parts:
+                other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
+                while other.next_phase is not None:
+                    other.step(measure=False)
+                generator, lost = other.current_generator(), parts.faults.summary()
+            if repeat:
+                found.repeats.append(generator)
+                repeats_s += time.perf_counter() - started
+                if lost is not None:
+                    say(lost)
+                continue
+            with stage("row", f"{name} τ=1"):
+                measurement = other.evaluator.measure(generator, 1.0, config.evaluation.final_sequences)
+                judged = evaluator.measure_adversarially(generator, decodes=False, rates_evaluator=False)
+                found.rows.append(_row(name, 1.0, measurement, evaluator, judged))
+            found.rows.extend(_rows_by_temperature(config, evaluator, generator, name))
+        if other.selected is not None:
+            found.selected.append(f"{name}: {other.selected}")
+        found.trained[name] = generator
+        took = f"control {name}: {time.perf_counter() - started:.0f} s"
+        say(took if lost is None else f"{took}; {lost}")
+    if found.repeats:
+        say(f"control {trained_again(config)}: {len(found.repeats)} further trainings: {repeats_s:.0f} s")
+    return found
+
+
+def _trainings(config: Config) -> list[tuple[Control, int]]:
+    """Controls in their order, and one of them again at the end: (name, how many of it were before)."""
+    again = trained_again(config)
+    repeats = [] if again is None else [(again, index) for index in range(1, config.evaluation.equal_trainings + 1)]
+    return [*((name, 0) for name in dict.fromkeys(config.controls)), *repeats]
+
+
+def _row(
+    name: str,
+    temperature: float | None,
+    measurement: Measurement,
+    evaluator: Evaluator,
+    judged: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    metrics = {**measurement.metrics, **evaluator.measure_closely(measurement), **(judged or {})}
+    values = {key.removeprefix("eval/"): value for key, value in metrics.items()}
+    return {"name": name, "temperature": temperature, **values}

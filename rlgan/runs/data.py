@@ -1,0 +1,432 @@
+"""The data of a run: written down when it begins, found again from elsewhere, and checked by whoever rebuilds the task.
+
+A run's folder, and a sweep's, holds `data.json`: the fingerprint of the task, what tells where it differs from another,
+and where its files lay. Every task in this package and in `rlgan.tuning` is built by `new_task` or `rebuilt_task`, so
+that nothing is measured on other data than a run began with, and no other place asks for `build_task`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, override, to_dict
+from rlgan.envs.tasks import Task, TaskSettings, build_task, task_files
+from rlgan.storage.checkpoint import peek, write_atomically
+from rlgan.tracking import DataInput
+
+RUN_DATA = "data.json"
+"""Name of the file, in the folder of a run or of a sweep."""
+DATA = "data_sha256"
+"""Key under which the fingerprint of the task stands in a checkpoint and in `data.json`."""
+
+_PRETRAINED = ("generator.pretrained.path", "discriminator.pretrained.path")
+_OPTIONS = {
+    "task.data": "--data",
+    "task.input.data": "--pairs",
+    "task.input.source": "--source",
+    "task.input.target": "--target",
+    "task.params": "--oracle-params",
+}
+_FILE_PATHS = {
+    *_PRETRAINED,
+    *(f"task.{name}" for name in ("data", "valid", "test", "params")),
+    *(f"task.input.{name}" for name in ("data", "valid", "test", "source", "target")),
+    *(f"task.input.{split}_{side}" for split in ("valid", "test") for side in ("source", "target")),
+}
+_NUM_BLOCKS = 64  # of a split, each with a checksum of its own: enough to say where the first difference is
+
+
+@dataclass(frozen=True, slots=True)
+class KeptData:
+    """What is known of the data that a run began with.
+
+    Attributes:
+        asked: how messages name the run, as its user did: "--resume runs/a".
+        folder: of the run.
+        fingerprint: of its task; None where an older version did not keep it.
+        files: dotted path in the configuration → where the file lay, and its size and hash.
+        parts: "tokens", "train", … → number of its rows, and checksums of blocks of them.
+    """
+
+    asked: str
+    folder: Path
+    fingerprint: str | None
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def new_task(settings: TaskSettings) -> Task:
+    """The task of a run that begins.
+
+    Raises:
+        DataError: a file is missing, unreadable or holds nothing to train on.
+    """
+    return build_task(settings)
+
+
+def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = lambda _: None) -> Task:
+    """The task of a run that began earlier, found to be the same.
+
+    Args:
+        config: of the run; see `located` for its files.
+        kept: of the run.
+        say: is told once, if an older version did not keep the fingerprint, that nothing can be checked.
+
+    Raises:
+        CheckpointError: the data is other data; tells what differs, as far as it is known.
+        DataError: a file is missing or unreadable.
+    """
+    for path, name in config_files(config).items():
+        if path.startswith("task.") and not Path(_absolute(name)).exists():
+            lay = f"; the run read it from {kept.files[path]['absolute']}" if path in kept.files else ""
+            raise DataError(
+                f"{kept.asked}: its file {path}={name} is not there{lay}. Bring it back, or name the same content "
+                f"where it lies now by {option_of(path)} FILE."
+            )
+    task = build_task(config.task)
+    if kept.fingerprint is None:
+        say(
+            f"warning: {kept.asked}: an older version of rlgan wrote this run and did not note what its data was, so "
+            "that nobody can tell whether it has changed since."
+        )
+    elif task.fingerprint() != kept.fingerprint:
+        raise CheckpointError(_has_changed(config, kept, task))
+    return task
+
+
+def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Task:
+    """The task that another process built before, as a trial of a sweep does on whatever machine it runs.
+
+    Args:
+        settings: of the task.
+        fingerprint: of the other's; None where nobody told.
+        asked: who asks, for the message.
+
+    Raises:
+        CheckpointError: the data is other data.
+        DataError: a file is missing, unreadable or holds nothing to train on.
+    """
+    task = build_task(settings)
+    if fingerprint is not None and task.fingerprint() != fingerprint:
+        named = ", ".join(f"task.{name}={path}" for name, path in task_files(settings).items())
+        raise CheckpointError(
+            f"{asked}: its data has changed: the task {task.name!r} {f'of {named} ' if named else ''}gives other "
+            "sequences here than where the sweep was begun. Bring the files back as they were, on every machine, or "
+            "start a new sweep."
+        )
+    return task
+
+
+def require_same_files(config: Config, kept: KeptData) -> None:
+    """See to it that pretrained files are those that a sweep began with, whose trials read them again and again.
+
+    Raises:
+        CheckpointError: one is another file.
+    """
+    for path, name in config_files(config).items():
+        known = kept.files.get(path)
+        if (
+            path in _PRETRAINED
+            and known is not None
+            and Path(name).is_file()
+            and _sha256(Path(name)) != known["sha256"]
+        ):
+            raise CheckpointError(
+                f"{kept.asked}: its file {path}={name} has changed: it began with {known['absolute']} of "
+                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new sweep."
+            )
+
+
+# ---------------------------------------------------------------------------------------------------- files
+
+
+def config_files(config: Config) -> dict[str, str]:
+    """The files that a run reads: dotted path in its configuration → the file, as it is named there."""
+    found = {f"task.{name}": path for name, path in task_files(config.task).items()}
+    flat = flatten(to_dict(config))
+    return found | {path: flat[path] for path in _PRETRAINED if isinstance(flat.get(path), str)}
+
+
+def option_of(path: str) -> str:
+    """The option by which a person names a file of the configuration: "--data", "--task.valid"."""
+    return _OPTIONS.get(path, f"--{path.replace('_', '-')}")
+
+
+def is_file_path(path: str) -> bool:
+    """Whether a dotted path of a configuration is, in some task or network, that of a file."""
+    return path.replace("-", "_") in _FILE_PATHS
+
+
+def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
+    """The configuration with files where a person says that they lie now.
+
+    Args:
+        config: of a run that exists.
+        files: dotted path → file.
+        asked: how messages name the run.
+
+    Raises:
+        ConfigError: the run reads no such file.
+    """
+    known = config_files(config)
+    for path, file in files.items():
+        if path.replace("-", "_") not in known:
+            there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
+            raise ConfigError(
+                f"{option_of(path)} {file}: {asked} keeps its settings, and an option may only say where its files lie "
+                f"now, which are {there}.{nearest(path, known)} Leave the option out."
+            )
+    return override(config, files) if files else config
+
+
+def located(config: Config, kept: KeptData) -> Config:
+    """The configuration with its files where they lie now.
+
+    A file is looked for where it lay when the run began, then at the same place beside the run's folder, which may have
+    been moved with it, then as the configuration names it, from the working directory and from the run's folder. One
+    that is nowhere keeps its name.
+
+    Args:
+        config: of the run.
+        kept: of the run.
+    """
+    changes = {}
+    for path, name in config_files(config).items():
+        known = kept.files.get(path, {})
+        known = known if known.get("path") == name else {}  # of the same file, and not of one that was named since
+        candidates = [known.get("absolute"), _joined(kept.folder, known.get("from_run"))]
+        candidates += [name, _joined(kept.folder, name)]
+        found = next((one for one in candidates if one is not None and Path(one).exists()), name)
+        if found != name:
+            changes[path] = found
+    return override(config, changes) if changes else config
+
+
+def absolute(config: Config) -> Config:
+    """The configuration with absolute paths, for processes that may work in another folder."""
+    changes = {path: _absolute(name) for path, name in config_files(config).items()}
+    return override(config, changes) if changes else config
+
+
+def _absolute(name: str) -> str:
+    return os.path.abspath(os.path.expanduser(name))
+
+
+def _joined(folder: Path, name: str | None) -> str | None:
+    return None if name is None else os.path.normpath(folder.resolve() / name)
+
+
+# ---------------------------------------------------------------------------------------------------- kept
+
+
+def write_run_data(folder: Path, config: Config, task: Task, named: Config | None = None) -> None:
+    """Write `data.json`.
+
+    Args:
+        folder: of the run; it exists.
+        config: of the run.
+        task: of the run.
+        named: the configuration that the folder keeps, if files lie elsewhere now than it says; None is `config`.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    names = config_files(config if named is None else named)
+    values = {
+        DATA: task.fingerprint(),
+        "files": {path: _file(folder, names.get(path, name), name) for path, name in config_files(config).items()},
+        "parts": {name: {"num": len(rows), "crc32": _checksums(rows)} for name, rows in _parts(task).items()},
+    }
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    write_atomically(folder / RUN_DATA, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def kept_data(folder: Path, asked: str, fingerprint: str | None = None) -> KeptData:
+    """What is known of the data of a run.
+
+    Args:
+        folder: of the run, or of a sweep.
+        asked: how messages name it.
+        fingerprint: for a folder of an older version without `data.json`; None looks into its newest checkpoint.
+
+    Raises:
+        CheckpointError: `data.json` is damaged.
+    """
+    path = folder / RUN_DATA
+    if not path.exists():
+        known = fingerprint if fingerprint is not None else peek(folder, DATA)
+        return KeptData(asked, folder, known if isinstance(known, str) else None)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check the disk and permissions.") from None
+    return parsed_data(content, folder, asked, str(path))
+
+
+def parsed_data(content: bytes, folder: Path, asked: str, where: str) -> KeptData:
+    """What a `data.json` says.
+
+    Args:
+        content: of the file.
+        folder: of the run.
+        asked: how messages name the run.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        values = json.loads(content)
+        kept = KeptData(asked, folder, values[DATA], values["files"], values["parts"])
+        for file in kept.files.values():
+            if not all(isinstance(file[key], str) for key in ("path", "absolute", "from_run", "sha256")):
+                raise ValueError("a file without a place")
+            int(file["num_bytes"])
+        for part in kept.parts.values():
+            if not isinstance(part["crc32"], list):
+                raise ValueError("a part without checksums")
+            int(part["num"])
+        if not isinstance(kept.fingerprint, str):
+            raise ValueError("no fingerprint")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{where}: is damaged ({error}). It says which data the run began with; restore it, or remove it and the "
+            "run's newest checkpoint says the same."
+        ) from None
+    return kept
+
+
+def _file(folder: Path, path: str, name: str) -> dict[str, Any]:
+    place = Path(_absolute(name))
+    return {
+        "path": path,
+        "absolute": str(place),
+        "from_run": os.path.relpath(place.resolve(), folder.resolve()),
+        "num_bytes": place.stat().st_size if place.is_file() else 0,
+        "sha256": _sha256(place) if place.is_file() else "",
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput, ...]:
+    """The data of a run, split by split, for MLflow.
+
+    Args:
+        config: of the run.
+        task: of the run.
+        fingerprint: of the task.
+    """
+    files = {path.removeprefix("task.").removeprefix("input."): file for path, file in config_files(config).items()}
+    whole = files.get("data") or files.get("target") or files.get("params")
+    columns = {"text": ("text",), "pairs": ("source", "target")}.get(task.name, ())
+    found = []
+    for split, context in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        own = files.get(split) or files.get(f"{split}_target")
+        file = own or whole
+        name = task.name if file is None else Path(file).name
+        rows = getattr(task, split)
+        profile = {"num_sequences": len(rows), "max_length": task.space.max_length, "num_tokens": task.space.vocab_size}
+        source = None if file is None else _absolute(file)
+        found.append(DataInput(f"{name}, {split}", fingerprint, context, source, columns, {"split": split, **profile}))
+    return tuple(found)
+
+
+# ---------------------------------------------------------------------------------------------------- differences
+
+
+def _parts(task: Task) -> dict[str, Sequence[str] | Tensor]:
+    """What a fingerprint is of, part by part."""
+    parts: dict[str, Sequence[str] | Tensor] = {"tokens": task.token_names}
+    parts |= {"train": task.train, "valid": task.valid, "test": task.test}
+    if (given := task.conditions) is not None:
+        parts["tokens of sources"] = given.token_names
+        parts |= {"sources of train": given.train, "sources of valid": given.valid, "sources of test": given.test}
+    return parts
+
+
+def _block_size(num_rows: int) -> int:
+    return max(1, -(-num_rows // _NUM_BLOCKS))
+
+
+def _checksums(rows: Sequence[str] | Tensor) -> list[int]:
+    """Of blocks of rows, one after another; the same whatever integers hold the ids."""
+    size = _block_size(len(rows))
+    sums = []
+    for first in range(0, len(rows), size):
+        block = rows[first : first + size]
+        if isinstance(block, Tensor):
+            content = block.to(torch.int32).contiguous().numpy().tobytes()
+        else:
+            content = "\n".join(block).encode()
+        sums.append(zlib.crc32(content))
+    return sums
+
+
+def _has_changed(config: Config, kept: KeptData, task: Task) -> str:
+    """The message."""
+    found = [*_changed_files(config, kept), *_changed_parts(kept, task)]
+    what = "; ".join(found) or f"the task {task.name!r} gives other sequences than the ones the run began with"
+    files = [path for path in config_files(config) if path.startswith("task.")]
+    if not files:
+        remedy = "The task is drawn by rlgan itself: use the version that the run began with, or start a new run."
+    elif kept.files and not _changed_files(config, kept):
+        remedy = (
+            "Its files are the same byte for byte, so it is read in another way: use the version of rlgan that the run "
+            "began with, or start a new run."
+        )
+    else:
+        remedy = (
+            f"Bring the {'file' if len(files) == 1 else 'files'} back, name a copy of what was there by "
+            f"{option_of(files[0])} FILE, or start a new run."
+        )
+    return f"{kept.asked}: its data has changed since the run began: {what}. {remedy}"
+
+
+def _changed_files(config: Config, kept: KeptData) -> list[str]:
+    told = []
+    for path, name in config_files(config).items():
+        known = kept.files.get(path)
+        if known is None or not path.startswith("task.") or not Path(name).is_file():
+            continue
+        if _sha256(Path(name)) != known["sha256"]:
+            size = Path(name).stat().st_size
+            before = "as before" if size == known["num_bytes"] else f"was {known['num_bytes']:,}"
+            told.append(f"{path}={name} has another content ({size:,} bytes, {before})")
+    return told
+
+
+def _changed_parts(kept: KeptData, task: Task) -> list[str]:
+    told, parts = [], _parts(task)
+    for name, known in kept.parts.items():
+        rows = parts.get(name, ())
+        noun = " sequences" if name in ("train", "valid", "test") else ""
+        if len(rows) != known["num"]:
+            told.append(f"{name}: {len(rows):,}{noun}, was {known['num']:,}")
+            continue
+        new, old = _checksums(rows), known["crc32"]
+        place = next((index for index, pair in enumerate(zip(new, old, strict=False)) if pair[0] != pair[1]), None)
+        if place is not None:
+            size = _block_size(len(rows))
+            first, last = place * size + 1, min(len(rows), (place + 1) * size)
+            where = f"no. {first:,}" if first == last else f"among no. {first:,} to {last:,}"
+            told.append(f"{name}: {len(rows):,}{noun} as before, the first that differs is {where}")
+    return told

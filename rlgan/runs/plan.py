@@ -1,0 +1,197 @@
+"""How long a run will still take: what is left of it, and what each kind of work has taken so far.
+
+A kind of work that has been measured takes what it took of late. One that has not takes a guess: its size in sequences,
+times what sequences have taken elsewhere in this run. Paths are those of `rlgan.base.activity`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rlgan.base.activity import Stage, path_of
+from rlgan.config.config import Config
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.evaluator import temperatures_of
+from rlgan.policy.credit import MonteCarlo
+from rlgan.policy.objectives import MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing
+from rlgan.presets.registry import control, trained_again
+from rlgan.schedule.phases import Position
+
+# Time of a sequence, with that of one learned by maximum likelihood as 1 (measured with the preset `quick`).
+_LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.25, 0.5, 0.6, 1.0
+_RECENT = 10  # of a kind, how many of the last count
+_LEAST_SHARE = 0.02  # below it a share that is done says nothing yet
+
+
+@dataclass(slots=True)
+class Item:
+    """Work of one kind.
+
+    Attributes:
+        number: how often it is left to do.
+        work: guess at its size, in sequences learned.
+        took: seconds of the last times.
+    """
+
+    number: int
+    work: float
+    took: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+    @property
+    def seconds(self) -> float | None:
+        """What it takes, as measured; None where it has not been done yet."""
+        return sum(self.took) / len(self.took) if self.took else None
+
+
+class Plan:
+    """What is left, and how long it takes.
+
+    Args:
+        items: path → work; work of other paths is part of theirs, or does not count.
+    """
+
+    def __init__(self, items: Mapping[str, Item]) -> None:
+        self._items = dict(items)
+
+    def finished(self, path: str, seconds: float) -> None:
+        """One piece of work is done; a listener of `Activity.listening`."""
+        if (item := self._items.get(path)) is not None:
+            item.number = max(0, item.number - 1)
+            item.took.append(seconds)
+
+    def set_left(self, numbers: Mapping[str, int]) -> None:
+        """Correct how much is left, by path; an early end makes it less."""
+        for path, number in numbers.items():
+            self._items[path].number = number
+
+    def seconds_left(self, stages: Sequence[Stage] = (), now: float = 0.0) -> float | None:
+        """Seconds to the end; None while nothing has been measured.
+
+        Args:
+            stages: that are open, outermost first.
+            now: seconds of their clock.
+        """
+        path, elapsed, expected = self._running(tuple(stages), now)
+        pace = self._pace(path, expected)
+        total = 0.0
+        for name, item in self._items.items():
+            if not item.number:
+                continue
+            seconds = item.seconds if item.seconds is not None or pace is None else item.work * pace
+            if seconds is None:
+                return None
+            total += item.number * seconds
+            if name == path:
+                total += max(0.0, (expected if item.seconds is None and expected else seconds) - elapsed) - seconds
+        return total
+
+    def _running(self, stages: tuple[Stage, ...], now: float) -> tuple[str | None, float, float | None]:
+        """Path of the item that is being done, for how long it has been, and how long it takes by what it counts."""
+        for depth in range(len(stages), 0, -1):
+            path = path_of(stages[:depth])
+            if path not in self._items:
+                continue
+            began = stages[depth - 1].began
+            for inner in stages[depth - 1 :]:
+                if (share := inner.share) is not None and share >= _LEAST_SHARE:
+                    return path, now - began, inner.began - began + (now - inner.began) / share
+            return path, now - began, None
+        return None, 0.0, None
+
+    def _pace(self, path: str | None, expected: float | None) -> float | None:
+        """Seconds for a sequence learned, over all that has been measured; before that, over what is being done."""
+        measured = [(item.seconds, item.work) for item in self._items.values() if item.seconds is not None]
+        if not measured and path is not None and expected is not None:
+            measured = [(expected, self._items[path].work)]
+        work = sum(work for _, work in measured)
+        return sum(seconds for seconds, _ in measured) / work if work else None
+
+
+def plan_of(config: Config, task: Task, position: Position) -> Plan:
+    """The plan of a run, its final table and controls included.
+
+    Args:
+        config: of the run.
+        task: of the run.
+        position: where it stands.
+    """
+    schedule, evaluation, num_train = config.schedule, config.evaluation, len(task.train)
+    validated = len(task.valid) if schedule.mle_patience is not None else 0
+    works = {
+        "mle": num_train + validated * _LIKELIHOOD,
+        "discriminator": _round_work(config, task),
+        "adversarial": _update_work(config, task),
+        "measure": _measurement_work(config, task, evaluation.num_sequences),
+    }
+    items = {path: Item(number, works[path]) for path, number in training_left(config, position).items()}
+    row, num_temperatures = (
+        _measurement_work(config, task, evaluation.final_sequences),
+        len(temperatures_of(evaluation)),
+    )
+    num_rows = num_temperatures if schedule.mle_epochs else 1
+    items["table/row"] = Item(num_rows + (num_temperatures if schedule.adversarial_updates else 0), row)
+    controls, again = list(dict.fromkeys(config.controls)), trained_again(config)
+    num_repeats = 0 if again is None else evaluation.equal_trainings
+    for name in controls:
+        other = control(config, name)
+        path, num_trainings = f"table/control {name}", 1 + (num_repeats if name == again else 0)
+        number = other.schedule.adversarial_updates * num_trainings
+        items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
+        items[f"{path}/row"] = Item(num_temperatures, row)
+    if schedule.adversarial_updates:
+        num_judged = 1 + len(controls) + (schedule.mle_epochs > 0)
+        items["table/verdict/choice"] = Item(num_judged * num_temperatures, row)
+        items["table/verdict/evidence"] = Item(num_judged, row)
+        items["table/verdict/training"] = Item(num_repeats, row)
+    return Plan(items)
+
+
+def training_left(config: Config, position: Position) -> dict[str, int]:
+    """Units, and measurements between them, that are left before the final table, as far as a position can tell."""
+    schedule, evaluation = config.schedule, config.evaluation
+    mle_ends = position.mle_epochs if position.mle_finished else schedule.mle_epochs
+    rounds_end = position.discriminator_rounds if position.discriminator_finished else schedule.discriminator_rounds
+    ends = position.adversarial_updates if position.adversarial_finished else schedule.adversarial_updates
+    return {
+        "mle": mle_ends - position.mle_epochs,
+        "discriminator": rounds_end - position.discriminator_rounds,
+        "adversarial": ends - position.adversarial_updates,
+        "measure": _multiples(position.mle_epochs, mle_ends, evaluation.mle_every)
+        + _multiples(position.adversarial_updates, ends, evaluation.every),
+    }
+
+
+def _multiples(done: int, end: int, every: int) -> int:
+    """Steps of done + 1 … end that are multiples of `every`, or the last."""
+    return 0 if done >= end else end // every - done // every + (end % every > 0)
+
+
+def _round_work(config: Config, task: Task) -> float:
+    """Of one discriminator round."""
+    if config.discriminator is None:
+        return 0.0
+    number = config.adversary.sequences_per_round
+    judged = min(number, len(task.train)) + number
+    return number * _SAMPLE + config.schedule.d_epochs * judged * _JUDGE
+
+
+def _update_work(config: Config, task: Task) -> float:
+    """Of one adversarial unit."""
+    schedule, forcing = config.schedule, config.schedule.teacher_forcing
+    learned = 0.0 if isinstance(config.objective, NoPolicyGradient) else 1.0 + _SAMPLE
+    if isinstance(config.credit, MonteCarlo):
+        # A prefix of half the length, and half a sequence drawn behind it.
+        learned += config.credit.num_rollouts * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
+    forced = 0 if isinstance(forcing, NoTeacherForcing) else schedule.mle_batch
+    if isinstance(forcing, MixedTeacherForcing):
+        forced = schedule.g_batch
+    generator = schedule.g_steps * (schedule.g_batch * learned + forced)
+    return generator + schedule.d_steps * _round_work(config, task)
+
+
+def _measurement_work(config: Config, task: Task, number: int) -> float:
+    """Of one measurement by so many samples."""
+    work = number * _SAMPLE + len(task.test) * _LIKELIHOOD
+    return work + (number * _TEXT if task.name == "text" else 0.0)

@@ -1,0 +1,202 @@
+"""What a person sees while a run is going: a bar on a terminal, plain lines elsewhere.
+
+Neither is silent for long, whatever is being done: a thread looks at `rlgan.base.activity`, moves the bar, and says a line
+where nothing has been said for a while. The time to go is one estimate of the whole run, by `rlgan.runs.plan`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+from rlgan.base.activity import PROCESS, Activity, path_of
+from rlgan.schedule.phases import Phase
+
+if TYPE_CHECKING:
+    from rlgan.training.trainer import Unit
+
+    from .plan import Plan
+
+_PHASE_NAMES: dict[Phase, str] = {"mle": "MLE epoch", "discriminator": "D round", "adversarial": "adversarial"}
+_SHOWN = {
+    "mle/train_nll": "train NLL",
+    "mle/valid_nll": "valid NLL",
+    "eval/nll_oracle": "NLL_oracle",
+    "eval/nll_gen": "NLL_gen",
+    "eval/kl_forward": "KL fwd",
+    "eval/kl_reverse": "KL rev",
+    "eval/bleu_2": "BLEU-2",
+    "eval/self_bleu_2": "Self-BLEU-2",
+    "eval/corpus_bleu": "BLEU",
+    "eval/chrf": "chrF",
+    "discriminator/accuracy_heldout": "D held-out",
+    "discriminator/nll_heldout": "D NLL",
+    "generator/mean_value": "value",
+}
+
+
+_LOOK_EVERY_S = 1.0
+_FIRST_LINE_AFTER_S = 5.0  # of a kind of work that is new
+_QUIET_S = 20.0  # after which a line is said; a look that comes late must still make it half a minute at most
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+
+
+class Progress:
+    """A bar with the time to go and the moving metrics on a terminal; a line a measurement, and between, elsewhere.
+
+    Args:
+        activity: what is looked at.
+        lines: where lines go; None for standard output.
+    """
+
+    def __init__(self, activity: Activity = PROCESS, lines: TextIO | None = None) -> None:
+        self._activity, self._lines = activity, lines
+        self._plan: Plan | None = None
+        self._bar: tqdm | None = None
+        self._shown_figures = ""
+        self._is_terminal = sys.stderr.isatty()
+        self._started = self._last_line = activity.clock()
+        self._shown_kinds: set[str] = set()
+        # Lines come from the thread that works and from the one that looks; a signal's handler may interrupt the first.
+        self._lock = threading.RLock()
+
+    def follow(self, plan: Plan) -> None:
+        """Show the time to go by a plan, which hears of what is done while `watching`."""
+        self._plan = plan
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look every second at what is being done, for as long as the block lasts."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK_EVERY_S):
+                self.look()
+
+        def heard(path: str, seconds: float) -> None:
+            if self._plan is not None:
+                self._plan.finished(path, seconds)
+
+        thread = threading.Thread(target=watch, name="progress", daemon=True)
+        with self._activity.listening(heard):
+            thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
+
+    def look(self) -> None:
+        """Move the bar, or say what is being done where nothing was said for a while."""
+        with self._lock:
+            stages = self._activity.stages
+            if not stages:
+                return
+            if self._is_terminal:
+                self._move_bar(": ".join(filter(None, map(str, stages))))
+                return
+            # The table is many kinds of work.
+            kind, quiet = path_of(stages[:2] if stages[0].kind == "table" else stages[:1]), self._quiet_s()
+            if quiet >= _QUIET_S or (kind not in self._shown_kinds and quiet >= _FIRST_LINE_AFTER_S):
+                self._shown_kinds.add(kind)
+                self._print(f"{self._when()} {': '.join(filter(None, map(str, stages)))}")
+
+    def _quiet_s(self) -> float:
+        return self._activity.clock() - self._last_line
+
+    def seconds_left(self) -> float | None:
+        """Time to the end of the run; None where there is no plan, or nothing has been measured."""
+        return None if self._plan is None else self._plan.seconds_left(self._activity.stages, self._activity.clock())
+
+    def _when(self) -> str:
+        """Time that has passed, and the time to go where it is known."""
+        left = self.seconds_left()
+        to_go = "" if left is None else f", {in_words(left)} left"
+        return f"[{self._activity.clock() - self._started:6.0f} s{to_go}]"
+
+    def _move_bar(self, doing: str) -> None:
+        elapsed, left = self._activity.clock() - self._started, self.seconds_left()
+        if self._bar is None:
+            self._bar = tqdm(dynamic_ncols=True, bar_format=_BAR)
+        self._bar.total = None if left is None else elapsed + left
+        self._bar.n = elapsed
+        self._bar.set_description_str(doing, refresh=False)
+        to_go = "" if left is None else f"{in_words(left)} left"
+        self._bar.set_postfix_str(", ".join(filter(None, (to_go, self._shown_figures))), refresh=False)
+        self._bar.refresh()
+
+    def say(self, text: str) -> None:
+        """Print lines, clear of the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._last_line = self._activity.clock()
+        print(text, file=self._lines, flush=True)
+
+    def unit(self, unit: Unit, left: dict[str, int] | None = None) -> None:
+        """Show that a unit is done.
+
+        Args:
+            unit: that is done.
+            left: path of the plan → how much of it is left.
+        """
+        with self._lock:
+            if self._plan is not None and left is not None:
+                self._plan.set_left(left)
+            figures = {label: unit.metrics[name] for name, label in _SHOWN.items() if name in unit.metrics}
+            if self._is_terminal:
+                self._shown_figures = ", ".join(f"{label}={value:.3f}" for label, value in figures.items())
+                self._move_bar(f"{_PHASE_NAMES[unit.phase]} {unit.step}")
+            elif unit.measurement is not None or self._quiet_s() >= _QUIET_S:
+                self._shown_kinds.add(unit.phase)
+                told = "  ".join(f"{label} {value:.3f}" for label, value in figures.items())
+                self._print(f"{self._when()} {_PHASE_NAMES[unit.phase]} {unit.step:<4} {told}")
+
+    @contextmanager
+    def showing_log(self) -> Iterator[None]:
+        """Show what rlgan logs meanwhile, such as the loss of a worker, as lines of our own."""
+        logger, handler = logging.getLogger("rlgan"), _Said(self)
+        propagates = logger.propagate
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagates
+
+    def close(self) -> None:
+        """End the bar."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
+
+class _Said(logging.Handler):
+    """Log records as lines among the others."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it; called by logging."""
+        self._progress.say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def in_words(seconds: float) -> str:
+    """A time to go, no more exact than it is known."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,115 @@
+"""Where a comparison goes: the folder of its run, with its pictures, and MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.verdict import FILE as VERDICT
+from rlgan.evaluation.verdict import START, write_verdict
+from rlgan.report.final_table import (
+    OWN,
+    SHOWN_TABLE,
+    TABLE,
+    best_control,
+    in_order,
+    main_row,
+    plane_of,
+    shown_order,
+    shown_table,
+    summary_metrics,
+)
+from rlgan.report.tables import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
+from rlgan.storage.checkpoint import write_atomically
+from rlgan.tracking import Tracker
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+LAST_FILE = "table.txt"
+"""Name of the file of a run's folder that is written when everything else is done."""
+ARTIFACTS = (
+    "config.json", "data.json", TABLE, SHOWN_TABLE, VERDICT, LAST_FILE, "samples.txt", "curves.png",
+    "quality_diversity.png",
+)  # fmt: skip
+"""Names of the files of a run's folder that go to MLflow."""
+TABLE_TAGS = {"mlflow.loggedArtifacts": f'[{{"path": "{SHOWN_TABLE}", "type": "table"}}]'}
+"""By these MLflow's page knows the table for one."""
+
+_NOTE_COLUMNS = 8
+
+
+def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
+    """Write the comparison into the folder of its run, with its pictures, and send it to MLflow.
+
+    Args:
+        comparison: to publish.
+        task: of the run.
+        run_dir: folder of the run.
+        tracker: of the run.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    rows = comparison.rows
+    metrics = summary_metrics(rows, _best_row(comparison))
+    if comparison.verdict is not None:
+        metrics |= comparison.verdict.figures()
+        write_verdict(comparison.verdict, run_dir)
+    tracker.log_metrics(metrics, step=0, phase="final", unit=None)
+    write_table(rows, [], run_dir / TABLE)
+    text = shown_table(rows)
+    write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
+    plot_learning_curves(tracker.rows(), run_dir / "curves.png")
+    plot_quality_diversity(_plane_rows(rows), *plane_of(rows), run_dir / "quality_diversity.png", own=OWN)
+    write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
+    tracker.tag_at_end({**TABLE_TAGS, **_tags(comparison)})
+    for name in ARTIFACTS:
+        if (run_dir / name).exists():
+            tracker.log_artifact(run_dir / name)
+
+
+def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:
+    """The row of the control that the verdict names first; without a verdict on any, the table's."""
+    verdict = comparison.verdict
+    if verdict is None or not verdict.comparisons:
+        return best_control(comparison.rows)
+    best = verdict.comparisons[0]
+    is_start, is_cooled = best.control == START, best.temperature != 1.0
+    name = ("MLE" if is_cooled else "MLE start") if is_start else best.control
+    wanted = f"{name} τ={best.temperature:g}" if is_cooled else name
+    return next(row for row in comparison.rows if row["name"] == wanted)
+
+
+def _tags(comparison: Comparison) -> dict[str, str]:
+    """What the run's page says in words."""
+    tags = {"mlflow.note.content": note(comparison)}
+    if (best := _best_row(comparison)) is not None:
+        tags["best_control"] = best["name"]
+    if comparison.verdict is not None:
+        tags["verdict"] = comparison.verdict.statement
+    return tags
+
+
+def note(comparison: Comparison) -> str:
+    """The description of a run, in Markdown: what follows from the table, and its rows at temperature 1."""
+    rows = [row for row in shown_order(comparison.rows) if row["temperature"] in (1.0, None)]
+    main = main_row(comparison.rows) or {}
+    names = in_order([name for name in main if name not in ("name", "temperature")])
+    shown = [{**row, "row": row["name"]} for row in rows]
+    parts = [
+        *comparison.sentences,
+        to_markdown(shown, ("row", *names[:_NOTE_COLUMNS])),
+        f"All rows and quantities: artifact `{SHOWN_TABLE}`; to the last digit: `{TABLE}`.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _plane_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A model of fewer sequences predicts worse, so that a few real ones are no point of the plane but an upright."""
+    return [
+        {key: value for key, value in row.items() if row["temperature"] is not None or key != "rlm_5gram"}
+        for row in rows
+    ]

@@ -1,0 +1,130 @@
+"""A run as a `ray.tune.Trainable`, so that Tune's schedulers and searchers drive it as it is.
+
+    space = {**to_dict(config), VARIED + "optimizers.generator.lr": tune.loguniform(1e-4, 1e-2)}
+    tune.Tuner(SequenceGAN, param_space=space).fit()
+
+A training iteration is one unit of the schedule. Checkpoints are those of `rlgan.storage.checkpoint`: plain data, no pickle.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ray import tune
+from ray.tune.result import DONE
+
+from rlgan.base.errors import CheckpointError
+from rlgan.config.config import Config
+from rlgan.config.paths import from_dict, override
+from rlgan.envs.tasks import Task
+from rlgan.storage.checkpoint import load_latest, save_checkpoint
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import Parts, build_parts
+from rlgan.workers.placement import Role, roles_of
+
+from .data import DATA, same_task
+
+VARIED = "vary:"
+"""Before a dotted path that a search varies; without it stand the fields of the base configuration."""
+VARIED_LOG10 = "vary log10:"
+"""Before a dotted path whose value is ten to the number given, for searchers that know linear scales alone."""
+
+
+class SequenceGAN(tune.Trainable):
+    """A trainer that Tune steps, saves and restores.
+
+    Its configuration is what `rlgan.config.paths.to_dict` returns, with `VARIED` paths for what a search varies. With the
+    key `rlgan.runs.data.DATA`, the fingerprint of a task, it refuses to train on other data.
+    """
+
+    own_keys: ClassVar[frozenset[str]] = frozenset({DATA})
+    """Keys of Tune's configuration that a subclass reads itself."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Room for the driver's threads and for every actor of the trial; called by Tune."""
+        roles = roles_of_trial(_resolved(config, cls.own_keys))
+        return tune.PlacementGroupFactory([role.bundle for role in roles for _ in range(role.number)])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Build the run; called by Tune."""
+        resolved = _resolved(config, self.own_keys)
+        self._stack = ExitStack()
+        task = same_task(resolved.task, config.get(DATA), "trial")
+        self._fingerprint = task.fingerprint()
+        parts = self._stack.enter_context(build_parts(resolved, task))
+        self.trainer = self.build(resolved, task, parts)
+
+    def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
+        """The trainer of this run; a search may give it another start."""
+        return Trainer(config, task, parts)
+
+    def step(self) -> dict[str, Any]:
+        """One unit of the schedule; called by Tune."""
+        unit = self.trainer.step()
+        return {**unit.metrics, "phase": unit.phase, "phase_step": unit.step, DONE: self.trainer.next_phase is None}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Keep the state in Tune's folder; called by Tune."""
+        state = {**self.trainer.state(), DATA: self._fingerprint}
+        save_checkpoint(Path(checkpoint_dir), state, self.trainer.position.units, keep=1)
+
+    def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+        """Go on from a state in Tune's folder; called by Tune."""
+        assert checkpoint_dir is not None
+        path = Path(checkpoint_dir)
+        self.trainer.restore(self.own_state(load_latest(path).state, path))
+
+    def own_state(self, state: dict[str, Any], where: Path) -> dict[str, Any]:
+        """What of a checkpoint is the trainer's, found to be of this data.
+
+        Raises:
+            CheckpointError: it was trained on other data.
+        """
+        if state.get(DATA, self._fingerprint) != self._fingerprint:  # older versions did not keep it
+            raise CheckpointError(
+                f"{where}: its data has changed: it holds a state that was trained on other sequences. Bring the files "
+                "back as they were, or begin anew."
+            )
+        return {name: part for name, part in state.items() if name != DATA}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial in the same process, which has everything imported; called by Tune."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End what was started; called by Tune."""
+        self._stack.close()
+
+
+def roles_of_trial(config: Config) -> list[Role]:
+    """What one trial reserves: its own process first, then its actors."""
+    workers, roles = config.workers, roles_of(config.workers, config.has_adversary)
+    # What stays in the trial's own process computes on its GPU.
+    gpus = sum(
+        gpus
+        for gpus, role in (
+            (workers.gpus_discriminator if config.has_adversary else 0.0, roles.discriminator),
+            (workers.gpus_per_learner, roles.learner),
+            (workers.gpus_per_rollout, roles.rollout),
+        )
+        if not role.number
+    )
+    return [Role("trial", 1, float(workers.threads), min(1.0, gpus)), *roles]
+
+
+def _resolved(config: dict[str, Any], own_keys: frozenset[str]) -> Config:
+    """The run that Tune's configuration means."""
+    whole, varied = {}, {}
+    for name, value in config.items():
+        if name.startswith(VARIED):
+            varied[name.removeprefix(VARIED)] = value
+        elif name.startswith(VARIED_LOG10):
+            varied[name.removeprefix(VARIED_LOG10)] = 10.0**value
+        elif name not in own_keys:
+            whole[name] = value
+    return override(from_dict(whole), varied)

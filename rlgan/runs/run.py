@@ -1,0 +1,332 @@
+"""Runs as a person asks for them: begun, gone on with, tried dry, measured.
+
+Bad input is found here, before anything is written. What one process does in a run is `session`'s, the table at its end
+`comparison`'s.
+
+A run folder holds:
+
+    config.json            the resolved configuration
+    data.json              which data it was: fingerprint, files and where they lay
+    checkpoints/           the last states, safe to resume from
+    metrics.jsonl          every number, a row a unit
+    samples.txt            what the generator wrote at each measurement
+    generator.safetensors, generator.json    the generator alone, for `rlgan sample`
+    table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
+    verdict.json           what may be said of the run beside its controls
+    mlflow_run.json        which MLflow run this is, and which files it has
+
+A folder has one writer at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlgan.base.activity import stage
+from rlgan.base.errors import CheckpointError
+from rlgan.base.threads import torch_threads
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, from_dict, override, to_dict
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.adversarial import FreshEvaluator
+from rlgan.evaluation.learned_language_model import LearnedLanguageModel
+from rlgan.evaluation.verdict import read_verdict
+from rlgan.presets.registry import control
+from rlgan.report.final_table import SHOWN_TABLE
+from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
+from rlgan.storage.export import load_run_generator, require_fitting
+from rlgan.storage.places import Mirror, Place, fetch, require_writable
+from rlgan.tracking import Tracker, run_tags
+from rlgan.training.real_sequences import require_drawable
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
+
+from .data import config_files, kept_data, located, new_task, rebuilt_task, with_files
+from .progress import Progress
+from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
+from .session import RunResult, Session, send_last
+
+# Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
+_FREE_TO_CHANGE = (
+    "workers.rollout",
+    "workers.learners",
+    "workers.cpus_",
+    "workers.gpus_",
+    "workers.start_timeout_s",
+    "workers.max_retries",
+    "workers.call_timeout_s",
+    "tracking.",
+    "checkpoint_every_s",
+    "preset",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the command line asks for.
+
+    Attributes:
+        config: resolved.
+        run_dir: folder of the run; None names one under `runs_dir`.
+        resume: whether to go on with a run, which lies in the folder or in the storage.
+        runs_dir: where a folder is named.
+        storage: where the run is kept beside its folder: the run's own place if it is resumed, the place that holds
+            runs if it is new; None keeps it in its folder alone.
+    """
+
+    config: Config
+    run_dir: Path | None
+    resume: bool
+    runs_dir: Path = Path("runs")
+    storage: Place | None = None
+
+
+def resumable_config(run_dir: Path) -> Config:
+    """Configuration of the run in a folder.
+
+    Raises:
+        CheckpointError: the folder holds no run.
+    """
+    return from_dict(read_run_config(run_dir))
+
+
+def dry_run(request: RunRequest) -> int:
+    """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
+    for path, value in flatten(to_dict(request.config)).items():
+        print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
+    task = _task(request, request.config, print)
+    # What was read explains what may be refused of it, and networks of published sizes take a while to build.
+    for note in task.notes:
+        print(note, flush=True)
+    _require_enough_for_controls(request.config, task)
+    with build_parts(request.config, task) as parts:
+        trainer = Trainer(request.config, task, parts)
+        for note in (*trainer.evaluator.notes, *parts.notes):
+            print(note)
+    return 0
+
+
+def _task(request: RunRequest, config: Config, say: Callable[[str], None]) -> Task:
+    """Of a run that begins; or of one that is gone on with, found to be the same."""
+    if not request.resume:
+        return new_task(config.task)
+    assert request.run_dir is not None
+    return rebuilt_task(config, kept_data(request.run_dir, f"--resume {request.run_dir}"), say)
+
+
+def _require_enough_for_controls(config: Config, task: Task) -> None:
+    """Controls begin when the run is done: too late to hear that there are too few sequences for them."""
+    for name in config.controls:
+        require_drawable(control(config, name), task)
+
+
+def run(request: RunRequest) -> RunResult:
+    """Do a run, or go on with one.
+
+    Bad input is found before anything is written.
+
+    Args:
+        request: what to do.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        RlganError: bad input, or a folder or storage that cannot be used.
+        UploadError: the run is complete or stopped, and its folder did not get into its storage.
+    """
+    config, run_dir, place = request.config, request.run_dir, request.storage
+    if request.resume:
+        assert run_dir is not None
+        _find(run_dir, place, config)
+        if (run_dir / LAST_FILE).exists():
+            return _show_finished(run_dir, config, place)
+    else:
+        if run_dir is not None:
+            _require_unused(run_dir, place)
+        if place is not None:
+            require_writable(place)
+    progress = Progress()
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        stack.enter_context(progress.showing_log())
+        stack.enter_context(progress.watching())
+        with stage("data", "reading data"):
+            task = _task(request, config, progress.say)
+        _require_enough_for_controls(config, task)
+        with stage("parts", "building networks and starting actors"):
+            parts = stack.enter_context(build_parts(config, task, begins=not request.resume))
+            trainer = Trainer(config, task, parts)
+        state = None
+        if request.resume:
+            assert run_dir is not None
+            state = load_latest(run_dir)
+        else:
+            run_dir = _new_folder(request)
+            place = None if place is None else place.below(run_dir.name)
+        mirror = _mirror(place, run_dir)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes)
+        return session.run(state)
+
+
+def _mirror(place: Place | None, run_dir: Path) -> Mirror | None:
+    return None if place is None else Mirror(place, run_dir, last=(CONFIG, LAST_FILE))
+
+
+def _find(run_dir: Path, place: Place | None, config: Config) -> None:
+    """See to it that a run to go on with lies in its folder, fetching it where it lies in its storage alone."""
+    if place is None or (run_dir / CONFIG).exists():
+        _require_same_run(f"--resume {run_dir}", read_run_config(run_dir), config)
+        if place is not None:
+            _require_not_behind(run_dir, place)
+            require_writable(place)
+        return
+    _require_same_run(f"--resume {place.uri}", place.config(), config)
+    require_writable(place)
+    fetch(place, run_dir)
+
+
+def _require_not_behind(run_dir: Path, place: Place) -> None:
+    """A folder may be sent over what is in the storage only if it is the same run, and as far."""
+    if not place.holds_run():
+        return
+    if place.config() != read_run_config(run_dir):
+        raise CheckpointError(
+            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage."
+        )
+    here, there = load_latest(run_dir).position, place.newest_checkpoint()
+    if there is not None and there > here:
+        raise CheckpointError(
+            f"{run_dir}: is a copy that was left behind: it has {here} units, and {place.uri} has {there}. Remove this "
+            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out."
+        )
+
+
+def _require_unused(run_dir: Path, storage: Place | None) -> None:
+    if (run_dir / CONFIG).exists():
+        raise CheckpointError(
+            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder."
+        )
+    if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
+        raise CheckpointError(
+            f"--out {run_dir}: {place.uri} already holds a run. Go on with it by --resume {place.uri}, or name another "
+            "folder."
+        )
+
+
+def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunResult:
+    """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
+    progress = Progress()
+    progress.say(f"run {run_dir} is complete\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}")
+    tracker = Tracker(config.tracking, run_dir, progress.say)
+    tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
+    for name in ARTIFACTS:
+        if (run_dir / name).exists():  # older versions wrote fewer
+            tracker.log_artifact(run_dir / name)
+    verdict = read_verdict(run_dir)
+    tags = {} if verdict is None else {"verdict": verdict.statement}
+    tracker.finish("FINISHED", tags=tags | (TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {}))
+    if (mirror := _mirror(place, run_dir)) is not None:
+        send_last(mirror, run_dir)
+    return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
+
+
+def evaluate_run(
+    run_dir: Path,
+    temperature: float,
+    num_sequences: int | None,
+    adversarial: bool = False,
+    language_model: bool = False,
+    *,
+    files: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, float]:
+    """Measure the generator of a run on the test split of its task.
+
+    Args:
+        run_dir: folder of the run.
+        temperature: divides the logits.
+        num_sequences: sequences to sample; None takes as many as the run's final table.
+        adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
+        language_model: score it by language models that are trained for it, too; those of the run, or the default.
+        files: dotted path in the configuration → file, for what lies elsewhere now.
+        say: shows the user how figures are taken, and what cannot be checked.
+
+    Returns:
+        Name → value.
+
+    Raises:
+        CheckpointError: the folder holds no run or generator, or its data is not what the run began with.
+        ConfigError: there is nothing that an evaluator could judge, or too little; or no text to model.
+        DataError: the data cannot be read.
+    """
+    from rlgan.evaluation.evaluator import Evaluator
+
+    kept = kept_data(run_dir, f"--run {run_dir}")
+    config = with_files(located(resumable_config(run_dir), kept), files or {}, kept.asked)
+    if adversarial and config.evaluation.adversarial is None:
+        config = override(config, {"evaluation.adversarial": FreshEvaluator().kind})
+    if language_model and config.evaluation.language_model is None:
+        config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
+    exported = load_run_generator(run_dir)
+    number = num_sequences or config.evaluation.final_sequences
+    progress = Progress(lines=sys.stderr)
+    with closing(progress), progress.watching(), torch_threads(config.workers.threads), stage("evaluate"):
+        with stage("data", "reading data"):
+            task = rebuilt_task(config, kept, say)
+            require_fitting(exported, task, f"--run {run_dir}")
+            evaluator = Evaluator(task, config.evaluation, config.seed)
+        for note in evaluator.notes:
+            say(note)
+        measurement = evaluator.measure(exported.generator, temperature, number)
+        judged = evaluator.measure_adversarially(exported.generator, temperature)
+        return measurement.metrics | evaluator.measure_closely(measurement) | judged
+
+
+def _new_folder(request: RunRequest) -> Path:
+    """Make the folder of a new run: the one that was asked for, or the first whose name is free here and there."""
+    config, wanted, storage = request.config, request.run_dir, request.storage
+    name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = wanted or request.runs_dir / name, 1
+    while True:
+        try:
+            if wanted is not None or storage is None or not storage.below(folder.name).is_taken():
+                folder.mkdir(parents=True, exist_ok=wanted is not None)
+                return folder
+        except FileExistsError as error:
+            if wanted is not None or not folder.is_dir():
+                raise _cannot_make(folder, error) from None
+        except OSError as error:
+            raise _cannot_make(folder, error) from None
+        number += 1
+        folder = request.runs_dir / f"{name}-{number}"
+
+
+def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write, by --out "
+        "or --storage."
+    )
+
+
+def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
+    # Where a file lies may change; what is in it may not, which is found when it is read.
+    files = config_files(from_dict(values)).keys() & config_files(config).keys()
+    # Both as they are read today: settings that came later have their defaults.
+    saved, wanted = (
+        {path: value for path, value in flatten(to_dict(one)).items() if path not in files}
+        for one in (from_dict(values), config)
+    )
+    differences = [line for line in config_differences(saved, wanted) if not line.startswith(_FREE_TO_CHANGE)]
+    if differences:
+        raise CheckpointError(
+            f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
+            "to go on with it as it was, or start a new run."
+        )

@@ -1,0 +1,337 @@
+"""One process working on one run: the loop over its units, checkpoints, signals and what a person sees meanwhile."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rlgan.base.activity import stage
+from rlgan.base.errors import StorageError, UploadError
+from rlgan.base.threads import torch_threads
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, from_dict, to_dict
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.evaluator import Measurement, samples_shown
+from rlgan.storage.checkpoint import (
+    LoadedCheckpoint,
+    cannot_write,
+    read_run_config,
+    save_checkpoint,
+    write_atomically,
+    write_run_config,
+)
+from rlgan.storage.export import save_run_generator
+from rlgan.storage.places import Mirror
+from rlgan.tracking import Tracker, run_tags
+from rlgan.training.trainer import Trainer, Unit
+from rlgan.workers.faults import Faults
+
+from .comparison import compare
+from .data import DATA, data_inputs, write_run_data
+from .plan import plan_of, training_left
+from .progress import Progress, in_words
+from .publishing import publish
+
+_SHORT_TABLE_S = 20.0  # nobody needs to be told how to make it shorter
+_INTERRUPTED_WAIT_S = 3.0  # who presses Ctrl-C does not want to wait for a server
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        run_dir: its folder.
+        stopped: whether it was stopped before its end, after a checkpoint.
+        table: rows of the final comparison; empty if stopped.
+    """
+
+    run_dir: Path
+    stopped: bool
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Session:
+    """One process working on one run.
+
+    Args:
+        config: of the run.
+        task: of the run.
+        trainer: of that configuration and task, with nothing done yet.
+        faults: counts the actors that the trainer's parts lose.
+        run_dir: folder of the run; it exists.
+        progress: shows what is going on, and watches.
+        mirror: of that folder in a shared storage; None where there is none.
+        notes: lines for the log, after the task's own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        trainer: Trainer,
+        faults: Faults,
+        run_dir: Path,
+        progress: Progress,
+        mirror: Mirror | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
+        self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
+        self._faults, self._mirror = faults, mirror
+        self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
+        self._progress = progress
+        self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
+        self._last_checkpoint = time.monotonic()
+        self._stop_asked = False
+        self._kept_position: int | None = None
+        self._not_sent = ""  # the reason that was told last
+
+    def run(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
+        """Work until the run is complete or stopped.
+
+        Args:
+            resumed_from: the state to go on from; None begins.
+
+        Returns:
+            What became of the run.
+
+        Raises:
+            CheckpointError: the disk is full or cannot be written.
+            UploadError: the run is complete or stopped, and its folder did not get into its storage.
+        """
+        try:
+            result = self._work(resumed_from)
+        except Exception:
+            self._send()  # what there is, as far as it goes: this machine may be gone when somebody looks
+            raise
+        if self._mirror is not None:
+            send_last(self._mirror, self._run_dir)
+        return result
+
+    def _work(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
+        self._progress.say(f"run {self._run_dir}")
+        if self._mirror is not None:
+            self._progress.say(f"kept in {self._mirror.place.uri}")
+        for note in self._notes:
+            self._progress.say(note)
+        if resumed_from is not None:
+            self._restore(resumed_from)
+            write_run_data(self._run_dir, self._config, self._task, from_dict(read_run_config(self._run_dir)))
+        else:
+            write_run_data(self._run_dir, self._config, self._task)
+            # The configuration makes the folder a run, and comes when there is something to go on with.
+            self._checkpoint()
+            write_run_config(self._run_dir, to_dict(self._config))
+        self._send()
+        self._training_began = time.monotonic()
+        self._progress.follow(plan_of(self._config, self._task, self._trainer.position))
+        name = self._run_dir.name
+        self._tracker.start(
+            name,
+            flatten(to_dict(self._config)),
+            run_tags(self._config.preset, self._config.seed) | self._trainer.evaluator.tags,
+            data_inputs(self._config, self._task, self._fingerprint),
+        )
+        status = "FAILED"
+        wait_s: float | None = None
+        tags: dict[str, str] = {}
+        try:
+            with self._stop_on_signals():
+                self._train()
+            if self._trainer.selected is not None:
+                self._progress.say(self._trainer.selected)
+                tags["selected"] = self._trainer.selected
+            if self._stop_asked:
+                status = "KILLED"
+                return self._stopped()
+            with torch_threads(self._config.workers.threads):
+                table = self._report()
+            status = "FINISHED"
+            return RunResult(self._run_dir, stopped=False, table=table)
+        except KeyboardInterrupt:
+            status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
+            return self._stopped()
+        finally:
+            if lost := self._faults.summary():
+                self._progress.say(lost)
+            self._progress.close()
+            self._tracker.finish(status, wait_s, tags)
+
+    def _stopped(self) -> RunResult:
+        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
+        where = f"rlgan train --resume {shlex.quote(run)}"
+        self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
+        return RunResult(self._run_dir, stopped=True)
+
+    # ------------------------------------------------------------------ training
+
+    def _train(self) -> None:
+        trainer = self._trainer
+        while trainer.next_phase is not None and not self._stop_asked:
+            unit = trainer.step()
+            self._log(unit)
+            if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
+                self._checkpoint()
+                self._send()
+        if self._kept_position != trainer.position.units:
+            self._checkpoint()
+            self._send()
+
+    def _log(self, unit: Unit) -> None:
+        self._tracker.log_metrics(
+            _named_for_phase(unit), step=unit.step, phase=unit.phase, unit=self._trainer.position.units
+        )
+        self._progress.unit(unit, training_left(self._config, self._trainer.position))
+        if unit.measurement is not None:
+            self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
+
+    def _write_samples(self, title: str, measurement: Measurement) -> None:
+        shown = samples_shown(self._task, measurement, self._config.evaluation.num_shown)
+        path = self._run_dir / "samples.txt"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"=== {title}\n" + "".join(f"{line}\n" for line in shown))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _checkpoint(self) -> None:
+        position = self._trainer.position.units
+        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: self._fingerprint}, position)
+        self._kept_position = position
+        weights = self._trainer.current_weights()
+        save_run_generator(self._run_dir, self._config.generator, self._task, weights)
+        self._last_checkpoint = time.monotonic()
+
+    def _send(self) -> None:
+        """Send what changed into the storage; what does not get there now is tried again after the next checkpoint."""
+        if self._mirror is None:
+            return
+        try:
+            self._mirror.send()
+            self._not_sent = ""
+        except StorageError as error:
+            if str(error) != self._not_sent:
+                self._not_sent = str(error)
+                self._progress.say(f"warning: {error} The run goes on; this is tried again after each checkpoint.")
+
+    def _restore(self, loaded: LoadedCheckpoint) -> None:
+        for reason in loaded.skipped:
+            self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
+        self._trainer.restore({name: part for name, part in loaded.state.items() if name != DATA})
+        self._kept_position = loaded.position
+        self._tracker.truncate_after(loaded.position)
+        _truncate_samples(self._run_dir / "samples.txt", self._trainer)
+        self._progress.say(f"resumed after {loaded.position} units")
+
+    @contextmanager
+    def _stop_on_signals(self) -> Iterator[None]:
+        """The first Ctrl-C finishes the unit and keeps a checkpoint; the second ends at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self._stop_asked:
+                raise KeyboardInterrupt
+            self._stop_asked = True
+            self._progress.say("stopping after this unit (again: at once, losing what is not in the last checkpoint)")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may ask for signals
+            return
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # ------------------------------------------------------------------ report
+
+    def _warn_of_a_long_table(self) -> None:
+        """Say what makes it shorter, where it will take more than a third of what training took."""
+        left, trained_s = self._progress.seconds_left(), time.monotonic() - self._training_began
+        if left is None or left < max(_SHORT_TABLE_S, trained_s / 3):
+            return
+        evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
+        temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
+        self._progress.say(
+            f"the final table takes about {in_words(left)}, and training took {in_words(trained_s)}. What makes it "
+            f"shorter in another run: less of --evaluation.final-sequences {evaluation.final_sequences}, "
+            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
+            f"--controls {controls}. Ctrl-C keeps the run; its table begins again with --resume."
+        )
+
+    def _report(self) -> list[dict[str, Any]]:
+        self._warn_of_a_long_table()
+        with stage("table", "final table"):
+            comparison = compare(self._config, self._task, self._trainer, self._progress.say)
+        self._write_samples("final", comparison.final)
+        self._progress.say(comparison.text)
+        publish(comparison, self._task, self._run_dir, self._tracker)
+        return comparison.rows
+
+
+def send_last(mirror: Mirror, run_dir: Path) -> None:
+    """Send the folder of a run that is complete or stopped.
+
+    Args:
+        mirror: of the folder.
+        run_dir: folder of the run.
+
+    Raises:
+        UploadError: it did not get into its storage, with what to do.
+    """
+    try:
+        mirror.send()
+    except StorageError as error:
+        again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
+        raise UploadError(
+            f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
+            f"{again}"
+        ) from error
+
+
+def _named_for_phase(unit: Unit) -> dict[str, float]:
+    """Name apart what several phases have, for each counts its own steps.
+
+    eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
+    """
+    if unit.phase == "mle":
+        return {name.replace("eval/", "mle/").replace("timing/", "mle/timing/"): v for name, v in unit.metrics.items()}
+    if unit.phase == "discriminator":
+        return {
+            name.replace("discriminator/", "discriminator_pretraining/").replace(
+                "timing/", "discriminator_pretraining/timing/"
+            ): value
+            for name, value in unit.metrics.items()
+        }
+    return unit.metrics
+
+
+def _truncate_samples(path: Path, trainer: Trainer) -> None:
+    """Drop samples of units that will be done again."""
+    if not path.exists():
+        return
+    done = {
+        "mle": trainer.position.mle_epochs,
+        "discriminator": trainer.position.discriminator_rounds,
+        "adversarial": trainer.position.adversarial_updates,
+    }
+    kept = []
+    # A sample may hold the mark too, so it counts only with the rest of its line.
+    for block in re.split(
+        r"^(?==== (?:mle \d+|discriminator \d+|adversarial \d+|final)$)", path.read_text("utf-8"), flags=re.M
+    ):
+        _, _, title = block.partition("\n")[0].partition(" ")
+        phase, _, step = title.partition(" ")
+        if step and int(step) <= done[phase]:
+            kept.append(block)
+    write_atomically(path, lambda target: target.write_text("".join(kept), "utf-8"))

@@ -1,0 +1,162 @@
+"""The likeliest sequences instead of drawn ones: greedy decoding and beam search.
+
+Beams that have ended stay in the beam as they are, and compete with those that go on; the search is over when none goes
+on. With as many beams as there are sequences it is exact.
+
+A discriminator may be shown such sequences among its fakes (dialogue, Li et al. 2017; specification 3.3).
+
+    B conditions, K beams, V vocabulary, T positions
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.transition import is_terminal, sequence_mask
+from rlgan.generators import State, Stepper
+
+
+class Drawn(Settings):
+    """Every fake is drawn."""
+
+    kind: Literal["drawn"] = "drawn"
+
+
+class SearchedAndDrawn(Settings):
+    """Some fakes are found by beam search, the others are drawn (dialogue; specification 3.3)."""
+
+    kind: Literal["searched_and_drawn"] = "searched_and_drawn"
+    beam_share: Annotated[float, NotSearched("needs a task that gives something")] = Field(0.5, gt=0.0, le=1.0)
+    """Share of the fakes that beams find; of n fakes the greatest number that is not above share · n."""
+    beam: Annotated[int, NotSearched("needs a task that gives something")] = Field(5, ge=1)
+    """Beams K; 1 takes the likeliest token at each step."""
+    rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task that gives something")] = "pretraining"
+    """Which rounds of the discriminator are shown them. Between generator updates the published ones add drawn fakes
+    alone; a larger `adversary.buffer` keeps those of pretraining for a while."""
+
+
+DecodingSettings = Annotated[Drawn | SearchedAndDrawn, Field(discriminator="kind")]
+
+
+def searched_rows(settings: DecodingSettings, number: int, pretrains: bool) -> Tensor | None:
+    """Which of a round's fakes beams find, spread evenly, so that every part of them holds its share.
+
+    Args:
+        settings: which share, in which rounds.
+        number: n fakes.
+        pretrains: whether the round is one of pretraining.
+
+    Returns:
+        (n,) bool, True ⌊share · n⌋ times; None where all are drawn.
+    """
+    if isinstance(settings, Drawn) or (settings.rounds == "pretraining" and not pretrains):
+        return None
+    # In floating point 0.29 · 100 is a little below 29.
+    due = (settings.beam_share * torch.arange(number + 1, dtype=torch.float64) + 1e-6).floor()
+    return due.diff() > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The best sequence of each row.
+
+    Attributes:
+        tokens: (B, T) int64, padded after the terminator.
+        logprobs: (B,) float32, nats, of the whole sequence.
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+
+
+def length_penalty(lengths: Tensor, exponent: float) -> Tensor:
+    """((5 + |y|) / 6)^α, by which log-probabilities are divided (Wu et al. 2016, eq. 14); 1 for α = 0.
+
+    Args:
+        lengths: any shape, tokens with the terminator.
+        exponent: α, not negative; the greater, the longer the sequences that are preferred.
+    """
+    return ((5.0 + lengths) / 6.0) ** exponent
+
+
+@torch.no_grad()
+def beam_search(
+    stepper: Stepper,
+    space: SequenceSpace,
+    num_sequences: int,
+    beam: int = 1,
+    exponent: float = 0.0,
+    conditions: Tensor | None = None,
+    chunk_rows: int = 256,
+) -> Decoded:
+    """Search for the likeliest sequences, longest penalty first taken off at the end.
+
+    Args:
+        stepper: frozen generator.
+        space: the task's sequences.
+        num_sequences: B.
+        beam: K; 1 takes the likeliest token at each step.
+        exponent: of `length_penalty`, by which the beams are ranked at the end.
+        conditions: (B, S) int64 what each sequence is given, or None.
+        chunk_rows: most rows B · K advanced together; bounds the memory of the (R, V) next-token weights.
+
+    Returns:
+        B sequences.
+    """
+    size = max(1, chunk_rows // beam)
+    parts = [
+        _search(
+            stepper.given(None if conditions is None else conditions[first : first + size]),
+            space,
+            min(size, num_sequences - first),
+            beam,
+            exponent,
+        )
+        for first in range(0, num_sequences, size)
+    ]
+    return Decoded(torch.cat([part.tokens for part in parts]), torch.cat([part.logprobs for part in parts]))
+
+
+def _search(stepper: Stepper, space: SequenceSpace, number: int, beam: int, exponent: float) -> Decoded:
+    """One chunk. Rows are (B, K) flattened; of the first step all but one beam of each row are impossible."""
+    state = _repeated(stepper.start(number), beam)
+    device = state[0].device
+    tokens = torch.full((number, beam, space.max_length), space.pad_id, dtype=torch.int64, device=device)
+    totals = torch.full((number, beam), -torch.inf, device=device)
+    totals[:, 0] = 0.0
+    has_ended = torch.zeros(number, beam, dtype=torch.bool, device=device)
+    first_rows = beam * torch.arange(number, device=device).unsqueeze(1)
+    for position in range(space.max_length):
+        if position > 0:
+            state = stepper.advance(state, tokens[:, :, position - 1].flatten())
+        weights = stepper.weights(state)[:, : space.vocab_size]
+        logprobs = (weights / weights.sum(1, keepdim=True)).log().view(number, beam, -1)
+        # What has ended has one continuation, padding, which costs nothing.
+        padding = torch.full_like(logprobs[0, 0], -torch.inf)
+        padding[space.pad_id] = 0.0
+        logprobs = torch.where(has_ended.unsqueeze(2), padding, logprobs)
+        totals, chosen = (totals.unsqueeze(2) + logprobs).flatten(1).topk(beam, dim=1)
+        parent, token = chosen // space.vocab_size, chosen % space.vocab_size
+        tokens = tokens.gather(1, parent.unsqueeze(2).expand(-1, -1, space.max_length))
+        tokens[:, :, position] = token
+        has_ended = has_ended.gather(1, parent) | is_terminal(space, token, position + 1)
+        rows = (first_rows + parent).flatten()
+        state = tuple(part.index_select(0, rows) for part in state)
+        if bool(has_ended.all()):
+            break
+    lengths = sequence_mask(space, tokens.flatten(0, 1)).sum(1).view(number, beam)
+    best = (totals / length_penalty(lengths, exponent)).argmax(1)
+    picked = torch.arange(number, device=device)
+    return Decoded(tokens[picked, best], totals[picked, best])
+
+
+def _repeated(state: State, copies: int) -> State:
+    return tuple(part.repeat_interleave(copies, 0) for part in state)

@@ -1,0 +1,90 @@
+"""Unknown words of what was written, replaced by those words of the source that were most attended to.
+
+A generator that has learnt to write the unknown token where a rare word belongs looks at that word while it writes it.
+So the word itself is put there, known to no vocabulary: copied as it stands, by no dictionary.
+
+Source: Jean et al. 2015, section 3.3; Luong et al. 2015 (addressing the rare word problem).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.vocabulary import UNK_ID, UNK_NAME, join_tokens
+from rlgan.generators import AttendingLaw, Generator
+
+_BATCH = 64  # sequences whose attention is held at once
+
+
+def no_words(sources_are_words: bool, targets_are_words: bool) -> str | None:
+    """Why nothing can be replaced, as the rest of a sentence; None where it can."""
+    sides = {"sources": sources_are_words, "targets": targets_are_words}
+    cut = " and ".join(side for side, are_words in sides.items() if not are_words)
+    if not cut:
+        return None
+    return f"{cut} are cut into characters or pieces of words, among which no unknown token stands for one word"
+
+
+def with_source_words(
+    written: Sequence[str], attention: Tensor, source: Sequence[str], separator: str | None = None
+) -> list[str]:
+    """Tokens of a sequence, each unknown one replaced by that word of its source which got most attention.
+
+    Args:
+        written: n tokens, by their names.
+        attention: (T, S), T at least n, S at least as many as the source has tokens: row t is of the step that wrote
+            token t.
+        source: its tokens, as they were written.
+        separator: token of sources that is no word.
+
+    Returns:
+        n tokens; unknown ones stay where the source has no word.
+    """
+    places = [place for place, word in enumerate(source) if word != separator]
+    if not places:
+        return list(written)
+    best = attention[:, places].argmax(1).tolist()
+    return [source[places[best[step]]] if name == UNK_NAME else name for step, name in enumerate(written)]
+
+
+@torch.no_grad()
+def texts_with_source_words(
+    generator: Generator,
+    space: SequenceSpace,
+    token_names: Sequence[str],
+    tokens: Tensor,
+    conditions: Tensor,
+    words: Sequence[Sequence[str]],
+    separator: str | None,
+) -> list[str]:
+    """Sequences of words as text, without unknown words.
+
+    Args:
+        generator: one that attends to what it is given; what it attends to while it writes these sequences counts.
+        space: the task's sequences.
+        token_names: V strings, how each id is shown.
+        tokens: (B, T) int64 finished sequences.
+        conditions: (B, S) int64.
+        words: of each condition its tokens, as they were written.
+        separator: token of sources that is no word, or None.
+
+    Returns:
+        B strings.
+    """
+    generator.eval()
+    texts = []
+    for first in range(0, len(tokens), _BATCH):
+        rows = slice(first, first + _BATCH)
+        law = generator.given(conditions[rows])
+        assert isinstance(law, AttendingLaw)
+        for row, attention, source in zip(tokens[rows].tolist(), law.attention(tokens[rows]), words[rows], strict=True):
+            length = row.index(space.end_id) if space.end_id in row else len(row)
+            written = [token_names[token] for token in row[:length]]
+            if UNK_ID in row[:length]:
+                written = with_source_words(written, attention, source, separator)
+            texts.append(join_tokens(written, "words"))
+    return texts

@@ -1,0 +1,139 @@
+"""How much the discriminator learns beside the generator, as the run goes on (specification 13 and 8.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, LogUniform, NotSearched
+from rlgan.base.settings import Settings
+
+HELDOUT_AUC = "discriminator/auc_heldout"
+LOSS_ON_REALS, LOSS_ON_FAKES = "discriminator/loss_real", "discriminator/loss_fake"
+
+
+class FixedBalance(Settings):
+    """`schedule.d_steps` rounds a unit."""
+
+    kind: Literal["fixed"] = "fixed"
+
+
+class Band(Settings):
+    """Rounds go on, up to `schedule.d_steps` of them, until the discriminator ranks what it has not seen well enough.
+
+    Its held-out area under the ROC curve is measured on the fresh fakes of each round before it trains; where that lies
+    above the band the round trains nothing. The area and not the accuracy, which a shift of all logits (label
+    smoothing) takes to a half.
+    """
+
+    kind: Literal["band"] = "band"
+    low: Annotated[float, Choice((0.55, 0.65))] = Field(0.6, gt=0.5, lt=1.0)
+    """Area from which on it need learn no more in this unit."""
+    high: Annotated[float, Choice((0.75, 0.9))] = Field(0.8, gt=0.5, lt=1.0)
+    """Area above which it is held back."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.high < self.low:
+            raise ConfigError(
+                f"schedule.balance.high={self.high:g}: is below schedule.balance.low={self.low:g}. Raise it."
+            )
+        return self
+
+
+class CriticWarmup(Settings):
+    """Many rounds in the first units and every now and then, else `schedule.d_steps` (WGAN, Arjovsky et al. 2017)."""
+
+    kind: Literal["critic_warmup"] = "critic_warmup"
+    rounds: Annotated[int, Choice((20, 100))] = Field(100, ge=1)
+    """Rounds of such a unit."""
+    units: Annotated[int, Choice((5, 25))] = Field(25, ge=1)
+    """First units that are such."""
+    every: Annotated[int | None, Choice((None, 500))] = Field(500, ge=1)
+    """Every so manieth unit is such, too; null for none."""
+
+
+class Equilibrium(Settings):
+    """What reals weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
+
+        k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = k·L(real) + L(fake),   M = L(real) + |γ·L(real) - L(fake)|
+
+    In BEGAN fakes are to be reconstructed badly, and k weighs them against the reals. A classifier is to be good at
+    both: weighing fakes by such a k would feed upon itself and end at 0, where all is called real. On the reals it
+    comes to rest. The weight moves the boundary, by log k at the optimum, and not how much is learned.
+    """
+
+    kind: Literal["equilibrium"] = "equilibrium"
+    ratio: Annotated[float, Choice((0.5, 0.75, 1.0))] = Field(0.5, gt=0.0)
+    """γ = L(fake)/L(real) that is wanted."""
+    rate: Annotated[float, LogUniform(1e-3, 1e-1)] = Field(1e-3, gt=0.0)
+    """λ."""
+    start: Annotated[float, NotSearched("it comes to rest at the same k")] = Field(1.0, ge=0.0, le=1.0)
+    """k in the beginning, in pretraining too; the paper's is 0."""
+
+
+BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceState:
+    """What is remembered between rounds.
+
+    Attributes:
+        rounds: of the discriminator in the whole run, which name its random streams.
+        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
+        real_weight: k, what reals weigh in the discriminator's loss.
+    """
+
+    rounds: int = 0
+    auc: float | None = None
+    real_weight: float = 1.0
+
+
+def first_state(settings: BalanceSettings) -> BalanceState:
+    """Before the first round."""
+    return BalanceState(real_weight=settings.start if isinstance(settings, Equilibrium) else 1.0)
+
+
+def most_rounds(settings: BalanceSettings, unit: int, d_steps: int) -> int:
+    """Rounds of an adversarial unit, if nothing ends them before.
+
+    Args:
+        settings: which balance.
+        unit: counted from 0.
+        d_steps: the schedule's.
+    """
+    if isinstance(settings, CriticWarmup):
+        is_warm = unit < settings.units or (settings.every is not None and unit % settings.every == 0)
+        return settings.rounds if is_warm else d_steps
+    return d_steps
+
+
+def suffices(settings: BalanceSettings, state: BalanceState) -> bool:
+    """Whether a unit needs no more rounds."""
+    return isinstance(settings, Band) and state.auc is not None and state.auc >= settings.low
+
+
+def after_round(
+    settings: BalanceSettings, state: BalanceState, metrics: Mapping[str, float]
+) -> tuple[BalanceState, dict[str, float]]:
+    """The state after a round, and what there is to tell of it.
+
+    Args:
+        settings: which balance.
+        state: before the round.
+        metrics: of the round.
+    """
+    state = replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc))
+    if not isinstance(settings, Equilibrium):
+        return state, {}
+    on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
+    gap = settings.ratio * on_reals - on_fakes
+    real_weight = min(1.0, max(0.0, state.real_weight + settings.rate * gap))
+    told = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
+    return replace(state, real_weight=real_weight), told

@@ -1,0 +1,137 @@
+"""Which generator of the adversarial phase is kept: the last one, or the one that did best on the validation split.
+
+Adversarial training may harm, and does not tell: its own losses say nothing of it. So the generator can be measured on
+validation data every now and then, from before the first adversarial update on; at the end of the phase the best one
+takes the place of the last, and where nothing was gained for long the phase ends early. The test split is not looked
+at. How a figure is measured is `rlgan.evaluation.evaluator`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
+
+Measure = Literal["valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf"]
+"""A figure of the validation split, by which a generator may be selected."""
+
+_HIGHER_IS_BETTER: tuple[Measure, ...] = ("corpus_bleu", "chrf")
+
+_SAME_FOR_ALL = NotSearched("how a run is judged, the same for all")
+
+
+class NoSelection(Settings):
+    """The last generator, as the papers have it."""
+
+    kind: Literal["none"] = "none"
+
+
+class BestGenerator(Settings):
+    """The generator that did best on the validation split, the start of the adversarial phase among them."""
+
+    kind: Literal["best"] = "best"
+    measure: Annotated[Measure, _SAME_FOR_ALL] = "valid_nll"
+    """By what: `valid_nll`, held-out NLL a token; `kl_sum`, both KL gaps, where the law is known; `lm_rlm`, the sum of
+    `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of pairs. All of
+    validation data."""
+    every: Annotated[int, _SAME_FOR_ALL] = Field(5, ge=1)
+    """Adversarial units between measurements; the last generator is always measured, too."""
+    patience: Annotated[int | None, _SAME_FOR_ALL] = Field(None, ge=1)
+    """Measurements without a better value after which the adversarial phase ends; null makes all of its units."""
+
+
+SelectionSettings = Annotated[NoSelection | BestGenerator, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionState:
+    """What is remembered between measurements.
+
+    Attributes:
+        start: value of the generator before its first adversarial update; None before it was measured.
+        best: best value so far; None before the first.
+        unit: adversarial units after which it was measured; 0 is the start.
+        since: measurements since then, none of them better.
+    """
+
+    start: float | None = None
+    best: float | None = None
+    unit: int = 0
+    since: int = 0
+
+
+def is_due(settings: BestGenerator, unit: int, most: int) -> bool:
+    """Whether the generator is measured after so many adversarial units.
+
+    Args:
+        settings: how often.
+        unit: adversarial units done.
+        most: adversarial units that the schedule has.
+    """
+    return unit % settings.every == 0 or unit == most
+
+
+def after_measurement(settings: BestGenerator, state: SelectionState, value: float, unit: int) -> SelectionState:
+    """The state after a measurement; its `unit` is the one given where the value is better than all before.
+
+    Args:
+        settings: which measure.
+        state: before it.
+        value: that was measured; NaN is no gain, and anything is one over NaN.
+        unit: adversarial units done.
+    """
+    if state.best is None:
+        return SelectionState(start=value, best=value, unit=unit)
+    is_higher_better = settings.measure in _HIGHER_IS_BETTER
+    is_better = value > state.best if is_higher_better else value < state.best
+    if is_better or (math.isnan(state.best) and not math.isnan(value)):
+        return replace(state, best=value, unit=unit, since=0)
+    return replace(state, since=state.since + 1)
+
+
+def ends_early(settings: BestGenerator, state: SelectionState) -> bool:
+    """Whether nothing has been gained for so long that the phase ends."""
+    return settings.patience is not None and state.since >= settings.patience
+
+
+def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) -> None:
+    """See to it that there was anything to select by.
+
+    Args:
+        settings: by which measure.
+        state: at the end of the phase.
+        done: adversarial units done.
+
+    Raises:
+        ConfigError: the measure is a score, and all values that were measured are 0.
+    """
+    if settings.measure in _HIGHER_IS_BETTER and state.best == 0.0:
+        raise ConfigError(
+            f"schedule.selection.measure={settings.measure!r}: is 0 of every generator that was measured in {done} "
+            "adversarial units, so none is better than another. Select by valid_nll or chrf, pretrain for longer, or "
+            "set schedule.selection to none. The run's folder has the last generator, for `rlgan sample` and `rlgan "
+            "evaluate`."
+        )
+
+
+def told(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:
+    """Which generator was selected, as a sentence.
+
+    Args:
+        settings: by which measure.
+        state: at the end of the phase.
+        done: adversarial units done.
+        most: adversarial units that the schedule has.
+    """
+    which = f"that of adversarial unit {state.unit}" if state.unit else "the start of the adversarial phase"
+    ended = f"stopped early after {done} of {most} units" if done < most else f"of {most} units"
+    return (
+        f"generator selected on validation data: {which}, {settings.measure} {state.best:.4f} (start "
+        f"{state.start:.4f}); {ended}"
+    )

@@ -1,0 +1,144 @@
+"""Who trains when, as data: a run is a row of units, and where it stands is a few integers.
+
+A unit is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
+round of discriminator pretraining, or one adversarial update with the discriminator rounds that follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlgan.base.search_priors import Choice, NotSearched
+from rlgan.base.settings import Settings
+from rlgan.policy.objectives import (
+    NoTeacherForcing,
+    PretrainingSettings,
+    ReadsTheData,
+    TeacherForcingByExample,
+    TeacherForcingSettings,
+)
+
+from .discriminator_balance import BalanceSettings, FixedBalance
+from .example_weights import ExampleWeights
+from .model_selection import NoSelection, SelectionSettings
+
+Phase = Literal["mle", "discriminator", "adversarial"]
+
+
+class Schedule(Settings):
+    """Who trains when."""
+
+    mle_epochs: Annotated[int, Choice((0, 5, 60))] = Field(120, ge=0)
+    """Greatest number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
+    mle_patience: Annotated[int | None, NotSearched("when pretraining ends is part of the start that trials share")] = (
+        Field(None, ge=1)
+    )
+    """Epochs without a better validation NLL after which pretraining stops and the best epoch's weights are taken;
+    null runs all epochs and keeps the last weights."""
+    mle_batch: Annotated[int, NotSearched("of the start that trials share, and of the control beside them")] = Field(
+        64, ge=1
+    )
+    """Sequences a maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
+    mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share")] = Field(None, ge=1)
+    """Epoch of pretraining, counted from 1, with which the learning rate of `optimizers.mle` begins to be halved, once
+    an epoch (dialogue: 6); null holds it."""
+    example_weights: Annotated[
+        ExampleWeights, NotSearched("of the start that trials share, and of the control beside them")
+    ] = "none"
+    """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing (but for the given
+    tokens of mixed_prefix): none: all alike | tf_idf: the more, the rarer their tokens, with mean 1
+    (`rlgan.schedule.example_weights`)."""
+    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
+    """What maximum-likelihood pretraining reads before each token."""
+    discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
+    """Rounds of discriminator pretraining, at most."""
+    discriminator_accuracy: Annotated[
+        float | None, NotSearched("another measure of what discriminator_rounds searches")
+    ] = Field(None, gt=0.5, lt=1.0)
+    """Held-out accuracy with which pretraining ends before its rounds are over (CSGAN-NMT: 0.82); null makes all of
+    them. A round is judged before it teaches, so that the one that finds it is the last."""
+    adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
+    """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
+    g_steps: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
+    """Generator updates a unit."""
+    g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
+    """Sequences a generator update, those that are learned by example included."""
+    g_group: Annotated[int | None, NotSearched("all are of one law, and a larger group compares better")] = Field(
+        None, ge=2
+    )
+    """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
+    d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
+    """Discriminator rounds a unit, each with fresh fakes."""
+    d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)
+    """Passes over reals and fakes a discriminator round, in pretraining too."""
+    balance: BalanceSettings = FixedBalance()
+    """How much the discriminator learns beside the generator, as the run goes on."""
+    teacher_forcing: TeacherForcingSettings = NoTeacherForcing()
+    """Maximum-likelihood learning during the adversarial phase."""
+    selection: Annotated[SelectionSettings, NotSearched("how a run is judged, the same for all")] = NoSelection()
+    """Which generator of the adversarial phase is kept, and whether the phase may end early."""
+
+    @property
+    def num_real(self) -> int:
+        """Sequences of a generator update that are real, and learned by example."""
+        forcing = self.teacher_forcing
+        return forcing.num_real(self.g_batch) if isinstance(forcing, TeacherForcingByExample) else 0
+
+    @property
+    def num_sampled(self) -> int:
+        """Sequences of a generator update that the generator draws, and that are paid."""
+        return self.g_batch - self.num_real
+
+    def mle_rate(self, epoch: int) -> float:
+        """Factor of pretraining's learning rate in an epoch, counted from 0."""
+        return 1.0 if self.mle_halve_from is None else 0.5 ** max(0, epoch + 2 - self.mle_halve_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        mle_epochs: epochs of pretraining done.
+        mle_finished: whether pretraining is over, by count or by patience.
+        discriminator_rounds: rounds of pretraining done.
+        discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
+        adversarial_updates: adversarial units done.
+        adversarial_finished: whether a generator was selected, which ends the adversarial phase by count or by
+            patience.
+    """
+
+    mle_epochs: int = 0
+    mle_finished: bool = False
+    discriminator_rounds: int = 0
+    discriminator_finished: bool = False
+    adversarial_updates: int = 0
+    adversarial_finished: bool = False
+
+    @property
+    def units(self) -> int:
+        """Units done in all."""
+        return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
+
+
+def next_phase(schedule: Schedule, position: Position) -> Phase | None:
+    """The phase of the next unit, or None when the run is complete."""
+    if not position.mle_finished and position.mle_epochs < schedule.mle_epochs:
+        return "mle"
+    if not position.discriminator_finished and position.discriminator_rounds < schedule.discriminator_rounds:
+        return "discriminator"
+    if not position.adversarial_finished and position.adversarial_updates < schedule.adversarial_updates:
+        return "adversarial"
+    return None
+
+
+def num_units(schedule: Schedule, position: Position) -> int:
+    """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
+    mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
+    has_ended = position.discriminator_finished
+    rounds = position.discriminator_rounds if has_ended else schedule.discriminator_rounds
+    updates = position.adversarial_updates if position.adversarial_finished else schedule.adversarial_updates
+    return mle + rounds + updates

@@ -1,0 +1,386 @@
+"""A run folder's states: atomic, checked, and plain data that is safe to load from strangers.
+
+A state is a nested dictionary of tensors and JSON values. Tensors go into `tensors.safetensors` under their path, the
+rest into `state.json` with checksums of both; nothing is ever unpickled. A checkpoint is written beside its place,
+flushed to the disk and renamed, so a folder named by its position is always whole; the one before is kept until the
+next is in place.
+
+A folder has one writer. What a state means is the trainer's; what may differ between a run and its resumption is
+`rlgan.runs.run`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from rlgan import __version__
+from rlgan.base.errors import CheckpointError
+
+_FORMAT = 1
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints, in the run's folder; each is a folder named by its position in 8 digits or more."""
+TENSORS, STATE = "tensors.safetensors", "state.json"
+"""The two files of a checkpoint; the second names the hash of the first."""
+CONFIG = "config.json"
+"""The file that makes a folder a run."""
+
+_TENSOR_KEY, _FLOAT_KEY = "__tensor__", "__float__"
+# The last one is what safetensors calls its own header entry: it writes a tensor of that name and then cannot read it.
+_RESERVED = (_TENSOR_KEY, _FLOAT_KEY, "__metadata__")
+_UNFINISHED, _REPLACED = ".tmp", ".old"
+_PLACE = re.compile(r"[0-9]{8,}")
+_HIDDEN = re.compile(r"\.([0-9]{8,})(\.tmp|\.old)")
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """The newest whole checkpoint of a run.
+
+    Attributes:
+        state: what was saved; tuples come back as lists.
+        position: its number.
+        path: its folder.
+        skipped: why newer ones were passed over, a sentence each.
+    """
+
+    state: dict[str, Any]
+    position: int
+    path: Path
+    skipped: tuple[str, ...]
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in place; readers see the old or the new one whole.
+
+    Args:
+        path: of the file.
+        write: is called with the path of an empty place in the same folder.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written; what was at `path` is untouched.
+    """
+    beside = path.with_name(f".{path.name}{_UNFINISHED}")
+    try:
+        write(beside)
+        _flush(beside)
+        os.replace(beside, path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
+    finally:
+        # Nothing is there after the rename; after an error or Ctrl-C, half a file may be.
+        if beside.exists():
+            beside.unlink()
+
+
+def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep: int = 2) -> Path:
+    """Keep a state.
+
+    Args:
+        run_dir: folder of the run.
+        state: nested dictionaries and lists of tensors and JSON values; floats may be infinite or NaN.
+        position: number of the state; a checkpoint of the same number is replaced. Those of higher numbers are
+            removed: a run that saves here has gone back behind them, and would otherwise be resumed from them.
+        keep: how many checkpoints stay, this one included.
+
+    Returns:
+        Folder of the checkpoint.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
+        TypeError: the state holds something else than tensors and JSON values.
+        ValueError: `position` is negative, `keep` is below 1, or a key cannot be kept.
+    """
+    if position < 0 or keep < 1:
+        raise ValueError(f"position={position}, keep={keep}: positions begin at 0, and one checkpoint at least stays.")
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps(_encode(state, "", tensors), allow_nan=False)
+    packed = save(tensors)
+    document = {
+        "format": _FORMAT,
+        "rlgan": __version__,
+        "position": position,
+        "tensors_sha256": _sha256(packed),
+        "state_sha256": _sha256(text.encode()),
+    }
+    head = json.dumps(document).removesuffix("}")
+    contents = {TENSORS: packed, STATE: f'{head}, "state": {text}}}\n'.encode()}
+
+    folder = run_dir / CHECKPOINTS
+    place = folder / f"{position:08d}"
+    beside, replaced = _hidden(place, _UNFINISHED), _hidden(place, _REPLACED)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
+        beside.mkdir()
+        for name, content in contents.items():
+            _write_flushed(beside / name, content)
+        _flush(beside)
+        if place.exists():
+            os.replace(place, replaced)  # a folder cannot be renamed onto another
+        os.replace(beside, place)
+        _flush(folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise cannot_write(place, error, sum(map(len, contents.values()))) from error
+    _prune(folder, position, keep)
+    return place
+
+
+def load_latest(run_dir: Path) -> LoadedCheckpoint:
+    """The newest whole checkpoint. Nothing in the folder is changed.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = run_dir / CHECKPOINTS
+    skipped: list[str] = []
+    for position in sorted(_positions(folder), reverse=True):
+        place = folder / f"{position:08d}"
+        # The second is there only if a crash fell between the two renames of a checkpoint that was saved again.
+        path = place if place.exists() else _hidden(place, _REPLACED)
+        try:
+            return LoadedCheckpoint(_load(path, position), position, path, tuple(skipped))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
+            skipped.append(f"checkpoint {place.name} is damaged ({error})")
+    if skipped:
+        raise CheckpointError(
+            f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, or "
+            "start a new run."
+        )
+    raise CheckpointError(
+        f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run."
+    )
+
+
+def peek(run_dir: Path, key: str) -> Any:
+    """One JSON value of the newest state that can be read; tensors are not, and nothing is checked.
+
+    Args:
+        run_dir: folder of the run.
+        key: of the state.
+
+    Returns:
+        The value; None where there is no such state or value.
+    """
+    folder = run_dir / CHECKPOINTS
+    for position in sorted(_positions(folder), reverse=True):
+        try:
+            state = json.loads((folder / f"{position:08d}" / STATE).read_text(encoding="utf-8"))["state"]
+            return state.get(key)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue  # `load_latest` says which are damaged
+    return None
+
+
+def write_run_config(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Write the resolved configuration of a run.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    write_atomically(run_dir / CONFIG, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
+def read_run_config(run_dir: Path) -> dict[str, Any]:
+    """The resolved configuration of a run.
+
+    Raises:
+        CheckpointError: the folder holds no run, or its configuration is damaged.
+    """
+    path = run_dir / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new run.") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: holds {type(values).__name__}, expected an object. Restore it.")
+    return values
+
+
+def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Differences of two flat configurations, as "path: saved → wanted" each.
+
+    Args:
+        saved: dotted path → value.
+        wanted: dotted path → value.
+
+    Returns:
+        In the order of `saved`, then what only `wanted` has; empty where nothing differs.
+    """
+
+    def shown(values: Mapping[str, Any], path: str) -> str:
+        return repr(values[path]) if path in values else "not set"
+
+    return [
+        f"{path}: {shown(saved, path)} → {shown(wanted, path)}"
+        for path in dict.fromkeys([*saved, *wanted])
+        if path not in saved or path not in wanted or saved[path] != wanted[path]
+    ]
+
+
+def cannot_write(path: Path, error: Exception, num_bytes: int | None = None) -> CheckpointError:
+    """The error to raise when a file of a run cannot be written.
+
+    Args:
+        path: what was to be written.
+        error: what the system said.
+        num_bytes: what was to be written, where it is known.
+
+    Returns:
+        With the reason, the space that is needed and free, and what to do.
+    """
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    needed = "" if num_bytes is None else f"{num_bytes:,} bytes are needed, "
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Free some space" if is_full else "Check the disk and permissions"
+    return CheckpointError(
+        f"{path}: cannot be written ({reason}); {needed}{_free_bytes(path)} are free. {advice}, then --resume."
+    )
+
+
+def _free_bytes(path: Path) -> str:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        return f"{shutil.disk_usage(folder).free:,}"
+    except OSError:  # the disk that could not be written may not answer either
+        return "unknown"
+
+
+def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        if path in tensors:
+            raise ValueError(f"{path}: two tensors have this path, for a key contains '/'")
+        # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
+        tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {_TENSOR_KEY: path}
+    if isinstance(value, Mapping):
+        return {
+            _key(key, path): _encode(below, f"{path}/{key}" if path else key, tensors) for key, below in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_encode(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT_KEY: repr(float(value))}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{path}: a checkpoint holds tensors and JSON values, not {type(value).__name__}")
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{path}: keys of a checkpoint are text, not {type(key).__name__} {key!r}")
+    if key in _RESERVED:
+        raise ValueError(f"{path}: the key {key!r} is reserved")
+    return key
+
+
+def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR_KEY in value:
+            return tensors[value[_TENSOR_KEY]]
+        if _FLOAT_KEY in value:
+            return float(value[_FLOAT_KEY])
+        return {key: _decode(below, tensors) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_decode(below, tensors) for below in value]
+    return value
+
+
+def _load(path: Path, position: int) -> dict[str, Any]:
+    try:
+        document = json.loads((path / STATE).read_text(encoding="utf-8"))
+        form, version = document["format"], document["rlgan"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{STATE} is not what was written: {error}") from error
+    if form != _FORMAT:
+        raise ValueError(
+            f"{STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT}"
+        )
+    if document["position"] != position:
+        raise ValueError(f"it holds position {document['position']}")
+    # Floats are written so that reading gives the same bits, hence writing again gives the same text.
+    if _sha256(json.dumps(document["state"]).encode()) != document["state_sha256"]:
+        raise ValueError(f"{STATE} is not what was written")
+    packed = (path / TENSORS).read_bytes()
+    if _sha256(packed) != document["tensors_sha256"]:
+        raise ValueError(f"{TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
+    state = _decode(document["state"], load(packed))
+    if not isinstance(state, dict):
+        raise ValueError(f"{STATE} holds {type(state).__name__}, expected an object")
+    return state
+
+
+def _positions(folder: Path) -> set[int]:
+    """Numbers of the checkpoints in a folder."""
+    if not folder.is_dir():
+        return set()
+    names = [entry.name for entry in folder.iterdir()]
+    replaced = [match[1] for name in names if (match := _HIDDEN.fullmatch(name)) and match[2] == _REPLACED]
+    return {int(name) for name in (*filter(_PLACE.fullmatch, names), *replaced)}
+
+
+def _hidden(place: Path, suffix: str) -> Path:
+    return place.with_name(f".{place.name}{suffix}")
+
+
+def _tidy(folder: Path) -> None:
+    """Clear up after a crash: half-written checkpoints, and those that were being replaced."""
+    for entry in list(folder.iterdir()):
+        match = _HIDDEN.fullmatch(entry.name)
+        if match and match[2] == _REPLACED and not (folder / match[1]).exists():
+            os.replace(entry, folder / match[1])
+        elif match:
+            shutil.rmtree(entry)
+
+
+def _prune(folder: Path, position: int, keep: int) -> None:
+    """Leave the checkpoint at `position` and the `keep` - 1 before it."""
+    earlier = sorted(other for other in _positions(folder) if other < position)
+    later = [other for other in _positions(folder) if other > position]
+    places = [folder / f"{other:08d}" for other in (*later, *earlier[: max(0, len(earlier) - (keep - 1))])]
+    try:
+        _tidy(folder)
+        for place in places:
+            shutil.rmtree(place)
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is kept; remove this one, "
+            "then --resume."
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,282 @@
+"""A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
+
+A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
+from strangers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.seeding import stream
+from rlgan.envs.reading import Text
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks.lines import padded
+from rlgan.envs.tasks.pieces import Words
+from rlgan.envs.tasks.sources import Reading, ReadSources
+from rlgan.envs.tasks.task import Task, decode
+from rlgan.envs.vocabulary import JOININGS, Joining
+from rlgan.generators import Generator, GeneratorSettings, build_generator
+from rlgan.sampling.beam_search import beam_search
+from rlgan.sampling.sampler import sample
+from rlgan.sampling.unknown_words import no_words, texts_with_source_words
+
+from .checkpoint import write_atomically
+
+_WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
+GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
+"""Names of the files that hold the generator, in a run's folder."""
+
+
+@dataclass(frozen=True)
+class ExportedGenerator:
+    """A generator that can be sampled from.
+
+    Attributes:
+        generator: the network, in evaluation mode.
+        space: its sequences.
+        token_names: how each id is shown.
+        joining: how tokens become text.
+        reading: how sources become what it is given; None where it is given nothing, or no text.
+        given_names: how each id of what it is given is shown; None where it is given nothing.
+    """
+
+    generator: Generator
+    space: SequenceSpace
+    token_names: tuple[str, ...]
+    joining: Joining
+    reading: Reading | None = None
+    given_names: tuple[str, ...] | None = None
+
+    def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
+        """Sequences as text.
+
+        Args:
+            num_sequences: how many.
+            temperature: divides the logits.
+            seed: of the draw.
+
+        Returns:
+            One string a sequence.
+
+        Raises:
+            ConfigError: its sequences are given something.
+        """
+        if self.space.given is not None:
+            raise ConfigError(
+                "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
+                "summary. Give a file with one source a line."
+            )
+        drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
+        return decode(self.space, self.token_names, self.joining, drawn.tokens)
+
+    def answer(
+        self,
+        sources: Sequence[Text],
+        path: str,
+        decoding: Decoding,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
+    ) -> tuple[list[str], tuple[str, ...]]:
+        """What it writes for sources.
+
+        Args:
+            sources: one text each, or its parts where the generator reads text.
+            path: where they are from, for errors.
+            decoding: how.
+            seed: of the draw.
+            numbers: of the lines that the sources stand on; None: 1, 2, ...
+
+        Returns:
+            One string a source; and notes of what was cut, or is unknown.
+
+        Raises:
+            ConfigError: it is given nothing; or unknown words are to be replaced, and there are none.
+            DataError: a source is empty, or no text is read and it is not made of the tokens that are.
+        """
+        if self.space.given is None:
+            raise ConfigError(f"--input {path}: this generator reads no text. Leave it out.")
+        if self.reading is None:
+            refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
+        else:
+            refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
+        if decoding.replaces_unknown and refusal is not None:
+            raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
+        if self.reading is None:
+            names = self.given_names or tuple(map(str, range(self.space.given.vocab_size)))
+            read = ReadSources(_of_names([str(text) for text in sources], path, names, self.space.given), (), ())
+        else:
+            read = self.reading.read(sources, path, numbers)
+        conditions = read.conditions
+        stepper, number = self.generator.stepper(decoding.temperature), len(sources)
+        if decoding.beam is None:
+            tokens = sample(stepper, self.space, number, stream(seed, "export"), conditions=conditions).tokens
+        else:
+            tokens = beam_search(
+                stepper, self.space, number, decoding.beam, decoding.length_exponent, conditions
+            ).tokens
+        if not decoding.replaces_unknown:
+            return decode(self.space, self.token_names, self.joining, tokens), read.notes
+        assert self.reading is not None
+        texts = texts_with_source_words(
+            self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
+        )
+        return texts, read.notes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a sequence is written for a source.
+
+    Attributes:
+        temperature: divides the logits.
+        beam: beams of a search for the likeliest sequence; None draws one.
+        length_exponent: α of `decoding.length_penalty`, of a search.
+        replaces_unknown: whether words of the source take the place of unknown ones; see `unknown_words`.
+    """
+
+    temperature: float = 1.0
+    beam: int | None = None
+    length_exponent: float = 0.0
+    replaces_unknown: bool = False
+
+
+def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
+    """Write the generator of a run into its folder.
+
+    Args:
+        run_dir: folder of the run.
+        settings: architecture.
+        task: for its sequences and vocabulary.
+        arrays: parameter name → array.
+    """
+    reading = None if task.conditions is None else task.conditions.reading
+    description = {
+        "generator": settings.model_dump(mode="json"),
+        **_of_space(task.space),
+        "given": None if task.space.given is None else _of_space(task.space.given),
+        "joining": task.joining,
+        "token_names": list(task.token_names),
+        "reading": None if reading is None else reading.model_dump(mode="json"),
+        "given_names": None if task.conditions is None else list(task.conditions.token_names),
+    }
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
+    write_atomically(
+        run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
+    )
+
+
+def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: SequenceSpace) -> Tensor:
+    """Conditions (n, S) of lines in which the names of tokens stand with spaces between them."""
+    ids = {name: index for index, name in enumerate(names) if index != space.end_id}
+    most, rows = space.max_length - (space.end_id is not None), []
+    for number, line in enumerate(lines, 1):
+        tokens = line.split()
+        if unknown := next((token for token in tokens if token not in ids), None):
+            raise DataError(
+                f"{path}, line {number}: {unknown!r} is no token of this generator's task, which are {', '.join(ids)}."
+            )
+        if not tokens or len(tokens) > most or (space.end_id is None and len(tokens) < most):
+            wanted = f"{most}" if space.end_id is None else f"1 to {most}"
+            raise DataError(f"{path}, line {number}: has {len(tokens)} tokens, and this generator is given {wanted}.")
+        rows.append([ids[token] for token in tokens])
+    return padded(rows, space)
+
+
+def _of_space(space: SequenceSpace) -> dict[str, int | None]:
+    return {name: getattr(space, name) for name in _SPACE}
+
+
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
+
+
+def _space(description: Mapping[str, Any]) -> SequenceSpace:
+    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
+    given = description.get("given")
+    return SequenceSpace(
+        description["vocab_size"],
+        description["max_length"],
+        description["end_id"],
+        given=None if given is None else _space(given),
+        separator_id=description.get("separator_id"),
+        unknown_id=description.get("unknown_id"),
+    )
+
+
+def load_run_generator(run_dir: Path) -> ExportedGenerator:
+    """Read the generator of a run.
+
+    Raises:
+        CheckpointError: the folder holds none, or it is damaged.
+    """
+    try:
+        description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
+        space = _space(description)
+        settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
+        token_names = tuple(description["token_names"])
+        generator = build_generator(settings, space)
+        generator.load_state_dict(load_file(run_dir / _WEIGHTS))
+        if len(token_names) != space.vocab_size:
+            raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
+        kept = description.get("reading")
+        reading = None if kept is None else Reading.model_validate(kept)
+        names = description.get("given_names")
+        given_names = None if names is None else tuple(names)
+        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading, given_names)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
+        raise CheckpointError(
+            f"{run_dir}: holds no trained generator ({missing} is missing). Give the folder of a run that has finished "
+            "at least its first checkpoint."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
+        ) from None
+
+
+def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None:
+    """See to it that a generator writes what a task consists of.
+
+    Args:
+        exported: the generator.
+        task: that it is to be measured on.
+        asked: how the message names the run.
+
+    Raises:
+        CheckpointError: its sequences or tokens are others.
+    """
+    given = None if task.conditions is None else task.conditions.token_names
+    known = exported.given_names if exported.given_names is not None else given  # older versions do not tell it
+    same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
+    if not same_shape or exported.token_names != task.token_names or known != given:
+        raise CheckpointError(
+            f"{asked}: its data has changed since the run began: its generator writes {len(exported.token_names):,} "
+            f"tokens in sequences of at most {exported.space.max_length}, and its data now has "
+            f"{len(task.token_names):,} in at most {task.space.max_length}, or others. Bring the data back as it was, "
+            "or start a new run."
+        )
+
+
+def _joining(description: dict[str, Any]) -> Joining:
+    # Runs of older versions have what stands between tokens instead.
+    found = description["joining"] if "joining" in description else _OF_SEPARATOR[description["separator"]]
+    if found not in JOININGS:
+        raise ValueError(f"joining {found!r} is none of {', '.join(JOININGS)}")
+    return cast(Joining, found)
+
+
+_OF_SEPARATOR: Mapping[str, Joining] = {" ": "words", "": "characters"}

@@ -1,0 +1,184 @@
+"""The parts of a run, assembled: in this process, or on Ray. The same classes and calls, in the same order.
+
+With `workers.rollout = 0` and `workers.learners = 0` no Ray cluster is started.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from rlgan.adversary.losses import LossSettings
+from rlgan.adversary.training import Pairs
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Config
+from rlgan.discriminators import DiscriminatorSettings
+from rlgan.envs.tasks import Task
+from rlgan.layers.embeddings import Start, read_start
+from rlgan.policy.credit import Prefix
+from rlgan.policy.objectives import Differentiated, makes_soft_rows
+from rlgan.policy.rewards import metric_of
+from rlgan.rollouts.collecting import RolloutPlan
+
+from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
+from .environment import own_cluster, running_cluster, worker_environment
+from .faults import Faults
+from .learner import GeneratorLearners
+from .placement import Role, Room, require_room, roles_of
+from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
+from .telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the trainer drives.
+
+    Attributes:
+        rollouts: computes shards.
+        discriminator: trains and hands out weights; None without an adversary.
+        learners: the generator's.
+        faults: what was lost so far.
+        telemetry: shows figures on Ray's dashboard; None without Ray.
+        notes: lines for the log: what the networks begin with.
+        release: ends the actors, whose places are then free for others; nothing is asked of these parts afterwards.
+    """
+
+    rollouts: RolloutPool
+    discriminator: DiscriminatorHandle | None
+    learners: GeneratorLearners
+    faults: Faults
+    telemetry: Telemetry | None
+    notes: tuple[str, ...] = ()
+    release: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Parts]:
+    """Assemble the parts, and end what was started when the block ends.
+
+    Args:
+        config: the whole configuration.
+        task: built from `config.task`.
+        begins: whether the networks begin here. False where all weights are about to be put in their place: files that
+            embeddings begin from are then not read.
+
+    Yields:
+        The parts.
+
+    Raises:
+        ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
+        DataError: a file that an embedding begins from is wrong.
+    """
+    workers = config.workers
+    start = read_start(config.word_vectors if begins else {}, task, config.seed)
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, metric_of(config.reward))
+    faults = Faults(workers.max_retries, workers.call_timeout_s)
+    with ExitStack() as stack:
+        on_ray = workers.rollout > 0 or workers.learners > 0
+        if on_ray:
+            stack.enter_context(cluster())
+        seats = stack.enter_context(ExitStack())
+        roles, room = roles_of(workers, config.discriminator is not None), None
+        if on_ray:
+            require_room(roles, workers.start_timeout_s)
+            room = Room(workers.call_timeout_s)
+        # What the run cannot do without takes its places first.
+        discriminator = _build_discriminator(config, task, faults, room, roles.discriminator, start)
+        if discriminator is not None:
+            seats.callback(discriminator.close)
+        learners = GeneratorLearners(
+            config.generator,
+            task.space,
+            {"mle": config.optimizers.mle, "adversarial": config.optimizers.generator},
+            role=roles.learner,
+            threads=workers.threads,
+            seed=config.seed,
+            faults=faults,
+            room=room,
+            objective=config.objective,
+            through=_through(config),
+            pretrained=start.tables.get("generator"),
+        )
+        seats.callback(learners.close)
+        networks = (plan, config.generator, config.discriminator)
+        if room is not None and roles.rollout.number:
+            rollouts: RolloutPool = RayRollouts(faults, room, roles.rollout, *networks)
+        else:
+            rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
+        seats.callback(rollouts.close)
+        telemetry = Telemetry(faults) if on_ray else None
+        yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes, release=seats.close)
+
+
+def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
+    """The discriminator and its loss, where the generator is differentiated through it."""
+    if not isinstance(config.objective, Differentiated):
+        return None
+    assert config.discriminator is not None
+    return config.discriminator, config.adversary.loss
+
+
+def _build_discriminator(
+    config: Config, task: Task, faults: Faults, room: Room | None, role: Role, start: Start
+) -> DiscriminatorHandle | None:
+    if config.discriminator is None:
+        return None
+    arguments: dict[str, Any] = {
+        "threads": config.workers.threads,
+        "gpus": role.gpus,
+        "network": config.discriminator,
+        "settings": config.adversary,
+        "optimizer": config.optimizers.discriminator,
+        "space": task.space,
+        "reals": Pairs(task.train, None if task.conditions is None else task.conditions.train),
+        "heldout_reals": Pairs(task.valid, None if task.conditions is None else task.conditions.valid),
+        "seed": config.seed,
+        "learns_prefixes": isinstance(config.credit, Prefix),
+        "fakes_are_soft": makes_soft_rows(config.objective),
+        "pretrained": start.tables.get("discriminator"),
+    }
+    if room is not None and role.number:
+        return RayDiscriminator(faults, room, role, **arguments)
+    return DiscriminatorWorker(**arguments)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """The cluster that is there (that the caller joined, or `running_cluster`), or one of our own on this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    if not (address := running_cluster()):
+        with own_cluster():
+            yield
+        return
+    logger.warning("joining the Ray cluster at %s", address)
+    _join(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Connect to a cluster that somebody else started.
+
+    Raises:
+        ConfigError: it is not there, or it has another token.
+    """
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **worker_environment())
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        reason = str(error).partition(". ")[0].rstrip(".")
+        raise ConfigError(
+            f"the Ray cluster at {address} (named by RAY_ADDRESS, or by `ray start` on this machine) cannot be joined: "
+            f"{reason}. If it runs, give this process its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, with "
+            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run."
+        ) from None

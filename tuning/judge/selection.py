@@ -1,0 +1,141 @@
+"""By what trials are told apart: measures that see quality and coverage at once, on data that no figure is reported on.
+
+A measure of quality alone is won by collapse: a lower temperature or a few safe sequences lower NLL_oracle and raise
+BLEU, and a discriminator's reward is won by fooling it (specification 2.6, 17.5). So they are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.config.config import Config
+from rlgan.envs.tasks import Task
+from rlgan.schedule.model_selection import BestGenerator
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A two-sided measure; lower is better.
+
+    Attributes:
+        name: as it is asked for.
+        sides: the logged metrics that are added, each nats a token. Neither can be gained for free by losing the other.
+        reason: what each side sees.
+    """
+
+    name: str
+    sides: tuple[str, ...]
+    reason: str
+
+    def is_in(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether all sides were measured."""
+        return all(side in metrics for side in self.sides)
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """The measure of one measurement."""
+        return sum(metrics[side] for side in self.sides)
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective(
+            "kl_sum",
+            ("eval/kl_forward", "eval/kl_reverse"),
+            "what the law has and the generator lacks, and the other way round",
+        ),
+        Objective(
+            "lm_rlm",
+            ("eval/lm_5gram", "eval/rlm_5gram"),
+            "what a model of real sequences thinks of samples, and a model of samples of real sequences",
+        ),
+    )
+}
+"""Measures by which trials may be selected."""
+
+# Nats a token, lower is better, so that they may be added.
+_QUALITY = ("eval/kl_reverse", "eval/lm_5gram")
+_COVERAGE = ("eval/kl_forward", "eval/rlm_5gram", "eval/nll_gen")
+_REFUSED = {
+    r"eval/(nll_oracle|bleu_\d|corpus_bleu|chrf|rouge_\w)": "sees quality alone, which collapse wins",
+    r"eval/(nll_div|self_bleu_\d|distinct_\d|share_unique|effective_rank)": "sees diversity alone, which noise wins",
+    r"eval/(mean_length|repetition_\d|share_unfinished)": "sees one trait of samples, which many bad generators have",
+    r"eval/(fed_\w+|js_\d)": "sees of both sides only what its encoder or its n-grams show, which hides the rest",
+    r"eval/nearest_\w+": "sees copying alone, which noise wins",
+    r"(generator|discriminator)/.*": "is the judge's own opinion, which is won by fooling it",
+}
+
+
+def objective_for(task: Task, name: str | None, logged: Collection[str] | None = None) -> Objective:
+    """The measure to select by.
+
+    Args:
+        task: what is measured; only a known law has KL gaps, only text has language models.
+        name: None takes the one that fits the task. Otherwise a name of `OBJECTIVES`, or logged metrics with `+`
+            between them, of which one sees quality and another coverage: `lm_5gram+nll_gen`.
+        logged: names of what is measured on this task, where they are known; a side that is not among them is refused.
+
+    Raises:
+        ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not; or no measure of
+            the task has both sides.
+    """
+    if not task.has_known_law and task.name != "text":
+        raise ConfigError(
+            f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
+            "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "
+            "and run what was found on this one."
+        )
+    fitting = "kl_sum" if task.has_known_law else "lm_rlm"
+    if name is None or name == fitting:
+        return OBJECTIVES[fitting]
+    if name in OBJECTIVES:
+        needed = "a known law" if name == "kl_sum" else "text"
+        raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
+    sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
+    if len(set(sides)) < len(sides):
+        twice = next(side for side in sides if sides.count(side) > 1)
+        raise ConfigError(f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.")
+    for side in sides:
+        _require_honest(name, side, fitting, logged)
+    if not any(side in _QUALITY for side in sides):
+        raise ConfigError(
+            f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}."
+        )
+    if not any(side in _COVERAGE for side in sides):
+        raise ConfigError(
+            f"objective {name}: sees quality alone, which collapse wins. Select by both sides at once: {fitting}."
+        )
+    return Objective(name, sides, "chosen by the user")
+
+
+def require_one_budget(config: Config) -> None:
+    """Refuse a run that ends itself: trials are compared, stopped and explained at equal numbers of updates.
+
+    Raises:
+        ConfigError: the adversarial phase may end early.
+    """
+    selection = config.schedule.selection
+    if isinstance(selection, BestGenerator) and selection.patience is not None:
+        raise ConfigError(
+            f"schedule.selection.patience={selection.patience}: ends trials at different numbers of updates, and they "
+            "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with."
+        )
+
+
+def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] | None) -> None:
+    for pattern, reason in _REFUSED.items():
+        if re.fullmatch(pattern, side):
+            of = "" if side.removeprefix("eval/") == name.removeprefix("eval/") else f"{side} "
+            raise ConfigError(f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.")
+    known = (*_QUALITY, *_COVERAGE)
+    if side not in known or (logged is not None and side not in logged):
+        possible = [one for one in known if logged is None or one in logged]
+        plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")
+        raise ConfigError(
+            f"objective {name}: {plain_side} was never logged on this task. There is {fitting}, or a sum of some "
+            f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
+        )

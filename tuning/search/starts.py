@@ -1,0 +1,144 @@
+"""Maximum-likelihood starts that trials share: trained once, kept under the hash of all that decides them.
+
+A trial then costs only what it varies. The start of a run is a function of its data, its generator, the likelihood part
+of its schedule and optimisers, its seed and its threads; two configurations that agree in these begin at the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from rlgan import __version__
+from rlgan.config.config import Config, Workers
+from rlgan.config.paths import to_dict
+from rlgan.envs.tasks import Task
+from rlgan.presets.registry import mle
+from rlgan.storage.checkpoint import write_atomically
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
+
+_OF_THE_START = ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from", "mle_inputs", "example_weights")
+"""What of a schedule decides the end of pretraining."""
+PROGRESS, DURATION = ".progress.json", ".seconds.json"
+"""Ends of the names of what says how far a start is, and what it took."""
+
+
+class Starts:
+    """A folder of starts that several processes may use at once.
+
+    Args:
+        folder: is made when the first start is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, config: Config, task: Task) -> dict[str, np.ndarray]:
+        """The generator's weights at the end of a run's pretraining; trained now if nobody has.
+
+        Args:
+            config: of the run.
+            task: built from `config.task`.
+
+        Returns:
+            Parameter name → array.
+        """
+        what = _what_decides(config, task)
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{key}.safetensors"
+        # Who comes second waits for who came first, and finds it done.
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                try:
+                    return load_file(path)
+                except SafetensorError:
+                    path.unlink()  # damaged: the same bits are trained again
+            began, progress = time.monotonic(), path.with_suffix(PROGRESS)
+            try:
+                arrays = _train(config, task, progress)
+            finally:
+                progress.unlink(missing_ok=True)
+            _write_json(path.with_suffix(DURATION), {"seconds": time.monotonic() - began})
+            _write_json(path.with_suffix(".json"), what)
+            write_atomically(path, lambda to: save_file(arrays, to))
+            return arrays
+
+
+def _what_decides(config: Config, task: Task) -> dict[str, Any]:
+    schedule = to_dict(config.schedule)
+    return {
+        "data": task.fingerprint(),
+        "generator": to_dict(config.generator),
+        **{name: schedule[name] for name in _OF_THE_START},
+        "optimizer": to_dict(config.optimizers.mle),
+        "seed": config.seed,
+        "threads": config.workers.threads,
+        "on_gpu": config.workers.gpus_per_learner > 0,
+        "versions": [__version__, torch.__version__],
+    }
+
+
+def likelihood_alone(config: Config) -> Config:
+    """The maximum-likelihood pretraining of a run, and nothing after it."""
+    alone = mle(config.task)
+    schedule = {name: getattr(config.schedule, name) for name in _OF_THE_START}
+    return alone.model_copy(
+        update={
+            "generator": config.generator,
+            "optimizers": alone.optimizers.model_copy(update={"mle": config.optimizers.mle}),
+            "seed": config.seed,
+            "workers": Workers(threads=config.workers.threads, gpus_per_learner=config.workers.gpus_per_learner),
+            "schedule": alone.schedule.model_copy(update=schedule),
+            "evaluation": config.evaluation,
+            "tracking": config.tracking,
+        }
+    )
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_atomically(path, lambda to: to.write_text(json.dumps(values, indent=2), "utf-8"))
+
+
+def what_is_read(folder: Path, suffix: str) -> list[dict[str, Any]]:
+    """What stands in the folder's files of a kind, as it is now.
+
+    Args:
+        folder: of starts; need not be there yet.
+        suffix: `PROGRESS` ({epochs, of, seconds}) or `DURATION` ({seconds}).
+    """
+    found = []
+    for path in sorted(folder.glob(f"*{suffix}")):
+        try:
+            found.append(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            continue  # the start is done by now
+    return found
+
+
+def _train(config: Config, task: Task, progress: Path) -> dict[str, np.ndarray]:
+    alone, began = likelihood_alone(config), time.monotonic()
+    with build_parts(alone, task) as parts:
+        trainer = Trainer(alone, task, parts)
+
+        def tell() -> None:
+            epochs, seconds = trainer.position.mle_epochs, time.monotonic() - began
+            _write_json(progress, {"epochs": epochs, "of": alone.schedule.mle_epochs, "seconds": seconds})
+
+        tell()
+        while trainer.next_phase is not None:
+            trainer.step(measure=False)
+            tell()
+        assert trainer.mle_start is not None
+        return trainer.mle_start

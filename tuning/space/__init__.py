@@ -1,0 +1,4 @@
+"""The search space that the settings span, and studies: parts of it with a question.
+
+Nothing here runs a trial.
+"""

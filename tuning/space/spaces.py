@@ -1,0 +1,232 @@
+"""The search space, read off the settings themselves (specification 16).
+
+Each setting says beside itself what a search may try of it (`rlgan.base.search_priors`). Here they are put together: an axis a
+setting or union of variants, active only where the variant that it belongs to is chosen. A *point* is a dictionary of
+dotted path → value of all active axes; contradictory points are refused by the configuration itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.search_priors import Choice, LogUniform, NotSearched, Prior, Uniform
+from rlgan.base.settings import Settings
+from rlgan.config.config import Config
+from rlgan.config.paths import all_paths, override, settings_classes, to_dict, variants_of
+
+Point = dict[str, Any]
+"""Dotted path, or name of a bundle → value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One dimension.
+
+    Attributes:
+        path: dotted path into the configuration.
+        prior: what may be tried.
+        only_if: (path of an axis, its variant) above this one, from the outside in; all must be so for it to be active.
+    """
+
+    path: str
+    prior: Prior
+    only_if: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Names this dimension alone: variants may share a path and not a prior (`optimizers.generator[sgd].lr`)."""
+        shown = self.path
+        for path, variant in reversed(self.only_if):
+            shown = f"{path}[{variant}]{shown.removeprefix(path)}"
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Settings that change together, under a name that is no path.
+
+    Attributes:
+        name: of the dimension.
+        options: label → changes by dotted path.
+    """
+
+    name: str
+    options: Mapping[str, Mapping[str, Any]]
+
+
+def axes() -> list[Axis]:
+    """Every axis of the whole configuration, those outside before those inside them."""
+    return _walk(Config, "", ())[0]
+
+
+def undecided() -> list[str]:
+    """Settings of which nobody has said whether a search may try them; a test keeps this empty."""
+    return _walk(Config, "", ())[1]
+
+
+def not_searched() -> dict[str, str]:
+    """Paths that no search varies, and `path=variant` → reason."""
+    return _walk(Config, "", ())[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a study varies, over one base configuration.
+
+    Attributes:
+        base: everything that does not vary.
+        axes: dimensions of the configuration; one that others depend on comes before them.
+        bundles: dimensions of several settings each.
+    """
+
+    base: Config
+    axes: tuple[Axis, ...]
+    bundles: tuple[Bundle, ...] = ()
+
+    def draw(self, suggest: Callable[[str, Prior], Any]) -> Point:
+        """A point, which may be contradictory.
+
+        Args:
+            suggest: value for a name and its prior; is asked for active dimensions only.
+        """
+        tree = to_dict(self.base)
+        point: Point = {bundle.name: suggest(bundle.name, Choice(tuple(bundle.options))) for bundle in self.bundles}
+        for axis in self.axes:
+            if all(point.get(path, _kind_at(tree, path)) == variant for path, variant in axis.only_if):
+                point[axis.path] = suggest(axis.name, axis.prior)
+        return point
+
+    def is_active_in_base(self, axis: Axis) -> bool:
+        """Whether the base has the variants that a dimension belongs to."""
+        tree = to_dict(self.base)
+        return all(_kind_at(tree, path) == variant for path, variant in axis.only_if)
+
+    def config(self, point: Point) -> Config:
+        """The configuration at a point.
+
+        Raises:
+            ConfigError: the point is contradictory, or a dimension does not exist.
+        """
+        return override(self.base, self.changes(point))
+
+    def changes(self, point: Point) -> Point:
+        """What a point changes of the base, by path. A variant that the base has already keeps the base's settings."""
+        tree, bundles = to_dict(self.base), {bundle.name: bundle.options for bundle in self.bundles}
+        changes: Point = {}
+        for name, value in point.items():
+            if name in bundles:
+                changes |= bundles[name][value]
+            elif (kind := _kind_at(tree, name)) is None or kind != value:
+                changes[name] = value
+        return changes
+
+
+def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) -> Space:
+    """A space of axes with the priors that stand beside the settings.
+
+    Args:
+        base: everything that does not vary.
+        names: paths of axes, or `PATH.*` for all below a path.
+        bundles: settings that change together.
+
+    Raises:
+        ConfigError: a name that is no axis; names the nearest, or the reason why it is not searched.
+    """
+    known, chosen = axes(), set()
+    paths = list(dict.fromkeys(axis.path for axis in known))
+    for name in names:
+        found = {path for path in paths if path == name or (name.endswith(".*") and path.startswith(name[:-1]))}
+        if not found:
+            raise _no_axis(base, name, paths)
+        chosen |= found
+    # What belongs to a variant that the base has not, and that nothing chooses, is never active.
+    tree = to_dict(base)
+    choosable = {
+        (axis.path, value)
+        for axis in known
+        if axis.path in chosen and isinstance(axis.prior, Choice)
+        for value in axis.prior.values
+    }
+    reachable = tuple(
+        axis
+        for axis in known
+        if axis.path in chosen and all(pair in choosable or _kind_at(tree, pair[0]) == pair[1] for pair in axis.only_if)
+    )
+    return Space(base, reachable, tuple(bundles))
+
+
+def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:
+    plain = name.removesuffix(".*")
+    for path, reason in not_searched().items():
+        if plain == path or plain.startswith(f"{path}."):
+            return ConfigError(f"{name}: is not searched: {reason}.")
+    if plain in all_paths(to_dict(base)):
+        return ConfigError(f"{name}: is no dimension by itself. Those below it are chosen by {plain}.*")
+    return ConfigError(f"{name}: no such dimension. Dimensions are {', '.join(known)}.{nearest(plain, known)}")
+
+
+def _kind_at(tree: Mapping[str, Any], path: str) -> Any:
+    """The variant that stands at a path of a configuration; None where there is none."""
+    node: Any = tree
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node.get("kind") if isinstance(node, Mapping) else None
+
+
+def _walk(
+    owner: type[Settings], prefix: str, only_if: tuple[tuple[str, str], ...]
+) -> tuple[list[Axis], list[str], dict[str, str]]:
+    found: list[Axis] = []
+    missing: list[str] = []
+    left: dict[str, str] = {}
+    for name, field in owner.model_fields.items():
+        if name == "kind":
+            continue
+        path = prefix + name
+        said = _said(field)
+        if isinstance(said, NotSearched):
+            left[path] = said.reason
+        elif variants := variants_of(field):
+            open_variants = {}
+            for kind, variant in variants.items():
+                if isinstance(reason := getattr(variant, "not_searched", None), NotSearched):
+                    left[f"{path}={kind}"] = reason.reason
+                else:
+                    open_variants[kind] = variant
+            if len(open_variants) > 1:
+                found.append(Axis(path, Choice(tuple(open_variants)), only_if))
+            for kind, variant in variants.items():
+                below = _walk(variant, f"{path}.", (*only_if, (path, kind)))
+                if kind not in open_variants:
+                    # Nothing is undecided in it: what has no prior is not searched for the variant's reason.
+                    below = (below[0], [], {})
+                _merge(found, missing, left, below)
+        elif classes := settings_classes(field):
+            for inner in classes:
+                _merge(found, missing, left, _walk(inner, f"{path}.", only_if))
+        elif said is None:
+            missing.append(path)
+        else:
+            found.append(Axis(path, said, only_if))
+    return found, missing, left
+
+
+def _merge(
+    found: list[Axis],
+    missing: list[str],
+    left: dict[str, str],
+    below: tuple[list[Axis], list[str], dict[str, str]],
+) -> None:
+    found += below[0]
+    missing += below[1]
+    left |= below[2]
+
+
+def _said(field: FieldInfo) -> Prior | NotSearched | None:
+    """What stands beside a setting."""
+    return next((one for one in field.metadata if isinstance(one, Choice | Uniform | LogUniform | NotSearched)), None)

@@ -1,0 +1,278 @@
+"""Studies: which settings a sweep varies, around which configuration, and the ready ones.
+
+A study of your own is a TOML file, or a Python file that sets `STUDY`:
+
+    description = "does a longer memory of fakes help?"
+    preset = "quick"
+    [changes]                                   # of the preset, for all trials
+    "schedule.adversarial_updates" = 100
+    [axes]
+    "discriminator.dropout" = "all"             # what stands beside the setting
+    "schedule.d_steps" = [1, 2, 4]
+    "adversary.buffer" = ["null", 10000]
+    "optimizers.discriminator.lr" = {log_uniform = [1e-4, 1e-2]}
+    [bundles.capacity]                          # settings that change together
+    small = {"discriminator.windows" = [1, 2, 3], "discriminator.filters" = [32, 32, 32]}
+    large = {"discriminator.windows" = [1, 2, 3, 5], "discriminator.filters" = [128, 128, 128, 128]}
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform
+from rlgan.config.config import Config
+from rlgan.config.paths import check_value, override
+from rlgan.envs.tasks import TaskSettings
+from rlgan.presets.registry import preset
+
+from .spaces import Axis, Bundle, Space, space
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is varied, around what.
+
+    Attributes:
+        name: as it is asked for.
+        description: the question, in a line.
+        preset: of the base configuration.
+        axes: paths, or `PATH.*` for all below a path → prior; None takes what stands beside the setting.
+        changes: of the preset, for all trials.
+        bundles: settings that change together.
+    """
+
+    name: str
+    description: str
+    preset: str
+    axes: Mapping[str, Prior | None]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    bundles: tuple[Bundle, ...] = ()
+
+    def space(self, task: TaskSettings | None, changes: Mapping[str, Any]) -> Space:
+        """The space on a task.
+
+        Args:
+            task: None takes the preset's.
+            changes: of the base, by the user; a dimension among them no longer varies.
+
+        Returns:
+            With controls, which are run beside a sweep and not in each trial, taken out of the base.
+
+        Raises:
+            ConfigError: a dimension that does not exist, a value that its setting does not allow, or a base that is
+                contradictory.
+        """
+        base = override(preset(self.preset, task), {"controls": [], **self.changes, **changes})
+        fixed = {path.replace("-", "_").removesuffix(".kind") for path in changes}
+        whole = space(base, self.axes, self.bundles)
+        chosen = tuple(
+            self._with_own_prior(base, axis)
+            for axis in whole.axes
+            if not any(axis.path == path or axis.path.startswith(f"{path}.") for path in fixed)
+        )
+        for bundle in self.bundles:
+            for label, option in bundle.options.items():
+                try:
+                    override(base, option)
+                except ConfigError as error:
+                    raise ConfigError(f"study {self.name}, bundle {bundle.name}, {label}: {error}") from None
+        if not chosen and not self.bundles:
+            raise ConfigError(f"study {self.name}: nothing is left to vary; every dimension is fixed.")
+        return replace(whole, axes=chosen)
+
+    def _with_own_prior(self, base: Config, axis: Axis) -> Axis:
+        prior = self.axes.get(axis.path)
+        if prior is None:
+            return axis
+        if isinstance(prior, Choice):
+            # As text, for a tuple would come back from a file as a list, and be another value.
+            prior = Choice(tuple(_as_text(value) for value in prior.values))
+        for value in prior.examples():
+            try:
+                check_value(axis.path, dict(axis.only_if), value)
+            except ConfigError as error:
+                raise ConfigError(f"study {self.name}: {error}") from None
+        return replace(axis, prior=prior)
+
+
+def _as_text(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+
+
+_BUDGET = {"schedule.adversarial_updates": 60}
+
+
+def _study(name: str, description: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
+    return Study(name, description, "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        _study(
+            "reward_baseline",
+            "Which reward map, credit and baseline help, at which learning rate?",
+            ("reward", "credit", "credit.num_rollouts", "baseline", "baseline.*", "optimizers.generator.lr"),
+        ),
+        _study(
+            "discriminator",
+            "What makes the discriminator generalise, and does the generator gain by it?",
+            (
+                "discriminator",
+                "discriminator.*",
+                "adversary.*",
+                "optimizers.discriminator.lr",
+                "optimizers.discriminator.weight_decay",
+                "schedule.discriminator_rounds",
+                "schedule.d_steps",
+                "schedule.d_epochs",
+            ),
+        ),
+        replace(
+            _study(
+                "from_scratch",
+                "Without pretraining: batch, a reward for every token, D's regularisation (ScratchGAN's claims).",
+                (
+                    "reward",
+                    "credit.gamma",
+                    "baseline",
+                    "baseline.decay",
+                    "schedule.g_batch",
+                    "discriminator.dropout",
+                    "discriminator.layer_norm",
+                    "adversary.l2_all",
+                    "optimizers.generator.lr",
+                    "optimizers.discriminator.lr",
+                ),
+                # Sequences are judged as a whole and paid at their end, or each token is: two of the four pairs.
+                {
+                    "discriminator": Choice(("cnn_highway", "causal_lstm")),
+                    "discriminator.hidden": Choice((64, 128)),
+                    "credit": Choice(("terminal", "reward_to_go")),
+                },
+            ),
+            changes={
+                "schedule.mle_epochs": 0,
+                "schedule.mle_patience": None,
+                "schedule.teacher_forcing": "none",
+                "schedule.adversarial_updates": 300,
+            },
+        ),
+        _study(
+            "stability",
+            "Who trains when: schedules, teacher forcing, batches and learning rates.",
+            (
+                "schedule.g_steps",
+                "schedule.g_batch",
+                "schedule.d_steps",
+                "schedule.d_epochs",
+                "schedule.discriminator_rounds",
+                "schedule.teacher_forcing",
+                "schedule.teacher_forcing.*",
+                "objective.loss_normaliser",
+                "optimizers.generator.lr",
+                "optimizers.discriminator.lr",
+            ),
+        ),
+        _study(
+            "everything",
+            "The whole space but the generator's size, which every other choice depends on.",
+            ("reward", "credit.*", "credit", "baseline", "baseline.*", "objective.*", "schedule.*", "adversary.*",
+             "discriminator", "discriminator.*", "optimizers.*"),
+        ),
+    )
+}  # fmt: skip
+"""The ready studies by name."""
+
+
+def load_study(name_or_file: str) -> Study:
+    """A ready study by its name, or one's own from a file.
+
+    Args:
+        name_or_file: name, or path of a .toml or .py file.
+
+    Raises:
+        ConfigError: there is none, or the file is no study.
+    """
+    if name_or_file in STUDIES:
+        return STUDIES[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix not in (".toml", ".py"):
+        raise ConfigError(
+            f"{name_or_file}: not a study. Studies are {', '.join(STUDIES)}, or your own file in .toml or .py."
+            f"{nearest(name_or_file, STUDIES)}"
+        )
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file.")
+    if path.suffix == ".py":
+        try:
+            study = runpy.run_path(str(path)).get("STUDY")
+        except Exception as error:  # a user's own code may raise anything
+            raise ConfigError(f"{path}: raises {type(error).__name__}: {error}. Mend it, and try again.") from error
+        if not isinstance(study, Study):
+            raise ConfigError(f"{path}: sets no STUDY of rlgan.tuning.Study (it has {type(study).__name__}).")
+        return study
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error}).") from None
+    return _from_toml(path, values)
+
+
+_FIELDS = ("description", "preset", "axes", "changes", "bundles")
+
+
+def _from_toml(path: Path, values: Mapping[str, Any]) -> Study:
+    for name, value in values.items():
+        if name not in _FIELDS:
+            raise ConfigError(f"{path}: {name}: no such field; there are {', '.join(_FIELDS)}.{nearest(name, _FIELDS)}")
+        wanted = str if name in ("description", "preset") else dict
+        if not isinstance(value, wanted):
+            raise ConfigError(f"{path}: {name}={value!r}: must be {'text' if wanted is str else 'a table'}.")
+    bundles = values.get("bundles", {})
+    for name, options in bundles.items():
+        if not isinstance(options, dict) or not options or not all(isinstance(one, dict) for one in options.values()):
+            raise ConfigError(f"{path}: bundles.{name}: must be a table of label = {{path = value, ...}}.")
+    return Study(
+        name=path.stem,
+        description=values.get("description", path.stem),
+        preset=values.get("preset", "quick"),
+        axes={name: _prior(path, name, value) for name, value in values.get("axes", {}).items()},
+        changes=values.get("changes", {}),
+        bundles=tuple(Bundle(name, options) for name, options in bundles.items()),
+    )
+
+
+def _prior(path: Path, name: str, value: Any) -> Prior | None:
+    if value == "all":
+        return None
+    if isinstance(value, list) and value:
+        return Choice(tuple(value))
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, ends),) = value.items()
+        if isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and ends[0] < ends[1]:
+            low, high = map(float, ends)
+            if kind == "uniform":
+                return Uniform(low, high)
+            if kind == "log_uniform" and low > 0:
+                return LogUniform(low, high)
+    raise ConfigError(
+        f'{path}: axes.{name}={value!r}: must be "all", a list of values, {{uniform = [LOW, HIGH]}} or '
+        "{log_uniform = [LOW, HIGH]} with LOW < HIGH, and LOW > 0 for the second."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
