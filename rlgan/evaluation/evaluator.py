@@ -215,7 +215,7 @@ class Evaluator:
         """
         samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
         metrics = self._likelihoods(generator, temperature, samples, conditions)
-        if generator.has_law:
+        if generator.has_likelihood:
             metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
@@ -248,7 +248,7 @@ class Evaluator:
         """
         if self._text is not None:
             return LM_RLM
-        if not generator.has_law:
+        if not generator.has_likelihood:
             return None
         return KL_SUM if self._task.has_known_law else PAIR_SUM if self._pairs is not None else None
 
@@ -336,14 +336,14 @@ class Evaluator:
     ) -> dict[str, float]:
         """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
-        if generator.has_law:
+        if generator.has_likelihood:
             given = self._held_out_conditions
             with stage("nll", "likelihood of test sequences"):
                 metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
         if self._task.has_known_law:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
-            if generator.has_law:
+            if generator.has_likelihood:
                 metrics |= self._kl_metrics(metrics)
         return metrics
 

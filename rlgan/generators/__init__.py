@@ -6,7 +6,16 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
+from .generator import (
+    AttendingLaw,
+    AutoregressiveGenerator,
+    Generator,
+    GeneratorKind,
+    Law,
+    State,
+    Stepper,
+    shift_right,
+)
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
@@ -37,7 +46,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
         return TransformerGenerator(settings, space)
-    return LSTMGenerator(settings, space.vocab_size)
+    return LSTMGenerator(settings, space)
 
 
 __all__ = [
@@ -45,6 +54,7 @@ __all__ = [
     "AttendingLaw",
     "AutoregressiveGenerator",
     "Generator",
+    "GeneratorKind",
     "GeneratorSettings",
     "LSTMGenerator",
     "LatentConv",

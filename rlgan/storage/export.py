@@ -200,11 +200,12 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
-_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
 def _space(description: Mapping[str, Any]) -> SequenceSpace:
-    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
+    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
+    # 0 and their padding the terminator.
     given = description.get("given")
     return SequenceSpace(
         description["vocab_size"],
@@ -213,6 +214,8 @@ def _space(description: Mapping[str, Any]) -> SequenceSpace:
         given=None if given is None else _space(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
+        start_id=description.get("start_id", 0),
+        padding_id=description.get("padding_id"),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, LSTMGenerator, build_generator, shift_right
@@ -15,12 +15,13 @@ from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
 
 def generator(vocab_size: int = 7, **settings: object) -> LSTMGenerator:
     torch.manual_seed(0)
-    return LSTMGenerator(LSTM(**{"embedding": 4, "hidden": 5, "init_std": 1.0} | settings), vocab_size)
+    return LSTMGenerator(
+        LSTM(**{"embedding": 4, "hidden": 5, "init_std": 1.0} | settings), SequenceSpace(vocab_size, 1)
+    )
 
 
 def test_inputs_are_the_start_token_and_all_tokens_but_the_last() -> None:
-    assert START_ID == 0
-    assert shift_right(torch.tensor([[5, 6, 7], [8, 9, 1]])).tolist() == [[0, 5, 6], [0, 8, 9]]
+    assert shift_right(torch.tensor([[5, 6, 7], [8, 9, 1]]), 3).tolist() == [[3, 5, 6], [3, 8, 9]]
 
 
 @torch.no_grad()
@@ -152,7 +153,7 @@ def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
 def test_tied_weights_read_and_write_by_one_table(embedding: int, hidden: int) -> None:
     net = generator(embedding=embedding, hidden=hidden, tied=True).eval()
     tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
-    features, _ = net.lstm(net.embedding(shift_right(tokens)))
+    features, _ = net.lstm(net.embedding(shift_right(tokens, 0)))
     if hidden != embedding:
         assert net.projection is not None
         features = features @ net.projection.weight.T

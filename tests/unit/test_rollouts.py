@@ -40,7 +40,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def lstm(vocab_size: int) -> LSTMGenerator:
     torch.manual_seed(vocab_size)
-    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), vocab_size).eval()
+    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), SequenceSpace(vocab_size, 1)).eval()
 
 
 def discriminator(space: SequenceSpace) -> TabularDiscriminator:
