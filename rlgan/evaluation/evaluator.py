@@ -23,10 +23,9 @@ from rlgan.base.seeding import stream
 from rlgan.base.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator
+from rlgan.generators import Draw, Generator, Samples
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
-from rlgan.sampling.beam_search import beam_search
-from rlgan.sampling.sampler import Samples, sample
+from rlgan.sampling.sampler import sampler_of
 from rlgan.schedule.model_selection import Measure
 
 from .adversarial import AdversarialMeasures, FreshEvaluator
@@ -327,9 +326,9 @@ class Evaluator:
         if conditions is not None:
             conditions = conditions[torch.arange(number) % len(conditions)].long()
         rng = stream(self._seed, self._draw)
-        stepper = generator.stepper(temperature)
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
         with stage("sample", f"{number} samples"):
-            return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+            return sampler.sample(number, rng, conditions=conditions), conditions
 
     def _likelihoods(
         self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
@@ -353,11 +352,10 @@ class Evaluator:
 
     def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
-        stepper, settings = generator.stepper(temperature), self._settings
+        sampler, settings = sampler_of(generator, self._task.space, Draw(temperature)), self._settings
         number = len(conditions)
         with stage("decode", f"the likeliest of {number} sources"):
-            found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
-        return found.tokens
+            return sampler.likeliest(number, settings.beam, settings.length_exponent, conditions).tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
@@ -418,9 +416,8 @@ class Evaluator:
             return {}
         conditions = self._adversarial.conditions
         rng = stream(self._seed, self._draw, "adversarial")
-        samples = sample(
-            generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
-        ).tokens
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
+        samples = sampler.sample(len(conditions), rng, conditions=conditions).tokens
         with stage("judge", "fresh evaluators (evaluation.adversarial)"):
             metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
         if decodes:

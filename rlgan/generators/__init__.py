@@ -18,6 +18,7 @@ from .generator import (
 )
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
@@ -53,6 +54,9 @@ __all__ = [
     "LSTM",
     "AttendingLaw",
     "AutoregressiveGenerator",
+    "Continuations",
+    "Decoded",
+    "Draw",
     "Generator",
     "GeneratorKind",
     "GeneratorSettings",
@@ -60,6 +64,8 @@ __all__ = [
     "LatentConv",
     "LatentConvGenerator",
     "Law",
+    "Sampler",
+    "Samples",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",

@@ -22,6 +22,8 @@ from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 
+from .sampler import Draw, Sampler
+
 State = tuple[Tensor, ...]
 """Recurrent state of R rows: any number of tensors whose first dimension is R."""
 
@@ -189,6 +191,16 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    def own_sampler(self, space: SequenceSpace, draw: Draw, chunk_rows: int) -> Sampler | None:
+        """A sampler of its own in the place of one that steps; None, as here, where `stepper` is what there is.
+
+        Args:
+            space: the task's sequences.
+            draw: from which distribution.
+            chunk_rows: most rows at once.
+        """
+        return None
 
     @abstractmethod
     def given(self, conditions: Tensor | None) -> Law:

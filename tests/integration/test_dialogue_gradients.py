@@ -25,11 +25,12 @@ from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.objectives import InterleavedTeacherForcing, Reinforce, weighted_nll
 from rlgan.policy.rewards import ConstantReward
 from rlgan.presets.registry import preset
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, prefix_logits
+from rlgan.rollouts.collecting import RolloutPlan, Shard, prefix_logits
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.recipes import recipe
+from tests.support.steppers import collect
 from tests.support.tabular import TabularGenerator
 from tests.support.tiny import Recorder, of_pairs
 

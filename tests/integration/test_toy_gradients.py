@@ -50,10 +50,11 @@ from rlgan.policy.rewards import (
     RewardSettings,
     SignedProbability,
 )
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin
 from tests.support.recipes import recipe
+from tests.support.steppers import collect
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
 
 pytestmark = pytest.mark.integration

@@ -16,9 +16,10 @@ from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.policy.experience import token_values
 from rlgan.policy.rewards import Probability, ReferenceBleu, ReferenceRouge
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, monte_carlo_search
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts, concatenate
 from tests.support import reference
+from tests.support.steppers import collect, monte_carlo_search
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 
 ENDING = SequenceSpace(4, 5, end_id=2)
