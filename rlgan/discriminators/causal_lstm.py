@@ -16,12 +16,11 @@ from torch.nn import functional
 from rlgan.embeddings import NoPretrained, Pretrained, TokenEmbedding, build_embedding, embedding_width
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class CausalLSTM(Settings):
+class CausalLSTM(Architecture):
     """Recurrent discriminator with a logit for every token, which sees what came before and not what follows."""
 
     kind: Literal["causal_lstm"] = "causal_lstm"

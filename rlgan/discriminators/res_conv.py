@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from rlgan.envs.errors import ConfigError
 from rlgan.envs.priors import Choice
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 from rlgan.residual import ResidualConvolutions
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class ResConv(Settings):
+class ResConv(Architecture):
     """Discriminator of residual convolutions, with a weight for every position at the end."""
 
     kind: Literal["res_conv"] = "res_conv"

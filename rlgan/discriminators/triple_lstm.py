@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from rlgan.envs.priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.settings import Settings
 from rlgan.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 
 
-class TripleLSTM(Settings):
+class TripleLSTM(Architecture):
     """Recurrent discriminator of pairs that attends to the condition; no sizes are published."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
