@@ -76,7 +76,7 @@ class PerStepMean(Baseline):
 
 
 class ExponentialMean(Baseline):
-    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, specification 11.2)."""
+    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, docs/algorithms.md §6)."""
 
     kind: Literal["ema"] = "ema"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
@@ -84,7 +84,7 @@ class ExponentialMean(Baseline):
 
 
 class LeaveOneOut(Baseline):
-    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, specification 15.1).
+    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, Ahmadian et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
@@ -94,7 +94,7 @@ class LeaveOneOut(Baseline):
 
 
 class GroupMean(Baseline):
-    """Advantage = value - mean over all sequences of the group at the same position (GRPO, specification 15.2).
+    """Advantage = value - mean over all sequences of the group at the same position (GRPO, Shao et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
@@ -116,7 +116,7 @@ class LogPartition(Baseline):
 
 
 class CriticBaseline(Baseline):
-    """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
+    """Advantage = value - V(s_t), V learned by regression on the values (docs/algorithms.md §14 and §17)."""
 
     kind: Literal["critic"] = "critic"
     reads: Annotated[Literal["state", "source"], NotSearched("source needs a task that gives something")] = "state"
@@ -136,7 +136,7 @@ class CriticBaseline(Baseline):
 
 
 class ImportanceWeights(Baseline):
-    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (specification 4.2 and 9.1).
+    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (docs/algorithms.md §4 and §5).
 
     The softmax is over the m sequences of the group.
     """
