@@ -22,7 +22,7 @@ from rlgan.overrides import ConfigPathError, merge, to_dict
 from rlgan.presets import preset
 from rlgan.run_data import is_file_path
 
-from .settings import FREE_TO_CHANGE, SweepSettings
+from .settings import SweepSettings
 from .studies import STUDIES, load_study
 
 
@@ -144,11 +144,12 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     named = {path: file for path, file in overrides.items() if is_file_path(path)}
     other += [f"--{path}" for path in overrides if path not in named]
     other += [] if options.study is None else [options.study]
-    other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
+    free = SweepSettings.free_on_resume()
+    other += [f"--{_flag(name)}" for name in given if name not in free]
     if other:
         raise ConfigError(
             f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{_flag(name)}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
+            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]

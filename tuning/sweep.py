@@ -62,7 +62,7 @@ from .results import Again, SweepResults
 from .schedulers import require_something_to_change
 from .search import End, Folders, search, source_of_proposals
 from .selection import Objective, objective_for, require_one_budget
-from .settings import FREE_TO_CHANGE, SweepSettings
+from .settings import SweepSettings
 from .spaces import Space
 from .studies import Study
 from .tracked import SweepTracking
@@ -413,13 +413,13 @@ def _objective(space: Space, task: Task, name: str | None) -> Objective:
 
 def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective) -> dict[str, Any]:
     """Everything that decides what trials are; a sweep that is taken up again must agree in it."""
-    settings = to_dict(request.settings)
+    settings, free = to_dict(request.settings), SweepSettings.free_on_resume()
     # Where a file lies may change; what is in it may not.
     files = config_files(space.base)
     base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in files}
     return {
         "study": request.study.name,
-        "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
+        "settings": {name: value for name, value in settings.items() if name not in free},
         "objective": objective.name,
         "base": base,
         "dimensions": {axis.name: repr(axis.prior) for axis in space.axes}

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from ..categorical import draw_from_weights, padded_vocab_size
 from ..errors import ConfigError, DataError, ShapeError
 from ..sequence_space import START_ID, SequenceSpace
-from ..settings import Settings
+from ..settings import IsFile, Settings
 from ..threads import torch_threads
 from .task import Task
 
@@ -54,7 +54,7 @@ class OracleTask(Settings):
     knows_law: ClassVar[bool] = True
     kind: Literal["oracle"] = "oracle"
 
-    params: str | None = None
+    params: Annotated[str | None, IsFile("oracle_params")] = None
     """.npz file of the LSTM's arrays; None draws them from N(0,1) with `seed`."""
 
     vocab_size: int | None = Field(default=None, ge=2, le=1_000_000)
