@@ -3,8 +3,8 @@
     data: Annotated[str, IsFile("data")] = Field(min_length=1)
 
 Settings are frozen, strict about names and documented by the line under each field. A settings class lives beside the
-code that it sets; `rlgan.config.config` only composes them. A variant on an axis has a literal `kind` field, and the axis is a
-union discriminated by it.
+code that it sets; `rlgan.config.config` only composes them. A variant on an axis
+has a literal `kind` field, and the axis is a union discriminated by it.
 
 A *fact* about a field (it names a file, a resumed run may change it) is an annotation of that field, and nowhere else.
 `facts_of` reads facts off a configuration, `facts_below` off the classes that one may hold. A fact of a group of

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
+from rlgan.base.files import write_atomically
 from rlgan.base.settings import IsFile, facts_below, facts_of
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, TaskSettings, build_task
-from rlgan.storage.checkpoint import peek, write_atomically
+from rlgan.storage.checkpoint import peek
 from rlgan.tracking import DataInput
 
 RUN_DATA = "data.json"
