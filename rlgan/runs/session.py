@@ -7,7 +7,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -320,7 +320,7 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
         ) from error
 
 
-def _named_for_phase(unit: Iteration) -> dict[str, float]:
+def _named_for_phase(unit: Iteration) -> Mapping[str, float]:
     """Name apart what several phases have, for each counts its own steps.
 
     eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
