@@ -24,7 +24,7 @@ from ..errors import ConfigError, DataError, ShapeError
 from ..sequence_space import START_ID, SequenceSpace
 from ..settings import Settings
 from ..threads import torch_threads
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
 PARAMETER_AXES: Mapping[str, str] = {
@@ -52,6 +52,9 @@ class OracleTask(Settings):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
+    is_certain: ClassVar[bool] = False
     kind: Literal["oracle"] = "oracle"
 
     params: str | None = None

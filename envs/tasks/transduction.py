@@ -25,7 +25,7 @@ from ..errors import ConfigError, ShapeError
 from ..sequence_space import SequenceSpace
 from ..settings import Settings
 from ..transition import pad_after_end, sequence_mask
-from .task import Conditions, Oracle, Task
+from .task import Conditions, Oracle, Sides, Task, TaskMeasure
 from .toy import MAX_SEQUENCES, TabularOracle
 
 
@@ -65,6 +65,8 @@ class TransductionTask(Settings):
 
     gives_conditions: ClassVar[bool] = True
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
     kind: Literal["transduction"] = "transduction"
 
     rule: RuleSettings = Copy()
