@@ -1,4 +1,7 @@
-"""Tasks: what real sequences are, their splits, and the exact law where there is one. Settings in, `Task` out."""
+"""Tasks: what real sequences are, their splits, and the exact distribution where there is one. Settings in, `Task` out.
+
+Files are read in `rlgan.envs.reading`; what is measured of a task's sequences is decided in `rlgan.evaluation`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from pydantic import Field
 
 from rlgan.base.settings import Settings
 
-from .files import task_files
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task
-from .task import Conditions, Oracle, Task
+from .task import Conditions, Oracle, Task, TaskMeasure
 from .text import TextTask, build_text_task
 from .toy import TabularOracle, ToyTask, build_toy_task
 from .transduction import TransductionTask, build_transduction_task
@@ -48,6 +50,7 @@ __all__ = [
     "PairsTask",
     "TabularOracle",
     "Task",
+    "TaskMeasure",
     "TaskSettings",
     "TextTask",
     "ToyTask",
@@ -58,5 +61,4 @@ __all__ = [
     "build_text_task",
     "build_toy_task",
     "build_transduction_task",
-    "task_files",
 ]

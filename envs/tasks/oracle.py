@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError, ShapeError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 from rlgan.base.threads import torch_threads
 
 from ..categorical import draw_from_weights, padded_vocab_size
 from ..sequence_space import SequenceSpace
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
 PARAMETER_AXES: Mapping[str, str] = {
@@ -53,9 +53,12 @@ class OracleTask(Settings):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
+    is_certain: ClassVar[bool] = False
     kind: Literal["oracle"] = "oracle"
 
-    params: str | None = None
+    params: Annotated[str | None, IsFile("oracle_params")] = None
     """.npz file of the LSTM's arrays; None draws them from N(0,1) with `seed`."""
 
     vocab_size: int | None = Field(default=None, ge=2, le=1_000_000)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 
 from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
 from ..vocabulary import SPECIAL_NAMES
@@ -34,7 +34,7 @@ from .pieces import (
     vocabulary_of,
 )
 from .remarks import a_handful, many_unknown, single_tokens
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 
 class TextTask(FromFiles):
@@ -42,15 +42,17 @@ class TextTask(FromFiles):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = False
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
+    is_certain: ClassVar[bool] = False
     kind: Literal["text"] = "text"
 
-    data: str = Field(min_length=1)
+    data: Annotated[str, IsFile("data")] = Field(min_length=1)
     """File with one sequence a line, row or record; splits without a file of their own come from it."""
 
-    valid: str | None = Field(default=None, min_length=1)
+    valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the lines held out for early stopping and selection; None: split off from `data`."""
 
-    test: str | None = Field(default=None, min_length=1)
+    test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the lines held out for the figures that are reported; None: split off from `data`."""
 
     column: Column | None = None
@@ -118,6 +120,11 @@ class TextTask(FromFiles):
         """See `FromFiles.held_out_files`."""
         files = {"valid": self.valid, "test": self.test}
         return {split: (split, path) for split, path in files.items() if path is not None}
+
+    @property
+    def are_words(self) -> Sides:
+        """See `Sides`."""
+        return False, isinstance(self.tokens, Words)
 
 
 @dataclass
@@ -216,6 +223,8 @@ def build_text_task(settings: TextTask) -> Task:
         token_names=vocabulary.names,
         joining=cutting.joining,
         notes=tuple(notes),
+        measures=settings.measures,
+        columns=("text",),
     )
 
 

@@ -84,7 +84,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=None,
         metavar="P",
-        help="draw each token from the fewest likeliest ones whose probabilities sum to P, after --top-k (default: all)",
+        help="draw each token from the fewest likeliest ones that have the share P of the probability, after --top-k "
+        "(default: from all)",
     )
     parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
     parser.add_argument(

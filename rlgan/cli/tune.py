@@ -18,7 +18,7 @@ from rlgan.config.paths import ConfigPathError, merge, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 from rlgan.runs.data import is_file_path
-from rlgan.tuning.search.settings import FREE_TO_CHANGE, SweepSettings
+from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.studies import STUDIES, load_study
 
 from .hints import tree_with, typeable
@@ -60,6 +60,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
     from rlgan.tuning import sweep as sweeps
 
+    from .typed import train_command
+
     request = sweeps.SweepRequest(
         study=load_study(asked["study"]),
         task=asked["task"],
@@ -75,6 +77,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "changes": asked["changes"],
             "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
         },
+        command_of=train_command,
     )
     base = preset(request.study.preset, request.task)
     asked_for = merge(request.study.changes, request.changes)
@@ -144,11 +147,12 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     named = {path: file for path, file in overrides.items() if is_file_path(path)}
     other += [f"--{path}" for path in overrides if path not in named]
     other += [] if options.study is None else [options.study]
-    other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
+    free = SweepSettings.free_on_resume()
+    other += [f"--{_flag(name)}" for name in given if name not in free]
     if other:
         raise ConfigError(
             f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{_flag(name)}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
+            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from rlgan.base.activity import advance, stage
 from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
-from rlgan.base.settings import Settings
+from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
@@ -40,33 +40,33 @@ from .text_measures import TextMeasures
 class EvaluationSettings(Settings):
     """What is measured, and when."""
 
-    every: int = Field(5, ge=1)
+    every: Annotated[int, ReadIf("adversarial updates")] = Field(5, ge=1)
     """Adversarial units between measurements."""
-    mle_every: int = Field(5, ge=1)
+    mle_every: Annotated[int, ReadIf("pretraining")] = Field(5, ge=1)
     """Epochs of maximum-likelihood pretraining between measurements."""
     num_sequences: int = Field(2_000, ge=2)
     """Sequences sampled for a measurement during training."""
     final_sequences: int = Field(10_000, ge=2)
     """Sequences sampled for each row of the final table."""
-    num_bleu: int = Field(1_000, ge=2)
+    num_bleu: Annotated[int, ReadIf("text")] = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
     verdict takes for each the one that is best on validation data."""
-    equal_trainings: int = Field(3, ge=0)
+    equal_trainings: Annotated[int, ReadIf("control of its kind")] = Field(3, ge=0)
     """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
     random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
     """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
     of the final table, and needs the extra `encoder`. Text only."""
-    num_nearest: int = Field(500, ge=2)
+    num_nearest: Annotated[int, ReadIf("text")] = Field(500, ge=2)
     """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
-    beam: int = Field(1, ge=1)
+    beam: Annotated[int, ReadIf("decoding")] = Field(1, ge=1)
     """Beams of the search for the likeliest sequence, which BLEU and chrF of pairs are of, and the decoded figures of
     `adversarial`; 1 is greedy."""
-    length_exponent: float = Field(0.0, ge=0.0)
+    length_exponent: Annotated[float, ReadIf("decoding")] = Field(0.0, ge=0.0)
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
-    bleu_tokens: BleuTokens = "auto"
+    bleu_tokens: Annotated[BleuTokens, ReadIf("pairs of texts")] = "auto"
     """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE; auto follows the script of the references:
     13a where words have spaces between them, zh for Chinese, char for other scripts without spaces. Pairs only."""
     replace_unknown: bool = False
@@ -78,7 +78,7 @@ class EvaluationSettings(Settings):
     language_model: LearnedLanguageModel | None = None
     """LSTMs that are trained anew for LM and reverse-LM scores of rows of the final table, which takes minutes a row;
     null for none, and the n-gram models alone. Text only."""
-    collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
+    collapse_share: Annotated[float | None, ReadIf("adversarial updates")] = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
@@ -155,7 +155,9 @@ class Evaluator:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings, seed)
         self._pairs = (
-            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
+            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown)
+            if "references" in task.measures
+            else None
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
 
@@ -245,11 +247,11 @@ class Evaluator:
 
         Without likelihoods there are no KL gaps, and no NLL of references.
         """
+        if self._task.has_known_law and generator.has_likelihood:
+            return KL_SUM
         if self._text is not None:
             return LM_RLM
-        if not generator.has_likelihood:
-            return None
-        return KL_SUM if self._task.has_known_law else PAIR_SUM if self._pairs is not None else None
+        return PAIR_SUM if self._pairs is not None and generator.has_likelihood else None
 
     def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
         """The two-sided measure of a generator, and what it is without some of the sequences.
@@ -360,8 +362,8 @@ class Evaluator:
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
 
-        Where the task knows its law these are test sequences, whose NLL_oracle estimates the law's entropy. Elsewhere
-        they are validation sequences, compared with the test split as samples are.
+        Where nothing but the law of the task can be measured these are test sequences, whose NLL_oracle estimates the
+        law's entropy. Elsewhere they are validation sequences, compared with the test split as samples are.
 
         Args:
             num_sequences: at most so many; None takes the settings' `num_sequences`.
@@ -370,13 +372,17 @@ class Evaluator:
             Metrics, the sequences and what they are given.
         """
         number, given = num_sequences or self._settings.num_sequences, self._task.conditions
-        if self._task.has_known_law:
+        if self._task.has_known_law and not self._task.measures:
             tokens = self._task.test[:number].long()
             conditions = None if given is None else given.test[:number].long()
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
         tokens = self._task.valid[:number].long()
         conditions = None if given is None else given.valid[:number].long()
-        metrics = {} if self._text is None else self._text.measure(tokens)
+        metrics = {}
+        if self._task.has_known_law:
+            metrics["eval/nll_oracle"] = self._nll_oracle(tokens, conditions)
+        if self._text is not None:
+            metrics |= self._text.measure(tokens)
         if self._pairs is not None:
             metrics |= self._pairs.measure_form(tokens)
         return Measurement(metrics, tokens, conditions, is_real=True)
@@ -492,7 +498,7 @@ def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -
 
 
 def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextMeasures | None:
-    if task.name == "text":
+    if "text" in task.measures:
         return TextMeasures(
             task,
             num_bleu=settings.num_bleu,

@@ -47,8 +47,8 @@ class Draw:
     def __post_init__(self) -> None:
         if not 0.0 < self.temperature < math.inf:
             raise ConfigError(
-                f"temperature={self.temperature:g}: must be a positive number. For the likeliest token at each step set "
-                "top_k to 1."
+                f"temperature={self.temperature:g}: must be a positive number. For the likeliest token at each "
+                "step set top_k to 1."
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import CheckpointError
+from rlgan.base.settings import FreeOnResume, facts_below, is_within
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
@@ -44,6 +45,7 @@ from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, re
 from rlgan.storage.export import load_run_generator, require_fitting
 from rlgan.storage.places import Mirror, Place, fetch, require_writable
 from rlgan.tracking import Tracker, run_tags
+from rlgan.training.callbacks import Callback, require_usable
 from rlgan.training.real_sequences import require_drawable
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -52,20 +54,6 @@ from .data import config_files, kept_data, located, new_task, rebuilt_task, with
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .session import RunResult, Session, send_last
-
-# Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
-_FREE_TO_CHANGE = (
-    "workers.rollout",
-    "workers.learners",
-    "workers.cpus_",
-    "workers.gpus_",
-    "workers.start_timeout_s",
-    "workers.max_retries",
-    "workers.call_timeout_s",
-    "tracking.",
-    "checkpoint_every_s",
-    "preset",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +115,14 @@ def _require_enough_for_controls(config: Config, task: Task) -> None:
         require_drawable(control(config, name), task)
 
 
-def run(request: RunRequest) -> RunResult:
+def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
     """Do a run, or go on with one.
 
     Bad input is found before anything is written.
 
     Args:
         request: what to do.
+        callbacks: see each iteration, and may end training; a run that is resumed is given them again.
 
     Returns:
         What became of it.
@@ -142,6 +131,7 @@ def run(request: RunRequest) -> RunResult:
         RlganError: bad input, or a folder or storage that cannot be used.
         UploadError: the run is complete or stopped, and its folder did not get into its storage.
     """
+    require_usable(callbacks)
     config, run_dir, place = request.config, request.run_dir, request.storage
     if request.resume:
         assert run_dir is not None
@@ -172,7 +162,7 @@ def run(request: RunRequest) -> RunResult:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
-        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
         return session.run(state)
 
 
@@ -318,14 +308,19 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
     # Where a file lies may change; what is in it may not, which is found when it is read.
-    files = config_files(from_dict(values)).keys() & config_files(config).keys()
+    before = from_dict(values)
+    may_differ = {*(config_files(before).keys() & config_files(config).keys())}
+    may_differ |= {path for path, _ in facts_below(Config, FreeOnResume)}
     # Both as they are read today: settings that came later have their defaults.
     saved, wanted = (
-        {path: value for path, value in flatten(to_dict(one)).items() if path not in files}
-        for one in (from_dict(values), config)
+        {
+            path: value
+            for path, value in flatten(to_dict(one)).items()
+            if not any(is_within(path, free) for free in may_differ)
+        }
+        for one in (before, config)
     )
-    differences = [line for line in config_differences(saved, wanted) if not line.startswith(_FREE_TO_CHANGE)]
-    if differences:
+    if differences := config_differences(saved, wanted):
         raise CheckpointError(
             f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
             "to go on with it as it was, or start a new run."

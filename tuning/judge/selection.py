@@ -1,7 +1,7 @@
 """By what trials are told apart: measures that see quality and coverage at once, on data that no figure is reported on.
 
 A measure of quality alone is won by collapse: a lower temperature or a few safe sequences lower NLL_oracle and raise
-BLEU, and a discriminator's reward is won by fooling it (specification 2.6, 17.5). So they are refused.
+BLEU, and a discriminator's reward is won by fooling it (docs/metrics.md). So they are refused.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not; or no measure of
             the task has both sides.
     """
-    if not task.has_known_law and task.name != "text":
+    if not task.has_known_law and "text" not in task.measures:
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
             "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "

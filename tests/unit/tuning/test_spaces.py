@@ -14,7 +14,8 @@ from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform
 from rlgan.config.config import Config
 from rlgan.config.paths import check_value, flatten, override, to_dict
 from rlgan.presets.registry import quick, seqgan
-from rlgan.tuning import STUDIES, Axis, Bundle, Point, Space, axes, not_searched, space, undecided
+from rlgan.tuning import STUDIES, Axis, Bundle, Point, Space, axes, not_searched, undecided
+from rlgan.tuning.space.spaces import space
 
 
 def test_no_setting_is_undecided() -> None:
@@ -22,7 +23,7 @@ def test_no_setting_is_undecided() -> None:
     assert undecided() == []
 
 
-def test_every_axis_of_the_specification_is_there() -> None:
+def test_every_axis_that_a_paper_varies_is_there() -> None:
     for path in (
         "reward", "credit", "credit.num_rollouts", "credit.policy_ema", "baseline", "baseline.decay",
         "objective.loss_normaliser", "discriminator", "discriminator.dropout", "discriminator.l2_out",
