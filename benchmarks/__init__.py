@@ -13,4 +13,4 @@ beside `main`
 """
 
 # Ray reads its environment when it is imported, which a benchmark may do before it imports anything of rlgan's.
-from rlgan import workers
+from rlgan import workers as workers

@@ -1,6 +1,7 @@
 """The world: what a sequence is, how it begins and ends, where real ones come from, what the environments are.
 
-Imported as `rlgan.envs`; it knows neither the trainer nor Ray. Importing it registers "rlgan/Token-v0" with Gymnasium.
+Imported as `rlgan.envs`. It knows neither networks nor the trainer nor Ray, but the ground in `rlgan.base` alone.
+Importing it registers "rlgan/Token-v0" with Gymnasium.
 """
 
 from __future__ import annotations

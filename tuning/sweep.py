@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
-from rlgan.cli.typed import train_command
+from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
@@ -48,7 +48,6 @@ from rlgan.runs.data import (
     write_run_data,
 )
 from rlgan.runs.ray_tune import roles_of_trial
-from rlgan.storage.checkpoint import write_atomically
 from rlgan.tracking import TrackingSettings, require_model_name
 from rlgan.workers.assembly import cluster
 from rlgan.workers.placement import require_room
@@ -91,6 +90,8 @@ class SweepRequest:
         train: whether anything is run; if not, what there is is judged, reported, uploaded and registered.
         words: the same as JSON values, for whoever takes it up again.
         files: dotted path in the configuration → file, for what lies elsewhere than it did when the sweep began.
+        command_of: the command that asks for a configuration, given the presets that it may begin from; the command
+            line hands in its own. Without it, a report names no command.
     """
 
     study: Study
@@ -102,6 +103,7 @@ class SweepRequest:
     train: bool = True
     words: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    command_of: Callable[[Config, Sequence[str]], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,9 @@ def _again(
             for update, changes in winner.schedule
         )
         return Again(f"{told}: its settings change while it trains, which no single command does: {steps}.", None)
-    command = train_command(
+    if request.command_of is None:
+        return None
+    command = request.command_of(
         winner.config.model_copy(update={"seed": best.seed}), [request.study.preset, winner.config.preset, "mle"]
     )
     if command is None:

@@ -1,4 +1,7 @@
-"""Tasks: what real sequences are, their splits, and the exact law where there is one. Settings in, `Task` out."""
+"""Tasks: what real sequences are, their splits, and the exact distribution where there is one. Settings in, `Task` out.
+
+Files are read in `rlgan.envs.reading`; what is measured of a task's sequences is decided in `rlgan.evaluation`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The base of every settings class: frozen, strict about names, documented by the line under each field.
 
-A settings class lives beside the code that it sets; `rlgan.config.config` only composes them. A variant on an axis has a
-literal `kind` field, and the axis is a union discriminated by it.
+A settings class lives beside the code that it sets; `rlgan.config.config` only composes them. A variant on an axis
+has a literal `kind` field, and the axis is a union discriminated by it.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _require_new_npz(out: Path) -> None:
 def _write(out: Path, parameters: Mapping[str, np.ndarray]) -> None:
     import numpy as np
 
-    from rlgan.storage.checkpoint import write_atomically
+    from rlgan.base.files import write_atomically
 
     def write(path: Path) -> None:
         with path.open("wb") as file:

@@ -60,6 +60,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
     from rlgan.tuning import sweep as sweeps
 
+    from .typed import train_command
+
     request = sweeps.SweepRequest(
         study=load_study(asked["study"]),
         task=asked["task"],
@@ -75,6 +77,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             "changes": asked["changes"],
             "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
         },
+        command_of=train_command,
     )
     base = preset(request.study.preset, request.task)
     asked_for = merge(request.study.changes, request.changes)

@@ -1,4 +1,7 @@
-"""Discriminator networks: plain torch modules with a frozen scoring copy for the hot loop."""
+"""Discriminator networks: plain torch modules, each with a frozen scoring copy for the hot loop (`Scorer`).
+
+Nothing here is trained: losses and updates live in `rlgan.adversary`. Layers shared with generators are `rlgan.layers`.
+"""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -28,9 +28,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rlgan.base.errors import CheckpointError
+from rlgan.base.files import write_atomically
 from rlgan.metrics import headroom_captured
 from rlgan.metrics.intervals import CONFIDENCE, Chance, Uncertain, ratio_interval
-from rlgan.storage.checkpoint import write_atomically
 
 from .evidence import Evidence, Floats, Measure, Side, combined
 

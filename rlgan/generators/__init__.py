@@ -1,4 +1,8 @@
-"""Generator networks: plain torch modules with a frozen stepping copy for the hot loop."""
+"""Generator networks: plain torch modules, each with a frozen stepping copy for the hot loop (`Stepper`).
+
+Nothing here draws whole sequences, that is `rlgan.sampling`, and nothing learns, that is the learners in
+`rlgan.workers`.
+"""
 
 from typing import Annotated, overload
 

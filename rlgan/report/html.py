@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlgan.storage.checkpoint import write_atomically
+from rlgan.base.files import write_atomically
 
 from .tables import cells
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from rlgan.storage.checkpoint import write_atomically
+from rlgan.base.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

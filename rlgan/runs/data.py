@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
+from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings, build_task, task_files
-from rlgan.storage.checkpoint import peek, write_atomically
+from rlgan.storage.checkpoint import peek
 from rlgan.tracking import DataInput
 
 RUN_DATA = "data.json"

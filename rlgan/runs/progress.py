@@ -1,7 +1,7 @@
 """What a person sees while a run is going: a bar on a terminal, plain lines elsewhere.
 
-Neither is silent for long, whatever is being done: a thread looks at `rlgan.base.activity`, moves the bar, and says a line
-where nothing has been said for a while. The time to go is one estimate of the whole run, by `rlgan.runs.plan`.
+Neither is silent for long, whatever is being done: a thread looks at `rlgan.base.activity`, moves the bar, and says a
+line where nothing has been said for a while. The time to go is one estimate of the whole run, by `rlgan.runs.plan`.
 """
 
 from __future__ import annotations

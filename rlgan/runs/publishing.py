@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlgan.base.files import write_atomically
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.verdict import FILE as VERDICT
 from rlgan.evaluation.verdict import START, write_verdict
@@ -22,7 +23,6 @@ from rlgan.report.final_table import (
     summary_metrics,
 )
 from rlgan.report.tables import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
-from rlgan.storage.checkpoint import write_atomically
 from rlgan.tracking import Tracker
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
     space = {**to_dict(config), VARIED + "optimizers.generator.lr": tune.loguniform(1e-4, 1e-2)}
     tune.Tuner(SequenceGAN, param_space=space).fit()
 
-A training iteration is one unit of the schedule. Checkpoints are those of `rlgan.storage.checkpoint`: plain data, no pickle.
+A training iteration is one unit of the schedule. Checkpoints are those of `rlgan.storage.checkpoint`: plain data, no
+pickle.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ VARIED_LOG10 = "vary log10:"
 class SequenceGAN(tune.Trainable):
     """A trainer that Tune steps, saves and restores.
 
-    Its configuration is what `rlgan.config.paths.to_dict` returns, with `VARIED` paths for what a search varies. With the
-    key `rlgan.runs.data.DATA`, the fingerprint of a task, it refuses to train on other data.
+    Its configuration is what `rlgan.config.paths.to_dict` returns, with `VARIED` paths for what a search varies. With
+    the key `rlgan.runs.data.DATA`, the fingerprint of a task, it refuses to train on other data.
     """
 
     own_keys: ClassVar[frozenset[str]] = frozenset({DATA})

@@ -16,19 +16,13 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import StorageError, UploadError
+from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
-from rlgan.storage.checkpoint import (
-    LoadedCheckpoint,
-    cannot_write,
-    read_run_config,
-    save_checkpoint,
-    write_atomically,
-    write_run_config,
-)
+from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.export import save_run_generator
 from rlgan.storage.places import Mirror
 from rlgan.tracking import Tracker, run_tags

@@ -1,8 +1,8 @@
 """Runs of an MLflow server side by side: a table, curves, and one page that holds both. Runs of strangers too.
 
 A run of ours tells at its end what it is to be compared with: real data, its own start at several temperatures, and its
-controls (`rlgan.runs.comparison`). Those rows come along, for a run alone shows nothing. Of any other run the last value of
-each metric is shown.
+controls (`rlgan.runs.comparison`). Those rows come along, for a run alone shows nothing. Of any other run the last
+value of each metric is shown.
 """
 
 from __future__ import annotations

@@ -11,14 +11,13 @@ A folder has one writer. What a state means is the trainer's; what may differ be
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from safetensors.torch import load, save
 
 from rlgan import __version__
 from rlgan.base.errors import CheckpointError
+from rlgan.base.files import cannot_write, flush, write_atomically
 
 _FORMAT = 1
 CHECKPOINTS = "checkpoints"
@@ -61,30 +61,6 @@ class LoadedCheckpoint:
     position: int
     path: Path
     skipped: tuple[str, ...]
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place; readers see the old or the new one whole.
-
-    Args:
-        path: of the file.
-        write: is called with the path of an empty place in the same folder.
-
-    Raises:
-        CheckpointError: the disk is full or cannot be written; what was at `path` is untouched.
-    """
-    beside = path.with_name(f".{path.name}{_UNFINISHED}")
-    try:
-        write(beside)
-        _flush(beside)
-        os.replace(beside, path)
-        _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise cannot_write(path, error) from error
-    finally:
-        # Nothing is there after the rename; after an error or Ctrl-C, half a file may be.
-        if beside.exists():
-            beside.unlink()
 
 
 def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep: int = 2) -> Path:
@@ -129,11 +105,11 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
         beside.mkdir()
         for name, content in contents.items():
             _write_flushed(beside / name, content)
-        _flush(beside)
+        flush(beside)
         if place.exists():
             os.replace(place, replaced)  # a folder cannot be renamed onto another
         os.replace(beside, place)
-        _flush(folder)
+        flush(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise cannot_write(place, error, sum(map(len, contents.values()))) from error
@@ -234,34 +210,6 @@ def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
         for path in dict.fromkeys([*saved, *wanted])
         if path not in saved or path not in wanted or saved[path] != wanted[path]
     ]
-
-
-def cannot_write(path: Path, error: Exception, num_bytes: int | None = None) -> CheckpointError:
-    """The error to raise when a file of a run cannot be written.
-
-    Args:
-        path: what was to be written.
-        error: what the system said.
-        num_bytes: what was to be written, where it is known.
-
-    Returns:
-        With the reason, the space that is needed and free, and what to do.
-    """
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    needed = "" if num_bytes is None else f"{num_bytes:,} bytes are needed, "
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Free some space" if is_full else "Check the disk and permissions"
-    return CheckpointError(
-        f"{path}: cannot be written ({reason}); {needed}{_free_bytes(path)} are free. {advice}, then --resume."
-    )
-
-
-def _free_bytes(path: Path) -> str:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    try:
-        return f"{shutil.disk_usage(folder).free:,}"
-    except OSError:  # the disk that could not be written may not answer either
-        return "unknown"
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -376,11 +324,3 @@ def _write_flushed(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
@@ -32,8 +33,6 @@ from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import sample
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
-
-from .checkpoint import write_atomically
 
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)

@@ -35,8 +35,9 @@ from urllib.parse import parse_qsl, urlsplit
 from pyarrow import fs
 
 from rlgan.base.errors import CheckpointError, RlganError, StorageError
+from rlgan.base.files import cannot_write
 
-from .checkpoint import CHECKPOINTS, CONFIG, STATE, TENSORS, cannot_write
+from .checkpoint import CHECKPOINTS, CONFIG, STATE, TENSORS
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -1,6 +1,7 @@
 """Numbers kept and uploaded, runs read back, generators registered. MLflow is imported here, and only when it is used.
 
-The import and a new database cost seconds, and a configuration must be there without them.
+The import and a new database cost seconds, and a configuration must be there without them. What a run logs is decided
+in `rlgan.runs`.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from rlgan import __version__
 from rlgan.base.errors import CheckpointError
+from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.settings import Settings
-from rlgan.storage.checkpoint import cannot_write, write_atomically
 
 from .addresses import be_brief, tracking_uri
 from .origin import DataInput

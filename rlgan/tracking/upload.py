@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgan.base.errors import CheckpointError
-from rlgan.storage.checkpoint import write_atomically
+from rlgan.base.files import write_atomically
 
 from .addresses import artifacts_beside, without_password
 from .connection import first_line, is_own_database, making_tables, quieten

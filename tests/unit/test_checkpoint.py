@@ -21,14 +21,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from rlgan.base.errors import CheckpointError
-from rlgan.storage.checkpoint import (
-    config_differences,
-    load_latest,
-    read_run_config,
-    save_checkpoint,
-    write_atomically,
-    write_run_config,
-)
+from rlgan.base.files import write_atomically
+from rlgan.storage.checkpoint import config_differences, load_latest, read_run_config, save_checkpoint, write_run_config
 
 DTYPES = (
     torch.float32,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -75,19 +76,41 @@ def imported_names(path: str, text: str) -> Iterator[tuple[str, str]]:
                 yield ".".join([*base, *filter(None, [node.module]), name.name]), name.asname or name.name
 
 
+@functools.cache
+def rooms() -> tuple[str, ...]:
+    """Rooms of `rlgan` from the top to the ground, as docs/architecture.md lists them."""
+    section = (PROJECT / "docs/architecture.md").read_text().split("## Rooms")[1].split("\n## ")[0]
+    return tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+# Rooms of `rlgan.tuning`, from the top to the ground.
+ROOMS_OF_TUNING = ("sweep", "report", "search", "judge", "space")
+
+
+def room_of(name: str) -> str | None:
+    """The room of a module of ours, by its full name; None for the root, which holds a version and nothing else."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "rlgan" and len(parts) > 1 and parts[1] in rooms() else None
+
+
 def import_complaints(path: str, text: str) -> list[str]:
-    """Imports that go against envs ← rlgan ← tuning, or that bring a library into a room that must not know it."""
+    """Imports that go up the list of rooms, or that bring a library into a room that must not know it."""
     complaints = []
+    order, here = rooms(), module_name(path)
     for name, _ in imported_names(path, text):
         top = name.split(".")[0]
-        within = [name == package or name.startswith(f"{package}.") for package in ("rlgan.envs", "rlgan.tuning")]
         if top in ("envs", "tuning", "tests", "benchmarks"):
             complaints.append(f"{path}: imports {name}; the packages are rlgan, rlgan.envs and rlgan.tuning")
-        if path.startswith("envs/") and top == "rlgan" and not within[0]:
-            complaints.append(f"{path}: imports {name}; the world knows nothing of the trainer")
-        # The command line is put together in one file.
-        if path.startswith("rlgan/") and path != "rlgan/__main__.py" and within[1]:
-            complaints.append(f"{path}: imports {name}; the trainer does not know who tunes it")
+        above, below = room_of(here), room_of(name)
+        if above is not None and below is not None and order.index(below) < order.index(above):
+            complaints.append(f"{path}: imports {name}; {below} lies above {above}")
+        if above == "base" and name != "rlgan.__version__" and top == "rlgan" and below is None:
+            complaints.append(f"{path}: imports {name}; nothing lies below base")
+        if above == below == "tuning":
+            mine, theirs = (one.split(".")[2] if one.count(".") > 1 else None for one in (here, name))
+            both = mine in ROOMS_OF_TUNING and theirs in ROOMS_OF_TUNING
+            if both and ROOMS_OF_TUNING.index(theirs) < ROOMS_OF_TUNING.index(mine):
+                complaints.append(f"{path}: imports {name}; {theirs} lies above {mine}")
         if top in ALLOWED and not path.startswith(ALLOWED[top]):
             complaints.append(f"{path}: imports {name}; {top} is for {', '.join(ALLOWED[top])}")
     return complaints
@@ -123,6 +146,51 @@ def test_nothing_is_unpickled(path: str) -> None:
     assert pickle_complaints(path, (PROJECT / path).read_text()) == []
 
 
+def test_the_list_of_rooms_is_whole() -> None:
+    """Every room is listed, every listed one exists, and the root stays small enough to be read."""
+    there = {path.name.removesuffix(".py") for path in (PROJECT / "rlgan").iterdir()} - {"__init__", "__pycache__"}
+    assert set(rooms()) == there
+    assert len(there) <= 26
+    inside = {path.name.removesuffix(".py") for path in (PROJECT / "tuning").iterdir()} - {"__init__", "__pycache__"}
+    assert set(ROOMS_OF_TUNING) == inside
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules each of which imports all others of its group, directly or not; those of one are no circle."""
+    reached: dict[str, set[str]] = {}
+    for start in imports:
+        seen, left = set[str](), [start]
+        while left:
+            new = imports.get(left.pop(), set()) - seen
+            seen |= new
+            left += new
+        reached[start] = seen
+    groups = {frozenset({one, *(other for other in seen if one in reached[other])}) for one, seen in reached.items()}
+    return sorted(sorted(group) for group in groups if len(group) > 1)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {module_name(path): path for path in sources(*PACKAGES)}
+    imports: dict[str, set[str]] = {name: set() for name in modules}
+    for name, path in modules.items():
+        for imported, _ in imported_names(path, (PROJECT / path).read_text()):
+            target = imported if imported in modules else imported.rpartition(".")[0]
+            # A package that lists what its modules hold imports them; they may name the package's other modules.
+            if target in modules and target != name and not modules[target].endswith("/__init__.py"):
+                imports[name].add(target)
+    assert circles(imports) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("path", [path for path in sources(*PACKAGES) if path.endswith("/__init__.py")])
+def test_a_folder_says_what_lives_there_and_what_does_not(path: str) -> None:
+    docstring = ast.get_docstring(ast.parse((PROJECT / path).read_text())) or ""
+    assert len(docstring.splitlines()) >= 3, f"{path}: say in three lines what lives there and what does not"
+
+
 def test_envs_is_only_ever_imported_through_rlgan() -> None:
     for path in sources("tests", "benchmarks", "examples"):
         names = {name.split(".")[0] for name, _ in imported_names(path, (PROJECT / path).read_text())}
@@ -133,16 +201,23 @@ def test_envs_is_only_ever_imported_through_rlgan() -> None:
     ("path", "text"),
     [
         ("envs/vocabulary.py", "from rlgan.config.config import Config"),
-        ("envs/vocabulary.py", "import rlgan"),
-        ("envs/vocabulary.py", "from rlgan import seeding"),
-        ("envs/tasks/text.py", "from ...config import Config"),
+        ("envs/vocabulary.py", "from rlgan import config"),
+        ("envs/tasks/text.py", "from ...config.config import Config"),
         ("envs/tasks/__init__.py", "from ... import config"),
         ("envs/vocabulary.py", "def late():\n    import ray"),
+        ("rlgan/base/seeding.py", "from rlgan.envs.vocabulary import Vocabulary"),
+        ("rlgan/base/seeding.py", "import rlgan"),
         ("rlgan/policy/credit.py", "import ray.data as data"),
         ("rlgan/policy/credit.py", "from mlflow.entities import Metric"),
+        ("rlgan/policy/credit.py", "from rlgan.rollouts.collecting import collect"),
+        ("rlgan/training/trainer.py", "from rlgan.workers.assembly import build_parts"),
         ("rlgan/workers/learner.py", "import mlflow"),
+        ("rlgan/runs/session.py", "import ray"),
+        ("rlgan/runs/run.py", "def late():\n    from rlgan.cli.main import main"),
         ("tuning/sweep.py", "import mlflow"),
-        ("rlgan/policy/credit.py", "from . import tuning"),
+        ("tuning/sweep.py", "from rlgan.cli.typed import train_command"),
+        ("tuning/judge/verdict.py", "from ..search.race import race"),
+        ("rlgan/policy/credit.py", "from .. import tuning"),
         ("rlgan/workers/learner.py", "from ..tuning.sweep import sweep"),
         ("rlgan/policy/credit.py", "from envs import vocabulary"),
         ("tuning/sweep.py", "from tests.support import reference"),
@@ -158,10 +233,13 @@ def test_an_import_the_wrong_way_is_noticed(path: str, text: str) -> None:
         ("envs/tasks/text.py", "from ..vocabulary import Vocabulary"),
         ("envs/vocabulary.py", "from rlgan.base.errors import DataError"),
         ("envs/vocabulary.py", "import raymarching"),
+        ("rlgan/base/files.py", "from .errors import CheckpointError"),
         ("rlgan/workers/learner.py", "from ray.rllib.core.columns import Columns"),
-        ("rlgan/config/config.py", "from .envs import tasks"),
-        ("rlgan/__main__.py", "from rlgan.tuning import command"),
+        ("rlgan/config/config.py", "from rlgan.envs import tasks"),
+        ("rlgan/cli/tune.py", "from rlgan.tuning import sweep"),
+        ("rlgan/policy/experience.py", "from rlgan.sampling.records import Rollouts"),
         ("tuning/sweep.py", "import ray\nfrom rlgan.config.config import Config"),
+        ("tuning/report/page.py", "from ..judge.verdict import Verdict"),
     ],
 )
 def test_an_import_the_right_way_is_let_pass(path: str, text: str) -> None:

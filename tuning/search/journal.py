@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgan.base.errors import CheckpointError
-from rlgan.storage.checkpoint import cannot_write
+from rlgan.base.files import cannot_write
 
 Event = dict[str, Any]
 

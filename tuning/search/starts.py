@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rlgan import __version__
+from rlgan.base.files import write_atomically
 from rlgan.config.config import Config, Workers
 from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import Task
 from rlgan.presets.registry import mle
-from rlgan.storage.checkpoint import write_atomically
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 

@@ -1,8 +1,8 @@
 """The search space, read off the settings themselves (specification 16).
 
-Each setting says beside itself what a search may try of it (`rlgan.base.search_priors`). Here they are put together: an axis a
-setting or union of variants, active only where the variant that it belongs to is chosen. A *point* is a dictionary of
-dotted path → value of all active axes; contradictory points are refused by the configuration itself.
+Each setting says beside itself what a search may try of it (`rlgan.base.search_priors`). Here they are put together:
+an axis a setting or union of variants, active only where the variant that it belongs to is chosen. A *point* is a
+dictionary of dotted path → value of all active axes; contradictory points are refused by the configuration itself.
 """
 
 from __future__ import annotations

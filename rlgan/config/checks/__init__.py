@@ -1,7 +1,7 @@
 """Combinations of settings that cannot work, or in which a setting would have no effect, each as a sentence.
 
-The checks that cross rooms: `rlgan.config.config.Config` raises the first. What one settings class can tell alone, it checks
-itself. `training`, `conditions`, `reward` and `discriminator` have the checks of one side each.
+The checks that cross rooms: `rlgan.config.config.Config` raises the first. What one settings class can know alone, it
+checks itself. `training`, `conditions`, `reward` and `discriminator` have the checks of one side each.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Prior, Uniform
 from rlgan.config.paths import override
 from rlgan.presets.registry import quick, seqgan
-from rlgan.tuning import Axis, Point, Space, space
+from rlgan.tuning import Axis, Point, Space
 from rlgan.tuning.search.proposals import GridSource, OptunaSource, Outcome, Proposals, RandomSource, Source
+from rlgan.tuning.space.spaces import space
 
 
 def points(whole: Space, source: Source, number: int) -> list[Point]:

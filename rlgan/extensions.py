@@ -1,0 +1,492 @@
+"""One loader for what users bring: reward functions, metrics, tasks, networks, presets and callbacks of their own.
+
+A plug-in is named in one of four ways:
+
+    FILE.py:NAME            an object of a Python file
+    package.module:NAME     an object of an installed module
+    NAME                    what was registered from Python (`register`), or an entry point of the group
+                            `rlgan.plugins` with the name KIND.NAME
+
+A configuration keeps the name, the options and a digest of the source (`Plugin`), so that a run goes on with the code
+that it began with, or says that it cannot. The source of a file travels with the run: by pickle to workers, and as a
+copy in the run's folder (`keep_sources`, `remember_sources`). What a plug-in of each kind must look like is checked
+where that kind is used, not here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import linecache
+import sys
+import traceback
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
+
+PluginKind = Literal["reward", "metric", "task", "generator", "discriminator", "preset", "callback"]
+"""What a plug-in may stand for."""
+
+ENTRY_POINTS = "rlgan.plugins"
+"""Group of the entry points by which an installed package offers plug-ins; an entry point is named KIND.NAME."""
+
+FOLDER = "plugins"
+"""Folder of a run that holds the sources of its plug-ins."""
+
+Scalar: TypeAlias = bool | int | float | str | None
+PlainValue: TypeAlias = Scalar | tuple[Scalar, ...]
+"""An option: what JSON can write and a command line can set."""
+
+_KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
+_BY_NAME = "qualified-name:"  # begins the digest of an object without source
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a plug-in comes from, as it travels from process to process.
+
+    Attributes:
+        text: the source that the digest is of; None where an object has none.
+        digest: sha256 of the text in hexadecimal, or the object's qualified name behind "qualified-name:".
+        path: of the file that the text was read from; tracebacks show it.
+        registered: the object itself, where it was registered from Python; None otherwise.
+    """
+
+    text: str | None
+    digest: str
+    path: str = ""
+    registered: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A plug-in, ready to use.
+
+    Attributes:
+        object: the function, class or instance.
+        name: short: what stands behind the colon, or the registered name.
+        digest: of its source.
+        path: of the file with its source; "" where it has none.
+    """
+
+    object: Any
+    name: str
+    digest: str
+    path: str
+
+
+_registered: dict[tuple[PluginKind, str], Source] = {}
+# By digest, so that it does not matter who remembered a source, nor when. Of files and modules alone.
+_sources: dict[str, Source] = {}
+_modules: dict[tuple[str, str], types.ModuleType] = {}
+
+
+def register(kind: PluginKind, name: str, plugin: Any) -> None:
+    """Give an object of this process a name that configurations can use.
+
+    An object that is registered again under its name takes the place of the one before. A run that is resumed needs it
+    registered again.
+
+    Args:
+        kind: what it stands for.
+        name: without a colon.
+        plugin: a function, class or instance; workers get it by pickle.
+
+    Raises:
+        ConfigError: an unknown kind, or a name that cannot be one.
+    """
+    _require_kind(kind)
+    if not name or ":" in name:
+        raise ConfigError(f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.")
+    _registered[kind, name] = _source_of_object(plugin)
+
+
+def known(kind: PluginKind) -> tuple[str, ...]:
+    """Names of a kind that can be used without a file or module: registered ones, then entry points."""
+    _require_kind(kind)
+    registered = [name for one, name in _registered if one == kind]
+    return tuple(dict.fromkeys([*registered, *_entry_points(kind)]))
+
+
+def is_plugin_name(name: str) -> bool:
+    """Whether a name says by itself that it is a plug-in's: FILE.py:NAME or package.module:NAME."""
+    module, colon, attribute = name.rpartition(":")
+    return bool(colon) and attribute.isidentifier() and (module.endswith(".py") or _is_dotted(module))
+
+
+def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
+    """Load a plug-in.
+
+    Args:
+        name: as in the head of this module.
+        kind: what it stands for.
+        digest: of the source that is wanted; "" takes the one that is there.
+
+    Returns:
+        The object with its short name and digest.
+
+    Raises:
+        ConfigError: it does not exist, has another digest, or its file cannot be imported.
+    """
+    source = source_of(name, kind, digest)
+    if source.registered is not None:
+        return Loaded(source.registered, name, source.digest, source.path)
+    target = _target(name, kind)
+    place, _, attribute = target.rpartition(":")
+    module = _of_text(target, kind, source) if place.endswith(".py") else _imported(target, kind)
+    if not hasattr(module, attribute):
+        names = [one for one in vars(module) if not one.startswith("_")]
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name something that "
+            "it defines."
+        )
+    return Loaded(getattr(module, attribute), attribute if ":" in name else name, source.digest, source.path)
+
+
+def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
+    """The source of a plug-in; nothing of it is executed, but modules are imported.
+
+    Args:
+        name: as in the head of this module.
+        kind: what it stands for.
+        digest: of the source that is wanted; "" takes the one that is there.
+
+    Raises:
+        ConfigError: it does not exist, or its source is another one.
+    """
+    _require_kind(kind)
+    if digest in _sources and (kind, name) not in _registered:
+        return _sources[digest]
+    found = _find(name, kind)
+    if digest and found.digest != digest:
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: its source is another one than the run began with: digest {found.digest}, and "
+            f"the configuration has {digest}. Put the source back as it was, or begin a new run with digest ''."
+        )
+    if found.registered is None:
+        _sources.setdefault(found.digest, found)
+    return found
+
+
+def _find(name: str, kind: PluginKind) -> Source:
+    """What is there now under a name."""
+    if (kind, name) in _registered:
+        return _registered[kind, name]
+    target = _target(name, kind)
+    place = target.rpartition(":")[0]
+    if not place.endswith(".py"):
+        return _source_of_module(_imported(target, kind))
+    path = Path(place).expanduser()
+    if not path.is_file():
+        beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give the path "
+            "from the folder where rlgan is started, or from the root."
+        )
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). Make it a Python file in UTF-8."
+        ) from None
+    return Source(text, _sha256(text), str(path.absolute()))
+
+
+def _source_of_module(module: types.ModuleType) -> Source:
+    try:
+        text = inspect.getsource(module)
+    except (OSError, TypeError):  # compiled, or without its source
+        return Source(None, _BY_NAME + module.__name__)
+    return Source(text, _sha256(text), inspect.getsourcefile(module) or "")
+
+
+def _source_of_object(plugin: Any) -> Source:
+    described = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
+    try:
+        text = inspect.getsource(described)
+    except (OSError, TypeError):  # of C, or typed into an interpreter that keeps no source
+        digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
+        return Source(None, digest, registered=plugin)
+    return Source(text, _sha256(text), inspect.getsourcefile(described) or "", registered=plugin)
+
+
+def _target(name: str, kind: PluginKind) -> str:
+    """FILE.py:NAME or package.module:NAME of a name."""
+    if is_plugin_name(name):
+        return name
+    entries = _entry_points(kind)
+    if name in entries:
+        return entries[name]
+    forms = "FILE.py:NAME, package.module:NAME, or a name that was registered"
+    if ":" in name or name.endswith(".py"):
+        raise ConfigError(f"{kind} plug-in {name!r}: is not the name of a plug-in. Write {forms}.")
+    there = known(kind)
+    raise ConfigError(
+        f"{kind} plug-in {name!r}: nothing is registered under this name; registered are {', '.join(there) or 'none'}."
+        f"{nearest(name, there)} Write {forms}."
+    )
+
+
+def _entry_points(kind: PluginKind) -> dict[str, str]:
+    """What installed packages offer of a kind: name → package.module:NAME."""
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    named = {entry.name: entry.value for entry in found}
+    return {name.removeprefix(f"{kind}."): value for name, value in named.items() if name.startswith(f"{kind}.")}
+
+
+def _imported(target: str, kind: PluginKind) -> types.ModuleType:
+    place = target.rpartition(":")[0]
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"{kind} plug-in {target!r}: there is no module {error.name!r}.{_near_module(place)} Install it in "
+                "this environment, or write FILE.py:NAME for a file of your own."
+            ) from None
+        raise _import_error(target, kind, error, None) from error
+    except Exception as error:  # a stranger's module may raise anything
+        spec = importlib.util.find_spec(place)
+        raise _import_error(target, kind, error, None if spec is None else spec.origin) from error
+
+
+def _near_module(place: str) -> str:
+    parent, _, last = place.rpartition(".")
+    if parent:
+        return ""
+    match = difflib.get_close_matches(last, sys.modules, n=1, cutoff=0.8)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
+    """The module that a file's text makes; executed once a process."""
+    key = source.digest, source.path
+    if key in _modules:
+        return _modules[key]
+    assert source.text is not None
+    path = source.path or target.rpartition(":")[0]
+    module = types.ModuleType(f"rlgan_plugin_{source.digest[:16]}")
+    module.__file__ = path
+    # On another machine there is no such file, and tracebacks and `inspect` are to show its lines all the same.
+    linecache.cache[path] = (len(source.text), None, source.text.splitlines(keepends=True), path)
+    sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+    try:
+        exec(compile(source.text, path, "exec"), module.__dict__)
+    except Exception as error:  # a user's own code may raise anything
+        del sys.modules[module.__name__]
+        raise _import_error(target, kind, error, path) from error
+    _modules[key] = module
+    return module
+
+
+def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:
+    advice = "Mend it, and try again."
+    if isinstance(error, ModuleNotFoundError):
+        advice = (
+            "Install what it imports wherever the run computes; a file of a plug-in stands alone, and cannot import "
+            "the files beside it."
+        )
+    return ConfigError(
+        f"{kind} plug-in {target!r}: importing it raises {type(error).__name__}: {error}. {advice}"
+        f"{own_lines(error, path)}"
+    )
+
+
+def own_lines(error: BaseException, path: str | None) -> str:
+    """The lines of a user's file in a traceback, on lines of their own; all of them where none is of that file.
+
+    Args:
+        error: that was raised.
+        path: of the user's file.
+    """
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"\n  {path}, line {error.lineno}\n    {(error.text or '').strip()}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == path] or frames[-1:]
+    return "".join(f"\n  {one.filename}, line {one.lineno}, in {one.name}\n    {one.line}" for one in own)
+
+
+def _is_dotted(place: str) -> bool:
+    return bool(place) and all(part.isidentifier() for part in place.split("."))
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in _KINDS:
+        raise ConfigError(f"plug-ins of kind {kind!r}: choose one of {', '.join(_KINDS)}.{nearest(kind, _KINDS)}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Plugin(Settings):
+    """Something of the user's own, in the place of what ships: a base for one variant of each axis.
+
+    The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
+    until it is used, so that reading the configuration of a run executes nothing of it.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("one's own")
+    plugin_kind: ClassVar[PluginKind]
+    """What it stands for."""
+
+    kind: Literal["plugin"] = "plugin"
+    name: str = Field(min_length=1)
+    """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
+    options: Mapping[str, PlainValue] = Field(default_factory=dict)
+    """Handed over as keyword arguments."""
+    digest: str = ""
+    """Of the source, sha256; filled in by rlgan. A run does not go on with another source."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _with_digest(self) -> Self:
+        if not self.digest:
+            loaded = self.load()
+            self.check_object(loaded)
+            object.__setattr__(self, "digest", loaded.digest)
+        return self
+
+    def load(self) -> Loaded:
+        """The object that the name stands for, of the source that the digest is of.
+
+        Raises:
+            ConfigError: see `load`.
+        """
+        return load(self.name, self.plugin_kind, self.digest)
+
+    def check_object(self, loaded: Loaded) -> None:
+        """Check what can be checked without data: signatures, bases. A kind of plug-in has its own.
+
+        Raises:
+            ConfigError: the object is not what the kind asks for.
+        """
+
+    @property
+    def short_name(self) -> str:
+        """What stands behind the colon, or the registered name: how metrics call it."""
+        return self.name.rpartition(":")[2]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # Whoever gets this in another process, perhaps on another machine, gets the source too.
+        return {**super().__getstate__(), "source": source_of(self.name, self.plugin_kind, self.digest)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        source: Source = state.pop("source")
+        super().__setstate__(state)
+        if source.registered is None:
+            _sources.setdefault(source.digest, source)
+        else:
+            _registered[self.plugin_kind, self.name] = source
+
+
+def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:
+    """Check a plug-in's options against what takes them.
+
+    Args:
+        plugin: whose options they are.
+        signature: of its function, or of its class.
+        given: names of the parameters that are handed over besides.
+
+    Raises:
+        ConfigError: an option that there is no parameter for, or a parameter that nothing is handed to.
+    """
+    parameters = signature.parameters
+    taken = {name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    given = set(given)
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+    for name in plugin.options:
+        if name in given:
+            raise ConfigError(f"{who}: options.{name}: is handed over by rlgan. Name the option otherwise.")
+        if name not in taken and not takes_all:
+            free = sorted(taken - given)
+            raise ConfigError(
+                f"{who}: options.{name}: there is no such parameter; there are {', '.join(free) or 'none'}."
+                f"{nearest(name, free)}"
+            )
+    for name, one in parameters.items():
+        is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        if is_needed and name not in given and name not in plugin.options:
+            raise ConfigError(f"{who}: the parameter {name!r} has no default. Set it by options.{name}.")
+
+
+def plugins_in(settings: Settings) -> list[Plugin]:
+    """Every plug-in of a configuration, at any depth, in the order of its fields."""
+    found: list[Plugin] = [settings] if isinstance(settings, Plugin) else []
+    for value in (getattr(settings, name) for name in type(settings).model_fields):
+        parts = value if isinstance(value, tuple) else (value,)
+        found += [plugin for part in parts if isinstance(part, Settings) for plugin in plugins_in(part)]
+    return found
+
+
+def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
+    """Keep the sources of plug-ins in a run's folder, a file each, so that they are found there.
+
+    Args:
+        run_dir: folder of the run.
+        plugins: of its configuration.
+
+    Returns:
+        The files.
+    """
+    kept = []
+    for plugin in plugins:
+        source = source_of(plugin.name, plugin.plugin_kind, plugin.digest)
+        if source.text is None:
+            continue
+        path = run_dir / FOLDER / f"{source.digest[:16]}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Byte for byte, or its digest would be another one.
+        path.write_bytes(source.text.encode())
+        kept.append(path)
+    return list(dict.fromkeys(kept))
+
+
+def remember_sources(run_dir: Path) -> None:
+    """Let this process find the sources that a run's folder keeps; nothing of them is executed."""
+    for path in sorted((run_dir / FOLDER).glob("*.py")):
+        text = path.read_bytes().decode("utf-8", "replace")
+        digest = _sha256(text)
+        _sources.setdefault(digest, Source(text, digest, str(path.absolute())))
+
+
+def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
+    """Refuse to go on with a run whose plug-ins have changed since; what is gone is taken from the run's folder.
+
+    Args:
+        plugins: of the run's configuration.
+        run: how the user names the run.
+
+    Raises:
+        ConfigError: the source under a plug-in's name is another one now; names both digests.
+    """
+    for plugin in plugins:
+        try:
+            now = _find(plugin.name, plugin.plugin_kind).digest
+        except ConfigError:
+            source_of(plugin.name, plugin.plugin_kind, plugin.digest)
+            continue
+        if now != plugin.digest:
+            raise ConfigError(
+                f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
+                f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
+                f"{plugin.digest[:16]}.py). Put the source back as it was, or begin a new run."
+            )

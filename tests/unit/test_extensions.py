@@ -1,0 +1,339 @@
+"""Plug-ins: found by file, module, entry point and registration; the same code everywhere, or an error that says so."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from rlgan import extensions
+from rlgan.base.errors import ConfigError
+from rlgan.base.settings import Settings
+from rlgan.extensions import (
+    Plugin,
+    PluginKind,
+    check_options,
+    is_plugin_name,
+    keep_sources,
+    known,
+    load,
+    plugins_in,
+    register,
+    remember_sources,
+    require_unchanged,
+)
+
+TEXT = '''"""A reward."""
+
+
+def brevity(completions, weight=1.0):
+    return [-weight * len(text) for text in completions]
+'''
+
+
+class Reward(Plugin):
+    plugin_kind: ClassVar[PluginKind] = "reward"
+
+
+class Two(Settings):
+    first: Reward
+    others: tuple[Reward, ...] = ()
+    none: Reward | None = None
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_registered", "_sources", "_modules"):
+        monkeypatch.setattr(extensions, name, {})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(TEXT)
+    return path
+
+
+def registered_function(completions: list[str]) -> list[float]:
+    return [0.0 for _ in completions]
+
+
+# Loading
+
+
+def test_object_of_a_file_has_the_digest_of_the_text(file: Path) -> None:
+    loaded = load(f"{file}:brevity", "reward")
+    assert loaded.object(["ab", ""], weight=2.0) == [-4.0, -0.0]
+    assert (loaded.name, loaded.digest) == ("brevity", hashlib.sha256(TEXT.encode()).hexdigest())
+    # Once a process, whoever asks: state of the module is one.
+    assert load(f"{file}:brevity", "reward").object is loaded.object
+
+
+def test_object_of_a_module_has_the_digest_of_its_file() -> None:
+    loaded = load("rlgan.envs.transition:pad_after_end", "reward")
+    from rlgan.envs import transition
+
+    assert loaded.object is transition.pad_after_end
+    assert loaded.digest == hashlib.sha256(inspect.getsource(transition).encode()).hexdigest()
+
+
+def test_registered_object_has_the_digest_of_its_source() -> None:
+    register("reward", "zero", registered_function)
+    loaded = load("zero", "reward")
+    assert loaded.object is registered_function and loaded.name == "zero"
+    assert loaded.digest == hashlib.sha256(inspect.getsource(registered_function).encode()).hexdigest()
+    assert known("reward") == ("zero",) and known("metric") == ()
+
+
+def test_object_without_source_is_known_by_its_qualified_name() -> None:
+    register("reward", "length", len)
+    assert load("length", "reward").digest == "qualified-name:builtins.len"
+
+
+def test_two_instances_of_a_class_stay_apart() -> None:
+    register("reward", "a", Instance(1))
+    register("reward", "b", Instance(2))
+    first, second = (pickle.loads(pickle.dumps(Reward(name=name))) for name in "ab")
+    assert (first.load().object.number, second.load().object.number) == (1, 2)
+
+
+class Instance:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def test_entry_points_are_found_by_kind_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = importlib.metadata.EntryPoint(
+        "reward.padded", "rlgan.envs.transition:pad_after_end", extensions.ENTRY_POINTS
+    )
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    assert known("reward") == ("padded",) and known("metric") == ()
+    loaded = load("padded", "reward")
+    assert loaded.name == "padded" and loaded.object.__name__ == "pad_after_end"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("a/b.py:f", True),
+        ("a.b:f", True),
+        ("a:f", True),
+        ("logit", False),
+        ("a.py", False),
+        ("a.py:", False),
+        ("a b:f", False),
+        (":f", False),
+        ("http://x:80", False),
+    ],
+)
+def test_which_names_say_that_they_are_plugins(name: str, is_one: bool) -> None:
+    assert is_plugin_name(name) is is_one
+
+
+# What can be wrong
+
+
+def complaint(name: str, kind: PluginKind = "reward") -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(name, kind)
+    return str(raised.value)
+
+
+def test_missing_file_names_the_nearest_beside_it(file: Path) -> None:
+    assert "there is no file" in (message := complaint(f"{file.parent}/mime.py:brevity"))
+    assert "Did you mean 'mine.py'?" in message
+
+
+def test_missing_name_names_the_nearest(file: Path) -> None:
+    assert "Did you mean 'brevity'?" in complaint(f"{file}:brevety")
+
+
+def test_missing_module_and_missing_attribute() -> None:
+    assert "there is no module 'rlgam'" in complaint("rlgam.mine:f")
+    assert "Did you mean 'pad_after_end'?" in complaint("rlgan.envs.transition:pad_after_ends")
+
+
+def test_unknown_name_names_the_registered_ones() -> None:
+    register("reward", "brevity", registered_function)
+    assert "Did you mean 'brevity'?" in complaint("brevety")
+    assert "registered are none" in complaint("brevity", "metric")
+
+
+def test_names_that_cannot_be(file: Path) -> None:
+    assert "is not the name of a plug-in" in complaint(str(file))
+    with pytest.raises(ConfigError, match="choose one of reward"):
+        register("rewards", "a", len)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no colon"):
+        register("reward", "a:b", len)
+
+
+def test_error_of_import_shows_the_users_own_lines(file: Path) -> None:
+    file.write_text("import json\n\ndef helper():\n    return json.loads('{')\n\nVALUE = helper()\n")
+    message = complaint(f"{file}:brevity")
+    assert "JSONDecodeError" in message
+    assert f"{file}, line 6, in <module>\n    VALUE = helper()" in message
+    assert f"{file}, line 4, in helper\n    return json.loads('{{')" in message
+    assert "decoder.py" not in message  # of the library, which the user cannot mend
+
+
+def test_syntax_error_shows_its_line(file: Path) -> None:
+    file.write_text("def brevity(:\n    pass\n")
+    assert f"{file}, line 1\n    def brevity(:" in complaint(f"{file}:brevity")
+
+
+def test_file_that_imports_its_neighbour_is_told_that_it_stands_alone(file: Path) -> None:
+    file.write_text("import neighbour_of_mine\n")
+    assert "a file of a plug-in stands alone" in complaint(f"{file}:brevity")
+
+
+def test_file_that_is_no_text(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in complaint(f"{file}:brevity")
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"weigth": 1}, "options.weigth: there is no such parameter; there are scale, weight. Did you mean 'weight'?"),
+        ({}, "the parameter 'weight' has no default. Set it by options.weight."),
+        ({"completions": 1, "weight": 1}, "options.completions: is handed over by rlgan."),
+    ],
+)
+def test_options_must_be_parameters(file: Path, options: dict[str, Any], told: str) -> None:
+    def function(completions, weight, scale=1.0):  # type: ignore[no-untyped-def]
+        ...
+
+    plugin = Reward(name=f"{file}:brevity", options=options)
+    with pytest.raises(ConfigError) as raised:
+        check_options(plugin, inspect.signature(function), ("completions",))
+    assert told in str(raised.value)
+
+
+def test_keyword_arguments_take_every_option(file: Path) -> None:
+    plugin = Reward(name=f"{file}:brevity", options={"anything": 1})
+    check_options(plugin, inspect.signature(lambda completions, **rest: None), ("completions",))
+
+
+# Settings
+
+
+def test_settings_fill_in_the_digest_and_read_their_own_json(file: Path) -> None:
+    plugin = Reward(name=f"{file}:brevity", options={"weight": 2, "names": ["a", "b"], "is_on": True})
+    assert plugin.digest == hashlib.sha256(TEXT.encode()).hexdigest()
+    assert Reward.model_validate(plugin.model_dump(mode="json")) == plugin
+    assert plugin.options == {"weight": 2, "names": ("a", "b"), "is_on": True}
+    assert Reward.model_validate(f"{file}:brevity").short_name == "brevity"
+
+
+def test_reading_settings_with_a_digest_executes_nothing(file: Path) -> None:
+    file.write_text("raise RuntimeError('executed')\n")
+    with pytest.raises(ValidationError, match="executed"):
+        Reward(name=f"{file}:brevity")
+    Reward(name=f"{file}:brevity", digest="0" * 64)
+
+
+def test_another_source_is_refused_with_both_digests(file: Path) -> None:
+    plugin = Reward(name=f"{file}:brevity")
+    extensions._sources.clear()
+    file.write_text(TEXT + "\n")
+    changed = hashlib.sha256((TEXT + "\n").encode()).hexdigest()
+    with pytest.raises(ConfigError) as raised:
+        plugin.load()
+    assert plugin.digest in str(raised.value) and changed in str(raised.value)
+
+
+def test_all_plugins_of_settings_in_order(file: Path) -> None:
+    names = [f"{file}:brevity", "rlgan.envs.transition:pad_after_end", "rlgan.envs.transition:is_terminal"]
+    first, *others = (Reward(name=name) for name in names)
+    assert [one.name for one in plugins_in(Two(first=first, others=tuple(others)))] == names
+
+
+# Travelling
+
+
+def test_source_travels_to_another_process_by_pickle(file: Path) -> None:
+    packed = pickle.dumps(Reward(name=f"{file}:brevity"))
+    file.unlink()
+    extensions._sources.clear()
+    extensions._modules.clear()
+    plugin = pickle.loads(packed)
+    assert plugin.load().object(["abc"]) == [-3.0]
+    # Tracebacks show the user's lines, though the file is not there.
+    with pytest.raises(TypeError) as raised:
+        plugin.load().object([1])
+    assert f"{file}, line 5" in extensions.own_lines(raised.value, str(file))
+    assert "len(text)" in extensions.own_lines(raised.value, str(file))
+
+
+def test_source_is_found_in_the_runs_folder(file: Path, tmp_path: Path) -> None:
+    plugin = Reward(name=f"{file}:brevity")
+    (kept,) = keep_sources(tmp_path / "run", [plugin, plugin])
+    assert kept.read_text() == TEXT
+    file.unlink()
+    extensions._sources.clear()
+    extensions._modules.clear()
+    again = Reward.model_validate(plugin.model_dump(mode="json"))
+    with pytest.raises(ConfigError, match="there is no file"):
+        again.load()
+    remember_sources(tmp_path / "run")
+    assert again.load().object(["abc"]) == [-3.0]
+    require_unchanged([again], "--resume run")
+
+
+def test_changed_source_is_no_reason_to_read_another_run_but_to_go_on_with_it(file: Path, tmp_path: Path) -> None:
+    plugin = Reward(name=f"{file}:brevity")
+    keep_sources(tmp_path / "run", [plugin])
+    extensions._sources.clear()
+    file.write_text("def brevity(completions):\n    return [1.0] * len(completions)\n")
+    remember_sources(tmp_path / "run")
+    assert plugin.load().object(["abc"]) == [-3.0]
+    with pytest.raises(ConfigError) as raised:
+        require_unchanged([plugin], "--resume run")
+    assert "is another one than the run began with" in str(raised.value) and plugin.digest in str(raised.value)
+
+
+def test_registered_plugin_of_a_run_must_be_registered_again(tmp_path: Path) -> None:
+    register("reward", "zero", registered_function)
+    plugin = Reward(name="zero")
+    keep_sources(tmp_path, [plugin])
+    extensions._registered.clear()
+    remember_sources(tmp_path)
+    with pytest.raises(ConfigError, match="nothing is registered under this name"):
+        plugin.load()
+    register("reward", "zero", registered_function)
+    assert plugin.load().object is registered_function
+    register("reward", "zero", load)
+    with pytest.raises(ConfigError, match="is another one than the run began with"):
+        require_unchanged([plugin], "--resume run")
+
+
+def test_line_ends_of_the_file_do_not_matter(file: Path) -> None:
+    file.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    plugin = Reward(name=f"{file}:brevity")
+    assert plugin.digest == hashlib.sha256(TEXT.encode()).hexdigest()
+
+
+def test_dataclasses_and_pickles_of_a_file_work(file: Path) -> None:
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+        "@dataclass\nclass Reward:\n    weight: float = 1.0\n\nINSTANCE = Reward(2.0)\n"
+    )
+    loaded = load(f"{file}:INSTANCE", "reward")
+    assert pickle.loads(pickle.dumps(loaded.object)) == loaded.object
+
+
+def test_nothing_of_a_run_is_loaded_by_importing_the_loader() -> None:
+    script = "import sys, rlgan.extensions; print([name for name in ('ray', 'mlflow') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
