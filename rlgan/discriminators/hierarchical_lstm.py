@@ -1,4 +1,4 @@
-"""An LSTM over words and one over what was said, turn by turn (dialogue, Li et al. 2017; specification 3.1).
+"""An LSTM over words and one over what was said, turn by turn (dialogue, Li et al. 2017).
 
     v_k = last state of the word LSTM over utterance k:  the turns of the condition, then the response
     u   = w · (last state of the sentence LSTM over v_1 … v_K) + b
@@ -15,16 +15,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import turn_of_tokens
 from rlgan.layers.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator
 
 
-class HierarchicalLSTM(Settings):
+class HierarchicalLSTM(Architecture):
     """Discriminator of dialogues: utterances of words. Published widths are 512; the defaults are smaller."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")

@@ -16,13 +16,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class Transformer(Settings):
+class Transformer(Architecture):
     """Discriminator of self-attention layers."""
 
     kind: Literal["transformer"] = "transformer"
@@ -40,6 +39,11 @@ class Transformer(Settings):
     """Networks that learn side by side, whose logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+
+    @property
+    def has_spectral_norm(self) -> bool:
+        """As `spectral_norm` says."""
+        return self.spectral_norm
 
     @model_validator(mode="after")
     def _check(self) -> Transformer:
@@ -90,7 +94,7 @@ class TransformerDiscriminator(EmbeddingDiscriminator):
 
 
 class SelfAttention(nn.Module):
-    """x + γ·o, o = softmax(q kᵀ/√d) v of the layer-normed x, γ learned from 0; specification 13.
+    """x + γ·o, o = softmax(q kᵀ/√d) v of the layer-normed x, γ learned from 0 (SAGAN, Zhang et al. 2019).
 
     The scale 1/√d and several heads are the Transformer's; SAGAN has neither.
 

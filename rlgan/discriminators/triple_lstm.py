@@ -4,7 +4,7 @@
     α_t = softmax_i(e(y_t)ᵀ W e(x_i)),  h_c = RNN₃([e(y_t) ; Σ_i α_ti e(x_i)])
     u   = MLP([h_x ; h_y ; h_c ; h_x ⊙ h_y])
 
-The wiring is this project's, for the paper's is not known (specification 7).
+The wiring is this project's, for the paper's is not known (docs/algorithms.md §16).
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 
 
-class TripleLSTM(Settings):
+class TripleLSTM(Architecture):
     """Recurrent discriminator of pairs that attends to the condition; no sizes are published."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")

@@ -1,4 +1,4 @@
-"""The scale of advantages: what is done to them after the baseline (specification 16.1, `adv_transform`).
+"""The scale of advantages: what is done to them after the baseline (docs/algorithms.md §19).
 
 Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
 values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
@@ -9,7 +9,7 @@ exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -19,14 +19,27 @@ from rlgan.base.settings import Settings
 
 from .groups import deviations, group_deviations, within
 
+Need = Literal["groups", "values"]
+"""What a normalisation is computed from, besides advantages: sequences that are compared with each other, or values
+before the baseline."""
 
-class AsTheyAre(Settings):
+
+class Normalisation(Settings):
+    """What every normalisation declares."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What it is computed from, besides advantages."""
+    centres: ClassVar[bool] = False
+    """Whether a constant added to all values of what is compared changes nothing."""
+
+
+class AsTheyAre(Normalisation):
     """Advantages stay as they are."""
 
     kind: Literal["none"] = "none"
 
 
-class Clip(Settings):
+class Clip(Normalisation):
     """Advantages are cut at ± a bound (Caccia et al. 2020: 5)."""
 
     kind: Literal["clip"] = "clip"
@@ -34,14 +47,15 @@ class Clip(Settings):
     """Greatest magnitude, reward units."""
 
 
-class Whiten(Settings):
+class Whiten(Normalisation):
     """Advantages less their mean, over their standard deviation, both over all real tokens of the batch."""
 
     kind: Literal["whiten"] = "whiten"
+    centres: ClassVar[bool] = True
 
 
-class GroupDeviation(Settings):
-    """Advantages over the standard deviation of values in the group at the same position (GRPO, specification 15.2).
+class GroupDeviation(Normalisation):
+    """Advantages over the standard deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
     The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
     baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
@@ -50,10 +64,12 @@ class GroupDeviation(Settings):
     kind: Literal["group_deviation"] = "group_deviation"
     epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
     """Added to the deviation, reward units."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
+    centres: ClassVar[bool] = True
 
 
-class RunningScale(Settings):
-    """Advantages over a moving average of their mean magnitude, this batch included (critics; specification 8.3)."""
+class RunningScale(Normalisation):
+    """Advantages over a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
 
     kind: Literal["running_scale"] = "running_scale"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
