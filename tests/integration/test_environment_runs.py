@@ -13,7 +13,7 @@ from rlgan.discriminators import CausalLSTM, PairCnn
 from rlgan.envs.tasks import PairsTask, build_task
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.policy.credit import MonteCarlo, RewardToGo
-from rlgan.policy.objectives import MixedPrefix
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.sampling import environment
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
