@@ -27,7 +27,7 @@ TASK = ToyTask(vocab_size=4, max_length=3, seed=1, num_train=20_000, num_valid=2
 ORACLE = OracleTask(
     vocab_size=10, embedding=16, hidden=16, max_length=5, num_train=20_000, num_valid=200, num_test=200, seed=1
 )
-"""A world of 100,000 sequences, which can still be enumerated (A5 of the specification)."""
+"""A world of 100,000 sequences, which can still be enumerated."""
 SIZES: dict[str, Any] = {
     "generator.embedding": 8,
     "generator.hidden": 16,

@@ -63,7 +63,7 @@ from .search.proposals import Proposals, RandomSource
 from .search.race import entrants, race
 from .search.schedulers import require_something_to_change
 from .search.search import End, Folders, search, source_of_proposals
-from .search.settings import FREE_TO_CHANGE, SweepSettings
+from .search.settings import SweepSettings
 from .search.tuner import Deadline, runs_at_once
 from .search.watch import SearchDeadline, Voice, Watch
 from .space.spaces import Space
@@ -417,13 +417,13 @@ def _objective(space: Space, task: Task, name: str | None) -> Objective:
 
 def _asked(request: SweepRequest, space: Space, task: Task, objective: Objective) -> dict[str, Any]:
     """Everything that decides what trials are; a sweep that is taken up again must agree in it."""
-    settings = to_dict(request.settings)
+    settings, free = to_dict(request.settings), SweepSettings.free_on_resume()
     # Where a file lies may change; what is in it may not.
     files = config_files(space.base)
     base = {path: value for path, value in flatten(to_dict(space.base)).items() if path not in files}
     return {
         "study": request.study.name,
-        "settings": {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE},
+        "settings": {name: value for name, value in settings.items() if name not in free},
         "objective": objective.name,
         "base": base,
         "dimensions": {axis.name: repr(axis.prior) for axis in space.axes}

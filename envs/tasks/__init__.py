@@ -12,7 +12,6 @@ from pydantic import Field
 
 from rlgan.base.settings import Settings
 
-from .files import task_files
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task
 from .task import Conditions, Oracle, Task
@@ -61,5 +60,4 @@ __all__ = [
     "build_text_task",
     "build_toy_task",
     "build_transduction_task",
-    "task_files",
 ]

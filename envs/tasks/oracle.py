@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError, ShapeError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 from rlgan.base.threads import torch_threads
 
 from ..categorical import draw_from_weights, padded_vocab_size
@@ -55,7 +55,7 @@ class OracleTask(Settings):
     knows_law: ClassVar[bool] = True
     kind: Literal["oracle"] = "oracle"
 
-    params: str | None = None
+    params: Annotated[str | None, IsFile("oracle_params")] = None
     """.npz file of the LSTM's arrays; None draws them from N(0,1) with `seed`."""
 
     vocab_size: int | None = Field(default=None, ge=2, le=1_000_000)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 
 from ..reading import (
     Column,
@@ -36,22 +36,22 @@ class ParallelFiles(Settings):
 
     kind: Literal["parallel"] = "parallel"
 
-    source: str = Field(min_length=1)
+    source: Annotated[str, IsFile("source")] = Field(min_length=1)
     """File with one source a line; splits without files of their own come from it."""
 
-    target: str = Field(min_length=1)
+    target: Annotated[str, IsFile("target")] = Field(min_length=1)
     """File with the target of each line of `source`."""
 
-    valid_source: str | None = Field(default=None, min_length=1)
+    valid_source: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the sources held out for early stopping and selection; None: split off."""
 
-    valid_target: str | None = Field(default=None, min_length=1)
+    valid_target: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of their targets."""
 
-    test_source: str | None = Field(default=None, min_length=1)
+    test_source: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the sources held out for the figures that are reported; None: split off."""
 
-    test_target: str | None = Field(default=None, min_length=1)
+    test_target: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of their targets."""
 
     column: Column | None = None
@@ -100,13 +100,13 @@ def _absolute(path: str) -> str:
 
 
 class _OneFile(Settings):
-    data: str = Field(min_length=1)
+    data: Annotated[str, IsFile("pairs")] = Field(min_length=1)
     """File of the pairs; splits without a file of their own come from it."""
 
-    valid: str | None = Field(default=None, min_length=1)
+    valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the pairs held out for early stopping and selection; None: split off from `data`."""
 
-    test: str | None = Field(default=None, min_length=1)
+    test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the pairs held out for the figures that are reported; None: split off from `data`."""
 
     @property

@@ -9,13 +9,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 
 from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
 from ..sequence_space import SequenceSpace
@@ -45,13 +45,13 @@ class TextTask(FromFiles):
     knows_law: ClassVar[bool] = False
     kind: Literal["text"] = "text"
 
-    data: str = Field(min_length=1)
+    data: Annotated[str, IsFile("data")] = Field(min_length=1)
     """File with one sequence a line, row or record; splits without a file of their own come from it."""
 
-    valid: str | None = Field(default=None, min_length=1)
+    valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the lines held out for early stopping and selection; None: split off from `data`."""
 
-    test: str | None = Field(default=None, min_length=1)
+    test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
     """File of the lines held out for the figures that are reported; None: split off from `data`."""
 
     column: Column | None = None

@@ -178,9 +178,9 @@ def cross_entropy(
 ) -> Tensor:
     """Mean binary cross-entropy over a minibatch of reals and fakes; the released SeqGAN code's form.
 
-    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); specification 0 writes the
-    two class means as a sum. Tokens are averaged over all real ones together, so that each counts alike and the optimum
-    is the ratio of prefixes, whatever the lengths; ScratchGAN divides by B·T, positions after the end included.
+    With as many reals as fakes this is ½(mean softplus(-u_real) + mean softplus(u_fake)); other papers write
+    the two class means as a sum. Tokens are averaged over all real ones together, so that each counts alike and the
+    optimum is the ratio of prefixes, whatever the lengths; ScratchGAN divides by B·T, positions after the end included.
 
     Args:
         real_logits: (B,) or (B, T) float32, positive = real.
@@ -202,7 +202,7 @@ def cross_entropy(
 
 
 def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean relu(1 - u_real) + mean relu(1 + u_fake); specification 13.
+    """Mean relu(1 - u_real) + mean relu(1 + u_fake); SAGAN (Zhang et al. 2019).
 
     Args:
         real_logits: (B,) or (B, T) float32, positive = real.
@@ -220,7 +220,7 @@ def hinge(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> T
 
 
 def wasserstein(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean f(fake) - mean f(real); specification 8.1. Less a bound on f's slope, it has no minimum.
+    """Mean f(fake) - mean f(real) (Arjovsky et al. 2017). Less a bound on f's slope, it has no minimum.
 
     Args:
         real_logits: f, (B,) or (B, T) float32, larger = more real.
@@ -259,7 +259,7 @@ def least_squares(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = No
 
 
 def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean of softplus(-(u_real - u_fake)) over all pairs of a real and a fake; specification 14.
+    """Mean of softplus(-(u_real - u_fake)) over all pairs of a real and a fake (RelGAN, Nie et al. 2019).
 
     RelGAN pairs the i-th real with the i-th fake; all pairs have the same expectation and less variance. Tokens are
     paired with those at the same position of the other sequence, where both have one: a real and a fake prefix of one
@@ -288,7 +288,7 @@ def relativistic(real_logits: Tensor, is_real: Tensor, mask: Tensor | None = Non
 def likelihood(
     logprobs: Tensor, is_real: Tensor, mask: Tensor | None = None, learns: Literal["reals", "mixture"] = "reals"
 ) -> Tensor:
-    """Mean of -log p_φ over the tokens of what is to be learned; specification 14.
+    """Mean of -log p_φ over the tokens of what is to be learned; docs/algorithms.md §7.
 
         reals    -(1/n) Σ_real Σ_t log p_φ(y_t | y_<t)                  least where p_φ = p_d
         mixture  -(1/n) Σ_real,fake Σ_t log p_φ(y_t | y_<t)             least where p_φ = ½(p_d + p_θ), both laws of

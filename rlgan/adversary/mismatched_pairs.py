@@ -1,4 +1,6 @@
-"""Real sequences under conditions of others: what teaches a discriminator to look at conditions (specification 12).
+"""Real sequences under conditions of others: they teach a discriminator to look at conditions.
+
+Source: docs/algorithms.md §11.
 
 c' = c_π(i) for a permutation π of a minibatch under which no (c_π(i), x_i) is a pair of the data
 

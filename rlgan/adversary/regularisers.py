@@ -51,13 +51,13 @@ def weight_penalty(parameters: Iterable[nn.Parameter]) -> Tensor:
 
 @torch.no_grad()
 def clip_weights(parameters: Iterable[nn.Parameter], bound: float) -> None:
-    """Bring every number of every parameter into [-bound, bound], in place; specification 8.1."""
+    """Bring every number of every parameter into [-bound, bound], in place (WGAN, Arjovsky et al. 2017)."""
     for parameter in parameters:
         parameter.clamp_(-bound, bound)
 
 
 def between(real_points: Tensor, fake_points: Tensor, epsilon: Tensor) -> Tensor:
-    """x̂ = x_real + ε·(x_fake - x_real), one ε an example; specification 8.2.
+    """x̂ = x_real + ε·(x_fake - x_real), one ε an example (WGAN-GP, Gulrajani et al. 2017).
 
     Args:
         real_points: (B, T, V) float32.
@@ -71,7 +71,7 @@ def between(real_points: Tensor, fake_points: Tensor, epsilon: Tensor) -> Tensor
 
 
 def slope_penalty(score: Callable[[Tensor], Tensor], points: Tensor, target: float) -> Tensor:
-    """mean_b (‖∇_x score(x_b)‖₂ - target)²; specification 8.2 and 8.4.
+    """mean_b (‖∇_x score(x_b)‖₂ - target)² (WGAN-GP, Gulrajani et al. 2017).
 
     The norm is over all coordinates of one example, as √(Σ g² + 1e-12), which has a gradient where g is 0. The
     result can be differentiated with respect to whatever `score` and `points` depend on.

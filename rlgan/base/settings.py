@@ -1,15 +1,27 @@
-"""The base of every settings class: frozen, strict about names, documented by the line under each field.
+"""The base of every settings class, and what is said of a field beside it.
 
-A settings class lives beside the code that it sets; `rlgan.config.config` only composes them. A variant on an axis
+    data: Annotated[str, IsFile("data")] = Field(min_length=1)
+
+Settings are frozen, strict about names and documented by the line under each field. A settings class lives beside the
+code that it sets; `rlgan.config.config` only composes them. A variant on an axis
 has a literal `kind` field, and the axis is a union discriminated by it.
+
+A *fact* about a field (it names a file, a resumed run may change it) is an annotation of that field, and nowhere else.
+`facts_of` reads facts off a configuration, `facts_below` off the classes that one may hold. A fact of a group of
+settings holds for all below it. A free mapping (`dict[str, Any]`, the options of a plug-in) is one value to both: its
+keys belong to the plug-in, and no fact is said of them one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 
 class Settings(BaseModel):
@@ -25,3 +37,126 @@ class Settings(BaseModel):
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Settings of older versions by their names, and where below this class they are now; both are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsFile:
+    """The field names a file. Where the file lies may change; what is in it is part of the data of a run.
+
+    Attributes:
+        option: short option of the command line that names it, with underscores; '' where only its path does.
+    """
+
+    option: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NeverMovesNumbers:
+    """No number of the run itself depends on it: a label, a place, what is computed after the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeOnResume:
+    """A run or sweep that is resumed may have another value."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfTheStart:
+    """Decides where the adversarial phase begins: trials of a sweep that agree in all these share one pretraining."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIf:
+    """Read only where the condition holds; a user who sets it elsewhere is refused.
+
+    Attributes:
+        condition: name of a condition in `rlgan.presets.registry.effects`, which also has the reason that a user reads.
+    """
+
+    condition: str
+
+
+F = TypeVar("F")
+S = TypeVar("S", bound=Settings)
+
+
+def facts_of(settings: Settings, fact: type[F], prefix: str = "") -> Iterator[tuple[str, F, Any]]:
+    """Where a configuration says a fact.
+
+    Args:
+        settings: a configuration or a part of one.
+        fact: which.
+        prefix: of the paths, with its dot.
+
+    Yields:
+        Dotted path, the annotation, and the value there; a group of settings once, and not the fields below it.
+    """
+    for name, field in type(settings).model_fields.items():
+        value, said = getattr(settings, name), _said(field, fact)
+        if said is not None:
+            yield prefix + name, said, value
+        elif isinstance(value, Settings):
+            yield from facts_of(value, fact, f"{prefix}{name}.")
+
+
+def facts_below(owner: type[Settings], fact: type[F], prefix: str = "") -> Iterator[tuple[str, F]]:
+    """Where a fact may be said, whatever variants are chosen.
+
+    Args:
+        owner: class of a configuration or of a part of one.
+        fact: which.
+        prefix: of the paths, with its dot.
+
+    Yields:
+        Dotted path and the annotation; a path of several variants comes once for each that says the fact.
+    """
+    for name, field in owner.model_fields.items():
+        said = _said(field, fact)
+        if said is not None:
+            yield prefix + name, said
+            continue
+        for member in settings_in(field):
+            yield from facts_below(member, fact, f"{prefix}{name}.")
+
+
+def replaced(settings: S, values: Mapping[str, Any]) -> S:
+    """Settings with some fields exchanged, by dotted path; nothing is validated.
+
+    Args:
+        settings: to begin from.
+        values: dotted path → value, as `facts_of` yields them.
+    """
+    here: dict[str, Any] = {}
+    below: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            below.setdefault(name, {})[rest] = value
+        else:
+            here[name] = value
+    here |= {name: replaced(getattr(settings, name), inner) for name, inner in below.items()}
+    return settings.model_copy(update=here)
+
+
+def is_within(path: str, whole: str) -> bool:
+    """Whether a dotted path is another, or lies below it."""
+    return path == whole or path.startswith(f"{whole}.")
+
+
+def settings_in(field: FieldInfo | None) -> list[type[Settings]]:
+    """Classes of settings that a field may hold: groups, and the variants of an axis."""
+    members = () if field is None else members_of(field.annotation)
+    return [one for one in members if isinstance(one, type) and issubclass(one, Settings)]
+
+
+def members_of(annotation: Any) -> tuple[Any, ...]:
+    """What a type allows: the members of a union, seen through `Annotated`; any other type is its own."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return members_of(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(annotation) for member in members_of(part))
+    return (annotation,)
+
+
+def _said(field: FieldInfo, fact: type[F]) -> F | None:
+    return next((one for one in field.metadata if isinstance(one, fact)), None)

@@ -84,16 +84,6 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
 
 
-FILE_OPTIONS = {
-    "data": "task.data",
-    "pairs": "task.input.data",
-    "source": "task.input.source",
-    "target": "task.input.target",
-    "oracle_params": "task.params",
-}
-"""Short option → the path of the file in the configuration of a run that exists."""
-
-
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     also = "the same content as the run began with, where it lies now"
@@ -106,7 +96,9 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
 
 def moved_files(options: argparse.Namespace) -> dict[str, str]:
     """Files of a run that exists, as the options of `add_file_options` name them: dotted path → file."""
-    return {path: file for name, path in FILE_OPTIONS.items() if (file := getattr(options, name)) is not None}
+    from rlgan.runs.data import file_options
+
+    return {path: file for name, path in file_options().items() if (file := getattr(options, name)) is not None}
 
 
 def _pairs_task(options: argparse.Namespace) -> PairsTask:

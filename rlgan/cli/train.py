@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
-from .options import FILE_OPTIONS, SHORT, add_choices, moved_files, resolve
+from .options import SHORT, add_choices, moved_files, resolve
 from .verbs import STOPPED
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 
 def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     from rlgan.config.paths import from_dict
-    from rlgan.runs.data import RUN_DATA, kept_data, located, parsed_data, with_files
+    from rlgan.runs.data import RUN_DATA, file_options, kept_data, located, parsed_data, with_files
     from rlgan.storage.checkpoint import CONFIG, read_run_config
     from rlgan.storage.places import is_uri, open_place
 
@@ -116,7 +116,7 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
             raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
         # The task is that of the run, and --data says where its file lies now.
         base = with_files(base, moved_files(options), kept.asked)
-        options = argparse.Namespace(**{**vars(options), **dict.fromkeys(FILE_OPTIONS)})
+        options = argparse.Namespace(**{**vars(options), **dict.fromkeys(file_options())})
     config = resolve(options, overrides, base=base)
     from rlgan.runs.run import RunRequest
 

@@ -18,7 +18,7 @@ from rlgan.config.paths import ConfigPathError, merge, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 from rlgan.runs.data import is_file_path
-from rlgan.tuning.search.settings import FREE_TO_CHANGE, SweepSettings
+from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.studies import STUDIES, load_study
 
 from .hints import tree_with, typeable
@@ -147,11 +147,12 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     named = {path: file for path, file in overrides.items() if is_file_path(path)}
     other += [f"--{path}" for path in overrides if path not in named]
     other += [] if options.study is None else [options.study]
-    other += [f"--{_flag(name)}" for name in given if name not in FREE_TO_CHANGE]
+    free = SweepSettings.free_on_resume()
+    other += [f"--{_flag(name)}" for name in given if name not in free]
     if other:
         raise ConfigError(
             f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{_flag(name)}' for name in FREE_TO_CHANGE)} may be others. Leave them out."
+            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]

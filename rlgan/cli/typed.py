@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from rlgan.base.errors import ConfigError
-from rlgan.base.settings import Settings
+from rlgan.base.settings import NeverMovesNumbers, Settings, facts_below, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import OracleTask, PairsTask, TaskSettings, TextTask
@@ -22,8 +22,6 @@ from rlgan.envs.tasks.pair_files import ParallelFiles
 from rlgan.presets.effects import unread
 
 from .options import add_choices, resolve, split_overrides, task_of
-
-_CHANGES_NO_NUMBER = ("preset", "controls", "tracking", "checkpoint_every_s")
 
 
 def train_command(config: Config, presets: Sequence[str]) -> str | None:
@@ -67,18 +65,21 @@ class _Refusing(argparse.ArgumentParser):
 
 def _compared(config: Config, of: Config) -> dict[str, Any]:
     """What of a configuration has to be the same as in another."""
-    idle = (*_CHANGES_NO_NUMBER, *(path for path, _ in unread(of)))
+    idle = _idle(of)
     return {
-        path: value
-        for path, value in flatten(to_dict(config)).items()
-        if not any(path == one or path.startswith(f"{one}.") for one in idle)
+        path: value for path, value in flatten(to_dict(config)).items() if not any(is_within(path, one) for one in idle)
     }
 
 
+def _idle(config: Config) -> list[str]:
+    """What no number of a run depends on."""
+    return [*(path for path, _ in facts_below(Config, NeverMovesNumbers)), *(path for path, _ in unread(config))]
+
+
 def _options(config: Config, base: Config) -> Iterator[str]:
-    idle = (*_CHANGES_NO_NUMBER, *(path for path, _ in unread(config)))
+    idle = _idle(config)
     for path, text in _differences(base, config, ""):
-        if any(path == one or path.startswith(f"{one}.") for one in idle):
+        if any(is_within(path, one) for one in idle):
             continue
         name = "--" + path.replace("_", "-")
         yield from [f"{name}={text}"] if text.startswith("-") else [name, text]

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from rlgan.adversary.training import AdversarySettings
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.settings import Settings
+from rlgan.base.settings import FreeOnResume, NeverMovesNumbers, OfTheStart, ReadIf, Settings
 from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, InteractionCnn
 from rlgan.envs.tasks import TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
@@ -39,39 +39,41 @@ Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_re
 class Optimizers(Settings):
     """One optimiser a phase; their states are separate."""
 
-    mle: Annotated[OptimizerSettings, NotSearched("of the start that trials share")] = Adam(lr=0.01, clip_norm=5.0)
+    mle: Annotated[
+        OptimizerSettings, NotSearched("of the start that trials share"), OfTheStart(), ReadIf("pretraining")
+    ] = Adam(lr=0.01, clip_norm=5.0)
     """Generator, maximum-likelihood pretraining."""
-    generator: OptimizerSettings = Adam(lr=0.01, clip_norm=5.0)
+    generator: Annotated[OptimizerSettings, ReadIf("adversarial updates")] = Adam(lr=0.01, clip_norm=5.0)
     """Generator, adversarial phase, teacher forcing included."""
-    discriminator: OptimizerSettings = Adam(lr=1e-4)
+    discriminator: Annotated[OptimizerSettings, ReadIf("discriminator")] = Adam(lr=1e-4)
     """Discriminator."""
 
 
 class Workers(Settings):
     """Who computes; never what is computed."""
 
-    rollout: int = Field(0, ge=0, le=10_000)
+    rollout: Annotated[int, FreeOnResume()] = Field(0, ge=0, le=10_000)
     """Rollout actors. 0 runs everything in this process without Ray; from 1 on the discriminator is an actor too."""
-    learners: int = Field(0, ge=0, le=1_000)
+    learners: Annotated[int, FreeOnResume()] = Field(0, ge=0, le=1_000)
     """Learner actors; 0 learns in this process, from 2 on data-parallel."""
-    threads: int = Field(2, ge=1, le=256)
+    threads: Annotated[int, OfTheStart()] = Field(2, ge=1, le=256)
     """Threads of the learner and of the discriminator. Sums are rounded by it, so it is part of the result."""
-    cpus_per_rollout: float = Field(1.0, gt=0.0)
+    cpus_per_rollout: Annotated[float, FreeOnResume()] = Field(1.0, gt=0.0)
     """CPUs that a rollout actor reserves on the cluster; it computes with one thread."""
-    cpus_discriminator: float = Field(1.0, gt=0.0)
+    cpus_discriminator: Annotated[float, FreeOnResume()] = Field(1.0, gt=0.0)
     """CPUs that the discriminator actor reserves."""
-    gpus_per_rollout: float = Field(0.0, ge=0.0, le=1.0)
+    gpus_per_rollout: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0, le=1.0)
     """GPUs that a rollout worker reserves, a fraction to share one; 0 computes on CPUs. A GPU draws and rounds other
     numbers than a CPU."""
-    gpus_discriminator: float = Field(0.0, ge=0.0, le=1.0)
+    gpus_discriminator: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0, le=1.0)
     """GPUs that the discriminator reserves; as above."""
-    gpus_per_learner: float = Field(0.0, ge=0.0, le=1.0)
+    gpus_per_learner: Annotated[float, FreeOnResume(), OfTheStart()] = Field(0.0, ge=0.0, le=1.0)
     """GPUs that a learner reserves; as above. Several learners need a whole one each."""
-    start_timeout_s: float = Field(0.0, ge=0.0)
+    start_timeout_s: Annotated[float, FreeOnResume()] = Field(0.0, ge=0.0)
     """Seconds to wait for nodes that are missing when the run begins, as an autoscaler adds them; 0 refuses at once."""
-    max_retries: int = Field(3, ge=0, le=1_000)
+    max_retries: Annotated[int, FreeOnResume()] = Field(3, ge=0, le=1_000)
     """Times that a call is made again after the actor that it was made to was lost, before the run stops."""
-    call_timeout_s: float = Field(1800.0, gt=0.0)
+    call_timeout_s: Annotated[float, FreeOnResume()] = Field(1800.0, gt=0.0)
     """Seconds after which an actor that has not answered is taken for hung, and replaced."""
     shard_sequences: int = Field(16, ge=1)
     """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
@@ -94,29 +96,29 @@ class Workers(Settings):
 class Config(Settings):
     """A run."""
 
-    preset: Annotated[str, NotSearched("a label")] = "custom"
+    preset: Annotated[str, NotSearched("a label"), NeverMovesNumbers(), FreeOnResume()] = "custom"
     """Name of the preset this began as; a label in logs and tracking."""
-    seed: Annotated[int, NotSearched("chance is averaged over, not chosen")] = Field(0, ge=0, lt=2**63)
+    seed: Annotated[int, NotSearched("chance is averaged over, not chosen"), OfTheStart()] = Field(0, ge=0, lt=2**63)
     """Seeds everything but the task's data, which has seeds of its own."""
     task: Annotated[TaskSettings, NotSearched("what is asked, not how it is answered")]
     """Where real sequences come from."""
-    generator: GeneratorSettings = LSTM()
+    generator: Annotated[GeneratorSettings, OfTheStart()] = LSTM()
     """The generator's network."""
     discriminator: DiscriminatorSettings | None = CnnHighway()
     """The discriminator's network; null for runs without an adversary."""
-    adversary: AdversarySettings = AdversarySettings()
+    adversary: Annotated[AdversarySettings, ReadIf("discriminator")] = AdversarySettings()
     """How the discriminator is trained."""
-    reward: RewardSettings = Probability()
+    reward: Annotated[RewardSettings, ReadIf("adversarial updates")] = Probability()
     """What a sequence is paid."""
-    credit: CreditSettings = MonteCarlo()
+    credit: Annotated[CreditSettings, ReadIf("rollouts")] = MonteCarlo()
     """How the reward of a sequence becomes the value of a token."""
-    baseline: BaselineSettings = NoBaseline()
+    baseline: Annotated[BaselineSettings, ReadIf("adversarial updates")] = NoBaseline()
     """What is subtracted from values."""
-    normalisation: NormalisationSettings = AsTheyAre()
+    normalisation: Annotated[NormalisationSettings, ReadIf("adversarial updates")] = AsTheyAre()
     """The scale of advantages."""
-    reference: ReferenceSettings = NoReference()
+    reference: Annotated[ReferenceSettings, ReadIf("adversarial updates")] = NoReference()
     """What straying from the generator that adversarial training began with costs."""
-    objective: ObjectiveSettings = Reinforce(loss_normaliser="sum")
+    objective: Annotated[ObjectiveSettings, ReadIf("rollouts")] = Reinforce(loss_normaliser="sum")
     """The generator's loss."""
     schedule: Schedule = Schedule()
     """Who trains when."""
@@ -124,13 +126,17 @@ class Config(Settings):
     """How parameters move."""
     evaluation: Annotated[EvaluationSettings, NotSearched("the same measure for all")] = EvaluationSettings()
     """What is measured, and when."""
-    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself")] = ()
+    controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself"), NeverMovesNumbers()] = ()
     """Controls run after this one from the same MLE start, for the final table."""
     workers: Annotated[Workers, NotSearched("who computes, never what")] = Workers()
     """Who computes."""
-    checkpoint_every_s: Annotated[float, NotSearched("changes no number")] = Field(120.0, ge=0.0)
+    checkpoint_every_s: Annotated[float, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume()] = Field(
+        120.0, ge=0.0
+    )
     """Least seconds between checkpoints; one is also kept at the end and at Ctrl-C."""
-    tracking: Annotated[TrackingSettings, NotSearched("changes no number")] = TrackingSettings()
+    tracking: Annotated[TrackingSettings, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume()] = (
+        TrackingSettings()
+    )
     """Where the numbers go."""
 
     @model_validator(mode="after")

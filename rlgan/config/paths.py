@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import types
 import typing
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, nearest
-from rlgan.base.settings import Settings
+from rlgan.base.settings import Settings, members_of, settings_in
 
 from .config import Config
 
@@ -191,7 +190,7 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
         return value
     if value.lower() in ("none", "null") and _is_optional(field):
         return None
-    if value.startswith(("[", "{")) and str not in ([] if field is None else _members(field.annotation)):
+    if value.startswith(("[", "{")) and str not in ([] if field is None else members_of(field.annotation)):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
@@ -203,27 +202,14 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
     return value
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return tuple(member for part in typing.get_args(annotation) for member in _members(part))
-    return (annotation,)
-
-
 def _is_optional(field: FieldInfo | None) -> bool:
-    return field is not None and type(None) in _members(field.annotation)
+    return field is not None and type(None) in members_of(field.annotation)
 
 
 def variants_of(field: FieldInfo | None) -> dict[str, type[Settings]]:
     """Variants of an axis by the name of their kind; empty for an ordinary field."""
-    if field is None:
-        return {}
-    found = {}
-    for member in _members(field.annotation):
-        if isinstance(member, type) and issubclass(member, Settings) and "kind" in member.model_fields:
-            found[str(member.model_fields["kind"].default)] = member
-    return found
+    variants = [one for one in settings_in(field) if "kind" in one.model_fields]
+    return {str(one.model_fields["kind"].default): one for one in variants}
 
 
 def variants_at(path: str) -> dict[str, type[Settings]]:
@@ -245,8 +231,7 @@ def variants_at(path: str) -> dict[str, type[Settings]]:
 
 def settings_classes(field: FieldInfo) -> list[type[Settings]]:
     """Classes of settings that a field may hold and that are no variants of an axis."""
-    classes = [one for one in _members(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
-    return [one for one in classes if "kind" not in one.model_fields]
+    return [one for one in settings_in(field) if "kind" not in one.model_fields]
 
 
 def _settings_class(field: FieldInfo | None, node: Any) -> type[Settings] | None:
@@ -405,9 +390,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
 def _walk_classes(owner: type[Settings]) -> Iterator[type[Settings]]:
     yield owner
     for field in owner.model_fields.values():
-        for member in _members(field.annotation):
-            if isinstance(member, type) and issubclass(member, Settings):
-                yield from _walk_classes(member)
+        for member in settings_in(field):
+            yield from _walk_classes(member)
 
 
 def _kinds() -> set[str]:

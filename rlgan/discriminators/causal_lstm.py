@@ -1,4 +1,4 @@
-"""An LSTM that judges each token given those before it (ScratchGAN, de Masson d'Autume et al. 2019; specification 11).
+"""An LSTM that judges each token given those before it (ScratchGAN, de Masson d'Autume et al. 2019).
 
 Its weight penalty is the one on all weights, `adversary.l2_all` (1e-6 in the released code).
 """

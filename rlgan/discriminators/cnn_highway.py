@@ -1,4 +1,4 @@
-"""Convolutions of many window sizes, max over time, one highway layer (Yu et al. 2017; specification 2.4).
+"""Convolutions of many window sizes, max over time, one highway layer (Yu et al. 2017).
 
 All windows of one size are one matrix product over unfolded embeddings. The maximum over time lets one position of each
 filter through, so its gradient is a sum over those positions alone. For scoring, where weights stand still, the product

@@ -1,4 +1,4 @@
-"""An LSTM over words and one over what was said, turn by turn (dialogue, Li et al. 2017; specification 3.1).
+"""An LSTM over words and one over what was said, turn by turn (dialogue, Li et al. 2017).
 
     v_k = last state of the word LSTM over utterance k:  the turns of the condition, then the response
     u   = w · (last state of the sentence LSTM over v_1 … v_K) + b

@@ -1,4 +1,4 @@
-"""A convolutional tower for the condition and one for the sequence (CSGAN-NMT, Yang et al. 2018; specification 5.2)."""
+"""A convolutional tower for the condition and one for the sequence (CSGAN-NMT, Yang et al. 2018)."""
 
 from __future__ import annotations
 

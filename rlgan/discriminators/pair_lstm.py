@@ -1,4 +1,4 @@
-"""An LSTM for the condition and one for the sequence (the RNN of CSGAN-NMT, Yang et al. 2018; specification 5.2)."""
+"""An LSTM for the condition and one for the sequence (the RNN of CSGAN-NMT, Yang et al. 2018)."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class TransformerDiscriminator(EmbeddingDiscriminator):
 
 
 class SelfAttention(nn.Module):
-    """x + γ·o, o = softmax(q kᵀ/√d) v of the layer-normed x, γ learned from 0; specification 13.
+    """x + γ·o, o = softmax(q kᵀ/√d) v of the layer-normed x, γ learned from 0 (SAGAN, Zhang et al. 2019).
 
     The scale 1/√d and several heads are the Transformer's; SAGAN has neither.
 

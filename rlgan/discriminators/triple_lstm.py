@@ -4,7 +4,7 @@
     α_t = softmax_i(e(y_t)ᵀ W e(x_i)),  h_c = RNN₃([e(y_t) ; Σ_i α_ti e(x_i)])
     u   = MLP([h_x ; h_y ; h_c ; h_x ⊙ h_y])
 
-The wiring is this project's, for the paper's is not known (specification 7).
+The wiring is this project's, for the paper's is not known (docs/algorithms.md §16).
 """
 
 from __future__ import annotations

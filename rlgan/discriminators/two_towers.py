@@ -3,7 +3,7 @@
     joint   u = MLP([f(c); g(x)])
     split   u = realism ⊕ matching,  realism = MLP(g(x)),  matching = MLP([f(c); g(x)])
 
-⊕ adds the logits, or multiplies the probabilities (specification 12).
+⊕ adds the logits, or multiplies the probabilities (docs/algorithms.md §11).
 """
 
 from __future__ import annotations

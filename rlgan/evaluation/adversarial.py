@@ -10,7 +10,7 @@
     3    human       random      0
     4    machine     random      0                          machine-vs-random = 1 - AdverSuc_4
 
-Source: Li et al. 2017, section 4; the exact wording of the controls is this project's (specification 3.5).
+Source: Li et al. 2017, section 4; the exact wording of the controls is this project's (docs/metrics.md).
 
 Every set is balanced and has parts of its own to learn from, to stop by and to be tested on, and no condition is in
 two parts. Of two different classes both have a sequence for each condition, so that conditions tell nothing. Two
@@ -120,7 +120,7 @@ def adversarial_success(accuracy: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Accuracies where the answers are known, in the order of specification 3.5.
+    """Accuracies where the answers are known, in the order of the table in docs/metrics.md.
 
     Attributes:
         human_human: of two halves of what people wrote; ½ is right.

@@ -20,7 +20,7 @@ from torch import Tensor
 from rlgan.base.activity import advance, stage
 from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
-from rlgan.base.settings import Settings
+from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator
@@ -41,33 +41,33 @@ from .text_measures import TextMeasures
 class EvaluationSettings(Settings):
     """What is measured, and when."""
 
-    every: int = Field(5, ge=1)
+    every: Annotated[int, ReadIf("adversarial updates")] = Field(5, ge=1)
     """Adversarial units between measurements."""
-    mle_every: int = Field(5, ge=1)
+    mle_every: Annotated[int, ReadIf("pretraining")] = Field(5, ge=1)
     """Epochs of maximum-likelihood pretraining between measurements."""
     num_sequences: int = Field(2_000, ge=2)
     """Sequences sampled for a measurement during training."""
     final_sequences: int = Field(10_000, ge=2)
     """Sequences sampled for each row of the final table."""
-    num_bleu: int = Field(1_000, ge=2)
+    num_bleu: Annotated[int, ReadIf("text")] = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the MLE start, the controls and the run itself stand in the final table, and of which the
     verdict takes for each the one that is best on validation data."""
-    equal_trainings: int = Field(3, ge=0)
+    equal_trainings: Annotated[int, ReadIf("control of its kind")] = Field(3, ge=0)
     """Further trainings, with other seeds, of the control that is most like the run (constant_reward, else
     random_reward), by which the verdict knows how much two equal trainings differ; with 0 it claims nothing."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
     """Sentence encoders in whose spaces FED and nearest neighbours are measured; `minilm` reads English, takes minutes
     of the final table, and needs the extra `encoder`. Text only."""
-    num_nearest: int = Field(500, ge=2)
+    num_nearest: Annotated[int, ReadIf("text")] = Field(500, ge=2)
     """Samples of a final row whose nearest training sequences are found, and as many of the test split. Text only."""
-    beam: int = Field(1, ge=1)
+    beam: Annotated[int, ReadIf("decoding")] = Field(1, ge=1)
     """Beams of the search for the likeliest sequence, which BLEU and chrF of pairs are of, and the decoded figures of
     `adversarial`; 1 is greedy."""
-    length_exponent: float = Field(0.0, ge=0.0)
+    length_exponent: Annotated[float, ReadIf("decoding")] = Field(0.0, ge=0.0)
     """α of ((5 + |y|)/6)^α, by which log-probabilities of beams are divided at the end."""
-    bleu_tokens: BleuTokens = "auto"
+    bleu_tokens: Annotated[BleuTokens, ReadIf("pairs of texts")] = "auto"
     """How sacrebleu cuts text into words for BLEU and, of summaries, ROUGE; auto follows the script of the references:
     13a where words have spaces between them, zh for Chinese, char for other scripts without spaces. Pairs only."""
     replace_unknown: bool = False
@@ -79,7 +79,7 @@ class EvaluationSettings(Settings):
     language_model: LearnedLanguageModel | None = None
     """LSTMs that are trained anew for LM and reverse-LM scores of rows of the final table, which takes minutes a row;
     null for none, and the n-gram models alone. Text only."""
-    collapse_share: float | None = Field(0.5, gt=0.0, lt=1.0)
+    collapse_share: Annotated[float | None, ReadIf("adversarial updates")] = Field(0.5, gt=0.0, lt=1.0)
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""

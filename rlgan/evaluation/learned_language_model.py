@@ -1,4 +1,4 @@
-"""LM and reverse-LM scores by recurrent models that are trained from nothing (specification 17.5).
+"""LM and reverse-LM scores by recurrent models that are trained from nothing (docs/metrics.md).
 
     LM  = -(1/tokens) Σ log p_LM(samples)    p_LM learned the training split                            quality
     RLM = -(1/tokens) Σ log p_S(test split)  p_S learned the samples, and nothing else      quality and diversity

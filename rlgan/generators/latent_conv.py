@@ -1,4 +1,4 @@
-"""The generator of WGAN-GP's character model (Gulrajani et al. 2017; specification 8.2).
+"""The generator of WGAN-GP's character model (Gulrajani et al. 2017).
 
     z ~ N(0, I) → linear → residual convolutions → softmax at every position, all positions at once
 

@@ -1,4 +1,4 @@
-"""LSTM language model as generator (Yu et al. 2017, section 2.4 of the specification: embedding 32, hidden 32)."""
+"""LSTM language model as generator (Yu et al. 2017, docs/algorithms.md §1: embedding 32, hidden 32)."""
 
 from __future__ import annotations
 

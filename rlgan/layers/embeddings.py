@@ -22,7 +22,7 @@ from torch.nn import functional
 from rlgan.base.errors import DataError, nearest
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.seeding import stream
-from rlgan.base.settings import Settings
+from rlgan.base.settings import IsFile, Settings
 from rlgan.envs.tasks import Task
 from rlgan.envs.vocabulary import SPECIAL_NAMES, UNK_ID, UNK_NAME
 
@@ -39,7 +39,7 @@ class WordVectors(Settings):
     """Columns that begin as the vectors of a file, beside the network's own (ScratchGAN: GloVe 300 and 64)."""
 
     kind: Literal["word_vectors"] = "word_vectors"
-    path: str = Field(min_length=1)
+    path: Annotated[str, IsFile()] = Field(min_length=1)
     """Text file of GloVe or word2vec: a word and its numbers a line; read when the run begins and never again."""
     dimension: int = Field(300, ge=_LEAST_DIMENSION)
     """Numbers of a vector, as in the file."""

@@ -22,9 +22,7 @@ class Adam(Settings):
     """Learning rate."""
     beta1: Annotated[float, Choice((0.5, 0.9))] = Field(0.9, ge=0.0, lt=1.0)
     """Decay of the first moment."""
-    beta2: Annotated[float, NotSearched("0.999 in every paper of specification 16.2 but one")] = Field(
-        0.999, ge=0.0, lt=1.0
-    )
+    beta2: Annotated[float, NotSearched("0.999 in every paper but one")] = Field(0.999, ge=0.0, lt=1.0)
     """Decay of the second moment."""
     weight_decay: Annotated[float, Choice((0.0, 1e-4, 1e-2))] = Field(0.0, ge=0.0)
     """Decoupled weight decay (AdamW)."""

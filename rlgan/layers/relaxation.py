@@ -1,4 +1,4 @@
-"""Samples as differentiable functions of logits and noise (Jang et al. 2017, Maddison et al. 2017; specification 10).
+"""Samples as differentiable functions of logits and noise (Jang et al. 2017, Maddison et al. 2017).
 
     y_hard = argmax(ℓ + g) ~ Cat(softmax ℓ) exactly,  y_soft = softmax((ℓ + g)/τ),  g = -log(-log U)
     straight-through: forward y_hard, backward ∂y_soft

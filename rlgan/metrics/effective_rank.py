@@ -1,4 +1,4 @@
-"""How many directions a matrix really uses, and when a measure fell too far (specification 13).
+"""How many directions a matrix really uses, and when a measure fell too far (docs/metrics.md).
 
 Of a generator's next-token distributions it tells in how many different ways the generator continues: one where it
 continues everything alike.

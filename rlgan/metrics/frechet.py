@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of encoded sequences, each taken for a Gaussian (specification 17.4).
+"""Fréchet distance between two sets of encoded sequences, each taken for a Gaussian (docs/metrics.md).
 
 Which encoder made the vectors is not known here and decides the value: distances of different encoders, or of sets of
 different sizes, are never comparable.

@@ -1,4 +1,4 @@
-"""A smoothed n-gram language model, and the two scores that it gives a generator (specification 17.5).
+"""A smoothed n-gram language model, and the two scores that it gives a generator (docs/metrics.md).
 
     LM  = -(1/tokens) Σ log p(samples)   of a model of real sequences: quality
     RLM = -(1/tokens) Σ log p(reals)     of a model of samples: quality and diversity

@@ -1,4 +1,4 @@
-"""How far the n-gram frequencies of two sets of sequences lie apart (specification 17.6)."""
+"""How far the n-gram frequencies of two sets of sequences lie apart (docs/metrics.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scale of advantages: what is done to them after the baseline (specification 16.1, `adv_transform`).
+"""The scale of advantages: what is done to them after the baseline (docs/algorithms.md §19).
 
 Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
 values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
@@ -41,7 +41,7 @@ class Whiten(Settings):
 
 
 class GroupDeviation(Settings):
-    """Advantages over the standard deviation of values in the group at the same position (GRPO, specification 15.2).
+    """Advantages over the standard deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
     The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
     baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
@@ -53,7 +53,7 @@ class GroupDeviation(Settings):
 
 
 class RunningScale(Settings):
-    """Advantages over a moving average of their mean magnitude, this batch included (critics; specification 8.3)."""
+    """Advantages over a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
 
     kind: Literal["running_scale"] = "running_scale"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)

@@ -56,7 +56,7 @@ class PerStepMean(Settings):
 
 
 class ExponentialMean(Settings):
-    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, specification 11.2)."""
+    """Advantage = value - moving average of batch means, this batch included (ScratchGAN, docs/algorithms.md §6)."""
 
     kind: Literal["ema"] = "ema"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
@@ -64,7 +64,7 @@ class ExponentialMean(Settings):
 
 
 class LeaveOneOut(Settings):
-    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, specification 15.1).
+    """Advantage = value - mean over the other sequences of the group at the same position (RLOO, Ahmadian et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
@@ -73,7 +73,7 @@ class LeaveOneOut(Settings):
 
 
 class GroupMean(Settings):
-    """Advantage = value - mean over all sequences of the group at the same position (GRPO, specification 15.2).
+    """Advantage = value - mean over all sequences of the group at the same position (GRPO, Shao et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
@@ -93,7 +93,7 @@ class LogPartition(Settings):
 
 
 class CriticBaseline(Settings):
-    """Advantage = value - V(s_t), V learned by regression on the values (specification 3.2 and 15.3)."""
+    """Advantage = value - V(s_t), V learned by regression on the values (docs/algorithms.md §14 and §17)."""
 
     kind: Literal["critic"] = "critic"
     reads: Annotated[Literal["state", "source"], NotSearched("source needs a task that gives something")] = "state"
@@ -112,7 +112,7 @@ class CriticBaseline(Settings):
 
 
 class ImportanceWeights(Settings):
-    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (specification 4.2 and 9.1).
+    """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (docs/algorithms.md §4 and §5).
 
     The softmax is over the m sequences of the group.
     """

@@ -52,7 +52,7 @@ class RewardToGo(Settings):
 class LambdaReturn(Settings):
     """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
 
-    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016; specification 15.3).
+    Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016).
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one baseline alone, the critic: preset seqgan_ppo")
@@ -122,7 +122,7 @@ def log_ratios(real_logits: Tensor, continuation_logits: Tensor | None, mask: Te
     """Logarithm of the density ratio p_d/p_θ that each token is worth, never through the ratio itself.
 
     Without continuations the logit of the sequence, for every token; with them log mean_n exp(continuation_logits) and,
-    at the last real token, the logit of the sequence (MaliGAN's step-wise weights; specification 4.2).
+    at the last real token, the logit of the sequence (MaliGAN's step-wise weights; docs/algorithms.md §4).
 
     Args:
         real_logits: (B,) float32 of the finished sequences.

@@ -233,7 +233,7 @@ def by_example(
 
         loss = Σ_sampled weights · (- log p) / norm  +  Σ_real w · (- log p) / norm,   norm that of all B sequences
 
-    Source: Wu et al. 2017; specification 6.1, where norm is B.
+    Source: Wu et al. 2017, where norm is B.
 
     Args:
         sampled: the generated ones, with weights that are over the norm of them alone; None where none are learned

@@ -32,7 +32,7 @@ class Weighed:
 
 
 def importance_weights(log_ratios: Tensor, dim: int = 0) -> Tensor:
-    """w̃ = softmax(u), Σ w̃ = 1 (specification 4.2), without gradient.
+    """w̃ = softmax(u), Σ w̃ = 1 (docs/algorithms.md §4), without gradient.
 
     Args:
         log_ratios: float32 nats.

@@ -1,4 +1,4 @@
-"""Staying near a reference generator, the one that adversarial training began with (specification 15).
+"""Staying near a reference generator, the one that adversarial training began with (docs/algorithms.md §17).
 
 B sequences, T positions
 """

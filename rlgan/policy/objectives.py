@@ -1,4 +1,4 @@
-"""Generator losses as weights on token log-probabilities (specification 0).
+"""Generator losses as weights on token log-probabilities (docs/algorithms.md §19).
 
     L_G = - Σ_b Σ_t weights[b, t] · log p_θ(y_bt | y_b<t)
 
@@ -37,7 +37,7 @@ class Reinforce(Settings):
 
 
 class PPO(Settings):
-    """Proximal policy optimisation: several epochs on one batch, the probability ratio clipped (specification 15.3)."""
+    """Proximal policy optimisation: several epochs on one batch, the ratio clipped (Schulman et al. 2017)."""
 
     kind: Literal["ppo"] = "ppo"
     loss_normaliser: Annotated[LossNormaliser, Choice(("sum", "sequence", "token", "fixed", "sequence_mean"))] = "token"
@@ -179,7 +179,7 @@ class MixedTeacherForcing(Settings):
 
 
 class MixedPrefix(Settings):
-    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; specification 4.2).
+    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
 
     The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
     `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
@@ -205,7 +205,7 @@ class TeacherForcingByExample(Settings):
     learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
     (`objective.loss_normaliser`) is that of all of them together.
 
-    Source: Adversarial-NMT (Wu et al. 2017), specification 6.1.
+    Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
     """
 
     kind: Literal["by_example"] = "by_example"
@@ -323,7 +323,7 @@ def clipped_tokens(
 def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:
     """Σ weights · (exp(d) - d - 1), d = log p_reference - log p_θ: "k3", whose mean over p_θ is the KL divergence.
 
-    Source: Schulman 2020; specification 15.2.
+    Source: Schulman 2020.
 
     Args:
         logprobs: (B, T) float32 nats with gradient.

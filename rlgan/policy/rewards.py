@@ -1,4 +1,4 @@
-"""Reward maps: what a sequence is paid, given the discriminator's real-logit (specification 0 and 16.1).
+"""Reward maps: what a sequence is paid, given the discriminator's real-logit (docs/algorithms.md §19).
 
 High = better throughout. The odds D/(1-D) are exp(logit) and never a quotient of probabilities. The controls that need
 no discriminator (a constant, random numbers, the exact log-ratio) are rewards like any other.
@@ -62,7 +62,7 @@ class Ratio(Settings):
 
 
 class LogRatio(Settings):
-    """log p_φ - log p_θ of each token, p_φ the discriminator's language model (specification 14)."""
+    """log p_φ - log p_θ of each token, p_φ the discriminator's language model (docs/algorithms.md §7)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
     kind: Literal["log_ratio"] = "log_ratio"
@@ -300,7 +300,7 @@ def token_rewards(settings: TokenReward, oracle: Oracle, tokens: Tensor, logprob
 
 
 def log_ratio(law_logprobs: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Per-token log-ratio, log p(y_t | y_<t) - log p_θ(y_t | y_<t); specification 14 and 16.2.
+    """Per-token log-ratio, log p(y_t | y_<t) - log p_θ(y_t | y_<t); docs/algorithms.md §7 and §19.
 
     Summed from each token on and weighing its score, its expectation under p_θ is -∇KL(p_θ‖p), whatever the law p: the
     exact one, or that of a language model that is held where it is.

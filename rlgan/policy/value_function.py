@@ -78,7 +78,7 @@ class StateValue(nn.Module):
 
 
 class SourceValue(nn.Module):
-    """Encoder of what is given, linear output that begins at 0: one value for all tokens (specification 3.2, 3.6).
+    """Encoder of what is given, linear output that begins at 0: one value for all tokens (docs/algorithms.md §14).
 
     Args:
         settings: sizes.
@@ -186,7 +186,7 @@ def value_loss(
 ) -> Tensor:
     """½ mean (V - R)², with PPO's clip ½ mean max((V - R)², (V_clip - R)²), V_clip within ± clip of the old value.
 
-    Source: specification 15.3.
+    Source: Schulman et al. 2017, equation 9; docs/algorithms.md §17.
 
     Args:
         values: (B, T) float32 with gradient.

@@ -1,16 +1,18 @@
 """Settings that a run does not read, so that whoever sets one of them is told.
 
 A preset carries settings of phases that a run may not have: `mle` has a reward, and a run without pretraining an
-optimiser of it. They do no harm where they stand, and everything where they are thought to act. What contradicts
-itself wherever it stands is told by `rlgan.config.checks`.
+optimiser of it. They do no harm where they stand, and everything where they are thought to act. Which settings are
+read under which condition stands beside them (`ReadIf`); here is what the conditions are. What contradicts itself
+wherever it stands is told by `rlgan.config.checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.settings import ReadIf, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import PairsTask, TextTask
@@ -28,34 +30,57 @@ def unread(config: Config) -> Iterator[tuple[str, str]]:
     Yields:
         The path of a setting, or of what all settings below it share, and why it is not read.
     """
-    schedule, task = config.schedule, config.task
-    if not config.has_adversary:
-        for path in ("adversary", "optimizers.discriminator", "schedule.d_epochs"):
-            yield path, "there is no discriminator"
-    if not schedule.adversarial_updates:
-        paths = ["reward", "baseline", "normalisation", "reference", "optimizers.generator"]
-        paths += ["schedule.g_steps", "schedule.g_batch", "schedule.g_group"]
-        paths += ["evaluation.every", "evaluation.collapse_share"]
-        # In pretraining, too, credit and objective decide what a discriminator is shown.
-        paths += ["schedule.d_steps"] if config.has_adversary else ["credit", "objective"]
-        for path in paths:
-            yield path, "schedule.adversarial_updates is 0"
-    if not schedule.mle_epochs:
-        for path in ("optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"):
-            yield path, "schedule.mle_epochs is 0"
-        learns_besides = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
-        if not (config.controls or learns_besides):
-            yield "schedule.mle_batch", "nothing is learned by likelihood"
-    if trained_again(config) is None:
-        yield "evaluation.equal_trainings", "no control of the run learns as the run does"
-    if not isinstance(task, TextTask):
-        for path in ("evaluation.num_bleu", "evaluation.num_nearest"):
-            yield path, f"task={task.kind!r} is no text"
-    if not isinstance(task, PairsTask):
-        yield "evaluation.bleu_tokens", f"task={task.kind!r} is no texts of pairs"
-        if config.evaluation.adversarial is None:
-            for path in ("evaluation.beam", "evaluation.length_exponent"):
-                yield path, f"nothing of task={task.kind!r} is decoded"
+    reasons = {condition: reason(config) for condition, reason in CONDITIONS.items()}
+    for path, fact, _ in facts_of(config, ReadIf):
+        if (reason := reasons[fact.condition]) is not None:
+            yield path, reason
+
+
+def _without_updates(config: Config) -> str | None:
+    return None if config.schedule.adversarial_updates else "schedule.adversarial_updates is 0"
+
+
+def _without_pretraining(config: Config) -> str | None:
+    return None if config.schedule.mle_epochs else "schedule.mle_epochs is 0"
+
+
+def _without_likelihood(config: Config) -> str | None:
+    schedule = config.schedule
+    learns_besides = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    if schedule.mle_epochs or config.controls or learns_besides:
+        return None
+    return "nothing is learned by likelihood"
+
+
+def _no_text(config: Config) -> str | None:
+    return None if isinstance(config.task, TextTask) else f"task={config.task.kind!r} is no text"
+
+
+def _no_texts_of_pairs(config: Config) -> str | None:
+    return None if isinstance(config.task, PairsTask) else f"task={config.task.kind!r} is no texts of pairs"
+
+
+def _nothing_decoded(config: Config) -> str | None:
+    is_decoded = isinstance(config.task, PairsTask) or config.evaluation.adversarial is not None
+    return None if is_decoded else f"nothing of task={config.task.kind!r} is decoded"
+
+
+CONDITIONS: Mapping[str, Callable[[Config], str | None]] = {
+    "discriminator": lambda config: None if config.has_adversary else "there is no discriminator",
+    "adversarial updates": _without_updates,
+    # In pretraining, too, credit and objective decide what a discriminator is shown.
+    "rollouts": lambda config: None if config.has_adversary else _without_updates(config),
+    "rounds between updates": lambda config: _without_updates(config) if config.has_adversary else None,
+    "pretraining": _without_pretraining,
+    "likelihood": _without_likelihood,
+    "control of its kind": lambda config: (
+        "no control of the run learns as the run does" if trained_again(config) is None else None
+    ),
+    "text": _no_text,
+    "pairs of texts": _no_texts_of_pairs,
+    "decoding": _nothing_decoded,
+}
+"""Condition of `ReadIf` → why it does not hold, as a clause; None where it holds."""
 
 
 def require_effect(before: Mapping[str, Any], after: Config, paths: Iterable[str]) -> None:
@@ -73,9 +98,5 @@ def require_effect(before: Mapping[str, Any], after: Config, paths: Iterable[str
     changed = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
     for path in paths:
         for idle, reason in unread(after):
-            if _is_within(path, idle) and any(_is_within(one, path) for one in changed):
+            if is_within(path, idle) and any(is_within(one, path) for one in changed):
                 raise ConfigError(f"{path}: would have no effect, for {reason}. Leave it out.")
-
-
-def _is_within(path: str, whole: str) -> bool:
-    return path == whole or path.startswith(f"{whole}.")

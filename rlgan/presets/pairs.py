@@ -1,4 +1,4 @@
-"""Papers on sequences that answer to something: dialogue, translation, summarisation (specification 3, 5, 6, 7, 12)."""
+"""Papers on conditional sequences: dialogue, translation, summarisation (docs/algorithms.md §11 to §16)."""
 
 from __future__ import annotations
 

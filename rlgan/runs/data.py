@@ -21,9 +21,10 @@ from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
 from rlgan.base.files import write_atomically
+from rlgan.base.settings import IsFile, facts_below, facts_of
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, override, to_dict
-from rlgan.envs.tasks import Task, TaskSettings, build_task, task_files
+from rlgan.config.paths import override
+from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.storage.checkpoint import peek
 from rlgan.tracking import DataInput
 
@@ -32,20 +33,7 @@ RUN_DATA = "data.json"
 DATA = "data_sha256"
 """Key under which the fingerprint of the task stands in a checkpoint and in `data.json`."""
 
-_PRETRAINED = ("generator.pretrained.path", "discriminator.pretrained.path")
-_OPTIONS = {
-    "task.data": "--data",
-    "task.input.data": "--pairs",
-    "task.input.source": "--source",
-    "task.input.target": "--target",
-    "task.params": "--oracle-params",
-}
-_FILE_PATHS = {
-    *_PRETRAINED,
-    *(f"task.{name}" for name in ("data", "valid", "test", "params")),
-    *(f"task.input.{name}" for name in ("data", "valid", "test", "source", "target")),
-    *(f"task.input.{split}_{side}" for split in ("valid", "test") for side in ("source", "target")),
-}
+_TASK = "task."  # files below it are the data; the others begin networks
 _NUM_BLOCKS = 64  # of a split, each with a checksum of its own: enough to say where the first difference is
 
 
@@ -121,7 +109,7 @@ def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Ta
     """
     task = build_task(settings)
     if fingerprint is not None and task.fingerprint() != fingerprint:
-        named = ", ".join(f"task.{name}={path}" for name, path in task_files(settings).items())
+        named = ", ".join(f"{path}={name}" for path, _, name in facts_of(settings, IsFile, _TASK) if name is not None)
         raise CheckpointError(
             f"{asked}: its data has changed: the task {task.name!r} {f'of {named} ' if named else ''}gives other "
             "sequences here than where the sweep was begun. Bring the files back as they were, on every machine, or "
@@ -139,7 +127,7 @@ def require_same_files(config: Config, kept: KeptData) -> None:
     for path, name in config_files(config).items():
         known = kept.files.get(path)
         if (
-            path in _PRETRAINED
+            not path.startswith(_TASK)
             and known is not None
             and Path(name).is_file()
             and _sha256(Path(name)) != known["sha256"]
@@ -155,19 +143,23 @@ def require_same_files(config: Config, kept: KeptData) -> None:
 
 def config_files(config: Config) -> dict[str, str]:
     """The files that a run reads: dotted path in its configuration → the file, as it is named there."""
-    found = {f"task.{name}": path for name, path in task_files(config.task).items()}
-    flat = flatten(to_dict(config))
-    return found | {path: flat[path] for path in _PRETRAINED if isinstance(flat.get(path), str)}
+    return {path: name for path, _, name in facts_of(config, IsFile) if name is not None}
 
 
 def option_of(path: str) -> str:
     """The option by which a person names a file of the configuration: "--data", "--task.valid"."""
-    return _OPTIONS.get(path, f"--{path.replace('_', '-')}")
+    short = {option: name for name, option in file_options().items()}
+    return f"--{short.get(path, path).replace('_', '-')}"
 
 
 def is_file_path(path: str) -> bool:
     """Whether a dotted path of a configuration is, in some task or network, that of a file."""
-    return path.replace("-", "_") in _FILE_PATHS
+    return path.replace("-", "_") in dict(facts_below(Config, IsFile))
+
+
+def file_options() -> dict[str, str]:
+    """Short options that name a file, with underscores → its path in the configuration."""
+    return {fact.option: path for path, fact in facts_below(Config, IsFile) if fact.option}
 
 
 def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:

@@ -31,6 +31,7 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import CheckpointError
+from rlgan.base.settings import FreeOnResume, facts_below, is_within
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
@@ -52,20 +53,6 @@ from .data import config_files, kept_data, located, new_task, rebuilt_task, with
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .session import RunResult, Session, send_last
-
-# Who computes, where numbers go and how often states are kept never change a number, so a resumed run may differ there.
-_FREE_TO_CHANGE = (
-    "workers.rollout",
-    "workers.learners",
-    "workers.cpus_",
-    "workers.gpus_",
-    "workers.start_timeout_s",
-    "workers.max_retries",
-    "workers.call_timeout_s",
-    "tracking.",
-    "checkpoint_every_s",
-    "preset",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,14 +305,19 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
     # Where a file lies may change; what is in it may not, which is found when it is read.
-    files = config_files(from_dict(values)).keys() & config_files(config).keys()
+    before = from_dict(values)
+    may_differ = {*(config_files(before).keys() & config_files(config).keys())}
+    may_differ |= {path for path, _ in facts_below(Config, FreeOnResume)}
     # Both as they are read today: settings that came later have their defaults.
     saved, wanted = (
-        {path: value for path, value in flatten(to_dict(one)).items() if path not in files}
-        for one in (from_dict(values), config)
+        {
+            path: value
+            for path, value in flatten(to_dict(one)).items()
+            if not any(is_within(path, free) for free in may_differ)
+        }
+        for one in (before, config)
     )
-    differences = [line for line in config_differences(saved, wanted) if not line.startswith(_FREE_TO_CHANGE)]
-    if differences:
+    if differences := config_differences(saved, wanted):
         raise CheckpointError(
             f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
             "to go on with it as it was, or start a new run."

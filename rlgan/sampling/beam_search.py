@@ -3,7 +3,7 @@
 Beams that have ended stay in the beam as they are, and compete with those that go on; the search is over when none goes
 on. With as many beams as there are sequences it is exact.
 
-A discriminator may be shown such sequences among its fakes (dialogue, Li et al. 2017; specification 3.3).
+A discriminator may be shown such sequences among its fakes (dialogue, Li et al. 2017).
 
     B conditions, K beams, V vocabulary, T positions
 """
@@ -31,7 +31,7 @@ class Drawn(Settings):
 
 
 class SearchedAndDrawn(Settings):
-    """Some fakes are found by beam search, the others are drawn (dialogue; specification 3.3)."""
+    """Some fakes are found by beam search, the others are drawn (dialogue; docs/algorithms.md §14)."""
 
     kind: Literal["searched_and_drawn"] = "searched_and_drawn"
     beam_share: Annotated[float, NotSearched("needs a task that gives something")] = Field(0.5, gt=0.0, le=1.0)

@@ -100,7 +100,7 @@ class Experience:
             + Σ kl_weights · k3  -  Σ entropy_weights · H
 
     with ρ = p / p_old, k3 = exp(d) - d - 1 of d = log p_reference - log p, and H the entropy of the next token
-    (specification 15). The learner never asks which algorithm chose the weights: a policy gradient, a
+    (docs/algorithms.md §17). The learner never asks which algorithm chose the weights: a policy gradient, a
     maximum-likelihood batch and a mixture of both differ only here. Terms whose weights are None are not computed.
 
     Attributes:

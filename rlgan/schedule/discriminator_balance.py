@@ -1,4 +1,4 @@
-"""How much the discriminator learns beside the generator, as the run goes on (specification 13 and 8.1)."""
+"""How much the discriminator learns beside the generator, as the run goes on (docs/algorithms.md §19.4 and §8)."""
 
 from __future__ import annotations
 

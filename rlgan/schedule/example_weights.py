@@ -1,4 +1,4 @@
-"""How much each training sequence teaches by likelihood (dialogue, Li et al. 2017; specification 3.4).
+"""How much each training sequence teaches by likelihood (dialogue, Li et al. 2017).
 
     idf(v) = 1 + ln(n / n_v)                n sequences, of which n_v hold token v
     s_i    = 1/|y_i| · Σ_t idf(y_it)        over the tokens before the terminator

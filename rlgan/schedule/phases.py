@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlgan.base.search_priors import Choice, NotSearched
-from rlgan.base.settings import Settings
+from rlgan.base.settings import OfTheStart, ReadIf, Settings
 from rlgan.policy.objectives import (
     NoTeacherForcing,
     PretrainingSettings,
@@ -31,27 +31,37 @@ Phase = Literal["mle", "discriminator", "adversarial"]
 class Schedule(Settings):
     """Who trains when."""
 
-    mle_epochs: Annotated[int, Choice((0, 5, 60))] = Field(120, ge=0)
+    mle_epochs: Annotated[int, Choice((0, 5, 60)), OfTheStart()] = Field(120, ge=0)
     """Greatest number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
-    mle_patience: Annotated[int | None, NotSearched("when pretraining ends is part of the start that trials share")] = (
-        Field(None, ge=1)
-    )
+    mle_patience: Annotated[
+        int | None,
+        NotSearched("when pretraining ends is part of the start that trials share"),
+        OfTheStart(),
+        ReadIf("pretraining"),
+    ] = Field(None, ge=1)
     """Epochs without a better validation NLL after which pretraining stops and the best epoch's weights are taken;
     null runs all epochs and keeps the last weights."""
-    mle_batch: Annotated[int, NotSearched("of the start that trials share, and of the control beside them")] = Field(
-        64, ge=1
-    )
+    mle_batch: Annotated[
+        int,
+        NotSearched("of the start that trials share, and of the control beside them"),
+        OfTheStart(),
+        ReadIf("likelihood"),
+    ] = Field(64, ge=1)
     """Sequences a maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
-    mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share")] = Field(None, ge=1)
+    mle_halve_from: Annotated[int | None, NotSearched("of the start that trials share"), OfTheStart()] = Field(
+        None, ge=1
+    )
     """Epoch of pretraining, counted from 1, with which the learning rate of `optimizers.mle` begins to be halved, once
     an epoch (dialogue: 6); null holds it."""
     example_weights: Annotated[
-        ExampleWeights, NotSearched("of the start that trials share, and of the control beside them")
+        ExampleWeights, NotSearched("of the start that trials share, and of the control beside them"), OfTheStart()
     ] = "none"
     """What training sequences weigh in maximum likelihood, in pretraining and in teacher forcing (but for the given
     tokens of mixed_prefix): none: all alike | tf_idf: the more, the rarer their tokens, with mean 1
     (`rlgan.schedule.example_weights`)."""
-    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share")] = ReadsTheData()
+    mle_inputs: Annotated[PretrainingSettings, NotSearched("of the start that trials share"), OfTheStart()] = (
+        ReadsTheData()
+    )
     """What maximum-likelihood pretraining reads before each token."""
     discriminator_rounds: Annotated[int, Choice((0, 5, 20))] = Field(50, ge=0)
     """Rounds of discriminator pretraining, at most."""
@@ -62,17 +72,19 @@ class Schedule(Settings):
     them. A round is judged before it teaches, so that the one that finds it is the last."""
     adversarial_updates: Annotated[int, NotSearched("the budget, which is the same for all")] = Field(200, ge=0)
     """Adversarial units; each makes `g_steps` generator updates and then `d_steps` discriminator rounds."""
-    g_steps: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
+    g_steps: Annotated[int, Choice((1, 2, 5)), ReadIf("adversarial updates")] = Field(1, ge=1)
     """Generator updates a unit."""
-    g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024))] = Field(64, ge=1)
+    g_batch: Annotated[int, Choice((64, 128, 256, 512, 1024)), ReadIf("adversarial updates")] = Field(64, ge=1)
     """Sequences a generator update, those that are learned by example included."""
-    g_group: Annotated[int | None, NotSearched("all are of one law, and a larger group compares better")] = Field(
-        None, ge=2
-    )
+    g_group: Annotated[
+        int | None,
+        NotSearched("all are of one law, and a larger group compares better"),
+        ReadIf("adversarial updates"),
+    ] = Field(None, ge=2)
     """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
-    d_steps: Annotated[int, Choice((1, 2, 5, 10))] = Field(5, ge=0)
+    d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""
-    d_epochs: Annotated[int, Choice((1, 2, 3))] = Field(3, ge=1)
+    d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes a discriminator round, in pretraining too."""
     balance: BalanceSettings = FixedBalance()
     """How much the discriminator learns beside the generator, as the run goes on."""

@@ -230,7 +230,7 @@ class Trainer:
         return f"{name} {done + 1} of {most}"
 
     def _watch(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
-        """Warn once the generator continues in far fewer ways than it did (specification 13)."""
+        """Warn once the generator continues in far fewer ways than it did (`generator/collapse_alarm`)."""
         share, rank = self.config.evaluation.collapse_share, measurement.metrics.get("eval/effective_rank", math.nan)
         if not math.isfinite(rank) and not self._effective_ranks:
             return {}  # nothing that a fall could be told of

@@ -1,6 +1,6 @@
 """Dialogue's gradients where each sequence answers to a condition, by enumeration of all pairs; what a batch costs.
 
-T-REGS-1 to 3 of specification 3.7, and A7. The policy is a table of logits for every condition.
+docs/algorithms.md §14. The policy is a table of logits for every condition.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def rollouts_of(tokens: Tensor, conditions: Tensor, real_logits: Tensor | None, 
     )
 
 
-# ------------------------------------------------------------------------------------- T-REGS-1: exact gradients
+# ------------------------------------------------------------------------------------- exact gradients
 
 
 def test_the_world_is_a_law_of_each_condition() -> None:
@@ -166,7 +166,7 @@ def test_a_discriminator_that_is_right_about_prefixes_gives_the_same() -> None:
     assert float((wrong - world.gradient_of_j()).abs().max()) > 1e-3
 
 
-# -------------------------------------------------------------------------------------- T-REGS-2: one prefix each
+# -------------------------------------------------------------------------------------- one prefix each
 
 
 def test_a_hundred_thousand_prefixes_are_of_every_length_alike_often() -> None:
@@ -217,7 +217,7 @@ def test_of_each_pair_a_minibatch_holds_one_prefix_under_its_own_condition() -> 
     assert len(seen) == 6 and len(lengths) > 2
 
 
-# ------------------------------------------------------------------------------ T-REGS-3: the human response
+# ------------------------------------------------------------------------------ the human response
 
 
 def test_teacher_forcing_is_a_policy_gradient_of_advantage_one_on_the_real_pair() -> None:
@@ -246,7 +246,7 @@ def test_teacher_forcing_is_a_policy_gradient_of_advantage_one_on_the_real_pair(
         torch.testing.assert_close(one, other, atol=1e-7, rtol=0)
 
 
-# ----------------------------------------------------------------------------------------------- A7: what it costs
+# ----------------------------------------------------------------------------------------------- what it costs
 
 LENGTH, BATCH = 20, 4
 LONG = SequenceSpace(6, LENGTH, given=SequenceSpace(6, 3))

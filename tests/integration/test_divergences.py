@@ -1,7 +1,7 @@
 """Every adversarial preset, from a random start and without likelihood, comes nearer to a law that can be written down.
 
-A5 of the specification, in the world of `benchmarks.tiny_world`: the divergences are exact, by enumeration of all
-sequences. Shares were measured once, with three seeds, and then frozen at what the specification demands (a fifth) or
+In the world of `benchmarks.tiny_world`: the divergences are exact, by enumeration of all
+sequences. Shares were measured once, with three seeds, and then frozen at a fifth or
 above the worst seen.
 """
 
@@ -42,7 +42,7 @@ SHARES = {
     "wgan_reinforce": (0.6, 0.35, 0.45),
     "st_gumbel": (0.2, 0.2, 0.2),
     "gumbel": (0.4, 0.4, 0.4),
-    # A9 in small: a law of samples leaves sequences out, so that only the last means something.
+    # A law of samples leaves sequences out, so that only the last means something.
     "wgan_gp": (float("inf"), float("inf"), 0.6),
 }
 QUICKEST = ("maligan", "bgan", "seqgan_rloo")
@@ -88,7 +88,7 @@ CNN: dict[str, Any] = {
 def test_a_world_of_a_hundred_thousand_sequences_is_learned_too(
     name: str, changes: dict[str, Any], updates: int, which: int
 ) -> None:
-    # The small oracle of A5: ten tokens, five positions. A table of its sequences would hardly see one twice.
+    # The small oracle: ten tokens, five positions. A table of its sequences would hardly see one twice.
     config = small(name, CNN | changes | {"schedule.adversarial_updates": updates}, 0, ORACLE)
     before, after = followed(config, every=updates)
     assert after[which] < 0.2 * before[which], (before, after)
@@ -96,7 +96,7 @@ def test_a_world_of_a_hundred_thousand_sequences_is_learned_too(
 
 @pytest.mark.learning
 def test_by_softness_alone_the_published_relaxation_is_told_from_reals() -> None:
-    # As published the discriminator learns from soft rows (specification 8.4): at τ = 1 the generator gives up its
+    # As published the discriminator learns from soft rows (docs/algorithms.md §10): at τ = 1 the generator gives up its
     # entropy to look like tokens. On tokens of the same law it learns.
     judge = {"discriminator.windows": "1,2,3", "discriminator.filters": "16", "discriminator.embedding": 8}
     network = judge | {"optimizers.discriminator.lr": 0.01}
@@ -113,7 +113,7 @@ def test_every_adversarial_preset_is_asked() -> None:
 
 
 def share_of_copies(mismatched: float | None, updates: int) -> float:
-    """Of tokens, after a conditional GAN has learned from nothing to copy three of five tokens (T-CG-2)."""
+    """Of tokens, after a conditional GAN has learned from nothing to copy three of five tokens."""
     task_settings = TransductionTask(vocab_size=5, max_length=3, rule=Copy(noise=0.0), num_train=4_000)
     config = preset("cgan_seq", task_settings).model_copy(update={"controls": ()})
     config = override(config, COPYING | {"adversary.mismatched": mismatched, "schedule.adversarial_updates": updates})
@@ -150,5 +150,5 @@ COPYING: dict[str, Any] = {
 @pytest.mark.learning
 @pytest.mark.parametrize("mismatched", [None, 1.0])
 def test_a_conditional_gan_learns_to_copy_from_nothing(mismatched: float | None) -> None:
-    # With mismatched negatives as T-CG-2 has it; without them it should stay near chance, which is not what we see.
+    # With mismatched negatives; without them it should stay near chance, which is not what we see.
     assert share_of_copies(mismatched, updates=240) > 0.9

@@ -1,4 +1,4 @@
-"""From nothing to text: language GANs without maximum likelihood on a small corpus (A8 of the specification)."""
+"""From nothing to text: language GANs without maximum likelihood on a small corpus."""
 
 from __future__ import annotations
 

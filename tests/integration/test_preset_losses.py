@@ -1,4 +1,4 @@
-"""The losses of every preset: what they have no gradient in (U2), and what changes none of them (U3)."""
+"""The losses of every preset: what they have no gradient in, and what changes none of them."""
 
 from __future__ import annotations
 

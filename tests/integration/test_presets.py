@@ -1,4 +1,4 @@
-"""Every preset in small: it runs, its numbers are finite, it learns, and workers change nothing (A12)."""
+"""Every preset in small: it runs, its numbers are finite, it learns, and workers change nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def hosts(ray_session: None) -> Iterator[Hosts]:
 @pytest.mark.ray
 @pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).schedule.adversarial_updates])
 def test_workers_change_no_number_of_any_preset(name: str, hosts: Hosts) -> None:
-    # A12; that learners average to one gradient, whatever the weights, is asked in test_workers_ray.
+    # That learners average to one gradient, whatever the weights, is asked in test_workers_ray.
     task = build_task(small(name).task)
     with trainer_of(small(name), task) as trainer:
         alone = [numbers(unit) for unit in finish(trainer)]

@@ -1,4 +1,4 @@
-"""Rewards beside a pair's own target, in whole runs: what travels, and that a mix is the sum of its parts (T-CS-1)."""
+"""Rewards beside a pair's own target, in whole runs: what travels, and that a mix is the sum of its parts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def alone(reward: ReferenceBleu) -> Config:
 
 @pytest.mark.parametrize("weight", [1e-6, 0.7, 1.0 - 1e-6])
 def test_a_mix_learns_from_its_parts_by_their_weights(weight: float, task: Task) -> None:
-    # T-CS-1: R = λ·(D - b) + (1 - λ)·BLEU by a constant baseline λ·b; near its ends SeqGAN with a constant baseline,
+    # R = λ·(D - b) + (1 - λ)·BLEU by a constant baseline λ·b; near its ends SeqGAN with a constant baseline,
     # and policy gradient on BLEU by Monte Carlo search.
     bias, schedule = 0.6, {"adversarial_updates": 1}
     judged = first_update(of_pairs(schedule, reward=Probability(), baseline=ConstantBaseline(value=bias)), task)

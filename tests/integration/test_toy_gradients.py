@@ -156,7 +156,7 @@ def exact_gradient_of_j(policy: TabularGenerator) -> Tensor:
     return found
 
 
-# -------------------------------------------------------------------------------------- U1, expected gradients
+# -------------------------------------------------------------------------------------- expected gradients
 
 
 def test_the_fixture_is_the_one_of_the_golden_numbers() -> None:
@@ -177,7 +177,7 @@ def test_terminal_reinforce_is_the_gradient_of_the_expected_reward() -> None:
 
 
 def test_a_critic_s_scores_give_the_gradient_of_their_expectation() -> None:
-    # T-WR-1: as U1, with the scores themselves in the place of D.
+    # As the expected gradients above, with the scores themselves in the place of D.
     policy = TabularGenerator.toy(DOUBLE)
     found = expected_gradient(policy, weights_of(SEQUENCES, FIXED_LOGITS, reward=Logit()))
     (exact,) = torch.autograd.grad((policy_probs(policy) * FIXED_LOGITS).sum(), policy.table)
@@ -185,7 +185,7 @@ def test_a_critic_s_scores_give_the_gradient_of_their_expectation() -> None:
 
 
 def test_the_loss_weighs_log_probabilities_and_not_probabilities() -> None:
-    # T-CS-2: one of the released codes of BR-CSGAN minimises -Σ p(y_t)·R_t, whose direction is another.
+    # One of the released codes of BR-CSGAN minimises -Σ p(y_t)·R_t, whose direction is another.
     policy = TabularGenerator.toy(DOUBLE)
     weights = weights_of(SEQUENCES, FIXED_LOGITS)
     released = gradient(policy, -(policy_probs(policy).detach().unsqueeze(1) * weights * policy_steps(policy)).sum())
@@ -209,7 +209,6 @@ def test_a_mixed_reward_has_the_gradients_of_its_parts_by_their_weights_whatever
 
 
 def test_exact_action_values_give_the_same_gradient() -> None:
-    # T-SEQ-1.
     policy = TabularGenerator.toy(DOUBLE)
     probs, rewards = policy_probs(policy).detach().view(3, 3), FIXED_LOGITS.sigmoid().view(3, 3)
     exact_q = (probs * rewards).sum(1) / probs.sum(1)
@@ -232,7 +231,7 @@ def test_likelihood_weights_on_real_sequences_give_the_mle_gradient() -> None:
 def test_by_example_is_a_share_of_the_mle_gradient_beside_a_share_of_the_gradient_of_j(
     num_real: int, num_sampled: int
 ) -> None:
-    # T-ANMT-2. Each sequence of a batch is drawn by itself, so that the mean over batches is that over sequences.
+    # Each sequence of a batch is drawn by itself, so that the mean over batches is that over sequences.
     policy, batch = TabularGenerator.toy(DOUBLE), num_real + num_sampled
     paid, unpaid, taught = (torch.zeros(4, 3, dtype=DOUBLE) for _ in range(3))
     for index in range(9):
@@ -252,7 +251,7 @@ def test_by_example_is_a_share_of_the_mle_gradient_beside_a_share_of_the_gradien
 
 
 def test_density_ratios_of_the_optimal_discriminator_give_the_mle_gradient() -> None:
-    # T-MALI-1: p_θ · D*/(1 - D*) = p_d.
+    # p_θ · D*/(1 - D*) = p_d.
     policy = TabularGenerator.toy(DOUBLE)
     best = expected_gradient(policy, weights_of(SEQUENCES, best_logits(policy), reward=Ratio()))
     torch.testing.assert_close(best, MLE_GRADIENT, atol=1e-6, rtol=0)
@@ -261,7 +260,7 @@ def test_density_ratios_of_the_optimal_discriminator_give_the_mle_gradient() -> 
 
 
 def test_importance_weights_of_many_samples_approach_the_normalised_gradient() -> None:
-    # T-MALI-2, with sequences from the sampler and weights as MaliGAN's learner gets them.
+    # With sequences from the sampler and weights as MaliGAN's learner gets them.
     policy = TabularGenerator.toy()
     rollouts = sampled(policy, 100_000)
     weights = weights_of(
@@ -277,7 +276,7 @@ def test_importance_weights_of_many_samples_approach_the_normalised_gradient() -
 def test_bias_of_self_normalised_weights_over_all_groups(
     group: int, fixed_bias: float, best_bias: float | None
 ) -> None:
-    # T-MALI-4: Σ over all 9^m groups of prob(group) · Σ_i (w̃_i - 1/m) ∇log p(x_i), against its limit.
+    # Σ over all 9^m groups of prob(group) · Σ_i (w̃_i - 1/m) ∇log p(x_i), against its limit.
     policy = TabularGenerator.toy(DOUBLE)
     probs, scores = policy_probs(policy).detach(), gradient_per_sequence(policy, torch.ones(9, 2, dtype=DOUBLE))
     groups = torch.tensor(list(itertools.product(range(9), repeat=group)))
@@ -296,7 +295,7 @@ def test_bias_of_self_normalised_weights_over_all_groups(
 
 
 def test_logits_less_their_partition_give_the_gradient_of_the_reverse_divergence() -> None:
-    # T-BG-2: E[(u* - log Z - 1) ∇log p_θ] = -∇KL(p_θ‖p_d), whatever log Z is.
+    # E[(u* - log Z - 1) ∇log p_θ] = -∇KL(p_θ‖p_d), whatever log Z is.
     policy = TabularGenerator.toy(DOUBLE)
     weights = weights_of(SEQUENCES, best_logits(policy), Logit(), baseline=LogPartition(decay=0.3), normaliser="sum")
     divergence = (policy_probs(policy) * (policy.logprobs(SEQUENCES).sum(1) - REAL_PROBS.log())).sum()
@@ -633,12 +632,12 @@ def prefixed_gradient(policy: TabularGenerator, num_given: int) -> Tensor:
 
 @pytest.mark.parametrize("num_given", [0, 1])
 def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(num_given: int) -> None:
-    # T-MALI-5: with n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
+    # With n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
     policy = TabularGenerator.toy(DOUBLE)
     torch.testing.assert_close(prefixed_gradient(policy, num_given), MLE_GRADIENT, atol=1e-6, rtol=0)
 
 
-# ------------------------------------------------------------------------------------------------- U2, detach
+# ------------------------------------------------------------------------------------------------- detach
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")  # metrics of logits that should have none
@@ -664,7 +663,7 @@ def test_the_generator_s_loss_has_no_gradient_in_discriminator_or_values(
     assert policy.table.grad is not None and bool((policy.table.grad != 0).any())
 
 
-# --------------------------------------------------------------------------------------------------- U3, mask
+# --------------------------------------------------------------------------------------------------- mask
 
 ENDING = SequenceSpace(5, 6, end_id=2)
 
@@ -743,7 +742,7 @@ def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace,
     rewards = torch.rand(16, generator=torch.Generator().manual_seed(1))
     gradients = []
     for shift in (0.0, constant):
-        # T-WR-1: a critic's score has no origin. The reward map is the identity, for a shifted D would leave (0, 1).
+        # A critic's score has no origin. The reward map is the identity, for a shifted D would leave (0, 1).
         rollouts = Rollouts(tokens, torch.zeros(16, 4), mask, rewards + shift, None, None, None, 0, 0, 0, 0)
         axes = recipe(reward=Logit(), baseline=LeaveOneOut(), objective=Reinforce())
         formed = learnable(rollouts, axes, Memory(), TASK, torch.Generator())
@@ -751,7 +750,7 @@ def test_leave_one_out_leaves_every_sampled_gradient_alone(space: SequenceSpace,
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=0)
 
 
-# ------------------------------------------------------------------------------------------------ A6, variance
+# ------------------------------------------------------------------------------------------------ variance
 
 ESTIMATORS = [
     pytest.param(Terminal(), NoBaseline(), 0.428620, id="terminal"),
@@ -786,7 +785,7 @@ def sampled(policy: TabularGenerator, number: int) -> Rollouts:
 def test_variance_of_the_gradient_of_sampled_sequences(
     credit: CreditSettings, baseline: BaselineSettings, variance: float
 ) -> None:
-    # A6. The baseline buys 12 times, the per-step credit 2 times.
+    # The baseline buys 12 times, the per-step credit 2 times.
     policy = TabularGenerator.toy()
     rollouts = sampled(policy, 100_000)
     weights = weights_of(

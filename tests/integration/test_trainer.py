@@ -507,7 +507,7 @@ def test_a_band_that_is_reached_ends_the_unit_and_one_that_is_left_trains_nothin
 
 @pytest.mark.parametrize("wanted", [None, 0.75, 0.999])
 def test_pretraining_of_the_discriminator_ends_with_its_accuracy_or_rounds(task: Task, wanted: float | None) -> None:
-    # T-CS-4: at the first round that is judged so well, and never later than all rounds.
+    # At the first round that is judged so well, and never later than all rounds.
     changes = {"discriminator_rounds": 12, "discriminator_accuracy": wanted, "adversarial_updates": 1, "mle_epochs": 0}
     config = tiny_config(changes, optimizers=Optimizers(discriminator=Adam(lr=0.05)))
     with trainer_of(config, task) as trainer:
@@ -929,7 +929,6 @@ def test_by_example_a_group_is_given_the_same_and_stays_whole() -> None:
 
 
 def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
-    # T-ANMT-4.
     task = build_task(PAIRS)
     swapped = dataclasses.replace(task, train=task.train.roll(1, 0))
     (_, one, _), (_, other, _) = (by_example(each).updates[0] for each in (task, swapped))

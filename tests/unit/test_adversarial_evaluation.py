@@ -90,7 +90,7 @@ def test_ere_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_an_evaluator_that_always_answers_the_same(answer: bool) -> None:
-    """T-REGS-4: balanced sets give it AdverSuc ½ everywhere, and ERE ¼(0 + 0 + ½ + ½)."""
+    """Balanced sets give it AdverSuc ½ everywhere, and ERE ¼(0 + 0 + ½ + ½)."""
     # An odd number, and conditions that stand there several times.
     task = copies(num_test=451, vocab_size=3)
     found = measures(task, teach=always(answer))

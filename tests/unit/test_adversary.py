@@ -341,7 +341,7 @@ def test_a_step_on_soft_rows_is_one_on_the_rows_and_on_one_hot_reals(monkeypatch
             (fake_rows, fake_rows.argmax(2)),
         )
     ]
-    # The slope at points between one-hot rows and soft ones, both padded behind their ends (specification 8.2).
+    # The slope at points between one-hot rows and soft ones, both padded behind their ends (docs/algorithms.md §10).
     real_rows, padded = (
         functional.one_hot(pad_after_end(SPACE, tokens), SPACE.vocab_size).float()
         for tokens in (real_tokens, fake_rows.argmax(2))
@@ -386,13 +386,11 @@ def sizes_of_weights(judge: Adversary, rounds: int) -> list[float]:
 
 
 def test_weights_are_clipped_after_every_step() -> None:
-    # T-CS-3.
     sizes = sizes_of_weights(adversary(weight_clip=0.02, optimizer=SGD(lr=1.0)), rounds=1)
     assert sizes[0] > 0.02 and all(size == pytest.approx(0.02) for size in sizes[1:])
 
 
 def test_weights_are_clipped_after_the_first_step_of_a_phase_alone() -> None:
-    # T-CS-3, as released.
     sizes = sizes_of_weights(adversary(weight_clip=0.02, clip_every="phase", optimizer=SGD(lr=1.0)), rounds=2)
     is_clipped = [size == pytest.approx(0.02) for size in sizes]
     assert is_clipped == [index in (1, 6) for index in range(11)]
@@ -788,7 +786,7 @@ def test_a_step_beside_mismatched_pairs_is_one_on_three_means(monkeypatch: pytes
 
 @pytest.mark.parametrize("mismatched", [None, 1.0])
 def test_only_mismatched_pairs_teach_what_does_not_belong_together(mismatched: float | None) -> None:
-    # T-CG-1 where the generator is perfect: D* is ½ on pairs of the data, and 0 on pairs that nobody makes; what a
+    # Where the generator is perfect: D* is ½ on pairs of the data, and 0 on pairs that nobody makes; what a
     # table is never shown stays where it began.
     judge = adversary_of_pairs(mismatched, number=180, optimizer=Adam(lr=0.1))
     reals = judge._reals
@@ -820,7 +818,7 @@ def law_of(pairs: Pairs, in_prefixes: bool) -> Tensor:
 def test_beside_mismatched_pairs_and_an_imperfect_generator_the_optimum_is_the_share_of_reals(
     weight: float, in_prefixes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # T-CG-1: D* = p/(p + p_source·p_θ + w·p'). Each minibatch is all of the data, and what belongs to one condition
+    # D* = p/(p + p_source·p_θ + w·p'). Each minibatch is all of the data, and what belongs to one condition
     # never belongs to the other, so that every derangement exchanges the two: p' is known. Whole sequences: p' is 0
     # where p is not. Prefixes: both conditions have sequences that begin alike. Lengths take turns, and are not drawn,
     # so that nothing is left to chance.

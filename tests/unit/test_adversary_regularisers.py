@@ -32,7 +32,7 @@ SPACES = pytest.mark.parametrize("space", ["onehot", "embedding"])
 
 
 def test_a_linear_critic_of_slope_5_costs_16() -> None:
-    # T-GP-1: w = (3, 4), ‖∇‖ = 5 everywhere, (5 - 1)² = 16; held at 5 it costs nothing.
+    # w = (3, 4), ‖∇‖ = 5 everywhere, (5 - 1)² = 16; held at 5 it costs nothing.
     w = torch.tensor([[3.0], [4.0]])
     points = torch.randn(6, 2, 1)
     assert float(slope_penalty(lambda x: (x * w).sum((1, 2)), points, 1.0)) == pytest.approx(16.0)
@@ -40,7 +40,7 @@ def test_a_linear_critic_of_slope_5_costs_16() -> None:
 
 
 def test_a_constant_critic_costs_1_and_one_of_unit_slope_nothing() -> None:
-    # T-GP-2, and there is a gradient at slope 0, where that of a plain root would be NaN.
+    # And there is a gradient at slope 0, where that of a plain root would be NaN.
     scale = torch.zeros((), requires_grad=True)
     cost = slope_penalty(lambda x: scale * x.sum((1, 2)) + 7.0, torch.randn(6, 2, 3), 1.0)
     cost.backward()
@@ -57,7 +57,6 @@ def test_the_norm_is_of_an_example_and_the_mean_over_examples() -> None:
 
 
 def test_points_lie_between_both_ends_and_on_the_simplex() -> None:
-    # T-GP-3.
     real, fake = (functional.one_hot(random_sequences(SPACE, 5, seed=s), SPACE.vocab_size).float() for s in (0, 1))
     epsilon = torch.tensor([0.0, 1.0, 0.25, 0.5, 0.9])
     points = between(real, fake, epsilon)
@@ -68,7 +67,6 @@ def test_points_lie_between_both_ends_and_on_the_simplex() -> None:
 
 
 def test_weights_are_clipped_from_both_sides_and_others_left_alone() -> None:
-    # T-GP-4.
     net = nn.Linear(3, 2)
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[0.5, -0.5, 0.009], [-0.01, 0.01, -0.02]]))

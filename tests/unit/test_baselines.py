@@ -144,7 +144,7 @@ def test_moving_average_without_memory_is_the_batch_mean() -> None:
 
 
 def test_leave_one_out_is_rloo() -> None:
-    # T-RL-1. R = 1, 0, .5, .3: the others' means are .8/3, 1.8/3, 1.3/3, 1.5/3.
+    # R = 1, 0, .5, .3: the others' means are .8/3, 1.8/3, 1.3/3, 1.5/3.
     rewards = [1.0, 0.0, 0.5, 0.3]
     values = torch.tensor(rewards).unsqueeze(1)
     result = formed(LeaveOneOut(), values, torch.ones(4, 1, dtype=torch.bool)).squeeze(1)
@@ -178,7 +178,7 @@ def test_leave_one_out_needs_two_sequences() -> None:
 
 
 def test_log_partition_is_of_the_mean_and_one_more_is_taken_off() -> None:
-    # T-BG-1: logsumexp(2, 0, -1, .5) - log 4 = 0.956055, with no memory of the past.
+    # logsumexp(2, 0, -1, .5) - log 4 = 0.956055, with no memory of the past.
     values = torch.tensor([2.0, 0.0, -1.0, 0.5]).unsqueeze(1)
     state = BaselineState(moving_average=7.0)
     result = advantages(LogPartition(decay=0.0), values, torch.ones(4, 1, dtype=torch.bool), state)
@@ -204,7 +204,6 @@ def test_importance_weights_by_hand() -> None:
 
 @pytest.mark.parametrize("shift", [-80.0, -3.0, 50.0])
 def test_importance_weights_sum_to_one_and_ignore_a_shift_of_all_logits(shift: float) -> None:
-    # T-MALI-3.
     logits = torch.tensor([0.0, 1.5, -2.0, 0.3])
     plain, shifted = importance_weights(logits), importance_weights(logits + shift)
     torch.testing.assert_close(plain, shifted, atol=1e-6, rtol=1e-5)
@@ -259,7 +258,7 @@ def test_where_nothing_was_drawn_nothing_is_remembered(settings: BaselineSetting
 
 
 def test_a_moving_average_of_equal_rewards_by_hand() -> None:
-    # T-ANMT-3: b = 0 at first, then .9·b + .1·1.
+    # b = 0 at first, then .9·b + .1·1.
     state, averages = BaselineState(), []
     for _ in range(3):
         state = advantages(ExponentialMean(decay=0.9), MASK.float(), MASK, state).state

@@ -36,7 +36,7 @@ def test_terminal_refuses_another_number_of_rewards() -> None:
 
 
 def test_layout_of_continuation_rewards() -> None:
-    # T-SEQ-4. Rewards 0..11 computed as [rollout, step, sequence] for N=2, T=3, B=2.
+    # Rewards 0..11 computed as [rollout, step, sequence] for N=2, T=3, B=2.
     # Sequence 0, step 0: rollouts gave 0 and 6, mean 3; step 1: 2 and 8, mean 5; step 2: 4 and 10, mean 7.
     # Sequence 1: one more each: 4, 6, 8.
     computed = torch.arange(12.0).view(2, 3, 2)
@@ -91,7 +91,7 @@ def test_reward_to_go_by_hand() -> None:
 
 
 def test_rewards_returns_and_average_of_scratchgan() -> None:
-    # T-SCR-1. r = 2σ(u) - 1;  R_t = r_t + 0.23 R_{t+1}: .761594;  .244919 + .23·.761594 = .420085;
+    # r = 2σ(u) - 1;  R_t = r_t + 0.23 R_{t+1}: .761594;  .244919 + .23·.761594 = .420085;
     # -.462117 + .23·.420085 = -.365498;  .462117 - .23·.365498 = .378053. Their mean over 5 steps is .238847, and
     # the moving average from 0 is 0.92 of it.
     logits, mask = torch.tensor([[1.0, -1.0, 0.5, 2.0, 0.0]]), torch.ones(1, 5, dtype=torch.bool)
@@ -108,7 +108,7 @@ def test_rewards_returns_and_average_of_scratchgan() -> None:
 
 @pytest.mark.parametrize("gamma", [0.23, 0.9])
 def test_reward_to_go_is_the_double_sum(gamma: float) -> None:
-    # T-SCR-4: the recursion R_t = r_t + γ R_{t+1} against Σ_s≥t γ^(s-t) r_s.
+    # The recursion R_t = r_t + γ R_{t+1} against Σ_s≥t γ^(s-t) r_s.
     rewards = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(7) < torch.tensor([[7], [4], [1], [6]])
     steps = torch.arange(7) - torch.arange(7).unsqueeze(1)

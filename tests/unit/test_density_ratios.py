@@ -9,14 +9,13 @@ from rlgan.policy.importance_weights import effective_sample_size, importance_we
 
 
 def test_boundary_seeking_weights_by_hand() -> None:
-    # T-BG-1.
     weights = importance_weights(torch.tensor([2.0, 0.0, -1.0, 0.5]))
     torch.testing.assert_close(weights, torch.tensor([0.710100, 0.096102, 0.035354, 0.158445]), atol=1e-6, rtol=0)
     assert float(effective_sample_size(weights)) == pytest.approx(1.852428, abs=1e-6)
 
 
 def test_every_group_has_weights_of_mean_one_of_its_own() -> None:
-    # T-BG-3: the second group's logits are far above the first's and take nothing from it.
+    # The second group's logits are far above the first's and take nothing from it.
     ratios = torch.tensor([2.0, 0.0, -1.0, 0.5, 52.0, 50.0, 49.0, 50.5]).unsqueeze(1).expand(8, 3)
     weighed = mean_one_weights(ratios, torch.ones(8, 3, dtype=torch.bool), group=4)
     expected = 4 * torch.tensor([0.710100, 0.096102, 0.035354, 0.158445])

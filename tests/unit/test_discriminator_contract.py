@@ -156,7 +156,6 @@ def test_there_is_a_logit_for_what_is_judged(settings: DiscriminatorSettings) ->
 
 @pytest.mark.parametrize("settings", JUDGES_TOKENS, ids=lambda settings: settings.kind)
 def test_a_token_changes_its_own_logit_and_later_ones_only(settings: DiscriminatorSettings) -> None:
-    # T-SCR-3, bitwise.
     net = built(settings).eval()
     space = SequenceSpace(4, 5)
     tokens, mask = random_sequences(space, 30, seed=2), torch.ones(30, 5, dtype=torch.bool)
@@ -270,7 +269,6 @@ def test_every_token_of_a_condition_counts(settings: DiscriminatorSettings) -> N
 
 @every_of_pairs
 def test_a_pair_is_not_its_mirror_image(settings: DiscriminatorSettings) -> None:
-    # T-SUM-1.
     torch.manual_seed(0)
     space = SequenceSpace(4, 5, end_id=2)
     net = build_discriminator(settings, replace(space, given=space)).eval()

@@ -236,7 +236,7 @@ def test_a_language_model_pays_every_token_by_what_it_says_less_what_the_generat
 
 
 def test_the_terminator_is_paid_and_what_stands_after_it_is_not() -> None:
-    # T-SCR-2. The second sequence ends with its second token, a terminator; D says -2 of it, and something of padding.
+    # The second sequence ends with its second token, a terminator; D says -2 of it, and something of padding.
     rollouts = dataclasses.replace(JUDGED, real_logits=None, token_logits=torch.tensor([[0.5, 1.0, -1.0], [3, -2, 9]]))
     assert ROLLOUTS.tokens[1, 1] == TASK.space.end_id
     weights = learn(SignedProbability(), RewardToGo(gamma=0.0), NoBaseline(), rollouts=rollouts).experience.weights
@@ -320,7 +320,7 @@ def test_the_running_scale_is_remembered() -> None:
 
 
 def test_given_tokens_are_learned_by_likelihood_and_drawn_ones_by_the_objective() -> None:
-    # T-MALI-5 in between: one token is given; weights 2·(3/4, 1/4) - 1 of what was drawn, all halved.
+    # In between: one token is given; weights 2·(3/4, 1/4) - 1 of what was drawn, all halved.
     given = dataclasses.replace(ROLLOUTS, num_given=1)
     objective = Reinforce(loss_normaliser="sequence")
     result = learn(Ratio(), Terminal(), ImportanceWeights(), objective, rollouts=given)

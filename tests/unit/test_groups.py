@@ -8,7 +8,7 @@ import torch
 from rlgan.base.errors import ShapeError
 from rlgan.policy.groups import group_deviations, group_means, grouped, held, leave_one_out_means
 
-# T-RL-1, twice: the second group is the first one raised by 10.
+# Twice: the second group is the first one raised by 10.
 REWARDS = torch.tensor([1.0, 0.0, 0.5, 0.3, 11.0, 10.0, 10.5, 10.3]).unsqueeze(1)
 ALL = torch.ones(8, 1, dtype=torch.bool)
 

@@ -1,4 +1,4 @@
-"""The generator that writes all tokens at once from noise: its equations, its rows, its samples (specification 8.2)."""
+"""The generator that writes all tokens at once from noise: its equations, its rows, its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real sequences under conditions of others: no pair of the data, no condition twice (T-CG-3)."""
+"""Real sequences under conditions of others: no pair of the data, no condition twice."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_refuses_advantages_of_another_shape() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "advantage", "term", "slope"),
-    # T-RL-2: min(ρA, clip(ρ)A) with ε = 0.2; the gradient by log p is ρA, or 0 where the clip holds it.
+    # min(ρA, clip(ρ)A) with ε = 0.2; the gradient by log p is ρA, or 0 where the clip holds it.
     [(1.5, 1.0, 1.2, 0.0), (1.5, -1.0, -1.5, -1.5), (0.5, 1.0, 0.5, 0.5), (0.5, -1.0, -0.8, 0.0), (1.1, 2.0, 2.2, 2.2)],
 )
 def test_clipped_surrogate_by_hand(ratio: float, advantage: float, term: float, slope: float) -> None:
@@ -115,7 +115,6 @@ def test_where_nothing_is_learned_no_ratio_can_overflow() -> None:
 
 
 def test_at_the_policy_that_sampled_the_clipped_gradient_is_reinforce() -> None:
-    # T-RL-4.
     weights = torch.tensor([[0.3, -0.2], [0.0, 1.4]])
     sampled = torch.tensor([[-1.0, -2.0], [-3.0, -0.1]])
     gradients = []
@@ -138,7 +137,7 @@ P1 = torch.tensor([0.337585, 0.250089, 0.412327], dtype=torch.float64)
 
 
 def test_reference_penalty_has_the_divergence_as_its_mean() -> None:
-    # T-RL-3: TOY's first token against the uniform law.
+    # TOY's first token against the uniform law.
     penalties = [
         float(reference_penalty(P1.log()[i : i + 1], torch.full((1,), -math.log(3)).double(), torch.ones(1)))
         for i in range(3)

@@ -242,7 +242,7 @@ def interactions(**settings: object) -> InteractionCnnDiscriminator:
 
 
 def test_the_grid_holds_every_source_token_across_from_every_target_token() -> None:
-    # T-ANMT-1, of what is left of the embeddings by the projections.
+    # Of what is left of the embeddings by the projections.
     net = interactions()
     z = net.interaction(net.embedded(TOKENS, MASK, GIVEN))
     assert z.shape == (24, 4, 6, 5)

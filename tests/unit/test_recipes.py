@@ -1,9 +1,8 @@
 """Every preset against the recipe that it is named after, number by number.
 
-The table is written from the specification (its sections stand beside the numbers: "2.4" and so on, "16.2" for its
-table of presets) and, where docs/algorithms.md states a deviation, from there ("docs"). What neither tells is marked
-"ours": nobody published it, but runs that were recorded had it. Every setting of an axis has to be told, so that none
-is on unseen.
+The table is written from the papers and, where docs/algorithms.md states a deviation, from there ("docs"). What neither
+says is marked "ours": nobody published it, but runs that were recorded had it. "§4" and so on are sections of
+docs/algorithms.md, which name the paper. Every setting of an axis has to stand here, so that none is on unseen.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ ADADELTA: Part = {"kind": "adadelta", "clip_norm": None, "clip_value": None}
 
 LSTM: Part = {
     "kind": "lstm", "pretrained.kind": "none", "layers": 1, "output_layers": "last", "dropout": 0.0, "tied": False,
-    "init_std": 0.1,  # 2.4
+    "init_std": 0.1,  # §1
 }  # fmt: skip
-LSTM_32 = LSTM | {"embedding": 32, "hidden": 32}  # 2.4
+LSTM_32 = LSTM | {"embedding": 32, "hidden": 32}  # §1
 
 RNN_SEARCH: Part = {
     "kind": "seq2seq_lstm", "layers": 1, "attention": "additive", "input_feeding": False, "self_attention": False,
     "dropout": 0.0, "tied": False, "init_std": 0.1,
 }  # fmt: skip
 
-CNN_HIGHWAY: Part = {  # 2.4
+CNN_HIGHWAY: Part = {  # §1
     "kind": "cnn_highway",
     "embedding": 64,
     "windows": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20],
@@ -52,7 +51,7 @@ CNN_HIGHWAY: Part = {  # 2.4
     "members": 1,
 }
 
-RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # 8.2: conv5
+RES_CONV: Part = {"kind": "res_conv", "window": 5, "members": 1}  # §10: conv5
 
 BATCHES: Part = {"buffer": None, "mismatched": None, "l2_all": None, "weight_clip": None, "clip_every": "step"}
 """Nothing but minibatches of reals and fakes."""
@@ -74,31 +73,31 @@ PLAIN: Recipe = {
     "reference": {"kind": "none"},
     "schedule.teacher_forcing": {"kind": "none"},
     # Read where there is pretraining; else whatever it is.
-    "optimizers.mle": ADAM | {"lr": 0.01, "clip_norm": 5.0},  # 2.4
+    "optimizers.mle": ADAM | {"lr": 0.01, "clip_norm": 5.0},  # §1
 }
 
 REINFORCE: Part = {"kind": "reinforce", "entropy_bonus": 0.0}
 BY_SEQUENCE = REINFORCE | {"loss_normaliser": "sequence"}
-PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0}  # 15.2, 15.3: ε
+PPO: Part = {"kind": "ppo", "clip_low": 0.2, "clip_high": 0.2, "entropy_bonus": 0.0}  # §17: ε
 
-INTERLEAVED: Part = {"kind": "interleaved", "num_updates": 1}  # 3.2, 5.2: an update on the real pair after each
+INTERLEAVED: Part = {"kind": "interleaved", "num_updates": 1}  # §14, §12: an update on the real pair after each
 
 # ---------------------------------------------------------------------------------------------- nothing is given
 
 SEQGAN: Recipe = PLAIN | {
-    "task": {"kind": "oracle", "max_length": 20, "num_train": 10_000},  # 2.3, 2.4
+    "task": {"kind": "oracle", "max_length": 20, "num_train": 10_000},  # §1
     "generator": LSTM_32,
     "discriminator": CNN_HIGHWAY,
-    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 10_000},  # 2.4
-    "reward": {"kind": "probability"},  # 2.2
-    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # 2.4; 2.6 (1): κ = 0
-    "objective": REINFORCE | {"loss_normaliser": "sum"},  # 2.2
+    "adversary": BATCHES | {"batch": 64, "sequences_per_round": 10_000},  # §1
+    "reward": {"kind": "probability"},  # §1
+    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # §1 (1): κ = 0
+    "objective": REINFORCE | {"loss_normaliser": "sum"},  # §1
     "schedule": UNITS | {
-        "mle_epochs": 120, "discriminator_rounds": 50, "adversarial_updates": 200,  # 2.4
-        "g_batch": 64, "d_steps": 5, "d_epochs": 3,  # 2.4
+        "mle_epochs": 120, "discriminator_rounds": 50, "adversarial_updates": 200,  # §1
+        "g_batch": 64, "d_steps": 5, "d_epochs": 3,  # §1
     },
-    "optimizers.generator": ADAM | {"lr": 0.01, "clip_norm": 5.0},  # 2.4
-    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # 2.4
+    "optimizers.generator": ADAM | {"lr": 0.01, "clip_norm": 5.0},  # §1
+    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # §1
 }  # fmt: skip
 
 CRITIC: Part = {
@@ -107,121 +106,121 @@ CRITIC: Part = {
 }  # fmt: skip
 
 SEQGAN_PREFIX: Recipe = SEQGAN | {
-    "credit": {"kind": "prefix"},  # 3.2 (b)
+    "credit": {"kind": "prefix"},  # §14 (b)
     "baseline": CRITIC | {"reads": "state", "optimizer.lr": 1e-3},  # docs; rate ours
-    "objective": BY_SEQUENCE,  # 16.2, regs
+    "objective": BY_SEQUENCE,  # ours, regs
 }
 
 # Section 15; what it leaves open (updates and rates are of quick's order) is ours.
 MODERN: Recipe = SEQGAN | {
-    "credit": {"kind": "terminal"},  # 15.1: the whole sequence is one action
+    "credit": {"kind": "terminal"},  # §17: the whole sequence is one action
     "schedule": SEQGAN["schedule"] | {"g_batch": 256, "g_group": 8, "d_steps": 1},  # docs: groups of 8
     "optimizers.generator": ADAM | {"lr": 1e-3, "clip_norm": 1.0},
 }
 
 SEQGAN_RLOO: Recipe = MODERN | {
-    "baseline": {"kind": "leave_one_out"},  # 15.1
-    "reference": {"kind": "reward", "weight": 0.05, "target": None},  # 15.1; β ours
-    "objective": BY_SEQUENCE,  # 15.1
+    "baseline": {"kind": "leave_one_out"},  # §17
+    "reference": {"kind": "reward", "weight": 0.05, "target": None},  # §17; β ours
+    "objective": BY_SEQUENCE,  # §17
 }
 
 SEQGAN_GRPO: Recipe = MODERN | {
-    "baseline": {"kind": "group_mean"},  # 15.2
-    "normalisation": {"kind": "none"},  # 15.2: scale_rewards false, no deviation
-    "reference": {"kind": "loss", "weight": 0.04},  # 15.2
-    "objective": PPO | {"loss_normaliser": "fixed", "epochs": 1, "minibatches": 4},  # 15.2, Dr. GRPO; minibatches ours
+    "baseline": {"kind": "group_mean"},  # §17
+    "normalisation": {"kind": "none"},  # §17: scale_rewards false, no deviation
+    "reference": {"kind": "loss", "weight": 0.04},  # §17
+    "objective": PPO | {"loss_normaliser": "fixed", "epochs": 1, "minibatches": 4},  # §17, Dr. GRPO; minibatches ours
 }
 
 SEQGAN_PPO: Recipe = MODERN | {
-    "credit": {"kind": "lambda_return", "gamma": 1.0, "decay": 0.95},  # 15.3
-    "baseline": CRITIC | {"reads": "state", "optimizer.lr": 1e-3, "epochs": 4, "clip": 0.2},  # 15.3: V clipped
-    "reference": {"kind": "reward", "weight": 0.05, "target": 6.0},  # 15.3: 6 nats a sequence; first β ours
-    "objective": PPO | {"loss_normaliser": "token", "epochs": 4, "minibatches": 4},  # 15.3; docs: 4 minibatches
+    "credit": {"kind": "lambda_return", "gamma": 1.0, "decay": 0.95},  # §17
+    "baseline": CRITIC | {"reads": "state", "optimizer.lr": 1e-3, "epochs": 4, "clip": 0.2},  # §17: V clipped
+    "reference": {"kind": "reward", "weight": 0.05, "target": 6.0},  # §17: 6 nats a sequence; first β ours
+    "objective": PPO | {"loss_normaliser": "token", "epochs": 4, "minibatches": 4},  # §17; docs: 4 minibatches
     "schedule": MODERN["schedule"] | {"g_group": None},
 }
 
 MALIGAN: Recipe = SEQGAN | {
-    "reward": {"kind": "ratio"},  # 4.2
-    "credit": {"kind": "terminal"},  # 16.2
-    "baseline": {  # 4.2: m·w̃ - ramp, 0 → 1; how slowly, ours
+    "reward": {"kind": "ratio"},  # §4
+    "credit": {"kind": "terminal"},  # ours
+    "baseline": {  # §4: m·w̃ - ramp, 0 → 1; how slowly, ours
         "kind": "importance_weights", "normalise": "per_step", "ramp_to": 1.0, "ramp_updates": 100, "least_ess": 0.0,
     },
-    "objective": BY_SEQUENCE,  # 4.2: divided by m
-    "schedule": SEQGAN["schedule"] | {"mle_epochs": 80},  # 4.4, A; 4.6 (4): k ≥ 5; D's pretraining is SeqGAN's (docs)
+    "objective": BY_SEQUENCE,  # §4: divided by m
+    "schedule": SEQGAN["schedule"] | {"mle_epochs": 80},  # §4, A; §4 (4): k ≥ 5; D's pretraining is SeqGAN's (docs)
 }  # fmt: skip
 
 MALIGAN_FULL: Recipe = MALIGAN | {
-    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # 4.2, step-wise; N of 2.4
+    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # §4, step-wise; N of §1
     "schedule": MALIGAN["schedule"] | {"g_group": 16},  # docs
-    "schedule.teacher_forcing": {"kind": "mixed_prefix", "start": 15, "decrement": 5, "block": 20},  # 4.4: K = 5; docs
+    "schedule.teacher_forcing": {"kind": "mixed_prefix", "start": 15, "decrement": 5, "block": 20},  # §4: K = 5; docs
 }
 
 BGAN: Recipe = PLAIN | {
     "generator": LSTM_32,  # docs: SeqGAN's stands in
-    "discriminator": RES_CONV | {"width": 256, "blocks": 3},  # 9.2, character model
+    "discriminator": RES_CONV | {"width": 256, "blocks": 3},  # §5, character model
     "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # docs: 64 fresh fakes a step
-    "reward": {"kind": "ratio"},  # 9.1
-    "baseline": {  # 9.1, forward KL: nothing is taken off
+    "reward": {"kind": "ratio"},  # §5
+    "baseline": {  # §5, forward KL: nothing is taken off
         "kind": "importance_weights", "normalise": "per_step", "ramp_to": 0.0, "ramp_updates": 0, "least_ess": 0.0,
     },
-    "objective": BY_SEQUENCE,  # 9.1
-    "schedule": UNITS | {"adversarial_updates": 10_000, "g_batch": 1_280},  # 9.2: 64·20; updates ours
-    "optimizers.generator": ADAM | {"lr": 1e-4, "beta1": 0.5},  # 9.2
-    "optimizers.discriminator": ADAM | {"lr": 1e-4, "beta1": 0.5},  # 9.2
+    "objective": BY_SEQUENCE,  # §5
+    "schedule": UNITS | {"adversarial_updates": 10_000, "g_batch": 1_280},  # §5: 64·20; updates ours
+    "optimizers.generator": ADAM | {"lr": 1e-4, "beta1": 0.5},  # §5
+    "optimizers.discriminator": ADAM | {"lr": 1e-4, "beta1": 0.5},  # §5
 }  # fmt: skip
 
 BGAN_RKL: Recipe = BGAN | {
-    "reward": {"kind": "logit"},  # 9.1
-    "baseline": {"kind": "log_partition", "decay": 0.995},  # 9.1
+    "reward": {"kind": "logit"},  # §5
+    "baseline": {"kind": "log_partition", "decay": 0.995},  # §5
 }
 
 SCRATCHGAN: Recipe = PLAIN | {
-    "generator": LSTM | {"embedding": 364, "hidden": 512, "layers": 2, "output_layers": "all", "tied": True},  # 11.4
-    "discriminator": {  # 11.4
+    "generator": LSTM | {"embedding": 364, "hidden": 512, "layers": 2, "output_layers": "all", "tied": True},  # §6
+    "discriminator": {  # §6
         "kind": "causal_lstm", "embedding": 364, "pretrained.kind": "none", "hidden": 512, "layers": 1,
         "layer_norm": True, "dropout": 0.1, "position_features": 8, "members": 1,
     },
-    "adversary": BATCHES | {"batch": 1_024, "sequences_per_round": 512, "l2_all": 1e-6},  # 11.4: 512 of each
-    "reward": {"kind": "signed_probability"},  # 11.2
-    "credit": {"kind": "reward_to_go", "gamma": 0.23},  # 11.2
-    "baseline": {"kind": "ema", "decay": 0.08},  # 11.2
-    "objective": REINFORCE | {"loss_normaliser": "fixed"},  # 11.2
-    "schedule": UNITS | {"adversarial_updates": 200_000, "g_batch": 512},  # 11.3, 11.4; keeps the last, see docs
-    "optimizers.generator": ADAM | {"lr": 9.59e-5, "beta1": 0.5},  # 11.4
-    "optimizers.discriminator": ADAM | {"lr": 9.38e-3, "beta1": 0.5},  # 11.4
-    "evaluation": {"every": 1_000},  # 11.3
+    "adversary": BATCHES | {"batch": 1_024, "sequences_per_round": 512, "l2_all": 1e-6},  # §6: 512 of each
+    "reward": {"kind": "signed_probability"},  # §6
+    "credit": {"kind": "reward_to_go", "gamma": 0.23},  # §6
+    "baseline": {"kind": "ema", "decay": 0.08},  # §6
+    "objective": REINFORCE | {"loss_normaliser": "fixed"},  # §6
+    "schedule": UNITS | {"adversarial_updates": 200_000, "g_batch": 512},  # §6; keeps the last, see docs
+    "optimizers.generator": ADAM | {"lr": 9.59e-5, "beta1": 0.5},  # §6
+    "optimizers.discriminator": ADAM | {"lr": 9.38e-3, "beta1": 0.5},  # §6
+    "evaluation": {"every": 1_000},  # §6
 }  # fmt: skip
 
-GRADIENT_PENALTY: Part = {"kind": "interpolated", "weight": 10.0, "target": 1.0, "space": "onehot"}  # 8.2
-WGAN_ADAM = ADAM | {"lr": 1e-4, "beta1": 0.5, "beta2": 0.9}  # 8.2
+GRADIENT_PENALTY: Part = {"kind": "interpolated", "weight": 10.0, "target": 1.0, "space": "onehot"}  # §10
+WGAN_ADAM = ADAM | {"lr": 1e-4, "beta1": 0.5, "beta2": 0.9}  # §10
 
 WGAN_GP: Recipe = PLAIN | {
-    "generator": {"kind": "latent_conv", "latent": 128, "width": 512, "blocks": 5, "window": 5},  # 8.2
-    "discriminator": RES_CONV | {"width": 512, "blocks": 5},  # 8.2
-    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # 8.2: 64 of each
-    "adversary.loss": {"kind": "wasserstein"},  # 8.2
+    "generator": {"kind": "latent_conv", "latent": 128, "width": 512, "blocks": 5, "window": 5},  # §10
+    "discriminator": RES_CONV | {"width": 512, "blocks": 5},  # §10
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # §10: 64 of each
+    "adversary.loss": {"kind": "wasserstein"},  # §10
     "adversary.gradient_penalty": GRADIENT_PENALTY,
     "reward": {"kind": "constant", "value": 1.0},  # nothing is paid
-    "objective": {"kind": "soft"},  # 8.2
-    "schedule": UNITS | {  # 8.2: n_critic 10, the critic first
+    "objective": {"kind": "soft"},  # §10
+    "schedule": UNITS | {  # §10: n_critic 10, the critic first
         "discriminator_rounds": 10, "adversarial_updates": 200_000, "g_batch": 64, "d_steps": 10,
     },
     "optimizers.generator": WGAN_ADAM,
     "optimizers.discriminator": WGAN_ADAM,
-    "evaluation": {"every": 100},  # 8.2
+    "evaluation": {"every": 100},  # §10
 }  # fmt: skip
 
 WGAN_REINFORCE: Recipe = SEQGAN | {
-    "discriminator": RES_CONV | {"width": 128, "blocks": 5},  # 16.2; 8.2: 5 blocks; width ours
-    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # 16.2
+    "discriminator": RES_CONV | {"width": 128, "blocks": 5},  # ours; §10: 5 blocks; width ours
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # ours
     "adversary.loss": {"kind": "wasserstein"},
-    "adversary.gradient_penalty": GRADIENT_PENALTY,  # 16.2: GP 10
-    "reward": {"kind": "logit"},  # 8.3: f
-    "credit": {"kind": "terminal"},  # 16.2
-    "baseline": {"kind": "leave_one_out"},  # 8.3, 16.2
-    "normalisation": {"kind": "running_scale", "decay": 0.9},  # 8.3: of |R - b|; decay ours
-    "objective": BY_SEQUENCE,  # 8.3
-    "schedule": UNITS | {  # 16.2: 1:5, batch 64; pretraining "optional", its length and 100 rounds ours
+    "adversary.gradient_penalty": GRADIENT_PENALTY,  # ours: GP 10
+    "reward": {"kind": "logit"},  # §8: f
+    "credit": {"kind": "terminal"},  # ours
+    "baseline": {"kind": "leave_one_out"},  # §8, ours
+    "normalisation": {"kind": "running_scale", "decay": 0.9},  # §8: of |R - b|; decay ours
+    "objective": BY_SEQUENCE,  # §8
+    "schedule": UNITS | {  # ours: 1:5, batch 64; pretraining "optional", its length and 100 rounds ours
         "mle_epochs": 120, "discriminator_rounds": 100, "adversarial_updates": 200, "g_batch": 64, "d_steps": 5,
     },
     "optimizers.generator": WGAN_ADAM,
@@ -230,16 +229,16 @@ WGAN_REINFORCE: Recipe = SEQGAN | {
 
 GUMBEL: Recipe = PLAIN | {
     "generator": LSTM_32,  # ours
-    "discriminator": CNN_HIGHWAY,  # 16.2: cnn
-    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # 16.2
+    "discriminator": CNN_HIGHWAY,  # ours: cnn
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # ours
     "reward": {"kind": "constant", "value": 1.0},  # nothing is paid
     "objective": {
         "kind": "gumbel", "straight_through": False, "fakes": "soft",  # 10; docs: the published form
         "temperature.kind": "decaying", "temperature.rate": 1e-4, "temperature.least": 0.5,  # 10: max(0.5, e^-rt)
     },
-    "schedule": UNITS | {"adversarial_updates": 10_000, "g_batch": 64},  # 16.2; updates ours
-    "optimizers.generator": ADAM | {"lr": 1e-4},  # 16.2
-    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # 16.2
+    "schedule": UNITS | {"adversarial_updates": 10_000, "g_batch": 64},  # ours; updates ours
+    "optimizers.generator": ADAM | {"lr": 1e-4},  # ours
+    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # ours
 }  # fmt: skip
 
 ST_GUMBEL: Recipe = GUMBEL | {"objective": GUMBEL["objective"] | {"straight_through": True}}  # 10
@@ -270,86 +269,86 @@ MEDIATOR: Recipe = LM_RATIO | {
 # ---------------------------------------------------------------------------------------------- something is given
 
 DIALOGUE: Recipe = PLAIN | {
-    "generator": RNN_SEARCH | {  # 3.4
+    "generator": RNN_SEARCH | {  # §14
         "embedding": 512, "hidden": 512, "layers": 2, "dropout": 0.2,
         "init_std": 0.058,  # docs: the deviation of U(±0.1), 0.1/√3
         "attention": "multiplicative",  # ours: 3.4 says "attention"
     },
-    # 3.4
+    # §14
     "discriminator": {"kind": "hierarchical_lstm", "embedding": 512, "hidden": 512, "dropout": 0.2, "members": 1},
-    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # 3.4: 64 of each, D's batch 128
-    "adversary.decoding": {  # 3.3: half beams, half sampled, in pretraining (docs); of 5 is ours
+    "adversary": BATCHES | {"batch": 128, "sequences_per_round": 64},  # §14: 64 of each, D's batch 128
+    "adversary.decoding": {  # §14: half beams, half sampled, in pretraining (docs); of 5 is ours
         "kind": "searched_and_drawn", "beam_share": 0.5, "beam": 5, "rounds": "pretraining",
     },
-    "reward": {"kind": "probability"},  # 3.2
-    "baseline": CRITIC | {"reads": "source", "optimizer.lr": 5e-4},  # 3.2, 3.4
-    "objective": BY_SEQUENCE,  # 16.2
+    "reward": {"kind": "probability"},  # §14
+    "baseline": CRITIC | {"reads": "source", "optimizer.lr": 5e-4},  # §14
+    "objective": BY_SEQUENCE,  # ours
     "schedule": UNITS | {
-        "mle_epochs": 8, "mle_halve_from": 6, "mle_batch": 64,  # 3.4; batch: docs
+        "mle_epochs": 8, "mle_halve_from": 6, "mle_batch": 64,  # §14; batch: docs
         "discriminator_rounds": 500, "adversarial_updates": 5_000,  # ours
-        "g_batch": 64, "d_steps": 5,  # 3.4
+        "g_batch": 64, "d_steps": 5,  # §14
     },
     "schedule.teacher_forcing": INTERLEAVED,
-    "optimizers.mle": SGD | {"lr": 1.0, "clip_norm": 5.0},  # 3.4
-    "optimizers.generator": SGD | {"lr": 0.5, "clip_norm": 10.0},  # 3.4: 1.0 × 0.5; docs: clip 10
-    "optimizers.discriminator": SGD | {"lr": 0.01, "clip_norm": 5.0},  # 3.4
+    "optimizers.mle": SGD | {"lr": 1.0, "clip_norm": 5.0},  # §14
+    "optimizers.generator": SGD | {"lr": 0.5, "clip_norm": 10.0},  # §14: 1.0 × 0.5; docs: clip 10
+    "optimizers.discriminator": SGD | {"lr": 0.01, "clip_norm": 5.0},  # §14
 }  # fmt: skip
 
 CGAN_SEQ: Recipe = PLAIN | {
     "generator": RNN_SEARCH | {"embedding": 64, "hidden": 128},  # ours
-    "discriminator": {  # 12, 16.2: joint, dropout; sizes ours
+    "discriminator": {  # §11, ours: joint, dropout; sizes ours
         "kind": "pair_cnn", "embedding": 64, "windows": [1, 2, 3, 4], "filters": [64, 64, 64, 64], "batch_norm": True,
         "mlp_hidden": 128, "dropout": 0.25, "head.kind": "joint", "members": 1,
     },
     "adversary": BATCHES | {"batch": 64, "sequences_per_round": 640, "mismatched": 1.0},  # 12: w_m = 1
     "reward": {"kind": "probability"},  # 12
-    "credit": {"kind": "prefix"},  # 12, 16.2
-    "baseline": {"kind": "ema", "decay": 0.9},  # 16.2; decay ours
+    "credit": {"kind": "prefix"},  # §11, ours
+    "baseline": {"kind": "ema", "decay": 0.9},  # ours; decay ours
     "objective": BY_SEQUENCE,  # 12
-    "schedule": UNITS | {  # 16.2: 1:1, 64; the rest ours
+    "schedule": UNITS | {  # ours: 1:1, 64; the rest ours
         "mle_epochs": 20, "discriminator_rounds": 20, "adversarial_updates": 1_000, "g_batch": 64,
     },
-    "schedule.teacher_forcing": INTERLEAVED,  # 16.2
+    "schedule.teacher_forcing": INTERLEAVED,  # ours
     "optimizers.mle": ADAM | {"lr": 1e-3, "clip_norm": 5.0},  # ours
-    "optimizers.generator": ADAM | {"lr": 1e-4},  # 16.2
-    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # 16.2
+    "optimizers.generator": ADAM | {"lr": 1e-4},  # ours
+    "optimizers.discriminator": ADAM | {"lr": 1e-4},  # ours
 }  # fmt: skip
 
 CSGAN_NMT: Recipe = PLAIN | {
-    "generator": RNN_SEARCH | {"embedding": 512, "hidden": 1_024},  # 5.4
+    "generator": RNN_SEARCH | {"embedding": 512, "hidden": 1_024},  # §12
     "discriminator": {
-        "kind": "pair_cnn", "embedding": 512, "batch_norm": True,  # 5.2, 5.4
-        "windows": [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49],  # 5.2
-        "filters": [110, 150, 190, 230, 270, 310, 350, 390, 430, 470, 510, 550, 590],  # 5.2: 100 + 10·window
+        "kind": "pair_cnn", "embedding": 512, "batch_norm": True,  # §12
+        "windows": [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49],  # §12
+        "filters": [110, 150, 190, 230, 270, 310, 350, 390, 430, 470, 510, 550, 590],  # §12: 100 + 10·window
         "mlp_hidden": 128, "dropout": 0.25, "head.kind": "joint", "members": 1,  # docs: a hidden layer and dropout
     },
     "adversary": BATCHES | {
-        "batch": 80, "sequences_per_round": 5_000,  # 5.4: D's batch 40, of each class (docs); 5000 a phase
-        "weight_clip": 1.0,  # 5.4
+        "batch": 80, "sequences_per_round": 5_000,  # §12: D's batch 40, of each class (docs); 5000 a phase
+        "weight_clip": 1.0,  # §12
         "clip_every": "step",  # 19 (8)
     },
-    "reward": {"kind": "probability"},  # 5.2
-    "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # 5.4, 16.2
-    "baseline": {"kind": "constant", "value": 0.6},  # 5.4
-    "objective": BY_SEQUENCE,  # 5.2: 1/B
+    "reward": {"kind": "probability"},  # §12
+    "credit": {"kind": "monte_carlo", "num_rollouts": 20, "policy_ema": 0.0},  # §12, ours
+    "baseline": {"kind": "constant", "value": 0.6},  # §12
+    "objective": BY_SEQUENCE,  # §12: 1/B
     "schedule": UNITS | {
         "mle_epochs": 20, "mle_patience": 3,  # ours
-        "mle_batch": 100, "g_batch": 100,  # 5.4
-        "discriminator_rounds": 50, "discriminator_accuracy": 0.82,  # 5.4; docs: at most 50
+        "mle_batch": 100, "g_batch": 100,  # §12
+        "discriminator_rounds": 50, "discriminator_accuracy": 0.82,  # §12; docs: at most 50
         "adversarial_updates": 10_000,  # ours
     },
     "schedule.teacher_forcing": INTERLEAVED,
-    "optimizers.mle": ADAM | {"lr": 1e-3, "clip_norm": 5.0},  # 5.3: Adam; 5.4: clip 5; rate ours
-    "optimizers.generator": RMSPROP | {"lr": 1e-5, "clip_norm": 5.0},  # 5.4
-    "optimizers.discriminator": RMSPROP | {"lr": 1e-4, "clip_value": 1.0},  # 5.4
+    "optimizers.mle": ADAM | {"lr": 1e-3, "clip_norm": 5.0},  # §12: Adam; §12: clip 5; rate ours
+    "optimizers.generator": RMSPROP | {"lr": 1e-5, "clip_norm": 5.0},  # §12
+    "optimizers.discriminator": RMSPROP | {"lr": 1e-4, "clip_value": 1.0},  # §12
 }  # fmt: skip
 
 BR_CSGAN: Recipe = CSGAN_NMT | {
-    "reward": {  # 5.2, 5.4
+    "reward": {  # §12
         "kind": "mixed", "map.kind": "probability", "metric.kind": "reference_bleu", "metric.order": 4, "weight": 0.7,
     },
-    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # 5.4, RNNSearch code
-    "baseline": {"kind": "constant", "value": pytest.approx(0.42)},  # 5.2: b of D alone, 0.7·0.6
+    "credit": {"kind": "monte_carlo", "num_rollouts": 16, "policy_ema": 0.0},  # §12, RNNSearch code
+    "baseline": {"kind": "constant", "value": pytest.approx(0.42)},  # §12: b of D alone, 0.7·0.6
 }  # fmt: skip
 
 ATRNN_SUMMARY: Recipe = CSGAN_NMT | {  # 7: loop and losses as section 5, λ = 1
@@ -362,41 +361,41 @@ ATRNN_SUMMARY: Recipe = CSGAN_NMT | {  # 7: loop and losses as section 5, λ = 1
 }  # fmt: skip
 
 ADVERSARIAL_NMT: Recipe = PLAIN | {
-    "generator": RNN_SEARCH | {"embedding": 620, "hidden": 1_000},  # 6.2: RNNSearch; docs: its sizes
+    "generator": RNN_SEARCH | {"embedding": 620, "hidden": 1_000},  # §13: RNNSearch; docs: its sizes
     "discriminator": {
-        "kind": "interaction_cnn", "embedding": 620, "embeddings": "generator",  # 6.2: fixed to G's
-        "channels": 20, "mlp_hidden": 20,  # 6.2
-        "projection": 16,  # 6.4: project first; to what, ours
-        "dropout": 0.25, "members": 1,  # 16.2: dropout; how much, ours
+        "kind": "interaction_cnn", "embedding": 620, "embeddings": "generator",  # §13: fixed to G's
+        "channels": 20, "mlp_hidden": 20,  # §13
+        "projection": 16,  # §13: project first; to what, ours
+        "dropout": 0.25, "members": 1,  # ours: dropout; how much, ours
     },
-    "adversary": BATCHES | {"batch": 160, "sequences_per_round": 80},  # 6.1: a step on 80 of each
-    "reward": {"kind": "neg_log_complement"},  # 6.1
-    "baseline": {"kind": "ema", "decay": 0.9},  # 6.1; docs: .9
-    "objective": BY_SEQUENCE,  # 6.1
+    "adversary": BATCHES | {"batch": 160, "sequences_per_round": 80},  # §13: a step on 80 of each
+    "reward": {"kind": "neg_log_complement"},  # §13
+    "baseline": {"kind": "ema", "decay": 0.9},  # §13; docs: .9
+    "objective": BY_SEQUENCE,  # §13
     "schedule": UNITS | {
-        "mle_epochs": 20, "mle_patience": 3, "mle_batch": 80, "g_batch": 80,  # 6.2, 16.2: 32-80; docs: 80
+        "mle_epochs": 20, "mle_patience": 3, "mle_batch": 80, "g_batch": 80,  # §13, ours: 32-80; docs: 80
         "discriminator_rounds": 500,  # docs
         "adversarial_updates": 10_000,  # ours
     },
-    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5},  # 6.1
+    "schedule.teacher_forcing": {"kind": "by_example", "fraction": 0.5},  # §13
     "optimizers.mle": ADADELTA | {"lr": 1.0, "rho": 0.95, "clip_norm": 1.0},  # docs: RNNSearch's
     "optimizers.generator": SGD | {"lr": 1e-3, "clip_norm": 1.0},  # docs
-    "optimizers.discriminator": SGD | {"lr": 1e-3, "momentum": 0.9, "nesterov": True},  # 6.2; docs: .9
+    "optimizers.discriminator": SGD | {"lr": 1e-3, "momentum": 0.9, "nesterov": True},  # §13; docs: .9
 }  # fmt: skip
 
 # ------------------------------------------------------------------------------------------- of the first hour, ours
 
 QUICK: Recipe = MALIGAN | {
-    "task": {"kind": "oracle", "vocab_size": 500, "max_length": 20, "num_train": 5_000},  # 16.3
+    "task": {"kind": "oracle", "vocab_size": 500, "max_length": 20, "num_train": 5_000},  # ours
     "discriminator": CNN_HIGHWAY | {"embedding": 32, "windows": [1, 2, 3, 4], "filters": [64] * 4, "dropout": 0.5},
     "adversary": BATCHES | {"batch": 64, "sequences_per_round": 1_000},
-    "baseline": MALIGAN["baseline"] | {"ramp_updates": 0},  # 4.2: the ports' full ramp from the first step
+    "baseline": MALIGAN["baseline"] | {"ramp_updates": 0},  # §4: the ports' full ramp from the first step
     "schedule": UNITS | {
         "mle_epochs": 60, "mle_patience": 3, "discriminator_rounds": 5, "adversarial_updates": 60, "g_batch": 256,
     },
-    "schedule.teacher_forcing": {"kind": "mixed", "weight": 1.0},  # 16.3: MLE 1:1
+    "schedule.teacher_forcing": {"kind": "mixed", "weight": 1.0},  # ours: MLE 1:1
     "optimizers.mle": ADAM | {"lr": 0.01, "weight_decay": 0.2, "clip_norm": 5.0},
-    "optimizers.generator": ADAM | {"lr": 1e-3, "weight_decay": 0.2, "clip_norm": 5.0},  # 16.3: 1e-3
+    "optimizers.generator": ADAM | {"lr": 1e-3, "weight_decay": 0.2, "clip_norm": 5.0},  # ours: 1e-3
     "optimizers.discriminator": ADAM | {"lr": 3e-4},
 }  # fmt: skip
 
@@ -422,7 +421,7 @@ CONTROL: Recipe = {path: part for path, part in QUICK.items() if path != "discri
 
 MLE: Recipe = CONTROL | {
     "reward": {"kind": "constant", "value": 1.0},
-    "schedule": UNITS | {  # 2.4: 120 epochs; stopped early on validation
+    "schedule": UNITS | {  # §1: 120 epochs; stopped early on validation
         "mle_epochs": 120, "mle_patience": 5, "adversarial_updates": 0, "g_batch": 64, "d_steps": 0, "d_epochs": 3,
     },
     "schedule.teacher_forcing": {"kind": "none"},
@@ -435,30 +434,30 @@ SCHEDULED_SAMPLING: Recipe = MLE | {
     },
 }  # fmt: skip
 
-MLE_CONTINUED: Recipe = CONTROL | {  # 16.2: the same updates by likelihood, and nothing else
+MLE_CONTINUED: Recipe = CONTROL | {  # ours: the same updates by likelihood, and nothing else
     "reward": {"kind": "constant", "value": 1.0},
     "objective": {"kind": "none", "epochs": 1, "minibatches": 1, "loss_normaliser": "sequence"},
 }
 
-CONSTANT_REWARD: Recipe = CONTROL | {"reward": {"kind": "constant", "value": 1.0}}  # 2.6 (2); docs: 1, no baseline
+CONSTANT_REWARD: Recipe = CONTROL | {"reward": {"kind": "constant", "value": 1.0}}  # §1 (2); docs: 1, no baseline
 
 RANDOM_REWARD: Recipe = CONTROL | {"reward": {"kind": "random"}, "baseline": {"kind": "leave_one_out"}}
 
 PG_BLEU: Recipe = RANDOM_REWARD | {
-    "reward": {"kind": "bleu", "order": 3, "num_references": 20},  # 16.2
+    "reward": {"kind": "bleu", "order": 3, "num_references": 20},  # ours
     "schedule.teacher_forcing": {"kind": "none"},
 }
 
 ORACLE_RATIO: Recipe = CONTROL | {
-    "reward": {"kind": "oracle_ratio"},  # 16.2
-    "credit": {"kind": "reward_to_go", "gamma": 1.0},  # 16.2
-    "baseline": {"kind": "per_step_mean"},  # 16.2
-    "schedule.teacher_forcing": {"kind": "mixed", "weight": 0.3},  # 16.3
-    "optimizers.generator": ADAM | {"lr": 2e-3, "clip_norm": 5.0},  # 16.3
+    "reward": {"kind": "oracle_ratio"},  # ours
+    "credit": {"kind": "reward_to_go", "gamma": 1.0},  # ours
+    "baseline": {"kind": "per_step_mean"},  # ours
+    "schedule.teacher_forcing": {"kind": "mixed", "weight": 0.3},  # ours
+    "optimizers.generator": ADAM | {"lr": 2e-3, "clip_norm": 5.0},  # ours
 }
 
 ORACLE_LIKELIHOOD: Recipe = ORACLE_RATIO | {
-    "reward": {"kind": "oracle_likelihood"},  # 16.2, there oracle_reward
+    "reward": {"kind": "oracle_likelihood"},  # ours, there oracle_reward
     "schedule.teacher_forcing": {"kind": "none"},
 }
 
@@ -479,9 +478,9 @@ RECIPES: dict[str, Recipe] = {
     "cgan_seq": CGAN_SEQ,
     "csgan_nmt": CSGAN_NMT,
     "adversarial_nmt": ADVERSARIAL_NMT,
-    "dialogue_reinforce": DIALOGUE,  # 16.2: terminal
-    "regs": DIALOGUE | {"credit": {"kind": "monte_carlo", "num_rollouts": 5, "policy_ema": 0.0}},  # 3.2 (a), 3.4
-    "regs_prefix": DIALOGUE | {"credit": {"kind": "prefix"}},  # 3.2 (b)
+    "dialogue_reinforce": DIALOGUE,  # ours: terminal
+    "regs": DIALOGUE | {"credit": {"kind": "monte_carlo", "num_rollouts": 5, "policy_ema": 0.0}},  # §14 (a), §14
+    "regs_prefix": DIALOGUE | {"credit": {"kind": "prefix"}},  # §14 (b)
     "br_csgan": BR_CSGAN,
     "atrnn_summary": ATRNN_SUMMARY,
     "lm_ratio": LM_RATIO,

@@ -23,7 +23,6 @@ def noise(seed: int = 0, number: int = NUMBER) -> Tensor:
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("straight_through", [False, True])
 def test_tokens_have_the_law_of_the_logits_at_any_temperature(temperature: float, straight_through: bool) -> None:
-    # T-GS-1.
     _, tokens = relaxed_rows(LOGITS.expand(NUMBER, 3), noise(), temperature, straight_through)
     shares = torch.bincount(tokens, minlength=3) / NUMBER
     deviations = (shares - PROBS).abs() / (PROBS * (1 - PROBS) / NUMBER).sqrt()
@@ -40,7 +39,6 @@ def test_tokens_have_the_law_of_the_logits_at_any_temperature(temperature: float
     ],
 )
 def test_soft_rows_are_biased_as_tabulated(temperature: float, mean: list[float], greatest: float) -> None:
-    # T-GS-2.
     rows, tokens = relaxed_rows(LOGITS.expand(NUMBER, 3), noise(), temperature, False)
     torch.testing.assert_close(rows.mean(0), torch.tensor(mean), atol=2e-3, rtol=0)
     assert float(rows.amax(1).mean()) == pytest.approx(greatest, abs=2e-3)
@@ -49,7 +47,6 @@ def test_soft_rows_are_biased_as_tabulated(temperature: float, mean: list[float]
 
 
 def test_straight_through_is_exactly_one_hot_and_has_the_soft_gradient() -> None:
-    # T-GS-3.
     logits, weights = LOGITS.clone().requires_grad_(), torch.tensor([1.0, -2.0, 0.5])
     gradients = []
     for straight_through in (False, True):
@@ -74,7 +71,7 @@ def test_straight_through_is_exactly_one_hot_and_has_the_soft_gradient() -> None
 def test_the_gradient_through_a_linear_discriminator_is_biased_as_tabulated(
     temperature: float, mean: list[float], variance: float
 ) -> None:
-    # T-GS-4: the exact gradient is .024648 -.013117 -.011532.
+    # The exact gradient is .024648 -.013117 -.011532.
     logits = LOGITS.expand(NUMBER, 3).clone().requires_grad_()
     rows, _ = relaxed_rows(logits, noise(), temperature, False)
     (gradients,) = torch.autograd.grad((rows @ Q).sum(), logits)
@@ -87,7 +84,7 @@ def test_the_gradient_through_a_linear_discriminator_is_biased_as_tabulated(
     ("constant", "variance", "digits"), [(0.0, 0.2039, 4), (0.557994, 0.00105, 5)], ids=["none", "J"]
 )
 def test_reinforce_of_the_same_token_varies_as_tabulated(constant: float, variance: float, digits: int) -> None:
-    # T-GS-4: a baseline brings it below the relaxation's variance at τ = 0.1, and without a bias. Exact, of 3 tokens.
+    # A baseline brings it below the relaxation's variance at τ = 0.1, and without a bias. Exact, of 3 tokens.
     probs, mask = LOGITS.double().softmax(0), torch.ones(3, 1, dtype=torch.bool)
     gains = advantages(ConstantBaseline(value=constant), Q.double().unsqueeze(1), mask, BaselineState()).advantages
     weights = policy_gradient_weights(gains, mask, "sum")

@@ -62,7 +62,7 @@ TOY_VARIANCE = torch.tensor([0.021674, 0.022285, 0.033047])
 
 
 def test_mean_of_ten_thousand_continuations_is_the_action_value() -> None:
-    # T-SEQ-2; the second tokens are there to be ignored.
+    # The second tokens are there to be ignored.
     rewards = toy_search(10_000, torch.tensor([[0, 2], [1, 0], [2, 1]]))
     assert rewards.shape == (3, 2, 10_000)
     error = (rewards[:, 0].mean(1) - TOY_Q).abs()
@@ -91,7 +91,6 @@ def test_the_last_token_is_worth_the_sequence_itself_exactly(num_rollouts: int) 
 
 
 def test_deterministic_policy_gives_every_prefix_the_value_of_the_sequence() -> None:
-    # T-SEQ-3.
     tokens = torch.tensor([[1, 0, 3, 2, 2]])
     policy, scorer = TabularGenerator.deterministic(ENDING, tokens[0]).stepper(), discriminator(ENDING).scorer()
     rollouts = collect(plan(ENDING, 3), SHARD, policy, policy, scorer)

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.settings import IsFile, Settings, facts_of
 from rlgan.config.config import Config
-from rlgan.envs.tasks import OracleTask, PairsTask, TextTask, build_task, task_files
+from rlgan.envs.tasks import OracleTask, PairsTask, TextTask, build_task
 from rlgan.envs.tasks.pair_files import ParallelFiles, Table
 from rlgan.runs.data import (
     DATA,
@@ -187,13 +188,17 @@ def test_files_may_be_named_and_nothing_else(begun: tuple[Path, Config], tmp_pat
         with_files(config, {"task.max_length": "4"}, "--run r")
 
 
+def files_of(settings: Settings) -> dict[str, str]:
+    return {path: name for path, _, name in facts_of(settings, IsFile) if name is not None}
+
+
 def test_files_of_all_tasks_are_known() -> None:
-    assert task_files(TextTask(data="a", test="b")) == {"data": "a", "test": "b"}
-    assert task_files(OracleTask()) == {} and task_files(OracleTask(params="a.npz")) == {"params": "a.npz"}
+    assert files_of(TextTask(data="a", test="b")) == {"data": "a", "test": "b"}
+    assert files_of(OracleTask()) == {} and files_of(OracleTask(params="a.npz")) == {"params": "a.npz"}
     table = PairsTask(input=Table(data="a.tsv", source="de", target="en"))
-    assert task_files(table) == {"input.data": "a.tsv"}, "columns are no files"
+    assert files_of(table) == {"input.data": "a.tsv"}, "columns are no files"
     parallel = PairsTask(input=ParallelFiles(source="a", target="b", test_source="c", test_target="d"))
-    assert task_files(parallel) == {
+    assert files_of(parallel) == {
         "input.source": "a", "input.target": "b", "input.test_source": "c", "input.test_target": "d"
     }  # fmt: skip
     for path in ("task.data", "task.input.test-source", "generator.pretrained.path"):

@@ -319,7 +319,7 @@ def test_continuations_agree_with_their_prefix_action_included_and_are_finished(
 
 @pytest.mark.parametrize("chunk_rows", [1, 4, 100])
 def test_one_hot_policy_reproduces_the_sequence_from_every_prefix(chunk_rows: int) -> None:
-    # T-SEQ-3. A lag of one step in the stored states shows as another token here.
+    # A lag of one step in the stored states shows as another token here.
     for space, row in ((SequenceSpace(4, 6), [2, 0, 3, 1, 2, 3]), (SequenceSpace(4, 6, end_id=2), [1, 0, 3, 2, 2, 2])):
         tokens = torch.tensor([row])
         policy = TabularGenerator.deterministic(space, tokens[0])

@@ -1,7 +1,7 @@
 """By what trials are told apart: measures that see quality and coverage at once, on data that no figure is reported on.
 
 A measure of quality alone is won by collapse: a lower temperature or a few safe sequences lower NLL_oracle and raise
-BLEU, and a discriminator's reward is won by fooling it (specification 2.6, 17.5). So they are refused.
+BLEU, and a discriminator's reward is won by fooling it (docs/metrics.md). So they are refused.
 """
 
 from __future__ import annotations

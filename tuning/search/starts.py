@@ -16,20 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
+from pydantic_core import to_jsonable_python
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rlgan import __version__
 from rlgan.base.files import write_atomically
+from rlgan.base.settings import OfTheStart, facts_of, replaced
 from rlgan.config.config import Config, Workers
-from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import Task
 from rlgan.presets.registry import mle
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
-_OF_THE_START = ("mle_epochs", "mle_patience", "mle_batch", "mle_halve_from", "mle_inputs", "example_weights")
-"""What of a schedule decides the end of pretraining."""
 PROGRESS, DURATION = ".progress.json", ".seconds.json"
 """Ends of the names of what says how far a start is, and what it took."""
 
@@ -77,34 +76,19 @@ class Starts:
 
 
 def _what_decides(config: Config, task: Task) -> dict[str, Any]:
-    schedule = to_dict(config.schedule)
     return {
         "data": task.fingerprint(),
-        "generator": to_dict(config.generator),
-        **{name: schedule[name] for name in _OF_THE_START},
-        "optimizer": to_dict(config.optimizers.mle),
-        "seed": config.seed,
-        "threads": config.workers.threads,
-        "on_gpu": config.workers.gpus_per_learner > 0,
+        **{path: to_jsonable_python(value) for path, _, value in facts_of(config, OfTheStart)},
         "versions": [__version__, torch.__version__],
     }
 
 
 def likelihood_alone(config: Config) -> Config:
     """The maximum-likelihood pretraining of a run, and nothing after it."""
-    alone = mle(config.task)
-    schedule = {name: getattr(config.schedule, name) for name in _OF_THE_START}
-    return alone.model_copy(
-        update={
-            "generator": config.generator,
-            "optimizers": alone.optimizers.model_copy(update={"mle": config.optimizers.mle}),
-            "seed": config.seed,
-            "workers": Workers(threads=config.workers.threads, gpus_per_learner=config.workers.gpus_per_learner),
-            "schedule": alone.schedule.model_copy(update=schedule),
-            "evaluation": config.evaluation,
-            "tracking": config.tracking,
-        }
+    alone = mle(config.task).model_copy(
+        update={"workers": Workers(), "evaluation": config.evaluation, "tracking": config.tracking}
     )
+    return replaced(alone, {path: value for path, _, value in facts_of(config, OfTheStart)})
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The search space, read off the settings themselves (specification 16).
+"""The search space, read off the settings themselves (docs/algorithms.md §19).
 
 Each setting says beside itself what a search may try of it (`rlgan.base.search_priors`). Here they are put together:
 an axis a setting or union of variants, active only where the variant that it belongs to is chosen. A *point* is a

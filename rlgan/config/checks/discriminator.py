@@ -179,7 +179,7 @@ def what_is_read_into_logits(config: Config, network: DiscriminatorSettings) -> 
 
 
 def what_has_no_origin(config: Config) -> Iterator[str]:
-    """Where logits are known up to a constant, something must be taken off rewards (specification 8.3)."""
+    """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §8)."""
     reward, loss = map_of(config.reward), config.adversary.loss
     if not config.schedule.adversarial_updates or not isinstance(reward, JudgedReward):
         return

@@ -243,7 +243,7 @@ def test_published_oracle_scores_its_own_samples_and_uniform_tokens_as_published
     path = data_dir / "oracle_seqgan" / "oracle_lstm.npz"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    oracle = LSTMOracle.load(path, max_length=20)  # T-SEQ-5
+    oracle = LSTMOracle.load(path, max_length=20)
     own = oracle.sample(10_000, seed=0)
     uniform = torch.randint(5000, (10_000, 20), generator=torch.Generator().manual_seed(0))
     assert -oracle.logprobs(own).mean().item() == pytest.approx(5.75, abs=0.02)

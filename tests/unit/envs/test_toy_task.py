@@ -1,4 +1,4 @@
-"""The enumerable world against the numbers of the specification and against sums written out."""
+"""The enumerable world against numbers worked by hand and against sums written out."""
 
 from __future__ import annotations
 

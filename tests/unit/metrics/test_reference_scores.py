@@ -60,13 +60,13 @@ def of(score: object, found: Sequence[tuple[Sequence[int], Sequence[int]]], leng
 
 
 def test_a_sequence_that_is_its_reference_scores_one_exactly() -> None:
-    # T-CS-5 and T-SUM-2; where there is no 4-gram, none is missed.
+    # Where there is no 4-gram, none is missed.
     for text in ("abcd", "abcdefgh", "aaaaa", "ab", "a"):
         assert bleu(text, text) == 1.0 and rouge_l(text, text) == 1.0
 
 
 def test_what_shares_no_token_scores_zero() -> None:
-    # T-CS-5: without a 1-gram no smoothing of the others counts.
+    # Without a 1-gram no smoothing of the others counts.
     for hypothesis, reference in (("abcd", "efgh"), ("", "abcd"), ("abcd", ""), ("", "")):
         assert bleu(hypothesis, reference) == 0.0 and rouge_l(hypothesis, reference) == 0.0
 
@@ -80,7 +80,7 @@ def test_bleu_by_hand() -> None:
 
 
 def test_rouge_l_by_hand() -> None:
-    # T-SUM-2: P = 2/2, R = 2/4, F1 = 2·½/1½.
+    # P = 2/2, R = 2/4, F1 = 2·½/1½.
     assert rouge_l("ac", "abcd") == pytest.approx(0.6667, abs=1e-4)
     # Order counts: of "dcba" one letter is left.
     assert rouge_l("dcba", "abcd") == pytest.approx(1 / 4)

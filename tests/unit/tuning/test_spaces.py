@@ -23,7 +23,7 @@ def test_no_setting_is_undecided() -> None:
     assert undecided() == []
 
 
-def test_every_axis_of_the_specification_is_there() -> None:
+def test_every_axis_that_a_paper_varies_is_there() -> None:
     for path in (
         "reward", "credit", "credit.num_rollouts", "credit.policy_ema", "baseline", "baseline.decay",
         "objective.loss_normaliser", "discriminator", "discriminator.dropout", "discriminator.l2_out",

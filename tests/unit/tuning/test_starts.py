@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import OfTheStart, facts_below
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, build_task
@@ -86,7 +87,8 @@ def test_all_that_is_said_to_be_of_the_start_decides_it() -> None:
         for note in field.metadata
         if isinstance(note, NotSearched) and "of the start that trials share" in note.reason
     }
-    assert shared | {"mle_epochs"} == set(starts._OF_THE_START)
+    of_the_start = {path for path, _ in facts_below(Schedule, OfTheStart)}
+    assert shared | {"mle_epochs"} == of_the_start
 
 
 def test_a_start_tells_how_far_it_is_and_what_it_took(
