@@ -25,6 +25,7 @@ import linecache
 import sys
 import traceback
 import types
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -332,7 +333,19 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Plugin(Settings):
+class TakesPlugin(Settings):
+    """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
+
+    plugin_kind: ClassVar[PluginKind]
+    """What the plug-in stands for."""
+
+    @classmethod
+    @abstractmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """The settings that a plug-in's name stands for, as JSON values."""
+
+
+class Plugin(TakesPlugin):
     """Something of the user's own, in the place of what ships: a base for one variant of each axis.
 
     The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
@@ -340,9 +353,6 @@ class Plugin(Settings):
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
-    plugin_kind: ClassVar[PluginKind]
-    """What it stands for."""
-
     kind: Literal["plugin"] = "plugin"
     name: str = Field(min_length=1)
     """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
@@ -363,6 +373,11 @@ class Plugin(Settings):
             self.check_object(loaded)
             object.__setattr__(self, "digest", loaded.digest)
         return self
+
+    @classmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """See `TakesPlugin.of_plugin`."""
+        return {"name": name}
 
     def load(self) -> Loaded:
         """The object that the name stands for, of the source that the digest is of.
