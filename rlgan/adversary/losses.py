@@ -21,7 +21,38 @@ from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 
 
-class CrossEntropy(Settings):
+class Loss(Settings):
+    """What every loss declares of the logit at its optimum, and of a minibatch.
+
+    Beside these each has `reads_fakes`, whether there are fakes in a minibatch at all.
+    """
+
+    meaning: ClassVar[str]
+    """What the logit is."""
+    is_log_odds: ClassVar[bool] = False
+    """Whether that is log p_d/p_θ."""
+    has_boundary: ClassVar[bool] = False
+    """Whether 0 is the boundary between reals and fakes."""
+    has_origin: ClassVar[bool] = False
+    """Whether the logit is known without an unknown constant."""
+    needs_halves: ClassVar[bool] = True
+    """Whether half of every minibatch must be real."""
+    has_costs: ClassVar[bool] = False
+    """Whether reals and fakes each cost something that a balance can weigh."""
+    compares_classes: ClassVar[bool] = False
+    """Whether each fake is compared with reals, so that there is no loss of fakes alone."""
+    is_of_a_distribution: ClassVar[bool] = False
+    """Whether a distribution over tokens learns by it, which tells nothing apart."""
+    needs_bounded_slope: ClassVar[bool] = False
+    """Whether it has no minimum while nothing bounds the network's slope."""
+
+    @property
+    def smoothing(self) -> float:
+        """How much less than 1 reals are labelled; the logit of the optimum is then log (1 - s) p_d/(p_θ + s p_d)."""
+        return 0.0
+
+
+class CrossEntropy(Loss):
     """Binary cross-entropy (Goodfellow et al. 2014)."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
@@ -32,53 +63,56 @@ class CrossEntropy(Settings):
     has_boundary: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = False
     reads_fakes: ClassVar[bool] = True
+    has_origin: ClassVar[bool] = True
+    has_costs: ClassVar[bool] = True
+
+    @property
+    def smoothing(self) -> float:
+        """S."""
+        return self.label_smoothing
 
 
-class Hinge(Settings):
+class Hinge(Loss):
     """Hinge: what is on the right side by more than 1 has no influence (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
 
     kind: Literal["hinge"] = "hinge"
     meaning: ClassVar[str] = "the sign of p_d - p_θ"
-    is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = True
-    needs_halves: ClassVar[bool] = True
     reads_fakes: ClassVar[bool] = True
+    has_origin: ClassVar[bool] = True
+    has_costs: ClassVar[bool] = True
 
 
-class Wasserstein(Settings):
+class Wasserstein(Loss):
     """A critic's difference of means (Arjovsky et al. 2017); it needs a bound on the critic's slope."""
 
     kind: Literal["wasserstein"] = "wasserstein"
     meaning: ClassVar[str] = "a score without origin or unit"
-    is_log_odds: ClassVar[bool] = False
-    has_boundary: ClassVar[bool] = False
-    needs_halves: ClassVar[bool] = True
     reads_fakes: ClassVar[bool] = True
+    needs_bounded_slope: ClassVar[bool] = True
 
 
-class LeastSquares(Settings):
+class LeastSquares(Loss):
     """Squared distance from +1 for reals and -1 for fakes (LSGAN, Mao et al. 2017)."""
 
     kind: Literal["least_squares"] = "least_squares"
     meaning: ClassVar[str] = "(p_d - p_θ)/(p_d + p_θ)"
-    is_log_odds: ClassVar[bool] = False
     has_boundary: ClassVar[bool] = True
-    needs_halves: ClassVar[bool] = True
     reads_fakes: ClassVar[bool] = True
+    has_origin: ClassVar[bool] = True
+    has_costs: ClassVar[bool] = True
 
 
-class Relativistic(Settings):
+class Relativistic(Loss):
     """Which of a real and a fake is the real one (Jolicoeur-Martineau 2018; RelGAN, Nie et al. 2019)."""
 
     kind: Literal["relativistic"] = "relativistic"
     meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant"
-    is_log_odds: ClassVar[bool] = False
-    has_boundary: ClassVar[bool] = False
-    needs_halves: ClassVar[bool] = True
     reads_fakes: ClassVar[bool] = True
+    compares_classes: ClassVar[bool] = True
 
 
-class Likelihood(Settings):
+class Likelihood(Loss):
     """Negative log-likelihood of what a language model is to learn; it tells nothing apart."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
@@ -86,9 +120,9 @@ class Likelihood(Settings):
     learns: Annotated[Literal["reals", "mixture"], Choice(("reals", "mixture"))] = "reals"
     """Reals alone (the LM-ratio discriminator), or reals and as many fakes (the mediator, Lu et al. 2019)."""
     meaning: ClassVar[str] = "log p_φ"
-    is_log_odds: ClassVar[bool] = False
-    has_boundary: ClassVar[bool] = False
     needs_halves: ClassVar[bool] = False
+    has_origin: ClassVar[bool] = True
+    is_of_a_distribution: ClassVar[bool] = True
 
     @property
     def reads_fakes(self) -> bool:

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.embeddings import NoPretrained, Pretrained, TokenEmbedding, build_embedding, embedding_width
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class CausalLSTM(Settings):
+class CausalLSTM(Architecture):
     """Recurrent discriminator with a logit for every token, which sees what came before and not what follows."""
 
     kind: Literal["causal_lstm"] = "causal_lstm"

@@ -19,15 +19,14 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, LogUniform, Uniform
-from rlgan.base.settings import Settings
 
-from .discriminator import EmbeddingDiscriminator, Granularity, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Reads, Scorer, require_nothing_given
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
 
-class CnnHighway(Settings):
+class CnnHighway(Architecture):
     """Convolutional discriminator with a highway layer."""
 
     kind: Literal["cnn_highway"] = "cnn_highway"

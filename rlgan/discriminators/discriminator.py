@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from rlgan.base.settings import Settings
 from rlgan.layers.embeddings import TokenEmbedding
 
 Granularity = Literal["sequence", "token"]
@@ -28,6 +29,25 @@ say it as `granularity`."""
 Reads = Literal["sequences", "pairs", "either"]
 """What is judged: sequences that are given nothing, pairs of a condition and a sequence, or whichever there is.
 Settings of a discriminator say it as `reads`."""
+
+
+class Architecture(Settings):
+    """What every discriminator's settings declare. Beside these each has `reads`, `granularity` and `members`."""
+
+    gives_distribution: ClassVar[bool] = False
+    """Whether its logits are log-probabilities of tokens, of a distribution of its own."""
+    has_embedding: ClassVar[bool] = True
+    """Whether tokens are embedded, so that a gradient penalty can be taken there."""
+
+    @property
+    def has_spectral_norm(self) -> bool:
+        """Whether its slope is bounded by dividing matrices by their greatest singular values."""
+        return False
+
+    @property
+    def copies_embeddings(self) -> bool:
+        """Whether its embeddings are copies of the generator's, made when pretraining is over."""
+        return False
 
 
 class Scorer(Protocol):

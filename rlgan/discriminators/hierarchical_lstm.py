@@ -15,16 +15,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import turn_of_tokens
 from rlgan.layers.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator
 
 
-class HierarchicalLSTM(Settings):
+class HierarchicalLSTM(Architecture):
     """Discriminator of dialogues: utterances of words. Published widths are 512; the defaults are smaller."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")

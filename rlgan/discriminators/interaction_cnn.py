@@ -21,17 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.batch_norm import MaskedBatchNorm
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 
 _GRID_NUMBERS = 32_000_000  # of the largest tensor in scoring: 128 MB, of which a few are held at once
 
 
-class InteractionCnn(Settings):
+class InteractionCnn(Architecture):
     """Discriminator that sees which token stands across from which: alignment, and not only fluency.
 
     Published are 20 feature maps and 20 hidden units over embeddings as wide as the translator's (1,000 numbers a cell,
@@ -57,6 +56,11 @@ class InteractionCnn(Settings):
     """Networks that learn side by side, whose logits are averaged."""
     reads: ClassVar[Reads] = "pairs"
     granularity: ClassVar[Granularity] = "sequence"
+
+    @property
+    def copies_embeddings(self) -> bool:
+        """As `embeddings` says."""
+        return self.embeddings == "generator"
 
 
 class InteractionCnnDiscriminator(PairDiscriminator):

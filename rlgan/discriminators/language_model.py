@@ -14,14 +14,13 @@ from torch import Tensor
 
 from rlgan.base.errors import ShapeError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 
-from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
 
 
-class LanguageModel(Settings):
+class LanguageModel(Architecture):
     """LSTM language model of its own capacity: log p_φ of each token, given those before it."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one loss alone: presets lm_ratio, mediator")
@@ -40,6 +39,7 @@ class LanguageModel(Settings):
     members: ClassVar[int] = 1
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
+    gives_distribution: ClassVar[bool] = True
 
     @property
     def network(self) -> LSTM:

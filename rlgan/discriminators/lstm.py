@@ -9,13 +9,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, LogUniform, Uniform
-from rlgan.base.settings import Settings
 from rlgan.layers.recurrent import BiLSTM
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class BidirectionalLSTM(Settings):
+class BidirectionalLSTM(Architecture):
     """Recurrent discriminator that reads a finished sequence from both ends."""
 
     kind: Literal["lstm"] = "lstm"

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.batch_norm import MaskedBatchNorm
 
 from .cnn_highway import Highway, filters_of_each, max_over_time, responses
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator
 
 
-class PairCnn(Settings):
+class PairCnn(Architecture):
     """Discriminator of pairs that looks for tokens and runs of tokens on both sides.
 
     The released code has embeddings of 512, windows 1, 5, 9 … 49 of 100 + 10·window filters, and batch norm; the

@@ -8,15 +8,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .two_towers import HeadSettings, JointHead, Tower, TwoTowerDiscriminator
 
 
-class PairLSTM(Settings):
+class PairLSTM(Architecture):
     """Recurrent discriminator of pairs. Published embeddings are of 512; the defaults are smaller."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")

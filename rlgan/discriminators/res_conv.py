@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.residual import ResidualConvolutions
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class ResConv(Settings):
+class ResConv(Architecture):
     """Discriminator of residual convolutions, with a weight for every position at the end."""
 
     kind: Literal["res_conv"] = "res_conv"

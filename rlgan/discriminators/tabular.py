@@ -9,17 +9,16 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import pad_after_end
 
-from .discriminator import Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
 
 MAX_SEQUENCES = 100_000
 """Most sequences V**T of a world that a table is made for."""
 
 
-class Tabular(Settings):
+class Tabular(Architecture):
     """A table: what a discriminator would learn that generalises not at all and is bound by nothing."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("for worlds small enough to enumerate")
@@ -27,6 +26,7 @@ class Tabular(Settings):
     members: ClassVar[int] = 1
     reads: ClassVar[Reads] = "either"
     granularity: ClassVar[Granularity] = "sequence"
+    has_embedding: ClassVar[bool] = False
 
 
 class TabularDiscriminator(Discriminator):

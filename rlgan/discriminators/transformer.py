@@ -16,13 +16,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .discriminator import EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, PlainScorer, Reads, Scorer
 
 
-class Transformer(Settings):
+class Transformer(Architecture):
     """Discriminator of self-attention layers."""
 
     kind: Literal["transformer"] = "transformer"
@@ -40,6 +39,11 @@ class Transformer(Settings):
     """Networks that learn side by side, whose logits are averaged."""
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "sequence"
+
+    @property
+    def has_spectral_norm(self) -> bool:
+        """As `spectral_norm` says."""
+        return self.spectral_norm
 
     @model_validator(mode="after")
     def _check(self) -> Transformer:

@@ -16,15 +16,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.recurrent import last_states
 
-from .discriminator import Granularity, Reads
+from .discriminator import Architecture, Granularity, Reads
 from .pair_discriminator import EmbeddedPair, PairDiscriminator, multilayer_perceptron
 
 
-class TripleLSTM(Settings):
+class TripleLSTM(Architecture):
     """Recurrent discriminator of pairs that attends to the condition; no sizes are published."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")

@@ -9,7 +9,7 @@ exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -19,14 +19,27 @@ from rlgan.base.settings import Settings
 
 from .groups import deviations, group_deviations, within
 
+Need = Literal["groups", "values"]
+"""What a normalisation is computed from, besides advantages: sequences that are compared with each other, or values
+before the baseline."""
 
-class AsTheyAre(Settings):
+
+class Normalisation(Settings):
+    """What every normalisation declares."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What it is computed from, besides advantages."""
+    centres: ClassVar[bool] = False
+    """Whether a constant added to all values of what is compared changes nothing."""
+
+
+class AsTheyAre(Normalisation):
     """Advantages stay as they are."""
 
     kind: Literal["none"] = "none"
 
 
-class Clip(Settings):
+class Clip(Normalisation):
     """Advantages are cut at ± a bound (Caccia et al. 2020: 5)."""
 
     kind: Literal["clip"] = "clip"
@@ -34,13 +47,14 @@ class Clip(Settings):
     """Greatest magnitude, reward units."""
 
 
-class Whiten(Settings):
+class Whiten(Normalisation):
     """Advantages less their mean, over their standard deviation, both over all real tokens of the batch."""
 
     kind: Literal["whiten"] = "whiten"
+    centres: ClassVar[bool] = True
 
 
-class GroupDeviation(Settings):
+class GroupDeviation(Normalisation):
     """Advantages over the standard deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
     The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
@@ -50,9 +64,11 @@ class GroupDeviation(Settings):
     kind: Literal["group_deviation"] = "group_deviation"
     epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
     """Added to the deviation, reward units."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
+    centres: ClassVar[bool] = True
 
 
-class RunningScale(Settings):
+class RunningScale(Normalisation):
     """Advantages over a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
 
     kind: Literal["running_scale"] = "running_scale"

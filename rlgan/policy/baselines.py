@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -28,14 +28,34 @@ from rlgan.layers.optimizers import Adam, OptimizerSettings
 from .groups import group_means, held, leave_one_out_means, masked_mean, within
 from .importance_weights import mean_one_weights
 
+Need = Literal["groups", "log_ratios", "state_values"]
+"""What a baseline is computed from, besides values: sequences that are compared with each other, logarithms of density
+ratios, or the critic's value of each state."""
 
-class NoBaseline(Settings):
+
+class Baseline(Settings):
+    """What every baseline declares."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What it is computed from, besides values."""
+    subtracts: ClassVar[bool] = True
+    """Whether anything is taken off values at all."""
+    reads_values: ClassVar[bool] = True
+    """Whether advantages come from values; else rewards, and what is taken off them, have no effect."""
+    reads_density_ratio: ClassVar[bool] = False
+    """Whether logits, or values that are logits, must be log p_d/p_θ."""
+    cancels_constants: ClassVar[bool] = False
+    """Whether a constant added to all logits changes nothing."""
+
+
+class NoBaseline(Baseline):
     """Advantage = value (SeqGAN as published)."""
 
     kind: Literal["none"] = "none"
+    subtracts: ClassVar[bool] = False
 
 
-class ConstantBaseline(Settings):
+class ConstantBaseline(Baseline):
     """Advantage = value - a constant."""
 
     kind: Literal["constant"] = "constant"
@@ -43,19 +63,19 @@ class ConstantBaseline(Settings):
     """The constant, in reward units."""
 
 
-class BatchMean(Settings):
+class BatchMean(Baseline):
     """Advantage = value - mean over all real tokens of the batch."""
 
     kind: Literal["batch_mean"] = "batch_mean"
 
 
-class PerStepMean(Settings):
+class PerStepMean(Baseline):
     """Advantage = value - mean over the batch at the same position."""
 
     kind: Literal["per_step_mean"] = "per_step_mean"
 
 
-class ExponentialMean(Settings):
+class ExponentialMean(Baseline):
     """Advantage = value - moving average of batch means, this batch included (ScratchGAN, docs/algorithms.md §6)."""
 
     kind: Literal["ema"] = "ema"
@@ -63,25 +83,27 @@ class ExponentialMean(Settings):
     """Weight of the old average; ScratchGAN 0.08."""
 
 
-class LeaveOneOut(Settings):
+class LeaveOneOut(Baseline):
     """Advantage = value - mean over the other sequences of the group at the same position (RLOO, Ahmadian et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
 
     kind: Literal["leave_one_out"] = "leave_one_out"
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
 
 
-class GroupMean(Settings):
+class GroupMean(Baseline):
     """Advantage = value - mean over all sequences of the group at the same position (GRPO, Shao et al. 2024).
 
     A sequence that has finished keeps its last value.
     """
 
     kind: Literal["group_mean"] = "group_mean"
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
 
 
-class LogPartition(Settings):
+class LogPartition(Baseline):
     """Advantage = value - log Z - 1, log Z a moving average of log mean exp(value) (boundary-seeking GAN, 9.1).
 
     With the logit as reward this is the policy gradient of the reverse KL.
@@ -90,9 +112,10 @@ class LogPartition(Settings):
     kind: Literal["log_partition"] = "log_partition"
     decay: Annotated[float, Uniform(0.0, 0.999)] = Field(0.995, ge=0.0, lt=1.0)
     """Weight of the old log Z."""
+    reads_density_ratio: ClassVar[bool] = True
 
 
-class CriticBaseline(Settings):
+class CriticBaseline(Baseline):
     """Advantage = value - V(s_t), V learned by regression on the values (docs/algorithms.md §14 and §17)."""
 
     kind: Literal["critic"] = "critic"
@@ -109,9 +132,10 @@ class CriticBaseline(Settings):
     """Greatest change of a value on one batch that lowers its loss, reward units (PPO 0.2); null for none."""
     optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
     """How its parameters move."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"state_values"})
 
 
-class ImportanceWeights(Settings):
+class ImportanceWeights(Baseline):
     """MaliGAN and boundary-seeking GAN: advantage = m · softmax(log-ratios) - ramp (docs/algorithms.md §4 and §5).
 
     The softmax is over the m sequences of the group.
@@ -127,6 +151,10 @@ class ImportanceWeights(Settings):
     """Generator updates over which the ramp rises from 0; 0 means from the start."""
     least_ess: Annotated[float, Choice((0.0, 0.05, 0.25))] = Field(0.0, ge=0.0, lt=1.0)
     """Least effective sample size, a share of the group: log-ratios are shrunk until it is reached; 0 leaves them."""
+    needs: ClassVar[frozenset[Need]] = frozenset({"groups", "log_ratios"})
+    reads_values: ClassVar[bool] = False
+    reads_density_ratio: ClassVar[bool] = True
+    cancels_constants: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -17,15 +17,39 @@ from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
 from .groups import within
+from .rewards import Rewarded
 
 
-class Terminal(Settings):
+class Credit(Settings):
+    """What every credit declares. Beside these each has `gamma`, the discount of a token (1 where it has none)."""
+
+    levels: ClassVar[frozenset[Rewarded]]
+    """What must be rewarded for it."""
+    judges_prefixes: ClassVar[bool] = False
+    """Whether the discriminator judges prefixes as they stand, and learns from such."""
+    reads_state_values: ClassVar[bool] = False
+    """Whether it reads a learned value of every state."""
+
+    @property
+    def num_continuations(self) -> int:
+        """N, how often every prefix is continued by Monte Carlo search; 0 where none is."""
+        return 0
+
+    @property
+    def rollout_ema(self) -> float:
+        """κ of the policy that continues prefixes; 0 where it is the generator, or where none are continued."""
+        return 0.0
+
+
+class Terminal(Credit):
     """Every token is worth the reward of its sequence."""
 
     kind: Literal["terminal"] = "terminal"
+    levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence"})
+    gamma: ClassVar[float] = 1.0
 
 
-class MonteCarlo(Settings):
+class MonteCarlo(Credit):
     """A token is worth the mean reward of continuations of the prefix it ends (SeqGAN, eq. 4)."""
 
     kind: Literal["monte_carlo"] = "monte_carlo"
@@ -33,23 +57,39 @@ class MonteCarlo(Settings):
     """Continuations N of each prefix."""
     policy_ema: Annotated[float, Choice((0.0, 0.8, 0.95))] = Field(0.0, ge=0.0, lt=1.0)
     """κ of the rollout policy β ← κ·β + (1-κ)·θ after each generator phase; 0 rolls out with θ itself."""
+    levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence"})
+    gamma: ClassVar[float] = 1.0
+
+    @property
+    def num_continuations(self) -> int:
+        """N."""
+        return self.num_rollouts
+
+    @property
+    def rollout_ema(self) -> float:
+        """κ."""
+        return self.policy_ema
 
 
-class Prefix(Settings):
+class Prefix(Credit):
     """A token is worth the reward of the prefix that it ends, judged as it stands (REGS, Li et al. 2017)."""
 
     kind: Literal["prefix"] = "prefix"
+    levels: ClassVar[frozenset[Rewarded]] = frozenset({"prefix"})
+    judges_prefixes: ClassVar[bool] = True
+    gamma: ClassVar[float] = 1.0
 
 
-class RewardToGo(Settings):
+class RewardToGo(Credit):
     """A token is worth the discounted sum of the per-token rewards from it on (ScratchGAN)."""
 
     kind: Literal["reward_to_go"] = "reward_to_go"
     gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
     """Discount γ a token."""
+    levels: ClassVar[frozenset[Rewarded]] = frozenset({"token"})
 
 
-class LambdaReturn(Settings):
+class LambdaReturn(Credit):
     """A token is worth its λ-return: rewards for a while, then what a critic expects (Sutton 1988).
 
     Less the critic's value it is the generalised advantage estimate (Schulman et al. 2016).
@@ -61,6 +101,8 @@ class LambdaReturn(Settings):
     """Discount γ a token."""
     decay: float = Field(0.95, ge=0.0, le=1.0)
     """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
+    levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence", "token"})
+    reads_state_values: ClassVar[bool] = True
 
 
 CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo | LambdaReturn, Field(discriminator="kind")]

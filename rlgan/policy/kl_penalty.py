@@ -5,7 +5,7 @@ B sequences, T positions
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -15,14 +15,25 @@ from rlgan.base.settings import Settings
 
 from .credit import rewards_to_go
 
+Place = Literal["none", "reward", "loss"]
+"""Where a penalty is added: nowhere, to rewards before credit is assigned, or to the generator's loss."""
 
-class NoReference(Settings):
+
+class KLPenalty(Settings):
+    """What every penalty declares."""
+
+    place: ClassVar[Place]
+    """Where it is added."""
+
+
+class NoReference(KLPenalty):
     """The generator may go where it likes."""
 
     kind: Literal["none"] = "none"
+    place: ClassVar[Place] = "none"
 
 
-class RewardPenalty(Settings):
+class RewardPenalty(KLPenalty):
     """Values less β times log p_θ - log p_reference of what they are values of (RLOO and PPO, 15.1 and 15.3).
 
     With terminal credit the whole sequence's log-ratio, else that of the tokens from each one on.
@@ -33,14 +44,16 @@ class RewardPenalty(Settings):
     """β, reward units a nat."""
     target: Annotated[float | None, NotSearched("a choice of how far the generator may go")] = Field(None, gt=0.0)
     """KL, nats a sequence, to which β is adapted by at most 2 % an update; null keeps β."""
+    place: ClassVar[Place] = "reward"
 
 
-class LossPenalty(Settings):
+class LossPenalty(KLPenalty):
     """The loss plus β times exp(d) - d - 1, d = log p_reference - log p_θ of each token (GRPO, 15.2)."""
 
     kind: Literal["loss"] = "loss"
     weight: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.04, gt=0.0)
     """β."""
+    place: ClassVar[Place] = "loss"
 
 
 ReferenceSettings = Annotated[NoReference | RewardPenalty | LossPenalty, Field(discriminator="kind")]

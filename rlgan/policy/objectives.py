@@ -23,7 +23,31 @@ from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSe
 LossNormaliser = Literal["sum", "sequence", "token", "fixed", "sequence_mean"]
 
 
-class Reinforce(Settings):
+class Objective(Settings):
+    """What every objective declares.
+
+    Beside these each has `epochs`, passes over a batch, and `minibatches`, optimiser steps a pass, both 1 where it has
+    no such setting; the `loss_normaliser`; and the `entropy_bonus`, 0 where it has none.
+    """
+
+    reads_reward: ClassVar[bool] = False
+    """Whether generated sequences are rewarded, so that reward, credit, baseline, normalisation and reference count."""
+    is_differentiated: ClassVar[bool] = False
+    """Whether the generator is differentiated through the discriminator."""
+    relaxes: ClassVar[bool] = False
+    """Whether the generator's drawn tokens are relaxed."""
+    draws_tokens: ClassVar[bool] = True
+    """Whether it is of generators that draw tokens; else of those that make soft rows of noise."""
+    clips: ClassVar[bool] = False
+    """Whether its loss compares with the probabilities of the policy that drew the sequences."""
+
+    @property
+    def makes_soft_rows(self) -> bool:
+        """Whether the discriminator learns from soft rows in the place of tokens."""
+        return False
+
+
+class Reinforce(Objective):
     """REINFORCE: the weight of a token is its advantage over the normaliser."""
 
     kind: Literal["reinforce"] = "reinforce"
@@ -34,9 +58,12 @@ class Reinforce(Settings):
     sums, ScratchGAN is fixed, GRPO takes sequence_mean."""
     entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
     """Weight of the next token's entropy in what is maximised, over the same normaliser."""
+    reads_reward: ClassVar[bool] = True
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
 
 
-class PPO(Settings):
+class PPO(Objective):
     """Proximal policy optimisation: several epochs on one batch, the ratio clipped (Schulman et al. 2017)."""
 
     kind: Literal["ppo"] = "ppo"
@@ -52,9 +79,11 @@ class PPO(Settings):
     """Passes over each batch of sequences."""
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
     """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
+    reads_reward: ClassVar[bool] = True
+    clips: ClassVar[bool] = True
 
 
-class Gumbel(Settings):
+class Gumbel(Objective):
     """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
 
     The form follows `adversary.loss`: see `adversary_losses.generator_loss`.
@@ -69,6 +98,17 @@ class Gumbel(Settings):
     away, or tokens that the same law draws."""
     temperature: TemperatureSettings = FixedTemperature()
     """Of the relaxation."""
+    is_differentiated: ClassVar[bool] = True
+    relaxes: ClassVar[bool] = True
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    loss_normaliser: ClassVar[LossNormaliser] = "sequence"
+    entropy_bonus: ClassVar[float] = 0.0
+
+    @property
+    def makes_soft_rows(self) -> bool:
+        """As `fakes` says; straight-through rows are tokens already."""
+        return self.fakes == "soft" and not self.straight_through
 
     @model_validator(mode="after")
     def _check(self) -> Gumbel:
@@ -80,7 +120,7 @@ class Gumbel(Settings):
         return self
 
 
-class Soft(Settings):
+class Soft(Objective):
     """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
 
     The form follows `adversary.loss`, as of `gumbel`.
@@ -88,9 +128,20 @@ class Soft(Settings):
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a generator that draws no tokens")
     kind: Literal["soft"] = "soft"
+    is_differentiated: ClassVar[bool] = True
+    draws_tokens: ClassVar[bool] = False
+    epochs: ClassVar[int] = 1
+    minibatches: ClassVar[int] = 1
+    loss_normaliser: ClassVar[LossNormaliser] = "sequence"
+    entropy_bonus: ClassVar[float] = 0.0
+
+    @property
+    def makes_soft_rows(self) -> bool:
+        """Always."""
+        return True
 
 
-class NoPolicyGradient(Settings):
+class NoPolicyGradient(Objective):
     """No reward is learned from; the generator moves by teacher forcing alone (the control `mle_continued`)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("the control mle_continued")
@@ -102,6 +153,7 @@ class NoPolicyGradient(Settings):
     """Optimiser steps a pass."""
     loss_normaliser: LossNormaliser = "sequence"
     """Divisor of what is learned by example: that of the run that this is the control of."""
+    entropy_bonus: ClassVar[float] = 0.0
 
 
 Differentiated = Gumbel | Soft

@@ -21,84 +21,144 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Oracle, Task
 from rlgan.metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
 
+Level = Literal["sequence", "token"]
+"""What a reward is of: finished sequences, or each of their tokens."""
+Rewarded = Literal["sequence", "prefix", "token"]
+"""What is rewarded in a run: finished sequences, prefixes as they stand, or tokens."""
+Source = Literal["discriminator", "targets", "oracle", "training_data", "texts"]
+"""What a reward is computed from, besides tokens: the discriminator's logits, the sequence that the data has for the
+same condition, the exact distribution, training sequences, or texts in the place of tokens."""
+
 _VECTORS = 64  # elements; a multiple of what any processor computes at once
 _BLOCK = 16_384  # elements; below the size from which torch takes several threads
 
 
-class Probability(Settings):
+class Reward(Settings):
+    """What every reward declares. Whoever asks reads this, and never which reward it is.
+
+    Beside these each has `reads`, a frozen set of `Source`: what it is computed from, besides tokens.
+    """
+
+    level: ClassVar[Level]
+    """What it is of."""
+    scores_continuations: ClassVar[bool] = False
+    """Whether continuations of a prefix are rewarded as drawn sequences are, so that Monte Carlo search has a use."""
+    is_elementwise: ClassVar[bool] = False
+    """Whether it is a function of one logit: it then rewards whatever the discriminator judges, prefixes and tokens
+    too."""
+    compares: ClassVar[bool] = False
+    """Whether what it compares must be a finished sequence, which neither a prefix nor a token is."""
+
+    @property
+    def logit_map(self) -> LogitMap | None:
+        """The map of the discriminator's logit that it is, or that it mixes with something else; None without one."""
+        return None
+
+
+class LogitMap(Reward):
+    """A function of one logit of the discriminator."""
+
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+    scores_continuations: ClassVar[bool] = True
+    is_elementwise: ClassVar[bool] = True
+    reads_log_odds: ClassVar[bool] = True
+    """Whether it reads the logit as log p_d/p_θ; else as a score of which more is better."""
+    reads_density_ratio: ClassVar[bool] = False
+    """Whether it is p_d/p_θ itself, for which everything that reals are told from must be drawn by the generator."""
+
+    @property
+    def logit_map(self) -> LogitMap:
+        """Itself."""
+        return self
+
+
+class Probability(LogitMap):
     """D = σ(u), SeqGAN."""
 
     kind: Literal["probability"] = "probability"
 
 
-class Logit(Settings):
+class Logit(LogitMap):
     """u = log D/(1-D)."""
 
     kind: Literal["logit"] = "logit"
+    reads_log_odds: ClassVar[bool] = False
 
 
-class LogProbability(Settings):
+class LogProbability(LogitMap):
     """log D."""
 
     kind: Literal["log_probability"] = "log_probability"
 
 
-class NegLogComplement(Settings):
+class NegLogComplement(LogitMap):
     """-log(1 - D), Adversarial-NMT."""
 
     kind: Literal["neg_log_complement"] = "neg_log_complement"
 
 
-class SignedProbability(Settings):
+class SignedProbability(LogitMap):
     """2D - 1, ScratchGAN."""
 
     kind: Literal["signed_probability"] = "signed_probability"
 
 
-class Ratio(Settings):
+class Ratio(LogitMap):
     """D/(1-D) = exp(u), the density ratio of MaliGAN and boundary-seeking GAN."""
 
     kind: Literal["ratio"] = "ratio"
+    reads_density_ratio: ClassVar[bool] = True
 
 
-class LogRatio(Settings):
+class LogRatio(Reward):
     """log p_φ - log p_θ of each token, p_φ the discriminator's language model (docs/algorithms.md §7)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("goes with one discriminator alone: presets lm_ratio, mediator")
     kind: Literal["log_ratio"] = "log_ratio"
+    level: ClassVar[Level] = "token"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
 
 
-class ConstantReward(Settings):
+class ConstantReward(Reward):
     """The same reward for everything: a control. Without a baseline it is self-imitation."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["constant"] = "constant"
     value: float = 1.0
     """The reward."""
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset()
 
 
-class RandomReward(Settings):
+class RandomReward(Reward):
     """Uniform random numbers in [0, 1), one a sequence: a control."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
     kind: Literal["random"] = "random"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset()
 
 
-class OracleRatio(Settings):
+class OracleRatio(Reward):
     """log p_oracle - log p_θ of each token: what a perfect discriminator would pay, an honest upper bound."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
     kind: Literal["oracle_ratio"] = "oracle_ratio"
+    level: ClassVar[Level] = "token"
+    reads: ClassVar[frozenset[Source]] = frozenset({"oracle"})
 
 
-class OracleLikelihood(Settings):
+class OracleLikelihood(Reward):
     """log p_oracle of each token: a control that seeks the law's modes (its NLL_oracle falls, its coverage too)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
     kind: Literal["oracle_likelihood"] = "oracle_likelihood"
+    level: ClassVar[Level] = "token"
+    reads: ClassVar[frozenset[Source]] = frozenset({"oracle"})
 
 
-class Bleu(Settings):
+class Bleu(Reward):
     """BLEU against a few random training sequences: policy gradient on a metric (PG-BLEU, Yu et al. 2017)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("a control")
@@ -107,22 +167,32 @@ class Bleu(Settings):
     """Greatest n-gram."""
     num_references: int = Field(20, ge=1)
     """References, drawn anew for each update."""
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
 
 
-class ReferenceBleu(Settings):
+class ReferenceBleu(Reward):
     """BLEU against the sequence that stands beside the condition in the data: MC-BLEU (Yang et al. 2018, λ = 0)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
     kind: Literal["reference_bleu"] = "reference_bleu"
     order: int = Field(4, ge=1, le=9)
     """Greatest n-gram."""
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"targets"})
+    scores_continuations: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
 
 
-class ReferenceRouge(Settings):
+class ReferenceRouge(Reward):
     """ROUGE-L, as F1, against the sequence that stands beside the condition in the data."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
     kind: Literal["reference_rouge"] = "reference_rouge"
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"targets"})
+    scores_continuations: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
 
 
 DiscriminatorReward = Probability | Logit | LogProbability | NegLogComplement | SignedProbability | Ratio
@@ -131,7 +201,7 @@ MetricReward = ReferenceBleu | ReferenceRouge
 """Metrics of a sequence beside its target, the one that the data has for its condition."""
 
 
-class Mixed(Settings):
+class Mixed(Reward):
     """λ · map(u) + (1 - λ) · metric, of a sequence beside its target (BR-CSGAN, Yang et al. 2018)."""
 
     not_searched: ClassVar[NotSearched] = NotSearched("needs a task that gives something")
@@ -142,6 +212,15 @@ class Mixed(Settings):
     """Beside the target."""
     weight: Annotated[float, Uniform(0.1, 0.9)] = Field(0.7, gt=0.0, lt=1.0)
     """λ of the map. Its ends are rewards by themselves: the map, and the metric."""
+    level: ClassVar[Level] = "sequence"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator", "targets"})
+    scores_continuations: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+
+    @property
+    def logit_map(self) -> LogitMap:
+        """The one that is mixed."""
+        return self.map
 
 
 JudgedReward = DiscriminatorReward | LogRatio | Mixed
@@ -154,6 +233,23 @@ TokenReward = OracleRatio | OracleLikelihood
 """Rewards that are paid for each token, whatever the discriminator."""
 FinishedReward = DiscriminatorReward | MetricReward | Mixed
 """Rewards of finished sequences alone, whether they were drawn or continue a prefix."""
+
+
+def what_is_rewarded(reward: RewardSettings, granularity: Level | None, judges_prefixes: bool) -> Rewarded:
+    """What is rewarded in a run.
+
+    Args:
+        reward: which.
+        granularity: what the discriminator judges; None without one.
+        judges_prefixes: whether the credit asks it for prefixes as they stand.
+
+    Returns:
+        Tokens, where the reward is of tokens, or of one logit and the discriminator judges tokens; prefixes, where it
+        is of one logit and prefixes are judged; else finished sequences.
+    """
+    if reward.level == "token" or (reward.is_elementwise and granularity == "token"):
+        return "token"
+    return "prefix" if reward.is_elementwise and judges_prefixes else "sequence"
 
 
 def map_of(reward: RewardSettings) -> RewardSettings:
