@@ -22,21 +22,27 @@ import importlib.metadata
 import importlib.util
 import inspect
 import linecache
+import math
 import sys
+import threading
 import traceback
 import types
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+import numpy as np
+import torch
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.errors import ConfigError, PluginError, nearest
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
+from rlgan.base.threads import torch_threads
 
 PluginKind = Literal["reward", "metric", "task", "generator", "discriminator", "preset", "callback"]
 """What a plug-in may stand for."""
@@ -410,6 +416,129 @@ class Plugin(TakesPlugin):
             _sources.setdefault(source.digest, source)
         else:
             _registered[self.plugin_kind, self.name] = source
+
+
+class RaisedError(Exception):
+    """Code of the user's own raised.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], str]) -> Any:
+    """Call code of the user's own, which may never return: it is then left behind, and keeps no process alive.
+
+    Args:
+        call: the code, with its arguments; it runs in a thread of its own, without gradients, and with as many threads
+            of torch as the caller has.
+        timeout_s: seconds that it may take.
+        late: what to say when they are over.
+
+    Returns:
+        What the code returned.
+
+    Raises:
+        RaisedError: the code raised.
+        PluginError: it did not return in time.
+    """
+    num_threads = torch.get_num_threads()
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            # A new thread has torch's defaults, and the number of threads decides how sums are rounded.
+            with torch_threads(num_threads), torch.no_grad():
+                outcome["returned"] = call()
+        except BaseException as error:  # `sys.exit()` of a plug-in is an error of it, too
+            outcome["raised"] = error
+
+    thread = threading.Thread(target=run, name="rlgan plug-in", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if "raised" in outcome:
+        raise RaisedError(outcome["raised"])
+    if "returned" not in outcome:
+        raise PluginError(late())
+    return outcome["returned"]
+
+
+def brief(value: Any, most: int = 200) -> str:
+    """A value that a plug-in returned, as errors show it: with its type, and cut to `most` characters."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return f"{text if len(text) <= most else f'{text[:most]}...'} ({type(value).__name__})"
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number of any library as a float; None for whatever is none."""
+    plain = value.item() if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0 else value
+    is_number = isinstance(plain, int | float | np.integer | np.floating)
+    return float(plain) if is_number and math.isfinite(plain) else None
+
+
+def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
+    """Signature of what is called: of a class that of its instances, without `self`.
+
+    Args:
+        plugin: whose object it is; its options are those of the class, where it is one.
+        target: the object.
+        forms: what is asked for, as a sentence part.
+
+    Raises:
+        ConfigError: it cannot be called, or its class does not take the options.
+    """
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+    if not callable(target):
+        raise ConfigError(
+            f"{who}: is {type(target).__name__}, which cannot be called. Name a function, or a class with __call__: "
+            f"{forms}."
+        )
+    if isinstance(target, torch.nn.Module):
+        return inspect.signature(target.forward)
+
+    def read(one: Any) -> inspect.Signature:
+        try:
+            return inspect.signature(one)
+        except (TypeError, ValueError):  # of C
+            raise ConfigError(
+                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}."
+            ) from None
+
+    if not inspect.isclass(target):
+        return read(target)
+    check_options(plugin, read(target), ())
+    if not any("__call__" in vars(one) for one in target.__mro__):
+        raise ConfigError(f"{who}: its instances cannot be called. Give it a method __call__: {forms}.")
+    call: Any = target.forward if issubclass(target, torch.nn.Module) else target.__call__
+    signature = read(call)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
+    """The function of a plug-in with its options: a class is built with them, a function called with them.
+
+    Raises:
+        PluginError: building the class raises.
+    """
+    target: Any = loaded.object
+    if not inspect.isclass(target):
+        function: Callable[..., Any] = partial(target, **plugin.options) if plugin.options else target
+        return function
+    try:
+        built = target(**plugin.options)
+    except Exception as error:  # a user's own code may raise anything
+        raise PluginError(
+            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
+            f"it, or set its options.{own_lines(error, loaded.path)}"
+        ) from error
+    called: Callable[..., Any] = built
+    return called
 
 
 def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -30,19 +29,31 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.base.seeding import stream, stream_seed
-from rlgan.base.threads import torch_threads
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.transition import pad_after_end, sequence_mask
-from rlgan.extensions import Loaded, Plugin, PluginKind, check_options, own_lines
+from rlgan.extensions import (
+    Loaded,
+    Plugin,
+    PluginKind,
+    RaisedError,
+    as_number,
+    bound,
+    brief,
+    call_in_time,
+    check_options,
+    own_lines,
+    signature_of,
+)
 
 Form = Literal["tokens", "texts"]
 
 _OF_TOKENS = ("tokens", "mask", "conditions", "targets", "seed", "rng")
 _OF_TEXTS = ("prompts", "completions", "completion_ids", "targets", "seed", "rng")
+_OFFERED: Mapping[Form, tuple[str, ...]] = {"tokens": _OF_TOKENS, "texts": _OF_TEXTS}
 _WITH_ALL = ("prompts", "completions", "completion_ids")  # what **kwargs of a function of texts gets
 _FORMS = (
     "f(tokens, mask) or f(tokens, mask, conditions), which return a tensor (B,); or f(completions, **kwargs) or "
@@ -62,7 +73,7 @@ class WeightedFunction(Plugin):
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`."""
-        _form_of(self, _called(self, loaded.object))
+        _form_of(self, loaded.object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,26 +242,15 @@ class _Function:
 
     @classmethod
     def of(cls, plugin: WeightedFunction) -> _Function:
+        """Loaded and, where it is a class, built."""
         loaded = plugin.load()
-        call, form = loaded.object, _form_of(plugin, _called(plugin, loaded.object))
-        if inspect.isclass(loaded.object):
-            try:
-                call = loaded.object(**plugin.options)
-            except Exception as error:  # a user's own code may raise anything
-                raise PluginError(
-                    f"{_described(plugin)}: building it raises {type(error).__name__}: {error}. Mend it, or set its "
-                    f"options.{own_lines(error, loaded.path)}"
-                ) from error
-        elif plugin.options:
-            call = partial(call, **plugin.options)
-        parameters = _called(plugin, loaded.object).parameters.values()
-        offered = _OF_TOKENS if form == "tokens" else _OF_TEXTS
-        named = {one.name: one.default is one.empty for one in parameters if one.name in offered}
-        named = {name: is_needed for name, is_needed in named.items() if name not in plugin.options}
+        form = _form_of(plugin, loaded.object)
+        parameters = signature_of(plugin, loaded.object, _FORMS).parameters.values()
+        named = {one.name: one.default is one.empty for one in parameters if one.name in _OFFERED[form]}
         with_all = form == "texts" and any(one.kind is one.VAR_KEYWORD for one in parameters)
         takes = frozenset(named) | (frozenset(_WITH_ALL) if with_all else frozenset())
         needs = frozenset(name for name, is_needed in named.items() if is_needed)
-        return cls(plugin, call, form, takes, needs, loaded.path)
+        return cls(plugin, bound(plugin, loaded), form, takes, needs, loaded.path)
 
     @property
     def described(self) -> str:
@@ -311,44 +311,13 @@ def _shown(rows: Rows, row: int, texts: Texts) -> str:
     return f"row {row} of {len(rows.tokens)}, {cut!r}"
 
 
-def _called(plugin: WeightedFunction, target: Any) -> inspect.Signature:
-    """Signature of what is called; of a class that of its instances, without `self`.
-
-    Raises:
-        ConfigError: it cannot be called, or its class does not take the options.
-    """
-    if not callable(target):
-        raise ConfigError(
-            f"{_described(plugin)}: is {type(target).__name__}, which cannot be called. Name a function, or a class "
-            f"with __call__: {_FORMS}."
-        )
-    if isinstance(target, nn.Module):
-        return inspect.signature(target.forward)
-    if not inspect.isclass(target):
-        return _signature(plugin, target)
-    check_options(plugin, _signature(plugin, target), ())
-    if not any("__call__" in vars(one) for one in target.__mro__):
-        raise ConfigError(f"{_described(plugin)}: its instances cannot be called. Give it a method __call__: {_FORMS}.")
-    call: Any = target.forward if issubclass(target, nn.Module) else target.__call__
-    signature = _signature(plugin, call)
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-
-def _signature(plugin: WeightedFunction, target: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(target)
-    except (TypeError, ValueError):  # of C
-        raise ConfigError(
-            f"{_described(plugin)}: its parameters cannot be read. Wrap it into a function of Python: {_FORMS}."
-        ) from None
-
-
-def _form_of(plugin: WeightedFunction, signature: inspect.Signature) -> Form:
+def _form_of(plugin: WeightedFunction, target: Any) -> Form:
     """What a function is of, by the names of its parameters.
 
     Raises:
         ConfigError: it has none of the forms, or not the parameters that its options set.
     """
+    signature = signature_of(plugin, target, _FORMS)
     names = signature.parameters
     form: Form
     if "completions" in names:
@@ -360,22 +329,17 @@ def _form_of(plugin: WeightedFunction, signature: inspect.Signature) -> Form:
             f"{_described(plugin)}: has the signature {signature}, which is of no form of reward function. Name its "
             f"parameters as in {_FORMS}."
         )
-    offered = _OF_TOKENS if form == "tokens" else _OF_TEXTS
-    of_call = plugin if not _is_built(plugin) else plugin.model_copy(update={"options": {}})
-    check_options(of_call, signature, offered)
+    # A class has taken the options already.
+    of_call = plugin.model_copy(update={"options": {}}) if inspect.isclass(target) else plugin
+    check_options(of_call, signature, _OFFERED[form])
     return form
-
-
-def _is_built(plugin: WeightedFunction) -> bool:
-    """Whether the options are for building an instance, and not for each call."""
-    return inspect.isclass(plugin.load().object)
 
 
 def _values(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> list[float]:
     """What a function returns for a batch; NaN for None."""
     try:
         returned = _called_in_time(one, rows, texts, timeout_s)
-    except _RaisedError as raised:
+    except RaisedError as raised:
         row = _row_that_raises(one, rows, texts, timeout_s)
         where = "no row alone makes it raise" if row is None else f"the first such row is {_shown(rows, row, texts)}"
         error = raised.error
@@ -386,39 +350,17 @@ def _values(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> list[
     return _checked(one, returned, rows, texts)
 
 
-class _RaisedError(Exception):
-    """A function raised."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-
 def _called_in_time(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> Any:
-    """Call a function; one that does not return is left behind in a thread that keeps no process alive."""
-    arguments, num_threads = one.arguments(rows, texts), torch.get_num_threads()
-    outcome: dict[str, Any] = {}
-
-    def call() -> None:
-        try:
-            # A new thread has torch's defaults: those of the shard decide how sums are rounded.
-            with torch_threads(num_threads), torch.no_grad():
-                outcome["returned"] = one.call(**arguments)
-        except BaseException as error:  # `sys.exit()` in a reward function is an error of it, too
-            outcome["raised"] = error
-
-    thread = threading.Thread(target=call, name=f"reward {one.plugin.short_name}", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if "raised" in outcome:
-        raise _RaisedError(outcome["raised"])
-    if "returned" not in outcome:
-        raise PluginError(
+    arguments = one.arguments(rows, texts)
+    return call_in_time(
+        lambda: one.call(**arguments),
+        timeout_s,
+        lambda: (
             f"{one.described}: has not returned after reward.timeout_s={timeout_s:g} seconds, in a batch of "
             f"{len(rows.tokens)} sequences that begins with {_shown(rows, 0, texts)}. Raise reward.timeout_s, or make "
             "it return."
-        )
-    return outcome["returned"]
+        ),
+    )
 
 
 def _row_that_raises(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> int | None:
@@ -426,7 +368,7 @@ def _row_that_raises(one: _Function, rows: Rows, texts: Texts, timeout_s: float)
     for row in range(len(rows.tokens)):
         try:
             _called_in_time(one, rows.only(row), texts, timeout_s)
-        except _RaisedError:
+        except RaisedError:
             return row
         except PluginError:
             return None  # it hangs, which is another error than the one to tell of
@@ -444,7 +386,7 @@ def _checked(one: _Function, returned: Any, rows: Rows, texts: Texts) -> list[fl
     values = returned.detach().cpu().tolist() if isinstance(returned, Tensor) else returned
     values = values.tolist() if isinstance(values, np.ndarray) else values
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
-        raise PluginError(f"{one.described}: returned {_brief(returned)} for {number} sequences. {allowed}")
+        raise PluginError(f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}")
     if len(values) != number:
         raise PluginError(f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}")
     found = []
@@ -452,20 +394,11 @@ def _checked(one: _Function, returned: Any, rows: Rows, texts: Texts) -> list[fl
         if value is None:
             found.append(math.nan)
             continue
-        reward = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
-        is_number = isinstance(reward, int | float | np.integer | np.floating)
-        if not is_number or not math.isfinite(reward):
-            raise PluginError(f"{one.described}: returned {_brief(value)} for {_shown(rows, row, texts)}. {allowed}")
-        found.append(float(reward))
+        number_of_row = as_number(value)
+        if number_of_row is None:
+            raise PluginError(f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}")
+        found.append(number_of_row)
     return found
-
-
-def _brief(value: Any) -> str:
-    """A value as errors show it."""
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = repr(value)
-    return f"{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'} ({type(value).__name__})"
 
 
 def described_rewards(names: Sequence[str], each: Tensor) -> dict[str, float]:

@@ -242,7 +242,7 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
     assert "'f'" in str(raised.value) and "reward.timeout_s=0.01 seconds, in a batch of 5" in str(raised.value)
     plugin.load().object.__globals__["GO_ON"].set()
     for thread in threading.enumerate():
-        if thread.name == "reward f":
+        if thread.name == "rlgan plug-in":
             thread.join()
 
 
