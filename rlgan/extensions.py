@@ -526,19 +526,16 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
     Raises:
         PluginError: building the class raises.
     """
-    target: Any = loaded.object
-    if not inspect.isclass(target):
-        function: Callable[..., Any] = partial(target, **plugin.options) if plugin.options else target
-        return function
+    if not inspect.isclass(loaded.object):
+        return partial(loaded.object, **plugin.options)
     try:
-        built = target(**plugin.options)
+        built: Any = loaded.object(**plugin.options)
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
             f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
             f"it, or set its options.{own_lines(error, loaded.path)}"
         ) from error
-    called: Callable[..., Any] = built
-    return called
+    return partial(built)
 
 
 def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:
