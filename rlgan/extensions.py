@@ -21,6 +21,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import linecache
 import math
 import sys
@@ -99,6 +100,7 @@ _registered: dict[tuple[PluginKind, str], Source] = {}
 # By digest, so that it does not matter who remembered a source, nor when. Of files and modules alone.
 _sources: dict[str, Source] = {}
 _modules: dict[tuple[str, str], types.ModuleType] = {}
+_built: dict[tuple[str, str, str], Any] = {}
 
 
 def register(kind: PluginKind, name: str, plugin: Any) -> None:
@@ -521,13 +523,16 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
 
 
 def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
-    """The function of a plug-in with its options: a class is built with them, a function called with them.
+    """The function of a plug-in with its options: a class is built with them, once a process; a function called so.
 
     Raises:
         PluginError: building the class raises.
     """
     if not inspect.isclass(loaded.object):
         return partial(loaded.object, **plugin.options)
+    key = loaded.digest, plugin.name, json.dumps(dict(plugin.options), sort_keys=True)
+    if key in _built:
+        return partial(_built[key])
     try:
         built: Any = loaded.object(**plugin.options)
     except Exception as error:  # a user's own code may raise anything
@@ -535,6 +540,7 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
             f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
             f"it, or set its options.{own_lines(error, loaded.path)}"
         ) from error
+    _built[key] = built
     return partial(built)
 
 

@@ -3,8 +3,8 @@
     f(texts) → a number, or a dictionary of numbers
 
 It is handed what else it names: `references`, the texts of the held-out split; `prompts`, what each text was given; and
-its options. A metric whose direction is none is two-sided: more is not better, and what counts is how far it is from
-what real sequences have (`eval/NAME_gap`).
+its options. It is measured as `eval/own_NAME`. A metric whose direction is none is two-sided: more is not better, and
+what counts is how far it is from what real sequences have (`eval/own_NAME_gap`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ Direction = Literal["min", "max", "none"]
 _OFFERED = ("references", "prompts")
 _FORM = "f(texts), which returns a number or a dictionary of numbers; it may also name `references` and `prompts`"
 _NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
+OWN = "own_"
+"""Begins the names of all figures of metrics of one's own, so that none is taken for what ships."""
 GAP = "_gap"
 """Ends the name of how far a two-sided metric is from what real sequences have."""
 
@@ -59,16 +61,26 @@ class OwnMetric(Plugin):
         _signature(self, loaded.object)
 
     def has(self, name: str) -> bool:
-        """Whether a figure is this metric's, or one of those that it returns together: "length", "length_words"."""
-        return name == self.short_name or name.startswith(f"{self.short_name}_")
+        """Whether a figure is this metric's, or one of those that it returns together: own_length, own_length_words."""
+        return name == self.figure or name.startswith(f"{self.figure}_")
+
+    @property
+    def figure(self) -> str:
+        """Name of its figure, or what the names of its figures begin with."""
+        return OWN + self.short_name
 
     @property
     def note(self) -> str:
         """How to read it, in a line."""
         what = {"min": "lower is better", "max": "higher is better"}.get(
-            self.direction, f"neither more nor less is better: read {self.short_name}{GAP}, the distance from real data"
+            self.direction, f"neither more nor less is better: read {self.figure}{GAP}, the distance from real data"
         )
-        return f"{self.short_name}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
+        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a quantity of a table is of a metric of one's own."""
+    return name.startswith(OWN)
 
 
 def require_apart(metrics: Sequence[OwnMetric]) -> None:
@@ -94,7 +106,7 @@ class OwnMetrics:
         task: whose texts are measured.
 
     Raises:
-        ConfigError: one is called as what ships.
+        ConfigError: one cannot be loaded.
         PluginError: one raises, hangs, or returns no number for a few texts of the held-out split.
     """
 
@@ -124,8 +136,8 @@ class OwnMetrics:
             conditions: (n, S) int64 what each was given, or None.
 
         Returns:
-            `eval/NAME`, or `eval/NAME_KEY` for each key of a dictionary; of a two-sided metric `eval/..._gap`, too: the
-            distance from its value of the held-out split, all of it.
+            `eval/own_NAME`, or `eval/own_NAME_KEY` for each key of a dictionary; of a two-sided metric `eval/..._gap`,
+            too: the distance from its value of the held-out split, all of it.
 
         Raises:
             PluginError: one raises, hangs, or returns something else than finite numbers.
@@ -224,7 +236,7 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
         raise PluginError(
             f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}"
         ) from error
-    name = metric.short_name
+    name = metric.figure
     values = {f"{name}_{key}": one for key, one in returned.items()} if isinstance(returned, Mapping) else None
     found = {}
     for key, value in (values if values is not None else {name: returned}).items():
