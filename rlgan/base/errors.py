@@ -50,7 +50,7 @@ class TrackingError(RlganError, RuntimeError):
 
 
 class CallbackError(PluginError):
-    """A user's callback raised or cannot be used; its run can be gone on with. The command line exits with 1."""
+    """A user's callback raised or cannot be used."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,8 +14,6 @@ from importlib import import_module
 from typing import NoReturn, cast
 
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
-||||||| 032dead
-from rlgan.base.errors import ConfigError, RlganError, UploadError, nearest
 
 from .options import split_overrides
 from .verbs import STOPPED, Verb, VerbModule
@@ -64,8 +62,6 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
     except (PluginError, UploadError) as error:
-||||||| 032dead
-    except UploadError as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 1
     except RlganError as error:

@@ -191,6 +191,11 @@ class Evaluator:
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
             raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
 
+    def is_higher_better(self, measure: Measure) -> bool | None:
+        """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
+        own = next((metric for metric in self._settings.metrics if metric.has(measure)), None)
+        return None if own is None else own.direction == "max"
+
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
     ) -> float:
