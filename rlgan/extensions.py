@@ -41,6 +41,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 from rlgan.base.threads import torch_threads
@@ -593,18 +594,27 @@ def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
 
     Returns:
         The files.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
     """
-    kept = []
+    kept: list[Path] = []
     for plugin in plugins:
         source = source_of(plugin.name, plugin.plugin_kind, plugin.digest)
         if source.text is None:
             continue
         path = run_dir / FOLDER / f"{source.digest[:16]}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path in kept:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
         # Byte for byte, or its digest would be another one.
-        path.write_bytes(source.text.encode())
+        content = source.text.encode()
+        write_atomically(path, lambda beside, content=content: beside.write_bytes(content))  # type: ignore[misc]
         kept.append(path)
-    return list(dict.fromkeys(kept))
+    return kept
 
 
 def remember_sources(run_dir: Path) -> None:
@@ -613,6 +623,19 @@ def remember_sources(run_dir: Path) -> None:
         text = path.read_bytes().decode("utf-8", "replace")
         digest = _sha256(text)
         _sources.setdefault(digest, Source(text, digest, str(path.absolute())))
+
+
+def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+    """Sources of files as JSON values, for processes that get a configuration as such; see `unpack`."""
+    sources = {one.digest: one for one in (source_of(each.name, each.plugin_kind, each.digest) for each in plugins)}
+    return [{"text": one.text, "path": one.path} for one in sources.values() if one.text is not None]
+
+
+def unpack(sources: Iterable[Mapping[str, str]]) -> None:
+    """Let this process find what `packed` returned; nothing of it is executed."""
+    for one in sources:
+        digest = _sha256(one["text"])
+        _sources.setdefault(digest, Source(one["text"], digest, one["path"]))
 
 
 def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:

@@ -19,8 +19,8 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 
 Measure = str
-"""A figure of the validation split, by which a generator may be selected: one of `MEASURES`, or of a metric of one's own
-(`rlgan.evaluation.own_metrics`)."""
+"""A figure of the validation split, by which a generator may be selected: one of `MEASURES`, or of a metric of one's
+own (`rlgan.evaluation.own_metrics`)."""
 MEASURES = ("valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf")
 """What ships of them."""
 
