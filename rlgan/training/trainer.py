@@ -37,19 +37,14 @@ from rlgan.policy.baselines import BaselineState, CriticBaseline
 from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, Recipe, learnable
 from rlgan.policy.kl_penalty import NoReference
-from rlgan.policy.objectives import (
-    PPO,
-    Differentiated,
+from rlgan.policy.objectives import PPO, Differentiated, NoPolicyGradient, Reinforce, makes_soft_rows, relaxation_at
+from rlgan.policy.rewards import JudgedReward
+from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
-    NoPolicyGradient,
-    Reinforce,
     ScheduledSampling,
     TeacherForcingByExample,
-    makes_soft_rows,
-    relaxation_at,
 )
-from rlgan.policy.rewards import JudgedReward
 from rlgan.policy.value_function import Critic
 from rlgan.rollouts.shards import cut_into_shards
 from rlgan.sampling.beam_search import SearchedAndDrawn, searched_rows
