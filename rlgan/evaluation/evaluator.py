@@ -18,7 +18,9 @@ from pydantic import Field
 from torch import Tensor
 
 from rlgan.base.activity import advance, stage
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.seeding import stream
 from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
@@ -83,6 +85,21 @@ class EvaluationSettings(Settings):
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Words can be put in the place of unknown ones where there are words on both sides."""
+        task = fields.task
+        if not self.replace_unknown:
+            return
+        at = {"evaluation.replace_unknown": self.replace_unknown}
+        if "references" not in task.measures:
+            yield Problem(
+                "words_of_no_source",
+                at,
+                f"takes words of a source, and task={task.kind!r} has none. Set it to false.",
+            )
+        elif refusal := no_words(*task.are_words):
+            yield Problem("no_words", at, f"{refusal}. Set it to false.")
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:

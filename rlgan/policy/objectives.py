@@ -7,14 +7,16 @@ Normalisers see the whole batch, so the weights are formed where the batch is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
@@ -81,6 +83,16 @@ class PPO(Objective):
     """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
     reads_reward: ClassVar[bool] = True
     clips: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Something is clipped."""
+        if self.epochs == self.minibatches == 1:
+            yield Problem(
+                "nothing_is_clipped",
+                {"objective.epochs": 1, "objective.minibatches": 1},
+                "the first step is taken at the policy that sampled, where nothing is clipped. Raise one of them, or "
+                "use objective reinforce.",
+            )
 
 
 class Gumbel(Objective):
@@ -155,6 +167,31 @@ class NoPolicyGradient(Objective):
     """Divisor of what is learned by example: that of the run that this is the control of."""
     entropy_bonus: ClassVar[float] = 0.0
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is teacher forcing to learn from, and what is said of its batches has an effect."""
+        forcing = fields.schedule.teacher_forcing
+        if not forcing.learns_likelihood:
+            yield Problem(
+                "nothing_is_learned",
+                {"objective": self.kind},
+                f"with schedule.teacher_forcing {forcing.kind} nothing would be learned. Set an objective, or mixed, "
+                "interleaved or by_example teacher forcing.",
+            )
+        if not (forcing.splits_batch or forcing.adds_batch):
+            for path, value in (("epochs", self.epochs), ("minibatches", self.minibatches)):
+                if value != 1:
+                    yield Problem(
+                        "passes_over_nothing",
+                        {f"objective.{path}": value},
+                        "has no effect without mixed or by_example teacher forcing. Set it to 1.",
+                    )
+        if self.loss_normaliser != "sequence" and not forcing.splits_batch:
+            yield Problem(
+                "divisor_of_nothing",
+                {"objective.loss_normaliser": self.loss_normaliser},
+                "with objective='none' has no effect without by_example teacher forcing. Set it to sequence.",
+            )
+
 
 Differentiated = Gumbel | Soft
 """Objectives that differentiate the generator through the discriminator, and read no reward."""
@@ -204,17 +241,57 @@ class ScheduledSampling(Settings):
         """Share of its own tokens in an epoch, counted from 0."""
         return self.share * min(1.0, epoch / self.epochs)
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of pretraining."""
+        if not fields.schedule.mle_epochs:
+            yield Problem(
+                "inputs_of_no_pretraining",
+                {"schedule.mle_inputs": self.kind},
+                "has no effect with schedule.mle_epochs=0. Set it to none.",
+            )
+
 
 PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
 
 
-class NoTeacherForcing(Settings):
+class TeacherForcing(Settings):
+    """What every form of teacher forcing declares."""
+
+    learns_likelihood: ClassVar[bool] = True
+    """Whether whole real sequences are learned by likelihood."""
+    splits_batch: ClassVar[bool] = False
+    """Whether some sequences of a generator update are real ones."""
+    adds_batch: ClassVar[bool] = False
+    """Whether a batch of real sequences is learned in the optimiser steps of the generated ones."""
+    begins_with_real: ClassVar[bool] = False
+    """Whether generated sequences and fakes begin with tokens of real ones."""
+
+    def num_real(self, batch: int) -> int:
+        """Real sequences of a generator update of so many sequences."""
+        return 0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of generator updates."""
+        if not fields.schedule.adversarial_updates:
+            yield Problem(
+                "forcing_of_no_updates",
+                {"schedule.teacher_forcing": fields.schedule.teacher_forcing.kind},
+                "has no effect with schedule.adversarial_updates=0. Set it to none.",
+            )
+
+
+class NoTeacherForcing(TeacherForcing):
     """No maximum-likelihood updates between the adversarial ones."""
 
     kind: Literal["none"] = "none"
+    learns_likelihood: ClassVar[bool] = False
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Always right."""
+        yield from ()
 
 
-class InterleavedTeacherForcing(Settings):
+class InterleavedTeacherForcing(TeacherForcing):
     """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
 
     kind: Literal["interleaved"] = "interleaved"
@@ -222,15 +299,16 @@ class InterleavedTeacherForcing(Settings):
     """Updates on a fresh real batch after each generator update."""
 
 
-class MixedTeacherForcing(Settings):
+class MixedTeacherForcing(TeacherForcing):
     """A maximum-likelihood term added to the loss of every generator update."""
 
     kind: Literal["mixed"] = "mixed"
     weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
     """Weight of the mean negative log-likelihood per token of a fresh real batch."""
+    adds_batch: ClassVar[bool] = True
 
 
-class MixedPrefix(Settings):
+class MixedPrefix(TeacherForcing):
     """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
 
     The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
@@ -244,13 +322,25 @@ class MixedPrefix(Settings):
     """Tokens K fewer after each block."""
     block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
     """Adversarial units a block."""
+    learns_likelihood: ClassVar[bool] = False
+    begins_with_real: ClassVar[bool] = True
 
     def num_given(self, unit: int) -> int:
         """Tokens that are given in an adversarial unit, counted from 0."""
         return max(0, self.start - self.decrement * (unit // self.block))
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Relaxed sequences are drawn from their first token on."""
+        yield from super().check(fields)
+        if fields.objective.relaxes:
+            yield Problem(
+                "relaxed_from_the_start",
+                {"schedule.teacher_forcing": self.kind},
+                f"objective={fields.objective.kind!r} draws whole sequences. Use mixed, interleaved or none.",
+            )
 
-class TeacherForcingByExample(Settings):
+
+class TeacherForcingByExample(TeacherForcing):
     """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
 
     Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
@@ -263,10 +353,30 @@ class TeacherForcingByExample(Settings):
     kind: Literal["by_example"] = "by_example"
     fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
     """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+    splits_batch: ClassVar[bool] = True
 
     def num_real(self, batch: int) -> int:
         """Real sequences of a generator update of so many sequences."""
         return round(self.fraction * batch)
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Some sequences are real and some are rewarded."""
+        yield from super().check(fields)
+        schedule, objective = fields.schedule, fields.objective
+        if objective.is_differentiated:
+            yield Problem(
+                "example_in_place_of_rewarded",
+                {"schedule.teacher_forcing": self.kind},
+                f"takes the place of sequences that are paid, and objective={objective.kind!r} pays none. Use mixed, "
+                "interleaved or none.",
+            )
+        if not (schedule.num_real and schedule.num_sampled):
+            yield Problem(
+                "fraction_is_all_or_nothing",
+                {"schedule.teacher_forcing.fraction": self.fraction},
+                f"of schedule.g_batch={schedule.g_batch} sequences {schedule.num_real} would be real, and some must be "
+                "and some not. Raise schedule.g_batch, or bring the fraction nearer to 0.5.",
+            )
 
 
 TeacherForcingSettings = Annotated[

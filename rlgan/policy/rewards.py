@@ -6,7 +6,7 @@ no discriminator (a constant, random numbers, the exact log-ratio) are rewards l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -14,7 +14,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
@@ -53,6 +55,11 @@ class Reward(Settings):
     def logit_map(self) -> LogitMap | None:
         """The map of the discriminator's logit that it is, or that it mixes with something else; None without one."""
         return None
+
+    @property
+    def without_discriminator(self) -> str:
+        """Kind of a reward to use in its place where there is no discriminator."""
+        return "constant"
 
 
 class LogitMap(Reward):
@@ -119,6 +126,17 @@ class LogRatio(Reward):
     level: ClassVar[Level] = "token"
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator is a distribution over tokens."""
+        network = fields.discriminator
+        if network is not None and not network.gives_distribution:
+            yield Problem(
+                "log_ratio_without_distribution",
+                {"reward": self.kind},
+                f"reads log p_φ of tokens, and discriminator={network.kind!r} gives none. Use discriminator "
+                "language_model and adversary.loss likelihood, or reward logit.",
+            )
+
 
 class ConstantReward(Reward):
     """The same reward for everything: a control. Without a baseline it is self-imitation."""
@@ -169,6 +187,16 @@ class Bleu(Reward):
     """References, drawn anew for each update."""
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Any sequence of the data is as right as another."""
+        if fields.task.gives_conditions:
+            yield Problem(
+                "random_references",
+                {"reward": self.kind},
+                f"compares with sequences drawn at random, and task={fields.task.kind!r} asks for another one each "
+                "time. Use reward reference_bleu.",
+            )
 
 
 class ReferenceBleu(Reward):
