@@ -1,9 +1,9 @@
 """What the parts of a configuration declare to each other: all that a rule about their combination may ask.
 
 A rule that concerns one variant is that variant's `Settings.check`; a rule between equals is in `rlgan.config.checks`.
-Neither knows a class of another room. Both read attributes that every variant of an axis has, so that a plug-in is equal
-to what ships. The protocols below are those attributes, and a type checker holds each variant to them. What they mean
-in full stands where they are declared, at the base class of each axis.
+Neither knows a class of another room. Both read attributes that every variant of an axis has, so that a plug-in is
+equal to what ships. The protocols below are those attributes, and a type checker holds each variant to them. What they
+mean in full stands where they are declared, at the base class of each axis.
 """
 
 from __future__ import annotations
@@ -364,16 +364,16 @@ class DeclaredForcing(Protocol):
         """Whether whole real sequences are learned by likelihood."""
 
     @property
-    def splits_batch(self) -> bool:
-        """Whether some sequences of a generator update are real ones."""
+    def takes_batches(self) -> bool:
+        """Whether it takes batches of `schedule.mle_batch` training sequences."""
 
     @property
-    def adds_batch(self) -> bool:
-        """Whether a batch of real sequences is learned in the same optimiser steps."""
+    def in_the_same_update(self) -> bool:
+        """Whether its rows are learned in the optimiser steps of the generated ones."""
 
-    @property
-    def begins_with_real(self) -> bool:
-        """Whether generated sequences and fakes begin with tokens of real ones."""
+    def num_given(self, unit: int) -> int:
+        """Tokens of real sequences that generated ones begin with in an adversarial unit, counted from 0."""
+        ...
 
 
 class DeclaredBalance(Protocol):

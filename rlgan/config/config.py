@@ -148,7 +148,7 @@ class Config(Settings):
         return self
 
     def problems(self) -> Iterator[Problem]:
-        """All that contradicts something else, in the order in which it would be mended; none where it was validated."""
+        """All that contradicts something else, in the order in which it would be mended."""
         return problems(self, parts_of(self))
 
     @property

@@ -29,6 +29,7 @@ from rlgan.generators import Generator
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import Samples, sample
+from rlgan.sampling.unknown_words import no_words
 from rlgan.schedule.model_selection import Measure
 
 from .adversarial import AdversarialMeasures, FreshEvaluator

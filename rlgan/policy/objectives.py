@@ -17,7 +17,7 @@ from torch import Tensor
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError, ShapeError
 from rlgan.base.problems import Problem
-from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
@@ -177,7 +177,7 @@ class NoPolicyGradient(Objective):
                 f"with schedule.teacher_forcing {forcing.kind} nothing would be learned. Set an objective, or mixed, "
                 "interleaved or by_example teacher forcing.",
             )
-        if not (forcing.splits_batch or forcing.adds_batch):
+        if not forcing.in_the_same_update:
             for path, value in (("epochs", self.epochs), ("minibatches", self.minibatches)):
                 if value != 1:
                     yield Problem(
@@ -185,7 +185,7 @@ class NoPolicyGradient(Objective):
                         {f"objective.{path}": value},
                         "has no effect without mixed or by_example teacher forcing. Set it to 1.",
                     )
-        if self.loss_normaliser != "sequence" and not forcing.splits_batch:
+        if self.loss_normaliser != "sequence" and (forcing.takes_batches or not forcing.in_the_same_update):
             yield Problem(
                 "divisor_of_nothing",
                 {"objective.loss_normaliser": self.loss_normaliser},
@@ -216,175 +216,6 @@ def relaxation_at(objective: ObjectiveSettings, update: int, num_updates: int) -
     if not isinstance(objective, Gumbel):
         return None
     return Relaxation(temperature_at(objective.temperature, update, num_updates), objective.straight_through)
-
-
-class ReadsTheData(Settings):
-    """Pretraining predicts each token from the real ones before it."""
-
-    kind: Literal["none"] = "none"
-
-
-class ScheduledSampling(Settings):
-    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
-
-    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the data's law (Huszár 2015): a
-    control.
-    """
-
-    kind: Literal["scheduled_sampling"] = "scheduled_sampling"
-    share: float = Field(0.5, gt=0.0, le=1.0)
-    """Share of its own tokens in the end."""
-    epochs: int = Field(30, ge=1)
-    """Epochs over which the share rises from 0."""
-
-    def share_in(self, epoch: int) -> float:
-        """Share of its own tokens in an epoch, counted from 0."""
-        return self.share * min(1.0, epoch / self.epochs)
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """It is of pretraining."""
-        if not fields.schedule.mle_epochs:
-            yield Problem(
-                "inputs_of_no_pretraining",
-                {"schedule.mle_inputs": self.kind},
-                "has no effect with schedule.mle_epochs=0. Set it to none.",
-            )
-
-
-PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
-
-
-class TeacherForcing(Settings):
-    """What every form of teacher forcing declares."""
-
-    learns_likelihood: ClassVar[bool] = True
-    """Whether whole real sequences are learned by likelihood."""
-    splits_batch: ClassVar[bool] = False
-    """Whether some sequences of a generator update are real ones."""
-    adds_batch: ClassVar[bool] = False
-    """Whether a batch of real sequences is learned in the optimiser steps of the generated ones."""
-    begins_with_real: ClassVar[bool] = False
-    """Whether generated sequences and fakes begin with tokens of real ones."""
-
-    def num_real(self, batch: int) -> int:
-        """Real sequences of a generator update of so many sequences."""
-        return 0
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """It is of generator updates."""
-        if not fields.schedule.adversarial_updates:
-            yield Problem(
-                "forcing_of_no_updates",
-                {"schedule.teacher_forcing": fields.schedule.teacher_forcing.kind},
-                "has no effect with schedule.adversarial_updates=0. Set it to none.",
-            )
-
-
-class NoTeacherForcing(TeacherForcing):
-    """No maximum-likelihood updates between the adversarial ones."""
-
-    kind: Literal["none"] = "none"
-    learns_likelihood: ClassVar[bool] = False
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """Always right."""
-        yield from ()
-
-
-class InterleavedTeacherForcing(TeacherForcing):
-    """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
-
-    kind: Literal["interleaved"] = "interleaved"
-    num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
-    """Updates on a fresh real batch after each generator update."""
-
-
-class MixedTeacherForcing(TeacherForcing):
-    """A maximum-likelihood term added to the loss of every generator update."""
-
-    kind: Literal["mixed"] = "mixed"
-    weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
-    """Weight of the mean negative log-likelihood per token of a fresh real batch."""
-    adds_batch: ClassVar[bool] = True
-
-
-class MixedPrefix(TeacherForcing):
-    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
-
-    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
-    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
-    """
-
-    kind: Literal["mixed_prefix"] = "mixed_prefix"
-    start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
-    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
-    decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
-    """Tokens K fewer after each block."""
-    block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
-    """Adversarial units a block."""
-    learns_likelihood: ClassVar[bool] = False
-    begins_with_real: ClassVar[bool] = True
-
-    def num_given(self, unit: int) -> int:
-        """Tokens that are given in an adversarial unit, counted from 0."""
-        return max(0, self.start - self.decrement * (unit // self.block))
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """Relaxed sequences are drawn from their first token on."""
-        yield from super().check(fields)
-        if fields.objective.relaxes:
-            yield Problem(
-                "relaxed_from_the_start",
-                {"schedule.teacher_forcing": self.kind},
-                f"objective={fields.objective.kind!r} draws whole sequences. Use mixed, interleaved or none.",
-            )
-
-
-class TeacherForcingByExample(TeacherForcing):
-    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
-
-    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
-    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
-    (`objective.loss_normaliser`) is that of all of them together.
-
-    Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
-    """
-
-    kind: Literal["by_example"] = "by_example"
-    fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
-    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
-    splits_batch: ClassVar[bool] = True
-
-    def num_real(self, batch: int) -> int:
-        """Real sequences of a generator update of so many sequences."""
-        return round(self.fraction * batch)
-
-    def check(self, fields: Fields) -> Iterator[Problem]:
-        """Some sequences are real and some are rewarded."""
-        yield from super().check(fields)
-        schedule, objective = fields.schedule, fields.objective
-        if objective.is_differentiated:
-            yield Problem(
-                "example_in_place_of_rewarded",
-                {"schedule.teacher_forcing": self.kind},
-                f"takes the place of sequences that are paid, and objective={objective.kind!r} pays none. Use mixed, "
-                "interleaved or none.",
-            )
-        if not (schedule.num_real and schedule.num_sampled):
-            yield Problem(
-                "fraction_is_all_or_nothing",
-                {"schedule.teacher_forcing.fraction": self.fraction},
-                f"of schedule.g_batch={schedule.g_batch} sequences {schedule.num_real} would be real, and some must be "
-                "and some not. Raise schedule.g_batch, or bring the fraction nearer to 0.5.",
-            )
-
-
-TeacherForcingSettings = Annotated[
-    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix | TeacherForcingByExample,
-    Field(discriminator="kind"),
-]
-InTheSameUpdate = MixedTeacherForcing | TeacherForcingByExample
-"""Teacher forcing whose rows are learned in the optimiser steps of the generated ones."""
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:

@@ -250,6 +250,11 @@ class Mixed(Reward):
         """The one that is mixed."""
         return self.map
 
+    @property
+    def without_discriminator(self) -> str:
+        """The metric alone."""
+        return self.metric.kind
+
 
 JudgedReward = DiscriminatorReward | LogRatio | Mixed
 """Rewards that ask the discriminator."""

@@ -70,7 +70,7 @@ class SearchedAndDrawn(Settings):
                 at,
                 f"finds tokens, and objective={objective.kind!r} makes soft rows of fakes. Use drawn.",
             )
-        if forcing.begins_with_real:
+        if forcing.num_given(0):
             yield Problem(
                 "searched_from_nothing",
                 at,

@@ -16,7 +16,7 @@ from rlgan.base.declarations import Fields
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import OfTheStart, ReadIf, Settings
-from rlgan.policy.objectives import (
+from rlgan.policy.teacher_forcing import (
     NoTeacherForcing,
     PretrainingSettings,
     ReadsTheData,

@@ -196,9 +196,9 @@ def how_a_batch_is_learned(fields: Fields) -> Iterator[Problem]:
     batches = {}
     if objective.reads_reward:
         batches[of_the_batch(schedule, schedule.num_sampled)] = schedule.num_sampled
-    if forcing.splits_batch:
+    if forcing.in_the_same_update and not forcing.takes_batches:
         batches[of_the_batch(schedule, schedule.num_real, "real")] = schedule.num_real
-    if forcing.adds_batch:
+    if forcing.in_the_same_update and forcing.takes_batches:
         batches[f"schedule.mle_batch={schedule.mle_batch}"] = schedule.mle_batch
     for which, size in batches.items():
         if size % objective.minibatches:
