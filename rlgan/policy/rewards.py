@@ -65,6 +65,8 @@ class Reward(Settings):
 class LogitMap(Reward):
     """A function of one logit of the discriminator."""
 
+    kind: str
+    """Its name, which each narrows to a literal."""
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
     scores_continuations: ClassVar[bool] = True

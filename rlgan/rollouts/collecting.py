@@ -16,13 +16,11 @@ from rlgan.base.seeding import generator_on
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Stepper
+from rlgan.generators import Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
 from rlgan.policy.rewards import MetricReward, metric_scores
-from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Samples, continue_prefixes, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ class Shard:
 def collect(
     plan: RolloutPlan,
     shard: Shard,
-    policy: Stepper,
-    rollout_policy: Stepper | None,
+    policy: Sampler,
+    rollout_policy: Sampler | None,
     scorer: Scorer | None,
     reference: Generator | None = None,
     device: torch.device = CPU,
@@ -103,7 +101,7 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+        samples = policy.sample(shard.num_sequences, rng, prefixes, conditions)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
@@ -142,7 +140,7 @@ def collect(
 
 def _searched_and_drawn(
     plan: RolloutPlan,
-    policy: Stepper,
+    policy: Sampler,
     is_searched: Tensor,
     beam: int,
     rng: torch.Generator,
@@ -154,11 +152,10 @@ def _searched_and_drawn(
     logprobs = torch.zeros(tokens.shape, device=tokens.device)
     if bool(is_searched.any()):
         number = int(is_searched.sum())
-        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
-        tokens[is_searched] = found.tokens
+        tokens[is_searched] = policy.likeliest(number, beam, conditions=of_searched).tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn)
+        drawn = policy.sample(number, rng, conditions=of_drawn)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -228,7 +225,7 @@ class Search:
 def monte_carlo_search(
     plan: RolloutPlan,
     tokens: Tensor,
-    rollout_policy: Stepper,
+    rollout_policy: Sampler,
     scorer: Scorer | None,
     rng: torch.Generator,
     num_given: int = 0,
@@ -255,9 +252,7 @@ def monte_carlo_search(
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
     scores = None if targets is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(
-        continue_prefixes(rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions)
-    )
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, num_given, conditions))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])

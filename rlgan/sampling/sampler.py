@@ -1,4 +1,7 @@
-"""The hot loop: sequences from a generator, and continuations of all their prefixes.
+"""The hot loop: sequences from a generator's stepper, and continuations of all their prefixes.
+
+`sampler_of` is the way in for whoever has a generator; behind it stands `StepperSampler`, or a sampler of the
+generator's own.
 
 Nothing here learns or scores. Randomness comes only from the `torch.Generator` handed in. On a CPU small chunks of
 rows stay in cache; on a GPU one chunk may hold everything, and then the whole Monte Carlo search is T sequential steps
@@ -11,47 +14,122 @@ always the leading ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rlgan.envs.categorical import draw_from_weights
+from rlgan.base.errors import ConfigError
+from rlgan.envs.categorical import draw_from_weights, truncate_weights
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
-from rlgan.generators import State, Stepper
+from rlgan.generators import Continuations, Decoded, Draw, Generator, Sampler, Samples, State, Stepper
+
+from .beam_search import beam_search
+
+CHUNK_ROWS = 256
+"""Most rows advanced together, where nothing else is said."""
+
+_OWN_DISTRIBUTION = Draw()
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Finished sequences with the log-probabilities under the law that drew them.
+class StepperSampler(Sampler):
+    """Sequences token by token, from a stepper.
 
-    Attributes:
-        tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B, T) float32 nats, 0 after the terminator.
-        mask: (B, T) bool.
+    Args:
+        stepper: frozen generator, at its temperature, truncated or not.
+        space: the task's sequences.
+        chunk_rows: most rows advanced together; part of the numbers, since rounding depends on it.
     """
 
-    tokens: Tensor
-    logprobs: Tensor
-    mask: Tensor
+    def __init__(self, stepper: Stepper, space: SequenceSpace, chunk_rows: int = CHUNK_ROWS) -> None:
+        self._stepper, self._space, self._chunk_rows = stepper, space, chunk_rows
+
+    def sample(
+        self,
+        num_sequences: int,
+        rng: torch.Generator,
+        prefixes: Tensor | None = None,
+        conditions: Tensor | None = None,
+    ) -> Samples:
+        """Draw finished sequences; see `Sampler.sample`."""
+        return sample(self._stepper, self._space, num_sequences, rng, self._chunk_rows, prefixes, conditions)
+
+    def continuations(
+        self,
+        tokens: Tensor,
+        num_continuations: int,
+        rng: torch.Generator,
+        num_given: int = 0,
+        conditions: Tensor | None = None,
+    ) -> Iterator[Continuations]:
+        """Finish every proper prefix; see `Sampler.continuations`. At most `chunk_rows` rows at a time."""
+        return continue_prefixes(
+            self._stepper, self._space, tokens, num_continuations, rng, self._chunk_rows, num_given, conditions
+        )
+
+    def likeliest(
+        self, num_sequences: int, beam: int = 1, exponent: float = 0.0, conditions: Tensor | None = None
+    ) -> Decoded:
+        """Beam search; see `Sampler.likeliest`."""
+        return beam_search(self._stepper, self._space, num_sequences, beam, exponent, conditions, self._chunk_rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Continuations:
-    """Finished continuations of some prefixes.
+class TruncatedStepper(Stepper):
+    """A stepper that weighs only the likeliest tokens; the others' weights are 0, so they are never drawn.
 
-    Attributes:
-        tokens: (R, T) int64; row r agrees with `sequences[sequence[r]]` up to and including position `position[r]`.
-        sequence: (R,) int64 index of the sequence whose prefix was continued.
-        position: (R,) int64 last position of that prefix.
-        rollout: (R,) int64 in 0..N-1, which continuation of that prefix it is.
+    Args:
+        stepper: at its temperature.
+        draw: its `top_k` and `top_p`.
     """
 
-    tokens: Tensor
-    sequence: Tensor
-    position: Tensor
-    rollout: Tensor
+    def __init__(self, stepper: Stepper, draw: Draw) -> None:
+        self._stepper, self._draw = stepper, draw
+
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+        """State of empty prefixes; see `Stepper.start`."""
+        return self._stepper.start(num_rows, rng)
+
+    def given(self, conditions: Tensor | None) -> TruncatedStepper:
+        """The same for rows that are given conditions; see `Stepper.given`."""
+        return TruncatedStepper(self._stepper.given(conditions), self._draw)
+
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """State after one more token; see `Stepper.advance`."""
+        return self._stepper.advance(state, tokens)
+
+    def prefix_states(self, tokens: Tensor) -> State:
+        """States of all prefixes; see `Stepper.prefix_states`."""
+        return self._stepper.prefix_states(tokens)
+
+    def weights(self, state: State) -> Tensor:
+        """Unnormalised probabilities of the tokens that are kept; see `Stepper.weights`."""
+        return truncate_weights(self._stepper.weights(state), self._draw.top_k, self._draw.top_p)
+
+
+def sampler_of(
+    generator: Generator, space: SequenceSpace, draw: Draw = _OWN_DISTRIBUTION, chunk_rows: int = CHUNK_ROWS
+) -> Sampler:
+    """A sampler from the generator's weights as they are now.
+
+    Args:
+        generator: whose sequences.
+        space: the task's sequences.
+        draw: from which distribution; its own, where nothing else is said.
+        chunk_rows: most rows advanced together.
+
+    Raises:
+        ConfigError: a generator that draws no tokens is to draw them in another way.
+    """
+    if draw.truncates and not generator.draws_tokens:
+        raise ConfigError(
+            f"top_k={draw.top_k}, top_p={draw.top_p}: {type(generator).__name__} writes its likeliest tokens and draws "
+            "none. Leave both out."
+        )
+    own = generator.own_sampler(space, draw, chunk_rows)
+    if own is not None:
+        return own
+    stepper = generator.stepper(draw.temperature)
+    return StepperSampler(TruncatedStepper(stepper, draw) if draw.truncates else stepper, space, chunk_rows)
 
 
 @torch.no_grad()
@@ -60,7 +138,7 @@ def sample(
     space: SequenceSpace,
     num_sequences: int,
     rng: torch.Generator,
-    chunk_rows: int = 256,
+    chunk_rows: int = CHUNK_ROWS,
     prefixes: Tensor | None = None,
     conditions: Tensor | None = None,
 ) -> Samples:
@@ -162,14 +240,11 @@ def continue_prefixes(
     tokens: Tensor,
     num_rollouts: int,
     rng: torch.Generator,
-    chunk_rows: int = 256,
+    chunk_rows: int = CHUNK_ROWS,
     num_given: int = 0,
     conditions: Tensor | None = None,
 ) -> Iterator[Continuations]:
-    """Finish every proper prefix of every sequence N times.
-
-    The prefix *includes* the action whose value is sought: position t stands for `tokens[b, :t+1]`. The last real
-    position is not continued, for there the sequence itself is the only completion (Yu et al. 2017, eq. 4).
+    """Finish every proper prefix of every sequence N times; see `Sampler.continuations`.
 
     Args:
         stepper: frozen rollout policy.

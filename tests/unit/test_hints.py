@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from rlgan.base.errors import ConfigError
+from rlgan.base.settings import settings_in
 from rlgan.cli.hints import in_options
 from rlgan.cli.options import SHORT
 from rlgan.config.config import Config
-from rlgan.config.paths import all_paths, changed, override, to_dict, variants_at, variants_of
+from rlgan.config.paths import all_paths, changed, override, to_dict, variants_at
 from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
@@ -140,16 +141,8 @@ def leads_somewhere(path: str) -> bool:
             return False
         owners = []
         for field in fields:
-            owners += variants_of(field).values()
-            owners += [one for one in _classes(field.annotation) if one not in owners]
+            owners += settings_in(field)
     return True
-
-
-def _classes(annotation: Any) -> list[Any]:
-    from rlgan.base.settings import Settings
-    from rlgan.config.paths import _members
-
-    return [one for one in _members(annotation) if isinstance(one, type) and issubclass(one, Settings)]
 
 
 @pytest.mark.parametrize(
