@@ -127,7 +127,7 @@ class Played:
         self._monkeypatch.setattr(spaces, "Config", config)
 
     def sweep(self, folder: Path, number: int, resume: bool = False, **more: Any) -> list[dict[str, Any]]:
-        """Begin or go on with a sweep, let so many trials be asked for, those under way first; what was drawn for all."""
+        """Begin or go on with a sweep, ask for so many trials, those under way first; what was drawn for all."""
         self.number = number
         asked = request(folder, more.pop("study", STUDY), resume, trials=50, **{"search": "random", **more})
         ledger = sweep(asked, lambda _: None).ledger
