@@ -504,6 +504,10 @@ class Fields(Protocol):
         """What is measured."""
 
     @property
+    def sampling(self) -> str:
+        """How sequences are drawn: batched, or step by step in the environment."""
+
+    @property
     def controls(self) -> Collection[str]:
         """Controls that run beside it."""
 

@@ -6,7 +6,7 @@ scaling out and of fault tolerance: any number of workers gives the same numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
 from rlgan.policy.rewards import MetricReward, metric_scores
 from rlgan.sampling.records import Rollouts
+from rlgan.sampling.sampler import Batched, RowWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class RolloutPlan:
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         metric: by which sequences and continuations are compared with targets; None where the reward reads none.
+        writer: how sequences and continuations are written with a stepper, and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
     metric: MetricReward | None = None
+    writer: RowWriter = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def collect(
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = scorer(samples.tokens, samples.mask, conditions)
+        logits = plan.writer.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
@@ -133,7 +136,7 @@ def collect(
         num_given=num_given,
         num_drawn=num_drawn,
         conditions=shard.conditions,
-        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets)),
+        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets, conditions)),
         continuation_scores=_on_cpu(None if search is None else search.scores),
     )
 
@@ -202,9 +205,14 @@ def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None)
     return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
-def _scores(plan: RolloutPlan, tokens: Tensor, targets: Tensor) -> Tensor:
-    assert plan.metric is not None
-    return metric_scores(plan.metric, plan.space, tokens, targets)
+def _scores(plan: RolloutPlan, sequences: Tensor, targets: Tensor, given: Tensor | None) -> Tensor:
+    metric = plan.metric
+    assert metric is not None
+
+    def beside_targets(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        return metric_scores(metric, plan.space, tokens, targets)
+
+    return plan.writer.judge(beside_targets, plan.space, sequences, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +268,11 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
+    given = None if conditions is None else conditions[sequence]
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
     if targets is not None and scores is not None:
-        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence])
+        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence], given)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 

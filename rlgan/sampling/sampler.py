@@ -14,11 +14,13 @@ always the leading ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError
+from rlgan.discriminators import Scorer
 from rlgan.envs.categorical import draw_from_weights, truncate_weights
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
@@ -32,6 +34,73 @@ CHUNK_ROWS = 256
 _OWN_DISTRIBUTION = Draw()
 
 
+class RowWriter(Protocol):
+    """How rows are written with a stepper, and judged; what is in `sample` and `continue_prefixes` is the same for all.
+
+    Two keep to it: `Batched`, and `environment.StepByStep`. From the same arguments they return the same bits.
+    """
+
+    def write(
+        self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw a chunk of sequences.
+
+        Args:
+            stepper: frozen generator that has read the conditions.
+            space: the task's sequences.
+            prefixes: (R, n) int64 first tokens that are not drawn.
+            conditions: (R, S) int64, or None.
+            rng: source of all randomness.
+
+        Returns:
+            Tokens (R, T) int64, padded after the terminator, and their log-probabilities (R, T), 0 where nothing was
+            drawn.
+        """
+        ...
+
+    def finish(
+        self,
+        stepper: Stepper,
+        space: SequenceSpace,
+        tokens: Tensor,
+        states: State,
+        sequence: Tensor,
+        position: Tensor,
+        conditions: Tensor | None,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """Continue a chunk of prefixes.
+
+        Args:
+            stepper: frozen rollout policy that has read the conditions.
+            space: the task's sequences.
+            tokens: (B, T) int64 finished sequences.
+            states: of all their prefixes, see `Stepper.prefix_states`.
+            sequence: (R,) int64 whose prefix each row continues.
+            position: (R,) int64 last position of that prefix, in ascending order.
+            conditions: (B, S) int64 of the sequences, or None.
+            rng: source of all randomness.
+
+        Returns:
+            (R, T) int64 finished sequences.
+        """
+        ...
+
+    def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        """Judge finished sequences.
+
+        Args:
+            scorer: says (B,) of sequences, or (B, T) of their tokens.
+            space: the task's sequences.
+            tokens: (B, T) int64 finished sequences.
+            conditions: (B, S) int64 what they were given, or None.
+
+        Returns:
+            What the scorer says.
+        """
+        ...
+
+
 class StepperSampler(Sampler):
     """Sequences token by token, from a stepper.
 
@@ -39,10 +108,17 @@ class StepperSampler(Sampler):
         stepper: frozen generator, at its temperature, truncated or not.
         space: the task's sequences.
         chunk_rows: most rows advanced together; part of the numbers, since rounding depends on it.
+        writer: how rows are written; None is `Batched`.
     """
 
-    def __init__(self, stepper: Stepper, space: SequenceSpace, chunk_rows: int = CHUNK_ROWS) -> None:
-        self._stepper, self._space, self._chunk_rows = stepper, space, chunk_rows
+    def __init__(
+        self,
+        stepper: Stepper,
+        space: SequenceSpace,
+        chunk_rows: int = CHUNK_ROWS,
+        writer: RowWriter | None = None,
+    ) -> None:
+        self._stepper, self._space, self._chunk_rows, self._writer = stepper, space, chunk_rows, writer
 
     def sample(
         self,
@@ -52,7 +128,9 @@ class StepperSampler(Sampler):
         conditions: Tensor | None = None,
     ) -> Samples:
         """Draw finished sequences; see `Sampler.sample`."""
-        return sample(self._stepper, self._space, num_sequences, rng, self._chunk_rows, prefixes, conditions)
+        return sample(
+            self._stepper, self._space, num_sequences, rng, self._chunk_rows, prefixes, conditions, self._writer
+        )
 
     def continuations(
         self,
@@ -64,7 +142,15 @@ class StepperSampler(Sampler):
     ) -> Iterator[Continuations]:
         """Finish every proper prefix; see `Sampler.continuations`. At most `chunk_rows` rows at a time."""
         return continue_prefixes(
-            self._stepper, self._space, tokens, num_continuations, rng, self._chunk_rows, num_given, conditions
+            self._stepper,
+            self._space,
+            tokens,
+            num_continuations,
+            rng,
+            self._chunk_rows,
+            num_given,
+            conditions,
+            self._writer,
         )
 
     def likeliest(
@@ -107,7 +193,11 @@ class TruncatedStepper(Stepper):
 
 
 def sampler_of(
-    generator: Generator, space: SequenceSpace, draw: Draw = _OWN_DISTRIBUTION, chunk_rows: int = CHUNK_ROWS
+    generator: Generator,
+    space: SequenceSpace,
+    draw: Draw = _OWN_DISTRIBUTION,
+    chunk_rows: int = CHUNK_ROWS,
+    writer: RowWriter | None = None,
 ) -> Sampler:
     """A sampler from the generator's weights as they are now.
 
@@ -116,9 +206,10 @@ def sampler_of(
         space: the task's sequences.
         draw: from which distribution; its own, where nothing else is said.
         chunk_rows: most rows advanced together.
+        writer: how rows are written with a stepper; None is `Batched`.
 
     Raises:
-        ConfigError: a generator that draws no tokens is to draw them in another way.
+        ConfigError: a generator that draws no tokens, or whole sequences, is to draw them in another way.
     """
     if draw.truncates and not generator.draws_tokens:
         raise ConfigError(
@@ -127,9 +218,14 @@ def sampler_of(
         )
     own = generator.own_sampler(space, draw, chunk_rows)
     if own is not None:
+        if writer is not None and not isinstance(writer, Batched):
+            raise ConfigError(
+                f"sampling: {type(generator).__name__} draws whole sequences in a way of its own, and not step by "
+                "step. Set sampling to batched."
+            )
         return own
     stepper = generator.stepper(draw.temperature)
-    return StepperSampler(TruncatedStepper(stepper, draw) if draw.truncates else stepper, space, chunk_rows)
+    return StepperSampler(TruncatedStepper(stepper, draw) if draw.truncates else stepper, space, chunk_rows, writer)
 
 
 @torch.no_grad()
@@ -141,6 +237,7 @@ def sample(
     chunk_rows: int = CHUNK_ROWS,
     prefixes: Tensor | None = None,
     conditions: Tensor | None = None,
+    writer: RowWriter | None = None,
 ) -> Samples:
     """Draw finished sequences.
 
@@ -152,18 +249,18 @@ def sample(
         chunk_rows: rows advanced together; bounds the memory of the (R, V) next-token weights.
         prefixes: (B, n) int64 first tokens that are given and not drawn; one with a terminator is a whole sequence.
         conditions: (B, S) int64 what each sequence is given, or None.
+        writer: writes each chunk; None is `Batched`.
 
     Returns:
         B sequences; the log-probabilities of given tokens are 0.
     """
+    writer = Batched() if writer is None else writer
     if prefixes is None:
         prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
-    parts = [
-        _sample_chunk(
-            stepper.given(None if conditions is None else conditions[first : first + chunk_rows]), space, begun, rng
-        )
-        for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True)
-    ]
+    parts = []
+    for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True):
+        given = None if conditions is None else conditions[first : first + chunk_rows]
+        parts.append(writer.write(stepper.given(given), space, begun, given, rng))
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
@@ -196,29 +293,97 @@ def mixed_inputs(stepper: Stepper, tokens: Tensor, draws: Tensor) -> Tensor:
     return read
 
 
-def _sample_chunk(
-    stepper: Stepper, space: SequenceSpace, prefixes: Tensor, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    rows, num_given = prefixes.shape
-    state = stepper.start(rows, rng)
-    device = state[0].device
-    tokens = torch.full((rows, space.max_length), space.pad_id, dtype=torch.int64, device=device)
-    logprobs = torch.zeros(rows, space.max_length, device=device)
-    alive = torch.arange(rows, device=device)
-    for position in range(space.max_length):
-        if position > 0:
-            state = stepper.advance(state, tokens[alive, position - 1])
-        if position < num_given:
-            drawn = prefixes[alive, position]
-        else:
-            weights = stepper.weights(state)
-            drawn = draw_from_weights(weights, torch.rand(alive.shape[0], generator=rng, device=device))
-            logprobs[alive, position] = (weights.gather(1, drawn.unsqueeze(1)).squeeze(1) / weights.sum(1)).log()
-        tokens[alive, position] = drawn
-        alive, state = _drop_finished(space, alive, state, drawn, position)
-        if alive.shape[0] == 0:
-            break
-    return tokens, logprobs
+class Batched(RowWriter):
+    """All rows of a chunk at once; a row that has ended is left out."""
+
+    def write(
+        self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See `RowWriter.write`."""
+        rows, num_given = prefixes.shape
+        state = stepper.start(rows, rng)
+        device = state[0].device
+        tokens = torch.full((rows, space.max_length), space.pad_id, dtype=torch.int64, device=device)
+        logprobs = torch.zeros(rows, space.max_length, device=device)
+        alive = torch.arange(rows, device=device)
+        for position in range(space.max_length):
+            if position > 0:
+                state = stepper.advance(state, tokens[alive, position - 1])
+            if position < num_given:
+                drawn = prefixes[alive, position]
+            else:
+                drawn, logprobs[alive, position] = draw_with_logprobs(stepper, state, rng)
+            tokens[alive, position] = drawn
+            alive, state = _drop_finished(space, alive, state, drawn, position)
+            if alive.shape[0] == 0:
+                break
+        return tokens, logprobs
+
+    def finish(
+        self,
+        stepper: Stepper,
+        space: SequenceSpace,
+        tokens: Tensor,
+        states: State,
+        sequence: Tensor,
+        position: Tensor,
+        conditions: Tensor | None,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """See `RowWriter.finish`."""
+        max_length = space.max_length
+        after_prefix = torch.arange(max_length, device=tokens.device) > position.unsqueeze(1)
+        finished = tokens[sequence].masked_fill(after_prefix, space.pad_id)
+        # One transfer to the host for the whole chunk: how many rows begin at each position.
+        num_starting = torch.bincount(position, minlength=max_length).tolist()
+        alive = position.new_empty(0)
+        state: State = ()
+        num_started = 0
+        for target in range(int(position[0]) + 1, max_length):
+            if alive.shape[0] > 0:
+                state = stepper.advance(state, finished[alive, target - 1])
+            if starting := num_starting[target - 1]:
+                rows = torch.arange(num_started, num_started + starting, device=tokens.device)
+                state = joined(state, states, target - 1, sequence[rows])
+                alive = torch.cat([alive, rows])
+                num_started += starting
+            if alive.shape[0] == 0:
+                continue
+            drawn = draw(stepper, state, rng)
+            finished[alive, target] = drawn
+            alive, state = _drop_finished(space, alive, state, drawn, target)
+        return finished
+
+    def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        """See `RowWriter.judge`."""
+        return scorer(tokens, sequence_mask(space, tokens), conditions)
+
+
+def draw(stepper: Stepper, state: State, rng: torch.Generator) -> Tensor:
+    """The next token (R,) int64 of each row of a state: one uniform number a row."""
+    weights = stepper.weights(state)
+    return draw_from_weights(weights, torch.rand(len(weights), generator=rng, device=weights.device))
+
+
+def draw_with_logprobs(stepper: Stepper, state: State, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As `draw`, with the log-probability (R,) of each token."""
+    weights = stepper.weights(state)
+    drawn = draw_from_weights(weights, torch.rand(len(weights), generator=rng, device=weights.device))
+    return drawn, (weights.gather(1, drawn.unsqueeze(1)).squeeze(1) / weights.sum(1)).log()
+
+
+def joined(state: State, states: State, position: int, sequence: Tensor) -> State:
+    """A state with the rows that begin behind `position`, those of the prefixes of `sequence` (n,), at its end."""
+    fresh = tuple(part[position].index_select(0, sequence) for part in states)
+    return tuple(torch.cat(pair) for pair in zip(state, fresh, strict=True)) if state else fresh
+
+
+def kept(alive: Tensor, state: State, is_kept: Tensor) -> tuple[Tensor, State]:
+    """The rows of a state that go on: `alive` (R,) int64 and the state of those where `is_kept` (R,) bool."""
+    going_on = is_kept.nonzero().squeeze(1)
+    if going_on.shape[0] == alive.shape[0]:
+        return alive, state
+    return alive[going_on], tuple(part.index_select(0, going_on) for part in state)
 
 
 def _drop_finished(
@@ -227,10 +392,7 @@ def _drop_finished(
     """Rows that go on. Where no sequence can end early nothing is copied and, on a GPU, nothing waits for the host."""
     if space.end_id is None:
         return alive, state
-    going_on = (~is_terminal(space, drawn, position + 1)).nonzero().squeeze(1)
-    if going_on.shape[0] == alive.shape[0]:
-        return alive, state
-    return alive[going_on], tuple(part.index_select(0, going_on) for part in state)
+    return kept(alive, state, ~is_terminal(space, drawn, position + 1))
 
 
 @torch.no_grad()
@@ -243,6 +405,7 @@ def continue_prefixes(
     chunk_rows: int = CHUNK_ROWS,
     num_given: int = 0,
     conditions: Tensor | None = None,
+    writer: RowWriter | None = None,
 ) -> Iterator[Continuations]:
     """Finish every proper prefix of every sequence N times; see `Sampler.continuations`.
 
@@ -255,10 +418,12 @@ def continue_prefixes(
         chunk_rows: most rows advanced together.
         num_given: first tokens that were not drawn, whose values nobody seeks.
         conditions: (B, S) int64 what each sequence is given, or None.
+        writer: continues each chunk; None is `Batched`.
 
     Yields:
         Continuations of all (prefix, rollout) rows, ordered by prefix length, at most `chunk_rows` at a time.
     """
+    writer = Batched() if writer is None else writer
     lengths = sequence_mask(space, tokens).sum(1)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     is_sought = (positions.unsqueeze(1) >= num_given) & (positions.unsqueeze(1) < lengths - 1)
@@ -270,40 +435,5 @@ def continue_prefixes(
     states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
-        finished = _continue_chunk(stepper, space, tokens, states, sequence[chunk], position[chunk], rng)
+        finished = writer.finish(stepper, space, tokens, states, sequence[chunk], position[chunk], conditions, rng)
         yield Continuations(tokens=finished, sequence=sequence[chunk], position=position[chunk], rollout=rollout[chunk])
-
-
-def _continue_chunk(
-    stepper: Stepper,
-    space: SequenceSpace,
-    tokens: Tensor,
-    states: State,
-    sequence: Tensor,
-    position: Tensor,
-    rng: torch.Generator,
-) -> Tensor:
-    max_length = space.max_length
-    after_prefix = torch.arange(max_length, device=tokens.device) > position.unsqueeze(1)
-    finished = tokens[sequence].masked_fill(after_prefix, space.pad_id)
-    # One transfer to the host for the whole chunk: how many rows begin at each position.
-    num_starting = torch.bincount(position, minlength=max_length).tolist()
-    alive = position.new_empty(0)
-    state: State = ()
-    num_started = 0
-    for target in range(int(position[0]) + 1, max_length):
-        if alive.shape[0] > 0:
-            state = stepper.advance(state, finished[alive, target - 1])
-        if starting := num_starting[target - 1]:
-            rows = torch.arange(num_started, num_started + starting, device=tokens.device)
-            fresh = tuple(part[target - 1].index_select(0, sequence[rows]) for part in states)
-            state = tuple(torch.cat(pair) for pair in zip(state, fresh, strict=True)) if alive.shape[0] else fresh
-            alive = torch.cat([alive, rows])
-            num_started += starting
-        if alive.shape[0] == 0:
-            continue
-        weights = stepper.weights(state)
-        drawn = draw_from_weights(weights, torch.rand(alive.shape[0], generator=rng, device=tokens.device))
-        finished[alive, target] = drawn
-        alive, state = _drop_finished(space, alive, state, drawn, target)
-    return finished

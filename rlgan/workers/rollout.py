@@ -91,7 +91,9 @@ class RolloutWorker:
         return generator.to(self._device).eval()
 
     def _build_sampler(self, weights: Weights) -> Sampler:
-        return sampler_of(self._build_generator(weights), self._plan.space, chunk_rows=self._plan.chunk_rows)
+        plan = self._plan
+        network = self._build_generator(weights)
+        return sampler_of(network, plan.space, chunk_rows=plan.chunk_rows, writer=plan.writer)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None

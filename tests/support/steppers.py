@@ -23,4 +23,4 @@ def monte_carlo_search(plan: RolloutPlan, tokens: Tensor, rollout_policy: Steppe
 
 
 def _sampler(plan: RolloutPlan, stepper: Stepper) -> StepperSampler:
-    return StepperSampler(stepper, plan.space, plan.chunk_rows)
+    return StepperSampler(stepper, plan.space, plan.chunk_rows, plan.writer)

@@ -426,6 +426,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         SOFT | {"evaluation": {"temperatures": (1.0,)}},
         "measured_of_drawn_tokens at evaluation.collapse_share=0.5 | Set it to null",
     ),
+    (SOFT | {"sampling": "environment"}, "environment_of_no_tokens at sampling='environment' | to batched"),
     (
         JUDGED | {"schedule": {"balance": Equilibrium()}},
         "logit_is_no_log_odds at reward='probability' | ; reward ratio",

@@ -14,6 +14,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Draw, Generator, LatentConv, Sampler, Samples, build_generator
+from rlgan.sampling.environment import StepByStep
 from rlgan.sampling.sampler import StepperSampler, sampler_of
 from tests.support.tabular import TabularGenerator
 
@@ -190,3 +191,5 @@ def test_a_generator_with_a_sampler_of_its_own_is_asked_for_nothing_else() -> No
     sampler = sampler_of(Whole(), FIXED, Draw(0.5, 3), 17)
     assert asked == [(FIXED, Draw(0.5, 3), 17)]
     assert sampler.sample(2, rng()).tokens.tolist() == [[1, 1, 1]] * 2
+    with pytest.raises(ConfigError, match="sampling: Whole draws whole sequences in a way of its own"):
+        sampler_of(Whole(), FIXED, writer=StepByStep())

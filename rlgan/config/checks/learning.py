@@ -68,6 +68,13 @@ def who_learns(fields: Fields) -> Iterator[Problem]:
 def what_is_differentiated(fields: Fields) -> Iterator[Problem]:
     """Objectives that go through the discriminator, or past it, read no reward."""
     objective = fields.objective
+    if fields.sampling != "batched" and objective.makes_soft_rows:
+        yield Problem(
+            "environment_of_no_tokens",
+            {"sampling": fields.sampling},
+            f"has no effect with objective={objective.kind!r}, which makes soft rows and draws no tokens. Set sampling "
+            "to batched.",
+        )
     if objective.is_differentiated and fields.adversary.loss.compares_classes:
         yield Problem(
             "loss_compares_classes",
