@@ -440,6 +440,18 @@ class DeclaredSchedule(Protocol):
         """Sequences of a generator update that the generator draws."""
 
 
+class DeclaredMetric(Protocol):
+    """A metric of the user's own."""
+
+    @property
+    def figure(self) -> str:
+        """Name of its figure."""
+
+    def has(self, name: str) -> bool:
+        """Whether a figure is its own."""
+        ...
+
+
 class DeclaredEvaluation(Protocol):
     """What is measured."""
 
@@ -450,6 +462,10 @@ class DeclaredEvaluation(Protocol):
     @property
     def collapse_share(self) -> float | None:
         """Share of the effective rank below which a warning is given."""
+
+    @property
+    def metrics(self) -> Collection[DeclaredMetric]:
+        """Metrics of the user's own."""
 
 
 class Fields(Protocol):

@@ -688,6 +688,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "measure_of_law at schedule.selection.measure='kl_sum' | Use corpus_bleu, chrf or valid_nll.",
     ),
     (
+        JUDGED | {"schedule": {"selection": BestGenerator(measure="own_length")}},
+        "measure_unknown at schedule.selection.measure='own_length' | choose one of valid_nll, kl_sum, lm_rlm",
+    ),
+    (
         OF_PAIRS | {"task": CERTAIN, "schedule": {"selection": BestGenerator(measure="kl_sum")}},
         "measure_is_infinite at schedule.selection.measure='kl_sum'",
     ),
