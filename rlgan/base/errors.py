@@ -38,6 +38,13 @@ class UploadError(StorageError):
     """A run is complete or stopped, and its folder did not get into its storage; the command line exits with 1."""
 
 
+class PluginError(RlganError, RuntimeError):
+    """Something of the user's own raised, hung, or returned what it must not; the command line exits with 1.
+
+    The run's last checkpoint is kept, and the run can be resumed.
+    """
+
+
 class TrackingError(RlganError, RuntimeError):
     """A tracking server or its model registry cannot be reached, or has not what is asked of it."""
 

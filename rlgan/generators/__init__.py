@@ -13,12 +13,14 @@ from rlgan.envs.sequence_space import SequenceSpace
 from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .plugin import AdaptedGenerator, PluginGenerator
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
 GeneratorSettings = Annotated[
-    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer, Field(discriminator="kind")
+    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | PluginGenerator,
+    Field(discriminator="kind"),
 ]
 """Settings of any generator."""
 
@@ -33,6 +35,8 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
+    if isinstance(settings, PluginGenerator):
+        return AdaptedGenerator(settings, space)
     if isinstance(settings, Seq2SeqLSTM):
         return Seq2SeqLSTMGenerator(settings, space)
     if isinstance(settings, Seq2SeqTransformer):
@@ -46,6 +50,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 __all__ = [
     "LSTM",
+    "AdaptedGenerator",
     "AttendingLaw",
     "AutoregressiveGenerator",
     "Generator",
@@ -54,6 +59,7 @@ __all__ = [
     "LatentConv",
     "LatentConvGenerator",
     "Law",
+    "PluginGenerator",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",
