@@ -33,6 +33,7 @@ from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
     module_class,
+    note,
     parameters_of,
     require_kept,
     require_parameters,
@@ -72,20 +73,8 @@ class PluginGenerator(Plugin):
             first = "conditions" if reads_conditions else "num_rows"
             require_parameters(self, getattr(network, "start"), (first,), f"start(self, {first})")  # noqa: B009
             require_parameters(self, getattr(network, "step"), ("state", "tokens"), "step(self, state, tokens)")  # noqa: B009
-        self.note("reads_conditions", reads_conditions)
-        self.note("relaxes", bool(getattr(network, "reads_soft_rows", False)))
-
-    def note(self, name: str, value: bool) -> None:
-        """Fill a field in that the network decides.
-
-        Raises:
-            ConfigError: it was set to something else.
-        """
-        if name in self.model_fields_set and getattr(self, name) != value:
-            raise ConfigError(
-                f"generator.{name}={getattr(self, name)}: is {value} by the network {self.name!r} itself. Leave it out."
-            )
-        object.__setattr__(self, name, value)
+        note(self, "reads_conditions", reads_conditions)
+        note(self, "relaxes", bool(getattr(network, "reads_soft_rows", False)))
 
 
 class AdaptedGenerator(Generator):
