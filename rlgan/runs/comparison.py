@@ -133,6 +133,8 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
     verdict = _verdict(config, task, trainer, controls) if is_trained else None
     selected = controls.selected
+    if trainer.stopped is not None:
+        selected = [*selected, f"{config.preset}{OWN}: training stopped by {trainer.stopped}"]
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     sentences = (*([] if verdict is None else verdict.sentences), *selected)

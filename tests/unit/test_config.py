@@ -23,16 +23,7 @@ from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
-from rlgan.policy.objectives import (
-    PPO,
-    Gumbel,
-    InterleavedTeacherForcing,
-    MixedPrefix,
-    MixedTeacherForcing,
-    NoPolicyGradient,
-    Soft,
-    TeacherForcingByExample,
-)
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
@@ -48,6 +39,12 @@ from rlgan.policy.rewards import (
     ReferenceBleu,
     ReferenceRouge,
     SignedProbability,
+)
+from rlgan.policy.teacher_forcing import (
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    TeacherForcingByExample,
 )
 from rlgan.presets.registry import PRESETS, control, preset
 from rlgan.sampling.beam_search import SearchedAndDrawn

@@ -11,8 +11,9 @@ from rlgan.discriminators import DiscriminatorSettings, LanguageModel, Tabular, 
 from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import ImportanceWeights, NoBaseline
 from rlgan.policy.credit import Prefix
-from rlgan.policy.objectives import Differentiated, MixedPrefix, makes_soft_rows
+from rlgan.policy.objectives import Differentiated, makes_soft_rows
 from rlgan.policy.rewards import JudgedReward, Logit, LogRatio, Mixed, map_of
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.sampling.beam_search import Drawn
 from rlgan.schedule.discriminator_balance import Band, Equilibrium, FixedBalance
 
