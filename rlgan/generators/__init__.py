@@ -10,10 +10,20 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
+from .generator import (
+    AttendingLaw,
+    AutoregressiveGenerator,
+    Generator,
+    GeneratorKind,
+    Law,
+    State,
+    Stepper,
+    shift_right,
+)
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
 from .plugin import AdaptedGenerator, PluginGenerator
+from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
@@ -45,7 +55,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
         return TransformerGenerator(settings, space)
-    return LSTMGenerator(settings, space.vocab_size)
+    return LSTMGenerator(settings, space)
 
 
 __all__ = [
@@ -53,13 +63,19 @@ __all__ = [
     "AdaptedGenerator",
     "AttendingLaw",
     "AutoregressiveGenerator",
+    "Continuations",
+    "Decoded",
+    "Draw",
     "Generator",
+    "GeneratorKind",
     "GeneratorSettings",
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
     "Law",
     "PluginGenerator",
+    "Sampler",
+    "Samples",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",

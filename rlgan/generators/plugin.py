@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.extensions import Loaded, Plugin, PluginKind
 from rlgan.layers.plugin_modules import (
     OwnModule,
@@ -40,7 +40,7 @@ from rlgan.layers.plugin_modules import (
 )
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import Generator, Law, State, Stepper
+from .generator import Generator, Law, State, Stepper, shift_right
 
 _FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task that gives conditions"
 
@@ -88,9 +88,14 @@ class AdaptedGenerator(Generator):
     def __init__(self, settings: PluginGenerator, space: SequenceSpace) -> None:
         super().__init__()
         self.vocab_size, self.max_length = space.vocab_size, space.max_length
-        self.start_id = START_ID
-        self.reads_conditions, self.relaxes = settings.reads_conditions, settings.relaxes
+        self.start_id = space.required_start
+        self._settings = settings
         self.network = OwnModule(settings, space)
+
+    @property
+    def relaxes(self) -> bool:  # type: ignore[override]  # of one class, and not the same for all its networks
+        """As the user's network says; see `GeneratorKind`."""
+        return self._settings.relaxes
 
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
@@ -107,7 +112,7 @@ class AdaptedGenerator(Generator):
         Raises:
             ValueError: it reads conditions and there are none, or the other way round.
         """
-        if (conditions is None) == self.reads_conditions:
+        if (conditions is None) == self._settings.reads_conditions:
             raise ValueError(
                 f"{described(self.network.plugin)} {'needs' if conditions is None else 'cannot read'} conditions."
             )
@@ -136,8 +141,7 @@ class AdaptedLaw(Law):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Law.logits`."""
-        start = tokens.new_full((len(tokens), 1), self._generator.start_id)
-        return self._next_logits(torch.cat([start, tokens[:, :-1]], dim=1))
+        return self._next_logits(shift_right(tokens, self._generator.start_id))
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise, each prefix read anew; see `Law.relaxed`."""

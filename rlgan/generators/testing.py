@@ -41,7 +41,7 @@ def check_generator(build: Callable[[], Generator], space: SequenceSpace, *, tol
         _check_weights_travel(generator, other, tokens, conditions)
         _check_gradients(generator, tokens, conditions, tolerance)
         _check_stepper(generator, space, tokens, conditions, tolerance)
-        if getattr(generator, "relaxes", False):
+        if generator.relaxes:
             _check_soft_rows(generator, space, conditions, tolerance)
 
 

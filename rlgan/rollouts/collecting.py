@@ -16,13 +16,12 @@ from rlgan.base.seeding import generator_on
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Stepper
+from rlgan.generators import Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
 from rlgan.policy.rewards import MetricReward, metric_scores
-from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Batched, Sampler, Samples, continue_prefixes, sample
+from rlgan.sampling.sampler import Batched, RowWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class RolloutPlan:
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         metric: by which sequences and continuations are compared with targets; None where the reward reads none.
-        sampler: how sequences and continuations are written and judged.
+        writer: how sequences and continuations are written with a stepper, and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
     metric: MetricReward | None = None
-    sampler: Sampler = field(default_factory=Batched)
+    writer: RowWriter = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,8 @@ class Shard:
 def collect(
     plan: RolloutPlan,
     shard: Shard,
-    policy: Stepper,
-    rollout_policy: Stepper | None,
+    policy: Sampler,
+    rollout_policy: Sampler | None,
     scorer: Scorer | None,
     reference: Generator | None = None,
     device: torch.device = CPU,
@@ -105,8 +104,7 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        number = shard.num_sequences
-        samples = sample(policy, plan.space, number, rng, plan.chunk_rows, prefixes, conditions, plan.sampler)
+        samples = policy.sample(shard.num_sequences, rng, prefixes, conditions)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
@@ -118,7 +116,7 @@ def collect(
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = plan.sampler.judge(scorer, plan.space, samples.tokens, conditions)
+        logits = plan.writer.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
@@ -145,7 +143,7 @@ def collect(
 
 def _searched_and_drawn(
     plan: RolloutPlan,
-    policy: Stepper,
+    policy: Sampler,
     is_searched: Tensor,
     beam: int,
     rng: torch.Generator,
@@ -157,11 +155,10 @@ def _searched_and_drawn(
     logprobs = torch.zeros(tokens.shape, device=tokens.device)
     if bool(is_searched.any()):
         number = int(is_searched.sum())
-        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
-        tokens[is_searched] = found.tokens
+        tokens[is_searched] = policy.likeliest(number, beam, conditions=of_searched).tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn, sampler=plan.sampler)
+        drawn = policy.sample(number, rng, conditions=of_drawn)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -215,7 +212,7 @@ def _scores(plan: RolloutPlan, sequences: Tensor, targets: Tensor, given: Tensor
     def beside_targets(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         return metric_scores(metric, plan.space, tokens, targets)
 
-    return plan.sampler.judge(beside_targets, plan.space, sequences, given)
+    return plan.writer.judge(beside_targets, plan.space, sequences, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +233,7 @@ class Search:
 def monte_carlo_search(
     plan: RolloutPlan,
     tokens: Tensor,
-    rollout_policy: Stepper,
+    rollout_policy: Sampler,
     scorer: Scorer | None,
     rng: torch.Generator,
     num_given: int = 0,
@@ -263,11 +260,7 @@ def monte_carlo_search(
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
     scores = None if targets is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(
-        continue_prefixes(
-            rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions, plan.sampler
-        )
-    )
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, num_given, conditions))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
@@ -277,7 +270,7 @@ def monte_carlo_search(
     mask = sequence_mask(plan.space, rows)
     given = None if conditions is None else conditions[sequence]
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = plan.sampler.judge(scorer, plan.space, rows, given)
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
     if targets is not None and scores is not None:
         scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence], given)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
