@@ -24,6 +24,7 @@ from rlgan.policy.advantage_scaling import AsTheyAre
 from rlgan.policy.baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import (
     PPO,
     Gumbel,
@@ -37,7 +38,7 @@ from rlgan.policy.objectives import (
     ScheduledSampling,
     TeacherForcingByExample,
 )
-from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward, Ratio
+from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward
 from rlgan.schedule.discriminator_balance import FixedBalance
 from rlgan.schedule.phases import Schedule
 

@@ -17,14 +17,12 @@ from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
 from rlgan.policy.objectives import (
-    Differentiated,
     MixedPrefix,
     NoTeacherForcing,
     ScheduledSampling,
     TeacherForcingByExample,
     likelihood_weights,
 )
-from rlgan.policy.rewards import metric_of
 from rlgan.rollouts.shards import Beginnings, draw_beginnings
 from rlgan.sampling.records import Experience
 from rlgan.schedule.example_weights import tf_idf_weights
@@ -40,7 +38,7 @@ class RealSequences:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
-        self._task, self._compares = task, metric_of(config.reward) is not None
+        self._task, self._compares = task, "targets" in config.reward.reads
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)
@@ -64,7 +62,7 @@ class RealSequences:
 
     def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
-        assert not isinstance(self._objective, Differentiated)
+        assert not self._objective.is_differentiated
         index = self._shuffled("examples", update)[: self._schedule.num_real]
         real = Experience(
             tokens=self._task.train[index].long(), weights=self._weights_of(index), conditions=self._conditions(index)

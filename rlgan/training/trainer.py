@@ -35,22 +35,13 @@ from rlgan.layers.embeddings import with_embeddings_of
 from rlgan.layers.relaxation import Relaxation
 from rlgan.metrics import first_fall
 from rlgan.policy.baselines import BaselineState, CriticBaseline
-from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, Recipe, learnable
-from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.objectives import (
-    PPO,
-    Differentiated,
     InterleavedTeacherForcing,
     MixedTeacherForcing,
-    NoPolicyGradient,
-    Reinforce,
     ScheduledSampling,
     TeacherForcingByExample,
-    makes_soft_rows,
-    relaxation_at,
 )
-from rlgan.policy.rewards import JudgedReward
 from rlgan.policy.value_function import Critic
 from rlgan.rollouts.shards import cut_into_shards
 from rlgan.sampling.beam_search import SearchedAndDrawn, searched_rows
@@ -102,7 +93,6 @@ class Unit:
 
 def recipe_of(config: Config) -> Recipe:
     """What turns rollouts of a run into what is learned from them."""
-    assert isinstance(config.objective, Reinforce | PPO)
     return Recipe(
         config.reward,
         config.credit,
@@ -295,7 +285,7 @@ class Trainer:
             state, generator = self._parts.discriminator.state(), _as_tensors(self.mle_start)
             assert generator is not None
             self._parts.discriminator.restore({**state, "weights": with_embeddings_of(state["weights"], generator)})
-        if isinstance(self.config.credit, MonteCarlo) and self.config.credit.policy_ema > 0.0:
+        if self.config.credit.rollout_ema > 0.0:
             self._rollout_policy = start
 
     # ------------------------------------------------------------------ discriminator
@@ -328,7 +318,7 @@ class Trainer:
         if not settings.loss.reads_fakes:
             return Pairs(torch.empty(0, self.task.space.max_length, dtype=torch.int64))
         generator = self._parts.learners.weights()
-        update, is_soft = self.position.adversarial_updates * self.config.schedule.g_steps, makes_soft_rows(objective)
+        update, is_soft = self.position.adversarial_updates * self.config.schedule.g_steps, objective.makes_soft_rows
         shards = cut_into_shards(
             settings.sequences_per_round,
             self.config.workers.shard_fakes,
@@ -412,14 +402,14 @@ class Trainer:
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
         through: dict[str, Any] = {}
-        if isinstance(objective, Differentiated):
+        if objective.is_differentiated:
             rows.append(self._rows_of_noise(update))
             assert self._parts.discriminator is not None
             relaxation = self._relaxation(update)
             through = {"judge": self._parts.discriminator.weights(), "relaxation": relaxation}
             if relaxation is not None:
                 metrics["generator/temperature"] = relaxation.temperature
-        elif not isinstance(objective, NoPolicyGradient):
+        elif objective.reads_reward:
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             rows.append(self._real.batch(update, 0).times(forcing.weight))
@@ -452,7 +442,7 @@ class Trainer:
     def _relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the discriminator's fakes before it."""
         schedule = self.config.schedule
-        return relaxation_at(self.config.objective, update, schedule.adversarial_updates * schedule.g_steps)
+        return self.config.objective.relaxation(update, schedule.adversarial_updates * schedule.g_steps)
 
     def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
         """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
@@ -460,7 +450,7 @@ class Trainer:
         Each minibatch has its share of every part, and weights that make it an estimate of the whole batch's loss.
         """
         objective = self.config.objective
-        if not isinstance(objective, PPO | NoPolicyGradient) or objective.epochs == objective.minibatches == 1:
+        if objective.epochs == objective.minibatches == 1:
             experience = stacked(parts)
             return experience, experience.tokens.shape[0]
         number = objective.minibatches
@@ -499,13 +489,13 @@ class Trainer:
         generator = self._parts.learners.weights()
         handle = pool.publish(generator)
         rollout_policy, rollout_handle = None, None
-        if isinstance(config.credit, MonteCarlo):
+        if config.credit.num_continuations:
             if self._rollout_policy is None:
                 rollout_policy, rollout_handle = generator, handle
             else:
                 rollout_policy, rollout_handle = self._rollout_policy, pool.publish(self._rollout_policy)
         discriminator, discriminator_handle = None, None
-        if isinstance(config.reward, JudgedReward):
+        if "discriminator" in config.reward.reads:
             assert self._parts.discriminator is not None
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
@@ -518,9 +508,10 @@ class Trainer:
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
+            is_rewarded=True,
         )
         reference_handle = None
-        if not isinstance(config.reference, NoReference):
+        if config.reference.place != "none":
             assert self.mle_start is not None
             if self._reference is None:
                 # No version of the learners: those count from 0.
@@ -532,8 +523,7 @@ class Trainer:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
         if self._rollout_policy is None:
             return
-        assert isinstance(self.config.credit, MonteCarlo)
-        theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.policy_ema
+        theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.rollout_ema
         moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
         self._rollout_policy = Weights(theta.version, moved)
 

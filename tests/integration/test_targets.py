@@ -14,7 +14,8 @@ from rlgan.envs.tasks import Task, build_task
 from rlgan.generators import build_generator
 from rlgan.metrics import reference_bleu
 from rlgan.policy.baselines import ConstantBaseline
-from rlgan.policy.rewards import Mixed, Probability, ReferenceBleu
+from rlgan.policy.logit_maps import Probability
+from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, collect
 from rlgan.rollouts.shards import cut_into_shards, draw_beginnings

@@ -37,19 +37,9 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
 from rlgan.policy.experience import Memory, by_example, learnable
 from rlgan.policy.kl_penalty import penalised
+from rlgan.policy.logit_maps import DiscriminatorReward, Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.policy.rewards import (
-    Bleu,
-    DiscriminatorReward,
-    Logit,
-    LogRatio,
-    Mixed,
-    Probability,
-    Ratio,
-    ReferenceBleu,
-    RewardSettings,
-    SignedProbability,
-)
+from rlgan.policy.rewards import Bleu, LogRatio, Mixed, ReferenceBleu, RewardSettings
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin

@@ -39,6 +39,7 @@ from rlgan.policy.baselines import (
 )
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import RewardPenalty, adapted
+from rlgan.policy.logit_maps import Logit, NegLogComplement, Ratio
 from rlgan.policy.objectives import (
     PPO,
     Gumbel,
@@ -51,7 +52,7 @@ from rlgan.policy.objectives import (
     Soft,
     TeacherForcingByExample,
 )
-from rlgan.policy.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
+from rlgan.policy.rewards import ConstantReward, LogRatio, OracleRatio, RandomReward
 from rlgan.presets.registry import control, quick, seqgan, seqgan_quick
 from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance

@@ -8,7 +8,8 @@ import torch
 from rlgan.base.errors import ShapeError
 from rlgan.policy.baselines import BaselineState, ExponentialMean, advantages
 from rlgan.policy.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
-from rlgan.policy.rewards import SignedProbability, discriminator_reward
+from rlgan.policy.logit_maps import SignedProbability
+from rlgan.policy.rewards import discriminator_reward
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
 

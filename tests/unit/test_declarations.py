@@ -15,8 +15,10 @@ from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
+from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
-from rlgan.policy.rewards import Mixed, Probability, Ratio, RewardSettings, discriminator_reward, what_is_rewarded
+from rlgan.policy.reward_base import what_is_rewarded
+from rlgan.policy.rewards import Mixed, RewardSettings, discriminator_reward
 
 
 def variants(union: Any) -> list[Any]:

@@ -12,22 +12,24 @@ from torch import Tensor
 from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.policy.rewards import (
-    Bleu,
-    ConstantReward,
+from rlgan.policy.logit_maps import (
     DiscriminatorReward,
     Logit,
     LogProbability,
-    Mixed,
     NegLogComplement,
+    Probability,
+    Ratio,
+    SignedProbability,
+)
+from rlgan.policy.rewards import (
+    Bleu,
+    ConstantReward,
+    Mixed,
     OracleLikelihood,
     OracleRatio,
-    Probability,
     RandomReward,
-    Ratio,
     ReferenceBleu,
     ReferenceRouge,
-    SignedProbability,
     discriminator_reward,
     finished_rewards,
     log_ratio,

@@ -15,7 +15,8 @@ from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.policy.experience import token_values
-from rlgan.policy.rewards import Probability, ReferenceBleu, ReferenceRouge
+from rlgan.policy.logit_maps import Probability
+from rlgan.policy.rewards import ReferenceBleu, ReferenceRouge
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, monte_carlo_search
 from rlgan.sampling.records import Rollouts, concatenate
 from tests.support import reference
