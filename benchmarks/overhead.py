@@ -29,7 +29,8 @@ from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.policy.objectives import weighted_nll
 from rlgan.presets.sequences import seqgan
 from rlgan.sampling.records import Experience
-from rlgan.training.trainer import Trainer, Unit
+from rlgan.training.iteration import Iteration
+from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from rlgan.workers.environment import own_cluster
 from rlgan.workers.faults import Faults
@@ -133,7 +134,7 @@ def iterations(base: Config, repeats: int, workers: list[int]) -> None:
         )
 
 
-def numbers(unit: Unit) -> dict[str, float]:
+def numbers(unit: Iteration) -> dict[str, float]:
     """Metrics but for times."""
     return {name: value for name, value in unit.metrics.items() if not name.startswith("timing/")}
 

@@ -14,7 +14,7 @@ from rlgan.base.settings import Settings
 
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task
-from .task import Conditions, Oracle, Task
+from .task import Conditions, Oracle, Task, TaskMeasure
 from .text import TextTask, build_text_task
 from .toy import TabularOracle, ToyTask, build_toy_task
 from .transduction import TransductionTask, build_transduction_task
@@ -50,6 +50,7 @@ __all__ = [
     "PairsTask",
     "TabularOracle",
     "Task",
+    "TaskMeasure",
     "TaskSettings",
     "TextTask",
     "ToyTask",

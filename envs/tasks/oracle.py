@@ -25,7 +25,7 @@ from rlgan.base.threads import torch_threads
 
 from ..categorical import draw_from_weights, padded_vocab_size
 from ..sequence_space import START_ID, SequenceSpace
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
 PARAMETER_AXES: Mapping[str, str] = {
@@ -53,6 +53,9 @@ class OracleTask(Settings):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
+    is_certain: ClassVar[bool] = False
     kind: Literal["oracle"] = "oracle"
 
     params: Annotated[str | None, IsFile("oracle_params")] = None

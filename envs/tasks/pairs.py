@@ -39,7 +39,7 @@ from .pieces import (
 )
 from .remarks import a_handful, many_unknown, single_tokens
 from .sources import Dialogue, DomainSettings, Reading, Summarization, Translation, Writing, marks_of, turn_id
-from .task import Conditions, Task
+from .task import Conditions, Sides, Task, TaskMeasure
 
 
 class SeparateVocabularies(Settings):
@@ -72,6 +72,7 @@ class PairsTask(FromFiles):
 
     gives_conditions: ClassVar[bool] = True
     knows_law: ClassVar[bool] = False
+    is_certain: ClassVar[bool] = False
     kind: Literal["pairs"] = "pairs"
 
     input: PairInput
@@ -153,6 +154,17 @@ class PairsTask(FromFiles):
     def target_tokens(self) -> TokenSettings:
         """What a token of a target is."""
         return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.target
+
+    @property
+    def measures(self) -> frozenset[TaskMeasure]:
+        """See `TaskMeasure`."""
+        are_summaries = isinstance(self.domain, Summarization)
+        return frozenset({"references", "summaries"} if are_summaries else {"references"})
+
+    @property
+    def are_words(self) -> Sides:
+        """See `Sides`."""
+        return isinstance(self.source_tokens, Words), isinstance(self.target_tokens, Words)
 
 
 @dataclass
@@ -297,6 +309,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
         ),
         valid_words=target_side.numbering.words(tokenised["valid"].targets),
         test_words=target_side.numbering.words(tokenised["test"].targets),
+        measures=settings.measures,
+        columns=("source", "target"),
     )
 
 

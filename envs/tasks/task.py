@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 
 _ROWS_AT_ONCE = 1 << 15
+
+TaskMeasure = Literal["text", "references", "summaries"]
+"""What can be measured of sequences of a task, beside likelihoods and, where `knows_law`, the gaps to the known law:
+
+* text: samples beside held-out text (BLEU, Self-BLEU, language models, encoders);
+* references: the likeliest sequence of each condition beside references as they were written (corpus BLEU, chrF);
+* summaries: ROUGE of the same, which goes with "references".
+
+Settings of a task and the task that is built of them both say it, as `measures`.
+"""
+
+Sides = tuple[bool, bool]
+"""Whether tokens of conditions, and of sequences, are words of a text; settings of a task say it as `are_words`."""
 
 Words = tuple[tuple[str, ...], ...]
 """Of several sequences their tokens, as they were written."""
@@ -101,7 +114,7 @@ class Task:
     """A built task. Splits hold finished sequences, padded after the terminator.
 
     Attributes:
-        name: "oracle", "text", "pairs", "toy", "transduction".
+        name: what messages call it: the kind of its settings.
         space: alphabet and shape of the sequences.
         train: (n, T) integer, sequences to learn from; int64, or what is narrower and holds V ids: whoever takes a
             batch of them makes it int64.
@@ -115,6 +128,8 @@ class Task:
         valid_words: of each sequence of `valid` its tokens as they were written, those that have no id or no room,
             too; None where they are not kept.
         test_words: the same of `test`.
+        measures: what can be measured of its sequences; "references" needs conditions and `test_words`.
+        columns: names of the fields of its data set, for a tracking server; () where it is drawn and not read.
     """
 
     name: str
@@ -129,6 +144,8 @@ class Task:
     conditions: Conditions | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
+    measures: frozenset[TaskMeasure] = frozenset()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.

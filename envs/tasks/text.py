@@ -35,7 +35,7 @@ from .pieces import (
     vocabulary_of,
 )
 from .remarks import a_handful, many_unknown, single_tokens
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 
 class TextTask(FromFiles):
@@ -43,6 +43,8 @@ class TextTask(FromFiles):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = False
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
+    is_certain: ClassVar[bool] = False
     kind: Literal["text"] = "text"
 
     data: Annotated[str, IsFile("data")] = Field(min_length=1)
@@ -119,6 +121,11 @@ class TextTask(FromFiles):
         """See `FromFiles.held_out_files`."""
         files = {"valid": self.valid, "test": self.test}
         return {split: (split, path) for split, path in files.items() if path is not None}
+
+    @property
+    def are_words(self) -> Sides:
+        """See `Sides`."""
+        return False, isinstance(self.tokens, Words)
 
 
 @dataclass
@@ -217,6 +224,8 @@ def build_text_task(settings: TextTask) -> Task:
         token_names=vocabulary.names,
         joining=cutting.joining,
         notes=tuple(notes),
+        measures=settings.measures,
+        columns=("text",),
     )
 
 

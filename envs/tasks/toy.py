@@ -20,7 +20,7 @@ from rlgan.base.settings import Settings
 
 from ..sequence_space import SequenceSpace
 from ..transition import pad_after_end, sequence_mask
-from .task import Task
+from .task import Sides, Task, TaskMeasure
 
 TOY_PROBS = ((0.20, 0.05, 0.05), (0.10, 0.15, 0.05), (0.05, 0.10, 0.25))
 """The fixed law: TOY_PROBS[y1][y2], entropy 1.006346 nats per token."""
@@ -33,6 +33,9 @@ class ToyTask(Settings):
 
     gives_conditions: ClassVar[bool] = False
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
+    is_certain: ClassVar[bool] = False
     kind: Literal["toy"] = "toy"
 
     vocab_size: int | None = Field(default=None, ge=2)

@@ -26,7 +26,7 @@ from rlgan.base.settings import Settings
 
 from ..sequence_space import SequenceSpace
 from ..transition import pad_after_end, sequence_mask
-from .task import Conditions, Oracle, Task
+from .task import Conditions, Oracle, Sides, Task, TaskMeasure
 from .toy import MAX_SEQUENCES, TabularOracle
 
 
@@ -66,6 +66,8 @@ class TransductionTask(Settings):
 
     gives_conditions: ClassVar[bool] = True
     knows_law: ClassVar[bool] = True
+    measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
+    are_words: ClassVar[Sides] = (False, False)
     kind: Literal["transduction"] = "transduction"
 
     rule: RuleSettings = Copy()

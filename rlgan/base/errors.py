@@ -42,6 +42,10 @@ class TrackingError(RlganError, RuntimeError):
     """A tracking server or its model registry cannot be reached, or has not what is asked of it."""
 
 
+class CallbackError(RlganError, RuntimeError):
+    """A user's callback raised or cannot be used; its run can be gone on with. The command line exits with 1."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Sentence part that names the nearest known spelling, or '' where nothing is near.
 

@@ -156,7 +156,9 @@ class Evaluator:
         self._task, self._settings, self._seed, self._draw = task, settings, seed, draw
         self._text = _text_measures(task, settings, seed)
         self._pairs = (
-            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown) if task.name == "pairs" else None
+            PairMeasures(task, settings.bleu_tokens, settings.replace_unknown)
+            if "references" in task.measures
+            else None
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
 
@@ -246,11 +248,11 @@ class Evaluator:
 
         Without likelihoods there are no KL gaps, and no NLL of references.
         """
+        if self._task.has_known_law and generator.has_law:
+            return KL_SUM
         if self._text is not None:
             return LM_RLM
-        if not generator.has_law:
-            return None
-        return KL_SUM if self._task.has_known_law else PAIR_SUM if self._pairs is not None else None
+        return PAIR_SUM if self._pairs is not None and generator.has_law else None
 
     def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
         """The two-sided measure of a generator, and what it is without some of the sequences.
@@ -362,8 +364,8 @@ class Evaluator:
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
 
-        Where the task knows its law these are test sequences, whose NLL_oracle estimates the law's entropy. Elsewhere
-        they are validation sequences, compared with the test split as samples are.
+        Where nothing but the law of the task can be measured these are test sequences, whose NLL_oracle estimates the
+        law's entropy. Elsewhere they are validation sequences, compared with the test split as samples are.
 
         Args:
             num_sequences: at most so many; None takes the settings' `num_sequences`.
@@ -372,13 +374,17 @@ class Evaluator:
             Metrics, the sequences and what they are given.
         """
         number, given = num_sequences or self._settings.num_sequences, self._task.conditions
-        if self._task.has_known_law:
+        if self._task.has_known_law and not self._task.measures:
             tokens = self._task.test[:number].long()
             conditions = None if given is None else given.test[:number].long()
             return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
         tokens = self._task.valid[:number].long()
         conditions = None if given is None else given.valid[:number].long()
-        metrics = {} if self._text is None else self._text.measure(tokens)
+        metrics = {}
+        if self._task.has_known_law:
+            metrics["eval/nll_oracle"] = self._nll_oracle(tokens, conditions)
+        if self._text is not None:
+            metrics |= self._text.measure(tokens)
         if self._pairs is not None:
             metrics |= self._pairs.measure_form(tokens)
         return Measurement(metrics, tokens, conditions, is_real=True)
@@ -495,7 +501,7 @@ def _adversarial_measures(task: Task, settings: EvaluationSettings, seed: int) -
 
 
 def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextMeasures | None:
-    if task.name == "text":
+    if "text" in task.measures:
         return TextMeasures(
             task,
             num_bleu=settings.num_bleu,

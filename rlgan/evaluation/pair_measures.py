@@ -25,8 +25,7 @@ from torch import Tensor
 from rlgan.base.errors import ConfigError
 from rlgan.base.extras import install_command
 from rlgan.envs.reading import count
-from rlgan.envs.tasks.sources import Summarization
-from rlgan.envs.tasks.task import Task, decode
+from rlgan.envs.tasks.task import Conditions, Task, decode
 from rlgan.envs.vocabulary import UNK_NAME, join_tokens
 from rlgan.generators import Generator
 from rlgan.metrics import distinct, mean_length, repetition_rate, share_unfinished, strip
@@ -66,20 +65,18 @@ class PairMeasures:
             raise ConfigError(
                 f"BLEU and chrF of pairs take the library sacrebleu. Install it by: {install_command('pairs')}"
             )
-        reading = task.conditions.reading
-        self._are_summaries = reading is not None and isinstance(reading.domain, Summarization)
+        self._are_summaries = "summaries" in task.measures
         if self._are_summaries and find_spec("rouge_score") is None:
             raise ConfigError(
                 f"ROUGE of summaries takes the library rouge-score. Install it by: {install_command('pairs')}"
             )
         self._task = task
-        assert task.conditions.test_words is not None and task.test_words is not None
+        assert task.test_words is not None
         self._source_words, self._replaces_unknown = task.conditions.test_words, replaces_unknown
         # As they were written, unknown words and all, and not cut: of a longer reference the rest is missing.
         targets = [join_tokens(words, task.joining) for words in task.test_words]
         places: dict[int, list[int]] = {}
-        assert task.conditions.test_sources is not None
-        for place, source in enumerate(task.conditions.test_sources.tolist()):
+        for place, source in enumerate(_numbers_of_sources(task.conditions)):
             places.setdefault(source, []).append(place)
         self._firsts = [first for first, *_ in places.values()]
         self._source_of_pair = np.empty(len(targets), np.int64)
@@ -198,7 +195,7 @@ class PairMeasures:
         if not self._replaces_unknown:
             names = [self._unknown if name == UNK_NAME else name for name in task.token_names]
             return decode(task.space, names, task.joining, tokens)
-        assert task.conditions is not None and task.conditions.reading is not None
+        assert task.conditions is not None and task.conditions.reading is not None and self._source_words is not None
         return texts_with_source_words(
             generator,
             task.space,
@@ -208,6 +205,13 @@ class PairMeasures:
             [self._source_words[first] for first in self._firsts],
             task.conditions.reading.separator,
         )
+
+
+def _numbers_of_sources(given: Conditions) -> list[int]:
+    """Of each condition of the test split a number, equal where sources are: whole ones, where they are known."""
+    if given.test_sources is not None:
+        return given.test_sources.tolist()
+    return torch.unique(given.test, dim=0, return_inverse=True)[1].tolist()
 
 
 def _streams(references: list[list[Any]]) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from rlgan.base.activity import stage
 from rlgan.base.seeding import stream_seed
 from rlgan.config.config import Config, Control
-from rlgan.envs.tasks import Task
+from rlgan.envs.tasks import Task, TaskMeasure
 from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.verdict import START, Verdict
@@ -29,33 +29,24 @@ from .judging import Contender, Contest, judge_run
 _CONTINUED: Control = "mle_continued"
 _CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
 
-_ORACLE_COLUMNS = ("nll_oracle", "nll_gen", "nll_div", "kl_forward", "kl_reverse", "kl_sum")
-_TEXT_COLUMNS = (
-    "nll_gen",
-    "nll_div",
-    "bleu_2",
-    "bleu_3",
-    "bleu_4",
-    "bleu_5",
-    "self_bleu_2",
-    "self_bleu_4",
-    "lm_5gram",
-    "rlm_5gram",
-    "distinct_2",
-)
-_PAIR_COLUMNS = (
-    "nll_gen",
-    "nll_div",
-    "corpus_bleu",
-    "chrf",
-    "rouge_1",
-    "rouge_2",
-    "rouge_l",
-    "decoded_length",
-    "decoded_distinct_2",
-    "decoded_repetition_4",
-    "decoded_unfinished",
-)
+_LIKELIHOODS = ("nll_gen", "nll_div")
+_OF_KNOWN_LAW = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
+_COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
+    "text": (
+        "bleu_2",
+        "bleu_3",
+        "bleu_4",
+        "bleu_5",
+        "self_bleu_2",
+        "self_bleu_4",
+        "lm_5gram",
+        "rlm_5gram",
+        "distinct_2",
+    ),
+    "references": ("corpus_bleu", "chrf"),
+    "summaries": ("rouge_1", "rouge_2", "rouge_l"),
+}
+_OF_DECODED = ("decoded_length", "decoded_distinct_2", "decoded_repetition_4", "decoded_unfinished")
 # A table of its own below the first: beside it they would not fit a line.
 _CLOSER_COLUMNS = (
     "lm_lstm",
@@ -142,6 +133,8 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
     rows = [_real_row(config, evaluator), *start, *controls.rows, *ours]
     verdict = _verdict(config, task, trainer, controls) if is_trained else None
     selected = controls.selected
+    if trainer.stopped is not None:
+        selected = [*selected, f"{config.preset}{OWN}: training stopped by {trainer.stopped}"]
     if trainer.selected is not None:
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     sentences = (*([] if verdict is None else verdict.sentences), *selected)
@@ -173,14 +166,20 @@ def _contender(name: str, controls: _Controls) -> Contender | None:
 
 
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
-    columns = _ORACLE_COLUMNS if task.has_known_law else _PAIR_COLUMNS if task.name == "pairs" else _TEXT_COLUMNS
-    there = [name for name in columns if not name.startswith("rouge_") or any(name in row for row in rows)]
-    tables = [format_table(rows, ("name", "temperature", *there))]
-    if not task.has_known_law and (closer := [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]):
+    tables = [format_table(rows, ("name", "temperature", *_columns(task)))]
+    closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
+    if closer and (task.measures or not task.has_known_law):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     if judged := [row for row in rows if "adversuc" in row]:
         tables += ["", format_table(judged, ("name", *_ADVERSARIAL_COLUMNS)), _ADVERSARIAL_READING, ""]
     return tables
+
+
+def _columns(task: Task) -> tuple[str, ...]:
+    """Of the first table, by what can be measured of the task."""
+    likelihoods = _OF_KNOWN_LAW if task.has_known_law else _LIKELIHOODS
+    measured = [name for measure, names in _COLUMNS.items() if measure in task.measures for name in names]
+    return (*likelihoods, *measured, *(_OF_DECODED if "references" in task.measures else ()))
 
 
 def _real_row(config: Config, evaluator: Evaluator) -> dict[str, Any]:

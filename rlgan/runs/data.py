@@ -330,7 +330,6 @@ def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput
     """
     files = {path.removeprefix("task.").removeprefix("input."): file for path, file in config_files(config).items()}
     whole = files.get("data") or files.get("target") or files.get("params")
-    columns = {"text": ("text",), "pairs": ("source", "target")}.get(task.name, ())
     found = []
     for split, context in (("train", "training"), ("valid", "validation"), ("test", "test")):
         own = files.get(split) or files.get(f"{split}_target")
@@ -339,7 +338,9 @@ def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput
         rows = getattr(task, split)
         profile = {"num_sequences": len(rows), "max_length": task.space.max_length, "num_tokens": task.space.vocab_size}
         source = None if file is None else _absolute(file)
-        found.append(DataInput(f"{name}, {split}", fingerprint, context, source, columns, {"split": split, **profile}))
+        found.append(
+            DataInput(f"{name}, {split}", fingerprint, context, source, task.columns, {"split": split, **profile})
+        )
     return tuple(found)
 
 

@@ -194,4 +194,4 @@ def _update_work(config: Config, task: Task) -> float:
 def _measurement_work(config: Config, task: Task, number: int) -> float:
     """Of one measurement by so many samples."""
     work = number * _SAMPLE + len(task.test) * _LIKELIHOOD
-    return work + (number * _TEXT if task.name == "text" else 0.0)
+    return work + (number * _TEXT if "text" in task.measures else 0.0)

@@ -19,7 +19,7 @@ from rlgan.base.activity import PROCESS, Activity, path_of
 from rlgan.schedule.phases import Phase
 
 if TYPE_CHECKING:
-    from rlgan.training.trainer import Unit
+    from rlgan.training.iteration import Iteration
 
     from .plan import Plan
 
@@ -142,7 +142,7 @@ class Progress:
         self._last_line = self._activity.clock()
         print(text, file=self._lines, flush=True)
 
-    def unit(self, unit: Unit, left: dict[str, int] | None = None) -> None:
+    def unit(self, unit: Iteration, left: dict[str, int] | None = None) -> None:
         """Show that a unit is done.
 
         Args:

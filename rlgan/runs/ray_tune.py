@@ -9,6 +9,7 @@ pickle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +22,10 @@ from rlgan.config.config import Config
 from rlgan.config.paths import from_dict, override
 from rlgan.envs.tasks import Task
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
+from rlgan.training.callbacks import CALLBACKS, Callback, Callbacks
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
-from rlgan.workers.assembly import Parts, build_parts
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.placement import Role, roles_of
 
 from .data import DATA, same_task
@@ -57,6 +60,15 @@ class SequenceGAN(tune.Trainable):
         self._fingerprint = task.fingerprint()
         parts = self._stack.enter_context(build_parts(resolved, task))
         self.trainer = self.build(resolved, task, parts)
+        self._callbacks, self._has_started = Callbacks(self.callbacks(resolved), self.trainer), False
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on from where another trial stopped, which a subclass may know; called when everything is built."""
+
+    def callbacks(self, config: Config) -> Sequence[Callback]:
+        """Callbacks of this run; a subclass may have some."""
+        return ()
 
     def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
         """The trainer of this run; a search may give it another start."""
@@ -64,22 +76,35 @@ class SequenceGAN(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One unit of the schedule; called by Tune."""
-        unit = self.trainer.step()
-        return {**unit.metrics, "phase": unit.phase, "phase_step": unit.step, DONE: self.trainer.next_phase is None}
+        if not self._has_started:
+            self._callbacks.start()
+            self._has_started = True
+        done = self._callbacks.after(self.trainer.step())
+        is_complete = self.trainer.next_phase is None
+        if is_complete:
+            self._callbacks.end()
+        return {**done.metrics, "phase": done.phase, "phase_step": done.step, DONE: is_complete}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep the state in Tune's folder; called by Tune."""
-        state = {**self.trainer.state(), DATA: self._fingerprint}
-        save_checkpoint(Path(checkpoint_dir), state, self.trainer.position.units, keep=1)
+        save_checkpoint(Path(checkpoint_dir), self.state(), self.trainer.position.units, keep=1)
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         """Go on from a state in Tune's folder; called by Tune."""
         assert checkpoint_dir is not None
         path = Path(checkpoint_dir)
-        self.trainer.restore(self.own_state(load_latest(path).state, path))
+        self.put_back(load_latest(path).state, path)
 
-    def own_state(self, state: dict[str, Any], where: Path) -> dict[str, Any]:
-        """What of a checkpoint is the trainer's, found to be of this data.
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        return {**self.trainer.state(), DATA: self._fingerprint, CALLBACKS: self._callbacks.state()}
+
+    def put_back(self, state: dict[str, Any], where: Path) -> None:
+        """Go on from what `state` returned.
+
+        Args:
+            state: whole.
+            where: it lay, for people.
 
         Raises:
             CheckpointError: it was trained on other data.
@@ -89,7 +114,8 @@ class SequenceGAN(tune.Trainable):
                 f"{where}: its data has changed: it holds a state that was trained on other sequences. Bring the files "
                 "back as they were, or begin anew."
             )
-        return {name: part for name, part in state.items() if name != DATA}
+        self.trainer.restore(state)
+        self._callbacks.restore(state.get(CALLBACKS, {}))  # older versions had none
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial in the same process, which has everything imported; called by Tune."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, re
 from rlgan.storage.export import load_run_generator, require_fitting
 from rlgan.storage.places import Mirror, Place, fetch, require_writable
 from rlgan.tracking import Tracker, run_tags
+from rlgan.training.callbacks import Callback, require_usable
 from rlgan.training.real_sequences import require_drawable
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -114,13 +115,14 @@ def _require_enough_for_controls(config: Config, task: Task) -> None:
         require_drawable(control(config, name), task)
 
 
-def run(request: RunRequest) -> RunResult:
+def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
     """Do a run, or go on with one.
 
     Bad input is found before anything is written.
 
     Args:
         request: what to do.
+        callbacks: see each iteration, and may end training; a run that is resumed is given them again.
 
     Returns:
         What became of it.
@@ -129,6 +131,7 @@ def run(request: RunRequest) -> RunResult:
         RlganError: bad input, or a folder or storage that cannot be used.
         UploadError: the run is complete or stopped, and its folder did not get into its storage.
     """
+    require_usable(callbacks)
     config, run_dir, place = request.config, request.run_dir, request.storage
     if request.resume:
         assert run_dir is not None
@@ -159,7 +162,7 @@ def run(request: RunRequest) -> RunResult:
             run_dir = _new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
-        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
         return session.run(state)
 
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import StorageError, UploadError
+from rlgan.base.errors import CallbackError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
@@ -26,8 +26,10 @@ from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_che
 from rlgan.storage.export import save_run_generator
 from rlgan.storage.places import Mirror
 from rlgan.tracking import Tracker, run_tags
-from rlgan.training.trainer import Trainer, Unit
-from rlgan.workers.faults import Faults
+from rlgan.training.callbacks import CALLBACKS, Callback, Callbacks
+from rlgan.training.iteration import Iteration
+from rlgan.training.parts import Losses
+from rlgan.training.trainer import Trainer
 
 from .comparison import compare
 from .data import DATA, data_inputs, write_run_data
@@ -66,6 +68,7 @@ class Session:
         progress: shows what is going on, and watches.
         mirror: of that folder in a shared storage; None where there is none.
         notes: lines for the log, after the task's own.
+        callbacks: see each iteration, and may end training.
     """
 
     def __init__(
@@ -73,15 +76,16 @@ class Session:
         config: Config,
         task: Task,
         trainer: Trainer,
-        faults: Faults,
+        faults: Losses,
         run_dir: Path,
         progress: Progress,
         mirror: Mirror | None = None,
         notes: tuple[str, ...] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
-        self._faults, self._mirror = faults, mirror
+        self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer)
         self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
         self._progress = progress
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
@@ -142,6 +146,9 @@ class Session:
         try:
             with self._stop_on_signals():
                 self._train()
+            if self._trainer.stopped is not None:
+                self._progress.say(f"training stopped by {self._trainer.stopped}")
+                tags["stopped_by"] = self._trainer.stopped
             if self._trainer.selected is not None:
                 self._progress.say(self._trainer.selected)
                 tags["selected"] = self._trainer.selected
@@ -170,18 +177,25 @@ class Session:
     # ------------------------------------------------------------------ training
 
     def _train(self) -> None:
-        trainer = self._trainer
+        trainer, callbacks = self._trainer, self._callbacks
+        callbacks.start()
         while trainer.next_phase is not None and not self._stop_asked:
-            unit = trainer.step()
-            self._log(unit)
+            iteration = trainer.step()
+            try:
+                self._log(callbacks.after(iteration))
+            except CallbackError:
+                self._log(iteration)
+                self._checkpoint()
+                raise
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
                 self._send()
         if self._kept_position != trainer.position.units:
             self._checkpoint()
             self._send()
+        callbacks.end()
 
-    def _log(self, unit: Unit) -> None:
+    def _log(self, unit: Iteration) -> None:
         self._tracker.log_metrics(
             _named_for_phase(unit), step=unit.step, phase=unit.phase, unit=self._trainer.position.units
         )
@@ -200,7 +214,8 @@ class Session:
 
     def _checkpoint(self) -> None:
         position = self._trainer.position.units
-        save_checkpoint(self._run_dir, {**self._trainer.state(), DATA: self._fingerprint}, position)
+        state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: self._callbacks.state()}
+        save_checkpoint(self._run_dir, state, position)
         self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
@@ -221,7 +236,8 @@ class Session:
     def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
             self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
-        self._trainer.restore({name: part for name, part in loaded.state.items() if name != DATA})
+        self._trainer.restore(loaded.state)
+        self._callbacks.restore(loaded.state.get(CALLBACKS, {}))  # older versions had none
         self._kept_position = loaded.position
         self._tracker.truncate_after(loaded.position)
         _truncate_samples(self._run_dir / "samples.txt", self._trainer)
@@ -266,11 +282,22 @@ class Session:
     def _report(self) -> list[dict[str, Any]]:
         self._warn_of_a_long_table()
         with stage("table", "final table"):
-            comparison = compare(self._config, self._task, self._trainer, self._progress.say)
+            comparison = compare(
+                _as_trained(self._config, self._trainer), self._task, self._trainer, self._progress.say
+            )
         self._write_samples("final", comparison.final)
         self._progress.say(comparison.text)
         publish(comparison, self._task, self._run_dir, self._tracker)
         return comparison.rows
+
+
+def _as_trained(config: Config, trainer: Trainer) -> Config:
+    """The configuration of a run that a callback may have stopped, so that its controls make as many updates."""
+    done = trainer.position.adversarial_updates
+    if trainer.stopped is None or done == config.schedule.adversarial_updates:
+        return config
+    schedule = config.schedule.model_copy(update={"adversarial_updates": done})
+    return config.model_copy(update={"schedule": schedule, "controls": config.controls if done else ()})
 
 
 def send_last(mirror: Mirror, run_dir: Path) -> None:
@@ -293,7 +320,7 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
         ) from error
 
 
-def _named_for_phase(unit: Unit) -> dict[str, float]:
+def _named_for_phase(unit: Iteration) -> Mapping[str, float]:
     """Name apart what several phases have, for each counts its own steps.
 
     eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.

@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,30 +64,14 @@ from rlgan.schedule.model_selection import (
     told,
 )
 from rlgan.schedule.phases import Phase, Position, next_phase
-from rlgan.workers.assembly import Parts
+from rlgan.training.parts import Parts
 
+from .iteration import Iteration
 from .real_sequences import RealSequences, require_drawable
 
 _REFERENCE_VERSION = -1
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What one call of `Trainer.step` did.
-
-    Attributes:
-        phase: which kind of unit.
-        step: its number within the phase, from 1.
-        metrics: name → value, names as in docs/metrics.md.
-        measurement: where the schedule asked for one.
-    """
-
-    phase: Phase
-    step: int
-    metrics: dict[str, float]
-    measurement: Measurement | None
 
 
 def recipe_of(config: Config) -> Recipe:
@@ -149,6 +132,8 @@ class Trainer:
             self._critic = Critic(config.baseline, task.space, config.seed)
         self._rollout_policy: Weights | None = None
         self._timings: dict[str, float] = {}
+        self._collected: list[Rollouts] = []
+        self.stopped: str | None = None
         self._weights_at_end: dict[str, np.ndarray] | None = None
         if mle_start is not None:
             parts.learners.load(mle_start)
@@ -167,10 +152,12 @@ class Trainer:
         schedule = self.config.schedule
         if not isinstance(schedule.selection, BestGenerator) or not self.position.adversarial_finished:
             return None
+        if self._selection.best is None:
+            return None  # training was stopped before anything was measured
         done, most = self.position.adversarial_updates, schedule.adversarial_updates
         return told(schedule.selection, self._selection, done, most)
 
-    def step(self, measure: bool = True) -> Unit:
+    def step(self, measure: bool = True) -> Iteration:
         """Do the next unit.
 
         Args:
@@ -189,8 +176,8 @@ class Trainer:
             self._parts.telemetry.record(unit.metrics)
         return unit
 
-    def _unit(self, phase: Phase, measure: bool) -> Unit:
-        self._timings = {}
+    def _unit(self, phase: Phase, measure: bool) -> Iteration:
+        self._timings, self._collected = {}, []
         started = time.perf_counter()
         with stage(phase, self._unit_name(phase)):
             metrics = {
@@ -207,7 +194,7 @@ class Trainer:
         measurement = self.measure() if measure and self._is_measurement_due(phase, step) else None
         if measurement is not None:
             metrics |= measurement.metrics | self._watch(phase, measurement)
-        return Unit(phase, step, metrics | self._timings, measurement)
+        return Iteration(phase, step, metrics | self._timings, measurement, tuple(self._collected))
 
     def _unit_name(self, phase: Phase) -> str:
         """The unit that comes next, for people."""
@@ -468,6 +455,7 @@ class Trainer:
         config = self.config
         with self._timed("timing/rollouts_s"), stage("rollouts", "rollouts"):
             rollouts = self._rollouts(update)
+        self._collected.append(rollouts)
         metrics["timing/sequences_per_s"] = rollouts.tokens.shape[0] / self._timings["timing/rollouts_s"]
         metrics["timing/tokens_per_s"] = rollouts.num_drawn / self._timings["timing/rollouts_s"]
         metrics["generator/staleness"] = self._parts.learners.version - rollouts.generator_version
@@ -542,6 +530,25 @@ class Trainer:
         self._weights_at_end = self.current_weights()
         self._parts.release()
 
+    def stop(self, reason: str) -> None:
+        """End training here: each phase ends as it would after its last unit, and no unit is left.
+
+        Args:
+            reason: kept in the state, for people.
+        """
+        if self.next_phase is None:
+            return
+        self.stopped = reason
+        if not self.position.mle_finished:
+            if self._best_weights is not None:
+                self._parts.learners.load(self._best_weights)
+            self._finish_mle()
+        schedule = self.config.schedule
+        if isinstance(schedule.selection, BestGenerator) and self._selected_weights is not None:
+            self._parts.learners.load(self._selected_weights)
+            self._selected_weights = None
+        self.position = dataclasses.replace(self.position, discriminator_finished=True, adversarial_finished=True)
+
     def current_weights(self) -> dict[str, np.ndarray]:
         """Weights of the generator as it stands."""
         return self._parts.learners.weights().arrays if self._weights_at_end is None else self._weights_at_end
@@ -579,6 +586,7 @@ class Trainer:
         """Everything that is needed to go on as if never stopped: tensors and JSON values only."""
         return {
             "position": dataclasses.asdict(self.position),
+            "stopped": self.stopped,
             "learners": self._parts.learners.state(),
             "discriminator": None if self._parts.discriminator is None else self._parts.discriminator.state(),
             "memory": dataclasses.asdict(self._memory),
@@ -602,6 +610,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self.position = Position(**state["position"])
+        self.stopped = state.get("stopped")  # older versions did not keep it
         self._parts.learners.restore(state["learners"])
         if self._parts.discriminator is not None:
             self._parts.discriminator.restore(state["discriminator"])

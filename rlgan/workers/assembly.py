@@ -6,9 +6,8 @@ With `workers.rollout = 0` and `workers.learners = 0` no Ray cluster is started.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -21,39 +20,17 @@ from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.tasks import Task
 from rlgan.layers.embeddings import Start, read_start
 from rlgan.rollouts.collecting import RolloutPlan
+from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
-from .discriminator import DiscriminatorHandle, DiscriminatorWorker, RayDiscriminator
+from .discriminator import DiscriminatorWorker, RayDiscriminator
 from .environment import own_cluster, running_cluster, worker_environment
 from .faults import Faults
 from .learner import GeneratorLearners
 from .placement import Role, Room, require_room, roles_of
-from .rollout import LocalRollouts, RayRollouts, RolloutPool, RolloutWorker
-from .telemetry import Telemetry
+from .rollout import LocalRollouts, RayRollouts, RolloutWorker
+from .telemetry import Dashboard
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the trainer drives.
-
-    Attributes:
-        rollouts: computes shards.
-        discriminator: trains and hands out weights; None without an adversary.
-        learners: the generator's.
-        faults: what was lost so far.
-        telemetry: shows figures on Ray's dashboard; None without Ray.
-        notes: lines for the log: what the networks begin with.
-        release: ends the actors, whose places are then free for others; nothing is asked of these parts afterwards.
-    """
-
-    rollouts: RolloutPool
-    discriminator: DiscriminatorHandle | None
-    learners: GeneratorLearners
-    faults: Faults
-    telemetry: Telemetry | None
-    notes: tuple[str, ...] = ()
-    release: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -110,7 +87,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         else:
             rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
         seats.callback(rollouts.close)
-        telemetry = Telemetry(faults) if on_ray else None
+        telemetry = Dashboard(faults) if on_ray else None
         yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes, release=seats.close)
 
 

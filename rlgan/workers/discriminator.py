@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 
@@ -56,30 +56,6 @@ class DiscriminatorWorker:
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-class DiscriminatorHandle(Protocol):
-    """What the trainer asks of the discriminator's place; see `DiscriminatorWorker`."""
-
-    def train_round(self, request: Round) -> dict[str, float]:
-        """Add fakes, train, report."""
-        ...
-
-    def weights(self) -> Weights:
-        """Weights of now."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put back what `state` returned."""
-        ...
-
-    def close(self) -> None:
-        """End what was started."""
-        ...
 
 
 class DiscriminatorActor(DiscriminatorWorker):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -53,13 +53,12 @@ from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.objectives import ObjectiveSettings, Reinforce, learner_loss
 from rlgan.sampling.records import Experience
 from rlgan.sampling.sampler import mixed_inputs
+from rlgan.training.parts import LearnerPhase
 
 from .faults import Fault, Faults, fault_of
 from .placement import Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 from .through import Through
-
-LearnerPhase = Literal["mle", "adversarial"]
 
 _MODULE = "default_policy"
 _ENTROPIES = "entropies"

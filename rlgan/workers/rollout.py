@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import ray
 
@@ -129,29 +129,6 @@ class RolloutWorker:
                 None if reference is None else self._reference.of(reference),
                 self._device,
             )
-
-
-class RolloutPool(Protocol):
-    """Computes many shards."""
-
-    def publish(self, weights: Weights) -> Any:
-        """Hand weights over once; the returned handle stands for them in `collect`."""
-        ...
-
-    def collect(
-        self,
-        shards: Sequence[Shard],
-        generator: Any,
-        rollout_policy: Any | None = None,
-        discriminator: Any | None = None,
-        reference: Any | None = None,
-    ) -> list[Rollouts]:
-        """Rollouts of all shards, in their order; the last four are handles from `publish`."""
-        ...
-
-    def close(self) -> None:
-        """End what was started."""
-        ...
 
 
 class LocalRollouts:

@@ -18,7 +18,7 @@ _SHOWN = {
 }
 
 
-class Telemetry:
+class Dashboard:
     """Gauges of one run; the newest value counts.
 
     Args:

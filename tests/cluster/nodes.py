@@ -18,8 +18,9 @@ from ray.cluster_utils import Cluster
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task, build_task
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
-from rlgan.workers.assembly import Parts, build_parts
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.processes import ProcessInfo
 from tests.support.on_ray import all_there, assert_same, config_of

@@ -17,9 +17,10 @@ import ray
 from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task, build_task
 from rlgan.rollouts.collecting import Shard
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
 from rlgan.workers import rollout as rollout_module
-from rlgan.workers.assembly import Parts, build_parts
+from rlgan.workers.assembly import build_parts
 from rlgan.workers.discriminator import RayDiscriminator
 from rlgan.workers.faults import Faults, WorkerLostError
 from rlgan.workers.processes import ProcessInfo

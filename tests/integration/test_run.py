@@ -23,7 +23,8 @@ from rlgan.runs import run as run_module
 from rlgan.runs.progress import Progress
 from rlgan.runs.run import RunRequest, run
 from rlgan.tracking import read_run, read_table
-from rlgan.training.trainer import Trainer, Unit
+from rlgan.training.iteration import Iteration
+from rlgan.training.trainer import Trainer
 from tests.support.commands import ask, copy_of, rows_of, write_config
 from tests.support.mlflow_server import Server
 from tests.support.runs import LEFT_BEHIND, assert_ends_alike, small, stop_after
@@ -267,7 +268,7 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
 def test_a_second_ctrl_c_ends_at_once(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
 
-        def step(trainer: Trainer, measure: bool = True) -> Unit:
+        def step(trainer: Trainer, measure: bool = True) -> Iteration:
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
             raise AssertionError("went on")

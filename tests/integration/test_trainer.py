@@ -60,7 +60,8 @@ from rlgan.schedule.example_weights import tf_idf_weights
 from rlgan.schedule.model_selection import BestGenerator
 from rlgan.schedule.phases import num_units
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
-from rlgan.training.trainer import Trainer, Unit
+from rlgan.training.iteration import Iteration
+from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.tiny import PAIRS, TASK, Recorder, finish, numbers, of_pairs, tiny_config
 
@@ -397,7 +398,7 @@ def test_the_discriminator_learns_from_rows_of_the_temperature_of_now(task: Task
 
 
 def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(task: Task) -> None:
-    def run(seed: int) -> list[Unit]:
+    def run(seed: int) -> list[Iteration]:
         with trainer_of(tiny_config(seed=seed), task) as trainer:
             return finish(trainer)
 
@@ -690,7 +691,7 @@ def test_without_patience_the_last_epoch_stays(task: Task) -> None:
 HARMFUL = Optimizers(mle=Adam(lr=0.02), generator=Adam(lr=0.3), discriminator=Adam(lr=0.01))
 
 
-def followed(config: Config, task: Task) -> tuple[list[Unit], list[float], list[dict[str, np.ndarray]], Trainer]:
+def followed(config: Config, task: Task) -> tuple[list[Iteration], list[float], list[dict[str, np.ndarray]], Trainer]:
     """A run done: its units; figure and weights of its generator before and after each adversarial unit."""
     selection = config.schedule.selection
     assert isinstance(selection, BestGenerator)

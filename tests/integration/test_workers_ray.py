@@ -31,9 +31,10 @@ from rlgan.policy.kl_penalty import LossPenalty
 from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
 from rlgan.sampling.records import Experience, concatenate, stacked
+from rlgan.training.parts import LearnerPhase
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
-from rlgan.workers.learner import GeneratorLearners, LearnerPhase
+from rlgan.workers.learner import GeneratorLearners
 from rlgan.workers.placement import Room
 from rlgan.workers.rollout import LocalRollouts, RayRollouts, RolloutWorker
 from tests.support.on_ray import (

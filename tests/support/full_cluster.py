@@ -24,8 +24,8 @@ from rlgan.envs.tasks import Task
 from rlgan.runs.comparison import compare
 from rlgan.runs.ray_tune import SequenceGAN
 from rlgan.runs.run import RunRequest, run
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
-from rlgan.workers.assembly import Parts
 
 
 class WithTable(SequenceGAN):

@@ -19,10 +19,11 @@ from rlgan.generators import LSTM, build_generator
 from rlgan.policy.credit import MonteCarlo
 from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts
+from rlgan.training.parts import RolloutPool
 from rlgan.workers.faults import Faults
 from rlgan.workers.placement import Role, Room
 from rlgan.workers.processes import ProcessInfo
-from rlgan.workers.rollout import RayRollouts, RolloutPool
+from rlgan.workers.rollout import RayRollouts
 from tests.support.tiny import tiny_config
 
 SPACE = SequenceSpace(6, 5, end_id=2)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from rlgan.config.config import Config
-from rlgan.training.trainer import Trainer, Unit
+from rlgan.training.iteration import Iteration
+from rlgan.training.trainer import Trainer
 from tests.support.commands import rows_of
 from tests.support.tiny import tiny_config
 
@@ -32,7 +33,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, num_units: int, error: type[Base
     """Ctrl-C once so many units are done, as the user presses it; or an error instead."""
     real, done = Trainer.step, 0
 
-    def step(trainer: Trainer, measure: bool = True) -> Unit:
+    def step(trainer: Trainer, measure: bool = True) -> Iteration:
         nonlocal done
         unit = real(trainer, measure)
         done += 1

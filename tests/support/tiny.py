@@ -21,11 +21,11 @@ from rlgan.policy.objectives import Reinforce
 from rlgan.rollouts.collecting import Shard
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.schedule.phases import Schedule
-from rlgan.training.trainer import Trainer, Unit
-from rlgan.workers.assembly import Parts
+from rlgan.training.iteration import Iteration
+from rlgan.training.parts import Parts, RolloutPool
+from rlgan.training.trainer import Trainer
 from rlgan.workers.faults import Faults
 from rlgan.workers.learner import GeneratorLearners
-from rlgan.workers.rollout import RolloutPool
 
 FAULTS = Faults(max_retries=3, call_timeout_s=60.0)
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)
@@ -70,12 +70,12 @@ def tiny_config(schedule: dict[str, Any] | None = None, **changes: Any) -> Confi
     return Config(**(settings | changes))
 
 
-def numbers(unit: Unit) -> dict[str, float]:
+def numbers(unit: Iteration) -> dict[str, float]:
     """Metrics of a unit but for its times."""
     return {name: value for name, value in unit.metrics.items() if not name.startswith("timing/")}
 
 
-def finish(trainer: Trainer, between: Callable[[Trainer], object] = lambda _: None) -> list[Unit]:
+def finish(trainer: Trainer, between: Callable[[Trainer], object] = lambda _: None) -> list[Iteration]:
     """Do all units that are left, calling `between` after each."""
     units = []
     while trainer.next_phase is not None:

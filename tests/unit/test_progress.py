@@ -15,13 +15,13 @@ from rlgan.evaluation.evaluator import Measurement
 from rlgan.runs import progress as progress_module
 from rlgan.runs.plan import Item, Plan
 from rlgan.runs.progress import Progress, in_words
-from rlgan.training.trainer import Unit
+from rlgan.training.iteration import Iteration
 from tests.unit.test_activity import Clock
 
 
-def unit(step: int, measured: bool = False) -> Unit:
+def unit(step: int, measured: bool = False) -> Iteration:
     measurement = Measurement({}, torch.zeros(1, 1)) if measured else None
-    return Unit("mle", step, {"mle/train_nll": 1.5, "timing/unit_s": 9.0}, measurement)
+    return Iteration("mle", step, {"mle/train_nll": 1.5, "timing/unit_s": 9.0}, measurement)
 
 
 def test_without_a_terminal_there_is_a_line_a_measurement(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,7 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not; or no measure of
             the task has both sides.
     """
-    if not task.has_known_law and task.name != "text":
+    if not task.has_known_law and "text" not in task.measures:
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
             "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "

@@ -20,8 +20,8 @@ from rlgan.evaluation.evaluator import Evaluator, samples_shown, selection_view
 from rlgan.runs.ray_tune import VARIED, SequenceGAN
 from rlgan.storage.checkpoint import load_latest
 from rlgan.storage.export import save_run_generator
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
-from rlgan.workers.assembly import Parts
 
 from ..judge.selection import objective_for, require_one_budget
 from .starts import Starts
@@ -75,18 +75,18 @@ class Trial(SequenceGAN):
         start = Starts(Path(self.config[STARTS])).get(config, task)
         # A trial never trains a fresh evaluator, and the validation split may be too small for one.
         measured = config.evaluation.model_copy(update={"adversarial": None})
-        trainer = Trainer(
-            config.model_copy(update={"evaluation": measured}), selection_view(task), parts, mle_start=start
-        )
+        return Trainer(config.model_copy(update={"evaluation": measured}), selection_view(task), parts, mle_start=start)
+
+    def resume(self) -> None:
+        """Go on from the first checkpoint that is whole, if any is; see `SequenceGAN.resume`."""
         for checkpoint in self.config.get(RESUME) or []:
             try:
                 state = load_latest(Path(checkpoint)).state
             except CheckpointError as error:  # the machine died while it was copied
                 logger.warning("%s", error)
                 continue
-            trainer.restore(self.own_state(state, Path(checkpoint)))
+            self.put_back(state, Path(checkpoint))
             break
-        return trainer
 
     def step(self) -> dict[str, Any]:
         """Units up to the next measurement; called by Tune."""
@@ -114,10 +114,10 @@ class Trial(SequenceGAN):
         due = [one for one in self.config.get(CHANGES) or [] if self._changed_at < one[0] <= done]
         if due:
             update, changes = due[-1]
-            state = self.trainer.state()
+            state = self.state()
             config = {name: value for name, value in self.config.items() if not name.startswith(VARIED)}
             self.reset_config({**config, **{VARIED + path: value for path, value in changes.items()}, RESUME: []})
-            self.trainer.restore(state)
+            self.put_back(state, Path(self.config[STARTS]))
             self._changed_at = update
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def text_task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
     assert objective_for(oracle_task, None) is OBJECTIVES["kl_sum"] is objective_for(oracle_task, "kl_sum")
-    text = dataclasses.replace(oracle_task, name="text", oracle=None)
+    text = dataclasses.replace(oracle_task, name="text", oracle=None, measures=frozenset({"text"}))
     assert objective_for(text, None) is OBJECTIVES["lm_rlm"] is objective_for(text, "lm_rlm")
     for objective in OBJECTIVES.values():
         assert len(objective.sides) == 2

@@ -1,0 +1,279 @@
+"""Callbacks: code of the user's own that sees every iteration of a run and may stop it.
+
+    class StopsWhenFluent(Callback):
+        def on_iteration(self, run, iteration):
+            if iteration.metrics.get("eval/nll_gen", inf) < 2.5:
+                return Stop("NLL_gen fell below 2.5")
+
+A callback changes no number of the run: it sees copies and records, and random numbers of the run come from streams of
+their own. What it remembers between iterations it hands out by `state`, so that a run goes on as if never stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rlgan.base.errors import CallbackError, CheckpointError
+from rlgan.config.config import Config
+from rlgan.envs.tasks import Task
+from rlgan.evaluation.evaluator import Measurement
+from rlgan.extensions import own_lines
+from rlgan.generators import Generator
+from rlgan.schedule.phases import Position
+
+from .iteration import Iteration
+from .trainer import Trainer
+
+CALLBACKS = "callbacks"
+"""Key of a checkpoint: what `Callbacks.state` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The wish that training ends with this iteration; the run's table is made as at its regular end.
+
+    Attributes:
+        reason: for people, in the log and in MLflow.
+    """
+
+    reason: str
+
+
+class RunView:
+    """A run as its callbacks see it: nothing that is reached from here changes it.
+
+    Args:
+        trainer: of the run.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._logged: dict[str, float] | None = None
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return self._trainer.config
+
+    @property
+    def task(self) -> Task:
+        """Real sequences, and how to show them."""
+        return self._trainer.task
+
+    @property
+    def position(self) -> Position:
+        """Iterations done so far, by phase."""
+        return self._trainer.position
+
+    def generator(self) -> Generator:
+        """The generator as it stands, in evaluation mode: a copy, built at each call."""
+        return self._trainer.current_generator()
+
+    def measure(self, num_sequences: int | None = None) -> Measurement:
+        """Measure the generator as it stands; the same numbers as a scheduled measurement would have.
+
+        Args:
+            num_sequences: sequences to sample; None takes `evaluation.num_sequences`.
+        """
+        return self._trainer.measure(num_sequences)
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Add metrics of the callback's own to the row of this iteration, in metrics.jsonl and in MLflow.
+
+        Args:
+            metrics: name → value; a name that the iteration has already is refused when the row is written.
+
+        Raises:
+            RuntimeError: there is no row: it is called elsewhere than in `on_iteration`.
+            TypeError: a value is no number.
+        """
+        if self._logged is None:
+            raise RuntimeError("log: there is no row to add to. Call it in on_iteration alone.")
+        for name, value in metrics.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name}={value!r}: is a {type(value).__name__}, expected a number. Log a float.")
+            self._logged[name] = float(value)
+
+    @contextmanager
+    def _row(self) -> Iterator[dict[str, float]]:
+        """What is logged while the block lasts."""
+        self._logged = {}
+        try:
+            yield self._logged
+        finally:
+            self._logged = None
+
+
+class Callback:
+    """Base of callbacks; each method may be left out.
+
+    All are called in the process of the trainer, in the order of the callbacks, while nothing else is computed.
+    """
+
+    @property
+    def name(self) -> str:
+        """How errors, checkpoints and logs call it; unique among the callbacks of a run."""
+        return type(self).__name__
+
+    def on_start(self, run: RunView) -> None:
+        """Before the first iteration of this process, and after `restore` where the run is resumed.
+
+        Args:
+            run: the run as it stands.
+        """
+
+    def on_iteration(self, run: RunView, iteration: Iteration) -> Stop | None:
+        """After each iteration.
+
+        Args:
+            run: the run as it stands.
+            iteration: what was done.
+
+        Returns:
+            `Stop` to end training now; None to go on.
+        """
+        return None
+
+    def on_end(self, run: RunView) -> None:
+        """After the last iteration of this process, complete or stopped, and before the table; not after an error.
+
+        Args:
+            run: the run as it stands.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What is remembered between iterations, for a checkpoint: text keys; tensors and JSON values."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned.
+
+        Args:
+            state: tuples have become lists.
+        """
+
+
+def require_usable(callbacks: Sequence[Callback]) -> None:
+    """See to it that callbacks can be called and told apart.
+
+    Raises:
+        CallbackError: one of them is no callback, or two have the same name.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise CallbackError(
+                f"callback {callback!r}: is a {type(callback).__name__}. Derive its class from "
+                "rlgan.training.callbacks.Callback, and give an object of it."
+            )
+    names = [callback.name for callback in callbacks]
+    for name in names:
+        if names.count(name) > 1:
+            raise CallbackError(
+                f"callback {name}: {names.count(name)} callbacks have this name. Give each a `name` of its own."
+            )
+
+
+class Callbacks:
+    """The callbacks of a run, called in order; their errors carry their names.
+
+    Args:
+        callbacks: in order.
+        trainer: of the run.
+
+    Raises:
+        CallbackError: one of them is no callback, or two have the same name.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], trainer: Trainer) -> None:
+        require_usable(callbacks)
+        self._callbacks, self._trainer, self._view = tuple(callbacks), trainer, RunView(trainer)
+
+    def start(self) -> None:
+        """Call `on_start` of all."""
+        for callback in self._callbacks:
+            with _named(callback, "on_start"):
+                callback.on_start(self._view)
+
+    def after(self, iteration: Iteration) -> Iteration:
+        """Call `on_iteration` of all, also where one of them wants to stop; then end training if one does.
+
+        Args:
+            iteration: that was done.
+
+        Returns:
+            The same, with what callbacks logged among its metrics.
+
+        Raises:
+            CallbackError: a callback raised, returned something else than `Stop` or None, or logged a metric that the
+                iteration has already.
+        """
+        reasons = []
+        with self._view._row() as logged:
+            for callback in self._callbacks:
+                with _named(callback, "on_iteration", iteration):
+                    answer = callback.on_iteration(self._view, iteration)
+                if isinstance(answer, Stop):
+                    reasons.append(f"callback {callback.name}: {answer.reason}")
+                elif answer is not None:
+                    raise CallbackError(
+                        f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
+                        "Return Stop(reason) to end training, or None to go on."
+                    )
+        if taken := sorted(logged.keys() & iteration.metrics.keys()):
+            raise CallbackError(f"a callback logged {taken[0]}: is a metric of the run itself. Give it another name.")
+        if reasons:
+            self._trainer.stop(reasons[0])
+        return replace(iteration, metrics={**iteration.metrics, **logged})
+
+    def end(self) -> None:
+        """Call `on_end` of all."""
+        for callback in self._callbacks:
+            with _named(callback, "on_end"):
+                callback.on_end(self._view)
+
+    def state(self) -> dict[str, Any]:
+        """Name → state of each callback that remembers something."""
+        states = {}
+        for callback in self._callbacks:
+            with _named(callback, "state"):
+                if state := callback.state():
+                    states[callback.name] = state
+        return states
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Put back what `state` returned.
+
+        Raises:
+            CheckpointError: there is a state of a callback that this run has not.
+        """
+        if unknown := sorted(states.keys() - {callback.name for callback in self._callbacks}):
+            raise CheckpointError(
+                f"callback {unknown[0]}: the run was begun with it, and the checkpoint holds its state. Give it again "
+                "to go on."
+            )
+        for callback in self._callbacks:
+            if callback.name in states:
+                with _named(callback, "restore"):
+                    callback.restore(states[callback.name])
+
+
+@contextmanager
+def _named(callback: Callback, method: str, iteration: Iteration | None = None) -> Iterator[None]:
+    """Say of an error in which callback and where in its code it happened.
+
+    Raises:
+        CallbackError: whatever the block raised.
+    """
+    try:
+        yield
+    except Exception as error:  # a user's own code may raise anything
+        when = "" if iteration is None else f" after {iteration.phase} iteration {iteration.step}"
+        path = getattr(sys.modules.get(type(callback).__module__), "__file__", None)
+        raise CallbackError(
+            f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. Mend it, and go on with "
+            f"--resume.{own_lines(error, path)}"
+        ) from error
