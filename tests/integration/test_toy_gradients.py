@@ -561,8 +561,8 @@ def test_a_penalised_reward_has_the_gradient_of_reward_less_divergence() -> None
     )
     strayed = (logprobs - REFERENCE_LOGPROBS).detach()
     values = FIXED_LOGITS.sigmoid().unsqueeze(1).expand(9, 2)
-    for terminal in (True, False):
-        weights = penalised(values, strayed, MASK, weight=0.3, terminal=terminal, gamma=1.0)
+    for credit in (Terminal(), MonteCarlo(), RewardToGo()):
+        weights = penalised(values, strayed, MASK, weight=0.3, credit=credit)
         torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
 
 
