@@ -35,7 +35,7 @@ from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import Task, build_task
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
-from rlgan.policy.objectives import MixedPrefix
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.presets.registry import PRESETS, SMALL_ORACLE, control, preset, quick
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts

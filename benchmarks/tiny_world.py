@@ -17,7 +17,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import OracleTask, Task, TaskSettings, ToyTask, build_task
 from rlgan.generators import AutoregressiveGenerator, Generator
-from rlgan.policy.objectives import MixedPrefix
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.presets.registry import preset
 from rlgan.sampling.sampler import sample
 from rlgan.training.trainer import Trainer

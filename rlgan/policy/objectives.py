@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, ShapeError
-from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
 from rlgan.layers.relaxation_temperatures import FixedTemperature, TemperatureSettings, temperature_at
@@ -203,102 +203,6 @@ class NoPolicyGradient(Objective):
 
 
 ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
-
-
-class ReadsTheData(Settings):
-    """Pretraining predicts each token from the real ones before it."""
-
-    kind: Literal["none"] = "none"
-
-
-class ScheduledSampling(Settings):
-    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
-
-    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the data's law (Huszár 2015): a
-    control.
-    """
-
-    kind: Literal["scheduled_sampling"] = "scheduled_sampling"
-    share: float = Field(0.5, gt=0.0, le=1.0)
-    """Share of its own tokens in the end."""
-    epochs: int = Field(30, ge=1)
-    """Epochs over which the share rises from 0."""
-
-    def share_in(self, epoch: int) -> float:
-        """Share of its own tokens in an epoch, counted from 0."""
-        return self.share * min(1.0, epoch / self.epochs)
-
-
-PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
-
-
-class NoTeacherForcing(Settings):
-    """No maximum-likelihood updates between the adversarial ones."""
-
-    kind: Literal["none"] = "none"
-
-
-class InterleavedTeacherForcing(Settings):
-    """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
-
-    kind: Literal["interleaved"] = "interleaved"
-    num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
-    """Updates on a fresh real batch after each generator update."""
-
-
-class MixedTeacherForcing(Settings):
-    """A maximum-likelihood term added to the loss of every generator update."""
-
-    kind: Literal["mixed"] = "mixed"
-    weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
-    """Weight of the mean negative log-likelihood per token of a fresh real batch."""
-
-
-class MixedPrefix(Settings):
-    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
-
-    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
-    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
-    """
-
-    kind: Literal["mixed_prefix"] = "mixed_prefix"
-    start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
-    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
-    decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
-    """Tokens K fewer after each block."""
-    block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
-    """Adversarial units a block."""
-
-    def num_given(self, unit: int) -> int:
-        """Tokens that are given in an adversarial unit, counted from 0."""
-        return max(0, self.start - self.decrement * (unit // self.block))
-
-
-class TeacherForcingByExample(Settings):
-    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
-
-    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
-    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
-    (`objective.loss_normaliser`) is that of all of them together.
-
-    Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
-    """
-
-    kind: Literal["by_example"] = "by_example"
-    fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
-    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
-
-    def num_real(self, batch: int) -> int:
-        """Real sequences of a generator update of so many sequences."""
-        return round(self.fraction * batch)
-
-
-TeacherForcingSettings = Annotated[
-    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix | TeacherForcingByExample,
-    Field(discriminator="kind"),
-]
-InTheSameUpdate = MixedTeacherForcing | TeacherForcingByExample
-"""Teacher forcing whose rows are learned in the optimiser steps of the generated ones."""
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:

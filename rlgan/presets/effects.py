@@ -16,7 +16,6 @@ from rlgan.base.settings import ReadIf, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import PairsTask, TextTask
-from rlgan.policy.objectives import MixedPrefix, NoTeacherForcing
 
 from .registry import trained_again
 
@@ -46,7 +45,7 @@ def _without_pretraining(config: Config) -> str | None:
 
 def _without_likelihood(config: Config) -> str | None:
     schedule = config.schedule
-    learns_besides = not isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix)
+    learns_besides = schedule.teacher_forcing.learns_likelihood
     if schedule.mle_epochs or config.controls or learns_besides:
         return None
     return "nothing is learned by likelihood"

@@ -25,20 +25,15 @@ from rlgan.policy.baselines import ImportanceWeights, LeaveOneOut, LogPartition,
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.logit_maps import Ratio
-from rlgan.policy.objectives import (
-    PPO,
-    Gumbel,
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce
+from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward
+from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
-    InTheSameUpdate,
-    MixedPrefix,
     MixedTeacherForcing,
-    NoPolicyGradient,
     NoTeacherForcing,
-    Reinforce,
     ScheduledSampling,
     TeacherForcingByExample,
 )
-from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward
 from rlgan.schedule.discriminator_balance import FixedBalance
 from rlgan.schedule.phases import Schedule
 
@@ -228,7 +223,7 @@ def control(config: Config, name: Control) -> Config:
         "credit": Terminal(),
     }
     if name == "mle_continued":
-        if isinstance(schedule.teacher_forcing, NoTeacherForcing | MixedPrefix):
+        if not schedule.teacher_forcing.learns_likelihood:
             schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
         changes |= _NOTHING_COMPARED | {
             "reward": ConstantReward(),
@@ -278,7 +273,7 @@ def _as_many_steps(config: Config) -> NoPolicyGradient:
     """No reward is learned from, in as many steps as the run makes of a batch, and over its normaliser."""
     objective, forcing = config.objective, config.schedule.teacher_forcing
     kept: dict[str, Any] = {}
-    if isinstance(objective, PPO) and isinstance(forcing, InTheSameUpdate):
+    if isinstance(objective, PPO) and forcing.in_the_same_update:
         kept |= {"epochs": objective.epochs, "minibatches": objective.minibatches}
     if isinstance(objective, Reinforce | PPO) and isinstance(forcing, TeacherForcingByExample):
         kept |= {"loss_normaliser": objective.loss_normaliser}

@@ -14,8 +14,6 @@ from rlgan.base.activity import Stage, path_of
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import temperatures_of
-from rlgan.policy.credit import MonteCarlo
-from rlgan.policy.objectives import MixedTeacherForcing, NoPolicyGradient, NoTeacherForcing
 from rlgan.presets.registry import control, trained_again
 from rlgan.schedule.phases import Position
 
@@ -180,13 +178,10 @@ def _round_work(config: Config, task: Task) -> float:
 def _update_work(config: Config, task: Task) -> float:
     """Of one adversarial unit."""
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    learned = 0.0 if isinstance(config.objective, NoPolicyGradient) else 1.0 + _SAMPLE
-    if isinstance(config.credit, MonteCarlo):
-        # A prefix of half the length, and half a sequence drawn behind it.
-        learned += config.credit.num_rollouts * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
-    forced = 0 if isinstance(forcing, NoTeacherForcing) else schedule.mle_batch
-    if isinstance(forcing, MixedTeacherForcing):
-        forced = schedule.g_batch
+    learned = 1.0 + _SAMPLE if config.objective.reads_reward or config.objective.is_differentiated else 0.0
+    # A prefix of half the length, and half a sequence drawn behind it.
+    learned += config.credit.num_continuations * task.space.max_length / 2 * (_SAMPLE + _LIKELIHOOD)
+    forced = schedule.mle_batch if forcing.takes_batches else 0
     generator = schedule.g_steps * (schedule.g_batch * learned + forced)
     return generator + schedule.d_steps * _round_work(config, task)
 

@@ -13,11 +13,10 @@ from pydantic import Field
 
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import OfTheStart, ReadIf, Settings
-from rlgan.policy.objectives import (
+from rlgan.policy.teacher_forcing import (
     NoTeacherForcing,
     PretrainingSettings,
     ReadsTheData,
-    TeacherForcingByExample,
     TeacherForcingSettings,
 )
 
@@ -96,8 +95,7 @@ class Schedule(Settings):
     @property
     def num_real(self) -> int:
         """Sequences of a generator update that are real, and learned by example."""
-        forcing = self.teacher_forcing
-        return forcing.num_real(self.g_batch) if isinstance(forcing, TeacherForcingByExample) else 0
+        return self.teacher_forcing.num_real(self.g_batch)
 
     @property
     def num_sampled(self) -> int:

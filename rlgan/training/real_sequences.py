@@ -16,13 +16,7 @@ from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
-from rlgan.policy.objectives import (
-    MixedPrefix,
-    NoTeacherForcing,
-    ScheduledSampling,
-    TeacherForcingByExample,
-    likelihood_weights,
-)
+from rlgan.policy.objectives import likelihood_weights
 from rlgan.rollouts.shards import Beginnings, draw_beginnings
 from rlgan.sampling.records import Experience
 from rlgan.schedule.example_weights import tf_idf_weights
@@ -50,7 +44,7 @@ class RealSequences:
         batch, inputs = self._schedule.mle_batch, self._schedule.mle_inputs
         order = self._shuffled("mle", epoch)
         experience = self._by_likelihood(order[: order.shape[0] // batch * batch], batch)
-        if isinstance(inputs, ScheduledSampling):
+        if inputs.draws_tokens:
             draws = self._input_draws(experience.tokens, epoch, inputs.share_in(epoch))
             experience = dataclasses.replace(experience, input_draws=draws)
         return experience
@@ -62,7 +56,6 @@ class RealSequences:
 
     def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
         """What is sampled in a generator update and the examples beside it, both over the norm of the whole batch."""
-        assert not self._objective.is_differentiated
         index = self._shuffled("examples", update)[: self._schedule.num_real]
         real = Experience(
             tokens=self._task.train[index].long(), weights=self._weights_of(index), conditions=self._conditions(index)
@@ -109,7 +102,7 @@ class RealSequences:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
         copies = schedule.g_group or 1
-        if not isinstance(schedule.teacher_forcing, TeacherForcingByExample):
+        if not schedule.num_real:
             return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
         others = self._shuffled("examples", update)[schedule.num_real :][: schedule.num_sampled // copies]
         rows = others.repeat_interleave(copies)
@@ -119,9 +112,7 @@ class RealSequences:
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
     ) -> Beginnings:
-        forcing, num_given = self._schedule.teacher_forcing, 0
-        if isinstance(forcing, MixedPrefix):
-            num_given = forcing.num_given(unit)
+        num_given = self._schedule.teacher_forcing.num_given(unit)
         return draw_beginnings(self._task, num_sequences, copies, num_given, stream(self._seed, *purpose), with_targets)
 
 
@@ -133,7 +124,7 @@ def require_drawable(config: Config, task: Task) -> None:
         ConfigError: prefixes as long as the sequences.
     """
     schedule, forcing = config.schedule, config.schedule.teacher_forcing
-    if isinstance(forcing, TeacherForcingByExample):
+    if schedule.num_real:
         needed = schedule.num_real
         if task.conditions is not None:
             needed += schedule.num_sampled // (schedule.g_group or 1)
@@ -141,18 +132,17 @@ def require_drawable(config: Config, task: Task) -> None:
             raise DataError(
                 f"task {task.name}: {task.train.shape[0]} training sequences are fewer than the {needed} that one "
                 f"generator update of schedule.g_batch={schedule.g_batch} takes, none of them twice "
-                "(schedule.teacher_forcing='by_example'). Give more data, or lower schedule.g_batch."
+                f"(schedule.teacher_forcing={forcing.kind!r}). Give more data, or lower schedule.g_batch."
             )
-    takes_batches = not isinstance(forcing, NoTeacherForcing | TeacherForcingByExample)
-    needed = schedule.mle_batch if schedule.mle_epochs > 0 or takes_batches else 1
+    needed = schedule.mle_batch if schedule.mle_epochs > 0 or forcing.takes_batches else 1
     if task.train.shape[0] < needed:
         raise DataError(
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
             f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
         )
-    longest = task.space.max_length
-    if isinstance(forcing, MixedPrefix) and forcing.start >= longest:
+    longest, given = task.space.max_length, forcing.num_given(0)
+    if given >= longest:
         raise ConfigError(
-            f"schedule.teacher_forcing.start={forcing.start}: leaves nothing to draw of sequences of {longest} tokens. "
+            f"schedule.teacher_forcing.start={given}: leaves nothing to draw of sequences of {longest} tokens. "
             f"Set it below {longest}."
         )

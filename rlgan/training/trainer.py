@@ -35,7 +35,7 @@ from rlgan.layers.relaxation import Relaxation
 from rlgan.metrics import first_fall
 from rlgan.policy.baselines import BaselineState, CriticBaseline
 from rlgan.policy.experience import Memory, Recipe, learnable
-from rlgan.policy.objectives import (
+from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
     ScheduledSampling,

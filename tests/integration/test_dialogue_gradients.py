@@ -22,8 +22,9 @@ from rlgan.generators import Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
 from rlgan.policy.experience import Memory, learnable
-from rlgan.policy.objectives import InterleavedTeacherForcing, Reinforce, weighted_nll
+from rlgan.policy.objectives import Reinforce, weighted_nll
 from rlgan.policy.rewards import ConstantReward
+from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, prefix_logits
 from rlgan.sampling.records import Experience, Rollouts

@@ -40,19 +40,15 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import RewardPenalty, adapted
 from rlgan.policy.logit_maps import Logit, NegLogComplement, Ratio
-from rlgan.policy.objectives import (
-    PPO,
-    Gumbel,
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce, Soft
+from rlgan.policy.rewards import ConstantReward, LogRatio, OracleRatio, RandomReward
+from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedPrefix,
     MixedTeacherForcing,
-    NoPolicyGradient,
-    Reinforce,
     ScheduledSampling,
-    Soft,
     TeacherForcingByExample,
 )
-from rlgan.policy.rewards import ConstantReward, LogRatio, OracleRatio, RandomReward
 from rlgan.presets.registry import control, quick, seqgan, seqgan_quick
 from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance

@@ -7,7 +7,7 @@ from typing import Any
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import ToyTask
-from rlgan.policy.objectives import MixedPrefix
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.presets.registry import preset
 from tests.support.tiny import PAIRS
 

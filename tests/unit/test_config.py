@@ -24,16 +24,7 @@ from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOu
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
 from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
-from rlgan.policy.objectives import (
-    PPO,
-    Gumbel,
-    InterleavedTeacherForcing,
-    MixedPrefix,
-    MixedTeacherForcing,
-    NoPolicyGradient,
-    Soft,
-    TeacherForcingByExample,
-)
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
@@ -43,6 +34,12 @@ from rlgan.policy.rewards import (
     RandomReward,
     ReferenceBleu,
     ReferenceRouge,
+)
+from rlgan.policy.teacher_forcing import (
+    InterleavedTeacherForcing,
+    MixedPrefix,
+    MixedTeacherForcing,
+    TeacherForcingByExample,
 )
 from rlgan.presets.registry import PRESETS, control, preset
 from rlgan.sampling.beam_search import SearchedAndDrawn

@@ -13,7 +13,6 @@ from rlgan.policy.objectives import (
     PPO,
     LossNormaliser,
     Reinforce,
-    TeacherForcingByExample,
     clipped_surrogate,
     clipped_tokens,
     learner_loss,
@@ -23,6 +22,7 @@ from rlgan.policy.objectives import (
     share_of_batch,
     weighted_nll,
 )
+from rlgan.policy.teacher_forcing import TeacherForcingByExample
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])
 ADVANTAGES = torch.tensor([[8.0, -16.0, 24.0, 99.0], [32.0, 99.0, 99.0, 99.0]])

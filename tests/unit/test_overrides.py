@@ -16,8 +16,8 @@ from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import Words
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.layers.optimizers import SGD
-from rlgan.policy.objectives import InterleavedTeacherForcing
 from rlgan.policy.rewards import Mixed, ReferenceBleu
+from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
 
 

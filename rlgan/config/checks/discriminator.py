@@ -12,8 +12,8 @@ from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import ImportanceWeights, NoBaseline
 from rlgan.policy.credit import Prefix
 from rlgan.policy.logit_maps import Logit
-from rlgan.policy.objectives import MixedPrefix
 from rlgan.policy.rewards import LogRatio, Mixed
+from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.sampling.beam_search import Drawn
 from rlgan.schedule.discriminator_balance import Band, Equilibrium, FixedBalance
 

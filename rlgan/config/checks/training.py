@@ -10,16 +10,12 @@ from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.envs.tasks.pieces import Words
 from rlgan.generators import LatentConv
 from rlgan.policy.kl_penalty import NoReference
-from rlgan.policy.objectives import (
-    PPO,
-    Gumbel,
-    InTheSameUpdate,
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
+from rlgan.policy.teacher_forcing import (
     MixedPrefix,
     MixedTeacherForcing,
-    NoPolicyGradient,
     NoTeacherForcing,
     ScheduledSampling,
-    Soft,
     TeacherForcingByExample,
 )
 from rlgan.sampling.unknown_words import no_words
@@ -181,7 +177,7 @@ def how_a_batch_is_learned(config: Config) -> Iterator[str]:
             "nothing is clipped. Raise one of them, or use objective reinforce."
         )
     forcing, objective = schedule.teacher_forcing, config.objective
-    if isinstance(objective, NoPolicyGradient) and not isinstance(forcing, InTheSameUpdate):
+    if isinstance(objective, NoPolicyGradient) and not forcing.in_the_same_update:
         for setting in ("epochs", "minibatches"):
             if (value := getattr(objective, setting)) != 1:
                 yield (

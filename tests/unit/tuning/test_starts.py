@@ -12,7 +12,7 @@ from rlgan.base.settings import OfTheStart, facts_below
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, build_task
-from rlgan.policy.objectives import ScheduledSampling
+from rlgan.policy.teacher_forcing import ScheduledSampling
 from rlgan.schedule.phases import Schedule
 from rlgan.training.trainer import Trainer
 from rlgan.tuning.search import starts

@@ -1,0 +1,189 @@
+"""Learning by likelihood: what pretraining reads before each token, and teacher forcing beside generator updates.
+
+Each form of teacher forcing says which rows it adds to a generator update, and which optimiser steps follow one. Which
+training sequences those are is decided by whoever draws them (`RealRows`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from rlgan.base.search_priors import Choice, Uniform
+from rlgan.base.settings import Settings
+from rlgan.sampling.records import Experience
+
+
+class PretrainingInputs(Settings):
+    """What every choice of pretraining's inputs declares."""
+
+    draws_tokens: ClassVar[bool] = False
+    """Whether some of the tokens that are read are drawn by the generator itself."""
+
+    def share_in(self, epoch: int) -> float:
+        """Share of its own tokens in an epoch, counted from 0."""
+        return 0.0
+
+
+class ReadsTheData(PretrainingInputs):
+    """Pretraining predicts each token from the real ones before it."""
+
+    kind: Literal["none"] = "none"
+
+
+class ScheduledSampling(PretrainingInputs):
+    """In pretraining the generator reads, more and more often, a token of its own in place of the real one before it.
+
+    Source: Bengio et al. 2015, with their linear schedule. What it learns is not the distribution of the data (Huszár
+    2015): a control.
+    """
+
+    kind: Literal["scheduled_sampling"] = "scheduled_sampling"
+    draws_tokens: ClassVar[bool] = True
+    share: float = Field(0.5, gt=0.0, le=1.0)
+    """Share of its own tokens in the end."""
+    epochs: int = Field(30, ge=1)
+    """Epochs over which the share rises from 0."""
+
+    def share_in(self, epoch: int) -> float:
+        """Share of its own tokens in an epoch, counted from 0."""
+        return self.share * min(1.0, epoch / self.epochs)
+
+
+PretrainingSettings = Annotated[ReadsTheData | ScheduledSampling, Field(discriminator="kind")]
+
+
+class RealRows(Protocol):
+    """Real sequences as a form of teacher forcing asks for them."""
+
+    def batch(self, update: int, index: int) -> Experience:
+        """A fresh batch beside a generator update, weighted for the mean over tokens; `index` tells several apart."""
+        ...
+
+    def beside(self, sampled: Experience | None, update: int) -> list[Experience]:
+        """Generated sequences and real ones as one batch, in which a real one weighs as one with advantage 1."""
+        ...
+
+
+class TeacherForcing(Settings):
+    """What every form declares, and what it does in a generator update."""
+
+    learns_likelihood: ClassVar[bool] = False
+    """Whether whole real sequences are learned from."""
+    takes_batches: ClassVar[bool] = False
+    """Whether it needs as many training sequences as `schedule.mle_batch`."""
+    in_the_same_update: ClassVar[bool] = False
+    """Whether its rows are learned in the optimiser steps of the generated ones."""
+
+    def num_real(self, batch: int) -> int:
+        """Real sequences in the place of generated ones, of a generator update of so many sequences."""
+        return 0
+
+    def num_given(self, unit: int) -> int:
+        """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
+        return 0
+
+    def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
+        """What is learned from in the optimiser steps of a generator update.
+
+        Args:
+            sampled: rows of the objective; one record or none.
+            real: draws real sequences.
+            update: counted from 0.
+
+        Returns:
+            These and the real ones, in order; empty where nothing is learned in such steps.
+        """
+        return sampled
+
+    def steps(self, real: RealRows, update: int) -> list[Experience]:
+        """What is learned from in optimiser steps of their own after a generator update, a batch each."""
+        return []
+
+
+class NoTeacherForcing(TeacherForcing):
+    """No maximum-likelihood updates between the adversarial ones."""
+
+    kind: Literal["none"] = "none"
+
+
+class InterleavedTeacherForcing(TeacherForcing):
+    """Maximum-likelihood updates after each generator update, by the adversarial optimiser (Li et al. 2017)."""
+
+    kind: Literal["interleaved"] = "interleaved"
+    learns_likelihood: ClassVar[bool] = True
+    takes_batches: ClassVar[bool] = True
+    num_updates: Annotated[int, Choice((1, 2, 5))] = Field(1, ge=1)
+    """Updates on a fresh real batch after each generator update."""
+
+    def steps(self, real: RealRows, update: int) -> list[Experience]:
+        """See `TeacherForcing.steps`."""
+        return [real.batch(update, index) for index in range(self.num_updates)]
+
+
+class MixedTeacherForcing(TeacherForcing):
+    """A maximum-likelihood term added to the loss of every generator update."""
+
+    kind: Literal["mixed"] = "mixed"
+    learns_likelihood: ClassVar[bool] = True
+    takes_batches: ClassVar[bool] = True
+    in_the_same_update: ClassVar[bool] = True
+    weight: Annotated[float, Uniform(0.1, 1.0)] = Field(0.3, gt=0.0)
+    """Weight of the mean negative log-likelihood per token of a fresh real batch."""
+
+    def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
+        """See `TeacherForcing.rows`."""
+        return [*sampled, real.batch(update, 0).times(self.weight)]
+
+
+class MixedPrefix(TeacherForcing):
+    """Generated sequences begin with the first tokens of real ones, fewer and fewer (MLE-Mali; docs/algorithms.md §4).
+
+    The given tokens are learned by likelihood, what is drawn after them by the objective. The sequences of one
+    `schedule.g_group` continue the same prefix; the discriminator's fakes begin with real tokens too.
+    """
+
+    kind: Literal["mixed_prefix"] = "mixed_prefix"
+    takes_batches: ClassVar[bool] = True
+    start: Annotated[int, Choice((5, 10, 15))] = Field(10, ge=1)
+    """Tokens N₀ that are given in the beginning, in the discriminator's pretraining too."""
+    decrement: Annotated[int, Choice((1, 5))] = Field(5, ge=1)
+    """Tokens K fewer after each block."""
+    block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
+    """Adversarial units a block."""
+
+    def num_given(self, unit: int) -> int:
+        """Tokens that are given in an adversarial unit, counted from 0."""
+        return max(0, self.start - self.decrement * (unit // self.block))
+
+
+class TeacherForcingByExample(TeacherForcing):
+    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
+
+    Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
+    learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss
+    (`objective.loss_normaliser`) is that of all of them together.
+
+    Source: Adversarial-NMT (Wu et al. 2017); docs/algorithms.md §13.
+    """
+
+    kind: Literal["by_example"] = "by_example"
+    learns_likelihood: ClassVar[bool] = True
+    in_the_same_update: ClassVar[bool] = True
+    fraction: Annotated[float, Choice((0.25, 0.5, 0.75))] = Field(0.5, gt=0.0, lt=1.0)
+    """Share of `schedule.g_batch` that is real, rounded to whole sequences (Adversarial-NMT: 0.5)."""
+
+    def num_real(self, batch: int) -> int:
+        """Real sequences of a generator update of so many sequences."""
+        return round(self.fraction * batch)
+
+    def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
+        """See `TeacherForcing.rows`."""
+        return real.beside(sampled[0] if sampled else None, update)
+
+
+TeacherForcingSettings = Annotated[
+    NoTeacherForcing | InterleavedTeacherForcing | MixedTeacherForcing | MixedPrefix | TeacherForcingByExample,
+    Field(discriminator="kind"),
+]
