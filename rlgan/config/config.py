@@ -28,6 +28,7 @@ from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
 from rlgan.policy.logit_maps import Probability
 from rlgan.policy.objectives import ObjectiveSettings, Reinforce
 from rlgan.policy.rewards import RewardSettings
+from rlgan.sampling.environment import Sampling
 from rlgan.schedule.discriminator_balance import Equilibrium
 from rlgan.schedule.phases import Schedule
 from rlgan.tracking import TrackingSettings
@@ -121,6 +122,11 @@ class Config(Settings):
     """What straying from the generator that adversarial training began with costs."""
     objective: Annotated[ObjectiveSettings, ReadIf("rollouts")] = Reinforce(loss_normaliser="sum")
     """The generator's loss."""
+    sampling: Annotated[
+        Sampling, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume(), ReadIf("rollouts")
+    ] = "batched"
+    """How rollouts and fakes are drawn: all rows at once, or step by step through the Gymnasium environment, which
+    gives the same numbers bit for bit and takes many times as long. Measurements are drawn at once."""
     schedule: Schedule = Schedule()
     """Who trains when."""
     optimizers: Optimizers = Optimizers()

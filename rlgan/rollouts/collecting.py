@@ -6,7 +6,7 @@ scaling out and of fault tolerance: any number of workers gives the same numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, Stepper
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
-from rlgan.policy.reward_base import Finished, SequenceScorer
+from rlgan.policy.reward_base import Finished, Scored, SequenceScorer
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Samples, continue_prefixes, sample
+from rlgan.sampling.sampler import Batched, Sampler, Samples, continue_prefixes, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class RolloutPlan:
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         score: what scores sequences and continuations for the reward; None where the reward reads no scores.
+        sampler: how sequences and continuations are written and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
     score: SequenceScorer | None = None
+    sampler: Sampler = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+        number = shard.num_sequences
+        samples = sample(policy, plan.space, number, rng, plan.chunk_rows, prefixes, conditions, plan.sampler)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
@@ -130,10 +133,10 @@ def collect(
     scored = None
     if score is not None:
         seed = stream_seed(shard.seed, "scores")
-        scored = score(Finished(samples.tokens, samples.mask, conditions, targets, seed))
+        scored = _scored(plan, score, Finished(samples.tokens, samples.mask, conditions, targets, seed))
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = scorer(samples.tokens, samples.mask, conditions)
+        logits = plan.sampler.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
@@ -177,7 +180,7 @@ def _searched_and_drawn(
         tokens[is_searched] = found.tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn)
+        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn, sampler=plan.sampler)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -222,6 +225,20 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 @torch.no_grad()
 def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
     return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+
+
+def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
+    """Scores of finished sequences, as the sampler judges."""
+    parts: list[Tensor | None] = []
+
+    def scores_of(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        found = score(replace(finished, tokens=tokens, mask=mask, conditions=conditions))
+        parts.append(found.parts)
+        return found.scores
+
+    scores = plan.sampler.judge(scores_of, plan.space, finished.tokens, finished.conditions)
+    (only,) = parts  # all rows are judged together
+    return Scored(scores, only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +290,9 @@ def monte_carlo_search(
     scores = None if score is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(
-        continue_prefixes(rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions)
+        continue_prefixes(
+            rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions, plan.sampler
+        )
     )
     if not finished:
         return Search(logits, scores, num_drawn=0)
@@ -284,9 +303,10 @@ def monte_carlo_search(
     mask = sequence_mask(plan.space, rows)
     given, beside = (None if one is None else one[sequence] for one in (conditions, targets))
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = scorer(rows, mask, given)
+        logits[sequence, position, rollout] = plan.sampler.judge(scorer, plan.space, rows, given)
     if score is not None and scores is not None:
-        scores[sequence, position, rollout] = score(Finished(rows, mask, given, beside, seed)).scores.to(scores)
+        found = _scored(plan, score, Finished(rows, mask, given, beside, seed))
+        scores[sequence, position, rollout] = found.scores.to(scores)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 

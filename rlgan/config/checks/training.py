@@ -70,6 +70,11 @@ def what_is_differentiated(config: Config) -> Iterator[str]:
     """Objectives that go through the discriminator, or past it, read no reward."""
     schedule = config.schedule
     is_differentiated = config.objective.is_differentiated
+    if config.sampling != "batched" and config.objective.makes_soft_rows:
+        yield (
+            f"sampling={config.sampling!r}: has no effect with objective={config.objective.kind!r}, which makes soft "
+            "rows and draws no tokens. Set sampling to batched."
+        )
     if is_differentiated and isinstance(config.adversary.loss, Relativistic):
         yield (
             f"adversary.loss='relativistic': compares with reals, which objective={config.objective.kind!r} does not "
