@@ -34,10 +34,11 @@ from rlgan.generators import (
 )
 from rlgan.policy.credit import MonteCarlo, Prefix, Terminal
 from rlgan.policy.rewards import BesideTargets, ReferenceBleu
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling import environment
-from rlgan.sampling.environment import SAMPLERS
+from rlgan.sampling.environment import WRITERS
 from rlgan.sampling.records import Rollouts
+from tests.support.steppers import collect
 
 FIXED = SequenceSpace(20, 7)
 ENDING = SequenceSpace(6, 7, end_id=3)
@@ -75,7 +76,7 @@ def both(
     searches = isinstance(plan.credit, MonteCarlo)
     found = []
     for name in ("batched", "environment"):
-        one = dataclasses.replace(plan, sampler=SAMPLERS[name])
+        one = dataclasses.replace(plan, writer=WRITERS[name])
         found.append(collect(one, shard, policy, policy if searches else None, scorer, reference))
     return found[0], found[1]
 
