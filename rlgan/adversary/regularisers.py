@@ -71,6 +71,13 @@ class InterpolatedPenalty(GradientPenalty):
                 f"is of one score a sequence, and discriminator={network.kind!r} scores tokens. Set it to none, or "
                 "choose another discriminator.",
             )
+        elif network is not None and not network.reads_soft_rows:
+            yield Problem(
+                "penalty_of_tokens_alone",
+                at,
+                f"is taken between sequences, at soft rows, and discriminator={network.kind!r} does not say that it "
+                "reads such. Set it to none.",
+            )
         if network is not None and fields.credit.judges_prefixes:
             yield Problem(
                 "penalty_of_prefixes",

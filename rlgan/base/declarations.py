@@ -88,6 +88,10 @@ class DeclaredDiscriminator(Protocol):
         """Whether its logits are log-probabilities of tokens."""
 
     @property
+    def reads_soft_rows(self) -> bool:
+        """Whether it reads distributions in the place of tokens."""
+
+    @property
     def has_embedding(self) -> bool:
         """Whether tokens are embedded."""
 

@@ -26,22 +26,17 @@ from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
+from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
-    Logit,
-    LogProbability,
     LogRatio,
     Mixed,
-    NegLogComplement,
     OracleRatio,
-    Probability,
     RandomReward,
-    Ratio,
     ReferenceBleu,
     ReferenceRouge,
-    SignedProbability,
 )
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
@@ -124,7 +119,7 @@ def test_documentation_of_an_axis_lists_its_variants() -> None:
     assert texts["credit"].endswith("One of terminal, monte_carlo, prefix, reward_to_go, lambda_return.")
     assert texts["discriminator"].endswith(
         "One of cnn_highway, lstm, causal_lstm, transformer, res_conv, language_model, tabular, pair_cnn, pair_lstm, "
-        "hierarchical_lstm, interaction_cnn, triple_lstm, none."
+        "hierarchical_lstm, interaction_cnn, triple_lstm, plugin, none."
     )
 
 
@@ -801,7 +796,7 @@ def test_every_rule_is_tried() -> None:
         codes |= set(re.findall(r'\bProblem\(\s*"(\w+)"', path.read_text("utf-8")))
     tried = {expected.partition(" at ")[0] for _, expected in CONTRADICTIONS}
     # Tests of their own: one is told after another, one is of no generator that ships.
-    tried |= {"mixed_with_tokens", "generator_gives_no_soft_rows"}
+    tried |= {"mixed_with_tokens", "generator_gives_no_soft_rows", "penalty_of_tokens_alone"}
     assert len(codes) > 90 and codes - tried == set()
 
 
@@ -827,6 +822,14 @@ def test_a_generator_without_soft_rows_goes_with_no_relaxed_objective(monkeypatc
     monkeypatch.setattr(LSTM, "relaxes", False)
     (problem,) = config.problems()
     assert (problem.code, problem.at) == ("generator_gives_no_soft_rows", {"objective": "gumbel"})
+
+
+def test_a_discriminator_of_tokens_alone_is_shown_no_soft_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(**(JUDGED | {"adversary": {"gradient_penalty": {"kind": "interpolated"}}}))
+    through = preset("gumbel")
+    monkeypatch.setattr(CnnHighway, "reads_soft_rows", False)
+    assert [problem.code for problem in config.problems()] == ["penalty_of_tokens_alone"]
+    assert [problem.code for problem in through.problems()] == ["discriminator_reads_tokens"]
 
 
 def test_an_oracle_has_its_sizes_from_one_place() -> None:

@@ -68,7 +68,7 @@ def who_gives_a_distribution(fields: Fields) -> Iterator[Problem]:
             f"is of a law over tokens, and discriminator={network.kind!r} is none. Use discriminator language_model, "
             "or another loss.",
         )
-    if network.gives_distribution and fields.objective.is_differentiated:
+    if fields.objective.is_differentiated and not network.reads_soft_rows:
         yield Problem(
             "discriminator_reads_tokens",
             {"discriminator": network.kind},
