@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
 from rlgan.base.errors import ConfigError
@@ -23,16 +24,16 @@ from rlgan.base.seeding import stream
 from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator
+from rlgan.generators import Draw, Generator, Samples
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
-from rlgan.sampling.beam_search import beam_search
-from rlgan.sampling.sampler import Samples, sample
+from rlgan.sampling.sampler import sampler_of
 from rlgan.schedule.model_selection import Measure
 
 from .adversarial import AdversarialMeasures, FreshEvaluator
 from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
 from .evidence import Measure as TwoSided
 from .learned_language_model import LearnedLanguageModel
+from .own_metrics import OwnMetric, OwnMetrics, require_apart
 from .pair_measures import BleuTokens, PairMeasures
 from .sentence_encoders import EncoderName
 from .text_measures import TextMeasures
@@ -83,6 +84,13 @@ class EvaluationSettings(Settings):
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
+    metrics: tuple[OwnMetric, ...] = ()
+    """Functions of texts of one's own, measured beside what ships: `FILE.py:NAME,...`, or settings of each as JSON."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        require_apart(self.metrics)
+        return self
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:
@@ -161,11 +169,12 @@ class Evaluator:
             else None
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
+        self._own = OwnMetrics(settings.metrics, task)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of how figures are taken, for the log and beside the table."""
-        return () if self._pairs is None else self._pairs.notes
+        return (*(() if self._pairs is None else self._pairs.notes), *self._own.notes)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -180,6 +189,11 @@ class Evaluator:
         """
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
             raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
+
+    def is_higher_better(self, measure: Measure) -> bool | None:
+        """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
+        own = next((metric for metric in self._settings.metrics if metric.has(measure)), None)
+        return None if own is None else own.direction == "max"
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
@@ -217,12 +231,13 @@ class Evaluator:
         """
         samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
         metrics = self._likelihoods(generator, temperature, samples, conditions)
-        if generator.has_law:
+        if generator.has_likelihood:
             metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
         if self._pairs is not None:
             metrics |= self._answers(generator, temperature, self._pairs)
+        metrics |= self._own.measure(samples.tokens, conditions)
         return Measurement(metrics, samples.tokens, conditions)
 
     def figure(self, generator: Generator, measure: Measure) -> float:
@@ -241,6 +256,8 @@ class Evaluator:
         if measure == "lm_rlm":
             assert self._text is not None
             return sum(self._text.language_models(samples.tokens).values())
+        if any(metric.has(measure) for metric in self._settings.metrics):
+            return self._own.figure(measure, samples.tokens, conditions)
         return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
 
     def two_sided(self, generator: Generator) -> TwoSided | None:
@@ -248,11 +265,11 @@ class Evaluator:
 
         Without likelihoods there are no KL gaps, and no NLL of references.
         """
-        if self._task.has_known_law and generator.has_law:
+        if self._task.has_known_law and generator.has_likelihood:
             return KL_SUM
         if self._text is not None:
             return LM_RLM
-        return PAIR_SUM if self._pairs is not None and generator.has_law else None
+        return PAIR_SUM if self._pairs is not None and generator.has_likelihood else None
 
     def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
         """The two-sided measure of a generator, and what it is without some of the sequences.
@@ -329,23 +346,23 @@ class Evaluator:
         if conditions is not None:
             conditions = conditions[torch.arange(number) % len(conditions)].long()
         rng = stream(self._seed, self._draw)
-        stepper = generator.stepper(temperature)
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
         with stage("sample", f"{number} samples"):
-            return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+            return sampler.sample(number, rng, conditions=conditions), conditions
 
     def _likelihoods(
         self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
     ) -> dict[str, float]:
         """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
-        if generator.has_law:
+        if generator.has_likelihood:
             given = self._held_out_conditions
             with stage("nll", "likelihood of test sequences"):
                 metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
         if self._task.has_known_law:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
-            if generator.has_law:
+            if generator.has_likelihood:
                 metrics |= self._kl_metrics(metrics)
         return metrics
 
@@ -355,11 +372,10 @@ class Evaluator:
 
     def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
-        stepper, settings = generator.stepper(temperature), self._settings
+        sampler, settings = sampler_of(generator, self._task.space, Draw(temperature)), self._settings
         number = len(conditions)
         with stage("decode", f"the likeliest of {number} sources"):
-            found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
-        return found.tokens
+            return sampler.likeliest(number, settings.beam, settings.length_exponent, conditions).tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
@@ -377,7 +393,8 @@ class Evaluator:
         if self._task.has_known_law and not self._task.measures:
             tokens = self._task.test[:number].long()
             conditions = None if given is None else given.test[:number].long()
-            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
+            figures = {"eval/nll_oracle": self._nll_oracle(tokens, conditions)} | self._own.measure(tokens, conditions)
+            return Measurement(figures, tokens, conditions)
         tokens = self._task.valid[:number].long()
         conditions = None if given is None else given.valid[:number].long()
         metrics = {}
@@ -387,6 +404,7 @@ class Evaluator:
             metrics |= self._text.measure(tokens)
         if self._pairs is not None:
             metrics |= self._pairs.measure_form(tokens)
+        metrics |= self._own.measure(tokens, conditions)
         return Measurement(metrics, tokens, conditions, is_real=True)
 
     def measure_closely(self, measurement: Measurement) -> dict[str, float]:
@@ -424,9 +442,8 @@ class Evaluator:
             return {}
         conditions = self._adversarial.conditions
         rng = stream(self._seed, self._draw, "adversarial")
-        samples = sample(
-            generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
-        ).tokens
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
+        samples = sampler.sample(len(conditions), rng, conditions=conditions).tokens
         with stage("judge", "fresh evaluators (evaluation.adversarial)"):
             metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
         if decodes:
