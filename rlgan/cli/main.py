@@ -84,7 +84,7 @@ def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
     """
     for word, follows in zip(arguments, [*arguments[1:], None], strict=True):
         name, has_value, value = word.partition("=")
-        if name.removeprefix("--") in own and (value if has_value else follows) == "":
+        if name.startswith("--") and name[2:] in own and (value if has_value else follows) == "":
             raise ConfigError(f"{name}: is empty. Give a value, or leave the option out.")
 
 
