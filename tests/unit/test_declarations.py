@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from rlgan.adversary.losses import LossSettings
 from rlgan.base.errors import ShapeError
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.extensions import Plugin
 from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
@@ -22,8 +23,8 @@ from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults."""
-    classes = get_args(get_args(union)[0])
+    """Each variant of a union, with its defaults; what the user brings has none."""
+    classes = [one for one in get_args(get_args(union)[0]) if not issubclass(one, Plugin)]
     return [TypeAdapter(one).validate_python({}) for one in classes]
 
 
