@@ -360,8 +360,8 @@ def test_likelihood_of_nothing_is_refused() -> None:
         likelihood(torch.zeros(2, 3), torch.tensor([True, False]))
     is_real = torch.tensor([True, False])
     with pytest.raises(
-        ShapeError, match="adversary.loss='likelihood': is of one law of both, and cannot be taken apart"
+        ShapeError, match="adversary.loss='likelihood': is of one distribution of both, and cannot be taken apart"
     ):
         Likelihood(learns="mixture").by_class(torch.zeros(2), is_real)
-    with pytest.raises(ShapeError, match="adversary.loss='likelihood': is of a law over tokens, which judges nothing"):
+    with pytest.raises(ShapeError, match="adversary.loss='likelihood': is of a distribution over tokens, which judges nothing"):
         Likelihood().of_generator(torch.zeros(2))
