@@ -357,7 +357,7 @@ def _unknown_path(
 
 def _by_last_name(name: str, known: list[str]) -> str:
     """Sentence part that offers the path whose last name is near; '' where none is."""
-    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.6)
     found = [path for path in known if near and path.rpartition(".")[2] == near[0]]
     return f" Did you mean {' or '.join(repr(path) for path in found[:3])}?" if found else ""
 
@@ -438,7 +438,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
         text = message.removeprefix("Value error, ")
         return text if not path or text.startswith(path) else f"{path}: {text}"
     if problem["type"] == "missing":
-        return f"{path}: is not set, and has no default."
+        return f"{path}: is not set, and has no default. Set {path}."
     if problem["type"] == "extra_forbidden":
         return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
