@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import Settings, members_of, settings_in
 from rlgan.extensions import TakesPlugin, is_plugin_name, known
 
@@ -51,7 +52,14 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(told(error)) from None
+        raise refused(error) from None
+
+
+def refused(error: ValidationError) -> ConfigError:
+    """The error to raise in the place of pydantic's; it keeps the problem of settings that contradict each other."""
+    causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
+    found = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
+    return ConfigError(told(error)) if found is None else ContradictionError(found, told(error))
 
 
 def told(error: ValidationError) -> str:

@@ -15,7 +15,7 @@ from rlgan.base.settings import settings_in
 from rlgan.cli.hints import in_options
 from rlgan.cli.options import SHORT
 from rlgan.config.config import Config
-from rlgan.config.paths import all_paths, changed, override, to_dict, variants_at, variants_of
+from rlgan.config.paths import all_paths, changed, override, to_dict, variants_at
 from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
@@ -143,8 +143,7 @@ def leads_somewhere(path: str) -> bool:
             return False
         owners = []
         for field in fields:
-            owners += variants_of(field).values()
-            owners += [one for one in settings_in(field) if one not in owners]
+            owners += settings_in(field)
     return True
 
 
