@@ -363,5 +363,5 @@ def test_likelihood_of_nothing_is_refused() -> None:
         ShapeError, match="adversary.loss='likelihood': is of one distribution of both, and cannot be taken apart"
     ):
         Likelihood(learns="mixture").by_class(torch.zeros(2), is_real)
-    with pytest.raises(ShapeError, match="adversary.loss='likelihood': is of a distribution over tokens, which judges nothing"):
+    with pytest.raises(ShapeError, match="is of a distribution over tokens, which judges nothing"):
         Likelihood().of_generator(torch.zeros(2))
