@@ -27,7 +27,6 @@ from rlgan.policy.credit import CreditSettings, MonteCarlo
 from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
 from rlgan.policy.objectives import ObjectiveSettings, Reinforce
 from rlgan.policy.rewards import Probability, RewardSettings
-from rlgan.schedule.discriminator_balance import Equilibrium
 from rlgan.schedule.phases import Schedule
 from rlgan.tracking import TrackingSettings
 
@@ -158,7 +157,7 @@ class Config(Settings):
     @property
     def tells_log_odds(self) -> bool:
         """Whether the discriminator's logit estimates log p_d/p_θ, without an unknown constant."""
-        return self.adversary.loss.is_log_odds and not isinstance(self.schedule.balance, Equilibrium)
+        return self.adversary.loss.is_log_odds and not self.schedule.balance.moves_boundary
 
     @property
     def word_vectors(self) -> dict[str, WordVectors]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -17,13 +17,70 @@ HELDOUT_AUC = "discriminator/auc_heldout"
 LOSS_ON_REALS, LOSS_ON_FAKES = "discriminator/loss_real", "discriminator/loss_fake"
 
 
-class FixedBalance(Settings):
+@dataclass(frozen=True, slots=True)
+class BalanceState:
+    """What is remembered between rounds.
+
+    Attributes:
+        rounds: of the discriminator in the whole run, which name its random streams.
+        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
+        real_weight: k, what reals weigh in the discriminator's loss.
+    """
+
+    rounds: int = 0
+    auc: float | None = None
+    real_weight: float = 1.0
+
+
+class Balance(Settings):
+    """What every balance declares, and what it does with what rounds report."""
+
+    moves_boundary: ClassVar[bool] = False
+    """Whether it weighs reals against fakes, which adds an unknown constant to the logit and needs both in halves."""
+
+    @property
+    def hold_above(self) -> float | None:
+        """Held-out area above which a round trains nothing; None where every round trains."""
+        return None
+
+    def first_state(self) -> BalanceState:
+        """Before the first round."""
+        return BalanceState()
+
+    def most_rounds(self, iteration: int, d_steps: int) -> int:
+        """Rounds of an adversarial iteration, if nothing ends them before.
+
+        Args:
+            iteration: counted from 0.
+            d_steps: the schedule's.
+        """
+        return d_steps
+
+    def suffices(self, state: BalanceState) -> bool:
+        """Whether an iteration needs no more rounds."""
+        return False
+
+    def real_weight(self, state: BalanceState) -> float | None:
+        """What reals weigh in the discriminator's loss; None where nothing is weighed."""
+        return None
+
+    def after_round(self, state: BalanceState, metrics: Mapping[str, float]) -> tuple[BalanceState, dict[str, float]]:
+        """The state after a round, and metrics of the balance itself.
+
+        Args:
+            state: before the round.
+            metrics: of the round.
+        """
+        return replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc)), {}
+
+
+class FixedBalance(Balance):
     """`schedule.d_steps` rounds a unit."""
 
     kind: Literal["fixed"] = "fixed"
 
 
-class Band(Settings):
+class Band(Balance):
     """Rounds go on, up to `schedule.d_steps` of them, until the discriminator ranks what it has not seen well enough.
 
     Its held-out area under the ROC curve is measured on the fresh fakes of each round before it trains; where that lies
@@ -45,8 +102,17 @@ class Band(Settings):
             )
         return self
 
+    @property
+    def hold_above(self) -> float | None:
+        """See `Balance.hold_above`."""
+        return self.high
 
-class CriticWarmup(Settings):
+    def suffices(self, state: BalanceState) -> bool:
+        """See `Balance.suffices`."""
+        return state.auc is not None and state.auc >= self.low
+
+
+class CriticWarmup(Balance):
     """Many rounds in the first units and every now and then, else `schedule.d_steps` (WGAN, Arjovsky et al. 2017)."""
 
     kind: Literal["critic_warmup"] = "critic_warmup"
@@ -55,10 +121,15 @@ class CriticWarmup(Settings):
     units: Annotated[int, Choice((5, 25))] = Field(25, ge=1)
     """First units that are such."""
     every: Annotated[int | None, Choice((None, 500))] = Field(500, ge=1)
-    """Every so manieth unit is such, too; null for none."""
+    """Also warm up every N-th unit; null disables."""
+
+    def most_rounds(self, iteration: int, d_steps: int) -> int:
+        """See `Balance.most_rounds`."""
+        is_warm = iteration < self.units or (self.every is not None and iteration % self.every == 0)
+        return self.rounds if is_warm else d_steps
 
 
-class Equilibrium(Settings):
+class Equilibrium(Balance):
     """What reals weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
 
         k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = k·L(real) + L(fake),   M = L(real) + |γ·L(real) - L(fake)|
@@ -75,65 +146,24 @@ class Equilibrium(Settings):
     """λ."""
     start: Annotated[float, NotSearched("it comes to rest at the same k")] = Field(1.0, ge=0.0, le=1.0)
     """k in the beginning, in pretraining too; the paper's is 0."""
+    moves_boundary: ClassVar[bool] = True
+
+    def first_state(self) -> BalanceState:
+        """See `Balance.first_state`."""
+        return BalanceState(real_weight=self.start)
+
+    def real_weight(self, state: BalanceState) -> float | None:
+        """See `Balance.real_weight`."""
+        return state.real_weight
+
+    def after_round(self, state: BalanceState, metrics: Mapping[str, float]) -> tuple[BalanceState, dict[str, float]]:
+        """See `Balance.after_round`."""
+        state, _ = super().after_round(state, metrics)
+        on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
+        gap = self.ratio * on_reals - on_fakes
+        real_weight = min(1.0, max(0.0, state.real_weight + self.rate * gap))
+        described = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
+        return replace(state, real_weight=real_weight), described
 
 
 BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceState:
-    """What is remembered between rounds.
-
-    Attributes:
-        rounds: of the discriminator in the whole run, which name its random streams.
-        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
-        real_weight: k, what reals weigh in the discriminator's loss.
-    """
-
-    rounds: int = 0
-    auc: float | None = None
-    real_weight: float = 1.0
-
-
-def first_state(settings: BalanceSettings) -> BalanceState:
-    """Before the first round."""
-    return BalanceState(real_weight=settings.start if isinstance(settings, Equilibrium) else 1.0)
-
-
-def most_rounds(settings: BalanceSettings, unit: int, d_steps: int) -> int:
-    """Rounds of an adversarial unit, if nothing ends them before.
-
-    Args:
-        settings: which balance.
-        unit: counted from 0.
-        d_steps: the schedule's.
-    """
-    if isinstance(settings, CriticWarmup):
-        is_warm = unit < settings.units or (settings.every is not None and unit % settings.every == 0)
-        return settings.rounds if is_warm else d_steps
-    return d_steps
-
-
-def suffices(settings: BalanceSettings, state: BalanceState) -> bool:
-    """Whether a unit needs no more rounds."""
-    return isinstance(settings, Band) and state.auc is not None and state.auc >= settings.low
-
-
-def after_round(
-    settings: BalanceSettings, state: BalanceState, metrics: Mapping[str, float]
-) -> tuple[BalanceState, dict[str, float]]:
-    """The state after a round, and what there is to tell of it.
-
-    Args:
-        settings: which balance.
-        state: before the round.
-        metrics: of the round.
-    """
-    state = replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc))
-    if not isinstance(settings, Equilibrium):
-        return state, {}
-    on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
-    gap = settings.ratio * on_reals - on_fakes
-    real_weight = min(1.0, max(0.0, state.real_weight + settings.rate * gap))
-    told = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
-    return replace(state, real_weight=real_weight), told
