@@ -96,7 +96,7 @@ def test_a_complete_run_ends_its_actors_and_can_still_be_measured(task: Task) ->
     with build_parts(config, task) as parts:
         released: list[str] = []
         trainer = Trainer(config, task, dataclasses.replace(parts, release=lambda: released.append("all")))
-        with pytest.raises(RuntimeError, match="units of the run are left"):
+        with pytest.raises(RuntimeError, match="iterations of the run are left"):
             trainer.release()
         finish(trainer)
         assert released == []
