@@ -10,7 +10,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .reward_function import ConditionalRewardFunction, RewardFunction
@@ -169,10 +170,10 @@ def check_reward_function(
 
 
 def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) -> None:
-    """Check Gymnasium's contract and ours: what is seen, when it ends, what is paid, what is refused."""
+    """Check Gymnasium's contract and ours: what is seen and said, when it ends, what is paid, what is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # An environment made without an id cannot be made again in other render modes; it has none.
+        # An environment made without an id cannot be made again in other render modes.
         warnings.filterwarnings("ignore", message=".*Not able to test alternative render modes.*")
         check_env(env)
     space = env.space
@@ -182,34 +183,65 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
     drawn = set()
     num_given = 0 if env.condition_space is None else env.condition_space.max_length
     for index, row in enumerate(tokens.tolist()):
-        observation, _ = env.reset()
-        condition = observation[:num_given].tolist()
+        observation, info = env.reset()
+        condition = _seen(env, observation)[:num_given].tolist()
         drawn.add(tuple(condition))
         _require(not num_given or tuple(condition) in allowed, f"{condition} is none of the conditions")
-        _require((observation[num_given:] == space.vocab_size).all(), "the first observation holds a token")
+        _require((_seen(env, observation)[num_given:] == space.vocab_size).all(), "the first observation holds a token")
+        _check_masks(env, observation, info, has_ended=False)
         arguments = [tokens[index : index + 1], masks[index : index + 1]]
         arguments += [torch.tensor([condition])] if num_given else []
         reward = float(env.reward_function(*arguments)[0])
         length = int(masks[index].sum())
-        for t in range(length):
-            before = observation.copy()
-            seen, paid, terminated, truncated, _ = env.step(row[t])
-            _require(np.array_equal(observation, before), "step changes an observation that was handed out")
+        last = space.max_length if env.ends_together else length
+        for t in range(last):
+            before = _seen(env, observation).copy()
+            # Behind the end the action is not read: any id may stand there.
+            seen, paid, terminated, truncated, info = env.step(row[t] if t < length else t % space.vocab_size)
+            _require(np.array_equal(_seen(env, observation), before), "step changes an observation that was handed out")
             prefix = condition + row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
-            _require(seen.tolist() == prefix, f"observation {seen.tolist()} after the tokens {row[: t + 1]}")
-            _require(terminated == (t + 1 == length), f"terminated={terminated} at token {t + 1} of {length}")
+            told = _seen(env, seen).tolist()
+            _require(told == prefix, f"observation {told} after the tokens {row[: t + 1]}")
+            _require(terminated == (t + 1 == last), f"terminated={terminated} at token {t + 1} of {last}")
             _require(not truncated, "truncated: sequences end, they are never cut off")
             expected = reward if terminated else 0.0
             _require(math.isclose(paid, expected, rel_tol=1e-4, abs_tol=1e-6), f"reward {paid}; expected {expected}")
+            _check_masks(env, seen, info, has_ended=t + 1 >= length)
+            _require(("text" in info) == terminated, f"info has {sorted(info)}: text belongs to the last step alone")
             observation = seen
+        _require(isinstance(info["text"], str), f"text {info['text']!r}: expected a string")
         _require_raises(ResetNeeded, lambda: env.step(0), "a step after the end is accepted")
     _require(len(drawn) > 1 or len(allowed) < 2 or num_sequences < 8, "every reset draws the same condition")
     if num_given:
-        first, again = env.reset(seed=seed)[0], env.reset(seed=seed)[0]
+        first, again = (_seen(env, env.reset(seed=seed)[0]) for _ in range(2))
         _require(np.array_equal(first, again), "the same seed draws different conditions")
+        for condition in sorted(allowed)[:3]:
+            chosen = _seen(env, env.reset(options={"condition": list(condition)})[0])[:num_given]
+            _require(tuple(chosen.tolist()) == condition, f"reset to the condition {condition} begins with {chosen}")
     for action in (-1, space.vocab_size, 0.5, None):
         env.reset()
         _require_raises(InvalidAction, lambda action=action: env.step(action), f"action {action!r} is accepted")  # type: ignore[misc]
+
+
+def _seen(env: TokenEnv | TokenVectorEnv, observation: Any) -> NDArray[np.int64]:
+    """The tokens of an observation."""
+    tokens: NDArray[np.int64] = observation["observations"] if env.observes_mask else observation
+    return tokens
+
+
+def _check_masks(env: TokenEnv, observation: Any, info: dict[str, Any], has_ended: bool) -> None:
+    """Check that the mask stands wherever it should and names what may come next."""
+    space = env.space
+    expected = [1] * space.vocab_size
+    if has_ended:
+        expected = [int(token == space.pad_id) for token in range(space.vocab_size)]
+    _require(("action_mask" in info) == (space.end_id is not None), f"info has {sorted(info)}")
+    masks = [info["action_mask"].tolist()] if space.end_id is not None else []
+    masks += [observation["action_mask"].tolist()] if env.observes_mask else []
+    masks += [env.action_masks().astype(int).tolist()]
+    # Without a terminator nothing follows the end, and the mask of then is nobody's.
+    if space.end_id is not None or not has_ended:
+        _require(all(mask == expected for mask in masks), f"action masks {masks}; expected {expected}")
 
 
 def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: int = 0) -> None:
@@ -222,31 +254,47 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
         "observation_space is not the batch of the single one",
     )
     world = (space, env.reward_function, env.conditions, env.condition_space)
-    singles = [TokenEnv(*world) for _ in range(env.num_envs)]
-    observations, _ = env.reset(seed=seed)
-    for index, (row, single) in enumerate(zip(observations, singles, strict=True)):
-        _require(np.array_equal(row, single.reset(seed=seed + index)[0]), "the first observations differ")
+    singles = [
+        TokenEnv(*world, ends_together=env.ends_together, observes_mask=env.observes_mask) for _ in range(env.num_envs)
+    ]
+    observations, infos = env.reset(seed=seed)
+    alone = [single.reset(seed=seed + index) for index, single in enumerate(singles)]
+    for index, (observation, _) in enumerate(alone):
+        _require(
+            np.array_equal(_seen(env, observations)[index], _seen(env, observation)), "the first observations differ"
+        )
+    _require_same_infos(env, infos, [info for _, info in alone])
     rng = np.random.default_rng(seed)
     ended = [False] * env.num_envs
     for _ in range(num_steps):
         # Where a new sequence begins, the action is not read: anything may stand there.
         actions = np.where(ended, space.vocab_size, rng.integers(space.vocab_size, size=env.num_envs))
-        handed_out = observations.copy()
-        seen, rewards, terminated, truncated, _ = env.step(actions)
-        _require(np.array_equal(handed_out, observations), "step changes an observation that was handed out")
+        handed_out = _seen(env, observations).copy()
+        seen, rewards, terminated, truncated, infos = env.step(actions)
+        _require(
+            np.array_equal(handed_out, _seen(env, observations)), "step changes an observation that was handed out"
+        )
         _require(env.observation_space.contains(seen), "an observation outside observation_space")
+        said = []
         for i, single in enumerate(singles):
             if ended[i]:
-                expected = (single.reset()[0], 0.0, False)
+                observation, info = single.reset()
+                expected: tuple[Any, float, bool] = (observation, 0.0, False)
             else:
-                observation, reward, end, _, _ = single.step(int(actions[i]))
+                observation, reward, end, _, info = single.step(int(actions[i]))
                 expected = (observation, reward, end)
+            said.append(info)
             ended[i] = expected[2]
-            _require(np.array_equal(seen[i], expected[0]), f"observation {seen[i]}; alone {expected[0]}")
+            told, wanted = _seen(env, seen)[i], _seen(env, expected[0])
+            _require(np.array_equal(told, wanted), f"observation {told}; alone {wanted}")
+            if env.observes_mask:
+                masks = seen["action_mask"][i], expected[0]["action_mask"]
+                _require(np.array_equal(*masks), "action masks differ from those alone")
             _require(
                 math.isclose(rewards[i], expected[1], rel_tol=1e-4, abs_tol=1e-6), "rewards differ from those alone"
             )
             _require(bool(terminated[i]) == expected[2], "terminated differs from that alone")
+        _require_same_infos(env, infos, said)
         _require(not truncated.any(), "truncated: sequences end, they are never cut off")
         observations = seen
     env.reset()
@@ -254,6 +302,16 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
     illegal = (np.full(env.num_envs, space.vocab_size), np.zeros(env.num_envs + 1, int), np.zeros(env.num_envs))
     for wrong in illegal:
         _require_raises(InvalidAction, lambda wrong=wrong: env.step(wrong), f"actions {wrong} are accepted")  # type: ignore[misc]
+
+
+def _require_same_infos(env: TokenVectorEnv, infos: dict[str, Any], alone: list[dict[str, Any]]) -> None:
+    """Check information against that of single environments, joined as Gymnasium joins it."""
+    joined: dict[str, Any] = {}
+    for index, info in enumerate(alone):
+        joined = env._add_info(joined, info, index)
+    _require(infos.keys() == joined.keys(), f"info has {sorted(infos)}; alone {sorted(joined)}")
+    for name, value in joined.items():
+        _require(np.array_equal(infos[name], value), f"info {name!r} differs from that alone")
 
 
 def sequence_spaces(max_vocab_size: int = 6, max_length: int = 5) -> SearchStrategy[SequenceSpace]:

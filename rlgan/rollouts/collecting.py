@@ -6,7 +6,7 @@ scaling out and of fault tolerance: any number of workers gives the same numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
 from rlgan.policy.rewards import MetricReward, metric_scores
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Samples, continue_prefixes, sample
+from rlgan.sampling.sampler import Batched, Sampler, Samples, continue_prefixes, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class RolloutPlan:
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         metric: by which sequences and continuations are compared with targets; None where the reward reads none.
+        sampler: how sequences and continuations are written and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
     metric: MetricReward | None = None
+    sampler: Sampler = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        samples = sample(policy, plan.space, shard.num_sequences, rng, plan.chunk_rows, prefixes, conditions)
+        number = shard.num_sequences
+        samples = sample(policy, plan.space, number, rng, plan.chunk_rows, prefixes, conditions, plan.sampler)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
@@ -115,7 +118,7 @@ def collect(
         num_drawn += search.num_drawn
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = scorer(samples.tokens, samples.mask, conditions)
+        logits = plan.sampler.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
@@ -135,7 +138,7 @@ def collect(
         num_given=num_given,
         num_drawn=num_drawn,
         conditions=shard.conditions,
-        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets)),
+        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets, conditions)),
         continuation_scores=_on_cpu(None if search is None else search.scores),
     )
 
@@ -158,7 +161,7 @@ def _searched_and_drawn(
         tokens[is_searched] = found.tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn)
+        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn, sampler=plan.sampler)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -205,9 +208,14 @@ def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None)
     return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
-def _scores(plan: RolloutPlan, tokens: Tensor, targets: Tensor) -> Tensor:
-    assert plan.metric is not None
-    return metric_scores(plan.metric, plan.space, tokens, targets)
+def _scores(plan: RolloutPlan, sequences: Tensor, targets: Tensor, given: Tensor | None) -> Tensor:
+    metric = plan.metric
+    assert metric is not None
+
+    def beside_targets(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        return metric_scores(metric, plan.space, tokens, targets)
+
+    return plan.sampler.judge(beside_targets, plan.space, sequences, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +264,9 @@ def monte_carlo_search(
     scores = None if targets is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
     finished = list(
-        continue_prefixes(rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions)
+        continue_prefixes(
+            rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions, plan.sampler
+        )
     )
     if not finished:
         return Search(logits, scores, num_drawn=0)
@@ -265,10 +275,11 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
+    given = None if conditions is None else conditions[sequence]
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = scorer(rows, mask, None if conditions is None else conditions[sequence])
+        logits[sequence, position, rollout] = plan.sampler.judge(scorer, plan.space, rows, given)
     if targets is not None and scores is not None:
-        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence])
+        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence], given)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 

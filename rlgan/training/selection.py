@@ -58,7 +58,8 @@ class GeneratorSelection:
         with self._shared.timings.timed("timing/select_s"), stage("select", "measuring for selection"):
             weights = self._shared.parts.learners.weights().arrays
             value = self.evaluator.figure(self._shared.generator_from(weights), self._settings.measure)
-        self._state = after_measurement(self._settings, self._state, value, iteration)
+        is_higher_better = self.evaluator.is_higher_better(self._settings.measure)
+        self._state = after_measurement(self._settings, self._state, value, iteration, is_higher_better)
         if self._state.unit == iteration:
             self._weights = weights
         return value

@@ -23,6 +23,7 @@ from rlgan.policy.credit import Prefix
 from rlgan.policy.objectives import Differentiated, makes_soft_rows
 from rlgan.policy.rewards import metric_of
 from rlgan.rollouts.collecting import RolloutPlan
+from rlgan.sampling.environment import SAMPLERS
 from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
 from .discriminator import DiscriminatorWorker, RayDiscriminator
@@ -55,7 +56,9 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
     """
     workers = config.workers
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
-    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, metric_of(config.reward))
+    plan = RolloutPlan(
+        task.space, config.credit, workers.chunk_rows, metric_of(config.reward), SAMPLERS[config.sampling]
+    )
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0

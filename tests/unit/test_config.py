@@ -415,6 +415,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         r"evaluation.temperatures=\(1.0, .*: has no effect .* Set it to \(1.0,\)",
     ),
     (SOFT | {"evaluation": {"temperatures": (1.0,)}}, "evaluation.collapse_share=0.5: has no effect .* Set it to null"),
+    (SOFT | {"sampling": "environment"}, "sampling='environment': has no effect with objective='soft', .* to batched"),
     (
         JUDGED | {"schedule": {"balance": Equilibrium()}},
         r"reward='probability': .*with schedule.balance='equilibrium' it is that plus log k.*fixed; reward ratio",

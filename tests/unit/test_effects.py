@@ -40,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "normalisation": {"normalisation": "whiten"},
     "reference": {"reference": "reward"},
     "objective": {"objective": "ppo", "objective.epochs": 2},
+    "sampling": {"sampling": "environment"},
     "optimizers.generator": {"optimizers.generator": "sgd", "optimizers.generator.lr": 0.5},
     "optimizers.mle": {"optimizers.mle": "sgd", "optimizers.mle.lr": 0.5},
     "schedule.g_steps": {"schedule.g_steps": 2},

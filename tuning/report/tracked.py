@@ -41,7 +41,7 @@ POPULATION = "population/"
 def identity(config: Config) -> str:
     """Twelve hexadecimal digits that two configurations share if they give the same numbers."""
     values = to_dict(config)
-    for name in ("preset", "tracking", "checkpoint_every_s", "controls"):
+    for name in ("preset", "tracking", "checkpoint_every_s", "controls", "sampling"):
         del values[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.utils.env_checker import check_env
 
 from rlgan.envs import (
     ConditionalProbability,
@@ -42,15 +47,170 @@ def weighted_sum(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return ((tokens + 0.5) * places * mask).sum(1).float()
 
 
-@pytest.mark.parametrize("space", WORLDS, ids=str)
-def test_one_sequence_keeps_the_contract(space):
-    check_token_env(TokenEnv(space, weighted_sum))
+def worlds_with_options() -> list[dict[str, object]]:
+    """Every world, with every option that it takes."""
+    found: list[dict[str, object]] = []
+    for space in WORLDS:
+        for ends_together in (False, True) if space.end_id is not None else (False,):
+            for observes_mask in (False, True) if space.end_id is not None else (False,):
+                found.append({"space": space, "ends_together": ends_together, "observes_mask": observes_mask})
+    return found
 
 
-@pytest.mark.parametrize("space", WORLDS, ids=str)
+@pytest.mark.parametrize("world", worlds_with_options(), ids=str)
+def test_one_sequence_keeps_the_contract(world):
+    check_token_env(TokenEnv(reward_function=weighted_sum, **world))
+
+
+@pytest.mark.parametrize("world", worlds_with_options(), ids=str)
 @pytest.mark.parametrize("num_envs", [1, 4])
-def test_many_sequences_equal_single_ones_side_by_side(space, num_envs):
-    check_token_vector_env(TokenVectorEnv(num_envs, space, weighted_sum))
+def test_many_sequences_equal_single_ones_side_by_side(world, num_envs):
+    check_token_vector_env(TokenVectorEnv(num_envs, reward_function=weighted_sum, **world))
+
+
+def test_a_sequence_that_waits_for_the_horizon_is_paid_there_and_reads_no_action():
+    env = TokenEnv(SequenceSpace(4, 4, end_id=2), weighted_sum, ends_together=True)
+    _, info = env.reset()
+    assert info["action_mask"].tolist() == [1, 1, 1, 1]
+    assert env.step(1)[4]["action_mask"].tolist() == [1, 1, 1, 1]
+    observation, reward, terminated, _, info = env.step(2)
+    assert (observation.tolist(), reward, terminated) == ([1, 2, 4, 4], 0.0, False)
+    assert info["action_mask"].tolist() == env.action_masks().tolist() == [0, 0, 1, 0]
+    assert env.action_space.sample(mask=info["action_mask"]) == 2
+    assert env.step(3)[0].tolist() == [1, 2, 2, 4]
+    observation, reward, terminated, _, info = env.step(0)
+    # (1 + 0.5) · 1 + (2 + 0.5) · 2, the mask leaving padding out
+    assert (observation.tolist(), reward, terminated, info["text"]) == ([1, 2, 2, 2], 6.5, True, "1 2")
+
+
+def test_sequences_that_wait_are_scored_in_one_call():
+    batches = []
+
+    def record(tokens, mask):
+        batches.append(tokens.tolist())
+        return weighted_sum(tokens, mask)
+
+    script = [[1, 2, 1], [2, 0, 0], [1, 0, 2]]  # an action a step of each sequence
+    for together, expected in ((True, [script_ended(script, 2)]), (False, [[[2, 2, 2]], [[1, 2, 2]], [[1, 0, 2]]])):
+        batches.clear()
+        env = TokenVectorEnv(3, SequenceSpace(3, 3, end_id=2), record, ends_together=together)
+        env.reset()
+        for t in range(3):
+            env.step(np.array([row[t] for row in script]))
+        assert batches == expected
+
+
+def script_ended(script, end):
+    return [row[: row.index(end) + 1] + [end] * (len(row) - row.index(end) - 1) for row in script]
+
+
+def test_text_and_frames_are_those_of_the_task():
+    names = ["<end>", "a", "b"]
+
+    def decode(tokens):
+        return ["".join(names[token] for token in row if token) for row in tokens.tolist()]
+
+    world = {"space": SequenceSpace(3, 3, end_id=0), "reward_function": weighted_sum, "decode": decode}
+    env = TokenEnv(**world, render_mode="ansi")
+    with pytest.raises(ResetNeeded, match="render: no sequence is begun"):
+        env.render()
+    env.reset()
+    frames = [env.render()]
+    for action in (1, 2):
+        assert "text" not in env.step(action)[4]
+        frames.append(env.render())
+    assert env.step(0)[4]["text"] == "ab"
+    assert [*frames, env.render()] == ["", "a", "ab", "ab"]
+
+    vector = TokenVectorEnv(2, **world, render_mode="ansi")
+    vector.reset()
+    assert vector.render() == ("", "")
+    _, _, _, _, infos = vector.step(np.array([2, 0]))
+    assert vector.render() == ("b", "")
+    assert infos["text"].tolist() == [None, ""] and infos["_text"].tolist() == [False, True]
+    assert TokenEnv(**world).render() is None
+
+
+def test_a_condition_is_shown_above_the_sequence(capsys):
+    world = given_world() | {"decode_condition": lambda rows: ["source " + "".join(map(str, rows[0].tolist()))]}
+    env = TokenEnv(**world, render_mode="ansi")
+    env.reset(options={"condition": [0, 2]})
+    env.step(3)
+    assert env.render() == "source 02\n3"
+    human = TokenEnv(**world, render_mode="human")
+    human.reset(options={"condition": [1, 1]})
+    human.step(1)
+    assert capsys.readouterr().out == "source 11\n\nsource 11\n1\n" and human.render() is None
+    many = TokenVectorEnv(2, **world, render_mode="human")
+    many.reset(options={"conditions": [[1, 1], [2, 2]]})
+    assert capsys.readouterr().out == "source 11\n\nsource 22\n\n" and many.render() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefix": [1]}, "options has 'prefix'. The one option is 'condition'"),
+        ({"condition": [0]}, r"options\['condition'\] has shape \(1, 1\)"),
+        ({"condition": [1, 0]}, "other ids than padding"),
+        ({"condition": [[0, 2], [0, 1]]}, "holds 2 conditions: expected 1"),
+    ],
+)
+def test_a_reset_to_what_is_no_condition_is_refused(options, message):
+    with pytest.raises((ConfigError, ShapeError), match=message):
+        TokenEnv(**given_world()).reset(options=options)
+    if "condition" in options:
+        with pytest.raises(ConfigError, match="this world are given nothing"):
+            TokenEnv().reset(options=options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": SequenceSpace(3, 2), "ends_together": True}, "ends_together=True: .* no terminator.* 2 tokens"),
+        ({"space": SequenceSpace(3, 2), "observes_mask": True}, "observes_mask=True: .* no terminator"),
+        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': there are 'ansi', 'human'"),
+        ({"decode_condition": str}, "decode_condition: sequences are given nothing"),
+    ],
+)
+def test_options_without_effect_are_refused(changes, message):
+    for make in (TokenEnv, TokenVectorEnv):
+        with pytest.raises(ConfigError, match=message):
+            make(**({"space": SequenceSpace(3, 2, end_id=0), "reward_function": weighted_sum} | changes))
+
+
+BY_NAME = """
+import sys
+import gymnasium
+from gymnasium.utils.env_checker import check_env
+
+env = gymnasium.make("rlgan.envs:rlgan/Token-v0")
+check_env(env.unwrapped)
+observation, info = env.reset(seed=0)
+while True:
+    observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    if terminated:
+        break
+many = gymnasium.make_vec("rlgan.envs:rlgan/Token-v0", num_envs=3)
+print(info["text"].count(" "), 0 < reward < 1, many.reset()[0].shape, "ray" in sys.modules)
+"""
+
+
+@pytest.mark.heavy
+def test_a_fresh_process_makes_it_by_name_without_an_import_of_ours():
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BY_NAME],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    # Above it stands what the check of the mode "human" prints.
+    assert (told.returncode, told.stdout.splitlines()[-1:]) == (0, ["1 True (3, 2) False"]), told.stderr
+
+
+@pytest.mark.parametrize("ends_together", [False, True])
+def test_gymnasiums_own_checks_take_every_render_mode(ends_together):
+    world = {"space": SequenceSpace(3, 3, end_id=0), "reward_function": weighted_sum, "ends_together": ends_together}
+    for mode in (None, "ansi", "human"):
+        check_env(gymnasium.make("rlgan/Token-v0", render_mode=mode, **world).unwrapped)
 
 
 def test_the_registered_environment_is_the_toy_world():
@@ -152,15 +312,15 @@ def given_world(space: SequenceSpace = WORLDS[1]) -> dict[str, object]:
     return {"space": space, "reward_function": given_sum, "conditions": CONDITIONS, "condition_space": GIVEN}
 
 
-@pytest.mark.parametrize("space", WORLDS, ids=str)
-def test_a_sequence_that_is_given_something_keeps_the_contract(space):
-    check_token_env(TokenEnv(**given_world(space)))
+@pytest.mark.parametrize("world", worlds_with_options(), ids=str)
+def test_a_sequence_that_is_given_something_keeps_the_contract(world):
+    check_token_env(TokenEnv(**(given_world() | world)))
 
 
-@pytest.mark.parametrize("space", WORLDS, ids=str)
+@pytest.mark.parametrize("world", worlds_with_options(), ids=str)
 @pytest.mark.parametrize("num_envs", [1, 4])
-def test_many_sequences_that_are_given_something_equal_single_ones(space, num_envs):
-    check_token_vector_env(TokenVectorEnv(num_envs, **given_world(space)))
+def test_many_sequences_that_are_given_something_equal_single_ones(world, num_envs):
+    check_token_vector_env(TokenVectorEnv(num_envs, **(given_world() | world)))
 
 
 def test_the_condition_stands_before_the_prefix_and_reaches_the_reward_function():
