@@ -13,7 +13,6 @@ import torch
 from rlgan.adversary.training import Pairs
 from rlgan.base.weights import Weights, as_arrays, as_tensors
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.objectives import relaxation_at
 from rlgan.rollouts.shards import cut_into_shards
 from rlgan.sampling.beam_search import searched_rows
 from rlgan.sampling.records import Rollouts, concatenate
@@ -67,6 +66,7 @@ class Gathering:
             generator_version=generator.version,
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
+            is_rewarded=True,
         )
         reference = None if config.reference.place == "none" else self._reference_handle()
         return concatenate(pool.collect(shards, handle, policy_handle, discriminator_handle, reference))
@@ -121,7 +121,7 @@ class Gathering:
     def relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""
         schedule = self._shared.config.schedule
-        return relaxation_at(self._shared.config.objective, update, schedule.adversarial_updates * schedule.g_steps)
+        return self._shared.config.objective.relaxation(update, schedule.adversarial_updates * schedule.g_steps)
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""

@@ -16,7 +16,6 @@ from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
 from rlgan.policy.experience import Memory, Recipe, learnable
-from rlgan.policy.objectives import PPO, Reinforce
 from rlgan.policy.value_function import build_critic
 from rlgan.sampling.records import Experience, Rollouts, stacked
 
@@ -26,7 +25,6 @@ from .shared import Done, Shared
 
 def recipe_of(config: Config) -> Recipe:
     """What turns rollouts of a run into what is learned from them."""
-    assert isinstance(config.objective, Reinforce | PPO)
     return Recipe(
         config.reward,
         config.credit,
