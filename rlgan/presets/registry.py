@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlgan.adversary.training import AdversarySettings
+from rlgan.base.declarations import compares_sequences
 from rlgan.base.errors import ConfigError, nearest
-from rlgan.config.checks import compares_sequences
 from rlgan.config.config import Config, Control, Optimizers, Workers
 from rlgan.config.paths import from_dict, to_dict, told
 from rlgan.discriminators import CnnHighway, PairCnn

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, LogUniform, NotSearched
 from rlgan.base.settings import Settings
 
@@ -73,11 +75,25 @@ class Balance(Settings):
         """
         return replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc)), {}
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of rounds between generator updates."""
+        schedule = fields.schedule
+        if fields.discriminator is None or not (schedule.adversarial_updates and schedule.d_steps):
+            yield Problem(
+                "balance_of_no_rounds",
+                {"schedule.balance": schedule.balance.kind},
+                "has no effect without rounds of the discriminator between generator updates. Set it to fixed.",
+            )
+
 
 class FixedBalance(Balance):
     """`schedule.d_steps` rounds a unit."""
 
     kind: Literal["fixed"] = "fixed"
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Always right."""
+        yield from ()
 
 
 class Band(Balance):
@@ -110,6 +126,17 @@ class Band(Balance):
     def suffices(self, state: BalanceState) -> bool:
         """See `Balance.suffices`."""
         return state.auc is not None and state.auc >= self.low
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is something to rank."""
+        yield from super().check(fields)
+        loss = fields.adversary.loss
+        if fields.discriminator is not None and loss.is_of_a_distribution:
+            yield Problem(
+                "nothing_is_ranked",
+                {"schedule.balance": self.kind},
+                f"is of the area under the ROC curve, and adversary.loss={loss.kind!r} ranks nothing. Set it to fixed.",
+            )
 
 
 class CriticWarmup(Balance):
@@ -164,6 +191,18 @@ class Equilibrium(Balance):
         real_weight = min(1.0, max(0.0, state.real_weight + self.rate * gap))
         described = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
         return replace(state, real_weight=real_weight), described
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """The loss has a cost of reals and one of fakes."""
+        yield from super().check(fields)
+        loss = fields.adversary.loss
+        if not loss.has_costs:
+            yield Problem(
+                "nothing_is_weighed",
+                {"schedule.balance": self.kind},
+                f"weighs what reals cost against what fakes cost, and adversary.loss={loss.kind!r} has no such costs. "
+                "Use another loss or balance.",
+            )
 
 
 BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]
