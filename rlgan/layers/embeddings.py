@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -72,6 +72,9 @@ class PretrainedEmbedding(nn.Module):
         own: (V, E), the network's own columns.
     """
 
+    constant_buffers: ClassVar[frozenset[str]] = frozenset({"pretrained"})
+    """See `rlgan.base.weights.base_of`; where the table is trained it is no buffer."""
+
     pretrained: Tensor
 
     def __init__(self, vocab_size: int, dimension: int, own: int, freeze: bool) -> None:
@@ -109,6 +112,9 @@ class FrozenEmbedding(nn.Module):
         weight: (V, E) float32; NaN until weights put something there, so that nobody trains on a table that was
             forgotten.
     """
+
+    constant_buffers: ClassVar[frozenset[str]] = frozenset({"weight"})
+    """See `rlgan.base.weights.base_of`."""
 
     weight: Tensor
 
