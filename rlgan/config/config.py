@@ -27,8 +27,9 @@ from rlgan.policy.advantage_scaling import AsTheyAre, NormalisationSettings
 from rlgan.policy.baselines import BaselineSettings, NoBaseline
 from rlgan.policy.credit import CreditSettings, MonteCarlo
 from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
+from rlgan.policy.logit_maps import Probability
 from rlgan.policy.objectives import ObjectiveSettings, Reinforce
-from rlgan.policy.rewards import Probability, RewardSettings
+from rlgan.policy.rewards import RewardSettings
 from rlgan.sampling.environment import Sampling
 from rlgan.schedule.discriminator_balance import Equilibrium
 from rlgan.schedule.phases import Schedule

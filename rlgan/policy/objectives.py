@@ -46,6 +46,36 @@ class Objective(Settings):
         """Whether the discriminator learns from soft rows in the place of tokens."""
         return False
 
+    def relaxation(self, update: int, num_updates: int) -> Relaxation | None:
+        """How tokens are drawn in a generator update; None where the objective relaxes nothing.
+
+        Args:
+            update: counted from 0.
+            num_updates: of the whole adversarial phase.
+        """
+        return None
+
+    def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss that teach by advantages, by the names of `Experience`.
+
+        Args:
+            weights: (B, T) float32, advantages over the normaliser; 0 where nothing is learned.
+            old_logprobs: (B, T) float32 nats, of the policy that drew the tokens.
+        """
+        return {"weights": weights}
+
+    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
+        """The clipped term of the loss; see `clipped_surrogate`.
+
+        Raises:
+            ShapeError: the objective clips nothing.
+        """
+        raise ShapeError("clipped_weights: the objective clips nothing.")
+
+    def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
+        """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
+        return 0, int((weights != 0).sum())
+
 
 class Reinforce(Objective):
     """REINFORCE: the weight of a token is its advantage over the normaliser."""
@@ -81,6 +111,18 @@ class PPO(Objective):
     """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
     reads_reward: ClassVar[bool] = True
     clips: ClassVar[bool] = True
+
+    def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
+        """See `Objective.terms`: all of it in the clipped term."""
+        return {"weights": torch.zeros_like(weights), "clipped_weights": weights, "old_logprobs": old_logprobs}
+
+    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
+        """See `Objective.surrogate`."""
+        return clipped_surrogate(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
+
+    def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
+        """See `Objective.clipped`."""
+        return clipped_tokens(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
 
 class Gumbel(Objective):
@@ -119,6 +161,10 @@ class Gumbel(Objective):
             )
         return self
 
+    def relaxation(self, update: int, num_updates: int) -> Relaxation:
+        """See `Objective.relaxation`."""
+        return Relaxation(temperature_at(self.temperature, update, num_updates), self.straight_through)
+
 
 class Soft(Objective):
     """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
@@ -156,29 +202,7 @@ class NoPolicyGradient(Objective):
     entropy_bonus: ClassVar[float] = 0.0
 
 
-Differentiated = Gumbel | Soft
-"""Objectives that differentiate the generator through the discriminator, and read no reward."""
 ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
-
-
-def makes_soft_rows(objective: ObjectiveSettings) -> bool:
-    """Whether the discriminator learns from soft rows in the place of tokens."""
-    if isinstance(objective, Gumbel):
-        return objective.fakes == "soft" and not objective.straight_through
-    return isinstance(objective, Soft)
-
-
-def relaxation_at(objective: ObjectiveSettings, update: int, num_updates: int) -> Relaxation | None:
-    """How tokens are drawn in a generator update; None where the objective relaxes nothing.
-
-    Args:
-        objective: any.
-        update: counted from 0.
-        num_updates: of the whole adversarial phase.
-    """
-    if not isinstance(objective, Gumbel):
-        return None
-    return Relaxation(temperature_at(objective.temperature, update, num_updates), objective.straight_through)
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
@@ -294,7 +318,7 @@ def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Ten
 
 
 def learner_loss(
-    objective: Reinforce | PPO | Gumbel | NoPolicyGradient,
+    objective: Objective,
     terms: Mapping[str, Tensor],
     logprobs: Tensor,
     entropies: Tensor | None = None,
@@ -312,9 +336,7 @@ def learner_loss(
     """
     loss = weighted_nll(logprobs, terms["weights"])
     if "clipped_weights" in terms:
-        assert isinstance(objective, PPO)
-        clip = (objective.clip_low, objective.clip_high)
-        loss = loss + clipped_surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"], *clip)
+        loss = loss + objective.surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"])
     if "kl_weights" in terms:
         loss = loss + reference_penalty(logprobs, terms["reference_logprobs"], terms["kl_weights"])
     if "entropy_weights" in terms:

@@ -24,8 +24,9 @@ from rlgan.policy.advantage_scaling import AsTheyAre
 from rlgan.policy.baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce
-from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward, Ratio
+from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,

@@ -37,19 +37,9 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
 from rlgan.policy.experience import Memory, by_example, learnable
 from rlgan.policy.kl_penalty import penalised
+from rlgan.policy.logit_maps import DiscriminatorReward, Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.policy.rewards import (
-    Bleu,
-    DiscriminatorReward,
-    Logit,
-    LogRatio,
-    Mixed,
-    Probability,
-    Ratio,
-    ReferenceBleu,
-    RewardSettings,
-    SignedProbability,
-)
+from rlgan.policy.rewards import Bleu, LogRatio, Mixed, ReferenceBleu, RewardSettings
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin
@@ -571,8 +561,8 @@ def test_a_penalised_reward_has_the_gradient_of_reward_less_divergence() -> None
     )
     strayed = (logprobs - REFERENCE_LOGPROBS).detach()
     values = FIXED_LOGITS.sigmoid().unsqueeze(1).expand(9, 2)
-    for terminal in (True, False):
-        weights = penalised(values, strayed, MASK, weight=0.3, terminal=terminal, gamma=1.0)
+    for credit in (Terminal(), MonteCarlo(), RewardToGo()):
+        weights = penalised(values, strayed, MASK, weight=0.3, credit=credit)
         torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
 
 

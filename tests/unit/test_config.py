@@ -23,22 +23,17 @@ from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
+from rlgan.policy.logit_maps import Logit, LogProbability, NegLogComplement, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
-    Logit,
-    LogProbability,
     LogRatio,
     Mixed,
-    NegLogComplement,
     OracleRatio,
-    Probability,
     RandomReward,
-    Ratio,
     ReferenceBleu,
     ReferenceRouge,
-    SignedProbability,
 )
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,

@@ -15,8 +15,10 @@ from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
+from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
-from rlgan.policy.rewards import Mixed, Probability, Ratio, RewardSettings, discriminator_reward, what_is_rewarded
+from rlgan.policy.reward_base import what_is_rewarded
+from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
@@ -110,8 +112,8 @@ def test_maps_that_read_log_odds_are_all_but_the_logit() -> None:
 )
 def test_an_elementwise_reward_is_the_same_of_one_logit_alone(reward: Any) -> None:
     logits = torch.linspace(-3, 3, 7)
-    alone = [float(discriminator_reward(reward, logit)) for logit in logits]
-    assert discriminator_reward(reward, logits).tolist() == alone
+    alone = [float(reward.of_logits(logit)) for logit in logits]
+    assert reward.of_logits(logits).tolist() == alone
 
 
 def test_what_is_rewarded_follows_reward_discriminator_and_credit() -> None:

@@ -37,8 +37,9 @@ from rlgan.metrics import (
     share_unique,
     strip,
 )
-from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge, metric_scores, sequence_rewards
+from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge
 from tests.support import reference_metrics as twin
+from tests.support.drawn import drawn_in
 
 WRONG = 9
 """A known word that stands nowhere."""
@@ -118,15 +119,15 @@ def test_rewards_pay_it_as_a_wrong_word(both: tuple[list[Line], list[Line]], oth
     unknown, wrong = map(padded, both)
     targets = padded([others.draw(lines_with_unknown) for _ in both[0]])
     for metric in (ReferenceBleu(), ReferenceBleu(order=1), ReferenceRouge()):
-        paid = metric_scores(metric, SPACE, unknown, targets)
-        assert torch.equal(paid, metric_scores(metric, SPACE, wrong, targets))
+        paid = metric.compare(SPACE, unknown, targets)
+        assert torch.equal(paid, metric.compare(SPACE, wrong, targets))
         # Nor does it pay to have been written where the target has an unknown word.
         plain = targets.masked_fill(targets == UNK_ID, WRONG - 1)
-        assert torch.equal(paid, metric_scores(metric, SPACE, unknown, plain))
+        assert torch.equal(paid, metric.compare(SPACE, unknown, plain))
     task = Task("text", SPACE, targets, targets, targets, tuple("abcdefghij"))
 
     def pg_bleu(tokens: torch.Tensor) -> torch.Tensor:
-        return sequence_rewards(Bleu(num_references=2), tokens, None, task, torch.Generator().manual_seed(0))
+        return Bleu(num_references=2).of_sequences(drawn_in(SPACE, tokens), task, torch.Generator().manual_seed(0))
 
     assert torch.equal(pg_bleu(unknown), pg_bleu(wrong))
 

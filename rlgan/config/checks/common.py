@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.policy.advantage_scaling import GroupDeviation, NormalisationSettings
 from rlgan.policy.baselines import BaselineSettings, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
-from rlgan.policy.rewards import map_of
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -37,4 +36,4 @@ def of_the_batch(config: Config, number: int, kind: str = "generated") -> str:
 
 def reads_ratio(config: Config) -> bool:
     """Whether the logit must be log p_d/p_θ, so that everything that D tells reals from is drawn by the generator."""
-    return map_of(config.reward).kind == "ratio" or isinstance(config.baseline, LogPartition)
+    return (config.reward.logit_map or config.reward).kind == "ratio" or isinstance(config.baseline, LogPartition)

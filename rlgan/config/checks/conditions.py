@@ -11,7 +11,7 @@ from rlgan.discriminators import InteractionCnn
 from rlgan.envs.tasks import TextTask
 from rlgan.generators import Seq2SeqLSTM
 from rlgan.policy.baselines import CriticBaseline
-from rlgan.policy.rewards import Bleu, metric_of
+from rlgan.policy.rewards import Bleu
 
 from .common import reads_ratio
 
@@ -37,7 +37,7 @@ def who_is_given_what(config: Config) -> Iterator[str]:
             f"reward='bleu': compares with sequences drawn at random, and task={task.kind!r} asks for another one each "
             "time. Use reward reference_bleu."
         )
-    if not task.gives_conditions and metric_of(config.reward) is not None:
+    if not task.gives_conditions and "targets" in config.reward.reads:
         yield (
             f"reward={config.reward.kind!r}: compares each sequence with what the data has for its condition, and task="
             f"{task.kind!r} gives none. Use reward bleu, of sequences drawn at random, or a task of pairs."

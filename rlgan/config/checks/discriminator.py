@@ -11,8 +11,8 @@ from rlgan.discriminators import DiscriminatorSettings, LanguageModel, Tabular, 
 from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import ImportanceWeights, NoBaseline
 from rlgan.policy.credit import Prefix
-from rlgan.policy.objectives import Differentiated, makes_soft_rows
-from rlgan.policy.rewards import JudgedReward, Logit, LogRatio, Mixed, map_of
+from rlgan.policy.logit_maps import Logit
+from rlgan.policy.rewards import LogRatio, Mixed
 from rlgan.policy.teacher_forcing import MixedPrefix
 from rlgan.sampling.beam_search import Drawn
 from rlgan.schedule.discriminator_balance import Band, Equilibrium, FixedBalance
@@ -43,7 +43,7 @@ def who_gives_a_law(config: Config) -> Iterator[str]:
             f"reward='log_ratio': reads log p_φ of tokens, and discriminator={network.kind!r} gives none. Use "
             "discriminator language_model and adversary.loss likelihood, or reward logit."
         )
-    if isinstance(network, LanguageModel) and isinstance(config.objective, Differentiated):
+    if isinstance(network, LanguageModel) and config.objective.is_differentiated:
         yield (
             f"discriminator='language_model': reads tokens, and objective={config.objective.kind!r} shows it soft rows."
             " Use another discriminator, or objective reinforce with reward log_ratio."
@@ -90,7 +90,7 @@ def how_fakes_are_written(config: Config) -> Iterator[str]:
             f"{told}: all fakes that beams find would be one, for task={config.task.kind!r} gives nothing with its "
             "sequences. Use drawn."
         )
-    if makes_soft_rows(config.objective):
+    if config.objective.makes_soft_rows:
         yield f"{told}: finds tokens, and objective={config.objective.kind!r} makes soft rows of fakes. Use drawn."
     if isinstance(forcing, MixedPrefix):
         yield (
@@ -112,9 +112,12 @@ def how_fakes_are_written(config: Config) -> Iterator[str]:
 def what_is_read_into_logits(config: Config, network: DiscriminatorSettings) -> Iterator[str]:
     """Those of how the discriminator learns and of what is read into its logits."""
     adversary = config.adversary
-    path, reward = "reward.map" if isinstance(config.reward, Mixed) else "reward", map_of(config.reward)
+    path, reward = (
+        "reward.map" if isinstance(config.reward, Mixed) else "reward",
+        config.reward.logit_map or config.reward,
+    )
     loss, slope = adversary.loss, adversary.gradient_penalty
-    pays = config.schedule.adversarial_updates > 0 and isinstance(reward, JudgedReward)
+    pays = config.schedule.adversarial_updates > 0 and "discriminator" in reward.reads
     is_of_a_law = isinstance(loss, Likelihood)
     # Importance weights are a softmax of the logits, in which an unknown constant cancels.
     is_shifted = isinstance(loss, Relativistic) or (
@@ -181,12 +184,12 @@ def what_is_read_into_logits(config: Config, network: DiscriminatorSettings) -> 
 
 def what_has_no_origin(config: Config) -> Iterator[str]:
     """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §8)."""
-    reward, loss = map_of(config.reward), config.adversary.loss
-    if not config.schedule.adversarial_updates or not isinstance(reward, JudgedReward):
+    reward, loss = (config.reward.logit_map or config.reward), config.adversary.loss
+    if not config.schedule.adversarial_updates or "discriminator" not in reward.reads:
         return
     has_origin = config.tells_log_odds or isinstance(loss, Hinge | LeastSquares | Likelihood)
     centres = isinstance(config.normalisation, Whiten | GroupDeviation) or not isinstance(config.baseline, NoBaseline)
-    if not (has_origin or centres or isinstance(config.objective, Differentiated)):
+    if not (has_origin or centres or config.objective.is_differentiated):
         which = "schedule.balance='equilibrium'" if loss.is_log_odds else f"adversary.loss={loss.kind!r}"
         yield (
             f"baseline='none': with {which} reward={reward.kind!r} has no origin, and its mean alone would raise or "

@@ -9,7 +9,7 @@ from rlgan.policy.advantage_scaling import GroupDeviation
 from rlgan.policy.baselines import CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import RewardPenalty
-from rlgan.policy.rewards import JudgedReward, Mixed, TokenReward, metric_of
+from rlgan.policy.rewards import Mixed
 
 from .common import compares_sequences, is_certain, of_the_batch
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def who_is_paid(config: Config) -> Iterator[str]:
     """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
     reward, credit = config.reward, config.credit
-    pays_by_discriminator = isinstance(reward, JudgedReward)
+    pays_by_discriminator = "discriminator" in reward.reads
     judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
-    is_of_finished = metric_of(reward) is not None
+    is_of_finished = "targets" in reward.reads
     if isinstance(credit, Prefix) and is_of_finished:
         yield (
             f"credit='prefix': reward={reward.kind!r} compares finished sequences, which a prefix is not. Use credit "
@@ -36,12 +36,12 @@ def who_is_paid(config: Config) -> Iterator[str]:
     if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator and not is_of_finished:
         yield (
             f"credit={credit.kind!r}: all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
-            + ("reward_to_go." if isinstance(reward, TokenReward) else "terminal.")
+            + ("reward_to_go." if "oracle" in reward.reads else "terminal.")
         )
-    pays_tokens = isinstance(reward, TokenReward) or (judge is not None and judge.granularity == "token")
+    pays_tokens = "oracle" in reward.reads or (judge is not None and judge.granularity == "token")
     adds_up = isinstance(credit, RewardToGo | LambdaReturn)
     use = "Use credit reward_to_go or lambda_return."
-    if isinstance(reward, TokenReward) and not adds_up:
+    if "oracle" in reward.reads and not adds_up:
         yield f"credit={credit.kind!r}: reward={reward.kind!r} pays every token. {use}"
     if judge is not None and judge.granularity == "token" and not adds_up:
         yield f"credit={credit.kind!r}: discriminator={judge.kind!r} judges every token. {use}"
@@ -61,9 +61,9 @@ def who_is_paid(config: Config) -> Iterator[str]:
             f"credit='reward_to_go': needs a reward for every token, and reward={reward.kind!r} pays sequences. Use "
             "credit terminal, or a discriminator that judges tokens."
         )
-    if isinstance(reward, TokenReward) and not config.task.knows_law:
+    if "oracle" in reward.reads and not config.task.knows_law:
         yield f"reward={reward.kind!r}: the exact law of task={config.task.kind!r} is not known. Use an oracle task."
-    if isinstance(reward, TokenReward) and is_certain(config.task):
+    if "oracle" in reward.reads and is_certain(config.task):
         yield f"reward={reward.kind!r}: is infinite at a wrong token, for task.rule.noise is 0. Give it noise."
 
 

@@ -11,8 +11,7 @@ from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.envs.tasks.pieces import Words
 from rlgan.generators import LatentConv
 from rlgan.policy.kl_penalty import NoReference
-from rlgan.policy.objectives import PPO, Differentiated, Gumbel, NoPolicyGradient, Soft
-from rlgan.policy.rewards import JudgedReward, metric_of
+from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.teacher_forcing import (
     MixedPrefix,
     MixedTeacherForcing,
@@ -33,7 +32,7 @@ def who_learns(config: Config) -> Iterator[str]:
     """A discriminator that there is, is trained and read, and none is asked where there is none."""
     reward, schedule = config.reward, config.schedule
     adversarial = schedule.adversarial_updates > 0
-    pays_by_discriminator = isinstance(reward, JudgedReward)
+    pays_by_discriminator = "discriminator" in reward.reads
     if config.has_adversary and not schedule.discriminator_rounds and not (adversarial and schedule.d_steps):
         yield (
             "discriminator: is never trained (schedule.discriminator_rounds=0 and schedule.d_steps or "
@@ -56,9 +55,9 @@ def who_learns(config: Config) -> Iterator[str]:
                 "boundary between reals and fakes. Set it to null, or use another loss."
             )
     if adversarial and pays_by_discriminator and not config.has_adversary:
-        without = "constant" if (metric := metric_of(reward)) is None else metric.kind
+        without = "constant" if "targets" not in reward.reads else getattr(reward, "metric", reward).kind
         yield f"reward={reward.kind!r}: needs a discriminator, and discriminator is none. Use reward {without}."
-    is_differentiated = isinstance(config.objective, Differentiated)
+    is_differentiated = config.objective.is_differentiated
     if is_differentiated and not config.has_adversary:
         yield (
             f"objective={config.objective.kind!r}: is differentiated through the discriminator, and discriminator is "
@@ -71,7 +70,7 @@ def who_learns(config: Config) -> Iterator[str]:
 def what_is_differentiated(config: Config) -> Iterator[str]:
     """Objectives that go through the discriminator, or past it, read no reward."""
     schedule = config.schedule
-    is_differentiated = isinstance(config.objective, Differentiated)
+    is_differentiated = config.objective.is_differentiated
     if config.sampling != "batched" and config.objective.makes_soft_rows:
         yield (
             f"sampling={config.sampling!r}: has no effect with objective={config.objective.kind!r}, which makes soft "
@@ -92,7 +91,7 @@ def what_is_differentiated(config: Config) -> Iterator[str]:
             "schedule.teacher_forcing='by_example': takes the place of sequences that are paid, and objective="
             f"{config.objective.kind!r} pays none. Use mixed, interleaved or none."
         )
-    if isinstance(config.objective, NoPolicyGradient | Differentiated):
+    if not config.objective.reads_reward:
         axes = {"reward": "constant", "credit": "terminal", "baseline": "none"}
         axes |= {"normalisation": "none", "reference": "none"}
         used = {axis: getattr(config, axis).kind for axis in axes}
