@@ -25,6 +25,7 @@ from rlgan.sampling.records import Rollouts
 
 from .logit_maps import DiscriminatorReward, LogitMap, Probability
 from .reward_base import Finished, FinishedReward, Level, Reward, Scored, SequenceScorer, Source
+from .reward_functions import PluginReward
 
 
 class LogRatio(Reward):
@@ -240,7 +241,8 @@ RewardSettings = Annotated[
     | RandomReward
     | Bleu
     | OracleRatio
-    | OracleLikelihood,
+    | OracleLikelihood
+    | PluginReward,
     Field(discriminator="kind"),
 ]
 

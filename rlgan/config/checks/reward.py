@@ -9,7 +9,6 @@ from rlgan.policy.advantage_scaling import GroupDeviation
 from rlgan.policy.baselines import CriticBaseline, GroupMean, ImportanceWeights, LeaveOneOut, LogPartition
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import RewardPenalty
-from rlgan.policy.rewards import Mixed
 
 from .common import compares_sequences, is_certain, of_the_batch
 
@@ -22,16 +21,16 @@ def who_is_paid(config: Config) -> Iterator[str]:
     reward, credit = config.reward, config.credit
     pays_by_discriminator = "discriminator" in reward.reads
     judge = config.discriminator if pays_by_discriminator and config.schedule.adversarial_updates else None
-    is_of_finished = "targets" in reward.reads
+    is_of_finished = reward.compares
     if isinstance(credit, Prefix) and is_of_finished:
         yield (
             f"credit='prefix': reward={reward.kind!r} compares finished sequences, which a prefix is not. Use credit "
             "terminal or monte_carlo."
         )
-    if isinstance(reward, Mixed) and judge is not None and judge.granularity == "token":
+    if reward.compares and judge is not None and judge.granularity == "token":
         yield (
-            f"reward='mixed': adds a metric of sequences to what the discriminator says of them, and discriminator="
-            f"{judge.kind!r} judges every token. Use another discriminator, or another reward."
+            f"reward={reward.kind!r}: adds a score of sequences to what the discriminator says of them, and "
+            f"discriminator={judge.kind!r} judges every token. Use another discriminator, or another reward."
         )
     if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator and not is_of_finished:
         yield (
