@@ -229,6 +229,17 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """An option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0 and at most 1")
+    return value
+
+
 def not_negative_float(text: str) -> float:
     """An option's type."""
     try:

@@ -10,9 +10,19 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
+from .generator import (
+    AttendingLaw,
+    AutoregressiveGenerator,
+    Generator,
+    GeneratorKind,
+    Law,
+    State,
+    Stepper,
+    shift_right,
+)
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
@@ -41,19 +51,25 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
         return TransformerGenerator(settings, space)
-    return LSTMGenerator(settings, space.vocab_size)
+    return LSTMGenerator(settings, space)
 
 
 __all__ = [
     "LSTM",
     "AttendingLaw",
     "AutoregressiveGenerator",
+    "Continuations",
+    "Decoded",
+    "Draw",
     "Generator",
+    "GeneratorKind",
     "GeneratorSettings",
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
     "Law",
+    "Sampler",
+    "Samples",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",

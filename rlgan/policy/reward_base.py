@@ -14,19 +14,18 @@ nothing else must know of it than the union in `rlgan.policy.rewards`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rlgan.base.errors import ShapeError
 from rlgan.base.settings import Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.sampling.records import Rollouts
-
-if TYPE_CHECKING:
-    from .logit_maps import LogitMap
 
 Level = Literal["sequence", "token"]
 """What a reward is of: finished sequences, or each of their tokens."""
@@ -35,6 +34,10 @@ Rewarded = Literal["sequence", "prefix", "token"]
 Source = Literal["discriminator", "targets", "oracle", "training_data", "texts"]
 """What a reward is computed from, besides tokens: the discriminator's logits, the sequence that the data has for the
 same condition, the exact distribution, training sequences, or texts in the place of tokens."""
+
+
+_VECTORS = 64  # elements; a multiple of what any processor computes at once
+_BLOCK = 16_384  # elements; below the size from which torch takes several threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,45 @@ class FinishedReward(Reward):
         return scores.detach()
 
 
+class LogitMap(FinishedReward):
+    """A function of one logit of the discriminator."""
+
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+    is_elementwise: ClassVar[bool] = True
+    reads_log_odds: ClassVar[bool] = True
+    """Whether it reads the logit as log p_d/p_θ; else as a score of which more is better."""
+    reads_density_ratio: ClassVar[bool] = False
+    """Whether it is p_d/p_θ itself, for which everything that reals are told from must be drawn by the generator."""
+
+    @property
+    def logit_map(self) -> LogitMap:
+        """Itself."""
+        return self
+
+    @abstractmethod
+    def function(self, u: Tensor) -> Tensor:
+        """Rewards of logits, an element each; called by `of_logits`."""
+
+    def of_logits(self, real_logits: Tensor) -> Tensor:
+        """Rewards from logits.
+
+        Args:
+            real_logits: any shape, float32, positive = real.
+
+        Returns:
+            The same shape, reward units, no gradient; equal logits have equal rewards, to the last bit.
+        """
+        return _same_everywhere(self.function, real_logits.detach())
+
+    def of_finished(self, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
+        """See `FinishedReward.of_finished`; it reads no scores."""
+        return self.of_logits(self.logits_there(real_logits))
+
+    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+        """See `Reward.of_tokens`."""
+        return self.of_logits(self.logits_there(rollouts.token_logits)).masked_fill(~rollouts.mask, 0.0)
+
+
 def what_is_rewarded(reward: Reward, granularity: Level | None, judges_prefixes: bool) -> Rewarded:
     """What is rewarded in a run.
 
@@ -227,3 +269,14 @@ def what_is_rewarded(reward: Reward, granularity: Level | None, judges_prefixes:
     if reward.level == "token" or (reward.is_elementwise and granularity == "token"):
         return "token"
     return "prefix" if reward.is_elementwise and judges_prefixes else "sequence"
+
+
+def _same_everywhere(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """An elementwise function that gives equal numbers for equal ones, wherever in the tensor they stand.
+
+    torch computes what is left of a tensor behind whole vectors of a processor by other code, which rounds otherwise.
+    Here nothing is left, and no block is large enough to be shared out among threads.
+    """
+    flat = values.reshape(-1)
+    padded = functional.pad(flat, (0, -len(flat) % _VECTORS))
+    return torch.cat([function(block) for block in padded.split(_BLOCK)])[: len(flat)].reshape(values.shape)

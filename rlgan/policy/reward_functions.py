@@ -56,8 +56,8 @@ from rlgan.extensions import (
 )
 from rlgan.sampling.records import Rollouts
 
-from .logit_maps import DiscriminatorReward, LogitMap, Probability
-from .reward_base import Finished, FinishedReward, Scored, Source
+from .logit_maps import DiscriminatorReward, Probability
+from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
 
 Form = Literal["tokens", "texts"]
 

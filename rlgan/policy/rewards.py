@@ -23,8 +23,8 @@ from rlgan.envs.tasks.task import Task
 from rlgan.metrics import CorpusReferences, reference_bleu, reference_rouge_l, strip
 from rlgan.sampling.records import Rollouts
 
-from .logit_maps import DiscriminatorReward, LogitMap, Probability
-from .reward_base import Finished, FinishedReward, Level, Reward, Scored, SequenceScorer, Source
+from .logit_maps import DiscriminatorReward, Probability
+from .reward_base import Finished, FinishedReward, Level, LogitMap, Reward, Scored, SequenceScorer, Source
 from .reward_functions import PluginReward
 
 

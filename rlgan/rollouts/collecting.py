@@ -16,13 +16,12 @@ from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Stepper
+from rlgan.generators import Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.reward_base import Finished, Scored, SequenceScorer
-from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Batched, Sampler, Samples, continue_prefixes, sample
+from rlgan.sampling.sampler import Batched, RowWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class RolloutPlan:
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
         score: what scores sequences and continuations for the reward; None where the reward reads no scores.
-        sampler: how sequences and continuations are written and judged.
+        writer: how sequences and continuations are written with a stepper, and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
     score: SequenceScorer | None = None
-    sampler: Sampler = field(default_factory=Batched)
+    writer: RowWriter = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ class Shard:
 def collect(
     plan: RolloutPlan,
     shard: Shard,
-    policy: Stepper,
-    rollout_policy: Stepper | None,
+    policy: Sampler,
+    rollout_policy: Sampler | None,
     scorer: Scorer | None,
     reference: Generator | None = None,
     device: torch.device = CPU,
@@ -107,8 +106,7 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        number = shard.num_sequences
-        samples = sample(policy, plan.space, number, rng, plan.chunk_rows, prefixes, conditions, plan.sampler)
+        samples = policy.sample(shard.num_sequences, rng, prefixes, conditions)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
@@ -136,7 +134,7 @@ def collect(
         scored = _scored(plan, score, Finished(samples.tokens, samples.mask, conditions, targets, seed))
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = plan.sampler.judge(scorer, plan.space, samples.tokens, conditions)
+        logits = plan.writer.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
@@ -164,7 +162,7 @@ def collect(
 
 def _searched_and_drawn(
     plan: RolloutPlan,
-    policy: Stepper,
+    policy: Sampler,
     is_searched: Tensor,
     beam: int,
     rng: torch.Generator,
@@ -176,11 +174,10 @@ def _searched_and_drawn(
     logprobs = torch.zeros(tokens.shape, device=tokens.device)
     if bool(is_searched.any()):
         number = int(is_searched.sum())
-        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
-        tokens[is_searched] = found.tokens
+        tokens[is_searched] = policy.likeliest(number, beam, conditions=of_searched).tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn, sampler=plan.sampler)
+        drawn = policy.sample(number, rng, conditions=of_drawn)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -236,7 +233,7 @@ def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Sco
         parts.append(found.parts)
         return found.scores
 
-    scores = plan.sampler.judge(scores_of, plan.space, finished.tokens, finished.conditions)
+    scores = plan.writer.judge(scores_of, plan.space, finished.tokens, finished.conditions)
     (only,) = parts  # all rows are judged together
     return Scored(scores, only)
 
@@ -259,7 +256,7 @@ class Search:
 def monte_carlo_search(
     plan: RolloutPlan,
     tokens: Tensor,
-    rollout_policy: Stepper,
+    rollout_policy: Sampler,
     scorer: Scorer | None,
     rng: torch.Generator,
     num_given: int = 0,
@@ -289,11 +286,7 @@ def monte_carlo_search(
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
     scores = None if score is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(
-        continue_prefixes(
-            rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions, plan.sampler
-        )
-    )
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, num_given, conditions))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
@@ -303,7 +296,7 @@ def monte_carlo_search(
     mask = sequence_mask(plan.space, rows)
     given, beside = (None if one is None else one[sequence] for one in (conditions, targets))
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = plan.sampler.judge(scorer, plan.space, rows, given)
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
     if score is not None and scores is not None:
         found = _scored(plan, score, Finished(rows, mask, given, beside, seed))
         scores[sequence, position, rollout] = found.scores.to(scores)

@@ -10,7 +10,6 @@ A discriminator may be shown such sequences among its fakes (dialogue, Li et al.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -21,7 +20,7 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
-from rlgan.generators import State, Stepper
+from rlgan.generators import Decoded, State, Stepper
 
 
 class Drawn(Settings):
@@ -62,19 +61,6 @@ def searched_rows(settings: DecodingSettings, number: int, pretrains: bool) -> T
     # In floating point 0.29 · 100 is a little below 29.
     due = (settings.beam_share * torch.arange(number + 1, dtype=torch.float64) + 1e-6).floor()
     return due.diff() > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The best sequence of each row.
-
-    Attributes:
-        tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B,) float32, nats, of the whole sequence.
-    """
-
-    tokens: Tensor
-    logprobs: Tensor
 
 
 def length_penalty(lengths: Tensor, exponent: float) -> Tensor:

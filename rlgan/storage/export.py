@@ -29,9 +29,8 @@ from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
-from rlgan.generators import Generator, GeneratorSettings, build_generator
-from rlgan.sampling.beam_search import beam_search
-from rlgan.sampling.sampler import sample
+from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
+from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
@@ -59,26 +58,37 @@ class ExportedGenerator:
     reading: Reading | None = None
     given_names: tuple[str, ...] | None = None
 
-    def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
+    def sample(
+        self,
+        num_sequences: int,
+        temperature: float = 1.0,
+        seed: int = 0,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> list[str]:
         """Sequences as text.
 
         Args:
             num_sequences: how many.
-            temperature: divides the logits.
+            temperature: divides the logits; see `rlgan.generators.Draw`, also for the next two.
             seed: of the draw.
+            top_k: how many of the likeliest tokens are drawn from; None for all.
+            top_p: which share of the probability is drawn from; None for all.
 
         Returns:
             One string a sequence.
 
         Raises:
-            ConfigError: its sequences are given something.
+            ConfigError: its sequences are given something, or a value is out of range.
         """
         if self.space.given is not None:
             raise ConfigError(
                 "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
                 "summary. Give a file with one source a line."
             )
-        drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
+        sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
+        drawn = sampler.sample(num_sequences, stream(seed, "export"))
         return decode(self.space, self.token_names, self.joining, drawn.tokens)
 
     def answer(
@@ -119,13 +129,11 @@ class ExportedGenerator:
         else:
             read = self.reading.read(sources, path, numbers)
         conditions = read.conditions
-        stepper, number = self.generator.stepper(decoding.temperature), len(sources)
+        sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
         if decoding.beam is None:
-            tokens = sample(stepper, self.space, number, stream(seed, "export"), conditions=conditions).tokens
+            tokens = sampler.sample(number, stream(seed, "export"), conditions=conditions).tokens
         else:
-            tokens = beam_search(
-                stepper, self.space, number, decoding.beam, decoding.length_exponent, conditions
-            ).tokens
+            tokens = sampler.likeliest(number, decoding.beam, decoding.length_exponent, conditions).tokens
         if not decoding.replaces_unknown:
             return decode(self.space, self.token_names, self.joining, tokens), read.notes
         assert self.reading is not None
@@ -140,13 +148,13 @@ class Decoding:
     """How a sequence is written for a source.
 
     Attributes:
-        temperature: divides the logits.
+        draw: from which distribution.
         beam: beams of a search for the likeliest sequence; None draws one.
         length_exponent: α of `decoding.length_penalty`, of a search.
         replaces_unknown: whether words of the source take the place of unknown ones; see `unknown_words`.
     """
 
-    temperature: float = 1.0
+    draw: Draw = Draw()
     beam: int | None = None
     length_exponent: float = 0.0
     replaces_unknown: bool = False
@@ -199,11 +207,12 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
-_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
 def _space(description: Mapping[str, Any]) -> SequenceSpace:
-    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
+    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
+    # 0 and their padding the terminator.
     given = description.get("given")
     return SequenceSpace(
         description["vocab_size"],
@@ -212,6 +221,8 @@ def _space(description: Mapping[str, Any]) -> SequenceSpace:
         given=None if given is None else _space(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
+        start_id=description.get("start_id", 0),
+        padding_id=description.get("padding_id"),
     )
 
 

@@ -20,7 +20,7 @@ from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.tasks import Task
 from rlgan.layers.embeddings import Start, read_start
 from rlgan.rollouts.collecting import RolloutPlan
-from rlgan.sampling.environment import SAMPLERS
+from rlgan.sampling.environment import WRITERS
 from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
 from .discriminator import DiscriminatorWorker, RayDiscriminator
@@ -53,8 +53,8 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
     """
     workers = config.workers
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
-    score, sampler = config.reward.scorer(task), SAMPLERS[config.sampling]
-    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, sampler)
+    score, writer = config.reward.scorer(task), WRITERS[config.sampling]
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0

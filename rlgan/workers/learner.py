@@ -96,7 +96,7 @@ class GeneratorModule(TorchRLModule):
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
         tokens = batch["tokens"]
         drawn = batch["row_weights"] != 0
-        if not self.generator.has_law:
+        if not self.generator.has_likelihood:
             # All its rows are drawn. What fills a learner's share up has no tokens to be likely either, and weighs 0.
             drawn = torch.ones_like(drawn)
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)

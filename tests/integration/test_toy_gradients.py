@@ -40,10 +40,11 @@ from rlgan.policy.kl_penalty import penalised
 from rlgan.policy.logit_maps import DiscriminatorReward, Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
 from rlgan.policy.rewards import Bleu, LogRatio, Mixed, ReferenceBleu, RewardSettings
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin
 from tests.support.recipes import recipe
+from tests.support.steppers import collect
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
 
 pytestmark = pytest.mark.integration
@@ -660,7 +661,7 @@ ENDING = SequenceSpace(5, 6, end_id=2)
 
 def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None:
     torch.manual_seed(0)
-    generator: Generator = LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), 5).eval()
+    generator: Generator = LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), SequenceSpace(5, 1)).eval()
     judge = CnnHighwayDiscriminator(CnnHighway(embedding=3, windows=(1, 2, 4), filters=(2, 3, 2)), 5).eval()
     tokens = random_sequences(ENDING, 12, seed=0)
     mask = sequence_mask(ENDING, tokens)

@@ -18,13 +18,15 @@ from rlgan.policy.kl_penalty import ReferenceSettings
 from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
 from rlgan.policy.reward_base import what_is_rewarded
+from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults."""
+    """Each variant of a union, with its defaults, and with the function that one of them needs."""
     classes = get_args(get_args(union)[0])
-    return [TypeAdapter(one).validate_python({}) for one in classes]
+    needed = {PluginReward: {"functions": ["tests.support.plugins:nothing"]}}
+    return [TypeAdapter(one).validate_python(needed.get(one, {})) for one in classes]
 
 
 SEQUENCE, TOKEN, PREFIX = "sequence", "token", "prefix"
@@ -47,6 +49,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "bleu": (SEQUENCE, {"training_data"}, False, False),
     "oracle_ratio": (TOKEN, {"oracle"}, False, False),
     "oracle_likelihood": (TOKEN, {"oracle"}, False, False),
+    "plugin": (SEQUENCE, {"discriminator", "texts"}, True, False),
 }
 # kind: levels, continuations with its defaults, whether prefixes are judged, whether states are valued, discount
 CREDITS: dict[str, tuple[set[str], int, bool, bool, float]] = {

@@ -18,9 +18,10 @@ from rlgan.policy.experience import token_values
 from rlgan.policy.logit_maps import Probability
 from rlgan.policy.reward_base import Finished, Scored
 from rlgan.policy.rewards import BesideTargets, ReferenceBleu, ReferenceRouge
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, monte_carlo_search
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts, concatenate
 from tests.support import reference
+from tests.support.steppers import collect, monte_carlo_search
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 
 ENDING = SequenceSpace(4, 5, end_id=2)
@@ -42,7 +43,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def lstm(vocab_size: int) -> LSTMGenerator:
     torch.manual_seed(vocab_size)
-    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), vocab_size).eval()
+    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), SequenceSpace(vocab_size, 1)).eval()
 
 
 def discriminator(space: SequenceSpace) -> TabularDiscriminator:
