@@ -88,7 +88,7 @@ def test_every_reward_declares_what_it_is_of() -> None:
 
 def test_what_must_be_finished_is_no_function_of_one_logit() -> None:
     rewards = variants(RewardSettings)
-    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge"}
+    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge", "plugin"}
     assert not any(one.compares and one.is_elementwise for one in rewards)
 
 

@@ -29,7 +29,7 @@ def who_is_paid(config: Config) -> Iterator[str]:
         )
     if reward.compares and judge is not None and judge.granularity == "token":
         yield (
-            f"reward={reward.kind!r}: adds a score of sequences to what the discriminator says of them, and "
+            f"reward={reward.kind!r}: adds a metric of sequences to what the discriminator says of them, and "
             f"discriminator={judge.kind!r} judges every token. Use another discriminator, or another reward."
         )
     if isinstance(credit, MonteCarlo | Prefix) and not pays_by_discriminator and not is_of_finished:
