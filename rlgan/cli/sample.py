@@ -89,6 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
     parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="execute the source that came along with a generator that is somebody's own code",
+    )
+    parser.add_argument(
         "--tracking-uri",
         default=None,
         metavar="URI",
@@ -130,7 +135,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
     from rlgan.generators import Draw
     from rlgan.storage.export import Decoding, load_run_generator
 
-    exported = load_run_generator(folder)
+    exported = load_run_generator(folder, executes_source=options.trust_code)
     if options.input is None:
         return exported.sample(
             options.num or 10, temperature, options.seed or 0, top_k=options.top_k, top_p=options.top_p

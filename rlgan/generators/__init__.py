@@ -22,13 +22,15 @@ from .generator import (
 )
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .plugin import AdaptedGenerator, PluginGenerator
 from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
 GeneratorSettings = Annotated[
-    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer, Field(discriminator="kind")
+    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | PluginGenerator,
+    Field(discriminator="kind"),
 ]
 """Settings of any generator."""
 
@@ -43,6 +45,8 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
+    if isinstance(settings, PluginGenerator):
+        return AdaptedGenerator(settings, space)
     if isinstance(settings, Seq2SeqLSTM):
         return Seq2SeqLSTMGenerator(settings, space)
     if isinstance(settings, Seq2SeqTransformer):
@@ -56,6 +60,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 __all__ = [
     "LSTM",
+    "AdaptedGenerator",
     "AttendingLaw",
     "AutoregressiveGenerator",
     "Continuations",
@@ -68,6 +73,7 @@ __all__ = [
     "LatentConv",
     "LatentConvGenerator",
     "Law",
+    "PluginGenerator",
     "Sampler",
     "Samples",
     "Seq2SeqLSTM",

@@ -1,7 +1,8 @@
 """A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
 
 A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
-from strangers.
+from strangers. Of a network of the user's own the source stands in `generator.json` as text, and is executed only for
+who asks for it; otherwise the file itself must be where it was, with the same content.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
 from rlgan.envs.reading import Text
@@ -29,6 +30,7 @@ from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
+from rlgan.extensions import Plugin, remember, source_of
 from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
 from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
@@ -160,6 +162,13 @@ class Decoding:
     replaces_unknown: bool = False
 
 
+def _source_text(settings: GeneratorSettings) -> str | None:
+    """Source of a network of the user's own that a file holds; None of all others."""
+    if not isinstance(settings, Plugin) or not settings.name.rpartition(":")[0].endswith(".py"):
+        return None
+    return source_of(settings.name, settings.plugin_kind, settings.digest).text
+
+
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
     """Write the generator of a run into its folder.
 
@@ -172,6 +181,7 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
+        "source": _source_text(settings),
         **_of_space(task.space),
         "given": None if task.space.given is None else _of_space(task.space.given),
         "joining": task.joining,
@@ -226,17 +236,24 @@ def _space(description: Mapping[str, Any]) -> SequenceSpace:
     )
 
 
-def load_run_generator(run_dir: Path) -> ExportedGenerator:
+def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> ExportedGenerator:
     """Read the generator of a run.
 
+    Args:
+        run_dir: folder of the run.
+        executes_source: whether the source that stands in the folder may be executed, of a network of somebody's own.
+
     Raises:
-        CheckpointError: the folder holds none, or it is damaged.
+        CheckpointError: the folder holds none, or it is damaged; or the network is a plug-in whose source is not at
+            hand, and the one in the folder may not be executed.
+        PluginError: the plug-in cannot be built.
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
         space = _space(description)
         settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
+        _require_source(settings, description.get("source"), run_dir, executes_source)
         generator = build_generator(settings, space)
         generator.load_state_dict(load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
@@ -246,6 +263,8 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         names = description.get("given_names")
         given_names = None if names is None else tuple(names)
         return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading, given_names)
+    except (CheckpointError, PluginError):
+        raise
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
@@ -255,6 +274,25 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(
             f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
+        ) from None
+
+
+def _require_source(settings: GeneratorSettings, text: str | None, run_dir: Path, executes_source: bool) -> None:
+    """See to it that the code of a plug-in is at hand: the user's own, or the folder's where that may be executed."""
+    if not isinstance(settings, Plugin):
+        return
+    if executes_source and text is not None:
+        remember(text, str(run_dir / _DESCRIPTION))
+    try:
+        settings.load()
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{run_dir}: its generator is code of somebody's own, {settings.name}, which is not at hand: {error}"
+            + (
+                ""
+                if text is None or executes_source
+                else f" Or read the source in {run_dir / _DESCRIPTION}, and let it be executed by --trust-code."
+            )
         ) from None
 
 

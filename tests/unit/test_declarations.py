@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from rlgan.adversary.losses import LossSettings
 from rlgan.base.errors import ShapeError
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.extensions import Plugin
 from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
@@ -23,8 +24,8 @@ from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults, and with the function that one of them needs."""
-    classes = get_args(get_args(union)[0])
+    """Each variant with its defaults; what the user brings has none, but for a reward, which has a function."""
+    classes = [one for one in get_args(get_args(union)[0]) if not issubclass(one, Plugin)]
     needed = {PluginReward: {"functions": ["tests.support.plugins:nothing"]}}
     return [TypeAdapter(one).validate_python(needed.get(one, {})) for one in classes]
 
