@@ -51,6 +51,7 @@ class PluginGenerator(Plugin):
     plugin_kind: ClassVar[PluginKind] = "generator"
     has_likelihood: ClassVar[bool] = True
     draws_tokens: ClassVar[bool] = True
+    table_width: ClassVar[int | None] = None
 
     reads_conditions: bool = False
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
