@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
-from rlgan.extensions import Loaded, Plugin, PluginKind, brief, check_options, own_lines
+from rlgan.extensions import Loaded, Plugin, PluginKind, brief, check_options, note, own_lines
 
 from ..vocabulary import Vocabulary
 from .lines import padded
@@ -57,11 +57,7 @@ class PluginTask(Plugin):
             "measured": tuple(sorted(task.measures)),
         }
         for name, value in found.items():
-            if name in self.model_fields_set and getattr(self, name) != value:
-                raise ConfigError(
-                    f"task.{name}={getattr(self, name)!r}: is {value!r} by the task {self.name!r} itself. Leave it out."
-                )
-            object.__setattr__(self, name, value)
+            note(self, name, value)
         _built.clear()
         _built[self._key(loaded.digest)] = task
 

@@ -17,7 +17,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import PairsTask, TextTask
 
-from .registry import trained_again
+from .controls import trained_again
 
 
 def unread(config: Config) -> Iterator[tuple[str, str]]:

@@ -382,10 +382,7 @@ def _has_changed(config: Config, kept: KeptData, task: Task) -> str:
     what = "; ".join(found) or f"the task {task.name!r} gives other sequences than the ones the run began with"
     files = [path for path in config_files(config) if path.startswith("task.")]
     if isinstance(config.task, Plugin):
-        remedy = (
-            f"Let {config.task.name} give the same sequences each time, as for the same options it must, or start a new "
-            "run."
-        )
+        remedy = f"Let {config.task.name} give the same sequences for the same options each time, or start a new run."
     elif not files:
         remedy = "The task is drawn by rlgan itself: use the version that the run began with, or start a new run."
     elif kept.files and not _changed_files(config, kept):
