@@ -18,8 +18,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
+from rlgan.base.declarations import Fields, reads_density_ratio
 from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
@@ -38,7 +40,7 @@ from rlgan.layers.relaxation import rows_of, tokens_of
 from rlgan.metrics import auc, discriminator_health
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
-from .losses import ClassLosses, CrossEntropy, Likelihood, LossSettings, adversary_loss, class_losses
+from .losses import ClassLosses, CrossEntropy, LossSettings
 from .mismatched_pairs import TruePairs
 from .regularisers import (
     GradientPenaltySettings,
@@ -93,8 +95,47 @@ class AdversarySettings(Settings):
     @property
     def needs_halves(self) -> bool:
         """Whether half of every minibatch must be real: something pairs reals with fakes."""
-        pairs_up = isinstance(self.gradient_penalty, InterpolatedPenalty) or self.mismatched is not None
-        return self.loss.needs_halves or pairs_up
+        return self.loss.needs_halves or self.gradient_penalty.needs_halves or self.mismatched is not None
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
+        network, loss = fields.discriminator, self.loss
+        if self.buffer is not None and self.buffer < self.sequences_per_round:
+            yield Problem(
+                "buffer_below_a_round",
+                {"adversary.buffer": self.buffer},
+                f"holds less than one round of adversary.sequences_per_round={self.sequences_per_round}. Make it at "
+                "least as large.",
+            )
+        if network is not None and self.mismatched is not None:
+            at = {"adversary.mismatched": self.mismatched}
+            if not fields.task.gives_conditions:
+                yield Problem(
+                    "mismatched_without_conditions",
+                    at,
+                    f"is of conditions, and task={fields.task.kind!r} gives none. Set it to null.",
+                )
+            if reads_density_ratio(fields):
+                yield Problem(
+                    "mismatched_beside_ratio",
+                    at,
+                    f"adds real sequences to what D tells reals from, and reward={fields.reward.kind!r} and baseline="
+                    f"{fields.baseline.kind!r} read its logit as log p_d/p_θ. Set it to null, or use reward "
+                    "probability.",
+                )
+            if loss.compares_classes or loss.is_of_a_distribution:
+                yield Problem(
+                    "mismatched_without_classes",
+                    at,
+                    f"is a third class, and adversary.loss={loss.kind!r} has no classes apart. Use another loss.",
+                )
+        if network is not None and network.has_spectral_norm and self.weight_clip is not None:
+            yield Problem(
+                "bounded_twice",
+                {"adversary.weight_clip": self.weight_clip},
+                "bounds matrices that discriminator.spectral_norm=True scales afterwards. Set one of them to none or "
+                "false.",
+            )
 
 
 def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:
@@ -359,16 +400,14 @@ class Adversary:
             return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
 
         if real_weight is None and settings.mismatched is None:
-            return adversary_loss(settings.loss, logits, batch.is_real, mask)
-        losses = class_losses(settings.loss, *of(~batch.is_mismatched))
+            return settings.loss.of(logits, batch.is_real, mask)
+        losses = settings.loss.by_class(*of(~batch.is_mismatched))
         total = losses.fake + losses.real * (1.0 if real_weight is None else real_weight)
         if real_weight is not None:
             apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
         if bool(batch.is_mismatched.any()):
             assert settings.mismatched is not None
-            total = (
-                total + settings.mismatched * class_losses(settings.loss, *of(batch.is_real | batch.is_mismatched)).fake
-            )
+            total = total + settings.mismatched * settings.loss.by_class(*of(batch.is_real | batch.is_mismatched)).fake
         return total
 
     def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
@@ -402,7 +441,7 @@ class Adversary:
     def _heldout_metrics(self, fresh: Pairs) -> dict[str, float]:
         # What is fused for tokens cannot read soft rows.
         scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
-        if isinstance(self._settings.loss, Likelihood):
+        if self._settings.loss.is_of_a_distribution:
             # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
             nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
             return {"discriminator/nll_heldout": float(nll)}

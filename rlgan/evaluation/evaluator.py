@@ -19,7 +19,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.seeding import stream
 from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
@@ -27,6 +29,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
 from rlgan.sampling.sampler import sampler_of
+from rlgan.sampling.unknown_words import no_words
 from rlgan.schedule.model_selection import Measure
 
 from .adversarial import AdversarialMeasures, FreshEvaluator
@@ -91,6 +94,21 @@ class EvaluationSettings(Settings):
     def _check(self) -> Self:
         require_apart(self.metrics)
         return self
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Words can be put in the place of unknown ones where there are words on both sides."""
+        task = fields.task
+        if not self.replace_unknown:
+            return
+        at = {"evaluation.replace_unknown": self.replace_unknown}
+        if "references" not in task.measures:
+            yield Problem(
+                "words_of_no_source",
+                at,
+                f"takes words of a source, and task={task.kind!r} has none. Set it to false.",
+            )
+        elif refusal := no_words(*task.are_words):
+            yield Problem("no_words", at, f"{refusal}. Set it to false.")
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:

@@ -41,6 +41,11 @@ class GeneratorKind(Settings):
     """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
 
+    @property
+    def table_width(self) -> int | None:
+        """Width of its tables of conditions' and sequences' tokens, which a discriminator may copy; None: no such."""
+        return None
+
 
 class Stepper(Protocol):
     """A frozen copy of a generator that advances rows by one token."""

@@ -58,6 +58,11 @@ class Seq2SeqLSTM(GeneratorKind):
     reads_conditions: ClassVar[bool] = True
     relaxes: ClassVar[bool] = True
 
+    @property
+    def table_width(self) -> int:
+        """Of both."""
+        return self.embedding
+
 
 @dataclass(frozen=True, slots=True)
 class _Memory:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -21,7 +22,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from rlgan.base.declarations import Fields, rewards_tokens, tells_log_odds
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.layers.optimizers import Adam, OptimizerSettings
@@ -204,6 +207,20 @@ class LogPartition(Baseline):
     """Weight of the old log Z."""
     reads_density_ratio: ClassVar[bool] = True
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Values are log-odds of sequences."""
+        reward, credit = fields.reward, fields.credit
+        is_the_logit = reward.is_elementwise and reward.logit_map is not None and not reward.logit_map.reads_log_odds
+        of_sequences = credit.levels == {"sequence"} and not credit.num_continuations
+        if not (is_the_logit and of_sequences and tells_log_odds(fields)):
+            yield Problem(
+                "partition_of_no_log_odds",
+                {"baseline": self.kind},
+                f"is of log-odds of sequences, and reward={reward.kind!r}, credit={credit.kind!r} and adversary.loss="
+                f"{fields.adversary.loss.kind!r} pay something else. Use reward logit, credit terminal and "
+                "adversary.loss cross_entropy.",
+            )
+
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
         values, number = batch.values, batch.values.shape[0]
@@ -230,6 +247,24 @@ class CriticBaseline(Baseline):
     optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
     """How its parameters move."""
     needs: ClassVar[frozenset[Need]] = frozenset({"state_values"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """What V is of is there, and is what credit asks for."""
+        if self.reads != "source":
+            return
+        if not fields.task.gives_conditions:
+            yield Problem(
+                "value_of_no_source",
+                {"baseline.reads": self.reads},
+                f"reads what sequences are given, and task={fields.task.kind!r} gives nothing. Set it to state.",
+            )
+        if fields.credit.reads_state_values:
+            yield Problem(
+                "value_of_all_tokens",
+                {"baseline.reads": self.reads},
+                f"tells one value for all tokens, and credit={fields.credit.kind!r} asks what each token has changed. "
+                "Set it to state, or use credit " + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
+            )
 
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
@@ -266,6 +301,30 @@ class ImportanceWeights(Baseline):
                 f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0."
             )
         return self
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Log-ratios of whole sequences are there, and nothing else is computed in vain."""
+        reward, credit = fields.reward, fields.credit
+        is_the_ratio = reward.is_elementwise and reward.logit_map is not None and reward.logit_map.reads_density_ratio
+        if not (is_the_ratio and credit.levels == {"sequence"}):
+            yield Problem(
+                "weights_of_no_ratio",
+                {"baseline": self.kind},
+                f"weighs by the density ratio of sequences, so reward={reward.kind!r} and credit={credit.kind!r} would "
+                "have no effect. Use reward ratio and credit terminal or monte_carlo.",
+            )
+        if fields.reference.place == "reward":
+            yield Problem(
+                "penalty_of_unread_values",
+                {"reference": fields.reference.kind},
+                f"is taken off values, which baseline={self.kind!r} does not read. Use reference loss.",
+            )
+        if "values" in fields.normalisation.needs:
+            yield Problem(
+                "scale_of_unread_values",
+                {"normalisation": fields.normalisation.kind},
+                f"is of values, and baseline={self.kind!r} weighs by something else. Use another normalisation.",
+            )
 
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""

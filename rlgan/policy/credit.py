@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -14,7 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.base.declarations import Fields, rewards_tokens
 from rlgan.base.errors import ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
@@ -196,6 +199,16 @@ class LambdaReturn(Credit):
     """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence", "token"})
     reads_state_values: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is a critic to ask."""
+        if "state_values" not in fields.baseline.needs:
+            yield Problem(
+                "return_without_critic",
+                {"credit": self.kind},
+                f"asks a critic, and baseline={fields.baseline.kind!r} is none. Use baseline critic, or credit "
+                + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
+            )
 
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
         """See `Credit.values`."""

@@ -7,14 +7,16 @@ Normalisers see the whole batch, so the weights are formed where the batch is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
@@ -112,6 +114,16 @@ class PPO(Objective):
     reads_reward: ClassVar[bool] = True
     clips: ClassVar[bool] = True
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Something is clipped."""
+        if self.epochs == self.minibatches == 1:
+            yield Problem(
+                "nothing_is_clipped",
+                {"objective.epochs": 1, "objective.minibatches": 1},
+                "the first step is taken at the policy that sampled, where nothing is clipped. Raise one of them, or "
+                "use objective reinforce.",
+            )
+
     def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
         """See `Objective.terms`: all of it in the clipped term."""
         return {"weights": torch.zeros_like(weights), "clipped_weights": weights, "old_logprobs": old_logprobs}
@@ -128,7 +140,7 @@ class PPO(Objective):
 class Gumbel(Objective):
     """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
 
-    The form follows `adversary.loss`: see `adversary_losses.generator_loss`.
+    The form follows `adversary.loss`: see `rlgan.adversary.losses.Loss.of_generator`.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("leaves reward, credit and baseline without effect")
@@ -200,6 +212,31 @@ class NoPolicyGradient(Objective):
     loss_normaliser: LossNormaliser = "sequence"
     """Divisor of what is learned by example: that of the run that this is the control of."""
     entropy_bonus: ClassVar[float] = 0.0
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is teacher forcing to learn from, and what is said of its batches has an effect."""
+        forcing = fields.schedule.teacher_forcing
+        if not forcing.learns_likelihood:
+            yield Problem(
+                "nothing_is_learned",
+                {"objective": self.kind},
+                f"with schedule.teacher_forcing {forcing.kind} nothing would be learned. Set an objective, or mixed, "
+                "interleaved or by_example teacher forcing.",
+            )
+        if not forcing.in_the_same_update:
+            for path, value in (("epochs", self.epochs), ("minibatches", self.minibatches)):
+                if value != 1:
+                    yield Problem(
+                        "passes_over_nothing",
+                        {f"objective.{path}": value},
+                        "has no effect without mixed or by_example teacher forcing. Set it to 1.",
+                    )
+        if self.loss_normaliser != "sequence" and (forcing.takes_batches or not forcing.in_the_same_update):
+            yield Problem(
+                "divisor_of_nothing",
+                {"objective.loss_normaliser": self.loss_normaliser},
+                "with objective='none' has no effect without by_example teacher forcing. Set it to sequence.",
+            )
 
 
 ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]

@@ -107,6 +107,11 @@ class Reward(Settings):
         """The map of the discriminator's logit that it is, or that it mixes with something else; None without one."""
         return None
 
+    @property
+    def without_discriminator(self) -> str:
+        """Kind of a reward to use in its place where there is no discriminator."""
+        return "constant"
+
     def scorer(self, task: Task) -> SequenceScorer | None:
         """What scores sequences and continuations inside a shard; None where nothing does.
 

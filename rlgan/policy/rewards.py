@@ -9,6 +9,7 @@ What a reward declares and computes is in `rlgan.policy.reward_base`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
@@ -34,6 +37,17 @@ class LogRatio(Reward):
     kind: Literal["log_ratio"] = "log_ratio"
     level: ClassVar[Level] = "token"
     reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator is a distribution over tokens."""
+        network = fields.discriminator
+        if network is not None and not network.gives_distribution:
+            yield Problem(
+                "log_ratio_without_distribution",
+                {"reward": self.kind},
+                f"reads log p_φ of tokens, and discriminator={network.kind!r} gives none. Use discriminator "
+                "language_model and adversary.loss likelihood, or reward logit.",
+            )
 
     def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
         """See `Reward.of_tokens`: the logits are log p_φ."""
@@ -118,6 +132,16 @@ class Bleu(Reward):
     """References, drawn anew for each update."""
     level: ClassVar[Level] = "sequence"
     reads: ClassVar[frozenset[Source]] = frozenset({"training_data"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Any sequence of the data is as right as another."""
+        if fields.task.gives_conditions:
+            yield Problem(
+                "random_references",
+                {"reward": self.kind},
+                f"compares with sequences drawn at random, and task={fields.task.kind!r} asks for another one each "
+                "time. Use reward reference_bleu.",
+            )
 
     def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
         """See `Reward.of_sequences`."""
@@ -220,6 +244,11 @@ class Mixed(FinishedReward):
     def logit_map(self) -> LogitMap:
         """The one that is mixed."""
         return self.map
+
+    @property
+    def without_discriminator(self) -> str:
+        """The metric alone."""
+        return self.metric.kind
 
     def scorer(self, task: Task) -> SequenceScorer:
         """See `Reward.scorer`: the metric that is mixed."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlgan.base.declarations import compares_sequences
 from rlgan.base.errors import ConfigError
-from rlgan.config.checks import compares_sequences
 from rlgan.config.config import Config, Control
 from rlgan.config.paths import from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
-from rlgan.generators import LatentConv
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.advantage_scaling import AsTheyAre
-from rlgan.policy.baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
+from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
-from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce
+from rlgan.policy.objectives import NoPolicyGradient, Reinforce
 from rlgan.policy.rewards import ConstantReward, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
-    TeacherForcingByExample,
 )
 from rlgan.schedule.discriminator_balance import FixedBalance
 
@@ -52,7 +50,7 @@ def control(config: Config, name: Control) -> Config:
     Raises:
         ConfigError: the run's generator has no likelihood, and draws no tokens that could be paid.
     """
-    if isinstance(config.generator, LatentConv):
+    if not config.generator.has_likelihood:
         raise ConfigError(
             f"control {name!r}: generator={config.generator.kind!r} has no likelihood and draws no tokens. Run preset "
             "mle on the same data, and compare the two runs."
@@ -88,10 +86,9 @@ def control(config: Config, name: Control) -> Config:
     elif name == "constant_reward":
         changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
     else:
-        of_logits = isinstance(config.baseline, ImportanceWeights | LogPartition)
-        baseline = LeaveOneOut() if of_logits else config.baseline
+        baseline = LeaveOneOut() if config.baseline.reads_density_ratio else config.baseline
         changes |= {"reward": RandomReward(), "baseline": baseline}
-    if name in ("constant_reward", "random_reward") and isinstance(config.objective, Gumbel):
+    if name in ("constant_reward", "random_reward") and config.objective.is_differentiated:
         # What was differentiated through a discriminator has no discriminator here.
         changes["objective"] = Reinforce(loss_normaliser="sequence")
     varied = config.model_copy(update=changes)
@@ -108,7 +105,7 @@ def trained_again(config: Config) -> Control | None:
     if not config.schedule.adversarial_updates:
         return None
     kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
-    if isinstance(config.objective, NoPolicyGradient):
+    if not (config.objective.reads_reward or config.objective.is_differentiated):
         kinds = ("mle_continued",)
     return next((name for name in kinds if name in config.controls), None)
 
@@ -117,9 +114,9 @@ def _as_many_steps(config: Config) -> NoPolicyGradient:
     """No reward is learned from, in as many steps as the run makes of a batch, and over its normaliser."""
     objective, forcing = config.objective, config.schedule.teacher_forcing
     kept: dict[str, Any] = {}
-    if isinstance(objective, PPO) and forcing.in_the_same_update:
+    if objective.reads_reward and forcing.in_the_same_update:
         kept |= {"epochs": objective.epochs, "minibatches": objective.minibatches}
-    if isinstance(objective, Reinforce | PPO) and isinstance(forcing, TeacherForcingByExample):
+    if objective.reads_reward and config.schedule.num_real:
         kept |= {"loss_normaliser": objective.loss_normaliser}
     return NoPolicyGradient(**kept)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlgan.adversary.losses import CrossEntropy, class_losses
+from rlgan.adversary.losses import CrossEntropy
 from rlgan.schedule.discriminator_balance import (
     HELDOUT_AUC,
     LOSS_ON_FAKES,
@@ -56,9 +56,7 @@ def test_an_equilibrium_comes_to_rest_at_its_ratio_from_anywhere(start: float, r
     seen = []
     for _ in range(2_500):
         real, fake = (torch.randn(256, generator=rng) + shift for shift in (0.5, -0.5))
-        losses = class_losses(
-            CrossEntropy(), weights[0] * torch.cat([real, fake]) + weights[1], torch.arange(512) < 256
-        )
+        losses = CrossEntropy().by_class(weights[0] * torch.cat([real, fake]) + weights[1], torch.arange(512) < 256)
         optimizer.zero_grad()
         (state.real_weight * losses.real + losses.fake).backward()
         optimizer.step()
