@@ -281,7 +281,7 @@ def metric_scores(settings: MetricReward, space: SequenceSpace, tokens: Tensor, 
     return reference_rouge_l(space, tokens, targets)
 
 
-def discriminator_reward(settings: DiscriminatorReward, real_logits: Tensor) -> Tensor:
+def discriminator_reward(settings: LogitMap, real_logits: Tensor) -> Tensor:
     """Rewards of sequences from their real-logits.
 
     Args:
@@ -412,7 +412,7 @@ def log_ratio(law_logprobs: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
     return (law_logprobs - logprobs).detach().masked_fill(~mask, 0.0)
 
 
-_MAPS = {
+_MAPS: dict[type[LogitMap], Callable[[Tensor], Tensor]] = {
     Probability: torch.sigmoid,
     Logit: lambda u: u,
     LogProbability: functional.logsigmoid,

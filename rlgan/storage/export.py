@@ -164,12 +164,8 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
-        **_of_space(task.space),
-        "given": None if task.space.given is None else _of_space(task.space.given),
-        "joining": task.joining,
-        "token_names": list(task.token_names),
+        **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
-        "given_names": None if task.conditions is None else list(task.conditions.token_names),
     }
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
@@ -195,6 +191,17 @@ def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: Sequ
     return padded(rows, space)
 
 
+def names_of(task: Task) -> dict[str, Any]:
+    """Sequences and vocabulary of a task, as `space_of` and `joining_of` read them."""
+    return {
+        **_of_space(task.space),
+        "given": None if task.space.given is None else _of_space(task.space.given),
+        "joining": task.joining,
+        "token_names": list(task.token_names),
+        "given_names": None if task.conditions is None else list(task.conditions.token_names),
+    }
+
+
 def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
@@ -202,14 +209,15 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
 _SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
 
 
-def _space(description: Mapping[str, Any]) -> SequenceSpace:
+def space_of(description: Mapping[str, Any]) -> SequenceSpace:
+    """The sequences that a description tells of."""
     # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
     given = description.get("given")
     return SequenceSpace(
         description["vocab_size"],
         description["max_length"],
         description["end_id"],
-        given=None if given is None else _space(given),
+        given=None if given is None else space_of(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
     )
@@ -223,7 +231,7 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
-        space = _space(description)
+        space = space_of(description)
         settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
         generator = build_generator(settings, space)
@@ -234,7 +242,7 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         reading = None if kept is None else Reading.model_validate(kept)
         names = description.get("given_names")
         given_names = None if names is None else tuple(names)
-        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading, given_names)
+        return ExportedGenerator(generator.eval(), space, token_names, joining_of(description), reading, given_names)
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
@@ -270,7 +278,8 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
         )
 
 
-def _joining(description: dict[str, Any]) -> Joining:
+def joining_of(description: Mapping[str, Any]) -> Joining:
+    """How tokens become text, as a description tells."""
     # Runs of older versions have what stands between tokens instead.
     found = description["joining"] if "joining" in description else _OF_SEPARATOR[description["separator"]]
     if found not in JOININGS:
