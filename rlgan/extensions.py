@@ -21,21 +21,30 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import linecache
+import math
 import sys
+import threading
 import traceback
 import types
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+import numpy as np
+import torch
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
+from rlgan.base.threads import torch_threads
 
 PluginKind = Literal["reward", "metric", "task", "generator", "discriminator", "preset", "callback"]
 """What a plug-in may stand for."""
@@ -92,6 +101,7 @@ _registered: dict[tuple[PluginKind, str], Source] = {}
 # By digest, so that it does not matter who remembered a source, nor when. Of files and modules alone.
 _sources: dict[str, Source] = {}
 _modules: dict[tuple[str, str], types.ModuleType] = {}
+_built: dict[tuple[str, str, str], Any] = {}
 
 
 def register(kind: PluginKind, name: str, plugin: Any) -> None:
@@ -332,7 +342,19 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Plugin(Settings):
+class TakesPlugin(Settings):
+    """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
+
+    plugin_kind: ClassVar[PluginKind]
+    """What the plug-in stands for."""
+
+    @classmethod
+    @abstractmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """The settings that a plug-in's name stands for, as JSON values."""
+
+
+class Plugin(TakesPlugin):
     """Something of the user's own, in the place of what ships: a base for one variant of each axis.
 
     The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
@@ -340,9 +362,6 @@ class Plugin(Settings):
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
-    plugin_kind: ClassVar[PluginKind]
-    """What it stands for."""
-
     kind: Literal["plugin"] = "plugin"
     name: str = Field(min_length=1)
     """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
@@ -363,6 +382,11 @@ class Plugin(Settings):
             self.check_object(loaded)
             object.__setattr__(self, "digest", loaded.digest)
         return self
+
+    @classmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """See `TakesPlugin.of_plugin`."""
+        return {"name": name}
 
     def load(self) -> Loaded:
         """The object that the name stands for, of the source that the digest is of.
@@ -395,6 +419,130 @@ class Plugin(Settings):
             _sources.setdefault(source.digest, source)
         else:
             _registered[self.plugin_kind, self.name] = source
+
+
+class RaisedError(Exception):
+    """Code of the user's own raised.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], str]) -> Any:
+    """Call code of the user's own, which may never return: it is then left behind, and keeps no process alive.
+
+    Args:
+        call: the code, with its arguments; it runs in a thread of its own, without gradients, and with as many threads
+            of torch as the caller has.
+        timeout_s: seconds that it may take.
+        late: what to say when they are over.
+
+    Returns:
+        What the code returned.
+
+    Raises:
+        RaisedError: the code raised.
+        PluginError: it did not return in time.
+    """
+    num_threads = torch.get_num_threads()
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            # A new thread has torch's defaults, and the number of threads decides how sums are rounded.
+            with torch_threads(num_threads), torch.no_grad():
+                outcome["returned"] = call()
+        except BaseException as error:  # `sys.exit()` of a plug-in is an error of it, too
+            outcome["raised"] = error
+
+    thread = threading.Thread(target=run, name="rlgan plug-in", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if "raised" in outcome:
+        raise RaisedError(outcome["raised"])
+    if "returned" not in outcome:
+        raise PluginError(late())
+    return outcome["returned"]
+
+
+def brief(value: Any, most: int = 200) -> str:
+    """A value that a plug-in returned, as errors show it: with its type, and cut to `most` characters."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return f"{text if len(text) <= most else f'{text[:most]}...'} ({type(value).__name__})"
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number of any library as a float; None for whatever is none."""
+    plain = value.item() if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0 else value
+    is_number = isinstance(plain, int | float | np.integer | np.floating)
+    return float(plain) if is_number and math.isfinite(plain) else None
+
+
+def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
+    """Signature of what is called: of a class that of its instances, without `self`.
+
+    Args:
+        plugin: whose object it is; its options are those of the class, where it is one.
+        target: the object.
+        forms: what is asked for, as a sentence part.
+
+    Raises:
+        ConfigError: it cannot be called, or its class does not take the options.
+    """
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+    if not callable(target):
+        raise ConfigError(
+            f"{who}: is {type(target).__name__}, which cannot be called. Name a function, or a class with __call__: "
+            f"{forms}."
+        )
+    if isinstance(target, torch.nn.Module):
+        return inspect.signature(target.forward)
+
+    def read(one: Any) -> inspect.Signature:
+        try:
+            return inspect.signature(one)
+        except (TypeError, ValueError):  # of C
+            raise ConfigError(
+                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}."
+            ) from None
+
+    if not inspect.isclass(target):
+        return read(target)
+    check_options(plugin, read(target), ())
+    if not any("__call__" in vars(one) for one in target.__mro__):
+        raise ConfigError(f"{who}: its instances cannot be called. Give it a method __call__: {forms}.")
+    call: Any = target.forward if issubclass(target, torch.nn.Module) else target.__call__
+    signature = read(call)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
+    """The function of a plug-in with its options: a class is built with them, once a process; a function called so.
+
+    Raises:
+        PluginError: building the class raises.
+    """
+    if not inspect.isclass(loaded.object):
+        return partial(loaded.object, **plugin.options)
+    key = loaded.digest, plugin.name, json.dumps(dict(plugin.options), sort_keys=True)
+    if key in _built:
+        return partial(_built[key])
+    try:
+        built: Any = loaded.object(**plugin.options)
+    except Exception as error:  # a user's own code may raise anything
+        raise PluginError(
+            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
+            f"it, or set its options.{own_lines(error, loaded.path)}"
+        ) from error
+    _built[key] = built
+    return partial(built)
 
 
 def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:
@@ -446,18 +594,27 @@ def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
 
     Returns:
         The files.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
     """
-    kept = []
+    kept: list[Path] = []
     for plugin in plugins:
         source = source_of(plugin.name, plugin.plugin_kind, plugin.digest)
         if source.text is None:
             continue
         path = run_dir / FOLDER / f"{source.digest[:16]}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path in kept:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
         # Byte for byte, or its digest would be another one.
-        path.write_bytes(source.text.encode())
+        content = source.text.encode()
+        write_atomically(path, lambda beside, content=content: beside.write_bytes(content))  # type: ignore[misc]
         kept.append(path)
-    return list(dict.fromkeys(kept))
+    return kept
 
 
 def remember_sources(run_dir: Path) -> None:
@@ -466,6 +623,19 @@ def remember_sources(run_dir: Path) -> None:
         text = path.read_bytes().decode("utf-8", "replace")
         digest = _sha256(text)
         _sources.setdefault(digest, Source(text, digest, str(path.absolute())))
+
+
+def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+    """Sources of files as JSON values, for processes that get a configuration as such; see `unpack`."""
+    sources = {one.digest: one for one in (source_of(each.name, each.plugin_kind, each.digest) for each in plugins)}
+    return [{"text": one.text, "path": one.path} for one in sources.values() if one.text is not None]
+
+
+def unpack(sources: Iterable[Mapping[str, str]]) -> None:
+    """Let this process find what `packed` returned; nothing of it is executed."""
+    for one in sources:
+        digest = _sha256(one["text"])
+        _sources.setdefault(digest, Source(one["text"], digest, one["path"]))
 
 
 def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:

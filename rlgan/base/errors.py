@@ -38,12 +38,19 @@ class UploadError(StorageError):
     """A run is complete or stopped, and its folder did not get into its storage; the command line exits with 1."""
 
 
+class PluginError(RlganError, RuntimeError):
+    """Something of the user's own raised, hung, or returned what it must not; the command line exits with 1.
+
+    The run's last checkpoint is kept, and the run can be resumed.
+    """
+
+
 class TrackingError(RlganError, RuntimeError):
     """A tracking server or its model registry cannot be reached, or has not what is asked of it."""
 
 
-class CallbackError(RlganError, RuntimeError):
-    """A user's callback raised or cannot be used; its run can be gone on with. The command line exits with 1."""
+class CallbackError(PluginError):
+    """A user's callback raised or cannot be used."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, cast
 
-from rlgan.base.errors import CallbackError, ConfigError, RlganError, UploadError, nearest
+from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
 
 from .options import split_overrides
 from .verbs import STOPPED, Verb, VerbModule
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
-    except (CallbackError, UploadError) as error:
+    except (PluginError, UploadError) as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 1
     except RlganError as error:

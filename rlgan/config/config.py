@@ -6,7 +6,8 @@ by dotted paths. The rooms never import this module.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import inspect
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -18,6 +19,7 @@ from rlgan.base.settings import FreeOnResume, NeverMovesNumbers, OfTheStart, Rea
 from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, InteractionCnn
 from rlgan.envs.tasks import TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
+from rlgan.extensions import Loaded, Plugin, PluginKind, check_options
 from rlgan.generators import LSTM, GeneratorSettings
 from rlgan.layers.embeddings import WordVectors
 from rlgan.layers.optimizers import Adam, OptimizerSettings
@@ -35,6 +37,22 @@ from rlgan.tracking import TrackingSettings
 from .checks import contradictions
 
 Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
+
+
+class CallbackPlugin(Plugin):
+    """A callback of one's own, see `rlgan.training.callbacks`; its options are those of its class."""
+
+    plugin_kind: ClassVar[PluginKind] = "callback"
+
+    def check_object(self, loaded: Loaded) -> None:
+        """See `Plugin.check_object`; whether it is a callback is checked where the class of callbacks is known."""
+        if inspect.isclass(loaded.object):
+            check_options(self, inspect.signature(loaded.object), ())
+        elif self.options:
+            raise ConfigError(
+                f"callback plug-in {self.name!r}: options are for a class, and it is a {type(loaded.object).__name__}. "
+                "Name the class, or leave out its options."
+            )
 
 
 class Optimizers(Settings):
@@ -134,6 +152,9 @@ class Config(Settings):
     """What is measured, and when."""
     controls: Annotated[tuple[Control, ...], NotSearched("a study runs its controls itself"), NeverMovesNumbers()] = ()
     """Controls run after this one from the same MLE start, for the final table."""
+    callbacks: Annotated[tuple[CallbackPlugin, ...], NotSearched("watch a run")] = ()
+    """Callbacks of one's own, which see every iteration and may end training: `FILE.py:CLASS,...`, or settings of each
+    as JSON."""
     workers: Annotated[Workers, NotSearched("who computes, never what")] = Workers()
     """Who computes."""
     checkpoint_every_s: Annotated[float, NotSearched("changes no number"), NeverMovesNumbers(), FreeOnResume()] = Field(

@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.settings import Settings, members_of, settings_in
+from rlgan.extensions import TakesPlugin, is_plugin_name, known
 
 from .config import Config
 
@@ -102,11 +103,24 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         *parents, leaf = path.split(".")
         node: dict[str, Any] = tree
         owner: type[Settings] = Config
-        for depth, name in enumerate(parents):
-            below = _settings_class(owner.model_fields.get(name), node.get(name))
+        steps = deque(enumerate(parents))
+        options: dict[str, Any] | None = None
+        while steps:
+            depth, name = steps.popleft()
+            field = owner.model_fields.get(name)
+            if _is_free_mapping(field) and depth == len(parents) - 1:
+                options = node[name] = dict(node.get(name) or {})
+                break
+            if (member := _element_class(field)) is not None and steps:
+                node, owner = _element(node[name], steps.popleft()[1], path, member), member
+                continue
+            below = _settings_class(field, node.get(name))
             if below is None:
                 raise _unknown_path(tree, owner, path, parents[: depth + 1])
             node, owner = node[name], below
+        if options is not None:
+            options[leaf] = _plain(value)
+            continue
         if leaf in owner.moved:
             now = ".".join([*parents, owner.moved[leaf]])
             if now in asked:
@@ -172,10 +186,56 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     variants = variants_of(field)
     if not variants or value is None or isinstance(value, Mapping):
         return value
+    if (plugin := _plugin_of(variants, value)) is not None:
+        return plugin
     if not isinstance(value, str) or value not in variants:
         allowed = [*variants, *(["none"] if _is_optional(field) else [])]
         raise ConfigError(f"{path}={value!r}: choose one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
     return _defaults(variants[value])
+
+
+def _plugin_of(variants: Mapping[str, type[Settings]], value: Any) -> dict[str, Any] | None:
+    """The variant of an axis that a plug-in's name chooses, as JSON values; None where it is no such name."""
+    if not isinstance(value, str) or value in variants:
+        return None
+    for variant in variants.values():
+        if issubclass(variant, TakesPlugin) and (is_plugin_name(value) or value in known(variant.plugin_kind)):
+            return _defaults(variant) | variant.of_plugin(value)
+    return None
+
+
+def _is_free_mapping(field: FieldInfo | None) -> bool:
+    """Whether a field holds a mapping whose keys are the user's, such as the options of a plug-in."""
+    return field is not None and typing.get_origin(field.annotation) in (Mapping, dict)
+
+
+def _element_class(field: FieldInfo | None) -> type[Settings] | None:
+    """Class of the settings that a field holds a tuple of."""
+    if field is None or typing.get_origin(field.annotation) is not tuple:
+        return None
+    member = typing.get_args(field.annotation)[0]
+    return member if isinstance(member, type) and issubclass(member, Settings) else None
+
+
+def _element(values: list[Any], index: str, path: str, member: type[Settings]) -> dict[str, Any]:
+    """One of a list of settings, as a dictionary of the list that may be changed."""
+    if not index.isdecimal() or int(index) >= len(values):
+        raise ConfigPathError(path, f"{path}: no such setting; there are {len(values)}, counted from 0.")
+    place = int(index)
+    if isinstance(values[place], str):
+        values[place] = _defaults(member) | {"name": values[place]}
+    element: dict[str, Any] = values[place]
+    return element
+
+
+def _plain(value: Any) -> Any:
+    """Text from a command line as the plain value that it spells; text where it spells none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 def _defaults(variant: type[Settings]) -> dict[str, Any]:

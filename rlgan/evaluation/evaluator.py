@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
 from rlgan.base.errors import ConfigError
@@ -33,6 +34,7 @@ from .adversarial import AdversarialMeasures, FreshEvaluator
 from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
 from .evidence import Measure as TwoSided
 from .learned_language_model import LearnedLanguageModel
+from .own_metrics import OwnMetric, OwnMetrics, require_apart
 from .pair_measures import BleuTokens, PairMeasures
 from .sentence_encoders import EncoderName
 from .text_measures import TextMeasures
@@ -83,6 +85,13 @@ class EvaluationSettings(Settings):
     """Share of the effective rank with which adversarial training began; below it a warning is told. null for none."""
     num_shown: int = Field(10, ge=0)
     """Samples written to samples.txt at each measurement."""
+    metrics: tuple[OwnMetric, ...] = ()
+    """Functions of texts of one's own, measured beside what ships: `FILE.py:NAME,...`, or settings of each as JSON."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        require_apart(self.metrics)
+        return self
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:
@@ -161,11 +170,12 @@ class Evaluator:
             else None
         )
         self._adversarial = _adversarial_measures(task, settings, seed)
+        self._own = OwnMetrics(settings.metrics, task)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of how figures are taken, for the log and beside the table."""
-        return () if self._pairs is None else self._pairs.notes
+        return (*(() if self._pairs is None else self._pairs.notes), *self._own.notes)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -180,6 +190,11 @@ class Evaluator:
         """
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
             raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
+
+    def is_higher_better(self, measure: Measure) -> bool | None:
+        """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
+        own = next((metric for metric in self._settings.metrics if metric.has(measure)), None)
+        return None if own is None else own.direction == "max"
 
     def held_out_nll(
         self, generator: Generator, tokens: Tensor, temperature: float = 1.0, conditions: Tensor | None = None
@@ -223,6 +238,7 @@ class Evaluator:
             metrics |= self._text.measure(samples.tokens)
         if self._pairs is not None:
             metrics |= self._answers(generator, temperature, self._pairs)
+        metrics |= self._own.measure(samples.tokens, conditions)
         return Measurement(metrics, samples.tokens, conditions)
 
     def figure(self, generator: Generator, measure: Measure) -> float:
@@ -241,6 +257,8 @@ class Evaluator:
         if measure == "lm_rlm":
             assert self._text is not None
             return sum(self._text.language_models(samples.tokens).values())
+        if any(metric.has(measure) for metric in self._settings.metrics):
+            return self._own.figure(measure, samples.tokens, conditions)
         return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
 
     def two_sided(self, generator: Generator) -> TwoSided | None:
@@ -377,7 +395,8 @@ class Evaluator:
         if self._task.has_known_law and not self._task.measures:
             tokens = self._task.test[:number].long()
             conditions = None if given is None else given.test[:number].long()
-            return Measurement({"eval/nll_oracle": self._nll_oracle(tokens, conditions)}, tokens, conditions)
+            figures = {"eval/nll_oracle": self._nll_oracle(tokens, conditions)} | self._own.measure(tokens, conditions)
+            return Measurement(figures, tokens, conditions)
         tokens = self._task.valid[:number].long()
         conditions = None if given is None else given.valid[:number].long()
         metrics = {}
@@ -387,6 +406,7 @@ class Evaluator:
             metrics |= self._text.measure(tokens)
         if self._pairs is not None:
             metrics |= self._pairs.measure_form(tokens)
+        metrics |= self._own.measure(tokens, conditions)
         return Measurement(metrics, tokens, conditions, is_real=True)
 
     def measure_closely(self, measurement: Measurement) -> dict[str, float]:

@@ -15,6 +15,7 @@ from rlgan.base.seeding import stream_seed
 from rlgan.config.config import Config, Control
 from rlgan.envs.tasks import Task, TaskMeasure
 from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
+from rlgan.evaluation.own_metrics import is_own
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
@@ -170,6 +171,8 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
     closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
     if closer and (task.measures or not task.has_known_law):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
+    if own := [name for name in dict.fromkeys(name for row in rows for name in row) if is_own(name)]:
+        tables += ["", format_table(rows, ("name", "temperature", *own)), ""]
     if judged := [row for row in rows if "adversuc" in row]:
         tables += ["", format_table(judged, ("name", *_ADVERSARIAL_COLUMNS)), _ADVERSARIAL_READING, ""]
     return tables

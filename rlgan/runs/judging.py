@@ -122,5 +122,6 @@ def judge_run(
 
 def validation_evaluator(config: Config, task: Task) -> Evaluator:
     """Measures on validation data, with draws of its own and nothing that a two-sided measure does not need."""
-    settings = config.evaluation.model_copy(update={"encoders": (), "adversarial": None, "language_model": None})
+    update = {"encoders": (), "adversarial": None, "language_model": None, "metrics": ()}
+    settings = config.evaluation.model_copy(update=update)
     return Evaluator(selection_view(task), settings, config.seed, draw="temperature")

@@ -10,6 +10,7 @@ from rlgan.base.files import write_atomically
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.verdict import FILE as VERDICT
 from rlgan.evaluation.verdict import START, write_verdict
+from rlgan.extensions import FOLDER
 from rlgan.report.final_table import (
     OWN,
     SHOWN_TABLE,
@@ -69,6 +70,8 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
     for name in ARTIFACTS:
         if (run_dir / name).exists():
             tracker.log_artifact(run_dir / name)
+    for path in sorted((run_dir / FOLDER).glob("*.py")):
+        tracker.log_artifact(path, FOLDER)
 
 
 def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:

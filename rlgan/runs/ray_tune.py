@@ -21,8 +21,9 @@ from rlgan.base.errors import CheckpointError
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict, override
 from rlgan.envs.tasks import Task
+from rlgan.extensions import unpack
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
-from rlgan.training.callbacks import CALLBACKS, Callback, Callbacks
+from rlgan.training.callbacks import CALLBACKS, Callback, Callbacks, loaded_callbacks
 from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -32,6 +33,8 @@ from .data import DATA, same_task
 
 VARIED = "vary:"
 """Before a dotted path that a search varies; without it stand the fields of the base configuration."""
+SOURCES = "plugin_sources"
+"""Key of sources of the configuration's plug-ins, `rlgan.extensions.packed`, for machines that have not their files."""
 VARIED_LOG10 = "vary log10:"
 """Before a dotted path whose value is ten to the number given, for searchers that know linear scales alone."""
 
@@ -43,7 +46,7 @@ class SequenceGAN(tune.Trainable):
     the key `rlgan.runs.data.DATA`, the fingerprint of a task, it refuses to train on other data.
     """
 
-    own_keys: ClassVar[frozenset[str]] = frozenset({DATA})
+    own_keys: ClassVar[frozenset[str]] = frozenset({DATA, SOURCES})
     """Keys of Tune's configuration that a subclass reads itself."""
 
     @classmethod
@@ -67,8 +70,8 @@ class SequenceGAN(tune.Trainable):
         """Go on from where another trial stopped, which a subclass may know; called when everything is built."""
 
     def callbacks(self, config: Config) -> Sequence[Callback]:
-        """Callbacks of this run; a subclass may have some."""
-        return ()
+        """Callbacks of this run; a subclass may have others."""
+        return loaded_callbacks(config.callbacks)
 
     def build(self, config: Config, task: Task, parts: Parts) -> Trainer:
         """The trainer of this run; a search may give it another start."""
@@ -146,6 +149,7 @@ def roles_of_trial(config: Config) -> list[Role]:
 
 def _resolved(config: dict[str, Any], own_keys: frozenset[str]) -> Config:
     """The run that Tune's configuration means."""
+    unpack(config.get(SOURCES) or [])
     whole, varied = {}, {}
     for name, value in config.items():
         if name.startswith(VARIED):

@@ -13,6 +13,7 @@ A run folder holds:
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`
     table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
+    plugins/               sources of what the user brought; see rlgan.extensions
     verdict.json           what may be said of the run beside its controls
     mlflow_run.json        which MLflow run this is, and which files it has
 
@@ -40,13 +41,14 @@ from rlgan.envs.tasks import Task
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
+from rlgan.extensions import plugins_in, remember_sources, require_unchanged
 from rlgan.presets.registry import control
 from rlgan.report.final_table import SHOWN_TABLE
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
 from rlgan.storage.places import Mirror, Place, fetch, require_writable
 from rlgan.tracking import Tracker, run_tags
-from rlgan.training.callbacks import Callback, require_usable
+from rlgan.training.callbacks import Callback, loaded_callbacks, require_usable
 from rlgan.training.real_sequences import require_drawable
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
@@ -83,7 +85,9 @@ def resumable_config(run_dir: Path) -> Config:
     Raises:
         CheckpointError: the folder holds no run.
     """
-    return from_dict(read_run_config(run_dir))
+    values = read_run_config(run_dir)
+    remember_sources(run_dir)
+    return from_dict(values)
 
 
 def dry_run(request: RunRequest) -> int:
@@ -94,6 +98,7 @@ def dry_run(request: RunRequest) -> int:
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
     for note in task.notes:
         print(note, flush=True)
+    loaded_callbacks(request.config.callbacks)
     _require_enough_for_controls(request.config, task)
     with build_parts(request.config, task) as parts:
         trainer = Trainer(request.config, task, parts)
@@ -123,7 +128,8 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
 
     Args:
         request: what to do.
-        callbacks: see each iteration, and may end training; a run that is resumed is given them again.
+        callbacks: see each iteration, and may end training, besides those of the configuration; a run that is resumed
+            is given them again.
 
     Returns:
         What became of it.
@@ -132,11 +138,12 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
         RlganError: bad input, or a folder or storage that cannot be used.
         UploadError: the run is complete or stopped, and its folder did not get into its storage.
     """
-    require_usable(callbacks)
     config, run_dir, place = request.config, request.run_dir, request.storage
     if request.resume:
         assert run_dir is not None
         _find(run_dir, place, config)
+        remember_sources(run_dir)
+        require_unchanged(plugins_in(config), f"--resume {run_dir}")
         if (run_dir / LAST_FILE).exists():
             return _show_finished(run_dir, config, place)
     else:
@@ -144,6 +151,8 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
+    callbacks = (*loaded_callbacks(config.callbacks), *callbacks)
+    require_usable(callbacks)
     progress = Progress()
     with ExitStack() as stack:
         stack.callback(progress.close)

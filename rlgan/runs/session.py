@@ -22,6 +22,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
+from rlgan.extensions import keep_sources, plugins_in
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -130,6 +131,7 @@ class Session:
             write_run_data(self._run_dir, self._config, self._task)
             # The configuration makes the folder a run, and comes when there is something to go on with.
             self._checkpoint()
+            keep_sources(self._run_dir, plugins_in(self._config))
             write_run_config(self._run_dir, to_dict(self._config))
         self._send()
         self._training_began = time.monotonic()

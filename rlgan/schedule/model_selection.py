@@ -18,10 +18,13 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 
-Measure = Literal["valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf"]
-"""A figure of the validation split, by which a generator may be selected."""
+Measure = str
+"""A figure of the validation split, by which a generator may be selected: one of `MEASURES`, or of a metric of one's
+own (`rlgan.evaluation.own_metrics`)."""
+MEASURES = ("valid_nll", "kl_sum", "lm_rlm", "corpus_bleu", "chrf")
+"""What ships of them."""
 
-_HIGHER_IS_BETTER: tuple[Measure, ...] = ("corpus_bleu", "chrf")
+_HIGHER_IS_BETTER = ("corpus_bleu", "chrf")
 
 _SAME_FOR_ALL = NotSearched("how a run is judged, the same for all")
 
@@ -38,8 +41,8 @@ class BestGenerator(Settings):
     kind: Literal["best"] = "best"
     measure: Annotated[Measure, _SAME_FOR_ALL] = "valid_nll"
     """By what: `valid_nll`, held-out NLL a token; `kl_sum`, both KL gaps, where the law is known; `lm_rlm`, the sum of
-    `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of pairs. All of
-    validation data."""
+    `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of pairs;
+    `own_NAME`, a metric of `evaluation.metrics`. All of validation data."""
     every: Annotated[int, _SAME_FOR_ALL] = Field(5, ge=1)
     """Adversarial units between measurements; the last generator is always measured, too."""
     patience: Annotated[int | None, _SAME_FOR_ALL] = Field(None, ge=1)
@@ -77,7 +80,9 @@ def is_due(settings: BestGenerator, unit: int, most: int) -> bool:
     return unit % settings.every == 0 or unit == most
 
 
-def after_measurement(settings: BestGenerator, state: SelectionState, value: float, unit: int) -> SelectionState:
+def after_measurement(
+    settings: BestGenerator, state: SelectionState, value: float, unit: int, is_higher_better: bool | None = None
+) -> SelectionState:
     """The state after a measurement; its `unit` is the one given where the value is better than all before.
 
     Args:
@@ -85,10 +90,12 @@ def after_measurement(settings: BestGenerator, state: SelectionState, value: flo
         state: before it.
         value: that was measured; NaN is no gain, and anything is one over NaN.
         unit: adversarial units done.
+        is_higher_better: of a metric of one's own; None takes what is known of the measure.
     """
     if state.best is None:
         return SelectionState(start=value, best=value, unit=unit)
-    is_higher_better = settings.measure in _HIGHER_IS_BETTER
+    if is_higher_better is None:
+        is_higher_better = settings.measure in _HIGHER_IS_BETTER
     is_better = value > state.best if is_higher_better else value < state.best
     if is_better or (math.isnan(state.best) and not math.isnan(value)):
         return replace(state, best=value, unit=unit, since=0)

@@ -11,6 +11,7 @@ their own. What it remembers between iterations it hands out by `state`, so that
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from rlgan.base.errors import CallbackError, CheckpointError
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.extensions import own_lines
+from rlgan.extensions import Plugin, own_lines
 from rlgan.generators import Generator
 from rlgan.schedule.phases import Position
 
@@ -155,6 +156,33 @@ class Callback:
         Args:
             state: tuples have become lists.
         """
+
+
+def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
+    """The callbacks that a configuration names, built with their options.
+
+    Args:
+        plugins: in order.
+
+    Raises:
+        ConfigError: one cannot be loaded.
+        CallbackError: one is no callback, raises when it is built, or has the name of another.
+    """
+    callbacks = []
+    for plugin in plugins:
+        loaded = plugin.load()
+        callback = loaded.object
+        if inspect.isclass(callback):
+            try:
+                callback = callback(**plugin.options)
+            except Exception as error:  # a user's own code may raise anything
+                raise CallbackError(
+                    f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Mend it, or set its "
+                    f"options.{own_lines(error, loaded.path)}"
+                ) from error
+        callbacks.append(callback)
+    require_usable(callbacks)
+    return callbacks
 
 
 def require_usable(callbacks: Sequence[Callback]) -> None:

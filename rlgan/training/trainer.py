@@ -378,7 +378,8 @@ class Trainer:
             weights = self.current_weights()
             value = self._validator.figure(self.generator_from(weights), settings.measure)
         unit = self.position.adversarial_updates
-        self._selection = after_measurement(settings, self._selection, value, unit)
+        is_higher_better = self._validator.is_higher_better(settings.measure)
+        self._selection = after_measurement(settings, self._selection, value, unit, is_higher_better)
         if self._selection.unit == unit:
             self._selected_weights = weights
         return value

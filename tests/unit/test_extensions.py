@@ -51,7 +51,7 @@ class Two(Settings):
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_registered", "_sources", "_modules"):
+    for name in ("_registered", "_sources", "_modules", "_built"):
         monkeypatch.setattr(extensions, name, {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,3 +256,49 @@ def test_every_path_can_be_set_to_what_it_is() -> None:
     for path, value in flat.items():
         if not path.endswith(".kind"):
             assert override(config, {path: value}) == config, path
+
+
+# Plug-ins
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "class A:\n    def __init__(self, scale=1.0):\n        self.scale = scale\n"
+        "    def __call__(self, texts):\n        return self.scale\n\n"
+        "def b(texts):\n    return 0.0\n"
+    )
+    return str(path)
+
+
+def test_names_of_plugins_are_a_list_and_their_settings_have_paths(mine: str) -> None:
+    named = {"evaluation.metrics": f"{mine}:A,{mine}:b"}
+    config = seqgan(**named, **{"evaluation.metrics.0.options.scale": "2.5", "evaluation.metrics.1.direction": "min"})
+    first, second = config.evaluation.metrics
+    assert (first.name, first.options, first.direction) == (f"{mine}:A", {"scale": 2.5}, "none")
+    assert (second.name, second.options, second.direction) == (f"{mine}:b", {}, "min")
+    # Later changes leave what was chosen, and its digest, as they are.
+    later = override(config, {"evaluation.metrics.0.options.scale": 3})
+    assert later.evaluation.metrics[0].options == {"scale": 3} and later.evaluation.metrics[1] == second
+    assert from_dict(to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("2", 2), ("0.5", 0.5), ("true", True), ("word", "word"), ("[1, 2]", (1, 2))]
+)
+def test_an_option_is_read_as_what_it_spells(mine: str, typed: str, value: Any) -> None:
+    config = seqgan(**{"evaluation.metrics": f"{mine}:A", "evaluation.metrics.0.options.scale": typed})
+    assert config.evaluation.metrics[0].options["scale"] == value
+
+
+def test_a_path_into_a_list_that_is_not_so_long(mine: str) -> None:
+    with pytest.raises(ConfigPathError, match="there are 1, counted from 0"):
+        seqgan(**{"evaluation.metrics": f"{mine}:A", "evaluation.metrics.1.unit": "m"})
+    with pytest.raises(ConfigError, match=r"options.scael: there is no such parameter.*Did you mean 'scale'"):
+        seqgan(**{"evaluation.metrics": f"{mine}:A", "evaluation.metrics.0.options.scael": 1})
+
+
+def test_a_plugin_that_cannot_be_loaded_is_told_with_its_path(mine: str) -> None:
+    with pytest.raises(ConfigError, match=r"evaluation.metrics.0: metric plug-in .* has no 'c'"):
+        seqgan(**{"evaluation.metrics": f"{mine}:c"})

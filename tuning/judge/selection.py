@@ -14,6 +14,7 @@ from typing import Any
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
+from rlgan.evaluation.own_metrics import GAP, OWN
 from rlgan.schedule.model_selection import BestGenerator
 
 
@@ -76,14 +77,16 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     Args:
         task: what is measured; only a known law has KL gaps, only text has language models.
         name: None takes the one that fits the task. Otherwise a name of `OBJECTIVES`, or logged metrics with `+`
-            between them, of which one sees quality and another coverage: `lm_5gram+nll_gen`.
+            between them, of which one sees quality and another coverage: `lm_5gram+nll_gen`. How far a metric of one's
+            own is from real sequences (`own_NAME_gap`) may stand alone, for it is two-sided by itself.
         logged: names of what is measured on this task, where they are known; a side that is not among them is refused.
 
     Raises:
         ConfigError: the measure is one-sided, unknown, never logged, or needs what the task has not; or no measure of
             the task has both sides.
     """
-    if not task.has_known_law and "text" not in task.measures:
+    is_own = name is not None and all(_is_own_gap(side if "/" in side else f"eval/{side}") for side in name.split("+"))
+    if not task.has_known_law and "text" not in task.measures and not is_own:
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
             "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "
@@ -101,6 +104,8 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         raise ConfigError(f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.")
     for side in sides:
         _require_honest(name, side, fitting, logged)
+    if any(_is_own_gap(side) for side in sides):
+        return Objective(name, sides, "chosen by the user: how far samples are from real sequences")
     if not any(side in _QUALITY for side in sides):
         raise ConfigError(
             f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}."
@@ -126,12 +131,26 @@ def require_one_budget(config: Config) -> None:
         )
 
 
+def _is_own_gap(side: str) -> bool:
+    """Whether a metric is how far one of the user's own is from what real sequences have, which is two-sided."""
+    return side.startswith(f"eval/{OWN}") and side.endswith(GAP)
+
+
 def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] | None) -> None:
+    own = [] if logged is None else [one for one in logged if _is_own_gap(one)]
+    if _is_own_gap(side) and (logged is None or side in logged):
+        return
+    if side.startswith(f"eval/{OWN}") and logged is not None and side in logged:
+        figure = side.removeprefix("eval/")
+        raise ConfigError(
+            f"objective {name}: {figure} is better in one direction alone, which says nothing of what is lost for it. "
+            f"Select by its distance from real sequences, {figure}{GAP}, which a metric of direction none has."
+        )
     for pattern, reason in _REFUSED.items():
         if re.fullmatch(pattern, side):
             of = "" if side.removeprefix("eval/") == name.removeprefix("eval/") else f"{side} "
             raise ConfigError(f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.")
-    known = (*_QUALITY, *_COVERAGE)
+    known = (*_QUALITY, *_COVERAGE, *own)
     if side not in known or (logged is not None and side not in logged):
         possible = [one for one in known if logged is None or one in logged]
         plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")

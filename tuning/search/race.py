@@ -22,8 +22,10 @@ from ray.tune.search import Searcher
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import Task
+from rlgan.extensions import packed, plugins_in
 from rlgan.presets.registry import control, mle
 from rlgan.runs.data import DATA
+from rlgan.runs.ray_tune import SOURCES
 
 from ..judge.results import Kind
 from ..space.spaces import Space
@@ -217,6 +219,7 @@ class _Starter(Searcher):
         return {
             **to_dict(one.config.model_copy(update={"seed": seed})),
             DATA: self._data,
+            SOURCES: packed(plugins_in(one.config)),
             STARTS: str(self._starts.resolve()),
             NAME: run_name(one.name, seed),
             RESUME: checkpoints(self._folder, run_name(one.name, seed)),

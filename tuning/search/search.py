@@ -13,7 +13,9 @@ from ray.tune.search import Searcher
 
 from rlgan.base.errors import CheckpointError
 from rlgan.config.paths import to_dict
+from rlgan.extensions import packed, plugins_in
 from rlgan.runs.data import DATA
+from rlgan.runs.ray_tune import SOURCES
 
 from ..judge.selection import Objective
 from ..space.spaces import Point, Space
@@ -150,6 +152,7 @@ class _Searcher(Searcher):
             **to_dict(self._space.base),
             **tune_keys(self._space.changes(point), self._settings, self._space),
             DATA: self._folders.data,
+            SOURCES: packed(plugins_in(self._space.base)),
             STARTS: str(self._folders.starts.resolve()),
             NAME: name,
             INDEX: index,

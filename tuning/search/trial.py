@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ray.tune.result import DONE
 
-from rlgan.base.errors import CheckpointError
+from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
@@ -97,6 +97,7 @@ class Trial(SequenceGAN):
             else:
                 self._change()
                 result = super().step()
+                self._require_whole()
         complete = self.trainer.next_phase is None
         report = {
             **result,
@@ -107,6 +108,19 @@ class Trial(SequenceGAN):
             DONE: complete,
         }
         return {**report, MEASURED: self._measure()} if complete and self.config.get(FINAL) else report
+
+    def _require_whole(self) -> None:
+        """Trials are compared at equal numbers of updates, which a callback may not change.
+
+        Raises:
+            ConfigError: one has stopped training.
+        """
+        if self.trainer.stopped is not None:
+            raise ConfigError(
+                f"training stopped by {self.trainer.stopped}: trials of a sweep are compared at equal numbers of "
+                "updates. Leave out the callbacks, or let them return None; a scheduler stops what is not worth going "
+                "on with."
+            )
 
     def _change(self) -> None:
         """Go on at another point, if it is time: what a population found is a schedule of points."""

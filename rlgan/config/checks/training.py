@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rlgan.adversary.losses import Relativistic
+from rlgan.base.errors import nearest
 from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.envs.tasks.pieces import Words
 from rlgan.generators import LatentConv
@@ -20,7 +21,7 @@ from rlgan.policy.teacher_forcing import (
     TeacherForcingByExample,
 )
 from rlgan.sampling.unknown_words import no_words
-from rlgan.schedule.model_selection import BestGenerator
+from rlgan.schedule.model_selection import MEASURES, BestGenerator
 
 from .common import is_certain, of_the_batch
 
@@ -258,6 +259,13 @@ def who_is_selected(config: Config) -> Iterator[str]:
     if not isinstance(selection, BestGenerator):
         return
     path = f"schedule.selection.measure={selection.measure!r}"
+    own = [metric.figure for metric in config.evaluation.metrics]
+    if selection.measure not in MEASURES and not any(one.has(selection.measure) for one in config.evaluation.metrics):
+        allowed = [*MEASURES, *own]
+        yield (
+            f"{path}: choose one of {', '.join(allowed)}; a metric of your own is own_NAME, and stands in "
+            f"evaluation.metrics.{nearest(selection.measure, allowed)}"
+        )
     if not config.schedule.adversarial_updates:
         yield (
             "schedule.selection='best': is of the adversarial phase, and schedule.adversarial_updates is 0. Set it to "

@@ -1,0 +1,254 @@
+"""Metrics of the user's own: a function of texts, measured wherever a generator is, beside what ships.
+
+    f(texts) → a number, or a dictionary of numbers
+
+It is handed what else it names: `references`, the texts of the held-out split; `prompts`, what each text was given; and
+its options. It is measured as `eval/own_NAME`. A metric whose direction is none is two-sided: more is not better, and
+what counts is how far it is from what real sequences have (`eval/own_NAME_gap`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from rlgan.base.errors import ConfigError, PluginError
+from rlgan.envs.tasks.task import Task
+from rlgan.extensions import (
+    Loaded,
+    Plugin,
+    PluginKind,
+    RaisedError,
+    as_number,
+    bound,
+    brief,
+    call_in_time,
+    check_options,
+    own_lines,
+    signature_of,
+)
+
+Direction = Literal["min", "max", "none"]
+
+_OFFERED = ("references", "prompts")
+_FORM = "f(texts), which returns a number or a dictionary of numbers; it may also name `references` and `prompts`"
+_NUM_CHECKED = 8  # texts of the held-out split that metrics are tried on before a run
+OWN = "own_"
+"""Begins the names of all figures of metrics of one's own, so that none is taken for what ships."""
+GAP = "_gap"
+"""Ends the name of how far a two-sided metric is from what real sequences have."""
+
+
+class OwnMetric(Plugin):
+    """A metric of texts, and how it is read."""
+
+    plugin_kind: ClassVar[PluginKind] = "metric"
+
+    direction: Direction = "none"
+    """Which values are better: min, max, or none of them, so that what counts is the distance from real sequences."""
+    unit: str = ""
+    """What a value is counted in, for the note below the table."""
+    timeout_s: Annotated[float, Field(gt=0.0)] = 600.0
+    """Seconds that a call may take; the run then stops."""
+
+    def check_object(self, loaded: Loaded) -> None:
+        """See `Plugin.check_object`."""
+        _signature(self, loaded.object)
+
+    def has(self, name: str) -> bool:
+        """Whether a figure is this metric's, or one of those that it returns together: own_length, own_length_words."""
+        return name == self.figure or name.startswith(f"{self.figure}_")
+
+    @property
+    def figure(self) -> str:
+        """Name of its figure, or what the names of its figures begin with."""
+        return OWN + self.short_name
+
+    @property
+    def note(self) -> str:
+        """How to read it, in a line."""
+        what = {"min": "lower is better", "max": "higher is better"}.get(
+            self.direction, f"neither more nor less is better: read {self.figure}{GAP}, the distance from real data"
+        )
+        return f"{self.figure}{f' ({self.unit})' if self.unit else ''}: {self.name}, {what}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a quantity of a table is of a metric of one's own."""
+    return name.startswith(OWN)
+
+
+def require_apart(metrics: Sequence[OwnMetric]) -> None:
+    """See to it that metrics can be told apart by their names.
+
+    Raises:
+        ConfigError: two have the same name.
+    """
+    names = [metric.short_name for metric in metrics]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigError(
+                f"evaluation.metrics: two are called {name!r}: {metrics[names.index(name)].name} and "
+                f"{metrics[index].name}. Name one of the functions otherwise."
+            )
+
+
+class OwnMetrics:
+    """The metrics of a run, loaded.
+
+    Args:
+        metrics: their settings.
+        task: whose texts are measured.
+
+    Raises:
+        ConfigError: one cannot be loaded.
+        PluginError: one raises, hangs, or returns no number for a few texts of the held-out split.
+    """
+
+    def __init__(self, metrics: Sequence[OwnMetric], task: Task) -> None:
+        self._metrics, self._task = tuple(metrics), task
+        self._functions: list[Callable[..., Any]] = []
+        self._paths: list[str] = []
+        self._real: dict[str, float] | None = None
+        for metric in self._metrics:
+            loaded = metric.load()
+            self._functions.append(bound(metric, loaded))
+            self._paths.append(loaded.path)
+        if self._metrics:
+            given = None if task.conditions is None else task.conditions.test[:_NUM_CHECKED]
+            self._values(task.test[:_NUM_CHECKED], given)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How they are read, a line each."""
+        return tuple(metric.note for metric in self._metrics)
+
+    def measure(self, tokens: Tensor, conditions: Tensor | None) -> dict[str, float]:
+        """All of them, of one batch of sequences.
+
+        Args:
+            tokens: (n, T) int64 finished sequences.
+            conditions: (n, S) int64 what each was given, or None.
+
+        Returns:
+            `eval/own_NAME`, or `eval/own_NAME_KEY` for each key of a dictionary; of a two-sided metric `eval/..._gap`,
+            too: the distance from its value of the held-out split, all of it.
+
+        Raises:
+            PluginError: one raises, hangs, or returns something else than finite numbers.
+        """
+        if not self._metrics:
+            return {}
+        found = {}
+        for metric, values in zip(self._metrics, self._values(tokens, conditions), strict=True):
+            for name, value in values.items():
+                found[f"eval/{name}"] = value
+                if metric.direction == "none":
+                    found[f"eval/{name}{GAP}"] = abs(value - self._of_real(metric, name))
+        return found
+
+    def figure(self, name: str, tokens: Tensor, conditions: Tensor | None) -> float:
+        """What generators are told apart by, of one metric: the value, or the distance where it is two-sided.
+
+        Args:
+            name: of the metric, or of one of its figures.
+            tokens: (n, T) int64.
+            conditions: (n, S) int64, or None.
+
+        Raises:
+            ConfigError: the metric has no such figure.
+        """
+        measured = self.measure(tokens, conditions)
+        metric = next(one for one in self._metrics if one.has(name))
+        key = f"eval/{name}{GAP}" if metric.direction == "none" else f"eval/{name}"
+        if key not in measured:
+            there = [one.removeprefix("eval/") for one in measured if metric.has(one.removeprefix("eval/"))]
+            raise ConfigError(f"schedule.selection.measure={name!r}: {metric.name} returned {', '.join(there)} alone.")
+        return measured[key]
+
+    def _of_real(self, metric: OwnMetric, name: str) -> float:
+        """A figure of the held-out split."""
+        if self._real is None:
+            given = None if self._task.conditions is None else self._task.conditions.test
+            each = self._values(self._task.test, given)
+            self._real = {name: value for values in each for name, value in values.items()}
+        if name not in self._real:
+            raise PluginError(
+                f"{_described(metric)}: returned {name!r} of the generator's texts, and not of real ones. Return the "
+                "same keys for all texts."
+            )
+        return self._real[name]
+
+    def _values(self, tokens: Tensor, conditions: Tensor | None) -> list[dict[str, float]]:
+        """Of each metric its figures by name."""
+        task = self._task
+        texts = task.decode(tokens)
+        offers: Mapping[str, Callable[[], list[str]]] = {
+            "references": lambda: task.decode(task.test),
+            "prompts": lambda: (
+                [""] * len(texts)
+                if task.conditions is None or conditions is None
+                else task.conditions.decode(conditions)
+            ),
+        }
+        found = []
+        for metric, function, path in zip(self._metrics, self._functions, self._paths, strict=True):
+            named = [name for name in _signature(metric, metric.load().object).parameters if name in _OFFERED]
+            arguments = {name: offers[name]() for name in named if name not in metric.options}
+            found.append(_called(metric, partial(function, list(texts), **arguments), path, len(texts)))
+        return found
+
+
+def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
+    """Signature of what is called with the texts.
+
+    Raises:
+        ConfigError: it cannot be called with texts, or not with the options.
+    """
+    signature = signature_of(metric, target, _FORM)
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise ConfigError(f"{_described(metric)}: has the signature {signature}. Let it take texts: {_FORM}.")
+    of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
+    check_options(of_call, signature, (first.name, *_OFFERED))
+    return signature
+
+
+def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) -> dict[str, float]:
+    """What a metric returns, by the names of its figures."""
+    who = _described(metric)
+    try:
+        returned = call_in_time(
+            call,
+            metric.timeout_s,
+            lambda: (
+                f"{who}: has not returned after timeout_s={metric.timeout_s:g} seconds for {number} texts. Raise its "
+                "timeout_s in evaluation.metrics, or make it return."
+            ),
+        )
+    except RaisedError as raised:
+        error = raised.error
+        raise PluginError(
+            f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}"
+        ) from error
+    name = metric.figure
+    values = {f"{name}_{key}": one for key, one in returned.items()} if isinstance(returned, Mapping) else None
+    found = {}
+    for key, value in (values if values is not None else {name: returned}).items():
+        read = as_number(value)
+        if read is None:
+            raise PluginError(
+                f"{who}: returned {brief(value)}{'' if key == name else f' as {key!r}'} for {number} texts. Return a "
+                "finite number, or a dictionary of them."
+            )
+        found[key] = read
+    return found
+
+
+def _described(metric: OwnMetric) -> str:
+    return f"metric {metric.short_name!r} ({metric.name})"

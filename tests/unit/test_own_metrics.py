@@ -1,0 +1,192 @@
+"""Metrics of one's own: in every measurement, as what a generator is selected by, and as a sweep's objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rlgan.base.errors import ConfigError, PluginError
+from rlgan.envs.tasks import build_task
+from rlgan.envs.tasks.task import Task
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
+from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
+from rlgan.generators import build_generator
+from rlgan.schedule.model_selection import BestGenerator, SelectionState, after_measurement
+from rlgan.schedule.phases import Schedule
+from rlgan.tuning.judge.selection import objective_for
+from tests.support.tiny import PAIRS, TASK, tiny_config
+
+LENGTH = "def length(texts):\n    return sum(map(len, texts)) / len(texts)\n"
+Write = Callable[..., OwnMetric]
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return build_task(TASK)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Task:
+    return build_task(PAIRS)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(text: str, name: str = "length", **settings: Any) -> OwnMetric:
+        path = tmp_path / f"mine{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        return OwnMetric(name=f"{path}:{name}", **settings)
+
+    return written
+
+
+def mean_length(texts: list[str]) -> float:
+    return sum(map(len, texts)) / len(texts)
+
+
+# Values
+
+
+def test_value_and_its_distance_from_the_held_out_split(task: Task, write: Write) -> None:
+    tokens = task.train[:5].long()
+    own, real = mean_length(task.decode(tokens)), mean_length(task.decode(task.test))
+    assert own != real
+    found = OwnMetrics([write(LENGTH)], task).measure(tokens, None)
+    assert found == {"eval/own_length": own, "eval/own_length_gap": abs(own - real)}
+    one_sided = OwnMetrics([write(LENGTH, direction="max")], task).measure(tokens, None)
+    assert one_sided == {"eval/own_length": own}
+
+
+def test_dictionary_gives_a_figure_for_each_key(task: Task, write: Write) -> None:
+    metric = write("def f(texts):\n    return {'a': 1, 'b': len(texts)}", "f", direction="min")
+    assert OwnMetrics([metric], task).measure(task.train[:3], None) == {"eval/own_f_a": 1.0, "eval/own_f_b": 3.0}
+    assert metric.has("own_f_a") and metric.has("own_f") and not metric.has("own_fa")
+
+
+def test_references_prompts_and_options_are_handed_over(pairs: Task, write: Write) -> None:
+    text = (
+        "def f(texts, references, prompts, scale):\n    global SEEN\n"
+        "    SEEN = texts, references, prompts, scale\n    return 0.0"
+    )
+    metric = write(text, "f", options={"scale": 3}, direction="min")
+    assert pairs.conditions is not None
+    tokens, given = pairs.train[:4], pairs.conditions.train[:4]
+    OwnMetrics([metric], pairs).measure(tokens, given)
+    seen = metric.load().object.__globals__["SEEN"]
+    assert seen == (pairs.decode(tokens), pairs.decode(pairs.test), pairs.conditions.decode(given), 3)
+
+
+def test_evaluator_measures_them_of_samples_and_of_real_sequences(task: Task, write: Write) -> None:
+    settings = EvaluationSettings(num_sequences=8, metrics=(write(LENGTH, unit="characters"),))
+    evaluator, generator = Evaluator(task, settings, 0), build_generator(tiny_config().generator, task.space)
+    measured = evaluator.measure(generator)
+    assert measured.metrics["eval/own_length"] == mean_length(task.decode(measured.tokens))
+    real = evaluator.measure_real()
+    assert real.metrics["eval/own_length"] == mean_length(task.decode(real.tokens))
+    (note,) = evaluator.notes
+    assert note.startswith("own_length (characters): ") and "neither more nor less is better" in note
+    # Nothing else moves by them.
+    without = Evaluator(task, settings.model_copy(update={"metrics": ()}), 0).measure(generator)
+    assert {name: measured.metrics[name] for name in without.metrics} == without.metrics
+    assert torch.equal(measured.tokens, without.tokens)
+
+
+# Selection
+
+
+@pytest.mark.parametrize(("direction", "best"), [("max", 2), ("min", 1), ("none", 1)])
+def test_selection_goes_by_the_direction(task: Task, write: Write, direction: str, best: int) -> None:
+    settings = EvaluationSettings(num_sequences=8, metrics=(write(LENGTH, direction=direction),))
+    evaluator = Evaluator(selection_view(task), settings, 0)
+    is_higher_better = evaluator.is_higher_better("own_length")
+    state, selection = SelectionState(), BestGenerator(measure="own_length")
+    for unit, value in enumerate([3.0, 2.0, 4.0]):
+        state = after_measurement(selection, state, value, unit, is_higher_better)
+    assert state.unit == best
+    assert evaluator.is_higher_better("chrf") is None
+
+
+def test_figure_of_a_two_sided_metric_is_its_distance(task: Task, write: Write) -> None:
+    settings = EvaluationSettings(num_sequences=8, metrics=(write(LENGTH),))
+    view = selection_view(task)
+    evaluator, generator = (
+        Evaluator(view, settings, 0, draw="selection"),
+        build_generator(tiny_config().generator, task.space),
+    )
+    own = mean_length(task.decode(evaluator.measure(generator).tokens))
+    assert evaluator.figure(generator, "own_length") == abs(own - mean_length(task.decode(task.valid)))
+
+
+def test_unknown_measure_names_the_nearest(write: Write) -> None:
+    metrics = (write(LENGTH),)
+    evaluation = tiny_config().evaluation.model_copy(update={"metrics": metrics})
+    schedule = {"selection": BestGenerator(measure="own_length")}
+    assert tiny_config(schedule, evaluation=evaluation).schedule.selection == schedule["selection"]
+    with pytest.raises(ValidationError, match="Did you mean 'own_length'"):
+        tiny_config({"selection": BestGenerator(measure="own_lenght")}, evaluation=evaluation)
+    with pytest.raises(ValidationError, match="choose one of valid_nll"):
+        tiny_config({"selection": BestGenerator(measure="length")})
+    assert Schedule().selection.kind == "none"
+
+
+# Sweeps
+
+
+def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
+    logged = ("eval/own_length", "eval/own_length_gap", "eval/own_share", "eval/kl_forward", "eval/kl_reverse")
+    assert objective_for(task, "own_length_gap", logged).sides == ("eval/own_length_gap",)
+    assert objective_for(task, "own_length_gap").sides == ("eval/own_length_gap",)  # a trial knows the name alone
+    with pytest.raises(ConfigError, match="own_share is better in one direction alone"):
+        objective_for(task, "own_share", logged)
+    with pytest.raises(ConfigError, match="Did you mean 'own_length_gap'"):
+        objective_for(task, "own_lenght_gap", logged)
+
+
+# What can be wrong
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return float('nan')", "returned nan (float) for 8 texts"),
+        ("return '3'", "returned '3' (str)"),
+        ("return [1.0]", "returned [1.0] (list)"),
+        ("return {'a': None}", "returned None (NoneType) as 'own_f_a'"),
+        ("raise KeyError('x')", "raises KeyError: 'x' for 8 texts"),
+    ],
+)
+def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: str, told: str) -> None:
+    with pytest.raises(PluginError) as raised:
+        OwnMetrics([write(f"def f(texts):\n    {body}", "f")], task)
+    assert str(raised.value).startswith("metric 'f' (") and told in str(raised.value)
+    assert ("line 2, in f" in str(raised.value)) is body.startswith("raise")
+
+
+def test_metric_that_hangs_is_named(task: Task, write: Write) -> None:
+    text = "import threading\nGO_ON = threading.Event()\ndef f(texts):\n    GO_ON.wait()\n    return 0.0"
+    metric = write(text, "f", timeout_s=0.01)
+    with pytest.raises(PluginError, match=r"metric 'f' .*has not returned after timeout_s=0.01 seconds"):
+        OwnMetrics([metric], task)
+    metric.load().object.__globals__["GO_ON"].set()
+
+
+@pytest.mark.parametrize("text", ["def f():\n    return 0.0", "def f(*, texts):\n    return 0.0", "f = 3"])
+def test_wrong_signature(write: Write, text: str) -> None:
+    with pytest.raises(ValidationError, match="metric plug-in|metric 'f'"):
+        write(text, "f")
+
+
+def test_two_of_one_name(write: Write) -> None:
+    with pytest.raises(ValidationError, match="two are called 'length'"):
+        EvaluationSettings(metrics=(write(LENGTH), write(LENGTH + "\n")))
+
+
+def test_keys_must_be_the_same_for_real_texts(task: Task, write: Write) -> None:
+    metric = write("def f(texts):\n    return {str(len(texts)): 1.0}", "f")
+    with pytest.raises(PluginError, match="Return the same keys for all texts"):
+        OwnMetrics([metric], task).measure(task.train[:3], None)
