@@ -45,7 +45,7 @@ from rlgan.layers.optimizers import Adam, build_optimizer, clip_gradients
 from rlgan.policy.credit import MonteCarlo, monte_carlo_values
 from rlgan.policy.objectives import policy_gradient_weights, weighted_nll
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
-from rlgan.sampling.sampler import sample
+from rlgan.sampling.sampler import sampler_of
 
 TINY_MARKS = ("heavy",)
 
@@ -126,13 +126,13 @@ class Ours:
         assert isinstance(self.discriminator, CnnHighwayDiscriminator)
 
     def sample(self, num_sequences: int) -> torch.Tensor:
-        return sample(self.generator.stepper(), self.space, num_sequences, self.rng).tokens
+        return sampler_of(self.generator, self.space).sample(num_sequences, self.rng).tokens
 
     def monte_carlo(self) -> None:
         """From weights to values: building the frozen copies is part of it."""
-        stepper = self.generator.stepper()
+        sampler = sampler_of(self.generator, self.space)
         shard = Shard(self.workload.batch, seed=0, generator_version=0, rollout_version=0, discriminator_version=0)
-        rollouts = collect(self.plan, shard, stepper, stepper, self.discriminator.scorer())
+        rollouts = collect(self.plan, shard, sampler, sampler, self.discriminator.scorer())
         assert rollouts.continuation_logits is not None and rollouts.real_logits is not None
         finished, whole = torch.sigmoid(rollouts.continuation_logits), torch.sigmoid(rollouts.real_logits)
         self.values = monte_carlo_values(finished, whole, rollouts.mask)

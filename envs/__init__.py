@@ -11,7 +11,7 @@ import gymnasium
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, RlganError, ShapeError
 
 from .reward_function import ConditionalRewardFunction, RewardFunction
-from .sequence_space import START_ID, SequenceSpace
+from .sequence_space import SequenceSpace
 from .tasks import (
     Conditions,
     Oracle,
@@ -39,7 +39,6 @@ if TOKEN_ENV_ID not in gymnasium.registry:
     )
 
 __all__ = [
-    "START_ID",
     "TOKEN_ENV_ID",
     "CheckpointError",
     "ConditionalProbability",

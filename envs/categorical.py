@@ -45,6 +45,31 @@ def draw_from_weights(weights: Tensor, uniforms: Tensor) -> Tensor:
     return (block * BLOCK + torch.minimum(within, last_within)).squeeze(1)
 
 
+def truncate_weights(weights: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Weights of the likeliest tokens of each row alone; those of the others are 0.
+
+    Of the `top_k` likeliest, the fewest of the likeliest that have `top_p` or more of their weight. Among equal weights
+    the lower id counts as the likelier.
+
+    Args:
+        weights: (R, V) float, not negative, each row with a positive sum.
+        top_k: at least 1, or None, which keeps all.
+        top_p: in (0, 1], or None, which keeps all, as 1 does.
+
+    Returns:
+        (R, V), a new tensor; at least one token of each row keeps its weight.
+    """
+    ordered, order = weights.sort(dim=1, descending=True, stable=True)
+    if top_k is not None:
+        ordered[:, top_k:] = 0.0
+    if top_p is not None and top_p < 1.0:
+        cumulative = ordered.double().cumsum(1)
+        # What stands before the likeliest is exactly 0, so that one always stays.
+        before = torch.nn.functional.pad(cumulative[:, :-1], (1, 0))
+        ordered = ordered.masked_fill(before >= top_p * cumulative[:, -1:], 0.0)
+    return torch.zeros_like(weights).scatter_(1, order, ordered)
+
+
 def draw_from_logits(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Draw one token a row from softmax(logits).
 

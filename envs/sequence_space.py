@@ -1,9 +1,10 @@
 """What a sequence is: its alphabet, its greatest length, how it starts and how it ends.
 
-This is the one place for special token ids. `START_ID` is only ever an input to the generator and is never stored in
+This is the one place for special token ids: networks, samplers, environments and metrics read them here, and a task
+fills them in from its vocabulary or tokeniser. `start_id` is only ever an input to the generator and is never stored in
 `tokens`. Where sequences may end early, `end_id` is the terminator: it is an ordinary action, it is part of the
-sequence (the mask includes it), and positions after it are filled with it. Where `end_id` is None all sequences have
-exactly `max_length` tokens and every id is an ordinary token.
+sequence (the mask includes it), and positions after it are filled with `pad_id`. Where `end_id` is None all sequences
+have exactly `max_length` tokens and every id is an ordinary token.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 
 from rlgan.base.errors import ConfigError
 
-START_ID = 0
-"""Input token before the first action. In text it is the terminator's id, in an oracle an ordinary token's."""
-
 
 @dataclass(frozen=True, slots=True)
 class SequenceSpace:
     """The alphabet and the shape of the sequences of one task.
+
+    An id may have more than one of the meanings below: in a text of ours the terminator is also the start and the
+    padding.
 
     Attributes:
         vocab_size: number of token ids V; legal tokens are 0..V-1.
@@ -30,6 +31,8 @@ class SequenceSpace:
             ordinary token to all who do not ask for turns.
         unknown_id: id that stands for every word without an id of its own, or None where there is none. It is an
             ordinary token to networks; to whoever compares sequences it equals nothing, not even itself.
+        start_id: id that a network reads before the first token, or None where there is none; see `required_start`.
+        padding_id: id that fills positions after the terminator, or None where the terminator itself does.
     """
 
     vocab_size: int
@@ -38,29 +41,46 @@ class SequenceSpace:
     given: SequenceSpace | None = None
     separator_id: int | None = None
     unknown_id: int | None = None
+    start_id: int | None = 0
+    padding_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
             raise ConfigError(f"vocab_size={self.vocab_size}: a choice needs at least 2 tokens.")
         if self.max_length < 1:
             raise ConfigError(f"max_length={self.max_length}: a sequence has at least 1 token.")
-        if self.end_id is not None and not 0 <= self.end_id < self.vocab_size:
-            raise ConfigError(f"end_id={self.end_id}: must be one of the ids 0..{self.vocab_size - 1}, or None.")
-        if self.separator_id is not None and not 0 <= self.separator_id < self.vocab_size:
-            raise ConfigError(
-                f"separator_id={self.separator_id}: must be one of the ids 0..{self.vocab_size - 1}, or None."
-            )
+        for name in ("end_id", "separator_id", "unknown_id", "start_id", "padding_id"):
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocab_size:
+                raise ConfigError(f"{name}={token}: must be one of the ids 0..{self.vocab_size - 1}, or None.")
         if self.separator_id is not None and self.separator_id == self.end_id:
             raise ConfigError(f"separator_id={self.separator_id}: is end_id too, and turns follow each other.")
-
-        if self.unknown_id is not None and not 0 <= self.unknown_id < self.vocab_size:
-            raise ConfigError(
-                f"unknown_id={self.unknown_id}: must be one of the ids 0..{self.vocab_size - 1}, or None."
-            )
         if self.unknown_id is not None and self.unknown_id == self.end_id:
             raise ConfigError(f"unknown_id={self.unknown_id}: is end_id too, which ends a sequence.")
+        if self.padding_id is not None and self.end_id is None:
+            raise ConfigError(
+                f"padding_id={self.padding_id}: has no effect with end_id=None, for nothing stands behind a sequence "
+                "of full length. Set it to None."
+            )
 
     @property
     def pad_id(self) -> int:
         """Id that fills positions after the terminator; masks, never ids, decide what is real."""
-        return self.end_id if self.end_id is not None else START_ID
+        if self.padding_id is not None:
+            return self.padding_id
+        # Without a terminator every position is real in the end, and what stands there meanwhile is never read.
+        return 0 if self.end_id is None else self.end_id
+
+    @property
+    def required_start(self) -> int:
+        """`start_id`, for a network that reads it.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.start_id is None:
+            raise ConfigError(
+                "start_id=None: this network reads a token before the first one. Give the sequence space a start_id; "
+                "where the vocabulary has none of its own, the terminator's will do."
+            )
+        return self.start_id

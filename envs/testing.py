@@ -324,6 +324,7 @@ def sequence_spaces(max_vocab_size: int = 6, max_length: int = 5) -> SearchStrat
             vocab_size=st.just(vocab_size),
             max_length=st.integers(1, max_length),
             end_id=st.none() | st.integers(0, vocab_size - 1),
+            start_id=st.integers(0, vocab_size - 1),
         )
 
     return st.integers(2, max_vocab_size).flatmap(of_size)

@@ -14,24 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rlgan.base.errors import DataError
 
-END_ID = 0
-"""Terminator and padding; as input before the first token it is also the start (`sequence_space.START_ID`)."""
-
-UNK_ID = 1
-"""Stands for every token outside the vocabulary."""
+from .sequence_space import SequenceSpace
 
 END_NAME = "<end>"
 UNK_NAME = "<unk>"
 
 SPECIAL_NAMES = (END_NAME, UNK_NAME)
-"""How the special ids are shown, at their ids.
+"""How the special ids of a `Vocabulary` are shown, at their ids.
 
 Text may hold the word `<end>`, which is then an ordinary token with an id of its own; the word `<unk>`, which many
-corpora write for a rare word, means exactly `UNK_ID` and is read as that.
+corpora write for a rare word, means exactly the unknown token and is read as that.
 """
 
 Joining = Literal["words", "characters", "word_pieces", "byte_pieces"]
@@ -118,6 +114,12 @@ class Vocabulary:
 
     tokens: tuple[str, ...]
 
+    end_id: ClassVar[int] = SPECIAL_NAMES.index(END_NAME)
+    """Terminator and padding; before the first token it is also the start."""
+
+    unknown_id: ClassVar[int] = SPECIAL_NAMES.index(UNK_NAME)
+    """Stands for every token outside the vocabulary."""
+
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
             token = Counter(self.tokens).most_common(1)[0][0]
@@ -188,21 +190,41 @@ class Vocabulary:
         """V strings: how each id is shown."""
         return SPECIAL_NAMES + self.tokens
 
+    def space(
+        self, max_length: int, *, separator_id: int | None = None, given: SequenceSpace | None = None
+    ) -> SequenceSpace:
+        """The sequences that are written with this vocabulary.
+
+        Args:
+            max_length: greatest number of tokens T, the terminator included.
+            separator_id: see `SequenceSpace`.
+            given: see `SequenceSpace`.
+        """
+        return SequenceSpace(
+            len(self),
+            max_length,
+            self.end_id,
+            given=given,
+            separator_id=separator_id,
+            unknown_id=self.unknown_id,
+            start_id=self.end_id,
+        )
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {token: index for index, token in enumerate(self.tokens, start=len(SPECIAL_NAMES))}
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Ids of tokens, `UNK_ID` for those outside the vocabulary; no terminator is added."""
+        """Ids of tokens, `unknown_id` for those outside the vocabulary; no terminator is added."""
         ids = self._ids
-        return [ids.get(token, UNK_ID) for token in tokens]
+        return [ids.get(token, self.unknown_id) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of ids up to the terminator, which is not shown."""
         names = self.names
         tokens = []
         for token_id in ids:
-            if token_id == END_ID:
+            if token_id == self.end_id:
                 break
             tokens.append(names[token_id])
         return tokens

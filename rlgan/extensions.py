@@ -617,6 +617,17 @@ def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
     return kept
 
 
+def remember(text: str, path: str) -> None:
+    """Let this process find the source of a file that came along with something; nothing of it is executed.
+
+    Args:
+        text: of the file.
+        path: where it came from, for tracebacks.
+    """
+    digest = _sha256(text)
+    _sources.setdefault(digest, Source(text, digest, path))
+
+
 def remember_sources(run_dir: Path) -> None:
     """Let this process find the sources that a run's folder keeps; nothing of them is executed."""
     for path in sorted((run_dir / FOLDER).glob("*.py")):

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, merge, override, to_dict
+from rlgan.config.paths import flatten, from_dict, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
@@ -373,6 +373,8 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
         raise CheckpointError(f"--out {folder}: is a file. Name a folder.")
     require_model_name(_registry_name(request))
     space = _space(request)
+    if request.resume:
+        space = _as_begun(request, space)
     require_something_to_change(request.settings, space)
     require_one_budget(space.base)
     base, task = _data(request, space.base, say)
@@ -392,6 +394,22 @@ def _space(request: SweepRequest) -> Space:
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
     return request.study.space(request.task, changes)
+
+
+def _as_begun(request: SweepRequest, space: Space) -> Space:
+    """The space that the sweep began with, whatever variants were added to this package since."""
+    begun = read_request(request.folder).get("dimensions")
+    if not isinstance(begun, dict):
+        return space  # a damaged file, which is told when it is compared
+    bundles = {bundle.name for bundle in space.bundles}
+    try:
+        return request.study.as_begun(space, {name: text for name, text in begun.items() if name not in bundles})
+    except ConfigError as error:
+        raise ConfigError(f"--resume {request.folder}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{request.folder / _REQUEST}: is damaged ({error}). Restore it, or start a new sweep."
+        ) from None
 
 
 def _data(request: SweepRequest, base: Config, say: Callable[[str], None]) -> tuple[Config, Task]:
@@ -472,14 +490,36 @@ def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]
 
 def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collection[str]) -> None:
     before = read_request(request.folder)
-    if isinstance(before.get("base"), dict):  # older versions kept where some files lay
-        before["base"] = {path: value for path, value in before["base"].items() if path not in files}
+    if isinstance(before.get("base"), dict):
+        before["base"] = _read_today(before["base"], asked["base"], files)
     different = [name for name, value in asked.items() if before.get(name) != value]
     if different:
         raise CheckpointError(
             f"--resume {request.folder}: is a sweep of another {', '.join(different)}. Leave the options out to go on "
             "with it as it was, or start a new sweep."
         )
+
+
+def _read_today(before: Mapping[str, Any], now: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """A base that was kept, as it is read today: settings that came later have their defaults.
+
+    Args:
+        before: dotted path → value; older versions kept where some files lay.
+        now: the base of today, likewise.
+        files: paths of files.
+    """
+    nested: dict[str, Any] = {}
+    for path, value in {**dict.fromkeys(files, "file"), **before}.items():
+        *above, leaf = path.split(".")
+        node = nested
+        for name in above:
+            node = node.setdefault(name, {})
+        node[leaf] = value
+    try:
+        read = flatten(to_dict(from_dict(nested)))
+    except ConfigError:
+        read = dict(before)  # another configuration in any case
+    return {path: value for path, value in read.items() if path not in files}
 
 
 def read_request(folder: Path) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def _bytes_of(path: str, wanted: str) -> bytes:
                 "data.parquet."
             )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"{path}: no such file. Give {wanted}." + (hub or nearest(file.name, siblings)))
+        meant = nearest(file.name, siblings, "" if str(PurePath(path).parent) == "." else f"{PurePath(path).parent}/")
+        raise DataError(f"{path}: no such file. Give {wanted}." + (hub or meant))
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -164,6 +165,8 @@ def _refuse_other_kinds(path: str, data: bytes) -> None:
             raise DataError(f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) there and give that file.")
         if b"word/document.xml" in data:
             raise DataError(f"{path}: is a Word document. Save it as plain text (UTF-8) there and give that file.")
+        if b".npy" in data[:256]:
+            raise DataError(f"{path}: is an archive of numpy arrays. {_WRITTEN_AS_PARQUET}")
         raise DataError(f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file within.")
     if data[257:262] == b"ustar":
         raise DataError(f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file within.")

@@ -276,4 +276,6 @@ def padded(encoded: Sequence[Sequence[int]], space: SequenceSpace) -> Tensor:
     tokens = np.full((len(encoded), space.max_length), space.pad_id, dtype=np.int64)
     for row, ids in zip(tokens, encoded, strict=True):
         row[: len(ids)] = ids
+        if space.end_id is not None:
+            row[len(ids) : len(ids) + 1] = space.end_id
     return torch.from_numpy(tokens)

@@ -239,5 +239,8 @@ def filled(rows: Rows, table: NDArray[np.int32], space: SequenceSpace) -> Tensor
     tokens = np.full((len(rows), space.max_length), space.pad_id, dtype=narrow)
     own = table.astype(narrow)
     for which, ids, lengths in rows.parts():
-        tokens[which][np.arange(space.max_length) < lengths[:, None]] = own[ids]
+        places, part = np.arange(space.max_length), tokens[which]
+        part[places < lengths[:, None]] = own[ids]
+        if space.end_id is not None:
+            part[places == lengths[:, None]] = space.end_id
     return torch.from_numpy(tokens)

@@ -24,7 +24,7 @@ from rlgan.base.settings import IsFile, Settings
 from rlgan.base.threads import torch_threads
 
 from ..categorical import draw_from_weights, padded_vocab_size
-from ..sequence_space import START_ID, SequenceSpace
+from ..sequence_space import SequenceSpace
 from .task import Sides, Task, TaskMeasure
 
 # The arrays of an oracle and their axes: V vocabulary, E embedding, H hidden.
@@ -221,7 +221,7 @@ class LSTMOracle:
             weights = torch.empty(CHUNK_ROWS, self._output.shape[1])
             hidden = torch.zeros(CHUNK_ROWS, self.hidden)
             cell = torch.zeros_like(hidden)
-            tokens = torch.full((CHUNK_ROWS, length + 1), START_ID)
+            tokens = torch.full((CHUNK_ROWS, length + 1), self.space.required_start)
             for t in range(length):
                 hidden, cell = self._step(tokens[:, t], hidden, cell)
                 torch.addmm(self._output_bias, hidden, self._output, out=weights)
@@ -243,7 +243,7 @@ class LSTMOracle:
         """
         hidden = torch.zeros(tokens.shape[0], self.hidden)
         cell = torch.zeros_like(hidden)
-        previous = torch.full((tokens.shape[0],), START_ID)
+        previous = torch.full((tokens.shape[0],), self.space.required_start)
         states = []
         for t in range(tokens.shape[1]):
             hidden, cell = self._step(previous, hidden, cell)

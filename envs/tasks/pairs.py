@@ -23,7 +23,7 @@ from rlgan.base.settings import Settings
 
 from ..reading import PairFile, count, which_lines
 from ..sequence_space import SequenceSpace
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
+from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
 from .pair_files import PairInput, ParallelFiles, Records, Table, read_pairs
@@ -264,10 +264,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
             "choice needs at least 2. Give more text, or lower vocabulary's min_count."
         )
     between_turns = turn_id(settings.domain, source_side.cutting, sources_of)
-    sources = SequenceSpace(
-        len(sources_of), source_limit.max_length, END_ID, separator_id=between_turns, unknown_id=UNK_ID
-    )
-    targets = SequenceSpace(len(targets_of), target_limit.max_length, END_ID, unknown_id=UNK_ID)
+    sources = sources_of.space(source_limit.max_length, separator_id=between_turns)
+    targets = targets_of.space(target_limit.max_length)
     notes += [f"{side.name}: {note}" for side in sides for note in side.cutting.notes()]
     notes += [source_side.about(sources), target_side.about(targets)]
     tables = [side.numbering.table(known) for side, known in zip(sides, vocabularies, strict=True)]
@@ -527,7 +525,7 @@ def _counts(split: str, one: _Split, sides: tuple[_Side, _Side], tables: list[ND
     told, notes = [], []
     for side, rows, table in zip(sides, (one.sources, one.targets), tables, strict=True):
         counts = rows.counts(len(side.numbering))
-        num_unknown, num_tokens = int(counts[table == UNK_ID].sum()), int(counts.sum())
+        num_unknown, num_tokens = int(counts[table == Vocabulary.unknown_id].sum()), int(counts.sum())
         told.append(f"{side.name} {count(num_tokens, 'token')}, {num_unknown} unknown ({num_unknown / num_tokens:.2%})")
         notes += many_unknown(split, num_unknown, num_tokens, side.tokens, side.option, side.name)
     return [f"{split}: {count(len(one), 'pair')}; {'; '.join(told)}", *notes]

@@ -19,8 +19,7 @@ from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import Settings
 
 from ..reading import Text, count, known_encoding
-from ..sequence_space import SequenceSpace
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID, WORD_MARK, Vocabulary
+from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import Limit, Normalisation, OverLong, Tokens, fit
 from .numbering import Numbering, filled
 from .pieces import Cleaning, Cutting, TokenSettings, keeps_spaces, restored_cutting, split_at
@@ -194,7 +193,7 @@ def turn_id(domain: DomainSettings, cutting: Cutting, vocabulary: Vocabulary) ->
     if not isinstance(domain, Dialogue):
         return None
     ids = vocabulary.encode(cutting.tokenise(domain.turn_token))
-    return ids[0] if len(ids) == 1 and ids[0] != UNK_ID else None
+    return ids[0] if len(ids) == 1 and ids[0] != vocabulary.unknown_id else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +283,8 @@ class Reading(Settings):
         rows, _, notes = fit(rows, limit, path=path, numbers=places, noun="source")
         notes += cutting.notes()
         table, counts = numbering.table(vocabulary), rows.counts(len(numbering))
-        num_unknown, num_tokens = int(counts[table == UNK_ID].sum()), int(counts.sum())
+        num_unknown, num_tokens = int(counts[table == vocabulary.unknown_id].sum()), int(counts.sum())
         if num_unknown:
             notes.append(f"{num_unknown} of {count(num_tokens, 'token')} unknown ({num_unknown / num_tokens:.1%})")
-        conditions = filled(rows, table, SequenceSpace(len(self.names), self.max_length, END_ID)).long()
+        conditions = filled(rows, table, vocabulary.space(self.max_length)).long()
         return ReadSources(conditions, numbering.words(rows), tuple(notes))

@@ -18,8 +18,7 @@ from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import IsFile, Settings
 
 from ..reading import Column, Wanted, as_column, count, read_texts, which_lines
-from ..sequence_space import SequenceSpace
-from ..vocabulary import END_ID, SPECIAL_NAMES, UNK_ID
+from ..vocabulary import SPECIAL_NAMES
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
 from .pieces import (
@@ -177,7 +176,7 @@ def build_text_task(settings: TextTask) -> Task:
             "Give more text, lower min_count, or see whether tokens should be 'word' or 'char'."
         )
     table = numbering.table(vocabulary)
-    is_unknown = table == UNK_ID
+    is_unknown = table == vocabulary.unknown_id
     split_notes = []
     train = splits["train"]
     if settings.unknown == "drop":
@@ -198,7 +197,7 @@ def build_text_task(settings: TextTask) -> Task:
         if shared:
             split_notes.append(f"{split}: {shared} of {len(found)} lines are also training lines")
 
-    space = SequenceSpace(vocab_size=len(vocabulary), max_length=max_length, end_id=END_ID, unknown_id=UNK_ID)
+    space = vocabulary.space(max_length)
     notes = [f"{lines.path}: {note}" for lines in files.values() for note in lines.notes]
     notes += [*more, *(f"tokens: {note}" for note in cutting.notes())]
     notes.append(

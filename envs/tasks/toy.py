@@ -127,9 +127,9 @@ class TabularOracle:
         for t in range(space.max_length):
             conditional = torch.from_numpy(rng.standard_normal((size**t, size))).softmax(1)
             if space.end_id is not None:
-                only_end = torch.zeros(size, dtype=torch.float64)
-                only_end[space.end_id] = 1.0
-                conditional[ended] = only_end
+                only_padding = torch.zeros(size, dtype=torch.float64)
+                only_padding[space.pad_id] = 1.0
+                conditional[ended] = only_padding
                 ended = (ended.unsqueeze(1) | (torch.arange(size) == space.end_id)).reshape(-1)
             probs = (probs.unsqueeze(1) * conditional).reshape(-1)
         return cls(space, probs)

@@ -316,7 +316,7 @@ def uniform_conditions(space: SequenceSpace, num_conditions: int, seed: int) -> 
     ordinary = torch.randint(space.vocab_size - 1, shape, generator=generator)
     ordinary += (ordinary >= space.end_id).long()
     lengths = torch.randint(1, space.max_length, (num_conditions, 1), generator=generator)
-    return torch.where(torch.arange(space.max_length) < lengths, ordinary, space.end_id)
+    return pad_after_end(space, torch.where(torch.arange(space.max_length) < lengths, ordinary, space.end_id))
 
 
 def _law_of(settings: TransductionTask) -> Callable[[Tensor], Oracle]:

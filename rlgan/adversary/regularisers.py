@@ -5,15 +5,17 @@ Those that belong to an architecture (dropout, layer norm, spectral norm, a pena
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice
 from rlgan.base.settings import Settings
 from rlgan.discriminators import Discriminator, EmbeddingDiscriminator
@@ -22,13 +24,22 @@ from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.layers.relaxation import rows_of, tokens_of
 
 
-class NoGradientPenalty(Settings):
+class GradientPenalty(Settings):
+    """What every gradient penalty declares."""
+
+    bounds_slope: ClassVar[bool] = False
+    """Whether it bounds the network's slope."""
+    needs_halves: ClassVar[bool] = False
+    """Whether half of every minibatch must be real, for it joins reals with fakes."""
+
+
+class NoGradientPenalty(GradientPenalty):
     """No penalty on the slope."""
 
     kind: Literal["none"] = "none"
 
 
-class InterpolatedPenalty(Settings):
+class InterpolatedPenalty(GradientPenalty):
     """Slope held near a target between reals and fakes (WGAN-GP, Gulrajani et al. 2017)."""
 
     kind: Literal["interpolated"] = "interpolated"
@@ -39,6 +50,47 @@ class InterpolatedPenalty(Settings):
     space: Annotated[Literal["onehot", "embedding"], Choice(("onehot", "embedding"))] = "onehot"
     """Where lines join reals and fakes: among one-hot rows, or among embeddings, which is cheaper and leaves the
     embedding matrix out of the bound."""
+    bounds_slope: ClassVar[bool] = True
+    needs_halves: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It joins two whole sequences that have one score each, and stand under one condition."""
+        task, network = fields.task, fields.discriminator
+        at = {"adversary.gradient_penalty": self.kind}
+        if network is not None and task.gives_conditions:
+            yield Problem(
+                "penalty_between_conditions",
+                at,
+                f"joins a real sequence with a fake one, and task={task.kind!r} gives them different conditions. Set "
+                "it to none.",
+            )
+        if network is not None and network.granularity == "token":
+            yield Problem(
+                "penalty_of_tokens",
+                at,
+                f"is of one score a sequence, and discriminator={network.kind!r} scores tokens. Set it to none, or "
+                "choose another discriminator.",
+            )
+        elif network is not None and not network.reads_soft_rows:
+            yield Problem(
+                "penalty_of_tokens_alone",
+                at,
+                f"is taken between sequences, at soft rows, and discriminator={network.kind!r} does not say that it "
+                "reads such. Set it to none.",
+            )
+        if network is not None and fields.credit.judges_prefixes:
+            yield Problem(
+                "penalty_of_prefixes",
+                at,
+                f"is taken at whole sequences, and credit={fields.credit.kind!r} shows the discriminator none. Set it "
+                "to none, or choose another credit.",
+            )
+        if network is not None and self.space == "embedding" and not network.has_embedding:
+            yield Problem(
+                "penalty_without_embedding",
+                {"adversary.gradient_penalty.space": self.space},
+                f"discriminator={network.kind!r} has no embedding. Set it to onehot.",
+            )
 
 
 GradientPenaltySettings = Annotated[NoGradientPenalty | InterpolatedPenalty, Field(discriminator="kind")]

@@ -18,8 +18,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
+from rlgan.base.declarations import Fields, reads_density_ratio
 from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
@@ -93,8 +95,47 @@ class AdversarySettings(Settings):
     @property
     def needs_halves(self) -> bool:
         """Whether half of every minibatch must be real: something pairs reals with fakes."""
-        pairs_up = isinstance(self.gradient_penalty, InterpolatedPenalty) or self.mismatched is not None
-        return self.loss.needs_halves or pairs_up
+        return self.loss.needs_halves or self.gradient_penalty.needs_halves or self.mismatched is not None
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
+        network, loss = fields.discriminator, self.loss
+        if self.buffer is not None and self.buffer < self.sequences_per_round:
+            yield Problem(
+                "buffer_below_a_round",
+                {"adversary.buffer": self.buffer},
+                f"holds less than one round of adversary.sequences_per_round={self.sequences_per_round}. Make it at "
+                "least as large.",
+            )
+        if network is not None and self.mismatched is not None:
+            at = {"adversary.mismatched": self.mismatched}
+            if not fields.task.gives_conditions:
+                yield Problem(
+                    "mismatched_without_conditions",
+                    at,
+                    f"is of conditions, and task={fields.task.kind!r} gives none. Set it to null.",
+                )
+            if reads_density_ratio(fields):
+                yield Problem(
+                    "mismatched_beside_ratio",
+                    at,
+                    f"adds real sequences to what D tells reals from, and reward={fields.reward.kind!r} and baseline="
+                    f"{fields.baseline.kind!r} read its logit as log p_d/p_θ. Set it to null, or use reward "
+                    "probability.",
+                )
+            if loss.compares_classes or loss.is_of_a_distribution:
+                yield Problem(
+                    "mismatched_without_classes",
+                    at,
+                    f"is a third class, and adversary.loss={loss.kind!r} has no classes apart. Use another loss.",
+                )
+        if network is not None and network.has_spectral_norm and self.weight_clip is not None:
+            yield Problem(
+                "bounded_twice",
+                {"adversary.weight_clip": self.weight_clip},
+                "bounds matrices that discriminator.spectral_norm=True scales afterwards. Set one of them to none or "
+                "false.",
+            )
 
 
 def one_prefix_each(mask: Tensor, rng: torch.Generator) -> Tensor:

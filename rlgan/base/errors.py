@@ -53,15 +53,16 @@ class CallbackError(PluginError):
     """A user's callback raised or cannot be used."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], before: str = "") -> str:
     """Sentence part that names the nearest known spelling, or '' where nothing is near.
 
     Args:
         name: what was typed.
         known: the legal names.
+        before: what stands before a legal name where it is typed, such as its folder.
 
     Returns:
         " Did you mean 'x'?" or an empty string.
     """
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {before + match[0]!r}?" if match else ""

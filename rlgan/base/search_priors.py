@@ -8,6 +8,7 @@ prior, or turns them into the words of a library.
 
 from __future__ import annotations
 
+import ast
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,22 @@ class LogUniform:
 
 
 Prior = Choice | Uniform | LogUniform
+
+
+def read_prior(text: str) -> Prior:
+    """A prior as `repr` wrote it, for whoever keeps one as text; nothing is evaluated.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError("is no prior")
+        values = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+        return {"Choice": Choice, "Uniform": Uniform, "LogUniform": LogUniform}[call.func.id](**values)
+    except (SyntaxError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{text!r}: is no prior ({error}).") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
+from .declarations import Fields
+from .problems import Problem
+
 
 class Settings(BaseModel):
     """Frozen, validated settings; unknown names and wrong types are errors that name the field."""
@@ -37,6 +40,14 @@ class Settings(BaseModel):
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Settings of older versions by their names, and where below this class they are now; both are read."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """What of these settings contradicts the rest of a configuration; a variant has its own rules here.
+
+        Args:
+            fields: all of it, each part valid by itself.
+        """
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,16 @@ def facts_of(settings: Settings, fact: type[F], prefix: str = "") -> Iterator[tu
             yield prefix + name, said, value
         elif isinstance(value, Settings):
             yield from facts_of(value, fact, f"{prefix}{name}.")
+
+
+def parts_of(settings: Settings) -> Iterator[Settings]:
+    """All groups of settings and chosen variants below one, outside first, in the order of the fields."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Settings):
+                yield part
+                yield from parts_of(part)
 
 
 def facts_below(owner: type[Settings], fact: type[F], prefix: str = "") -> Iterator[tuple[str, F]]:

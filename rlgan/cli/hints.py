@@ -34,6 +34,8 @@ _TOKEN = re.compile(
     rf"(?:(?P<it>it)(?![\w.])|(?P<quoted>'{_NAME}')(?!\w)|"
     rf"(?P<name>(?<![\w.'/=-]){_NAME}(?![\w/-]))(?:(?P<is>=)(?P<value>{_VALUE})|(?= (?P<variant>[a-z]\w*)\b)?))"
 )
+# What a task reads is named by options of their own; it cannot be built without.
+_TASK_OPTIONS = {"text": "--data FILE", "pairs": "--pairs FILE"}
 _PRESETS_NAMED = 4
 _MOST_NAMED = 3  # settings that one name may stand for
 
@@ -154,7 +156,10 @@ class _Known:
         # Data is read by the task's settings, and an error of reading names them alone.
         ends = [path for path in ends if path.startswith("task.")] or ends
         if not ends:
-            return []
+            # A setting of a variant that could not be built, for want of this very setting.
+            axis, _, last = name.rpartition(".")
+            known = axis and any(last in one.model_fields for one in variants_at(axis).values())
+            return [name] if known else []
         depth = min(path.count(".") for path in ends)
         nearest = [path for path in ends if path.count(".") == depth]
         return nearest if len(nearest) <= _MOST_NAMED else []
@@ -181,6 +186,9 @@ def where_it_belongs(error: ConfigPathError, config: Config, changes: Mapping[st
         changes: dotted path → value, the path among them.
     """
     axis, _, name = error.path.replace("-", "_").rpartition(".")
+    if axis == "task":
+        tasks = [option for kind, option in _TASK_OPTIONS.items() if name in variants_at(axis)[kind].model_fields]
+        return f" Give {' or '.join(tasks)}." if tasks else ""
     variants = [kind for kind, variant in variants_at(axis).items() if name in variant.model_fields] if axis else []
     beside = [kind for kind in variants if axis not in changes and _stands(config, {**changes, axis: kind})]
     presets = [known for known in PRESETS if variants and _stands_in(known, config.task, changes)]

@@ -76,6 +76,18 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         return 1
 
 
+def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
+    """An empty value is a mistake of a script (`--data "$FILE"`), and not the same as no option.
+
+    Raises:
+        ConfigError: an option of the verb's own is ''.
+    """
+    for word, follows in zip(arguments, [*arguments[1:], None], strict=True):
+        name, has_value, value = word.partition("=")
+        if name.startswith("--") and name[2:] in own and (value if has_value else follows) == "":
+            raise ConfigError(f"{name}: is empty. Give a value, or leave the option out.")
+
+
 def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     parser = _Parser(
         prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
@@ -103,4 +115,5 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:
             arguments, overrides = split_overrides(arguments, parsers.choices[typed])
+        _require_values(arguments, own)
         return module.run(parser.parse_args(arguments), overrides)

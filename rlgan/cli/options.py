@@ -161,7 +161,9 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         except ConfigPathError as error:
             option = _nearest_option(error.path) if "." not in error.path else ""
             belongs = where_it_belongs(error, config, asked_for)
-            raise ConfigError(f"{error}{option if option not in str(error) else ''}{belongs}") from None
+            # One suggestion is advice, two are a riddle.
+            option = "" if "Did you mean" in str(error) or belongs else option
+            raise ConfigError(f"{error}{option}{belongs}") from None
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
@@ -171,7 +173,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}).") from None
+        raise ConfigError(
+            f"--config {path}: cannot be read ({error.strerror}). Give a file of settings in JSON: a run's "
+            "config.json, or what `rlgan show-config PRESET` prints, changed."
+        ) from None
     except ValueError as error:
         raise ConfigError(f"--config {path}: not JSON ({error}).") from None
     if not isinstance(values, dict):
@@ -226,6 +231,17 @@ def positive_float(text: str) -> float:
         value = float("nan")
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """An option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0 and at most 1")
     return value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlgan.base.errors import ConfigError
 from rlgan.envs.reading.how import FileFormat
 
-from .options import column, not_negative_float, positive_float, positive_int
+from .options import column, not_negative_float, positive_float, positive_int, share
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="τ",
         help="divides logits (default 1; with --model, the registered one)",
     )
+    parser.add_argument(
+        "--top-k",
+        type=positive_int,
+        default=None,
+        metavar="K",
+        help="draw each token from the K likeliest ones, after --temperature (default: from all)",
+    )
+    parser.add_argument(
+        "--top-p",
+        type=share,
+        default=None,
+        metavar="P",
+        help="draw each token from the fewest likeliest ones that have the share P of the probability, after --top-k "
+        "(default: from all)",
+    )
     parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="execute the source that came along with a generator that is somebody's own code",
+    )
     parser.add_argument(
         "--tracking-uri",
         default=None,
@@ -96,6 +116,11 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
     if options.seed is not None and options.beam is not None:
         raise ConfigError("--seed: has no effect with --beam, which draws nothing. Leave it out.")
+    for name in ("top_k", "top_p"):
+        if getattr(options, name) is not None and options.beam is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: has no effect with --beam, which draws nothing. Leave it out."
+            )
     if options.length_exponent is not None and options.beam is None:
         raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
     lines = _of_run(options) if options.model is None else _of_model(options)
@@ -107,12 +132,16 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _written(options: argparse.Namespace, folder: Path, temperature: float) -> list[str]:
     """What the generator of a folder writes: for sources, or for nothing."""
     from rlgan.envs.reading import How, Wanted, count, known_encoding, read_texts
+    from rlgan.generators import Draw
     from rlgan.storage.export import Decoding, load_run_generator
 
-    exported = load_run_generator(folder)
+    exported = load_run_generator(folder, executes_source=options.trust_code)
     if options.input is None:
-        return exported.sample(options.num or 10, temperature, options.seed or 0)
-    decoding = Decoding(temperature, options.beam, options.length_exponent or 0.0, options.replace_unknown)
+        return exported.sample(
+            options.num or 10, temperature, options.seed or 0, top_k=options.top_k, top_p=options.top_p
+        )
+    draw = Draw(temperature, options.top_k, options.top_p)
+    decoding = Decoding(draw, options.beam, options.length_exponent or 0.0, options.replace_unknown)
     trained_on = "utf-8" if exported.reading is None else exported.reading.encoding
     encoding = trained_on if options.encoding is None else known_encoding(options.encoding)
     raw = read_texts(

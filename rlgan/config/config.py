@@ -7,16 +7,19 @@ by dotted paths. The rooms never import this module.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from rlgan.adversary.training import AdversarySettings
+from rlgan.base.declarations import tells_log_odds
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import ContradictionError, Problem
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.settings import FreeOnResume, NeverMovesNumbers, OfTheStart, ReadIf, Settings
-from rlgan.discriminators import CausalLSTM, CnnHighway, DiscriminatorSettings, InteractionCnn
+from rlgan.base.settings import FreeOnResume, NeverMovesNumbers, OfTheStart, ReadIf, Settings, parts_of
+from rlgan.discriminators import CnnHighway, DiscriminatorSettings
 from rlgan.envs.tasks import TaskSettings
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.extensions import Loaded, Plugin, PluginKind, check_options
@@ -27,14 +30,14 @@ from rlgan.policy.advantage_scaling import AsTheyAre, NormalisationSettings
 from rlgan.policy.baselines import BaselineSettings, NoBaseline
 from rlgan.policy.credit import CreditSettings, MonteCarlo
 from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
+from rlgan.policy.logit_maps import Probability
 from rlgan.policy.objectives import ObjectiveSettings, Reinforce
-from rlgan.policy.rewards import Probability, RewardSettings
+from rlgan.policy.rewards import RewardSettings
 from rlgan.sampling.environment import Sampling
-from rlgan.schedule.discriminator_balance import Equilibrium
 from rlgan.schedule.phases import Schedule
 from rlgan.tracking import TrackingSettings
 
-from .checks import contradictions
+from .checks import problems
 
 Control = Literal["mle_continued", "oracle_ratio", "constant_reward", "random_reward"]
 
@@ -168,9 +171,13 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
-        for problem in contradictions(self):
-            raise ConfigError(problem)
+        for problem in self.problems():
+            raise ContradictionError(problem)
         return self
+
+    def problems(self) -> Iterator[Problem]:
+        """All that contradicts something else, in the order in which it would be mended."""
+        return problems(self, parts_of(self))
 
     @property
     def has_adversary(self) -> bool:
@@ -180,19 +187,21 @@ class Config(Settings):
     @property
     def shares_embeddings(self) -> bool:
         """Whether the discriminator's embeddings are copies of the generator's."""
-        return isinstance(self.discriminator, InteractionCnn) and self.discriminator.embeddings == "generator"
+        return self.discriminator is not None and self.discriminator.copies_embeddings
 
     @property
     def tells_log_odds(self) -> bool:
         """Whether the discriminator's logit estimates log p_d/p_θ, without an unknown constant."""
-        return self.adversary.loss.is_log_odds and not isinstance(self.schedule.balance, Equilibrium)
+        return tells_log_odds(self)
 
     @property
     def word_vectors(self) -> dict[str, WordVectors]:
         """Files that embeddings begin from, by the network's name."""
         networks = {"generator": self.generator, "discriminator": self.discriminator}
         return {
-            name: network.pretrained
+            name: part
             for name, network in networks.items()
-            if isinstance(network, LSTM | CausalLSTM) and isinstance(network.pretrained, WordVectors)
+            if network is not None
+            for part in parts_of(network)
+            if isinstance(part, WordVectors)
         }

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import Settings, members_of, settings_in
 from rlgan.extensions import TakesPlugin, is_plugin_name, known
 
@@ -51,7 +52,14 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(told(error)) from None
+        raise refused(error) from None
+
+
+def refused(error: ValidationError) -> ConfigError:
+    """The error to raise in the place of pydantic's; it keeps the problem of settings that contradict each other."""
+    causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
+    found = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
+    return ConfigError(told(error)) if found is None else ContradictionError(found, told(error))
 
 
 def told(error: ValidationError) -> str:
@@ -357,7 +365,7 @@ def _unknown_path(
 
 def _by_last_name(name: str, known: list[str]) -> str:
     """Sentence part that offers the path whose last name is near; '' where none is."""
-    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in known], n=1, cutoff=0.6)
     found = [path for path in known if near and path.rpartition(".")[2] == near[0]]
     return f" Did you mean {' or '.join(repr(path) for path in found[:3])}?" if found else ""
 
@@ -438,7 +446,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
         text = message.removeprefix("Value error, ")
         return text if not path or text.startswith(path) else f"{path}: {text}"
     if problem["type"] == "missing":
-        return f"{path}: is not set, and has no default."
+        return f"{path}: is not set, and has no default. Set {path}."
     if problem["type"] == "extra_forbidden":
         return f"{path}={value!r}: no such setting.{nearest(location[-1], _all_field_names())}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):

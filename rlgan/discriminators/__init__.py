@@ -22,6 +22,7 @@ from .lstm import BidirectionalLSTM, BidirectionalLSTMDiscriminator
 from .pair_cnn import PairCnn, PairCnnDiscriminator
 from .pair_discriminator import PairDiscriminator
 from .pair_lstm import PairLSTM, PairLSTMDiscriminator
+from .plugin import AdaptedDiscriminator, PluginDiscriminator
 from .res_conv import ResConv, ResConvDiscriminator
 from .tabular import Tabular, TabularDiscriminator
 from .transformer import Transformer, TransformerDiscriminator
@@ -40,7 +41,8 @@ DiscriminatorSettings = Annotated[
     | PairLSTM
     | HierarchicalLSTM
     | InteractionCnn
-    | TripleLSTM,
+    | TripleLSTM
+    | PluginDiscriminator,
     Field(discriminator="kind"),
 ]
 """Settings of any discriminator."""
@@ -58,6 +60,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Discriminator]] =
     HierarchicalLSTM: HierarchicalLSTMDiscriminator,
     InteractionCnn: InteractionCnnDiscriminator,
     TripleLSTM: TripleLSTMDiscriminator,
+    PluginDiscriminator: AdaptedDiscriminator,
 }
 
 
@@ -72,6 +75,7 @@ def build_discriminator(settings: DiscriminatorSettings, space: SequenceSpace) -
 
 
 __all__ = [
+    "AdaptedDiscriminator",
     "BidirectionalLSTM",
     "BidirectionalLSTMDiscriminator",
     "CausalLSTM",
@@ -97,6 +101,7 @@ __all__ = [
     "PairLSTM",
     "PairLSTMDiscriminator",
     "PlainScorer",
+    "PluginDiscriminator",
     "ResConv",
     "ResConvDiscriminator",
     "Scorer",

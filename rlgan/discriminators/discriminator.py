@@ -45,6 +45,11 @@ class Architecture(Settings):
         return False
 
     @property
+    def reads_soft_rows(self) -> bool:
+        """Whether it reads soft rows in the place of tokens, and is twice differentiable in them."""
+        return not self.gives_distribution
+
+    @property
     def copies_embeddings(self) -> bool:
         """Whether its embeddings are copies of the generator's, made when pretraining is over."""
         return False

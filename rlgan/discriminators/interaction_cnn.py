@@ -13,6 +13,7 @@ B pairs, S positions of a source, T of a target, P projection, C channels
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -20,6 +21,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlgan.base.declarations import Fields
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.batch_norm import MaskedBatchNorm
@@ -61,6 +64,26 @@ class InteractionCnn(Architecture):
     def copies_embeddings(self) -> bool:
         """As `embeddings` says."""
         return self.embeddings == "generator"
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Embeddings that are copied are there, and as wide."""
+        generator = fields.generator
+        if not self.copies_embeddings:
+            return
+        if generator.table_width is None:
+            yield Problem(
+                "no_tables_to_copy",
+                {"discriminator.embeddings": self.embeddings},
+                f"copies two tables of tokens, and generator={generator.kind!r} has no such tables. Use generator "
+                "seq2seq_lstm, or set it to own.",
+            )
+        elif self.embedding != generator.table_width:
+            yield Problem(
+                "tables_of_another_width",
+                {"discriminator.embedding": self.embedding},
+                "with discriminator.embeddings='generator' it is "
+                f"generator.embedding={generator.table_width}. Set both to the same.",
+            )
 
 
 class InteractionCnnDiscriminator(PairDiscriminator):

@@ -23,7 +23,7 @@ n pairs, S and T tokens of a condition and of a sequence
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
@@ -35,7 +35,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.adversary.mismatched_pairs import TruePairs
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
 from rlgan.discriminators import (
@@ -93,6 +95,15 @@ class FreshEvaluator(Settings):
                 "from. Together they must be below 1."
             )
         return self
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There are pairs to judge."""
+        if not fields.task.gives_conditions:
+            yield Problem(
+                "evaluator_without_pairs",
+                {"evaluation.adversarial": self.kind},
+                f"judges pairs, and task={fields.task.kind!r} gives nothing with its sequences. Set it to none.",
+            )
 
 
 @dataclass(frozen=True, slots=True)

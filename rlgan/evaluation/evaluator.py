@@ -19,15 +19,17 @@ from torch import Tensor
 from typing_extensions import Self
 
 from rlgan.base.activity import advance, stage
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.seeding import stream
 from rlgan.base.settings import ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator
+from rlgan.generators import Draw, Generator, Samples
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
-from rlgan.sampling.beam_search import beam_search
-from rlgan.sampling.sampler import Samples, sample
+from rlgan.sampling.sampler import sampler_of
+from rlgan.sampling.unknown_words import no_words
 from rlgan.schedule.model_selection import Measure
 
 from .adversarial import AdversarialMeasures, FreshEvaluator
@@ -92,6 +94,21 @@ class EvaluationSettings(Settings):
     def _check(self) -> Self:
         require_apart(self.metrics)
         return self
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Words can be put in the place of unknown ones where there are words on both sides."""
+        task = fields.task
+        if not self.replace_unknown:
+            return
+        at = {"evaluation.replace_unknown": self.replace_unknown}
+        if "references" not in task.measures:
+            yield Problem(
+                "words_of_no_source",
+                at,
+                f"takes words of a source, and task={task.kind!r} has none. Set it to false.",
+            )
+        elif refusal := no_words(*task.are_words):
+            yield Problem("no_words", at, f"{refusal}. Set it to false.")
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:
@@ -232,7 +249,7 @@ class Evaluator:
         """
         samples, conditions = self._drawn(generator, temperature, num_sequences or self._settings.num_sequences)
         metrics = self._likelihoods(generator, temperature, samples, conditions)
-        if generator.has_law:
+        if generator.has_likelihood:
             metrics["eval/effective_rank"] = self._effective_rank(generator, samples.tokens, temperature, conditions)
         if self._text is not None:
             metrics |= self._text.measure(samples.tokens)
@@ -266,11 +283,11 @@ class Evaluator:
 
         Without likelihoods there are no KL gaps, and no NLL of references.
         """
-        if self._task.has_known_law and generator.has_law:
+        if self._task.has_known_law and generator.has_likelihood:
             return KL_SUM
         if self._text is not None:
             return LM_RLM
-        return PAIR_SUM if self._pairs is not None and generator.has_law else None
+        return PAIR_SUM if self._pairs is not None and generator.has_likelihood else None
 
     def evidence(self, generator: Generator, temperature: float, number: int, *, has_groups: bool = True) -> Evidence:
         """The two-sided measure of a generator, and what it is without some of the sequences.
@@ -347,23 +364,23 @@ class Evaluator:
         if conditions is not None:
             conditions = conditions[torch.arange(number) % len(conditions)].long()
         rng = stream(self._seed, self._draw)
-        stepper = generator.stepper(temperature)
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
         with stage("sample", f"{number} samples"):
-            return sample(stepper, self._task.space, number, rng, conditions=conditions), conditions
+            return sampler.sample(number, rng, conditions=conditions), conditions
 
     def _likelihoods(
         self, generator: Generator, temperature: float, samples: Samples, conditions: Tensor | None
     ) -> dict[str, float]:
         """Those that generator and task have, both ways, and the gaps that follow from them."""
         metrics: dict[str, float] = {}
-        if generator.has_law:
+        if generator.has_likelihood:
             given = self._held_out_conditions
             with stage("nll", "likelihood of test sequences"):
                 metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
         if self._task.has_known_law:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
-            if generator.has_law:
+            if generator.has_likelihood:
                 metrics |= self._kl_metrics(metrics)
         return metrics
 
@@ -373,11 +390,10 @@ class Evaluator:
 
     def _decoded(self, generator: Generator, temperature: float, conditions: Tensor) -> Tensor:
         """The likeliest sequences (n, T) that are given conditions (n, S)."""
-        stepper, settings = generator.stepper(temperature), self._settings
+        sampler, settings = sampler_of(generator, self._task.space, Draw(temperature)), self._settings
         number = len(conditions)
         with stage("decode", f"the likeliest of {number} sources"):
-            found = beam_search(stepper, self._task.space, number, settings.beam, settings.length_exponent, conditions)
-        return found.tokens
+            return sampler.likeliest(number, settings.beam, settings.length_exponent, conditions).tokens
 
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
@@ -444,9 +460,8 @@ class Evaluator:
             return {}
         conditions = self._adversarial.conditions
         rng = stream(self._seed, self._draw, "adversarial")
-        samples = sample(
-            generator.stepper(temperature), self._task.space, len(conditions), rng, conditions=conditions
-        ).tokens
+        sampler = sampler_of(generator, self._task.space, Draw(temperature))
+        samples = sampler.sample(len(conditions), rng, conditions=conditions).tokens
         with stage("judge", "fresh evaluators (evaluation.adversarial)"):
             metrics = self._adversarial.measure(samples, rates_evaluator=rates_evaluator)
         if decodes:

@@ -16,13 +16,16 @@ n sequences, T positions
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
@@ -61,6 +64,15 @@ class LearnedLanguageModel(Settings):
                 "none."
             )
         return self
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is text to learn."""
+        if "text" not in fields.task.measures:
+            yield Problem(
+                "language_model_without_text",
+                {"evaluation.language_model": self.kind},
+                f"is trained on text, and task={fields.task.kind!r} has none. Set it to none.",
+            )
 
 
 class HeldOutNll(Protocol):

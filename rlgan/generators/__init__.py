@@ -10,15 +10,27 @@ from pydantic import Field
 
 from rlgan.envs.sequence_space import SequenceSpace
 
-from .generator import AttendingLaw, AutoregressiveGenerator, Generator, Law, State, Stepper, shift_right
+from .generator import (
+    AttendingLaw,
+    AutoregressiveGenerator,
+    Generator,
+    GeneratorKind,
+    Law,
+    State,
+    Stepper,
+    shift_right,
+)
 from .latent_conv import LatentConv, LatentConvGenerator
 from .lstm import LSTM, LSTMGenerator
+from .plugin import AdaptedGenerator, PluginGenerator
+from .sampler import Continuations, Decoded, Draw, Sampler, Samples
 from .seq2seq_lstm import Seq2SeqLSTM, Seq2SeqLSTMGenerator
 from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
 GeneratorSettings = Annotated[
-    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer, Field(discriminator="kind")
+    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | PluginGenerator,
+    Field(discriminator="kind"),
 ]
 """Settings of any generator."""
 
@@ -33,6 +45,8 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
+    if isinstance(settings, PluginGenerator):
+        return AdaptedGenerator(settings, space)
     if isinstance(settings, Seq2SeqLSTM):
         return Seq2SeqLSTMGenerator(settings, space)
     if isinstance(settings, Seq2SeqTransformer):
@@ -41,19 +55,27 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
         return LatentConvGenerator(settings, space)
     if isinstance(settings, TransformerDecoder):
         return TransformerGenerator(settings, space)
-    return LSTMGenerator(settings, space.vocab_size)
+    return LSTMGenerator(settings, space)
 
 
 __all__ = [
     "LSTM",
+    "AdaptedGenerator",
     "AttendingLaw",
     "AutoregressiveGenerator",
+    "Continuations",
+    "Decoded",
+    "Draw",
     "Generator",
+    "GeneratorKind",
     "GeneratorSettings",
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
     "Law",
+    "PluginGenerator",
+    "Sampler",
+    "Samples",
     "Seq2SeqLSTM",
     "Seq2SeqLSTMGenerator",
     "Seq2SeqTransformer",

@@ -1,7 +1,7 @@
 """What the trainer asks of a generator, and what the hot loop asks of its frozen copy.
 
-A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no reward. Every generator can be sampled,
-and can be differentiated as a function of noise; only an autoregressive one knows how likely a sequence is.
+A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no reward. Every generator can be sampled.
+What else it can do it declares, on its settings and on its network alike (`GeneratorKind`).
 
 For sampling it hands out a *stepper*, a fused copy of its weights that advances many rows by one token without
 autograd. A stepper's state is a tuple of row-first tensors, so the hot loop can select, concatenate and cut rows
@@ -17,11 +17,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.base.errors import ConfigError
+from rlgan.base.settings import Settings
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
+
+from .sampler import Draw, Sampler
 
 State = tuple[Tensor, ...]
 """Recurrent state of R rows: any number of tensors whose first dimension is R."""
+
+
+class GeneratorKind(Settings):
+    """What the settings of a generator declare of its network, for whoever asks before there is one."""
+
+    reads_conditions: ClassVar[bool] = False
+    """Whether it writes sequences that are given something."""
+    has_likelihood: ClassVar[bool] = True
+    """Whether it knows how likely a sequence is: `Generator.given` then gives its distribution."""
+    draws_tokens: ClassVar[bool] = True
+    """Whether it draws one token after another; else it writes the likeliest of rows that are soft in themselves."""
+    relaxes: ClassVar[bool] = False
+    """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
+    noise."""
+
+    @property
+    def table_width(self) -> int | None:
+        """Width of its tables of conditions' and sequences' tokens, which a discriminator may copy; None: no such."""
+        return None
 
 
 class Stepper(Protocol):
@@ -88,9 +111,10 @@ class Law(ABC):
     def logits(self, tokens: Tensor) -> Tensor:
         """(B, T, V) float32 logits of every token of `tokens` (B, T) given its prefix."""
 
-    @abstractmethod
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise; see `rlgan.layers.relaxation`.
+
+        For generators that declare `relaxes`; the others need not have it.
 
         Args:
             noise: (B, T, V) Gumbel noise.
@@ -99,7 +123,11 @@ class Law(ABC):
 
         Returns:
             Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that were drawn.
+
+        Raises:
+            ConfigError: it gives no soft rows.
         """
+        raise no_soft_rows(self)
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token given its prefix.
@@ -131,6 +159,14 @@ class Law(ABC):
         return logprobs.gather(2, tokens.unsqueeze(2)).squeeze(2), entropies
 
 
+def no_soft_rows(asked: object) -> ConfigError:
+    """The error of a generator, or its law, that is asked for soft rows and gives none."""
+    return ConfigError(
+        f"{type(asked).__name__}: gives no soft rows, through which an objective could be differentiated. Use an "
+        "objective that learns from drawn tokens, such as objective reinforce, or a generator that declares relaxes."
+    )
+
+
 class AttendingLaw(Law):
     """The law of sequences that are given something, by who attends to its tokens while it writes."""
 
@@ -150,12 +186,26 @@ class Generator(nn.Module, ABC):
     """Makes token sequences."""
 
     vocab_size: int
-    has_law: ClassVar[bool] = True
-    """Whether it knows how likely a sequence is."""
+    has_likelihood: ClassVar[bool] = True
+    """See `GeneratorKind`; a network and its settings say the same."""
+    draws_tokens: ClassVar[bool] = True
+    """See `GeneratorKind`."""
+    relaxes: ClassVar[bool] = False
+    """See `GeneratorKind`."""
 
     @abstractmethod
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    def own_sampler(self, space: SequenceSpace, draw: Draw, chunk_rows: int) -> Sampler | None:
+        """A sampler of its own in the place of one that steps; None, as here, where `stepper` is what there is.
+
+        Args:
+            space: the task's sequences.
+            draw: from which distribution.
+            chunk_rows: most rows at once.
+        """
+        return None
 
     @abstractmethod
     def given(self, conditions: Tensor | None) -> Law:
@@ -180,8 +230,11 @@ class Generator(nn.Module, ABC):
             Rows (B, T, V) on the simplex, with gradient, and the tokens (B, T) int64 that they stand for.
 
         Raises:
+            ConfigError: it gives no soft rows.
             ValueError: no relaxation, and drawing a token has no gradient without one; or one where none are drawn.
         """
+        if not self.relaxes:
+            raise no_soft_rows(self)
         if relaxation is None:
             raise ValueError("a generator that draws tokens needs a relaxation.")
         uniform = uniform_of_rows(seeds, space.max_length, space.vocab_size).to(next(self.parameters()).device)
@@ -197,7 +250,13 @@ class Generator(nn.Module, ABC):
 
 
 class AutoregressiveGenerator(Generator, Law):
-    """A law of sequences that are given nothing."""
+    """A law of sequences that are given nothing.
+
+    Attributes:
+        start_id: what is read before the first token; see `SequenceSpace.required_start`.
+    """
+
+    start_id: int
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:
@@ -222,10 +281,10 @@ class AutoregressiveGenerator(Generator, Law):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Law.logits`."""
-        return self(shift_right(tokens))
+        return self(shift_right(tokens, self.start_id))
 
 
-def shift_right(tokens: Tensor) -> Tensor:
+def shift_right(tokens: Tensor, start_id: int) -> Tensor:
     """Generator inputs for `tokens`: the start token, then all tokens but the last; (B, T) to (B, T)."""
-    start = tokens.new_full((tokens.shape[0], 1), START_ID)
+    start = tokens.new_full((tokens.shape[0], 1), start_id)
     return torch.cat([start, tokens[:, :-1]], dim=1)

@@ -17,19 +17,20 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, normal_of_rows
 from rlgan.layers.residual import ResidualConvolutions
 
-from .generator import Generator, Law, State, Stepper
+from .generator import Generator, GeneratorKind, Law, State, Stepper
 
 
-class LatentConv(Settings):
+class LatentConv(GeneratorKind):
     """Residual convolutions of noise, that write all tokens at once."""
 
-    reads_conditions: ClassVar[bool] = False
+    has_likelihood: ClassVar[bool] = False
+    draws_tokens: ClassVar[bool] = False
+    relaxes: ClassVar[bool] = True
     not_searched: ClassVar[NotSearched] = NotSearched("has no likelihood, and learns by objective soft alone")
     kind: Literal["latent_conv"] = "latent_conv"
     latent: int = Field(128, ge=1)
@@ -56,7 +57,7 @@ class LatentConvGenerator(Generator):
         space: the task's sequences.
     """
 
-    has_law = False
+    has_likelihood, draws_tokens, relaxes = False, False, True
 
     def __init__(self, settings: LatentConv, space: SequenceSpace) -> None:
         super().__init__()

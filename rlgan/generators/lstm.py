@@ -12,20 +12,19 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.sequence_space import START_ID
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.embeddings import NoPretrained, Pretrained, build_embedding, embedding_width
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import AutoregressiveGenerator, State, Stepper, shift_right
+from .generator import AutoregressiveGenerator, GeneratorKind, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
-class LSTM(Settings):
+class LSTM(GeneratorKind):
     """LSTM generator."""
 
-    reads_conditions: ClassVar[bool] = False
+    relaxes: ClassVar[bool] = True
     kind: Literal["lstm"] = "lstm"
     embedding: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
     """Width of the token embedding, without the columns of `pretrained`."""
@@ -60,12 +59,15 @@ class LSTMGenerator(AutoregressiveGenerator):
 
     Args:
         settings: sizes.
-        vocab_size: number of tokens V.
+        space: the task's sequences.
     """
 
-    def __init__(self, settings: LSTM, vocab_size: int) -> None:
+    relaxes = True
+
+    def __init__(self, settings: LSTM, space: SequenceSpace) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
+        vocab_size = self.vocab_size = space.vocab_size
+        self.start_id = space.required_start
         self._dropout_rate, self._is_tied = settings.dropout, settings.tied
         self.embedding = build_embedding(vocab_size, settings.embedding, settings.pretrained)
         width, features = embedding_width(settings.embedding, settings.pretrained), settings.hidden
@@ -107,7 +109,9 @@ class LSTMGenerator(AutoregressiveGenerator):
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Law.logprobs`."""
-        features = self._features(shift_right(tokens if read is None else read)).flatten(0, 1) / temperature
+        features = (
+            self._features(shift_right(tokens if read is None else read, self.start_id)).flatten(0, 1) / temperature
+        )
         return token_logprobs(features, self.output_weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )
@@ -131,7 +135,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         rows, tokens = [], []
         table = self.embedding.weight
-        embedded = table[START_ID].expand(noise.shape[0], -1)
+        embedded = table[self.start_id].expand(noise.shape[0], -1)
         state: Any = None
         for position in range(noise.shape[1]):
             features, state = self.lstm(embedded.unsqueeze(1), state)
@@ -208,7 +212,7 @@ class LSTMStepper(Stepper):
         lstm, output_weight, output_bias = generator.lstm, generator.output_weight, generator.output.bias
         if generator.projection is not None:
             output_weight = output_weight @ generator.projection.weight
-        self._num_layers, self._hidden = lstm.num_layers, lstm.hidden_size
+        self._num_layers, self._hidden, self._start_id = lstm.num_layers, lstm.hidden_size, generator.start_id
         self._reads_all_layers = isinstance(lstm, ConcatenatedLSTM)
         input_weights, recurrent_weights, input_biases, recurrent_biases = zip(*lstm.all_weights, strict=True)
         self._biases = [one + other for one, other in zip(input_biases, recurrent_biases, strict=True)]
@@ -232,7 +236,7 @@ class LSTMStepper(Stepper):
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""
         zeros = self._output_weight.new_zeros(num_rows, self._hidden)
-        tokens = torch.full((num_rows,), START_ID, dtype=torch.int64, device=zeros.device)
+        tokens = torch.full((num_rows,), self._start_id, dtype=torch.int64, device=zeros.device)
         return self.advance((zeros,) * (2 * self._num_layers), tokens)
 
     @torch.no_grad()

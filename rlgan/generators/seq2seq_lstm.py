@@ -22,18 +22,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.layers.recurrent import BiLSTM
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import AttendingLaw, Generator, State, Stepper, shift_right
+from .generator import AttendingLaw, Generator, GeneratorKind, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
-class Seq2SeqLSTM(Settings):
+class Seq2SeqLSTM(GeneratorKind):
     """Encoder-decoder of LSTMs with attention."""
 
     kind: Literal["seq2seq_lstm"] = "seq2seq_lstm"
@@ -57,6 +56,12 @@ class Seq2SeqLSTM(Settings):
     init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
     """Every parameter starts from N(0, init_std²)."""
     reads_conditions: ClassVar[bool] = True
+    relaxes: ClassVar[bool] = True
+
+    @property
+    def table_width(self) -> int:
+        """Of both."""
+        return self.embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +108,13 @@ class Seq2SeqLSTMGenerator(Generator):
         space: the task's sequences, which are given something.
     """
 
+    relaxes = True
+
     def __init__(self, settings: Seq2SeqLSTM, space: SequenceSpace) -> None:
         super().__init__()
         assert space.given is not None
         self.vocab_size, self.max_length, self._source = space.vocab_size, space.max_length, space.given
+        self.start_id = space.required_start
         self._dropout_rate, self.feeds_outputs = settings.dropout, settings.input_feeding
         width, layers = settings.hidden, settings.layers
         self.source_embedding = nn.Embedding(space.given.vocab_size, settings.embedding)
@@ -259,13 +267,17 @@ class _Seq2SeqLaw(AttendingLaw):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Law.logits`."""
-        logits: Tensor = self._generator.output(self._generator.features(self._memory, shift_right(tokens)))
+        logits: Tensor = self._generator.output(
+            self._generator.features(self._memory, shift_right(tokens, self._generator.start_id))
+        )
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
         """Log-probability of each token; see `Law.logprobs`."""
         output = self._generator.output
-        features = self._generator.features(self._memory, shift_right(tokens if read is None else read))
+        features = self._generator.features(
+            self._memory, shift_right(tokens if read is None else read, self._generator.start_id)
+        )
         features = features.flatten(0, 1) / temperature
         return token_logprobs(features, output.weight, output.bias / temperature, tokens.flatten()).view_as(tokens)
 
@@ -273,7 +285,7 @@ class _Seq2SeqLaw(AttendingLaw):
         """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         generator, memory = self._generator, self._memory
         rows, tokens, decoder = [], [], generator.begin(memory)
-        embedded = generator.embedding.weight[START_ID].expand(noise.shape[0], -1)
+        embedded = generator.embedding.weight[generator.start_id].expand(noise.shape[0], -1)
         for position in range(noise.shape[1]):
             decoder = generator.step(memory, decoder, embedded)
             logits = generator.output(generator.projected(decoder.output))
@@ -285,7 +297,7 @@ class _Seq2SeqLaw(AttendingLaw):
 
     def attention(self, tokens: Tensor) -> Tensor:
         """Attention to the memory, α; see `AttendingLaw.attention`."""
-        return self._generator.attention(self._memory, shift_right(tokens))
+        return self._generator.attention(self._memory, shift_right(tokens, self._generator.start_id))
 
 
 class Seq2SeqLSTMStepper(Stepper):
@@ -323,7 +335,7 @@ class Seq2SeqLSTMStepper(Stepper):
         memory = self._memory
         assert memory is not None and memory.mask.shape[0] == num_rows
         decoder = self._generator.begin(memory)
-        return self.advance(_state(decoder, memory), torch.full_like(decoder.consumed, START_ID))
+        return self.advance(_state(decoder, memory), torch.full_like(decoder.consumed, self._generator.start_id))
 
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor) -> State:

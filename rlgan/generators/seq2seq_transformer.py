@@ -100,6 +100,8 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
         space: the task's sequences, which are given something.
     """
 
+    relaxes = True
+
     def __init__(self, settings: Seq2SeqTransformer, space: SequenceSpace) -> None:
         super().__init__(settings, space, looks_up=True)
         assert space.given is not None
@@ -145,7 +147,9 @@ class _Seq2SeqLaw(AttendingLaw):
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits of every token; see `Law.logits`."""
         generator = self._generator
-        logits: Tensor = generator.output(generator.features(shift_right(tokens), self._memory.find))
+        logits: Tensor = generator.output(
+            generator.features(shift_right(tokens, generator.start_id), self._memory.find)
+        )
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
@@ -164,7 +168,7 @@ class _Seq2SeqLaw(AttendingLaw):
             asked.append(queries)
             return self._memory.find(index, queries)
 
-        self._generator.features(shift_right(tokens), find)
+        self._generator.features(shift_right(tokens, self._generator.start_id), find)
         return self._memory.weights(-1, asked[-1]).mean(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from .transformer_stack import Cache, Decoder, TransformerSizes
 class TransformerDecoder(TransformerSizes):
     """Transformer generator."""
 
-    reads_conditions: ClassVar[bool] = False
     kind: Literal["transformer"] = "transformer"
 
 
@@ -28,6 +27,8 @@ class TransformerGenerator(Decoder, AutoregressiveGenerator):
         settings: sizes.
         space: the task's sequences.
     """
+
+    relaxes = True
 
     def __init__(self, settings: TransformerDecoder, space: SequenceSpace) -> None:
         super().__init__(settings, space)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -20,12 +20,11 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
 from rlgan.envs.categorical import padded_vocab_size
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import State, shift_right
+from .generator import GeneratorKind, State, shift_right
 from .vocabulary import token_logprobs
 
 Lookup = Callable[[int, Tensor], Tensor]
@@ -33,8 +32,10 @@ Lookup = Callable[[int, Tensor], Tensor]
 (B, H, T, D)."""
 
 
-class TransformerSizes(Settings):
+class TransformerSizes(GeneratorKind):
     """Sizes that all Transformer generators have."""
+
+    relaxes: ClassVar[bool] = True
 
     width: Annotated[int, Choice((32, 64, 128))] = Field(64, ge=1)
     """Width of the token embedding and of every layer."""
@@ -150,6 +151,7 @@ class Decoder(nn.Module):
     def __init__(self, sizes: TransformerSizes, space: SequenceSpace, looks_up: bool = False) -> None:
         super().__init__()
         self.vocab_size, self.max_length = space.vocab_size, space.max_length
+        self.start_id = space.required_start
         self._dropout_rate = sizes.dropout
         self.embedding = nn.Embedding(space.vocab_size, sizes.width)
         self.positions = nn.Embedding(space.max_length, sizes.width)
@@ -191,7 +193,8 @@ class Decoder(nn.Module):
 
     def logprobs_of(self, tokens: Tensor, temperature: float, read: Tensor | None, lookup: Lookup | None) -> Tensor:
         """Log-probability of each token; see `Law.logprobs`."""
-        features = self.features(shift_right(tokens if read is None else read), lookup).flatten(0, 1) / temperature
+        features = self.features(shift_right(tokens if read is None else read, self.start_id), lookup)
+        features = features.flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
             tokens
         )
@@ -201,7 +204,7 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sequences as differentiable functions of noise; see `Law.relaxed`."""
         rows, tokens = [], []
-        embedded = self.embedding.weight[START_ID].expand(noise.shape[0], -1)
+        embedded = self.embedding.weight[self.start_id].expand(noise.shape[0], -1)
         seen: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
         for position in range(noise.shape[1]):
             stream = self.dropout(embedded + self.positions.weight[position]).unsqueeze(1)
@@ -257,7 +260,7 @@ class Cache:
         empty = weight.new_zeros(num_rows, layer.heads, decoder.max_length, width // layer.heads)
         consumed = torch.zeros(num_rows, dtype=torch.int64, device=weight.device)
         state = (consumed, weight.new_zeros(num_rows, width), *(empty,) * (2 * len(decoder.layers)))
-        return self.advance(state, torch.full_like(consumed, START_ID), lookup)
+        return self.advance(state, torch.full_like(consumed, decoder.start_id), lookup)
 
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor, lookup: Lookup | None = None) -> State:
@@ -284,7 +287,7 @@ class Cache:
     def prefix_states(self, tokens: Tensor, lookup: Lookup | None = None) -> State:
         """States of all prefixes, by one pass over whole sequences; see `Stepper.prefix_states`."""
         decoder, (batch, length) = self.decoder, tokens.shape
-        inputs = torch.cat([tokens.new_full((batch, 1), START_ID), tokens], 1)[:, : decoder.max_length]
+        inputs = torch.cat([tokens.new_full((batch, 1), decoder.start_id), tokens], 1)[:, : decoder.max_length]
         stream = decoder.embedding(inputs) + decoder.positions.weight[: inputs.shape[1]]
         keeps: list[Tensor] = []
         for index, layer in enumerate(decoder.blocks):

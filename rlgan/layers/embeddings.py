@@ -24,7 +24,7 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.base.seeding import stream
 from rlgan.base.settings import IsFile, Settings
 from rlgan.envs.tasks import Task
-from rlgan.envs.vocabulary import SPECIAL_NAMES, UNK_ID, UNK_NAME
+from rlgan.envs.vocabulary import UNK_NAME
 
 _LEAST_DIMENSION = 2  # of 1 a first line of two numbers would mean two things
 
@@ -192,8 +192,11 @@ def token_ids(task: Task) -> dict[str, int]:
 
     The word `<end>` is an ordinary token where the text holds it; the word `<unk>` is the unknown token.
     """
-    ordinary = enumerate(task.token_names[len(SPECIAL_NAMES) :], start=len(SPECIAL_NAMES))
-    return {UNK_NAME: UNK_ID} | {name: token for token, name in ordinary}
+    space = task.space
+    special = {} if space.unknown_id is None else {UNK_NAME: space.unknown_id}
+    return special | {
+        name: token for token, name in enumerate(task.token_names) if token not in (space.end_id, space.unknown_id)
+    }
 
 
 def read_word_vectors(

@@ -9,6 +9,7 @@ exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -24,6 +25,30 @@ Need = Literal["groups", "values"]
 before the baseline."""
 
 
+_TINY = 1e-8  # batches in which all are worth the same have no scale
+
+
+@dataclass(frozen=True, slots=True)
+class Scalable:
+    """A whole batch of advantages, and what a normalisation may scale them by.
+
+    Attributes:
+        advantages: (B, T) float32, 0 where mask is False; of at least one drawn token.
+        values: (B, T) float32, before the baseline.
+        mask: (B, T) bool.
+        moving_scale: what is remembered, reward units.
+        num_updates: batches before this one.
+        group: sequences that are compared with each other; None compares all.
+    """
+
+    advantages: Tensor
+    values: Tensor
+    mask: Tensor
+    moving_scale: float = 0.0
+    num_updates: int = 0
+    group: int | None = None
+
+
 class Normalisation(Settings):
     """What every normalisation declares."""
 
@@ -31,6 +56,13 @@ class Normalisation(Settings):
     """What it is computed from, besides advantages."""
     centres: ClassVar[bool] = False
     """Whether a constant added to all values of what is compared changes nothing."""
+
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """(B, T) float32 advantages on their final scale, whatever where the mask is False, and the next moving scale.
+
+        What is not overridden leaves them as they are.
+        """
+        return batch.advantages, batch.moving_scale
 
 
 class AsTheyAre(Normalisation):
@@ -46,12 +78,22 @@ class Clip(Normalisation):
     bound: Annotated[float, Choice((1.0, 2.0, 5.0))] = Field(5.0, gt=0.0)
     """Greatest magnitude, reward units."""
 
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        return batch.advantages.clamp(-self.bound, self.bound), batch.moving_scale
+
 
 class Whiten(Normalisation):
     """Advantages less their mean, over their standard deviation, both over all real tokens of the batch."""
 
     kind: Literal["whiten"] = "whiten"
     centres: ClassVar[bool] = True
+
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        real = batch.advantages[batch.mask]
+        centred = batch.advantages - within(real.mean(), real, 0)
+        return centred / (deviations(real, 0) + _TINY), batch.moving_scale
 
 
 class GroupDeviation(Normalisation):
@@ -67,6 +109,12 @@ class GroupDeviation(Normalisation):
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
     centres: ClassVar[bool] = True
 
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        found = group_deviations(batch.values, batch.mask, batch.group)
+        scaled = (batch.advantages / (found + self.epsilon)).masked_fill(found == 0.0, 0.0)
+        return scaled, batch.moving_scale
+
 
 class RunningScale(Normalisation):
     """Advantages over a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
@@ -75,16 +123,22 @@ class RunningScale(Normalisation):
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
     """Weight of the old average."""
 
+    def scale(self, batch: Scalable) -> tuple[Tensor, float]:
+        """See `Normalisation.scale`."""
+        now = float(batch.advantages[batch.mask].abs().mean())
+        moving_scale = self.decay * batch.moving_scale + (1.0 - self.decay) * now
+        # The average began at 0, so early ones are too small by a known factor (Kingma & Ba 2015).
+        scale = moving_scale / (1.0 - self.decay ** (batch.num_updates + 1)) + _TINY
+        return batch.advantages / scale, moving_scale
+
 
 NormalisationSettings = Annotated[
     AsTheyAre | Clip | Whiten | GroupDeviation | RunningScale, Field(discriminator="kind")
 ]
 
-_TINY = 1e-8  # batches in which all are worth the same have no scale
-
 
 def normalised(
-    settings: NormalisationSettings,
+    settings: Normalisation,
     advantages: Tensor,
     values: Tensor,
     mask: Tensor,
@@ -97,7 +151,7 @@ def normalised(
     Args:
         settings: which.
         advantages: (B, T) float32, 0 where mask is False.
-        values: (B, T) float32, before the baseline; read only by `GroupDeviation`.
+        values: (B, T) float32, before the baseline; read only where the normalisation needs them.
         mask: (B, T) bool.
         moving_scale: what `RunningScale` remembers, reward units.
         num_updates: batches before this one.
@@ -108,17 +162,5 @@ def normalised(
     """
     if not bool(mask.any()):
         return advantages, moving_scale  # all is given and nothing was drawn: there is nothing to remember
-    if isinstance(settings, Clip):
-        advantages = advantages.clamp(-settings.bound, settings.bound)
-    elif isinstance(settings, Whiten):
-        real = advantages[mask]
-        advantages = (advantages - within(real.mean(), real, 0)) / (deviations(real, 0) + _TINY)
-    elif isinstance(settings, GroupDeviation):
-        found = group_deviations(values, mask, group)
-        advantages = (advantages / (found + settings.epsilon)).masked_fill(found == 0.0, 0.0)
-    elif isinstance(settings, RunningScale):
-        now = float(advantages[mask].abs().mean())
-        moving_scale = settings.decay * moving_scale + (1.0 - settings.decay) * now
-        # The average began at 0, so early ones are too small by a known factor (Kingma & Ba 2015).
-        advantages = advantages / (moving_scale / (1.0 - settings.decay ** (num_updates + 1)) + _TINY)
-    return advantages.masked_fill(~mask, 0.0), moving_scale
+    scaled, moving_scale = settings.scale(Scalable(advantages, values, mask, moving_scale, num_updates, group))
+    return scaled.masked_fill(~mask, 0.0), moving_scale

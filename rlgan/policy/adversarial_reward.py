@@ -13,7 +13,8 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import decode
 from rlgan.envs.vocabulary import Joining
 
-from .rewards import Logit, LogitMap, discriminator_reward
+from .logit_maps import Logit
+from .reward_base import LogitMap
 
 
 class AdversarialReward(RewardFunction, ConditionalRewardFunction):
@@ -58,7 +59,7 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         Returns:
             (B,) float32, no gradient.
         """
-        rewards = discriminator_reward(self.reward, self._logits(tokens, mask, conditions))
+        rewards = self.reward.of_logits(self._logits(tokens, mask, conditions))
         return rewards if rewards.dim() == 1 else rewards.masked_fill(~mask, 0.0).sum(1)
 
     @torch.no_grad()

@@ -12,6 +12,8 @@ definition: `NoBaseline` and `ConstantBaseline`; `ExponentialMean` until its ave
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -20,7 +22,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from rlgan.base.declarations import Fields, rewards_tokens, tells_log_odds
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.layers.optimizers import Adam, OptimizerSettings
@@ -31,6 +35,55 @@ from .importance_weights import mean_one_weights
 Need = Literal["groups", "log_ratios", "state_values"]
 """What a baseline is computed from, besides values: sequences that are compared with each other, logarithms of density
 ratios, or the critic's value of each state."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineState:
+    """What a baseline remembers between generator updates.
+
+    Attributes:
+        moving_average: of batch means, or of log Z; reward units; starts at 0.
+        num_updates: generator updates so far.
+    """
+
+    moving_average: float = 0.0
+    num_updates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A whole batch of values, and what a baseline may compare them with.
+
+    Attributes:
+        values: (B, T) float32, 0 where mask is False; without gradient.
+        mask: (B, T) bool.
+        state: what the baseline remembers.
+        group: sequences that are compared with each other, neighbours in the batch; None compares all.
+        log_ratios: (B, T) float32 nats; None where the baseline does not need them.
+        state_values: (B, T) float32, V of the state before each token; likewise.
+    """
+
+    values: Tensor
+    mask: Tensor
+    state: BaselineState
+    group: int | None = None
+    log_ratios: Tensor | None = None
+    state_values: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """What a baseline made of a batch.
+
+    Attributes:
+        advantages: (B, T) float32; what stands where the mask is False does not matter.
+        moving_average: for the next batch; None keeps what there is.
+        metrics: what there is to report of the baseline.
+    """
+
+    advantages: Tensor
+    moving_average: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class Baseline(Settings):
@@ -47,12 +100,24 @@ class Baseline(Settings):
     cancels_constants: ClassVar[bool] = False
     """Whether a constant added to all logits changes nothing."""
 
+    @abstractmethod
+    def form(self, batch: Valued) -> Formed:
+        """Advantages of a whole batch.
+
+        Raises:
+            ShapeError: what it needs is not there, or the batch is no multiple of the group.
+        """
+
 
 class NoBaseline(Baseline):
     """Advantage = value (SeqGAN as published)."""
 
     kind: Literal["none"] = "none"
     subtracts: ClassVar[bool] = False
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values)
 
 
 class ConstantBaseline(Baseline):
@@ -62,17 +127,29 @@ class ConstantBaseline(Baseline):
     value: Annotated[float, Uniform(0.0, 1.0)] = 0.5
     """The constant, in reward units."""
 
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values - self.value)
+
 
 class BatchMean(Baseline):
     """Advantage = value - mean over all real tokens of the batch."""
 
     kind: Literal["batch_mean"] = "batch_mean"
 
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values - masked_mean(batch.values, batch.mask))
+
 
 class PerStepMean(Baseline):
     """Advantage = value - mean over the batch at the same position."""
 
     kind: Literal["per_step_mean"] = "per_step_mean"
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values - _per_step_means(batch.values, batch.mask))
 
 
 class ExponentialMean(Baseline):
@@ -81,6 +158,14 @@ class ExponentialMean(Baseline):
     kind: Literal["ema"] = "ema"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)
     """Weight of the old average; ScratchGAN 0.08."""
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        if not bool(batch.mask.any()):
+            return Formed(batch.values)  # all is given and nothing was drawn: there is nothing to remember
+        mean = float(masked_mean(batch.values, batch.mask))
+        average = self.decay * batch.state.moving_average + (1.0 - self.decay) * mean
+        return Formed(batch.values - average, average)
 
 
 class LeaveOneOut(Baseline):
@@ -92,6 +177,10 @@ class LeaveOneOut(Baseline):
     kind: Literal["leave_one_out"] = "leave_one_out"
     needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
 
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values - leave_one_out_means(batch.values, batch.mask, batch.group))
+
 
 class GroupMean(Baseline):
     """Advantage = value - mean over all sequences of the group at the same position (GRPO, Shao et al. 2024).
@@ -101,6 +190,10 @@ class GroupMean(Baseline):
 
     kind: Literal["group_mean"] = "group_mean"
     needs: ClassVar[frozenset[Need]] = frozenset({"groups"})
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        return Formed(batch.values - group_means(batch.values, batch.mask, batch.group))
 
 
 class LogPartition(Baseline):
@@ -113,6 +206,27 @@ class LogPartition(Baseline):
     decay: Annotated[float, Uniform(0.0, 0.999)] = Field(0.995, ge=0.0, lt=1.0)
     """Weight of the old log Z."""
     reads_density_ratio: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Values are log-odds of sequences."""
+        reward, credit = fields.reward, fields.credit
+        is_the_logit = reward.is_elementwise and reward.logit_map is not None and not reward.logit_map.reads_log_odds
+        of_sequences = credit.levels == {"sequence"} and not credit.num_continuations
+        if not (is_the_logit and of_sequences and tells_log_odds(fields)):
+            yield Problem(
+                "partition_of_no_log_odds",
+                {"baseline": self.kind},
+                f"is of log-odds of sequences, and reward={reward.kind!r}, credit={credit.kind!r} and adversary.loss="
+                f"{fields.adversary.loss.kind!r} pay something else. Use reward logit, credit terminal and "
+                "adversary.loss cross_entropy.",
+            )
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        values, number = batch.values, batch.values.shape[0]
+        log_partition = torch.logsumexp(held(values, batch.mask)[:, -1], 0) - math.log(number)
+        average = self.decay * batch.state.moving_average + (1.0 - self.decay) * float(log_partition)
+        return Formed(values - average - 1.0, average)
 
 
 class CriticBaseline(Baseline):
@@ -133,6 +247,30 @@ class CriticBaseline(Baseline):
     optimizer: OptimizerSettings = Adam(lr=1e-3, clip_norm=5.0)
     """How its parameters move."""
     needs: ClassVar[frozenset[Need]] = frozenset({"state_values"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """What V is of is there, and is what credit asks for."""
+        if self.reads != "source":
+            return
+        if not fields.task.gives_conditions:
+            yield Problem(
+                "value_of_no_source",
+                {"baseline.reads": self.reads},
+                f"reads what sequences are given, and task={fields.task.kind!r} gives nothing. Set it to state.",
+            )
+        if fields.credit.reads_state_values:
+            yield Problem(
+                "value_of_all_tokens",
+                {"baseline.reads": self.reads},
+                f"tells one value for all tokens, and credit={fields.credit.kind!r} asks what each token has changed. "
+                "Set it to state, or use credit " + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
+            )
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        if batch.state_values is None:
+            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+        return Formed(batch.values - batch.state_values.detach())
 
 
 class ImportanceWeights(Baseline):
@@ -164,6 +302,39 @@ class ImportanceWeights(Baseline):
             )
         return self
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Log-ratios of whole sequences are there, and nothing else is computed in vain."""
+        reward, credit = fields.reward, fields.credit
+        is_the_ratio = reward.is_elementwise and reward.logit_map is not None and reward.logit_map.reads_density_ratio
+        if not (is_the_ratio and credit.levels == {"sequence"}):
+            yield Problem(
+                "weights_of_no_ratio",
+                {"baseline": self.kind},
+                f"weighs by the density ratio of sequences, so reward={reward.kind!r} and credit={credit.kind!r} would "
+                "have no effect. Use reward ratio and credit terminal or monte_carlo.",
+            )
+        if fields.reference.place == "reward":
+            yield Problem(
+                "penalty_of_unread_values",
+                {"reference": fields.reference.kind},
+                f"is taken off values, which baseline={self.kind!r} does not read. Use reference loss.",
+            )
+        if "values" in fields.normalisation.needs:
+            yield Problem(
+                "scale_of_unread_values",
+                {"normalisation": fields.normalisation.kind},
+                f"is of values, and baseline={self.kind!r} weighs by something else. Use another normalisation.",
+            )
+
+    def form(self, batch: Valued) -> Formed:
+        """See `Baseline.form`."""
+        if batch.log_ratios is None:
+            raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
+        over_all = self.normalise == "all"
+        weighed = mean_one_weights(batch.log_ratios, batch.mask, over_all, batch.group, self.least_ess)
+        ramp = min(1.0, batch.state.num_updates / self.ramp_updates) if self.ramp_updates else 1.0
+        return Formed(weighed.weights - self.ramp_to * ramp, metrics=weighed.metrics)
+
 
 BaselineSettings = Annotated[
     NoBaseline
@@ -181,26 +352,13 @@ BaselineSettings = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineState:
-    """What a baseline remembers between generator updates.
-
-    Attributes:
-        moving_average: of batch means, or of log Z; reward units; starts at 0.
-        num_updates: generator updates so far.
-    """
-
-    moving_average: float = 0.0
-    num_updates: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Advantages:
     """Advantages and the state for the next batch.
 
     Attributes:
         advantages: (B, T) float32.
         state: what the baseline remembers now.
-        metrics: what there is to tell of the baseline.
+        metrics: what there is to report of the baseline.
     """
 
     advantages: Tensor
@@ -209,7 +367,7 @@ class Advantages:
 
 
 def advantages(
-    settings: BaselineSettings,
+    settings: Baseline,
     values: Tensor,
     mask: Tensor,
     state: BaselineState,
@@ -225,8 +383,8 @@ def advantages(
         mask: (B, T) bool.
         state: what the baseline remembers.
         group: sequences that are compared with each other, neighbours in the batch; None compares all.
-        log_ratios: (B, T) float32 nats; read only by `ImportanceWeights`.
-        state_values: (B, T) float32, V of the state before each token; read only by `CriticBaseline`.
+        log_ratios: (B, T) float32 nats; read only where the baseline needs them.
+        state_values: (B, T) float32, V of the state before each token; read only where the baseline needs it.
 
     Returns:
         (B, T) advantages, the next state, metrics.
@@ -237,43 +395,12 @@ def advantages(
     """
     if values.shape != mask.shape:
         raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
-    values = values.detach()
-    average, metrics = state.moving_average, {}
-    if isinstance(settings, NoBaseline):
-        result = values
-    elif isinstance(settings, ConstantBaseline):
-        result = values - settings.value
-    elif isinstance(settings, BatchMean):
-        result = values - masked_mean(values, mask)
-    elif isinstance(settings, PerStepMean):
-        result = values - _per_step_means(values, mask)
-    elif isinstance(settings, ExponentialMean) and not bool(mask.any()):
-        result = values  # all is given and nothing was drawn: there is nothing to remember
-    elif isinstance(settings, ExponentialMean):
-        average = settings.decay * average + (1.0 - settings.decay) * float(masked_mean(values, mask))
-        result = values - average
-    elif isinstance(settings, LeaveOneOut):
-        result = values - leave_one_out_means(values, mask, group)
-    elif isinstance(settings, GroupMean):
-        result = values - group_means(values, mask, group)
-    elif isinstance(settings, LogPartition):
-        log_partition = torch.logsumexp(held(values, mask)[:, -1], 0) - math.log(values.shape[0])
-        average = settings.decay * average + (1.0 - settings.decay) * float(log_partition)
-        result = values - average - 1.0
-    elif isinstance(settings, CriticBaseline):
-        if state_values is None:
-            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
-        result = values - state_values.detach()
-    else:
-        if log_ratios is None:
-            raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
-        weighed = mean_one_weights(log_ratios, mask, settings.normalise == "all", group, settings.least_ess)
-        ramp = min(1.0, state.num_updates / settings.ramp_updates) if settings.ramp_updates else 1.0
-        result, metrics = weighed.weights - settings.ramp_to * ramp, weighed.metrics
+    formed = settings.form(Valued(values.detach(), mask, state, group, log_ratios, state_values))
+    average = state.moving_average if formed.moving_average is None else formed.moving_average
     return Advantages(
-        advantages=result.masked_fill(~mask, 0.0),
+        advantages=formed.advantages.masked_fill(~mask, 0.0),
         state=BaselineState(moving_average=average, num_updates=state.num_updates + 1),
-        metrics=metrics,
+        metrics=formed.metrics,
     )
 
 

@@ -6,18 +6,60 @@ B sequences, T positions, N Monte Carlo continuations a prefix
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.base.declarations import Fields, rewards_tokens
 from rlgan.base.errors import ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
 from .groups import within
-from .rewards import Rewarded
+from .reward_base import Rewarded
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What a reward made of a batch; which of them are there depends on what is rewarded.
+
+    Attributes:
+        sequences: (B,) float32 of the finished sequences; None where tokens or prefixes are rewarded.
+        continuations: (B, T, N) float32 of continuations; None without Monte Carlo search.
+        tokens: (B, T) float32 of tokens, or of the prefixes that end in them; None where sequences are rewarded.
+    """
+
+    sequences: Tensor | None = None
+    continuations: Tensor | None = None
+    tokens: Tensor | None = None
+
+    def of_sequences(self) -> Tensor:
+        """Those of sequences.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        return _there(self.sequences, "sequences")
+
+    def of_tokens(self) -> Tensor:
+        """Those of tokens or prefixes.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        return _there(self.tokens, "tokens or prefixes")
+
+
+def _there(rewards: Tensor | None, of: str) -> Tensor:
+    if rewards is None:
+        raise ShapeError(f"credit needs rewards of {of}; there are none.")
+    return rewards
 
 
 class Credit(Settings):
@@ -40,6 +82,34 @@ class Credit(Settings):
         """κ of the policy that continues prefixes; 0 where it is the generator, or where none are continued."""
         return 0.0
 
+    @abstractmethod
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """What each token is worth.
+
+        Args:
+            rewards: of what `levels` says.
+            mask: (B, T) bool.
+            state_values: (B, T) float32, V of the state before each token; read only where `reads_state_values`.
+
+        Returns:
+            (B, T) float32, reward units, 0 where the mask is False; no gradient.
+
+        Raises:
+            ShapeError: what it reads is not there, or shapes differ.
+        """
+
+    def accumulated(self, amounts: Tensor, mask: Tensor) -> Tensor:
+        """What amounts of tokens, added to their rewards, add to the value of each token: those from it on.
+
+        Args:
+            amounts: (B, T) float32.
+            mask: (B, T) bool.
+
+        Returns:
+            (B, T) float32; no gradient.
+        """
+        return rewards_to_go(amounts, mask, 1.0)
+
 
 class Terminal(Credit):
     """Every token is worth the reward of its sequence."""
@@ -47,6 +117,14 @@ class Terminal(Credit):
     kind: Literal["terminal"] = "terminal"
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence"})
     gamma: ClassVar[float] = 1.0
+
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """See `Credit.values`."""
+        return terminal_values(rewards.of_sequences(), mask)
+
+    def accumulated(self, amounts: Tensor, mask: Tensor) -> Tensor:
+        """See `Credit.accumulated`: every token has the sum of its whole sequence, as it has its reward."""
+        return amounts.detach().masked_fill(~mask, 0.0).sum(1, keepdim=True).expand_as(amounts)
 
 
 class MonteCarlo(Credit):
@@ -70,6 +148,12 @@ class MonteCarlo(Credit):
         """κ."""
         return self.policy_ema
 
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """See `Credit.values`."""
+        if rewards.continuations is None:
+            raise ShapeError("credit='monte_carlo' needs rewards of continuations; there are none.")
+        return monte_carlo_values(rewards.continuations, rewards.of_sequences(), mask)
+
 
 class Prefix(Credit):
     """A token is worth the reward of the prefix that it ends, judged as it stands (REGS, Li et al. 2017)."""
@@ -79,6 +163,10 @@ class Prefix(Credit):
     judges_prefixes: ClassVar[bool] = True
     gamma: ClassVar[float] = 1.0
 
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """See `Credit.values`."""
+        return rewards.of_tokens()
+
 
 class RewardToGo(Credit):
     """A token is worth the discounted sum of the per-token rewards from it on (ScratchGAN)."""
@@ -87,6 +175,14 @@ class RewardToGo(Credit):
     gamma: Annotated[float, Uniform(0.0, 1.0)] = Field(1.0, ge=0.0, le=1.0)
     """Discount γ a token."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"token"})
+
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """See `Credit.values`."""
+        return rewards_to_go(rewards.of_tokens(), mask, self.gamma)
+
+    def accumulated(self, amounts: Tensor, mask: Tensor) -> Tensor:
+        """See `Credit.accumulated`: discounted, as rewards are."""
+        return rewards_to_go(amounts, mask, self.gamma)
 
 
 class LambdaReturn(Credit):
@@ -103,6 +199,27 @@ class LambdaReturn(Credit):
     """λ: 1 waits for all rewards, 0 believes the critic of the very next state."""
     levels: ClassVar[frozenset[Rewarded]] = frozenset({"sequence", "token"})
     reads_state_values: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is a critic to ask."""
+        if "state_values" not in fields.baseline.needs:
+            yield Problem(
+                "return_without_critic",
+                {"credit": self.kind},
+                f"asks a critic, and baseline={fields.baseline.kind!r} is none. Use baseline critic, or credit "
+                + ("reward_to_go." if rewards_tokens(fields) else "terminal."),
+            )
+
+    def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
+        """See `Credit.values`."""
+        if state_values is None:
+            raise ShapeError("credit='lambda_return' needs the critic's values of states; there are none.")
+        tokens = at_the_end(rewards.of_sequences(), mask) if rewards.tokens is None else rewards.tokens
+        return lambda_returns(tokens, state_values, mask, self.gamma, self.decay)
+
+    def accumulated(self, amounts: Tensor, mask: Tensor) -> Tensor:
+        """See `Credit.accumulated`: λ-returns are linear in rewards, and each is seen by those before it through γλ."""
+        return rewards_to_go(amounts, mask, self.gamma * self.decay)
 
 
 CreditSettings = Annotated[Terminal | MonteCarlo | Prefix | RewardToGo | LambdaReturn, Field(discriminator="kind")]

@@ -17,35 +17,12 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.sampling.records import Experience, Rollouts
 
 from .advantage_scaling import NormalisationSettings, normalised
-from .baselines import BaselineSettings, BaselineState, ImportanceWeights, advantages
-from .credit import (
-    CreditSettings,
-    LambdaReturn,
-    MonteCarlo,
-    Prefix,
-    RewardToGo,
-    Terminal,
-    at_the_end,
-    lambda_returns,
-    log_ratios,
-    monte_carlo_values,
-    rewards_to_go,
-    terminal_values,
-)
-from .kl_penalty import LossPenalty, NoReference, ReferenceSettings, adapted, penalised
-from .objectives import PPO, LossNormaliser, Reinforce, policy_gradient_weights, share_of_batch
-from .rewards import (
-    DiscriminatorReward,
-    FinishedReward,
-    LogRatio,
-    RewardSettings,
-    TokenReward,
-    discriminator_reward,
-    finished_rewards,
-    log_ratio,
-    sequence_rewards,
-    token_rewards,
-)
+from .baselines import BaselineSettings, BaselineState, advantages
+from .credit import Credit, CreditSettings, Rewards, log_ratios
+from .kl_penalty import Penalised, ReferenceSettings
+from .objectives import LossNormaliser, ObjectiveSettings, policy_gradient_weights, share_of_batch
+from .reward_base import Reward
+from .rewards import RewardSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +45,7 @@ class Recipe:
     reference: ReferenceSettings
     baseline: BaselineSettings
     normalisation: NormalisationSettings
-    objective: Reinforce | PPO
+    objective: ObjectiveSettings
     group: int | None
     is_log_odds: bool = True
 
@@ -107,8 +84,8 @@ class Learnable:
 
 def token_values(
     rollouts: Rollouts,
-    reward: RewardSettings,
-    credit: CreditSettings,
+    reward: Reward,
+    credit: Credit,
     task: Task,
     rng: torch.Generator,
     state_values: Tensor | None = None,
@@ -117,47 +94,40 @@ def token_values(
 
     Args:
         rollouts: the whole batch.
-        reward: reward map.
+        reward: of sequences, prefixes or tokens.
         credit: credit assignment.
-        task: whose exact law or training sequences some rewards read.
+        task: whose exact distribution or training sequences some rewards read.
         rng: of rewards that are random.
-        state_values: (B, T) float32 of the critic; read only by `LambdaReturn`.
+        state_values: (B, T) float32 of the critic; read only where the credit reads them.
 
     Returns:
         (B, T) float32, 0 where the mask is False.
+
+    Raises:
+        ShapeError: the rollouts lack what reward or credit read.
     """
-    mask = rollouts.mask
-    paid = _paid_tokens(rollouts, reward, task)
-    if paid is not None and isinstance(credit, Prefix):
-        return paid
-    if paid is not None and isinstance(credit, RewardToGo):
-        return rewards_to_go(paid, mask, credit.gamma)
-    if paid is None:
-        assert not isinstance(reward, TokenReward | LogRatio)
-        final = sequence_rewards(reward, rollouts.tokens, rollouts.real_logits, task, rng, rollouts.scores)
-    if isinstance(credit, LambdaReturn):
-        assert state_values is not None
-        paid = at_the_end(final, mask) if paid is None else paid
-        return lambda_returns(paid, state_values, mask, credit.gamma, credit.decay)
-    if isinstance(credit, MonteCarlo):
-        assert isinstance(reward, FinishedReward)
-        continued = finished_rewards(reward, rollouts.continuation_logits, rollouts.continuation_scores)
-        return monte_carlo_values(continued, final, mask)
-    return terminal_values(final, mask)
+    return credit.values(rewards_of(rollouts, reward, credit, task, rng), rollouts.mask, state_values)
 
 
-def _paid_tokens(rollouts: Rollouts, reward: RewardSettings, task: Task) -> Tensor | None:
-    """(B, T) rewards of tokens or prefixes; None where sequences are paid."""
-    if isinstance(reward, TokenReward):
-        oracle = task.oracle_of(rollouts.conditions)
-        assert oracle is not None
-        return token_rewards(reward, oracle, rollouts.tokens, rollouts.logprobs, rollouts.mask)
-    if isinstance(reward, LogRatio):
-        assert rollouts.token_logits is not None
-        return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
-    if not isinstance(reward, DiscriminatorReward) or rollouts.token_logits is None:
-        return None
-    return discriminator_reward(reward, rollouts.token_logits).masked_fill(~rollouts.mask, 0.0)
+def rewards_of(rollouts: Rollouts, reward: Reward, credit: Credit, task: Task, rng: torch.Generator) -> Rewards:
+    """Rewards of tokens or prefixes, where the reward is of tokens or the discriminator judges such; else of sequences.
+
+    Args:
+        rollouts: the whole batch.
+        reward: which.
+        credit: whether continuations are rewarded, too.
+        task: whose exact distribution or training sequences some rewards read.
+        rng: of rewards that are random.
+
+    Raises:
+        ShapeError: the rollouts lack what the reward reads.
+    """
+    if reward.level == "token" or (reward.is_elementwise and rollouts.token_logits is not None):
+        return Rewards(tokens=reward.of_tokens(rollouts, task))
+    return Rewards(
+        sequences=reward.of_sequences(rollouts, task, rng),
+        continuations=reward.of_continuations(rollouts) if credit.num_continuations else None,
+    )
 
 
 def learnable(
@@ -174,7 +144,7 @@ def learnable(
         rollouts: all shards together.
         recipe: the axes' settings.
         memory: of the batch before.
-        task: whose exact law or training sequences some rewards read.
+        task: whose exact distribution or training sequences some rewards read.
         rng: of rewards that are random.
         state_values: (B, T) float32 of the critic, where there is one.
 
@@ -195,11 +165,13 @@ def learnable(
         metrics["generator/mean_prob_real"] = float(torch.sigmoid(judged).mean())
     if rollouts.scores is not None:
         metrics["generator/mean_score"] = float(rollouts.scores.mean())
-    values, kl_factor = _near_the_reference(recipe, values, rollouts, drawn, memory, metrics)
+    metrics |= recipe.reward.described(rollouts)
+    near = _near_the_reference(recipe, values, rollouts, drawn, memory)
+    values, metrics = near.values, metrics | near.metrics
     ratios = None
-    if isinstance(recipe.baseline, ImportanceWeights):
+    if "log_ratios" in recipe.baseline.needs:
         assert rollouts.real_logits is not None
-        searched = rollouts.continuation_logits if isinstance(recipe.credit, MonteCarlo) else None
+        searched = rollouts.continuation_logits if recipe.credit.num_continuations else None
         ratios = log_ratios(rollouts.real_logits, searched, mask)
     formed = advantages(recipe.baseline, values, drawn, memory.baseline, recipe.group, ratios, state_values)
     scaled, moving_scale = normalised(
@@ -221,7 +193,7 @@ def learnable(
     return Learnable(
         experience=_experience(recipe, rollouts, scaled, drawn),
         values=values,
-        memory=Memory(formed.state, moving_scale, kl_factor),
+        memory=Memory(formed.state, moving_scale, near.factor),
         metrics=metrics,
     )
 
@@ -257,54 +229,31 @@ def by_example(
     ]
 
 
-def _near_the_reference(
-    recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory, metrics: dict[str, float]
-) -> tuple[Tensor, float]:
+def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, drawn: Tensor, memory: Memory) -> Penalised:
     """Values less what straying costs, and the next factor of its weight."""
-    reference = recipe.reference
-    if isinstance(reference, NoReference):
-        return values, memory.kl_factor
+    if recipe.reference.place == "none":
+        return Penalised(values, memory.kl_factor)
     assert rollouts.reference_logprobs is not None
     strayed = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~drawn, 0.0)
     kl = float(strayed.sum(1).mean())
-    metrics["generator/kl_reference"] = kl
-    if isinstance(reference, LossPenalty):
-        return values, memory.kl_factor
-    weight = reference.weight * memory.kl_factor
-    metrics["generator/kl_weight"] = weight
-    credit, gamma = recipe.credit, 1.0
-    if isinstance(credit, RewardToGo):
-        gamma = credit.gamma
-    elif isinstance(credit, LambdaReturn):
-        # λ-returns are linear in the rewards: what a token pays is seen by those before it through γλ.
-        gamma = credit.gamma * credit.decay
-    values = penalised(values, strayed, rollouts.mask, weight, isinstance(credit, Terminal), gamma)
-    return values, adapted(memory.kl_factor, kl, reference.target)
+    near = recipe.reference.on_values(values, strayed, rollouts.mask, recipe.credit, kl, memory.kl_factor)
+    return replace(near, metrics={"generator/kl_reference": kl, **near.metrics})
 
 
 def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tensor) -> Experience:
     """The terms of the loss, with their weights; tokens that were given are learned by likelihood (MLE-Mali, 4.2)."""
-    mask, objective, reference = rollouts.mask, recipe.objective, recipe.reference
+    mask, objective = rollouts.mask, recipe.objective
 
     def weighed(amounts: Tensor) -> Tensor:
         return policy_gradient_weights(amounts, mask, objective.loss_normaliser)
 
-    experience = Experience(tokens=rollouts.tokens, weights=weighed(scaled), conditions=rollouts.conditions)
-    if isinstance(objective, PPO):
-        experience = replace(
-            experience,
-            weights=torch.zeros_like(experience.weights),
-            clipped_weights=experience.weights,
-            old_logprobs=rollouts.logprobs,
-        )
-    if isinstance(reference, LossPenalty):
-        experience = replace(
-            experience,
-            kl_weights=weighed(reference.weight * drawn.float()),
-            reference_logprobs=rollouts.reference_logprobs,
-        )
+    terms = objective.terms(weighed(scaled), rollouts.logprobs)
+    near = recipe.reference.on_loss(drawn)
+    if near is not None:
+        assert rollouts.reference_logprobs is not None
+        terms |= {"kl_weights": weighed(near), "reference_logprobs": rollouts.reference_logprobs}
     if objective.entropy_bonus:
-        experience = replace(experience, entropy_weights=weighed(objective.entropy_bonus * drawn.float()))
+        terms["entropy_weights"] = weighed(objective.entropy_bonus * drawn.float())
     if rollouts.num_given:
-        experience = replace(experience, weights=experience.weights + weighed((mask & ~drawn).float()))
-    return experience
+        terms["weights"] = terms["weights"] + weighed((mask & ~drawn).float())
+    return Experience(tokens=rollouts.tokens, conditions=rollouts.conditions, **terms)

@@ -5,6 +5,7 @@ B sequences, T positions
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -13,17 +14,58 @@ from torch import Tensor
 from rlgan.base.search_priors import LogUniform, NotSearched
 from rlgan.base.settings import Settings
 
-from .credit import rewards_to_go
+from .credit import Credit
 
 Place = Literal["none", "reward", "loss"]
 """Where a penalty is added: nowhere, to rewards before credit is assigned, or to the generator's loss."""
 
 
+@dataclass(frozen=True, slots=True)
+class Penalised:
+    """Values after the penalty.
+
+    Attributes:
+        values: (B, T) float32, 0 where the mask is False.
+        factor: of the penalty's weight, for the next batch.
+        metrics: what there is to report of the penalty.
+    """
+
+    values: Tensor
+    factor: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
 class KLPenalty(Settings):
-    """What every penalty declares."""
+    """What every penalty declares, and what it adds in the one place or the other."""
 
     place: ClassVar[Place]
     """Where it is added."""
+
+    def on_values(
+        self, values: Tensor, log_ratios: Tensor, mask: Tensor, credit: Credit, kl: float, factor: float
+    ) -> Penalised:
+        """What it leaves of values; all of them, where it is not added to rewards.
+
+        Args:
+            values: (B, T) float32, 0 where mask is False.
+            log_ratios: (B, T) nats, log p_θ - log p_reference of each drawn token, without gradient.
+            mask: (B, T) bool.
+            credit: how what tokens cost becomes what values lose.
+            kl: of this batch, nats a sequence.
+            factor: of the penalty's weight, from the batch before.
+        """
+        return Penalised(values, factor)
+
+    def on_loss(self, drawn: Tensor) -> Tensor | None:
+        """What each token weighs in the loss's penalty.
+
+        Args:
+            drawn: (B, T) bool, which tokens were drawn.
+
+        Returns:
+            (B, T) float32, before the loss's normaliser; None where nothing is added to the loss.
+        """
+        return None
 
 
 class NoReference(KLPenalty):
@@ -34,7 +76,7 @@ class NoReference(KLPenalty):
 
 
 class RewardPenalty(KLPenalty):
-    """Values less β times log p_θ - log p_reference of what they are values of (RLOO and PPO, 15.1 and 15.3).
+    """Values less β times log p_θ - log p_reference of what they are values of (RLOO and PPO; docs/algorithms.md §17).
 
     With terminal credit the whole sequence's log-ratio, else that of the tokens from each one on.
     """
@@ -46,20 +88,35 @@ class RewardPenalty(KLPenalty):
     """KL, nats a sequence, to which β is adapted by at most 2 % an update; null keeps β."""
     place: ClassVar[Place] = "reward"
 
+    def on_values(
+        self, values: Tensor, log_ratios: Tensor, mask: Tensor, credit: Credit, kl: float, factor: float
+    ) -> Penalised:
+        """See `KLPenalty.on_values`: values - β · what the credit makes of the log-ratios."""
+        weight = self.weight * factor
+        return Penalised(
+            values=penalised(values, log_ratios, mask, weight, credit),
+            factor=adapted(factor, kl, self.target),
+            metrics={"generator/kl_weight": weight},
+        )
+
 
 class LossPenalty(KLPenalty):
-    """The loss plus β times exp(d) - d - 1, d = log p_reference - log p_θ of each token (GRPO, 15.2)."""
+    """The loss plus β times exp(d) - d - 1, d = log p_reference - log p_θ of each token (GRPO, Shao et al. 2024)."""
 
     kind: Literal["loss"] = "loss"
     weight: Annotated[float, LogUniform(1e-3, 1.0)] = Field(0.04, gt=0.0)
     """β."""
     place: ClassVar[Place] = "loss"
 
+    def on_loss(self, drawn: Tensor) -> Tensor:
+        """See `KLPenalty.on_loss`: β for each token that was drawn."""
+        return self.weight * drawn.float()
+
 
 ReferenceSettings = Annotated[NoReference | RewardPenalty | LossPenalty, Field(discriminator="kind")]
 
 
-def penalised(values: Tensor, log_ratios: Tensor, mask: Tensor, weight: float, terminal: bool, gamma: float) -> Tensor:
+def penalised(values: Tensor, log_ratios: Tensor, mask: Tensor, weight: float, credit: Credit) -> Tensor:
     """Values less β times the log-ratio to the reference.
 
     Args:
@@ -67,19 +124,16 @@ def penalised(values: Tensor, log_ratios: Tensor, mask: Tensor, weight: float, t
         log_ratios: (B, T) nats, log p_θ - log p_reference of each token, without gradient.
         mask: (B, T) bool.
         weight: β.
-        terminal: every token pays for the whole sequence, and not for what comes from it on.
-        gamma: discount a token of what comes later.
+        credit: which tokens' log-ratios are taken off the value of a token.
 
     Returns:
         (B, T) float32, 0 where mask is False.
     """
-    paid = log_ratios.detach().masked_fill(~mask, 0.0)
-    paid = paid.sum(1, keepdim=True).expand_as(paid) if terminal else rewards_to_go(paid, mask, gamma)
-    return (values - weight * paid).masked_fill(~mask, 0.0)
+    return (values - weight * credit.accumulated(log_ratios, mask)).masked_fill(~mask, 0.0)
 
 
 def adapted(factor: float, kl: float, target: float | None) -> float:
-    """Factor of β for the next batch: × (1 + 0.1 · clip(KL/target - 1, ±0.2)) (Ziegler et al. 2019; 15.3).
+    """Factor of β for the next batch: × (1 + 0.1 · clip(KL/target - 1, ±0.2)) (Ziegler et al. 2019, §2.2).
 
     Args:
         factor: of this batch.

@@ -7,14 +7,16 @@ Normalisers see the whole batch, so the weights are formed where the batch is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError, ShapeError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 from rlgan.layers.relaxation import Relaxation
@@ -45,6 +47,36 @@ class Objective(Settings):
     def makes_soft_rows(self) -> bool:
         """Whether the discriminator learns from soft rows in the place of tokens."""
         return False
+
+    def relaxation(self, update: int, num_updates: int) -> Relaxation | None:
+        """How tokens are drawn in a generator update; None where the objective relaxes nothing.
+
+        Args:
+            update: counted from 0.
+            num_updates: of the whole adversarial phase.
+        """
+        return None
+
+    def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss that teach by advantages, by the names of `Experience`.
+
+        Args:
+            weights: (B, T) float32, advantages over the normaliser; 0 where nothing is learned.
+            old_logprobs: (B, T) float32 nats, of the policy that drew the tokens.
+        """
+        return {"weights": weights}
+
+    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
+        """The clipped term of the loss; see `clipped_surrogate`.
+
+        Raises:
+            ShapeError: the objective clips nothing.
+        """
+        raise ShapeError("clipped_weights: the objective clips nothing.")
+
+    def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
+        """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
+        return 0, int((weights != 0).sum())
 
 
 class Reinforce(Objective):
@@ -81,6 +113,28 @@ class PPO(Objective):
     """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
     reads_reward: ClassVar[bool] = True
     clips: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Something is clipped."""
+        if self.epochs == self.minibatches == 1:
+            yield Problem(
+                "nothing_is_clipped",
+                {"objective.epochs": 1, "objective.minibatches": 1},
+                "the first step is taken at the policy that sampled, where nothing is clipped. Raise one of them, or "
+                "use objective reinforce.",
+            )
+
+    def terms(self, weights: Tensor, old_logprobs: Tensor) -> dict[str, Tensor]:
+        """See `Objective.terms`: all of it in the clipped term."""
+        return {"weights": torch.zeros_like(weights), "clipped_weights": weights, "old_logprobs": old_logprobs}
+
+    def surrogate(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
+        """See `Objective.surrogate`."""
+        return clipped_surrogate(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
+
+    def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
+        """See `Objective.clipped`."""
+        return clipped_tokens(logprobs, old_logprobs, weights, self.clip_low, self.clip_high)
 
 
 class Gumbel(Objective):
@@ -119,6 +173,10 @@ class Gumbel(Objective):
             )
         return self
 
+    def relaxation(self, update: int, num_updates: int) -> Relaxation:
+        """See `Objective.relaxation`."""
+        return Relaxation(temperature_at(self.temperature, update, num_updates), self.straight_through)
+
 
 class Soft(Objective):
     """No reward and no tokens: the generator descends its own GAN loss through the soft rows it makes of noise (8.2).
@@ -155,30 +213,33 @@ class NoPolicyGradient(Objective):
     """Divisor of what is learned by example: that of the run that this is the control of."""
     entropy_bonus: ClassVar[float] = 0.0
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is teacher forcing to learn from, and what is said of its batches has an effect."""
+        forcing = fields.schedule.teacher_forcing
+        if not forcing.learns_likelihood:
+            yield Problem(
+                "nothing_is_learned",
+                {"objective": self.kind},
+                f"with schedule.teacher_forcing {forcing.kind} nothing would be learned. Set an objective, or mixed, "
+                "interleaved or by_example teacher forcing.",
+            )
+        if not forcing.in_the_same_update:
+            for path, value in (("epochs", self.epochs), ("minibatches", self.minibatches)):
+                if value != 1:
+                    yield Problem(
+                        "passes_over_nothing",
+                        {f"objective.{path}": value},
+                        "has no effect without mixed or by_example teacher forcing. Set it to 1.",
+                    )
+        if self.loss_normaliser != "sequence" and (forcing.takes_batches or not forcing.in_the_same_update):
+            yield Problem(
+                "divisor_of_nothing",
+                {"objective.loss_normaliser": self.loss_normaliser},
+                "with objective='none' has no effect without by_example teacher forcing. Set it to sequence.",
+            )
 
-Differentiated = Gumbel | Soft
-"""Objectives that differentiate the generator through the discriminator, and read no reward."""
+
 ObjectiveSettings = Annotated[Reinforce | PPO | Gumbel | Soft | NoPolicyGradient, Field(discriminator="kind")]
-
-
-def makes_soft_rows(objective: ObjectiveSettings) -> bool:
-    """Whether the discriminator learns from soft rows in the place of tokens."""
-    if isinstance(objective, Gumbel):
-        return objective.fakes == "soft" and not objective.straight_through
-    return isinstance(objective, Soft)
-
-
-def relaxation_at(objective: ObjectiveSettings, update: int, num_updates: int) -> Relaxation | None:
-    """How tokens are drawn in a generator update; None where the objective relaxes nothing.
-
-    Args:
-        objective: any.
-        update: counted from 0.
-        num_updates: of the whole adversarial phase.
-    """
-    if not isinstance(objective, Gumbel):
-        return None
-    return Relaxation(temperature_at(objective.temperature, update, num_updates), objective.straight_through)
 
 
 def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNormaliser) -> Tensor:
@@ -294,7 +355,7 @@ def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Ten
 
 
 def learner_loss(
-    objective: Reinforce | PPO | Gumbel | NoPolicyGradient,
+    objective: Objective,
     terms: Mapping[str, Tensor],
     logprobs: Tensor,
     entropies: Tensor | None = None,
@@ -312,9 +373,7 @@ def learner_loss(
     """
     loss = weighted_nll(logprobs, terms["weights"])
     if "clipped_weights" in terms:
-        assert isinstance(objective, PPO)
-        clip = (objective.clip_low, objective.clip_high)
-        loss = loss + clipped_surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"], *clip)
+        loss = loss + objective.surrogate(logprobs, terms["old_logprobs"], terms["clipped_weights"])
     if "kl_weights" in terms:
         loss = loss + reference_penalty(logprobs, terms["reference_logprobs"], terms["kl_weights"])
     if "entropy_weights" in terms:

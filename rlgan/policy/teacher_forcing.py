@@ -6,10 +6,13 @@ training sequences those are is decided by whoever draws them (`RealRows`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
+from rlgan.base.declarations import Fields
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, Uniform
 from rlgan.base.settings import Settings
 from rlgan.sampling.records import Experience
@@ -46,6 +49,15 @@ class ScheduledSampling(PretrainingInputs):
     epochs: int = Field(30, ge=1)
     """Epochs over which the share rises from 0."""
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of pretraining."""
+        if not fields.schedule.mle_epochs:
+            yield Problem(
+                "inputs_of_no_pretraining",
+                {"schedule.mle_inputs": self.kind},
+                "has no effect with schedule.mle_epochs=0. Set it to none.",
+            )
+
     def share_in(self, epoch: int) -> float:
         """Share of its own tokens in an epoch, counted from 0."""
         return self.share * min(1.0, epoch / self.epochs)
@@ -75,6 +87,15 @@ class TeacherForcing(Settings):
     """Whether it needs as many training sequences as `schedule.mle_batch`."""
     in_the_same_update: ClassVar[bool] = False
     """Whether its rows are learned in the optimiser steps of the generated ones."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of generator updates."""
+        if not fields.schedule.adversarial_updates:
+            yield Problem(
+                "forcing_of_no_updates",
+                {"schedule.teacher_forcing": fields.schedule.teacher_forcing.kind},
+                "has no effect with schedule.adversarial_updates=0. Set it to none.",
+            )
 
     def num_real(self, batch: int) -> int:
         """Real sequences in the place of generated ones, of a generator update of so many sequences."""
@@ -106,6 +127,10 @@ class NoTeacherForcing(TeacherForcing):
     """No maximum-likelihood updates between the adversarial ones."""
 
     kind: Literal["none"] = "none"
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Always right."""
+        yield from ()
 
 
 class InterleavedTeacherForcing(TeacherForcing):
@@ -157,6 +182,16 @@ class MixedPrefix(TeacherForcing):
         """Tokens that are given in an adversarial unit, counted from 0."""
         return max(0, self.start - self.decrement * (unit // self.block))
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Relaxed sequences are drawn from their first token on."""
+        yield from super().check(fields)
+        if fields.objective.relaxes:
+            yield Problem(
+                "relaxed_from_the_start",
+                {"schedule.teacher_forcing": self.kind},
+                f"objective={fields.objective.kind!r} draws whole sequences. Use mixed, interleaved or none.",
+            )
+
 
 class TeacherForcingByExample(TeacherForcing):
     """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
@@ -177,6 +212,25 @@ class TeacherForcingByExample(TeacherForcing):
     def num_real(self, batch: int) -> int:
         """Real sequences of a generator update of so many sequences."""
         return round(self.fraction * batch)
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Some sequences are real and some are rewarded."""
+        yield from super().check(fields)
+        schedule, objective = fields.schedule, fields.objective
+        if objective.is_differentiated:
+            yield Problem(
+                "example_in_place_of_rewarded",
+                {"schedule.teacher_forcing": self.kind},
+                f"takes the place of sequences that are paid, and objective={objective.kind!r} pays none. Use mixed, "
+                "interleaved or none.",
+            )
+        if not (schedule.num_real and schedule.num_sampled):
+            yield Problem(
+                "fraction_is_all_or_nothing",
+                {"schedule.teacher_forcing.fraction": self.fraction},
+                f"of schedule.g_batch={schedule.g_batch} sequences {schedule.num_real} would be real, and some must be "
+                "and some not. Raise schedule.g_batch, or bring the fraction nearer to 0.5.",
+            )
 
     def rows(self, sampled: list[Experience], real: RealRows, update: int) -> list[Experience]:
         """See `TeacherForcing.rows`."""

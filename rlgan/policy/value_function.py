@@ -52,6 +52,7 @@ class StateValue(nn.Module):
 
     def __init__(self, settings: CriticBaseline, space: SequenceSpace) -> None:
         super().__init__()
+        self._start_id = space.required_start
         self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
         self.lstm = nn.LSTM(settings.embedding, settings.hidden, batch_first=True)
         self.output = _zero_linear(settings.hidden)
@@ -72,7 +73,7 @@ class StateValue(nn.Module):
         if self.source is not None:
             encoding = self.source(conditions).unsqueeze(0)
             start = (encoding, torch.zeros_like(encoding))
-        states, _ = self.lstm(self.embedding(shift_right(tokens)), start)
+        states, _ = self.lstm(self.embedding(shift_right(tokens, self._start_id)), start)
         values: Tensor = self.output(states).squeeze(2)
         return values
 

@@ -15,7 +15,6 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.settings import ReadIf, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
-from rlgan.envs.tasks import PairsTask, TextTask
 
 from .registry import trained_again
 
@@ -52,15 +51,15 @@ def _without_likelihood(config: Config) -> str | None:
 
 
 def _no_text(config: Config) -> str | None:
-    return None if isinstance(config.task, TextTask) else f"task={config.task.kind!r} is no text"
+    return None if "text" in config.task.measures else f"task={config.task.kind!r} is no text"
 
 
 def _no_texts_of_pairs(config: Config) -> str | None:
-    return None if isinstance(config.task, PairsTask) else f"task={config.task.kind!r} is no texts of pairs"
+    return None if "references" in config.task.measures else f"task={config.task.kind!r} is no texts of pairs"
 
 
 def _nothing_decoded(config: Config) -> str | None:
-    is_decoded = isinstance(config.task, PairsTask) or config.evaluation.adversarial is not None
+    is_decoded = "references" in config.task.measures or config.evaluation.adversarial is not None
     return None if is_decoded else f"nothing of task={config.task.kind!r} is decoded"
 
 

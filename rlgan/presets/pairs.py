@@ -12,8 +12,9 @@ from rlgan.generators import Seq2SeqLSTM
 from rlgan.layers.optimizers import SGD, Adadelta, Adam, RMSProp
 from rlgan.policy.baselines import ConstantBaseline, CriticBaseline, ExponentialMean
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal
+from rlgan.policy.logit_maps import NegLogComplement, Probability
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import Mixed, NegLogComplement, Probability, ReferenceBleu
+from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, TeacherForcingByExample
 from rlgan.sampling.beam_search import SearchedAndDrawn
 from rlgan.schedule.phases import Schedule

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlgan.adversary.training import AdversarySettings
+from rlgan.base.declarations import compares_sequences
 from rlgan.base.errors import ConfigError, nearest
-from rlgan.config.checks import compares_sequences
 from rlgan.config.config import Config, Control, Optimizers, Workers
 from rlgan.config.paths import from_dict, to_dict, told
 from rlgan.discriminators import CnnHighway, PairCnn
@@ -24,8 +24,9 @@ from rlgan.policy.advantage_scaling import AsTheyAre
 from rlgan.policy.baselines import ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline, PerStepMean
 from rlgan.policy.credit import MonteCarlo, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce
-from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward, Ratio
+from rlgan.policy.rewards import Bleu, ConstantReward, OracleLikelihood, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,

@@ -24,8 +24,9 @@ from rlgan.policy.baselines import (
 )
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import LossPenalty, NoReference, RewardPenalty
+from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Gumbel, Reinforce, Soft
-from rlgan.policy.rewards import ConstantReward, Logit, LogRatio, Probability, Ratio, SignedProbability
+from rlgan.policy.rewards import ConstantReward, LogRatio
 from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, NoTeacherForcing
 from rlgan.schedule.phases import Schedule
 

@@ -6,23 +6,22 @@ scaling out and of fault tolerance: any number of workers gives the same numbers
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from rlgan.base.devices import CPU
-from rlgan.base.seeding import generator_on
+from rlgan.base.seeding import generator_on, stream_seed
 from rlgan.discriminators import Scorer
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import Generator, Stepper
+from rlgan.generators import Generator, Sampler, Samples
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix
-from rlgan.policy.rewards import MetricReward, metric_scores
-from rlgan.sampling.beam_search import beam_search
+from rlgan.policy.credit import CreditSettings
+from rlgan.policy.reward_base import Finished, Scored, SequenceScorer
 from rlgan.sampling.records import Rollouts
-from rlgan.sampling.sampler import Batched, Sampler, Samples, continue_prefixes, sample
+from rlgan.sampling.sampler import Batched, RowWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +32,15 @@ class RolloutPlan:
         space: the task's sequences.
         credit: whether prefixes are continued, or judged as they are.
         chunk_rows: most rows advanced together; part of the shard's definition, since rounding depends on it.
-        metric: by which sequences and continuations are compared with targets; None where the reward reads none.
-        sampler: how sequences and continuations are written and judged.
+        score: what scores sequences and continuations for the reward; None where the reward reads no scores.
+        writer: how sequences and continuations are written with a stepper, and judged.
     """
 
     space: SequenceSpace
     credit: CreditSettings
     chunk_rows: int
-    metric: MetricReward | None = None
-    sampler: Sampler = field(default_factory=Batched)
+    score: SequenceScorer | None = None
+    writer: RowWriter = field(default_factory=Batched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class Shard:
             all.
         beam: beams that look for them.
         targets: (num_sequences, T) int64 what each sequence is compared with; None compares with nothing.
+        is_rewarded: whether the sequences are drawn to be rewarded, so that `RolloutPlan.score` scores them.
     """
 
     num_sequences: int
@@ -76,13 +76,14 @@ class Shard:
     is_searched: Tensor | None = None
     beam: int = 1
     targets: Tensor | None = None
+    is_rewarded: bool = False
 
 
 def collect(
     plan: RolloutPlan,
     shard: Shard,
-    policy: Stepper,
-    rollout_policy: Stepper | None,
+    policy: Sampler,
+    rollout_policy: Sampler | None,
     scorer: Scorer | None,
     reference: Generator | None = None,
     device: torch.device = CPU,
@@ -105,25 +106,40 @@ def collect(
     prefixes = None if shard.prefixes is None else shard.prefixes.to(device)
     conditions = None if shard.conditions is None else shard.conditions.to(device)
     if shard.is_searched is None:
-        number = shard.num_sequences
-        samples = sample(policy, plan.space, number, rng, plan.chunk_rows, prefixes, conditions, plan.sampler)
+        samples = policy.sample(shard.num_sequences, rng, prefixes, conditions)
     else:
         assert prefixes is None
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
     targets = None if shard.targets is None else shard.targets.to(device)
+    score = plan.score if shard.is_rewarded else None
     num_given = 0 if prefixes is None else prefixes.shape[1]
     search, num_drawn = None, int(samples.mask[:, num_given:].sum())
     if rollout_policy is not None:
-        search = monte_carlo_search(plan, samples.tokens, rollout_policy, scorer, rng, num_given, conditions, targets)
+        search = monte_carlo_search(
+            plan,
+            samples.tokens,
+            rollout_policy,
+            scorer,
+            rng,
+            num_given,
+            conditions,
+            targets,
+            score,
+            stream_seed(shard.seed, "continuation_scores"),
+        )
         num_drawn += search.num_drawn
+    scored = None
+    if score is not None:
+        seed = stream_seed(shard.seed, "scores")
+        scored = _scored(plan, score, Finished(samples.tokens, samples.mask, conditions, targets, seed))
     real_logits, token_logits = None, None
     if scorer is not None:
-        logits = plan.sampler.judge(scorer, plan.space, samples.tokens, conditions)
+        logits = plan.writer.judge(scorer, plan.space, samples.tokens, conditions)
         if logits.dim() == 2:
             token_logits = logits.masked_fill(~samples.mask, 0.0)
         else:
             real_logits = logits
-            if isinstance(plan.credit, Prefix):
+            if plan.credit.judges_prefixes:
                 token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given, conditions)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
@@ -138,14 +154,15 @@ def collect(
         num_given=num_given,
         num_drawn=num_drawn,
         conditions=shard.conditions,
-        scores=_on_cpu(None if targets is None else _scores(plan, samples.tokens, targets, conditions)),
+        scores=_on_cpu(None if scored is None else scored.scores),
         continuation_scores=_on_cpu(None if search is None else search.scores),
+        score_parts=_on_cpu(None if scored is None else scored.parts),
     )
 
 
 def _searched_and_drawn(
     plan: RolloutPlan,
-    policy: Stepper,
+    policy: Sampler,
     is_searched: Tensor,
     beam: int,
     rng: torch.Generator,
@@ -157,11 +174,10 @@ def _searched_and_drawn(
     logprobs = torch.zeros(tokens.shape, device=tokens.device)
     if bool(is_searched.any()):
         number = int(is_searched.sum())
-        found = beam_search(policy, plan.space, number, beam, conditions=of_searched, chunk_rows=plan.chunk_rows)
-        tokens[is_searched] = found.tokens
+        tokens[is_searched] = policy.likeliest(number, beam, conditions=of_searched).tokens
     if not bool(is_searched.all()):
         number = int((~is_searched).sum())
-        drawn = sample(policy, plan.space, number, rng, plan.chunk_rows, conditions=of_drawn, sampler=plan.sampler)
+        drawn = policy.sample(number, rng, conditions=of_drawn)
         tokens[~is_searched], logprobs[~is_searched] = drawn.tokens, drawn.logprobs
     return Samples(tokens=tokens, logprobs=logprobs, mask=sequence_mask(plan.space, tokens))
 
@@ -208,14 +224,18 @@ def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None)
     return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
-def _scores(plan: RolloutPlan, sequences: Tensor, targets: Tensor, given: Tensor | None) -> Tensor:
-    metric = plan.metric
-    assert metric is not None
+def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
+    """Scores of finished sequences, as the sampler judges."""
+    parts: list[Tensor | None] = []
 
-    def beside_targets(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
-        return metric_scores(metric, plan.space, tokens, targets)
+    def scores_of(tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
+        found = score(replace(finished, tokens=tokens, mask=mask, conditions=conditions))
+        parts.append(found.parts)
+        return found.scores
 
-    return plan.sampler.judge(beside_targets, plan.space, sequences, given)
+    scores = plan.writer.judge(scores_of, plan.space, finished.tokens, finished.conditions)
+    (only,) = parts  # all rows are judged together
+    return Scored(scores, only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +244,7 @@ class Search:
 
     Attributes:
         logits: (B, T, N) float32; 0 at and after each sequence's last real token. None where no discriminator judges.
-        scores: (B, T, N) float32 by the metric; likewise. None where there are no targets.
+        scores: (B, T, N) float32 by the reward's scorer; likewise. None without one.
         num_drawn: tokens that were drawn for it.
     """
 
@@ -236,17 +256,19 @@ class Search:
 def monte_carlo_search(
     plan: RolloutPlan,
     tokens: Tensor,
-    rollout_policy: Stepper,
+    rollout_policy: Sampler,
     scorer: Scorer | None,
     rng: torch.Generator,
     num_given: int = 0,
     conditions: Tensor | None = None,
     targets: Tensor | None = None,
+    score: SequenceScorer | None = None,
+    seed: int = 0,
 ) -> Search:
     """Continue every proper prefix that was drawn N times, and judge each continuation as the sequences are judged.
 
     Args:
-        plan: space, number of continuations, chunk size, metric.
+        plan: space, number of continuations, chunk size.
         tokens: (B, T) int64 finished sequences.
         rollout_policy: continues the prefixes.
         scorer: frozen discriminator of sequences; None leaves continuations unscored.
@@ -254,20 +276,17 @@ def monte_carlo_search(
         num_given: first tokens that were not drawn.
         conditions: (B, S) int64 what each sequence is given, or None.
         targets: (B, T) int64 what each sequence is compared with; None compares with nothing.
+        score: scores continuations for the reward; None where it reads no scores.
+        seed: of whatever is random in those scores.
 
     Returns:
         Logits, scores, and what they cost.
     """
-    assert isinstance(plan.credit, MonteCarlo)
-    shape = (*tokens.shape, plan.credit.num_rollouts)
+    shape = (*tokens.shape, plan.credit.num_continuations)
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
-    scores = None if targets is None else torch.zeros(shape, device=tokens.device)
+    scores = None if score is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(
-        continue_prefixes(
-            rollout_policy, plan.space, tokens, shape[2], rng, plan.chunk_rows, num_given, conditions, plan.sampler
-        )
-    )
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, num_given, conditions))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
@@ -275,11 +294,12 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    given = None if conditions is None else conditions[sequence]
+    given, beside = (None if one is None else one[sequence] for one in (conditions, targets))
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = plan.sampler.judge(scorer, plan.space, rows, given)
-    if targets is not None and scores is not None:
-        scores[sequence, position, rollout] = _scores(plan, rows, targets[sequence], given)
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
+    if score is not None and scores is not None:
+        found = _scored(plan, score, Finished(rows, mask, given, beside, seed))
+        scores[sequence, position, rollout] = found.scores.to(scores)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 
 

@@ -7,6 +7,7 @@ line where nothing has been said for a while. The time to go is one estimate of 
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -43,8 +44,11 @@ _SHOWN = {
 
 _LOOK_EVERY_S = 1.0
 _FIRST_LINE_AFTER_S = 5.0  # of a kind of work that is new
+# A terminal that does not know its size says 0, which tqdm would take for no room at all.
+_COLUMNS, _LEAST_COLUMNS, _ROWS = 80, 20, 24
 _QUIET_S = 20.0  # after which a line is said; a look that comes late must still make it half a minute at most
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+# The line is cut at the terminal's width, so what matters most comes first.
+_BAR = "{percentage:3.0f}%|{bar:10}| {elapsed}{postfix} {desc}"
 
 
 class Progress:
@@ -123,7 +127,8 @@ class Progress:
     def _move_bar(self, doing: str) -> None:
         elapsed, left = self._activity.clock() - self._started, self.seconds_left()
         if self._bar is None:
-            self._bar = tqdm(dynamic_ncols=True, bar_format=_BAR)
+            self._bar = tqdm(bar_format=_BAR, ncols=_columns(), nrows=_ROWS)
+        self._bar.ncols = _columns()
         self._bar.total = None if left is None else elapsed + left
         self._bar.n = elapsed
         self._bar.set_description_str(doing, refresh=False)
@@ -192,6 +197,10 @@ class _Said(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say it; called by logging."""
         self._progress.say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def _columns() -> int:
+    return max(_LEAST_COLUMNS, shutil.get_terminal_size((_COLUMNS, _ROWS)).columns - 1)
 
 
 def in_words(seconds: float) -> str:

@@ -17,7 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from rlgan.base.errors import CheckpointError, ConfigError, nearest
 from rlgan.config.paths import from_dict
 from rlgan.policy.adversarial_reward import AdversarialReward
-from rlgan.policy.rewards import DiscriminatorReward, LogitMap, RewardSettings
+from rlgan.policy.logit_maps import DiscriminatorReward
+from rlgan.policy.reward_base import LogitMap
+from rlgan.policy.rewards import RewardSettings
 from rlgan.storage.checkpoint import CHECKPOINTS, CONFIG, LoadedCheckpoint, load_at, load_latest, read_run_config
 from rlgan.storage.discriminator_export import (
     DISCRIMINATOR_FILES,
@@ -28,7 +30,7 @@ from rlgan.storage.discriminator_export import (
 from rlgan.storage.export import GENERATOR_FILES
 from rlgan.tracking import fetch
 
-_MAPS: dict[str, type[LogitMap]] = {one.model_fields["kind"].default: one for one in get_args(DiscriminatorReward)}
+_MAPS: dict[str, LogitMap] = {one.kind: one for one in (member() for member in get_args(DiscriminatorReward))}
 
 
 def reward_of_run(
@@ -128,4 +130,4 @@ def _map_named(reward: LogitMap | str) -> LogitMap:
             f"reward={reward!r}: is no map of a discriminator's logit. There are {', '.join(_MAPS)}."
             f"{nearest(reward, _MAPS)}"
         )
-    return _MAPS[reward]()
+    return _MAPS[reward]

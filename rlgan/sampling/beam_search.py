@@ -10,18 +10,20 @@ A discriminator may be shown such sequences among its fakes (dialogue, Li et al.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from rlgan.base.declarations import Fields, reads_density_ratio
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
-from rlgan.generators import State, Stepper
+from rlgan.generators import Decoded, State, Stepper
 
 
 class Drawn(Settings):
@@ -41,6 +43,54 @@ class SearchedAndDrawn(Settings):
     rounds: Annotated[Literal["pretraining", "all"], NotSearched("needs a task that gives something")] = "pretraining"
     """Which rounds of the discriminator are shown them. Between generator updates the published ones add drawn fakes
     alone; a larger `adversary.buffer` keeps those of pretraining for a while."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Fakes that beams find are of a task that asks for different ones, and of a distribution that nobody reads."""
+        if fields.discriminator is None:
+            return
+        at = {"adversary.decoding": self.kind}
+        loss, objective, forcing = fields.adversary.loss, fields.objective, fields.schedule.teacher_forcing
+        if not loss.reads_fakes:
+            yield Problem(
+                "searched_for_nobody",
+                at,
+                f"has no effect with adversary.loss={loss.kind!r}, which reads no fakes. Use drawn.",
+            )
+        if not fields.task.gives_conditions:
+            yield Problem(
+                "searched_alike",
+                at,
+                f"all fakes that beams find would be one, for task={fields.task.kind!r} gives nothing with its "
+                "sequences. Use drawn.",
+            )
+        if objective.makes_soft_rows:
+            yield Problem(
+                "searched_soft_rows",
+                at,
+                f"finds tokens, and objective={objective.kind!r} makes soft rows of fakes. Use drawn.",
+            )
+        if forcing.num_given(0):
+            yield Problem(
+                "searched_from_nothing",
+                at,
+                f"begins with nothing, and schedule.teacher_forcing={forcing.kind!r} gives fakes their first tokens. "
+                "Use drawn, or another teacher forcing.",
+            )
+        if self.rounds == "pretraining" and not fields.schedule.discriminator_rounds:
+            yield Problem(
+                "searched_in_no_rounds",
+                at,
+                "is of pretraining, and schedule.discriminator_rounds is 0. Set adversary.decoding.rounds to all, or "
+                "use drawn.",
+            )
+        if reads_density_ratio(fields):
+            kind = fields.reward.kind
+            yield Problem(
+                "searched_beside_ratio",
+                at,
+                f"fakes that are found are not of the law p_θ, whose ratio reward={kind!r} and "
+                f"baseline={fields.baseline.kind!r} read. Use drawn.",
+            )
 
 
 DecodingSettings = Annotated[Drawn | SearchedAndDrawn, Field(discriminator="kind")]
@@ -62,19 +112,6 @@ def searched_rows(settings: DecodingSettings, number: int, pretrains: bool) -> T
     # In floating point 0.29 · 100 is a little below 29.
     due = (settings.beam_share * torch.arange(number + 1, dtype=torch.float64) + 1e-6).floor()
     return due.diff() > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The best sequence of each row.
-
-    Attributes:
-        tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B,) float32, nats, of the whole sequence.
-    """
-
-    tokens: Tensor
-    logprobs: Tensor
 
 
 def length_penalty(lengths: Tensor, exponent: float) -> Tensor:

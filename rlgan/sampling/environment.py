@@ -28,19 +28,19 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.token_env import TokenVectorEnv
 from rlgan.generators import State, Stepper
 
-from .sampler import Batched, Sampler, draw, draw_with_logprobs, joined, kept
+from .sampler import Batched, RowWriter, draw, draw_with_logprobs, joined, kept
 
 Sampling = Literal["batched", "environment"]
 """How sequences are drawn, by the name of its setting."""
 
 
-class StepByStep(Sampler):
+class StepByStep(RowWriter):
     """Rows are episodes of a vector environment."""
 
     def write(
         self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """See `Sampler.write`. Tokens that are given are actions like any other."""
+        """See `RowWriter.write`. Tokens that are given are actions like any other."""
         rows, num_given = prefixes.shape
         state = stepper.start(rows, rng)
         device = state[0].device
@@ -71,7 +71,7 @@ class StepByStep(Sampler):
         conditions: Tensor | None,
         rng: torch.Generator,
     ) -> Tensor:
-        """See `Sampler.finish`. An environment begins at the beginning: the tokens of a prefix are actions, too."""
+        """See `RowWriter.finish`. An environment begins at the beginning: the tokens of a prefix are actions, too."""
         device = tokens.device
         episodes = _Episodes(
             space, len(sequence), _pays_nothing(conditions), None if conditions is None else conditions[sequence]
@@ -94,7 +94,7 @@ class StepByStep(Sampler):
         return episodes.tokens(device)
 
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
-        """See `Sampler.judge`: the rewards of the episodes. Where tokens are judged they are paid the sum of theirs."""
+        """See `RowWriter.judge`: the rewards of the episodes, where tokens are judged their sum."""
         judgement = _Judgement(scorer, tokens.device)
         pays: RewardFunction | ConditionalRewardFunction = judgement.alone if conditions is None else judgement.given
         episodes = _Episodes(space, len(tokens), pays, conditions)
@@ -108,7 +108,7 @@ class StepByStep(Sampler):
         return paid
 
 
-SAMPLERS: dict[Sampling, Sampler] = {"batched": Batched(), "environment": StepByStep()}
+WRITERS: dict[Sampling, RowWriter] = {"batched": Batched(), "environment": StepByStep()}
 """By the name of the setting `sampling`."""
 
 

@@ -33,8 +33,9 @@ class Rollouts:
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
         soft_rows: (B, T, V) float32, what the generator handed out in the place of tokens; None where it drew tokens.
         conditions: (B, S) int64 what each sequence was given, or None.
-        scores: (B,) float32 of the finished sequences beside their targets, by the reward's metric; None without one.
+        scores: (B,) float32 of the finished sequences, by the reward's scorer; None without one.
         continuation_scores: (B, T, N) float32, likewise of continuations, laid out as their logits are.
+        score_parts: (B, F) float32, what the scores are made of; None where there is nothing to report.
     """
 
     tokens: Tensor
@@ -52,6 +53,7 @@ class Rollouts:
     conditions: Tensor | None = None
     scores: Tensor | None = None
     continuation_scores: Tensor | None = None
+    score_parts: Tensor | None = None
 
 
 def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
@@ -89,6 +91,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         conditions=joined("conditions"),
         scores=joined("scores"),
         continuation_scores=joined("continuation_scores"),
+        score_parts=joined("score_parts"),
     )
 
 

@@ -1,4 +1,7 @@
-"""The hot loop: sequences from a generator, and continuations of all their prefixes.
+"""The hot loop: sequences from a generator's stepper, and continuations of all their prefixes.
+
+`sampler_of` is the way in for whoever has a generator; behind it stands `StepperSampler`, or a sampler of the
+generator's own.
 
 Nothing here learns or scores. Randomness comes only from the `torch.Generator` handed in. On a CPU small chunks of
 rows stay in cache; on a GPU one chunk may hold everything, and then the whole Monte Carlo search is T sequential steps
@@ -11,53 +14,28 @@ always the leading ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from rlgan.base.errors import ConfigError
 from rlgan.discriminators import Scorer
-from rlgan.envs.categorical import draw_from_weights
+from rlgan.envs.categorical import draw_from_weights, truncate_weights
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
-from rlgan.generators import State, Stepper
+from rlgan.generators import Continuations, Decoded, Draw, Generator, Sampler, Samples, State, Stepper
+
+from .beam_search import beam_search
+
+CHUNK_ROWS = 256
+"""Most rows advanced together, where nothing else is said."""
+
+_OWN_DISTRIBUTION = Draw()
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Finished sequences with the log-probabilities under the law that drew them.
-
-    Attributes:
-        tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B, T) float32 nats, 0 after the terminator.
-        mask: (B, T) bool.
-    """
-
-    tokens: Tensor
-    logprobs: Tensor
-    mask: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Continuations:
-    """Finished continuations of some prefixes.
-
-    Attributes:
-        tokens: (R, T) int64; row r agrees with `sequences[sequence[r]]` up to and including position `position[r]`.
-        sequence: (R,) int64 index of the sequence whose prefix was continued.
-        position: (R,) int64 last position of that prefix.
-        rollout: (R,) int64 in 0..N-1, which continuation of that prefix it is.
-    """
-
-    tokens: Tensor
-    sequence: Tensor
-    position: Tensor
-    rollout: Tensor
-
-
-class Sampler(Protocol):
-    """How rows are written and judged; what is in `sample` and `continue_prefixes` is the same for all.
+class RowWriter(Protocol):
+    """How rows are written with a stepper, and judged; what is in `sample` and `continue_prefixes` is the same for all.
 
     Two keep to it: `Batched`, and `environment.StepByStep`. From the same arguments they return the same bits.
     """
@@ -123,16 +101,143 @@ class Sampler(Protocol):
         ...
 
 
+class StepperSampler(Sampler):
+    """Sequences token by token, from a stepper.
+
+    Args:
+        stepper: frozen generator, at its temperature, truncated or not.
+        space: the task's sequences.
+        chunk_rows: most rows advanced together; part of the numbers, since rounding depends on it.
+        writer: how rows are written; None is `Batched`.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        space: SequenceSpace,
+        chunk_rows: int = CHUNK_ROWS,
+        writer: RowWriter | None = None,
+    ) -> None:
+        self._stepper, self._space, self._chunk_rows, self._writer = stepper, space, chunk_rows, writer
+
+    def sample(
+        self,
+        num_sequences: int,
+        rng: torch.Generator,
+        prefixes: Tensor | None = None,
+        conditions: Tensor | None = None,
+    ) -> Samples:
+        """Draw finished sequences; see `Sampler.sample`."""
+        return sample(
+            self._stepper, self._space, num_sequences, rng, self._chunk_rows, prefixes, conditions, self._writer
+        )
+
+    def continuations(
+        self,
+        tokens: Tensor,
+        num_continuations: int,
+        rng: torch.Generator,
+        num_given: int = 0,
+        conditions: Tensor | None = None,
+    ) -> Iterator[Continuations]:
+        """Finish every proper prefix; see `Sampler.continuations`. At most `chunk_rows` rows at a time."""
+        return continue_prefixes(
+            self._stepper,
+            self._space,
+            tokens,
+            num_continuations,
+            rng,
+            self._chunk_rows,
+            num_given,
+            conditions,
+            self._writer,
+        )
+
+    def likeliest(
+        self, num_sequences: int, beam: int = 1, exponent: float = 0.0, conditions: Tensor | None = None
+    ) -> Decoded:
+        """Beam search; see `Sampler.likeliest`."""
+        return beam_search(self._stepper, self._space, num_sequences, beam, exponent, conditions, self._chunk_rows)
+
+
+class TruncatedStepper(Stepper):
+    """A stepper that weighs only the likeliest tokens; the others' weights are 0, so they are never drawn.
+
+    Args:
+        stepper: at its temperature.
+        draw: its `top_k` and `top_p`.
+    """
+
+    def __init__(self, stepper: Stepper, draw: Draw) -> None:
+        self._stepper, self._draw = stepper, draw
+
+    def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+        """State of empty prefixes; see `Stepper.start`."""
+        return self._stepper.start(num_rows, rng)
+
+    def given(self, conditions: Tensor | None) -> TruncatedStepper:
+        """The same for rows that are given conditions; see `Stepper.given`."""
+        return TruncatedStepper(self._stepper.given(conditions), self._draw)
+
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """State after one more token; see `Stepper.advance`."""
+        return self._stepper.advance(state, tokens)
+
+    def prefix_states(self, tokens: Tensor) -> State:
+        """States of all prefixes; see `Stepper.prefix_states`."""
+        return self._stepper.prefix_states(tokens)
+
+    def weights(self, state: State) -> Tensor:
+        """Unnormalised probabilities of the tokens that are kept; see `Stepper.weights`."""
+        return truncate_weights(self._stepper.weights(state), self._draw.top_k, self._draw.top_p)
+
+
+def sampler_of(
+    generator: Generator,
+    space: SequenceSpace,
+    draw: Draw = _OWN_DISTRIBUTION,
+    chunk_rows: int = CHUNK_ROWS,
+    writer: RowWriter | None = None,
+) -> Sampler:
+    """A sampler from the generator's weights as they are now.
+
+    Args:
+        generator: whose sequences.
+        space: the task's sequences.
+        draw: from which distribution; its own, where nothing else is said.
+        chunk_rows: most rows advanced together.
+        writer: how rows are written with a stepper; None is `Batched`.
+
+    Raises:
+        ConfigError: a generator that draws no tokens, or whole sequences, is to draw them in another way.
+    """
+    if draw.truncates and not generator.draws_tokens:
+        raise ConfigError(
+            f"top_k={draw.top_k}, top_p={draw.top_p}: {type(generator).__name__} writes its likeliest tokens and draws "
+            "none. Leave both out."
+        )
+    own = generator.own_sampler(space, draw, chunk_rows)
+    if own is not None:
+        if writer is not None and not isinstance(writer, Batched):
+            raise ConfigError(
+                f"sampling: {type(generator).__name__} draws whole sequences in a way of its own, and not step by "
+                "step. Set sampling to batched."
+            )
+        return own
+    stepper = generator.stepper(draw.temperature)
+    return StepperSampler(TruncatedStepper(stepper, draw) if draw.truncates else stepper, space, chunk_rows, writer)
+
+
 @torch.no_grad()
 def sample(
     stepper: Stepper,
     space: SequenceSpace,
     num_sequences: int,
     rng: torch.Generator,
-    chunk_rows: int = 256,
+    chunk_rows: int = CHUNK_ROWS,
     prefixes: Tensor | None = None,
     conditions: Tensor | None = None,
-    sampler: Sampler | None = None,
+    writer: RowWriter | None = None,
 ) -> Samples:
     """Draw finished sequences.
 
@@ -144,18 +249,18 @@ def sample(
         chunk_rows: rows advanced together; bounds the memory of the (R, V) next-token weights.
         prefixes: (B, n) int64 first tokens that are given and not drawn; one with a terminator is a whole sequence.
         conditions: (B, S) int64 what each sequence is given, or None.
-        sampler: writes each chunk; None is `Batched`.
+        writer: writes each chunk; None is `Batched`.
 
     Returns:
         B sequences; the log-probabilities of given tokens are 0.
     """
-    sampler = Batched() if sampler is None else sampler
+    writer = Batched() if writer is None else writer
     if prefixes is None:
         prefixes = torch.zeros(num_sequences, 0, dtype=torch.int64, device=rng.device)
     parts = []
     for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True):
         given = None if conditions is None else conditions[first : first + chunk_rows]
-        parts.append(sampler.write(stepper.given(given), space, begun, given, rng))
+        parts.append(writer.write(stepper.given(given), space, begun, given, rng))
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
@@ -188,13 +293,13 @@ def mixed_inputs(stepper: Stepper, tokens: Tensor, draws: Tensor) -> Tensor:
     return read
 
 
-class Batched(Sampler):
+class Batched(RowWriter):
     """All rows of a chunk at once; a row that has ended is left out."""
 
     def write(
         self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """See `Sampler.write`."""
+        """See `RowWriter.write`."""
         rows, num_given = prefixes.shape
         state = stepper.start(rows, rng)
         device = state[0].device
@@ -225,7 +330,7 @@ class Batched(Sampler):
         conditions: Tensor | None,
         rng: torch.Generator,
     ) -> Tensor:
-        """See `Sampler.finish`."""
+        """See `RowWriter.finish`."""
         max_length = space.max_length
         after_prefix = torch.arange(max_length, device=tokens.device) > position.unsqueeze(1)
         finished = tokens[sequence].masked_fill(after_prefix, space.pad_id)
@@ -250,7 +355,7 @@ class Batched(Sampler):
         return finished
 
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
-        """See `Sampler.judge`."""
+        """See `RowWriter.judge`."""
         return scorer(tokens, sequence_mask(space, tokens), conditions)
 
 
@@ -297,15 +402,12 @@ def continue_prefixes(
     tokens: Tensor,
     num_rollouts: int,
     rng: torch.Generator,
-    chunk_rows: int = 256,
+    chunk_rows: int = CHUNK_ROWS,
     num_given: int = 0,
     conditions: Tensor | None = None,
-    sampler: Sampler | None = None,
+    writer: RowWriter | None = None,
 ) -> Iterator[Continuations]:
-    """Finish every proper prefix of every sequence N times.
-
-    The prefix *includes* the action whose value is sought: position t stands for `tokens[b, :t+1]`. The last real
-    position is not continued, for there the sequence itself is the only completion (Yu et al. 2017, eq. 4).
+    """Finish every proper prefix of every sequence N times; see `Sampler.continuations`.
 
     Args:
         stepper: frozen rollout policy.
@@ -316,12 +418,12 @@ def continue_prefixes(
         chunk_rows: most rows advanced together.
         num_given: first tokens that were not drawn, whose values nobody seeks.
         conditions: (B, S) int64 what each sequence is given, or None.
-        sampler: continues each chunk; None is `Batched`.
+        writer: continues each chunk; None is `Batched`.
 
     Yields:
         Continuations of all (prefix, rollout) rows, ordered by prefix length, at most `chunk_rows` at a time.
     """
-    sampler = Batched() if sampler is None else sampler
+    writer = Batched() if writer is None else writer
     lengths = sequence_mask(space, tokens).sum(1)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     is_sought = (positions.unsqueeze(1) >= num_given) & (positions.unsqueeze(1) < lengths - 1)
@@ -333,5 +435,5 @@ def continue_prefixes(
     states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)
-        finished = sampler.finish(stepper, space, tokens, states, sequence[chunk], position[chunk], conditions, rng)
+        finished = writer.finish(stepper, space, tokens, states, sequence[chunk], position[chunk], conditions, rng)
         yield Continuations(tokens=finished, sequence=sequence[chunk], position=position[chunk], rollout=rollout[chunk])

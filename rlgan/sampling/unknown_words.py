@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.vocabulary import UNK_ID, UNK_NAME, join_tokens
+from rlgan.envs.vocabulary import UNK_NAME, join_tokens
 from rlgan.generators import AttendingLaw, Generator
 
 _BATCH = 64  # sequences whose attention is held at once
@@ -84,7 +84,7 @@ def texts_with_source_words(
         for row, attention, source in zip(tokens[rows].tolist(), law.attention(tokens[rows]), words[rows], strict=True):
             length = row.index(space.end_id) if space.end_id in row else len(row)
             written = [token_names[token] for token in row[:length]]
-            if UNK_ID in row[:length]:
+            if space.unknown_id in row[:length]:
                 written = with_source_words(written, attention, source, separator)
             texts.append(join_tokens(written, "words"))
     return texts

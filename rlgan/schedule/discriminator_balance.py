@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, LogUniform, NotSearched
 from rlgan.base.settings import Settings
 
@@ -17,13 +19,34 @@ HELDOUT_AUC = "discriminator/auc_heldout"
 LOSS_ON_REALS, LOSS_ON_FAKES = "discriminator/loss_real", "discriminator/loss_fake"
 
 
-class FixedBalance(Settings):
+class Balance(Settings):
+    """What every balance declares."""
+
+    moves_boundary: ClassVar[bool] = False
+    """Whether it weighs reals against fakes, which adds an unknown constant to the logit and needs both in halves."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of rounds between generator updates."""
+        schedule = fields.schedule
+        if fields.discriminator is None or not (schedule.adversarial_updates and schedule.d_steps):
+            yield Problem(
+                "balance_of_no_rounds",
+                {"schedule.balance": schedule.balance.kind},
+                "has no effect without rounds of the discriminator between generator updates. Set it to fixed.",
+            )
+
+
+class FixedBalance(Balance):
     """`schedule.d_steps` rounds a unit."""
 
     kind: Literal["fixed"] = "fixed"
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Always right."""
+        yield from ()
 
-class Band(Settings):
+
+class Band(Balance):
     """Rounds go on, up to `schedule.d_steps` of them, until the discriminator ranks what it has not seen well enough.
 
     Its held-out area under the ROC curve is measured on the fresh fakes of each round before it trains; where that lies
@@ -45,8 +68,19 @@ class Band(Settings):
             )
         return self
 
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """There is something to rank."""
+        yield from super().check(fields)
+        loss = fields.adversary.loss
+        if fields.discriminator is not None and loss.is_of_a_distribution:
+            yield Problem(
+                "nothing_is_ranked",
+                {"schedule.balance": self.kind},
+                f"is of the area under the ROC curve, and adversary.loss={loss.kind!r} ranks nothing. Set it to fixed.",
+            )
 
-class CriticWarmup(Settings):
+
+class CriticWarmup(Balance):
     """Many rounds in the first units and every now and then, else `schedule.d_steps` (WGAN, Arjovsky et al. 2017)."""
 
     kind: Literal["critic_warmup"] = "critic_warmup"
@@ -58,7 +92,7 @@ class CriticWarmup(Settings):
     """Every so manieth unit is such, too; null for none."""
 
 
-class Equilibrium(Settings):
+class Equilibrium(Balance):
     """What reals weigh in the discriminator's loss is moved towards a ratio of its two losses (BEGAN, Berthelot 2017).
 
         k ← clip₀¹(k + λ·(γ·L(real) - L(fake))),   L_D = k·L(real) + L(fake),   M = L(real) + |γ·L(real) - L(fake)|
@@ -75,6 +109,19 @@ class Equilibrium(Settings):
     """λ."""
     start: Annotated[float, NotSearched("it comes to rest at the same k")] = Field(1.0, ge=0.0, le=1.0)
     """k in the beginning, in pretraining too; the paper's is 0."""
+    moves_boundary: ClassVar[bool] = True
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """The loss has a cost of reals and one of fakes."""
+        yield from super().check(fields)
+        loss = fields.adversary.loss
+        if not loss.has_costs:
+            yield Problem(
+                "nothing_is_weighed",
+                {"schedule.balance": self.kind},
+                f"weighs what reals cost against what fakes cost, and adversary.loss={loss.kind!r} has no such costs. "
+                "Use another loss or balance.",
+            )
 
 
 BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]

@@ -9,12 +9,15 @@ at. How a figure is measured is `rlgan.evaluation.evaluator`'s.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rlgan.base.errors import ConfigError
+from rlgan.base.declarations import Fields
+from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 
@@ -47,6 +50,56 @@ class BestGenerator(Settings):
     """Adversarial units between measurements; the last generator is always measured, too."""
     patience: Annotated[int | None, _SAME_FOR_ALL] = Field(None, ge=1)
     """Measurements without a better value after which the adversarial phase ends; null makes all of its units."""
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """It is of the adversarial phase, and of what can be measured of the task and the generator."""
+        task, measures = fields.task, fields.task.measures
+        at, own = {"schedule.selection.measure": self.measure}, fields.evaluation.metrics
+        if self.measure not in MEASURES and not any(one.has(self.measure) for one in own):
+            allowed = [*MEASURES, *(one.figure for one in own)]
+            yield Problem(
+                "measure_unknown",
+                at,
+                f"choose one of {', '.join(allowed)}; a metric of your own is own_NAME, and stands in "
+                f"evaluation.metrics.{nearest(self.measure, allowed)}",
+            )
+        if not fields.schedule.adversarial_updates:
+            yield Problem(
+                "selection_of_no_phase",
+                {"schedule.selection": self.kind},
+                "is of the adversarial phase, and schedule.adversarial_updates is 0. Set it to none.",
+            )
+        if self.measure in ("valid_nll", "kl_sum") and not fields.generator.has_likelihood:
+            yield Problem(
+                "measure_of_likelihood",
+                at,
+                f"is of likelihoods, which generator={fields.generator.kind!r} has not. Use lm_rlm, on text.",
+            )
+        if self.measure == "kl_sum" and not task.knows_law:
+            fitting = "corpus_bleu, chrf" if "references" in measures else "lm_rlm"
+            yield Problem(
+                "measure_of_law",
+                at,
+                f"needs an exact law, which task={task.kind!r} has not. Use {fitting} or valid_nll.",
+            )
+        if self.measure == "kl_sum" and task.is_certain:
+            yield Problem(
+                "measure_is_infinite",
+                at,
+                "is infinite while one sample is wrong, for task.rule.noise is 0. Use valid_nll, or give it noise.",
+            )
+        if self.measure == "lm_rlm" and "text" not in measures:
+            yield Problem(
+                "measure_of_text",
+                at,
+                f"is of language models of text, which task={task.kind!r} is not. Use valid_nll.",
+            )
+        if self.measure in ("corpus_bleu", "chrf") and "references" not in measures:
+            yield Problem(
+                "measure_of_references",
+                at,
+                f"compares texts with references, which task={task.kind!r} has not. Use valid_nll.",
+            )
 
 
 SelectionSettings = Annotated[NoSelection | BestGenerator, Field(discriminator="kind")]

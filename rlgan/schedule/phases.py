@@ -6,11 +6,14 @@ round of discriminator pretraining, or one adversarial update with the discrimin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlgan.base.declarations import Fields
+from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import OfTheStart, ReadIf, Settings
 from rlgan.policy.teacher_forcing import (
@@ -101,6 +104,22 @@ class Schedule(Settings):
     def num_sampled(self) -> int:
         """Sequences of a generator update that the generator draws, and that are paid."""
         return self.g_batch - self.num_real
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Weights of examples, and a learning rate that is halved, are of likelihood."""
+        if self.example_weights != "none" and not (self.teacher_forcing.learns_likelihood or self.mle_epochs):
+            yield Problem(
+                "weights_of_no_likelihood",
+                {"schedule.example_weights": self.example_weights},
+                f"has no effect with schedule.mle_epochs=0 and schedule.teacher_forcing={self.teacher_forcing.kind!r}. "
+                "Set it to none, or learn by likelihood.",
+            )
+        if self.mle_halve_from is not None and not self.mle_epochs:
+            yield Problem(
+                "halving_of_no_pretraining",
+                {"schedule.mle_halve_from": self.mle_halve_from},
+                "is of pretraining, and schedule.mle_epochs is 0. Set it to null, or give it epochs.",
+            )
 
     def mle_rate(self, epoch: int) -> float:
         """Factor of pretraining's learning rate in an epoch, counted from 0."""

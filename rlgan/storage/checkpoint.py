@@ -201,7 +201,10 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}).") from None
+        raise CheckpointError(
+            f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}). Give the folder that "
+            "`rlgan train --out` named, in runs/ where nothing was named."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new run.") from None
     if not isinstance(values, dict):

@@ -1,7 +1,8 @@
 """A trained generator on its own: weights, architecture and vocabulary, without the data it was trained on.
 
 A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
-from strangers.
+from strangers. Of a network of the user's own the source stands in `generator.json` as text, and is executed only for
+who asks for it; otherwise the file itself must be where it was, with the same content.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
 from rlgan.envs.reading import Text
@@ -29,9 +30,9 @@ from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
-from rlgan.generators import Generator, GeneratorSettings, build_generator
-from rlgan.sampling.beam_search import beam_search
-from rlgan.sampling.sampler import sample
+from rlgan.extensions import Plugin, remember, source_of
+from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
+from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
@@ -59,26 +60,37 @@ class ExportedGenerator:
     reading: Reading | None = None
     given_names: tuple[str, ...] | None = None
 
-    def sample(self, num_sequences: int, temperature: float = 1.0, seed: int = 0) -> list[str]:
+    def sample(
+        self,
+        num_sequences: int,
+        temperature: float = 1.0,
+        seed: int = 0,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> list[str]:
         """Sequences as text.
 
         Args:
             num_sequences: how many.
-            temperature: divides the logits.
+            temperature: divides the logits; see `rlgan.generators.Draw`, also for the next two.
             seed: of the draw.
+            top_k: how many of the likeliest tokens are drawn from; None for all.
+            top_p: which share of the probability is drawn from; None for all.
 
         Returns:
             One string a sequence.
 
         Raises:
-            ConfigError: its sequences are given something.
+            ConfigError: its sequences are given something, or a value is out of range.
         """
         if self.space.given is not None:
             raise ConfigError(
                 "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
                 "summary. Give a file with one source a line."
             )
-        drawn = sample(self.generator.stepper(temperature), self.space, num_sequences, stream(seed, "export"))
+        sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
+        drawn = sampler.sample(num_sequences, stream(seed, "export"))
         return decode(self.space, self.token_names, self.joining, drawn.tokens)
 
     def answer(
@@ -119,13 +131,11 @@ class ExportedGenerator:
         else:
             read = self.reading.read(sources, path, numbers)
         conditions = read.conditions
-        stepper, number = self.generator.stepper(decoding.temperature), len(sources)
+        sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
         if decoding.beam is None:
-            tokens = sample(stepper, self.space, number, stream(seed, "export"), conditions=conditions).tokens
+            tokens = sampler.sample(number, stream(seed, "export"), conditions=conditions).tokens
         else:
-            tokens = beam_search(
-                stepper, self.space, number, decoding.beam, decoding.length_exponent, conditions
-            ).tokens
+            tokens = sampler.likeliest(number, decoding.beam, decoding.length_exponent, conditions).tokens
         if not decoding.replaces_unknown:
             return decode(self.space, self.token_names, self.joining, tokens), read.notes
         assert self.reading is not None
@@ -140,16 +150,23 @@ class Decoding:
     """How a sequence is written for a source.
 
     Attributes:
-        temperature: divides the logits.
+        draw: from which distribution.
         beam: beams of a search for the likeliest sequence; None draws one.
         length_exponent: α of `decoding.length_penalty`, of a search.
         replaces_unknown: whether words of the source take the place of unknown ones; see `unknown_words`.
     """
 
-    temperature: float = 1.0
+    draw: Draw = Draw()
     beam: int | None = None
     length_exponent: float = 0.0
     replaces_unknown: bool = False
+
+
+def _source_text(settings: GeneratorSettings) -> str | None:
+    """Source of a network of the user's own that a file holds; None of all others."""
+    if not isinstance(settings, Plugin) or not settings.name.rpartition(":")[0].endswith(".py"):
+        return None
+    return source_of(settings.name, settings.plugin_kind, settings.digest).text
 
 
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
@@ -164,6 +181,7 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
+        "source": _source_text(settings),
         **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
     }
@@ -206,12 +224,13 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
-_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id")
+_SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
 def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     """The sequences that a description tells of."""
-    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one.
+    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
+    # 0 and their padding the terminator.
     given = description.get("given")
     return SequenceSpace(
         description["vocab_size"],
@@ -220,20 +239,29 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
         given=None if given is None else space_of(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
+        start_id=description.get("start_id", 0),
+        padding_id=description.get("padding_id"),
     )
 
 
-def load_run_generator(run_dir: Path) -> ExportedGenerator:
+def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> ExportedGenerator:
     """Read the generator of a run.
 
+    Args:
+        run_dir: folder of the run.
+        executes_source: whether the source that stands in the folder may be executed, of a network of somebody's own.
+
     Raises:
-        CheckpointError: the folder holds none, or it is damaged.
+        CheckpointError: the folder holds none, or it is damaged; or the network is a plug-in whose source is not at
+            hand, and the one in the folder may not be executed.
+        PluginError: the plug-in cannot be built.
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
         space = space_of(description)
         settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
+        _require_source(settings, description.get("source"), run_dir, executes_source)
         generator = build_generator(settings, space)
         generator.load_state_dict(load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
@@ -243,6 +271,8 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
         names = description.get("given_names")
         given_names = None if names is None else tuple(names)
         return ExportedGenerator(generator.eval(), space, token_names, joining_of(description), reading, given_names)
+    except (CheckpointError, PluginError):
+        raise
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
@@ -252,6 +282,25 @@ def load_run_generator(run_dir: Path) -> ExportedGenerator:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(
             f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
+        ) from None
+
+
+def _require_source(settings: GeneratorSettings, text: str | None, run_dir: Path, executes_source: bool) -> None:
+    """See to it that the code of a plug-in is at hand: the user's own, or the folder's where that may be executed."""
+    if not isinstance(settings, Plugin):
+        return
+    if executes_source and text is not None:
+        remember(text, str(run_dir / _DESCRIPTION))
+    try:
+        settings.load()
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{run_dir}: its generator is code of somebody's own, {settings.name}, which is not at hand: {error}"
+            + (
+                ""
+                if text is None or executes_source
+                else f" Or read the source in {run_dir / _DESCRIPTION}, and let it be executed by --trust-code."
+            )
         ) from None
 
 

@@ -226,7 +226,12 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
             inputs=Schema([ColSpec("long", "num_sequences")]),
             outputs=Schema([ColSpec("string", "text")]),
             params=ParamSchema(
-                [ParamSpec("temperature", "double", float(temperature)), ParamSpec("seed", "long", None)]
+                [
+                    ParamSpec("temperature", "double", float(temperature)),
+                    ParamSpec("top_k", "long", None),
+                    ParamSpec("top_p", "double", None),
+                    ParamSpec("seed", "long", None),
+                ]
             ),
         ),
         input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),

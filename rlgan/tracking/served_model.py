@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from rlgan.base.errors import ConfigError
 from rlgan.storage.export import load_run_generator
 
 _MOST = 10_000  # sequences a request: a stranger's typing error must not take the server's memory
@@ -29,7 +30,7 @@ class ServedGenerator(PythonModel):
         Raises:
             CheckpointError: it is damaged.
         """
-        self._generator = load_run_generator(Path(context.artifacts["weights"]).parent)
+        self._generator = load_run_generator(Path(context.artifacts["weights"]).parent, executes_source=True)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -39,8 +40,8 @@ class ServedGenerator(PythonModel):
         Args:
             context: of the model.
             model_input: column `num_sequences`; several rows ask for their sum.
-            params: `temperature` divides the logits. The same `seed` gives the same text; without one, each request
-                draws its own.
+            params: `temperature` divides the logits; `top_k` and `top_p` keep the likeliest tokens, see
+                `rlgan.generators.Draw`. The same `seed` gives the same text; without one, each request draws its own.
 
         Returns:
             Column `text`, a row a sequence.
@@ -61,7 +62,12 @@ class ServedGenerator(PythonModel):
                 f"temperature is {temperature}: must be a positive number. Leave it out for the registered one."
             )
         seed = given.get("seed")
-        drawn = self._generator.sample(sum(counts), temperature, secrets.randbits(63) if seed is None else seed)
+        seed = secrets.randbits(63) if seed is None else seed
+        cut = {name: given.get(name) for name in ("top_k", "top_p")}
+        try:
+            drawn = self._generator.sample(sum(counts), temperature, seed, **cut)
+        except ConfigError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
         return pd.DataFrame({"text": drawn})
 
 

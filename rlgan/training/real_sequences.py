@@ -17,7 +17,6 @@ from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.experience import by_example
 from rlgan.policy.objectives import likelihood_weights
-from rlgan.policy.rewards import metric_of
 from rlgan.rollouts.shards import Beginnings, draw_beginnings
 from rlgan.sampling.records import Experience
 from rlgan.schedule.example_weights import tf_idf_weights
@@ -33,7 +32,7 @@ class RealSequences:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
-        self._task, self._compares = task, metric_of(config.reward) is not None
+        self._task, self._compares = task, "targets" in config.reward.reads
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)

@@ -34,11 +34,7 @@ from rlgan.layers.embeddings import with_embeddings_of
 from rlgan.layers.relaxation import Relaxation
 from rlgan.metrics import first_fall
 from rlgan.policy.baselines import BaselineState, CriticBaseline
-from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, Recipe, learnable
-from rlgan.policy.kl_penalty import NoReference
-from rlgan.policy.objectives import PPO, Differentiated, NoPolicyGradient, Reinforce, makes_soft_rows, relaxation_at
-from rlgan.policy.rewards import JudgedReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedTeacherForcing,
@@ -80,7 +76,6 @@ logger = logging.getLogger(__name__)
 
 def recipe_of(config: Config) -> Recipe:
     """What turns rollouts of a run into what is learned from them."""
-    assert isinstance(config.objective, Reinforce | PPO)
     return Recipe(
         config.reward,
         config.credit,
@@ -277,7 +272,7 @@ class Trainer:
             state, generator = self._parts.discriminator.state(), _as_tensors(self.mle_start)
             assert generator is not None
             self._parts.discriminator.restore({**state, "weights": with_embeddings_of(state["weights"], generator)})
-        if isinstance(self.config.credit, MonteCarlo) and self.config.credit.policy_ema > 0.0:
+        if self.config.credit.rollout_ema > 0.0:
             self._rollout_policy = start
 
     # ------------------------------------------------------------------ discriminator
@@ -310,7 +305,7 @@ class Trainer:
         if not settings.loss.reads_fakes:
             return Pairs(torch.empty(0, self.task.space.max_length, dtype=torch.int64))
         generator = self._parts.learners.weights()
-        update, is_soft = self.position.adversarial_updates * self.config.schedule.g_steps, makes_soft_rows(objective)
+        update, is_soft = self.position.adversarial_updates * self.config.schedule.g_steps, objective.makes_soft_rows
         shards = cut_into_shards(
             settings.sequences_per_round,
             self.config.workers.shard_fakes,
@@ -395,14 +390,14 @@ class Trainer:
         metrics: dict[str, float] = {}
         rows: list[Experience] = []
         through: dict[str, Any] = {}
-        if isinstance(objective, Differentiated):
+        if objective.is_differentiated:
             rows.append(self._rows_of_noise(update))
             assert self._parts.discriminator is not None
             relaxation = self._relaxation(update)
             through = {"judge": self._parts.discriminator.weights(), "relaxation": relaxation}
             if relaxation is not None:
                 metrics["generator/temperature"] = relaxation.temperature
-        elif not isinstance(objective, NoPolicyGradient):
+        elif objective.reads_reward:
             rows.append(self._policy_gradient_rows(update, metrics))
         if isinstance(forcing, MixedTeacherForcing):
             rows.append(self._real.batch(update, 0).times(forcing.weight))
@@ -435,7 +430,7 @@ class Trainer:
     def _relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the discriminator's fakes before it."""
         schedule = self.config.schedule
-        return relaxation_at(self.config.objective, update, schedule.adversarial_updates * schedule.g_steps)
+        return self.config.objective.relaxation(update, schedule.adversarial_updates * schedule.g_steps)
 
     def _passes(self, parts: list[Experience], update: int) -> tuple[Experience, int]:
         """Rows in the order in which they are learned from, and how many a step: all at once, or PPO's epochs.
@@ -443,7 +438,7 @@ class Trainer:
         Each minibatch has its share of every part, and weights that make it an estimate of the whole batch's loss.
         """
         objective = self.config.objective
-        if not isinstance(objective, PPO | NoPolicyGradient) or objective.epochs == objective.minibatches == 1:
+        if objective.epochs == objective.minibatches == 1:
             experience = stacked(parts)
             return experience, experience.tokens.shape[0]
         number = objective.minibatches
@@ -483,13 +478,13 @@ class Trainer:
         generator = self._parts.learners.weights()
         handle = pool.publish(generator)
         rollout_policy, rollout_handle = None, None
-        if isinstance(config.credit, MonteCarlo):
+        if config.credit.num_continuations:
             if self._rollout_policy is None:
                 rollout_policy, rollout_handle = generator, handle
             else:
                 rollout_policy, rollout_handle = self._rollout_policy, pool.publish(self._rollout_policy)
         discriminator, discriminator_handle = None, None
-        if isinstance(config.reward, JudgedReward):
+        if "discriminator" in config.reward.reads:
             assert self._parts.discriminator is not None
             discriminator = self._parts.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
@@ -502,9 +497,10 @@ class Trainer:
             generator_version=generator.version,
             rollout_version=None if rollout_policy is None else rollout_policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
+            is_rewarded=True,
         )
         reference_handle = None
-        if not isinstance(config.reference, NoReference):
+        if config.reference.place != "none":
             assert self.mle_start is not None
             if self._reference is None:
                 # No version of the learners: those count from 0.
@@ -516,8 +512,7 @@ class Trainer:
         """β ← κ·β + (1-κ)·θ; β starts as the generator before its first adversarial update."""
         if self._rollout_policy is None:
             return
-        assert isinstance(self.config.credit, MonteCarlo)
-        theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.policy_ema
+        theta, old, kappa = self._parts.learners.weights(), self._rollout_policy.arrays, self.config.credit.rollout_ema
         moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
         self._rollout_policy = Weights(theta.version, moved)
 

@@ -17,13 +17,12 @@ from rlgan.adversary.training import Pairs
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.discriminators.plugin import require_sound as require_sound_discriminator
 from rlgan.envs.tasks import Task
+from rlgan.generators.plugin import require_sound as require_sound_generator
 from rlgan.layers.embeddings import Start, read_start
-from rlgan.policy.credit import Prefix
-from rlgan.policy.objectives import Differentiated, makes_soft_rows
-from rlgan.policy.rewards import metric_of
 from rlgan.rollouts.collecting import RolloutPlan
-from rlgan.sampling.environment import SAMPLERS
+from rlgan.sampling.environment import WRITERS
 from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
 from .discriminator import DiscriminatorWorker, RayDiscriminator
@@ -51,14 +50,17 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         The parts.
 
     Raises:
-        ConfigError: the cluster has fewer CPUs or GPUs than the workers ask for, or no GPU where one is asked for.
+        ConfigError: a network of the user's own breaks its contract; or the cluster has fewer CPUs or GPUs than the
+            workers ask for, or no GPU where one is asked for.
+        PluginError: a network of the user's own cannot be built, or raises.
         DataError: a file that an embedding begins from is wrong.
     """
     workers = config.workers
+    require_sound_generator(config.generator, task.space)
+    require_sound_discriminator(config.discriminator, task.space)
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
-    plan = RolloutPlan(
-        task.space, config.credit, workers.chunk_rows, metric_of(config.reward), SAMPLERS[config.sampling]
-    )
+    score, writer = config.reward.scorer(task), WRITERS[config.sampling]
+    plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer)
     faults = Faults(workers.max_retries, workers.call_timeout_s)
     with ExitStack() as stack:
         on_ray = workers.rollout > 0 or workers.learners > 0
@@ -99,7 +101,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
 
 def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:
     """The discriminator and its loss, where the generator is differentiated through it."""
-    if not isinstance(config.objective, Differentiated):
+    if not config.objective.is_differentiated:
         return None
     assert config.discriminator is not None
     return config.discriminator, config.adversary.loss
@@ -120,8 +122,8 @@ def _build_discriminator(
         "reals": Pairs(task.train, None if task.conditions is None else task.conditions.train),
         "heldout_reals": Pairs(task.valid, None if task.conditions is None else task.conditions.valid),
         "seed": config.seed,
-        "learns_prefixes": isinstance(config.credit, Prefix),
-        "fakes_are_soft": makes_soft_rows(config.objective),
+        "learns_prefixes": config.credit.judges_prefixes,
+        "fakes_are_soft": config.objective.makes_soft_rows,
         "pretrained": start.tables.get("discriminator"),
     }
     if room is not None and role.number:

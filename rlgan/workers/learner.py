@@ -50,7 +50,7 @@ from rlgan.layers.optimizers import (
     restore_optimizer_state,
 )
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.objectives import ObjectiveSettings, Reinforce, clipped_tokens, learner_loss
+from rlgan.policy.objectives import ObjectiveSettings, Reinforce, learner_loss
 from rlgan.sampling.records import Experience
 from rlgan.sampling.sampler import mixed_inputs
 from rlgan.training.parts import LearnerPhase
@@ -96,7 +96,7 @@ class GeneratorModule(TorchRLModule):
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
         tokens = batch["tokens"]
         drawn = batch["row_weights"] != 0
-        if not self.generator.has_law:
+        if not self.generator.has_likelihood:
             # All its rows are drawn. What fills a learner's share up has no tokens to be likely either, and weighs 0.
             drawn = torch.ones_like(drawn)
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
@@ -170,8 +170,7 @@ class GeneratorLearner(TorchLearner):
             loss = loss + (batch["row_weights"] * fwd_out[_ROW_LOSSES]).sum()
         self._losses.append(float(loss.detach()))
         if "clipped_weights" in batch:
-            clip = (objective.clip_low, objective.clip_high)
-            self._clipped.append(clipped_tokens(logprobs, batch["old_logprobs"], batch["clipped_weights"], *clip))
+            self._clipped.append(objective.clipped(logprobs, batch["old_logprobs"], batch["clipped_weights"]))
         # DDP averages the learners' gradients; the weights are those of the whole batch, so theirs must be summed.
         return loss * max(1, config.num_learners)
 

@@ -22,9 +22,10 @@ from rlgan.base.devices import device_of
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
-from rlgan.generators import Generator, GeneratorSettings, Stepper, build_generator
+from rlgan.generators import Generator, GeneratorSettings, Sampler, build_generator
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
 from rlgan.sampling.records import Rollouts
+from rlgan.sampling.sampler import sampler_of
 
 from .faults import Faults, fault_of
 from .placement import Role, Room, free, reporting_wait
@@ -79,8 +80,8 @@ class RolloutWorker:
     ) -> None:
         self._device = device_of("workers.gpus_per_rollout", gpus)
         self._plan, self._generator, self._discriminator = plan, generator, discriminator
-        self._policy: _Latest[Stepper] = _Latest(self._stepper)
-        self._rollout_policy: _Latest[Stepper] = _Latest(self._stepper)
+        self._policy: _Latest[Sampler] = _Latest(self._build_sampler)
+        self._rollout_policy: _Latest[Sampler] = _Latest(self._build_sampler)
         self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
         self._network: _Latest[Generator] = _Latest(self._build_generator)
         self._reference: _Latest[Generator] = _Latest(self._build_generator)
@@ -89,8 +90,10 @@ class RolloutWorker:
         generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
         return generator.to(self._device).eval()
 
-    def _stepper(self, weights: Weights) -> Stepper:
-        return self._build_generator(weights).stepper()
+    def _build_sampler(self, weights: Weights) -> Sampler:
+        plan = self._plan
+        network = self._build_generator(weights)
+        return sampler_of(network, plan.space, chunk_rows=plan.chunk_rows, writer=plan.writer)
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None

@@ -26,11 +26,12 @@ from rlgan.policy.objectives import Reinforce, weighted_nll
 from rlgan.policy.rewards import ConstantReward
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing
 from rlgan.presets.registry import preset
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, prefix_logits
+from rlgan.rollouts.collecting import RolloutPlan, Shard, prefix_logits
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.recipes import recipe
+from tests.support.steppers import collect
 from tests.support.tabular import TabularGenerator
 from tests.support.tiny import Recorder, of_pairs
 

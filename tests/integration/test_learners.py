@@ -18,7 +18,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, AutoregressiveGenerator, GeneratorSettings, LatentConv, build_generator
 from rlgan.layers.optimizers import SGD, Adam, OptimizerSettings, RMSProp
 from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
-from rlgan.policy.objectives import PPO, Differentiated, Gumbel, ObjectiveSettings, Soft
+from rlgan.policy.objectives import PPO, Gumbel, ObjectiveSettings, Soft
 from rlgan.sampling.records import Experience, stacked
 from rlgan.sampling.sampler import mixed_inputs
 from rlgan.workers.learner import GeneratorLearners
@@ -213,7 +213,7 @@ def test_a_clipped_batch_reports_what_the_clip_held() -> None:
 
 
 def through(
-    objective: Differentiated, generator: GeneratorSettings = NETWORK
+    objective: Gumbel | Soft, generator: GeneratorSettings = NETWORK
 ) -> tuple[GeneratorLearners, Discriminator, Weights]:
     """A learner, and the discriminator that it is differentiated through."""
     judge = CnnHighway(embedding=3, windows=(1, 2), filters=(4, 4))

@@ -18,19 +18,15 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Generator, build_generator
 from rlgan.layers.embeddings import with_embeddings_of
 from rlgan.policy.baselines import BaselineState, CriticBaseline
-from rlgan.policy.credit import MonteCarlo, Prefix
 from rlgan.policy.experience import Learnable, Memory, learnable
-from rlgan.policy.kl_penalty import NoReference
 from rlgan.policy.objectives import (
     PPO,
-    Differentiated,
     Reinforce,
     learner_loss,
     likelihood_weights,
-    relaxation_at,
     weighted_nll,
 )
-from rlgan.policy.rewards import JudgedReward, metric_of, metric_scores
+from rlgan.policy.reward_base import Finished
 from rlgan.policy.value_function import Critic
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.rollouts.collecting import prefix_logits
@@ -44,8 +40,8 @@ pytestmark = pytest.mark.integration
 # Among them are some that end at once, in the middle, and at the horizon.
 NUMBER = 16
 PAID = [name for name in PRESETS if isinstance(preset(name).objective, Reinforce | PPO)]
-JUDGED = [name for name in PAID if isinstance(preset(name).reward, JudgedReward)]
-DIFFERENTIATED = [name for name in PRESETS if isinstance(preset(name).objective, Differentiated)]
+JUDGED = [name for name in PAID if "discriminator" in preset(name).reward.reads]
+DIFFERENTIATED = [name for name in PRESETS if preset(name).objective.is_differentiated]
 
 
 class Side:
@@ -80,19 +76,19 @@ class Side:
         """The batch as it would come from the workers; entries that nobody is to read hold a number of choice."""
         config, rows = self.config, torch.Generator().manual_seed(2)
         real_logits, token_logits, continued, scores, continued_scores = 5 * [None]
-        searches = isinstance(config.credit, MonteCarlo)
-        number = config.credit.num_rollouts if isinstance(config.credit, MonteCarlo) else 0
+        number = config.credit.num_continuations
+        searches = number > 0
         # Continuations end in ways of their own; where they stand at or behind a last token nothing continues.
         ends = self.mask & (self.mask.cumsum(1) == self.mask.sum(1, keepdim=True))
         unsearched = (ends | ~self.mask).unsqueeze(2)
-        if isinstance(config.reward, JudgedReward):
+        if "discriminator" in config.reward.reads:
             assert self.judge is not None
             logits = self.judge(tokens, self.mask, self.conditions)
             if logits.dim() == 2:
                 token_logits = torch.where(self.mask, logits, unread)
             else:
                 real_logits = logits
-                if isinstance(config.credit, Prefix):
+                if config.credit.judges_prefixes:
                     judged = prefix_logits(tokens, self.mask, self.judge, conditions=self.conditions)
                     token_logits = torch.where(self.mask, judged, unread)
             if searches:
@@ -100,8 +96,8 @@ class Side:
                 given = None if self.conditions is None else self.conditions.repeat_interleave(len(others) // NUMBER, 0)
                 found = self.judge(others, sequence_mask(self.task.space, others), given).view(*tokens.shape, number)
                 continued = torch.where(unsearched, unread, found)
-        if (metric := metric_of(config.reward)) is not None:
-            scores = metric_scores(metric, self.task.space, tokens, self.task.train[:NUMBER])
+        if (score := config.reward.scorer(self.task)) is not None:
+            scores = score(Finished(tokens, self.mask, self.conditions, self.task.train[:NUMBER])).scores
             if searches:
                 found = torch.rand(*tokens.shape, number, generator=rows)
                 continued_scores = torch.where(unsearched, unread, found)
@@ -113,7 +109,7 @@ class Side:
             real_logits=real_logits,
             token_logits=token_logits,
             continuation_logits=continued,
-            reference_logprobs=None if isinstance(config.reference, NoReference) else 0.9 * logprobs,
+            reference_logprobs=None if config.reference.place == "none" else 0.9 * logprobs,
             generator_version=0,
             discriminator_version=0,
             num_given=0,
@@ -170,7 +166,7 @@ def test_a_generator_is_differentiated_through_a_discriminator_that_has_no_gradi
     ours = Side(name)
     assert ours.judge is not None and ours.config.discriminator is not None
     through = Through(ours.config.discriminator, ours.config.adversary.loss, ours.task.space)
-    through.load(weights_of(ours.judge, 1), relaxation_at(ours.config.objective, 0, 10))
+    through.load(weights_of(ours.judge, 1), ours.config.objective.relaxation(0, 10))
     through.losses(ours.generator, torch.arange(NUMBER)).mean().backward()
     assert gradients(through._judge) == [] and gradients(ours.judge) == []
     assert any(bool((gradient != 0).any()) for gradient in gradients(ours.generator))

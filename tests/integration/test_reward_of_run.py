@@ -20,7 +20,7 @@ from rlgan.envs.testing import check_reward_function, check_token_env, random_se
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.policy.credit import RewardToGo
-from rlgan.policy.rewards import Probability, SignedProbability
+from rlgan.policy.logit_maps import Probability, SignedProbability
 from rlgan.runs.reward_function import reward_of_run
 from rlgan.runs.run import RunRequest, run
 from rlgan.storage.checkpoint import load_latest

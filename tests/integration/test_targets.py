@@ -14,7 +14,8 @@ from rlgan.envs.tasks import Task, build_task
 from rlgan.generators import build_generator
 from rlgan.metrics import reference_bleu
 from rlgan.policy.baselines import ConstantBaseline
-from rlgan.policy.rewards import Mixed, Probability, ReferenceBleu
+from rlgan.policy.logit_maps import Probability
+from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.presets.registry import preset
 from rlgan.rollouts.collecting import RolloutPlan, collect
 from rlgan.rollouts.shards import cut_into_shards, draw_beginnings
@@ -89,12 +90,12 @@ def test_targets_are_those_of_the_conditions_and_go_where_they_are_read(task: Ta
 @pytest.mark.parametrize("shard_size", [1, 3, 8])
 def test_workers_score_as_one_would_whatever_the_shards(shard_size: int, task: Task) -> None:
     config = of_pairs(reward=Mixed())
-    plan = RolloutPlan(task.space, config.credit, 11, ReferenceBleu())
+    plan = RolloutPlan(task.space, config.credit, 11, ReferenceBleu().scorer(task))
     torch.manual_seed(0)
     weights = weights_of(build_generator(config.generator, task.space), 1)
     begun = draw_beginnings(task, 8, 1, 0, stream(0, "begun"), with_targets=True)
     versions = {"generator_version": 1, "rollout_version": 1, "discriminator_version": None}
-    shards = cut_into_shards(8, shard_size, 0, ("rollouts", 0), begun, **versions)
+    shards = cut_into_shards(8, shard_size, 0, ("rollouts", 0), begun, is_rewarded=True, **versions)
     pool = LocalRollouts(RolloutWorker(plan, config.generator, None))
     parts = pool.collect(shards, pool.publish(weights), pool.publish(weights))
     whole = concatenate(parts)
@@ -102,9 +103,9 @@ def test_workers_score_as_one_would_whatever_the_shards(shard_size: int, task: T
     assert torch.equal(whole.scores, reference_bleu(task.space, whole.tokens, begun.targets))
     assert whole.continuation_scores.shape == (8, 3, 2) and float(whole.continuation_scores.max()) > 0.0
     worker = RolloutWorker(plan, config.generator, None)
-    stepper = worker._stepper(weights)
+    sampler = worker._build_sampler(weights)
     for part, shard in zip(parts, shards, strict=True):
-        here = collect(plan, shard, stepper, stepper, None)
+        here = collect(plan, shard, sampler, sampler, None)
         assert torch.equal(here.scores, part.scores)
         assert torch.equal(here.continuation_scores, part.continuation_scores)
 

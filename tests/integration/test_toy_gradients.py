@@ -37,23 +37,14 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import CreditSettings, MonteCarlo, RewardToGo, Terminal, at_the_end, lambda_returns, log_ratios
 from rlgan.policy.experience import Memory, by_example, learnable
 from rlgan.policy.kl_penalty import penalised
+from rlgan.policy.logit_maps import DiscriminatorReward, Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, Reinforce, learner_loss, likelihood_weights, reference_penalty, weighted_nll
-from rlgan.policy.rewards import (
-    Bleu,
-    DiscriminatorReward,
-    Logit,
-    LogRatio,
-    Mixed,
-    Probability,
-    Ratio,
-    ReferenceBleu,
-    RewardSettings,
-    SignedProbability,
-)
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.policy.rewards import Bleu, LogRatio, Mixed, ReferenceBleu, RewardSettings
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support import reference_metrics as twin
 from tests.support.recipes import recipe
+from tests.support.steppers import collect
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator, every_sequence
 
 pytestmark = pytest.mark.integration
@@ -571,8 +562,8 @@ def test_a_penalised_reward_has_the_gradient_of_reward_less_divergence() -> None
     )
     strayed = (logprobs - REFERENCE_LOGPROBS).detach()
     values = FIXED_LOGITS.sigmoid().unsqueeze(1).expand(9, 2)
-    for terminal in (True, False):
-        weights = penalised(values, strayed, MASK, weight=0.3, terminal=terminal, gamma=1.0)
+    for credit in (Terminal(), MonteCarlo(), RewardToGo()):
+        weights = penalised(values, strayed, MASK, weight=0.3, credit=credit)
         torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
 
 
@@ -670,7 +661,7 @@ ENDING = SequenceSpace(5, 6, end_id=2)
 
 def test_what_stands_after_the_terminator_changes_no_loss_and_no_logit() -> None:
     torch.manual_seed(0)
-    generator: Generator = LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), 5).eval()
+    generator: Generator = LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), SequenceSpace(5, 1)).eval()
     judge = CnnHighwayDiscriminator(CnnHighway(embedding=3, windows=(1, 2, 4), filters=(2, 3, 2)), 5).eval()
     tokens = random_sequences(ENDING, 12, seed=0)
     mask = sequence_mask(ENDING, tokens)

@@ -39,8 +39,9 @@ from rlgan.policy.baselines import (
 )
 from rlgan.policy.credit import LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import RewardPenalty, adapted
+from rlgan.policy.logit_maps import Logit, NegLogComplement, Ratio
 from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Reinforce, Soft
-from rlgan.policy.rewards import ConstantReward, Logit, LogRatio, NegLogComplement, OracleRatio, RandomReward, Ratio
+from rlgan.policy.rewards import ConstantReward, LogRatio, OracleRatio, RandomReward
 from rlgan.policy.teacher_forcing import (
     InterleavedTeacherForcing,
     MixedPrefix,

@@ -28,8 +28,8 @@ from rlgan.policy.baselines import BaselineSettings, GroupMean, ImportanceWeight
 from rlgan.policy.credit import MonteCarlo
 from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.kl_penalty import LossPenalty
+from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import PPO, LossNormaliser, ObjectiveSettings, Reinforce, Soft, likelihood_weights
-from rlgan.policy.rewards import Probability, Ratio
 from rlgan.sampling.records import Experience, concatenate, stacked
 from rlgan.training.parts import LearnerPhase
 from rlgan.training.trainer import Trainer

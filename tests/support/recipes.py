@@ -9,8 +9,8 @@ from rlgan.policy.baselines import NoBaseline
 from rlgan.policy.credit import Terminal
 from rlgan.policy.experience import Recipe
 from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.logit_maps import Probability
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import Probability
 
 
 def recipe(**axes: Any) -> Recipe:

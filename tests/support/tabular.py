@@ -35,9 +35,11 @@ class TabularGenerator(AutoregressiveGenerator):
         table: (1 + V + … + V**(T-1), V) logits by node; drawn from N(0, 1) with seed 0 where it is left out.
     """
 
+    relaxes = True
+
     def __init__(self, space: SequenceSpace, table: Tensor | None = None) -> None:
         super().__init__()
-        self.vocab_size, self.max_length = space.vocab_size, space.max_length
+        self.vocab_size, self.max_length, self.start_id = space.vocab_size, space.max_length, space.required_start
         num_nodes = sum(self.vocab_size**t for t in range(self.max_length))
         if table is None:
             table = torch.randn(num_nodes, self.vocab_size, generator=torch.Generator().manual_seed(0))

@@ -16,8 +16,8 @@ from rlgan.generators import LSTM, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import NoBaseline
 from rlgan.policy.credit import MonteCarlo
+from rlgan.policy.logit_maps import Probability
 from rlgan.policy.objectives import Reinforce
-from rlgan.policy.rewards import Probability
 from rlgan.rollouts.collecting import Shard
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.schedule.phases import Schedule

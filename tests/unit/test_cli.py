@@ -190,6 +190,17 @@ MISTAKES = [
         ["train", "--pairs", "b.tsv", "--source", "a", "--target", "b"],
         "--pairs and --source and --target: a run has one task.",
     ),
+    *[
+        (["train", option, ""], f"{option}: is empty. Give a value, or leave the option out.")
+        for option in ("--data", "--pairs", "--source", "--oracle-params", "--config", "--out", "--resume", "--storage")
+    ],
+    (["train", "--data="], "--data: is empty."),
+    (["evaluate", "--run", ""], "--run: is empty."),
+    (["sample", "--run", ""], "--run: is empty."),
+    (["train", "--task.data", "a"], "It belongs to task='text'. Give --data FILE."),
+    (["train", "--task", "text"], "task.data: is not set, and has no default. Set --task.data."),
+    (["train", "--separator", "x"], "Did you mean --task.separator? It needs task='text'."),
+    (["train", "--data", "tests/missing.txt"], "tests/missing.txt: no such file."),
     (["train", "--source", "a"], "--source: has no --target beside it."),
     (["train", "--target", "a"], "--target: has no --source beside it."),
     (["train", "--source", "a", "--target", "./a"], "source='a': is the file of target too"),
@@ -344,3 +355,20 @@ def test_ways_of_writing_for_sources_that_make_no_sense(
 ) -> None:
     answer = ask(capsys, "sample", "--run", "nowhere", *words)
     assert answer.status == 2 and message in answer.err
+
+
+@pytest.mark.parametrize("words", [["nope"], ["train", "--bogus", "1"]])
+def test_what_is_near_nothing_is_offered_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_there_is_one_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--separator", "x"]) == 2
+    assert capsys.readouterr().err.count("Did you mean") == 1
+
+
+def test_a_file_that_is_meant_can_be_typed_with_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "captions.txt").write_text("a b\n")
+    assert main(["train", "--data", str(tmp_path / "caption.txt"), "--dry-run"]) == 2
+    assert f"Did you mean '{tmp_path}/captions.txt'?" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from rlgan.base.errors import ShapeError
 from rlgan.policy.baselines import BaselineState, ExponentialMean, advantages
 from rlgan.policy.credit import at_the_end, lambda_returns, monte_carlo_values, rewards_to_go, terminal_values
-from rlgan.policy.rewards import SignedProbability, discriminator_reward
+from rlgan.policy.logit_maps import SignedProbability
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
 
@@ -95,7 +95,7 @@ def test_rewards_returns_and_average_of_scratchgan() -> None:
     # -.462117 + .23·.420085 = -.365498;  .462117 - .23·.365498 = .378053. Their mean over 5 steps is .238847, and
     # the moving average from 0 is 0.92 of it.
     logits, mask = torch.tensor([[1.0, -1.0, 0.5, 2.0, 0.0]]), torch.ones(1, 5, dtype=torch.bool)
-    rewards = discriminator_reward(SignedProbability(), logits)
+    rewards = SignedProbability().of_logits(logits)
     expected = torch.tensor([[0.462117, -0.462117, 0.244919, 0.761594, 0.0]])
     torch.testing.assert_close(rewards, expected, atol=1e-6, rtol=0)
     values = rewards_to_go(rewards, mask, gamma=0.23)

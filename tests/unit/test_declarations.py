@@ -11,17 +11,20 @@ from pydantic import TypeAdapter
 from rlgan.adversary.losses import LossSettings
 from rlgan.base.errors import ShapeError
 from rlgan.discriminators import DiscriminatorSettings
+from rlgan.extensions import Plugin
 from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
+from rlgan.policy.logit_maps import Probability, Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
-from rlgan.policy.rewards import Mixed, Probability, Ratio, RewardSettings, discriminator_reward, what_is_rewarded
+from rlgan.policy.reward_base import what_is_rewarded
+from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults."""
-    classes = get_args(get_args(union)[0])
+    """Each variant of a union, with its defaults; what the user brings has none."""
+    classes = [one for one in get_args(get_args(union)[0]) if not issubclass(one, Plugin)]
     return [TypeAdapter(one).validate_python({}) for one in classes]
 
 
@@ -110,8 +113,8 @@ def test_maps_that_read_log_odds_are_all_but_the_logit() -> None:
 )
 def test_an_elementwise_reward_is_the_same_of_one_logit_alone(reward: Any) -> None:
     logits = torch.linspace(-3, 3, 7)
-    alone = [float(discriminator_reward(reward, logit)) for logit in logits]
-    assert discriminator_reward(reward, logits).tolist() == alone
+    alone = [float(reward.of_logits(logit)) for logit in logits]
+    assert reward.of_logits(logits).tolist() == alone
 
 
 def test_what_is_rewarded_follows_reward_discriminator_and_credit() -> None:

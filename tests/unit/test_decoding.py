@@ -11,10 +11,11 @@ from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, Seq2SeqTransformer, TransformerDecoder, build_generator
 from rlgan.policy.credit import Terminal
-from rlgan.rollouts.collecting import RolloutPlan, collect
+from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.rollouts.shards import Beginnings, cut_into_shards
 from rlgan.sampling.beam_search import Drawn, SearchedAndDrawn, beam_search, length_penalty, searched_rows
 from rlgan.sampling.records import concatenate
+from tests.support.steppers import collect
 
 SOURCE = SequenceSpace(6, 4, end_id=0)
 ENDING, FIXED = SequenceSpace(4, 4, end_id=1, given=SOURCE), SequenceSpace(4, 4, given=SOURCE)

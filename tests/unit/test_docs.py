@@ -576,27 +576,25 @@ def test_anchors_are_those_of_github() -> None:
 
 @pytest.mark.heavy
 def test_the_reward_that_contributing_adds_trains(tmp_path: Path) -> None:
-    """Steps 1 and 2 with a copy of the project, as they are written there, then a run with it."""
+    """Step 1 with a copy of the project, as it is written there, then a run with it."""
     text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
     snippets = [piece.text for piece in documents.python_blocks("CONTRIBUTING.md", text) if EXAMPLE in piece.text]
-    entry = re.search(r"`(SquashedLogit: [\w.]+)`", text)
-    assert len(snippets) == 1 and entry is not None
+    assert len(snippets) == 1
     for folder in ("rlgan", "envs", "tuning"):
         shutil.copytree(
             PROJECT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
         )
-    room = tmp_path / "rlgan" / "rewards.py"
+    room = tmp_path / "rlgan" / "policy" / "logit_maps.py"
     source = room.read_text("utf-8")
-    union, table = re.compile(r"^DiscriminatorReward = (.*)$", re.M), re.compile(r"^_MAPS = {\n", re.M)
-    assert len(union.findall(source)) == len(table.findall(source)) == 1
-    source = union.sub(lambda found: f"{snippets[0]}\n\n{found[0]} | SquashedLogit", source)
-    room.write_text(table.sub(lambda found: f"{found[0]}    {entry[1]},\n", source), "utf-8")
+    union = re.compile(r"^DiscriminatorReward = (.*)$", re.M)
+    assert len(union.findall(source)) == 1
+    room.write_text(union.sub(lambda found: f"{snippets[0]}\n\n{found[0]} | SquashedLogit", source), "utf-8")
     check = (
         "import sys, torch, rlgan\n"
-        "from rlgan.policy.rewards import SquashedLogit, discriminator_reward\n"
+        "from rlgan.policy.logit_maps import SquashedLogit\n"
         "assert rlgan.__file__.startswith(sys.argv[1]), rlgan.__file__\n"
         "u = torch.tensor([-3.0, 0.0, 1.0])\n"
-        "assert discriminator_reward(SquashedLogit(), u).tolist() == [-0.75, 0.0, 0.5]\n"
+        "assert SquashedLogit().of_logits(u).tolist() == [-0.75, 0.0, 0.5]\n"
         "from rlgan.__main__ import run\n"
         "sys.exit(run(sys.argv[2:]))\n"
     )

@@ -174,7 +174,7 @@ def test_members_have_copies_of_their_own() -> None:
 
 def test_nobody_trains_on_a_table_that_was_forgotten() -> None:
     for settings in (SETTINGS, FROZEN):
-        net = LSTMGenerator(LSTM(pretrained=settings), 5)
+        net = LSTMGenerator(LSTM(pretrained=settings), TASK.space)
         assert net.logprobs(TASK.train).isnan().all()
 
 
@@ -248,7 +248,7 @@ def test_frozen_columns_are_weights_and_no_parameters(tied: bool) -> None:
     assert {name for name, _ in frozen.named_parameters()} == names - {"embedding.pretrained"}
     assert ("output.weight" in names) is not tied  # what nobody reads would be decayed and sent about
     assert frozen.state_dict().keys() == trained.state_dict().keys() and "embedding.pretrained" in frozen.state_dict()
-    fresh = LSTMGenerator(LSTM(embedding=2, hidden=4, tied=tied, pretrained=FROZEN), 5)
+    fresh = LSTMGenerator(LSTM(embedding=2, hidden=4, tied=tied, pretrained=FROZEN), TASK.space)
     load_weights(fresh, weights_of(frozen, 0).arrays)
     assert torch.equal(fresh.logits(TASK.train), frozen.logits(TASK.train))
 

@@ -33,11 +33,12 @@ from rlgan.generators import (
     build_generator,
 )
 from rlgan.policy.credit import MonteCarlo, Prefix, Terminal
-from rlgan.policy.rewards import ReferenceBleu
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect
+from rlgan.policy.rewards import BesideTargets, ReferenceBleu
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling import environment
-from rlgan.sampling.environment import SAMPLERS
+from rlgan.sampling.environment import WRITERS
 from rlgan.sampling.records import Rollouts
+from tests.support.steppers import collect
 
 FIXED = SequenceSpace(20, 7)
 ENDING = SequenceSpace(6, 7, end_id=3)
@@ -75,7 +76,7 @@ def both(
     searches = isinstance(plan.credit, MonteCarlo)
     found = []
     for name in ("batched", "environment"):
-        one = dataclasses.replace(plan, sampler=SAMPLERS[name])
+        one = dataclasses.replace(plan, writer=WRITERS[name])
         found.append(collect(one, shard, policy, policy if searches else None, scorer, reference))
     return found[0], found[1]
 
@@ -132,9 +133,12 @@ def test_sequences_that_are_given_something_are_the_same_bits(
 def test_scores_beside_targets_are_the_same_bits() -> None:
     space = GIVEN_ENDING
     shard = dataclasses.replace(
-        SHARD, conditions=random_sequences(GIVEN, 37, seed=2), targets=random_sequences(space, 37, seed=3)
+        SHARD,
+        conditions=random_sequences(GIVEN, 37, seed=2),
+        targets=random_sequences(space, 37, seed=3),
+        is_rewarded=True,
     )
-    metric = {"credit": MonteCarlo(num_rollouts=2), "metric": ReferenceBleu(order=2)}
+    metric = {"credit": MonteCarlo(num_rollouts=2), "score": BesideTargets(ReferenceBleu(order=2), space)}
     batched, stepped = both(space, OF_PAIRS[0], None, shard, **metric)
     require_same(batched, stepped)
     assert stepped.scores is not None and len(set(stepped.scores.tolist())) > 3

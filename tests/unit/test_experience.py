@@ -31,20 +31,17 @@ from rlgan.policy.baselines import (
 from rlgan.policy.credit import CreditSettings, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.experience import Learnable, Memory, by_example, learnable, token_values
 from rlgan.policy.kl_penalty import LossPenalty, RewardPenalty
+from rlgan.policy.logit_maps import Logit, Probability, Ratio, SignedProbability
 from rlgan.policy.objectives import PPO, LossNormaliser, Reinforce
 from rlgan.policy.rewards import (
     ConstantReward,
-    Logit,
     LogRatio,
     Mixed,
     OracleRatio,
-    Probability,
     RandomReward,
-    Ratio,
     ReferenceBleu,
     ReferenceRouge,
     RewardSettings,
-    SignedProbability,
 )
 from rlgan.presets.registry import control
 from rlgan.sampling.records import Experience, Rollouts

@@ -36,9 +36,9 @@ EXPECTED: dict[type, set[str]] = {
         "generator.pretrained.path", "discriminator.pretrained.path",
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
-    NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s"},
+    NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
     FreeOnResume: {
-        "preset", "tracking", "checkpoint_every_s",
+        "preset", "tracking", "checkpoint_every_s", "sampling",
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
@@ -55,7 +55,7 @@ READ_IF = {
         "reward", "baseline", "normalisation", "reference", "optimizers.generator", "schedule.g_steps",
         "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
     },
-    "rollouts": {"credit", "objective"},
+    "rollouts": {"credit", "objective", "sampling"},
     "rounds between updates": {"schedule.d_steps"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},

@@ -5,22 +5,39 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.base.errors import ConfigError
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
-from rlgan.generators import LSTM, LSTMGenerator, build_generator, shift_right
-from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.generators import (
+    LSTM,
+    AutoregressiveGenerator,
+    GeneratorKind,
+    LatentConv,
+    LSTMGenerator,
+    Seq2SeqLSTM,
+    Seq2SeqTransformer,
+    State,
+    Stepper,
+    TransformerDecoder,
+    build_generator,
+    shift_right,
+)
+from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
+from rlgan.sampling.sampler import sampler_of
 
 
 def generator(vocab_size: int = 7, **settings: object) -> LSTMGenerator:
     torch.manual_seed(0)
-    return LSTMGenerator(LSTM(**{"embedding": 4, "hidden": 5, "init_std": 1.0} | settings), vocab_size)
+    return LSTMGenerator(
+        LSTM(**{"embedding": 4, "hidden": 5, "init_std": 1.0} | settings), SequenceSpace(vocab_size, 1)
+    )
 
 
 def test_inputs_are_the_start_token_and_all_tokens_but_the_last() -> None:
-    assert START_ID == 0
-    assert shift_right(torch.tensor([[5, 6, 7], [8, 9, 1]])).tolist() == [[0, 5, 6], [0, 8, 9]]
+    assert shift_right(torch.tensor([[5, 6, 7], [8, 9, 1]]), 3).tolist() == [[3, 5, 6], [3, 8, 9]]
 
 
 @torch.no_grad()
@@ -152,7 +169,7 @@ def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
 def test_tied_weights_read_and_write_by_one_table(embedding: int, hidden: int) -> None:
     net = generator(embedding=embedding, hidden=hidden, tied=True).eval()
     tokens = random_sequences(SequenceSpace(7, 4), 3, seed=0)
-    features, _ = net.lstm(net.embedding(shift_right(tokens)))
+    features, _ = net.lstm(net.embedding(shift_right(tokens, 0)))
     if hidden != embedding:
         assert net.projection is not None
         features = features @ net.projection.weight.T
@@ -187,3 +204,69 @@ def test_tied_and_relaxed_is_the_law_too() -> None:
     with torch.no_grad():
         assert torch.equal((net.logits(tokens) + noise).argmax(2), tokens)
     assert torch.equal(rows.argmax(2), tokens)
+
+
+# -------------------------------------------------------------------------------------- what networks can do
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [LSTM(), TransformerDecoder(), LatentConv(width=4, blocks=1), Seq2SeqLSTM(), Seq2SeqTransformer()],
+    ids=lambda settings: settings.kind,
+)
+def test_a_network_can_do_what_its_settings_declare(settings: GeneratorKind) -> None:
+    space = SequenceSpace(5, 3, given=SequenceSpace(4, 2) if settings.reads_conditions else None)
+    conditions = torch.zeros(2, 2, dtype=torch.int64) if settings.reads_conditions else None
+    net = build_generator(settings, space)  # type: ignore[call-overload]
+    for name in ("has_likelihood", "draws_tokens", "relaxes"):
+        assert getattr(net, name) == getattr(settings, name)
+    assert settings.relaxes
+    relaxation = Relaxation(0.5, straight_through=False) if settings.draws_tokens else None
+    rows, _ = net.soft_rows(space, torch.arange(2), relaxation, conditions)
+    assert rows.requires_grad and rows.shape == (2, 3, 5)
+    if settings.has_likelihood:
+        assert net.given(conditions).logprobs(torch.ones(2, 3, dtype=torch.int64)).shape == (2, 3)
+    else:
+        with pytest.raises(ValueError, match="has no law"):
+            net.given(None)
+
+
+class Bigram(AutoregressiveGenerator):
+    """As little as a generator can be: no soft rows, and a stepper of one line each."""
+
+    def __init__(self, space: SequenceSpace) -> None:
+        super().__init__()
+        self.vocab_size, self.start_id = space.vocab_size, space.required_start
+        self.table = torch.nn.Parameter(torch.randn(space.vocab_size, space.vocab_size))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.table[inputs]
+
+    def stepper(self, temperature: float = 1.0) -> Stepper:
+        table, start = (self.table.detach() / temperature).softmax(1), self.start_id
+
+        class Rows(Stepper):
+            def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
+                return (torch.full((num_rows,), start),)
+
+            def advance(self, state: State, tokens: Tensor) -> State:
+                return (tokens,)
+
+            def weights(self, state: State) -> Tensor:
+                return functional.pad(table[state[0]], (0, 64 - table.shape[1]))
+
+        return Rows()
+
+
+@torch.no_grad()
+def test_a_network_need_not_give_soft_rows_and_says_so_by_name() -> None:
+    space = SequenceSpace(5, 3, end_id=4)
+    net = Bigram(space)
+    samples = sampler_of(net, space).sample(20, torch.Generator().manual_seed(0))
+    exact = net.logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+    torch.testing.assert_close(samples.logprobs, exact)
+    noise = torch.zeros(1, 3, 5)
+    relaxation = Relaxation(1.0, straight_through=False)
+    for ask in (lambda: net.relaxed(noise, 1.0, False), lambda: net.soft_rows(space, torch.arange(1), relaxation)):
+        with pytest.raises(ConfigError, match="Bigram: gives no soft rows"):
+            ask()

@@ -118,7 +118,7 @@ def test_two_levels_below_a_chosen_variant_can_be_set() -> None:
     )
     with pytest.raises(ConfigPathError, match=r"reward='mixed' has .* Did you mean 'reward.metric'\?$"):
         seqgan(**{"reward": "mixed", "reward.metrik.order": "2"})
-    with pytest.raises(ConfigError, match=r"^task.input: is not set, and has no default\.$"):
+    with pytest.raises(ConfigError, match=r"^task.input: is not set, and has no default\. Set task\.(input|data)\.$"):
         override(preset("mle"), {"task": "pairs", "task.vocabulary.source.min-count": "3"})
 
 
@@ -154,7 +154,7 @@ def outcome(make: Callable[[], Config]) -> Config | str:
 def test_another_task_can_be_chosen_by_its_kind() -> None:
     config = override(preset("seqgan"), {"task": "text", "task.data": "a.txt", "controls": "mle_continued"})
     assert to_dict(config.task)["data"] == "a.txt"
-    with pytest.raises(ConfigError, match=r"^task.data: is not set, and has no default\.$"):
+    with pytest.raises(ConfigError, match=r"^task.data: is not set, and has no default\. Set task\.(input|data)\.$"):
         override(preset("seqgan"), {"task": "text"})
 
 

@@ -143,6 +143,7 @@ def test_on_a_terminal_there_is_a_bar_of_the_whole_run(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
     clock = Clock()
     activity = Activity(clock)
     progress, plan = Progress(activity), Plan({"mle": Item(3, 1.0), "table/row": Item(1, 1.0)})
@@ -150,21 +151,44 @@ def test_on_a_terminal_there_is_a_bar_of_the_whole_run(
     with activity.stage("mle", "MLE epoch 1 of 3"), activity.stage("learn", unit="batch", total=10):
         progress.look()
         activity.advance(5)
-    assert "MLE epoch 1 of 3: batch 1 of 10:   0%" in terminal.getvalue()
+    assert re.search(r"  0%\|.* MLE epoch 1 of 3: batch 1 of 10", terminal.getvalue())
     clock.now = 100.0
     plan.finished("mle", 100.0)
     progress.unit(unit(1, measured=True), {"mle": 2})
     # Of 400 seconds 100 have passed: two epochs and a row of the table are to come.
-    assert re.search(r"MLE epoch 1:  25%\|.*5 min left, train NLL=1\.500", terminal.getvalue())
+    assert re.search(r" 25%\|.*5 min left, train NLL=1\.500 MLE epoch 1", terminal.getvalue())
     progress.say("a note")
     plan.set_left({"mle": 0})
     clock.now = 300.0
     with activity.stage("table", "final table"), activity.stage("row", "MLE start"):
         progress.look()
-        assert re.search(r"final table: MLE start:  75%\|.*2 min left", terminal.getvalue())
+        assert re.search(r" 75%\|.*2 min left.* final table: MLE start", terminal.getvalue())
     progress.close()
     # Nothing but what was said is on standard output.
     assert capsys.readouterr().out == "a note\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "40", "79"])
+def test_the_time_to_go_is_seen_whatever_the_terminal_says_of_its_size(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", "0")
+    clock = Clock()
+    activity = Activity(clock)
+    progress, plan = Progress(activity), Plan({"mle": Item(3, 1.0)})
+    progress.follow(plan)
+    plan.finished("mle", 50.0)
+    plan.set_left({"mle": 2})
+    with activity.stage("mle", "a stage whose name is longer than any line of a terminal " * 3):
+        clock.now = 100.0
+        progress.look()
+    progress.close()
+    shown = terminal.getvalue().split("\r")[-2]
+    assert re.match(r"[ \d]+%\|.* left", shown)
+    assert len(shown) <= (int(columns) or 80)
 
 
 @pytest.mark.parametrize(

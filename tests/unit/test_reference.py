@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rlgan.policy.credit import Credit, LambdaReturn, MonteCarlo, Prefix, RewardToGo, Terminal
 from rlgan.policy.kl_penalty import adapted, penalised
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -12,17 +13,27 @@ STRAYED = torch.tensor([[1.0, -2.0, 4.0], [3.0, 5.0, 99.0]])
 
 
 def test_with_terminal_credit_every_token_pays_for_the_sequence() -> None:
-    values = penalised(10.0 * MASK, STRAYED, MASK, weight=0.5, terminal=True, gamma=1.0)
+    values = penalised(10.0 * MASK, STRAYED, MASK, weight=0.5, credit=Terminal())
     assert values.tolist() == [[8.5, 8.5, 8.5], [6.0, 6.0, 0.0]]
 
 
+FROM_IT_ON, HALVED = [[8.5, 9.0, 8.0], [6.0, 7.5, 0.0]], [[9.5, 10.0, 8.0], [7.25, 7.5, 0.0]]
+
+
 @pytest.mark.parametrize(
-    ("gamma", "expected"),
-    [(1.0, [[8.5, 9.0, 8.0], [6.0, 7.5, 0.0]]), (0.5, [[9.5, 10.0, 8.0], [7.25, 7.5, 0.0]])],
+    ("credit", "expected"),
+    [
+        (MonteCarlo(), FROM_IT_ON),
+        (Prefix(), FROM_IT_ON),
+        (RewardToGo(), FROM_IT_ON),
+        (RewardToGo(gamma=0.5), HALVED),
+        (LambdaReturn(gamma=1.0, decay=0.5), HALVED),
+        (LambdaReturn(gamma=0.5, decay=1.0), HALVED),
+    ],
 )
-def test_else_for_what_comes_from_it_on(gamma: float, expected: list[list[float]]) -> None:
+def test_else_for_what_comes_from_it_on(credit: Credit, expected: list[list[float]]) -> None:
     # γ = ½: 1 - ½·2 + ¼·4 = 1; -2 + ½·4 = 0; 4 | 3 + ½·5 = 5.5; 5.
-    values = penalised(10.0 * MASK, STRAYED, MASK, weight=0.5, terminal=False, gamma=gamma)
+    values = penalised(10.0 * MASK, STRAYED, MASK, weight=0.5, credit=credit)
     assert values.tolist() == expected
 
 

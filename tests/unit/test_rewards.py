@@ -12,30 +12,30 @@ from torch import Tensor
 from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.policy.rewards import (
-    Bleu,
-    ConstantReward,
+from rlgan.envs.transition import sequence_mask
+from rlgan.policy.logit_maps import (
     DiscriminatorReward,
     Logit,
     LogProbability,
-    Mixed,
     NegLogComplement,
+    Probability,
+    Ratio,
+    SignedProbability,
+)
+from rlgan.policy.reward_base import Finished, Reward
+from rlgan.policy.rewards import (
+    Bleu,
+    ConstantReward,
+    Mixed,
     OracleLikelihood,
     OracleRatio,
-    Probability,
     RandomReward,
-    Ratio,
     ReferenceBleu,
     ReferenceRouge,
-    SignedProbability,
-    discriminator_reward,
-    finished_rewards,
     log_ratio,
-    metric_of,
-    metric_scores,
-    sequence_rewards,
-    token_rewards,
 )
+from rlgan.sampling.records import Rollouts
+from tests.support.drawn import drawn_in
 
 # One training sequence, 3 1 2, and the terminator 0.
 TOKENS = torch.tensor([[3, 1, 2, 0], [3, 1, 0, 0], [2, 2, 2, 2]])
@@ -47,6 +47,11 @@ TASK = Task(
     test=TOKENS[:1],
     token_names=("end", "a", "b", "c"),
 )
+
+
+def of_sequences(reward: Reward, rollouts: Rollouts, task: Task = TASK, seed: int = 0) -> Tensor:
+    return reward.of_sequences(rollouts, task, torch.Generator().manual_seed(seed))
+
 
 MAPS = [Probability(), Logit(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio()]
 
@@ -64,54 +69,53 @@ MAPS = [Probability(), Logit(), LogProbability(), NegLogComplement(), SignedProb
     ],
 )
 def test_reward_of_three_to_one_odds(reward: DiscriminatorReward, expected: float) -> None:
-    assert float(discriminator_reward(reward, torch.tensor(math.log(3)))) == pytest.approx(expected, abs=1e-6)
+    assert float(reward.of_logits(torch.tensor(math.log(3)))) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("reward", MAPS, ids=lambda reward: reward.kind)
 def test_more_real_is_never_paid_less(reward: DiscriminatorReward) -> None:
-    rewards = discriminator_reward(reward, torch.linspace(-8, 8, 101))
+    rewards = reward.of_logits(torch.linspace(-8, 8, 101))
     assert bool((rewards.diff() > 0).all())
 
 
 @pytest.mark.parametrize("reward", MAPS, ids=lambda reward: reward.kind)
 def test_rewards_are_finite_at_logits_of_80(reward: DiscriminatorReward) -> None:
     # A quotient D/(1-D) of float32 probabilities is infinite from u = 17 on.
-    assert bool(torch.isfinite(discriminator_reward(reward, torch.tensor([-80.0, 80.0]))).all())
+    assert bool(torch.isfinite(reward.of_logits(torch.tensor([-80.0, 80.0]))).all())
 
 
 def test_far_logits_keep_their_differences() -> None:
     far = torch.tensor([60.0])
-    assert float(discriminator_reward(NegLogComplement(), far)) == pytest.approx(60.0)
-    assert float(discriminator_reward(LogProbability(), -far)) == pytest.approx(-60.0)
-    assert float(discriminator_reward(Ratio(), far).log()) == pytest.approx(60.0)
+    assert float(NegLogComplement().of_logits(far)) == pytest.approx(60.0)
+    assert float(LogProbability().of_logits(-far)) == pytest.approx(-60.0)
+    assert float(Ratio().of_logits(far).log()) == pytest.approx(60.0)
 
 
 @pytest.mark.parametrize("reward", MAPS, ids=lambda reward: reward.kind)
 def test_rewards_keep_the_shape_and_carry_no_gradient(reward: DiscriminatorReward) -> None:
     logits = torch.zeros(4, 3, requires_grad=True)
-    rewards = discriminator_reward(reward, logits)
+    rewards = reward.of_logits(logits)
     assert rewards.shape == (4, 3) and not rewards.requires_grad
 
 
 def test_discriminator_rewards_need_logits() -> None:
     with pytest.raises(ShapeError, match="reward='probability' needs the discriminator's logits"):
-        sequence_rewards(Probability(), TOKENS, None, TASK, torch.Generator())
+        of_sequences(Probability(), drawn_in(TASK.space, TOKENS))
 
 
 def test_sequence_rewards_read_the_logits() -> None:
     logits = torch.tensor([0.0, math.log(3)])
-    rewards = sequence_rewards(Probability(), TOKENS[:2], logits, TASK, torch.Generator())
+    rewards = of_sequences(Probability(), drawn_in(TASK.space, TOKENS[:2], logits))
     torch.testing.assert_close(rewards, torch.tensor([0.5, 0.75]))
 
 
 def test_constant_reward_pays_every_sequence_alike() -> None:
-    assert sequence_rewards(ConstantReward(value=2.5), TOKENS, None, TASK, torch.Generator()).tolist() == [2.5] * 3
+    assert of_sequences(ConstantReward(value=2.5), drawn_in(TASK.space, TOKENS)).tolist() == [2.5] * 3
 
 
 def test_random_reward_is_uniform_and_reads_only_its_stream() -> None:
     first, again = (
-        sequence_rewards(RandomReward(), TOKENS[:1].expand(5_000, 4), None, TASK, torch.Generator().manual_seed(seed))
-        for seed in (1, 1)
+        of_sequences(RandomReward(), drawn_in(TASK.space, TOKENS[:1].expand(5_000, 4)), seed=seed) for seed in (1, 1)
     )
     assert torch.equal(first, again)
     assert float(first.min()) >= 0 and float(first.max()) < 1
@@ -121,7 +125,7 @@ def test_random_reward_is_uniform_and_reads_only_its_stream() -> None:
 
 
 def test_bleu_is_of_training_sequences_without_the_terminator() -> None:
-    rewards = sequence_rewards(Bleu(order=2, num_references=5), TOKENS, None, TASK, torch.Generator())
+    rewards = of_sequences(Bleu(order=2, num_references=5), drawn_in(TASK.space, TOKENS))
     # 3 1: all its n-grams are there, brevity exp(1 - 3/2). 2 2 2 2: one of four 1-grams, no 2-gram of three (0.1/3).
     expected = [1.0, math.exp(-0.5), math.sqrt(0.25 * 0.1 / 3)]
     torch.testing.assert_close(rewards, torch.tensor(expected))
@@ -130,9 +134,7 @@ def test_bleu_is_of_training_sequences_without_the_terminator() -> None:
 def test_bleu_draws_its_references_from_the_stream() -> None:
     task = dataclasses.replace(TASK, train=TOKENS)
     settings, seeds = Bleu(order=2, num_references=1), range(20)
-    rewards = [
-        sequence_rewards(settings, TOKENS[:1], None, task, torch.Generator().manual_seed(seed)).item() for seed in seeds
-    ]
+    rewards = [of_sequences(settings, drawn_in(TASK.space, TOKENS[:1]), task, seed).item() for seed in seeds]
     # Against itself, against its first two tokens (2/3 of 1-grams, 1/2 of 2-grams), against 2 2 2 2.
     against_others = [math.sqrt(2 / 3 / 2), math.exp(1 - 4 / 3) * math.sqrt(1 / 3 * 0.1 / 2)]
     assert {round(reward, 5) for reward in rewards} == {round(one, 5) for one in (1.0, *against_others)}
@@ -146,9 +148,23 @@ def test_oracle_likelihood_pays_what_the_oracle_says() -> None:
             return -tokens.float()
 
     own, mask = torch.full((3, 4), -0.5), torch.tensor([[True] * 4, [True] * 3 + [False], [True] * 4])
-    paid = token_rewards(OracleLikelihood(), Law(), TOKENS, own, mask)
-    assert torch.equal(paid, -TOKENS.float() * mask)
-    assert torch.equal(token_rewards(OracleRatio(), Law(), TOKENS, own, mask), (0.5 - TOKENS.float()) * mask)
+    task, rollouts = dataclasses.replace(TASK, oracle=Law()), drawn_in(TASK.space, TOKENS, logprobs=own, mask=mask)
+    assert torch.equal(OracleLikelihood().of_tokens(rollouts, task), -TOKENS.float() * mask)
+    assert torch.equal(OracleRatio().of_tokens(rollouts, task), (0.5 - TOKENS.float()) * mask)
+
+
+def test_a_reward_by_the_oracle_needs_one() -> None:
+    with pytest.raises(ShapeError, match="reward='oracle_ratio' needs an exact distribution; task 'text' has none"):
+        OracleRatio().of_tokens(drawn_in(TASK.space, TOKENS), TASK)
+
+
+def test_rewards_refuse_what_they_are_not_of() -> None:
+    with pytest.raises(ShapeError, match="reward='oracle_ratio': is of tokens, and finished sequences were asked for"):
+        of_sequences(OracleRatio(), drawn_in(TASK.space, TOKENS))
+    with pytest.raises(ShapeError, match="reward='constant': is of sequences, and tokens were asked for"):
+        ConstantReward().of_tokens(drawn_in(TASK.space, TOKENS), TASK)
+    with pytest.raises(ShapeError, match="reward='random': rewards no continuations"):
+        RandomReward().of_continuations(drawn_in(TASK.space, TOKENS))
 
 
 def test_a_log_ratio_is_the_law_minus_own_and_zero_after_the_end() -> None:
@@ -165,38 +181,43 @@ def test_a_log_ratio_is_the_law_minus_own_and_zero_after_the_end() -> None:
 def test_a_mixed_reward_is_the_mean_of_both_by_its_weight() -> None:
     logits, scores = torch.tensor([[math.log(3), 0.0]]), torch.tensor([[0.5, 1.0]])
     # .8 · 3/4 + .2 · .5 and .8 · ½ + .2 · 1; of 2D - 1, ½ and 0.
-    paid = finished_rewards(Mixed(weight=0.8), logits, scores)
+    paid = Mixed(weight=0.8).of_finished(logits, scores)
     torch.testing.assert_close(paid, torch.tensor([[0.7, 0.6]]))
-    paid = finished_rewards(Mixed(map=SignedProbability(), weight=0.8), logits, scores)
+    paid = Mixed(map=SignedProbability(), weight=0.8).of_finished(logits, scores)
     torch.testing.assert_close(paid, torch.tensor([[0.5, 0.2]]))
 
 
 def test_a_metric_alone_pays_its_scores() -> None:
     scores = torch.tensor([0.25, 1.0], requires_grad=True)
     for metric in (ReferenceBleu(), ReferenceRouge()):
-        assert metric_of(metric) is metric and metric_of(Mixed(metric=metric)) is metric
-        paid = sequence_rewards(metric, TOKENS[:2], None, TASK, torch.Generator(), scores)
+        paid = of_sequences(metric, drawn_in(TASK.space, TOKENS[:2], scores=scores))
         assert torch.equal(paid, scores) and not paid.requires_grad
-    assert metric_of(Probability()) is None and metric_of(Bleu()) is None
+
+
+def test_only_what_compares_has_a_scorer() -> None:
+    assert [reward.kind for reward in (*MAPS, Bleu(), ConstantReward(), RandomReward()) if reward.scorer(TASK)] == []
+    for metric in (ReferenceBleu(order=2), ReferenceRouge()):
+        assert metric.scorer(TASK) == Mixed(metric=metric).scorer(TASK)
 
 
 @pytest.mark.parametrize("reward", [Mixed(), ReferenceBleu(), ReferenceRouge()], ids=lambda reward: reward.kind)
 def test_rewards_beside_a_target_need_scores(reward: Mixed | ReferenceBleu | ReferenceRouge) -> None:
-    with pytest.raises(ShapeError, match=f"reward='{reward.kind}' needs scores of the sequences beside their targets"):
-        finished_rewards(reward, torch.zeros(2), None)
+    with pytest.raises(ShapeError, match=f"reward='{reward.kind}' needs scores of the sequences"):
+        reward.of_finished(torch.zeros(2), None)
 
 
 def test_a_mixed_reward_needs_logits_too() -> None:
     with pytest.raises(ShapeError, match="reward='mixed' needs the discriminator's logits"):
-        finished_rewards(Mixed(), None, torch.zeros(2))
+        Mixed().of_finished(None, torch.zeros(2))
 
 
 def test_scores_are_of_the_metric_that_is_set() -> None:
     targets = TOKENS[:1].expand(3, 4)
     # 3 1: 1-grams and 2-grams in full (2/2, 2/2), no 3-gram to miss; two tokens of three. 2 2 2 2: one token of 4.
-    bleu = metric_scores(ReferenceBleu(order=2), TASK.space, TOKENS, targets)
+    finished = Finished(TOKENS, sequence_mask(TASK.space, TOKENS), None, targets)
+    bleu = ReferenceBleu(order=2).scorer(TASK)(finished).scores
     torch.testing.assert_close(bleu, torch.tensor([1.0, math.exp(-0.5), math.sqrt(1 / 4 * 1 / 4)]))
-    rouge = metric_scores(ReferenceRouge(), TASK.space, TOKENS, targets)
+    rouge = ReferenceRouge().scorer(TASK)(finished).scores
     torch.testing.assert_close(rouge, torch.tensor([1.0, 4 / 5, 2 / 7]))
 
 
@@ -204,5 +225,5 @@ def test_scores_are_of_the_metric_that_is_set() -> None:
 @pytest.mark.parametrize("shape", [(1,), (3, 7), (8, 5), (67,), (33_001,)])
 def test_equal_logits_are_paid_alike_wherever_they_stand(settings: DiscriminatorReward, shape: tuple[int, ...]) -> None:
     for logit in torch.randn(50, generator=torch.Generator().manual_seed(0)).tolist():
-        paid = discriminator_reward(settings, torch.full(shape, logit))
+        paid = settings.of_logits(torch.full(shape, logit))
         assert paid.shape == shape and bool((paid == paid.flatten()[0]).all())

@@ -15,10 +15,13 @@ from rlgan.generators import LSTM, Generator, LSTMGenerator
 from rlgan.metrics import reference_bleu, reference_rouge_l
 from rlgan.policy.credit import CreditSettings, MonteCarlo, Prefix, Terminal, monte_carlo_values
 from rlgan.policy.experience import token_values
-from rlgan.policy.rewards import Probability, ReferenceBleu, ReferenceRouge
-from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, monte_carlo_search
+from rlgan.policy.logit_maps import Probability
+from rlgan.policy.reward_base import Finished, Scored
+from rlgan.policy.rewards import BesideTargets, ReferenceBleu, ReferenceRouge
+from rlgan.rollouts.collecting import RolloutPlan, Shard
 from rlgan.sampling.records import Rollouts, concatenate
 from tests.support import reference
+from tests.support.steppers import collect, monte_carlo_search
 from tests.support.tabular import TOY_SPACE, TabularDiscriminator, TabularGenerator
 
 ENDING = SequenceSpace(4, 5, end_id=2)
@@ -40,7 +43,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def lstm(vocab_size: int) -> LSTMGenerator:
     torch.manual_seed(vocab_size)
-    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), vocab_size).eval()
+    return LSTMGenerator(LSTM(embedding=4, hidden=5, init_std=1.0), SequenceSpace(vocab_size, 1)).eval()
 
 
 def discriminator(space: SequenceSpace) -> TabularDiscriminator:
@@ -308,11 +311,11 @@ def test_given_tokens_are_neither_continued_nor_judged() -> None:
 # -------------------------------------------------------------------------------------------------- beside targets
 
 TARGETS = random_sequences(ENDING, 6, seed=11)
-COMPARED = dataclasses.replace(SHARD, targets=TARGETS)
+COMPARED = dataclasses.replace(SHARD, targets=TARGETS, is_rewarded=True)
 
 
 def comparing(num_rollouts: int | None, metric: ReferenceBleu | ReferenceRouge) -> RolloutPlan:
-    return dataclasses.replace(plan(ENDING, num_rollouts), metric=metric)
+    return dataclasses.replace(plan(ENDING, num_rollouts), score=BesideTargets(metric, ENDING))
 
 
 def test_sequences_and_their_continuations_are_scored_beside_their_own_targets() -> None:
@@ -350,9 +353,10 @@ def test_a_metric_draws_no_numbers_and_needs_no_discriminator() -> None:
             assert all(same), field.name
 
 
-def test_a_shard_without_targets_is_not_compared() -> None:
+def test_a_shard_that_is_not_rewarded_is_not_scored() -> None:
     # Fakes for the discriminator, by the plan of a run whose reward compares.
-    found = collect(comparing(None, ReferenceBleu()), SHARD, lstm(4).stepper(), None, None)
+    shard = dataclasses.replace(COMPARED, is_rewarded=False)
+    found = collect(comparing(None, ReferenceBleu()), shard, lstm(4).stepper(), None, None)
     assert found.scores is None and found.continuation_scores is None
 
 
@@ -365,6 +369,52 @@ def test_scores_of_shards_are_joined_in_order() -> None:
     whole = concatenate(shards)
     for name in ("scores", "continuation_scores"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(shard, name) for shard in shards]))
+
+
+@dataclasses.dataclass
+class Recorded:
+    """Scores a sequence by its length and something random, and remembers what it was shown."""
+
+    seen: list[Finished]
+
+    def __call__(self, finished: Finished) -> Scored:
+        self.seen.append(finished)
+        lengths, noise = finished.mask.sum(1).float(), torch.rand(len(finished.tokens), generator=rng(finished.seed))
+        return Scored(lengths + noise, torch.stack([lengths, noise], 1))
+
+
+def test_any_scorer_sees_sequences_and_continuations_and_needs_no_targets() -> None:
+    scorer, policy = Recorded([]), lstm(4).stepper()
+    shard = dataclasses.replace(SHARD, is_rewarded=True)
+    found = collect(dataclasses.replace(plan(ENDING, 2), score=scorer), shard, policy, policy, None)
+    continued, drawn = scorer.seen  # prefixes are continued before sequences are scored
+    assert torch.equal(drawn.tokens, found.tokens) and torch.equal(drawn.mask, found.mask) and drawn.targets is None
+    assert drawn.seed != continued.seed
+    assert torch.equal(found.score_parts.sum(1), found.scores)
+    assert torch.equal(found.score_parts[:, 0], found.mask.sum(1).float())
+    proper = torch.arange(5) < found.mask.sum(1, keepdim=True) - 1
+    assert len(continued.tokens) == 2 * int(proper.sum())
+    assert bool(((found.continuation_scores > 0).all(2) == proper).all())
+    assert torch.equal(sequence_mask(ENDING, continued.tokens), continued.mask)
+
+
+def test_what_is_random_in_scores_depends_on_the_shard_alone() -> None:
+    policy, scored = lstm(4).stepper(), dataclasses.replace(plan(ENDING, 2), score=Recorded([]))
+
+    def scores(seed: int) -> Tensor:
+        shard = dataclasses.replace(SHARD, is_rewarded=True, seed=seed)
+        return collect(scored, shard, policy, policy, None).scores
+
+    assert torch.equal(scores(1), scores(1))
+    assert set(scores(1).tolist()).isdisjoint(scores(2).tolist())
+
+
+def test_parts_of_scores_are_joined_in_order() -> None:
+    policy, scored = lstm(4).stepper(), dataclasses.replace(plan(ENDING, None), score=Recorded([]))
+    shards = [
+        collect(scored, dataclasses.replace(SHARD, is_rewarded=True, seed=seed), policy, None, None) for seed in (1, 2)
+    ]
+    assert torch.equal(concatenate(shards).score_parts, torch.cat([shard.score_parts for shard in shards]))
 
 
 # --------------------------------------------------------------------------------------------- joining shards

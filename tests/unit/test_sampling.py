@@ -32,7 +32,9 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def lstm(vocab_size: int, layers: int = 1, init_std: float = 1.0, hidden: int = 5) -> LSTMGenerator:
     torch.manual_seed(vocab_size + layers)
-    return LSTMGenerator(LSTM(embedding=4, hidden=hidden, layers=layers, init_std=init_std), vocab_size).eval()
+    return LSTMGenerator(
+        LSTM(embedding=4, hidden=hidden, layers=layers, init_std=init_std), SequenceSpace(vocab_size, 1)
+    ).eval()
 
 
 @torch.no_grad()
@@ -253,7 +255,9 @@ def test_stepper_is_a_frozen_copy(hidden: int) -> None:
 
 def test_stepper_ignores_dropout() -> None:
     torch.manual_seed(0)
-    generator = LSTMGenerator(LSTM(embedding=4, hidden=5, layers=2, dropout=0.5, init_std=1.0), 9).train()
+    generator = LSTMGenerator(
+        LSTM(embedding=4, hidden=5, layers=2, dropout=0.5, init_std=1.0), SequenceSpace(9, 1)
+    ).train()
     drawn = sample(generator.stepper(), SequenceSpace(9, 6), 20, rng())
     with torch.no_grad():
         expected = generator.eval().logprobs(drawn.tokens)

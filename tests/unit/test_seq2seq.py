@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import (
@@ -160,7 +160,7 @@ def test_the_gradient_of_relaxed_rows_goes_through_what_is_read_next(settings: S
 
     (gradient,) = torch.autograd.grad(last_rows(), weight)
     with torch.no_grad():
-        for token, column in ((START_ID, 1), (3, 0), (4, 2)):
+        for token, column in ((SPACE.start_id, 1), (3, 0), (4, 2)):
             sums = []
             for change in (1e-5, -2e-5):
                 weight[token, column] += change

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlgan.envs.sequence_space import START_ID, SequenceSpace
+from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Seq2SeqLSTM, Seq2SeqLSTMGenerator, build_generator
@@ -44,7 +44,7 @@ def by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor) -> tup
     hidden = torch.stack([torch.tanh(net.start(ends[layer, 0])) for layer in range(num_layers)])
     cell, output, seen, logits = torch.zeros_like(hidden), torch.zeros(6), [], []
     attention = torch.zeros(len(tokens), len(condition))
-    for position, token in enumerate([START_ID, *tokens[:-1].tolist()]):
+    for position, token in enumerate([net.start_id, *tokens[:-1].tolist()]):
         read = net.embedding.weight[token]
         if net.feeds_outputs:
             read = torch.cat([read, output])

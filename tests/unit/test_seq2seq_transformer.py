@@ -69,7 +69,7 @@ def by_torch(net: Seq2SeqTransformerGenerator, conditions: Tensor, tokens: Tenso
         encoder.load_state_dict(weights_of_layer(layer))
         memory = encoder(memory, src_key_padding_mask=is_padding)
     memory = net.source_norm(memory)
-    stream = net.embedding(shift_right(tokens)) + net.positions.weight
+    stream = net.embedding(shift_right(tokens, 0)) + net.positions.weight
     is_later = torch.ones(4, 4).triu(1).bool()
     asked: list[Tensor] = []
     for layer in net.blocks:

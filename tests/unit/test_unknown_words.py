@@ -14,7 +14,7 @@ from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters, Words
 from rlgan.envs.tasks.sources import Translation
-from rlgan.envs.vocabulary import END_ID, UNK_ID
+from rlgan.envs.vocabulary import Vocabulary
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
 from rlgan.evaluation.pair_measures import PairMeasures
 from rlgan.generators import Seq2SeqTransformer, Seq2SeqTransformerGenerator, build_generator
@@ -48,12 +48,12 @@ def looking_at_the_unknown(task: Task) -> Seq2SeqTransformerGenerator:
     memory = net.blocks[0].memory
     assert memory is not None
     net.source_embedding.weight[:, 1] = 1.0
-    net.source_embedding.weight[UNK_ID] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    net.source_embedding.weight[Vocabulary.unknown_id] = torch.tensor([1.0, 0.0, 0.0, 0.0])
     memory.keys_values.weight[:4] = torch.eye(4)
     memory.queries.bias[0] = 8.0
     # What is read first is the terminator's embedding, then that of the unknown word.
-    net.embedding.weight[END_ID, 2] = net.embedding.weight[UNK_ID, 3] = 1.0
-    net.output.weight[UNK_ID, 2] = net.output.weight[END_ID, 3] = 10.0
+    net.embedding.weight[Vocabulary.end_id, 2] = net.embedding.weight[Vocabulary.unknown_id, 3] = 1.0
+    net.output.weight[Vocabulary.unknown_id, 2] = net.output.weight[Vocabulary.end_id, 3] = 10.0
     return net.eval()
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task, build_task
 from rlgan.envs.tasks.text import TextTask
-from rlgan.envs.vocabulary import UNK_ID
+from rlgan.envs.vocabulary import Vocabulary
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel, learned_from
 from rlgan.evaluation.text_measures import TextMeasures
 from rlgan.generators import LSTM
@@ -37,13 +37,14 @@ from rlgan.metrics import (
     share_unique,
     strip,
 )
-from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge, metric_scores, sequence_rewards
+from rlgan.policy.rewards import Bleu, ReferenceBleu, ReferenceRouge
 from tests.support import reference_metrics as twin
+from tests.support.drawn import drawn_in
 
 WRONG = 9
 """A known word that stands nowhere."""
 VOCAB = 10
-SPACE = SequenceSpace(VOCAB, 7, end_id=0, unknown_id=UNK_ID)
+SPACE = SequenceSpace(VOCAB, 7, end_id=0, unknown_id=Vocabulary.unknown_id)
 Line = tuple[int, ...]
 
 words = st.integers(2, 5)
@@ -66,7 +67,9 @@ def written(draw: st.DrawFn, at_least: int = 1) -> tuple[list[Line], list[Line]]
 def padded(rows: list[Line]) -> torch.Tensor:
     tokens = torch.zeros(len(rows), SPACE.max_length, dtype=torch.int64)
     for row, line in zip(tokens, rows, strict=True):
-        row[: len(line)] = torch.tensor([UNK_ID if word == UNKNOWN else word for word in line], dtype=torch.int64)
+        row[: len(line)] = torch.tensor(
+            [Vocabulary.unknown_id if word == UNKNOWN else word for word in line], dtype=torch.int64
+        )
     return tokens
 
 
@@ -118,15 +121,15 @@ def test_rewards_pay_it_as_a_wrong_word(both: tuple[list[Line], list[Line]], oth
     unknown, wrong = map(padded, both)
     targets = padded([others.draw(lines_with_unknown) for _ in both[0]])
     for metric in (ReferenceBleu(), ReferenceBleu(order=1), ReferenceRouge()):
-        paid = metric_scores(metric, SPACE, unknown, targets)
-        assert torch.equal(paid, metric_scores(metric, SPACE, wrong, targets))
+        paid = metric.compare(SPACE, unknown, targets)
+        assert torch.equal(paid, metric.compare(SPACE, wrong, targets))
         # Nor does it pay to have been written where the target has an unknown word.
-        plain = targets.masked_fill(targets == UNK_ID, WRONG - 1)
-        assert torch.equal(paid, metric_scores(metric, SPACE, unknown, plain))
+        plain = targets.masked_fill(targets == Vocabulary.unknown_id, WRONG - 1)
+        assert torch.equal(paid, metric.compare(SPACE, unknown, plain))
     task = Task("text", SPACE, targets, targets, targets, tuple("abcdefghij"))
 
     def pg_bleu(tokens: torch.Tensor) -> torch.Tensor:
-        return sequence_rewards(Bleu(num_references=2), tokens, None, task, torch.Generator().manual_seed(0))
+        return Bleu(num_references=2).of_sequences(drawn_in(SPACE, tokens), task, torch.Generator().manual_seed(0))
 
     assert torch.equal(pg_bleu(unknown), pg_bleu(wrong))
 
@@ -184,17 +187,17 @@ def test_a_learned_language_model_finds_an_unknown_word_least_likely() -> None:
     rng = torch.Generator().manual_seed(0)
     # Unknown words are most of what it learns from.
     train = torch.where(
-        torch.rand(200, 7, generator=rng) < 0.7, UNK_ID, torch.randint(2, VOCAB, (200, 7), generator=rng)
+        torch.rand(200, 7, generator=rng) < 0.7, Vocabulary.unknown_id, torch.randint(2, VOCAB, (200, 7), generator=rng)
     )
     tiny = LearnedLanguageModel(network=LSTM(embedding=8, hidden=16), epochs=3)
     nll = learned_from(tiny, SPACE, train, train[:20], seed=0)
     for word in range(2, VOCAB):
         # Of one token, what follows cannot differ.
-        short = [torch.tensor([[one] + [0] * 6]) for one in (UNK_ID, word)]
+        short = [torch.tensor([[one] + [0] * 6]) for one in (Vocabulary.unknown_id, word)]
         ends = [nll(one, counts_unknown=False) for one in short]
         first = [2 * nll(short[0]) - ends[0], 2 * nll(short[1]) - nll(torch.tensor([[word, 0, 0, 0, 0, 0, 0]]))]
         assert first[0] >= first[1] - 1e-5
-    all_known = train.masked_fill(train == UNK_ID, 2)
+    all_known = train.masked_fill(train == Vocabulary.unknown_id, 2)
     assert nll(all_known) == nll(all_known, counts_unknown=False)
     assert nll(train) > nll(all_known)
 
@@ -211,9 +214,9 @@ def test_all_measures_of_a_task_together(tmp_path: Path) -> None:
     """Unknown words in the places of known ones make no figure of quality better."""
     task = text_task(tmp_path, max_size=8)
     measures = TextMeasures(task, num_bleu=50, num_nearest=50, encoders=["ngram64"], language_model=None, seed=0)
-    plain = task.test.masked_fill(task.test == UNK_ID, 2)
+    plain = task.test.masked_fill(task.test == Vocabulary.unknown_id, 2)
     rng = torch.Generator().manual_seed(1)
-    unknown = plain.masked_fill((torch.rand(plain.shape, generator=rng) < 0.4) & (plain != 0), UNK_ID)
+    unknown = plain.masked_fill((torch.rand(plain.shape, generator=rng) < 0.4) & (plain != 0), Vocabulary.unknown_id)
     better, worse = (
         measures.measure(tokens) | measures.measure_closely(tokens, are_valid=False) for tokens in (plain, unknown)
     )
@@ -228,7 +231,7 @@ def test_all_measures_of_a_task_together(tmp_path: Path) -> None:
 
 def test_real_sequences_with_unknown_words_are_not_their_own_match(tmp_path: Path) -> None:
     task = text_task(tmp_path, max_size=8)
-    assert task.space.unknown_id == UNK_ID and bool((task.test == UNK_ID).any())
+    assert task.space.unknown_id == Vocabulary.unknown_id and bool((task.test == Vocabulary.unknown_id).any())
     measures = TextMeasures(task, num_bleu=50, num_nearest=50, encoders=["ngram64"], language_model=None, seed=0)
     found = measures.measure(task.test) | measures.measure_closely(task.test, are_valid=False)
     assert found["eval/bleu_2"] < 1.0 and found["eval/js_1"] > 0.0 and found["eval/fed_ngram64"] > 0.0

@@ -7,7 +7,7 @@ dictionary of dotted path → value of all active axes; contradictory points are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.search_priors import Choice, LogUniform, NotSearched, Prior, Uniform
 from rlgan.base.settings import Settings
 from rlgan.config.config import Config
-from rlgan.config.paths import all_paths, override, settings_classes, to_dict, variants_of
+from rlgan.config.paths import all_paths, flatten, override, settings_classes, to_dict, variants_of
 
 Point = dict[str, Any]
 """Dotted path, or name of a bundle → value."""
@@ -144,20 +144,19 @@ def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) ->
         if not found:
             raise _no_axis(base, name, paths)
         chosen |= found
+    wanted = [axis for axis in known if axis.path in chosen]
     # What belongs to a variant that the base has not, and that nothing chooses, is never active.
-    tree = to_dict(base)
-    choosable = {
-        (axis.path, value)
-        for axis in known
-        if axis.path in chosen and isinstance(axis.prior, Choice)
-        for value in axis.prior.values
-    }
-    reachable = tuple(
-        axis
-        for axis in known
-        if axis.path in chosen and all(pair in choosable or _kind_at(tree, pair[0]) == pair[1] for pair in axis.only_if)
-    )
-    return Space(base, reachable, tuple(bundles))
+    variants = set(reachable(wanted, base))
+    return Space(base, tuple(axis for axis in wanted if variants.issuperset(axis.only_if)), tuple(bundles))
+
+
+def reachable(dimensions: Iterable[Axis], base: Config) -> Iterator[tuple[str, str]]:
+    """Axes and their variants, (path, name), that some dimensions choose or that the base has."""
+    for axis in dimensions:
+        if isinstance(axis.prior, Choice):
+            yield from ((axis.path, value) for value in axis.prior.values)
+    flat = flatten(to_dict(base))
+    yield from ((path.removesuffix(".kind"), kind) for path, kind in flat.items() if path.endswith(".kind"))
 
 
 def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:

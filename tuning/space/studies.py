@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from rlgan.base.errors import ConfigError, nearest
-from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform
+from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform, read_prior
 from rlgan.config.config import Config
 from rlgan.config.paths import check_value, override
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 
-from .spaces import Axis, Bundle, Space, space
+from .spaces import Axis, Bundle, Space, reachable, space
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,6 +91,44 @@ class Study:
         if not chosen and not self.bundles:
             raise ConfigError(f"study {self.name}: nothing is left to vary; every dimension is fixed.")
         return replace(whole, axes=chosen)
+
+    def as_begun(self, whole: Space, begun: Mapping[str, str]) -> Space:
+        """The space of a sweep that began earlier, perhaps with a version that had fewer variants and settings.
+
+        What stands beside a setting is taken as it was when the sweep began, so that what it proposes next does not
+        depend on what was added since. What the study itself says is not: whoever compares finds that it has changed.
+
+        Args:
+            whole: of this study, as it is now.
+            begun: name of each dimension → its prior as text, in the order in which values were drawn.
+
+        Raises:
+            ConfigError: a value of then is not allowed now.
+            ValueError: a text is no prior.
+        """
+        kept: list[Axis] = []
+        for axis in whole.axes:
+            if axis.name not in begun:
+                continue
+            if self.axes.get(axis.path) is not None:
+                kept.append(axis)
+                continue
+            then = replace(axis, prior=read_prior(begun[axis.name]))
+            for value in then.prior.examples():
+                try:
+                    check_value(axis.path, dict(axis.only_if), value)
+                except ConfigError as error:
+                    raise ConfigError(
+                        f"{error} The sweep was begun with it: go on with the version that it was begun with, or start "
+                        "a new sweep."
+                    ) from None
+            kept.append(then)
+        order = {name: place for place, name in enumerate(begun)}
+        kept.sort(key=lambda axis: order[axis.name])
+        then_reachable = set(reachable(kept, whole.base))
+        # What the study names and a point of then could have: the study was changed.
+        named = [axis for axis in whole.axes if axis.name not in begun and axis.path in self.axes]
+        return replace(whole, axes=(*kept, *(axis for axis in named if {*axis.only_if} <= then_reachable)))
 
     def _with_own_prior(self, base: Config, axis: Axis) -> Axis:
         prior = self.axes.get(axis.path)

@@ -1,46 +1,41 @@
-"""Combinations of settings that cannot work, or in which a setting would have no effect, each as a sentence.
+"""Combinations of settings that cannot work, or in which a setting would have no effect, each as a `Problem`.
 
-The checks that cross rooms: `rlgan.config.config.Config` raises the first. What one settings class can know alone, it
-checks itself. `training`, `conditions`, `reward` and `discriminator` have the checks of one side each.
+Here are the rules between equals, which read what the variants declare and know none of them. A rule that concerns one
+variant, or one group of settings, is its own (`Settings.check`). What a field can tell alone is checked by its type.
+
+Nothing here knows `rlgan.config.config`, which raises the first problem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-from . import conditions, discriminator, reward, training
-from .common import compares_sequences
+from rlgan.base.declarations import Fields
+from rlgan.base.problems import Problem
+from rlgan.base.settings import Settings
 
-if TYPE_CHECKING:
-    from ..config import Config
-
-__all__ = ["compares_sequences", "contradictions"]
+from . import judging, learning, rewarding
 
 
-def contradictions(config: Config) -> Iterator[str]:
+def problems(fields: Fields, parts: Iterable[Settings]) -> Iterator[Problem]:
     """All of them, in the order in which they would be mended.
 
     Args:
-        config: whose parts are valid, each by itself.
-
-    Returns:
-        Sentences that name fields, what they are and what to do.
+        fields: of the configuration, each of them valid by itself.
+        parts: every group of settings and every chosen variant below them.
     """
-    yield from training.who_learns(config)
-    yield from conditions.who_is_given_what(config)
-    yield from discriminator.who_gives_a_law(config)
-    yield from reward.who_is_paid(config)
-    yield from reward.what_is_compared(config)
-    yield from training.what_is_differentiated(config)
-    yield from training.without_likelihood(config)
-    yield from training.what_likelihood_teaches(config)
-    yield from training.how_a_batch_is_learned(config)
-    yield from training.what_there_is_before(config)
-    yield from discriminator.who_keeps_the_balance(config)
-    yield from training.what_is_read_of_texts(config)
-    yield from training.who_is_selected(config)
-    if config.discriminator is not None:
-        yield from discriminator.how_fakes_are_written(config)
-        yield from discriminator.what_is_read_into_logits(config, config.discriminator)
-        yield from discriminator.what_has_no_origin(config)
+    parts = list(parts)
+    yield from learning.who_learns(fields)
+    yield from judging.who_reads_conditions(fields)
+    yield from judging.who_gives_a_distribution(fields)
+    yield from rewarding.what_is_rewarded(fields)
+    yield from rewarding.what_is_compared(fields)
+    yield from learning.what_is_differentiated(fields)
+    yield from learning.without_likelihood(fields)
+    for part in parts:
+        yield from part.check(fields)
+    yield from learning.how_a_batch_is_learned(fields)
+    yield from learning.what_there_is_before(fields)
+    if fields.discriminator is not None:
+        yield from judging.what_is_read_into_logits(fields, fields.discriminator)
+        yield from judging.what_has_no_origin(fields)

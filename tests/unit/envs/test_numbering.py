@@ -16,7 +16,7 @@ from rlgan.envs.tasks import numbering as room
 from rlgan.envs.tasks.numbering import Numbering, Rows, equal_rows, equal_texts, filled, first_of_each, groups_of
 from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.testing import check_task
-from rlgan.envs.vocabulary import UNK_ID, Vocabulary
+from rlgan.envs.vocabulary import Vocabulary
 from tests.support import slow_numbering as slow
 
 few_tokens = st.sampled_from(["a", "b", "c", "d", "<unk>", "<end>", "e\u0301"])
@@ -203,4 +203,6 @@ def test_what_is_held_out_may_be_unknown_and_has_no_id_of_its_own(tmp_path: Path
     files = {name: str(tmp_path / f"{name[0]}.txt") for name in ("data", "valid", "test")}
     task = build_task(TextTask(**files, max_length=5))
     assert task.token_names == ("<end>", "<unk>", "a", "b")
-    assert task.valid.tolist() == [[2, UNK_ID, UNK_ID, 0, 0]] and task.test.tolist() == [[UNK_ID, 3, 3, 0, 0]]
+    assert task.valid.tolist() == [[2, Vocabulary.unknown_id, Vocabulary.unknown_id, 0, 0]] and task.test.tolist() == [
+        [Vocabulary.unknown_id, 3, 3, 0, 0]
+    ]

@@ -19,7 +19,7 @@ from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
 from rlgan.envs.tasks.pairs import Dialogue, SeparateVocabularies, SharedVocabulary, Summarization, Translation
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Words, build_alphabet
 from rlgan.envs.testing import check_task
-from rlgan.envs.vocabulary import END_ID, UNK_ID, join_tokens, one_line
+from rlgan.envs.vocabulary import Vocabulary, join_tokens, one_line
 from tests.support.other_processes import printed_with_two_hash_seeds
 
 SOURCES = [f"{a} {b}" for a in "abcdefgh" for b in "uvwxyz"]  # 48 different lines
@@ -90,7 +90,7 @@ def test_parallel_lines_become_conditions_and_sequences(write):
     task = with_splits(write, parallel(write, "a b\nb\n", "b\na c d\n"))
     assert task.conditions.token_names == ("<end>", "<unk>", "b", "a")
     assert task.token_names == ("<end>", "<unk>", "a", "b", "c", "d")
-    assert task.conditions.train.tolist() == [[3, 2, END_ID], [2, END_ID, END_ID]]
+    assert task.conditions.train.tolist() == [[3, 2, Vocabulary.end_id], [2, Vocabulary.end_id, Vocabulary.end_id]]
     assert task.train.tolist() == [[3, 0, 0, 0], [2, 4, 5, 0]]
     assert (task.conditions.space.vocab_size, task.conditions.space.max_length) == (4, 3)
     assert (task.space.vocab_size, task.space.max_length) == (6, 4)
@@ -313,7 +313,7 @@ def test_each_side_has_its_own_limits_of_the_vocabulary(write):
     assert task.token_names == ("<end>", "<unk>", "x", "y")
     assert "train: 2 pairs; sources 3 tokens, 1 unknown (33.33%); targets 5 tokens, 1 unknown (20.00%)" in task.notes
     assert noted(task, "train: 33.3% of the tokens of sources are unknown, which is more than 5%")
-    assert task.conditions.train[0].tolist() == [2, UNK_ID, END_ID]
+    assert task.conditions.train[0].tolist() == [2, Vocabulary.unknown_id, Vocabulary.end_id]
 
 
 def test_few_unknown_tokens_are_counted_without_a_warning(write):
@@ -376,7 +376,7 @@ def test_held_out_pairs_are_cut_and_never_dropped(write):
 def test_targets_too_long_are_cut_where_that_is_asked_for(write):
     task = with_splits(write, parallel(write, "a\nb\n", "x y z\ny\n"), max_length=2, over_long="cut")
     assert shown(task) == [("a", "x y"), ("b", "y")]
-    assert (task.train == END_ID).sum(1).tolist() == [0, 1]
+    assert (task.train == Vocabulary.end_id).sum(1).tolist() == [0, 1]
     check_task(task)
 
 
@@ -427,7 +427,7 @@ def test_pieces_spell_the_text_they_were_cut_from(unit):
         assert alphabet.vocabulary.decode(alphabet.vocabulary.encode(tokens)) == list(tokens)
         assert join_tokens(tokens, alphabet.joining) == text
     assert len(alphabet.tokenise("hello")) == 1
-    assert alphabet.vocabulary.encode(alphabet.tokenise("a <unk>")).count(UNK_ID) == 1
+    assert alphabet.vocabulary.encode(alphabet.tokenise("a <unk>")).count(Vocabulary.unknown_id) == 1
 
 
 @needs_tokenizers
@@ -435,7 +435,7 @@ def test_pieces_spell_the_text_they_were_cut_from(unit):
 def test_bytes_spell_every_text(text):
     alphabet = byte_pieces()
     tokens = alphabet.tokenise(text)
-    assert UNK_ID not in alphabet.vocabulary.encode(tokens) or "<unk>" in text
+    assert Vocabulary.unknown_id not in alphabet.vocabulary.encode(tokens) or "<unk>" in text
     assert join_tokens(tokens, alphabet.joining) == one_line(text)
 
 
@@ -448,7 +448,7 @@ def byte_pieces(cache=[]):  # noqa: B006  # learnt once
 @needs_tokenizers
 def test_unknown_characters_are_unknown_where_pieces_are_of_characters():
     alphabet = build_alphabet(BytePairs(unit="character", size=60), TEXTS, [], "texts")
-    assert alphabet.vocabulary.encode(alphabet.tokenise("\u5c71")).count(UNK_ID) == 1
+    assert alphabet.vocabulary.encode(alphabet.tokenise("\u5c71")).count(Vocabulary.unknown_id) == 1
 
 
 @needs_tokenizers

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rlgan.envs import DataError, TextTask, build_task, sequence_mask
 from rlgan.envs.testing import check_task
-from rlgan.envs.vocabulary import END_ID, UNK_ID
+from rlgan.envs.vocabulary import Vocabulary
 
 POEM = "\n".join(f"{a} {b}" for a in "abcdefgh" for b in "uvwxyz") + "\n"  # 48 different lines
 
@@ -41,7 +41,7 @@ def test_lines_become_padded_sequences_with_a_terminator(write):
     assert task.token_names == ("<end>", "<unk>", "b", "a", "c")
     assert task.train.tolist() == [[3, 2, 4, 0], [2, 0, 0, 0]]
     assert task.valid.tolist() == [[3, 2, 0, 0]]
-    assert (task.space.vocab_size, task.space.max_length, task.space.end_id) == (5, 4, END_ID)
+    assert (task.space.vocab_size, task.space.max_length, task.space.end_id) == (5, 4, Vocabulary.end_id)
     assert sequence_mask(task.space, task.train).sum(1).tolist() == [4, 2]
     assert lines(task, "train") == ["a b c", "b"]
     check_task(task)
@@ -90,7 +90,7 @@ def test_held_out_lines_that_are_training_lines_are_counted(write):
 def test_the_vocabulary_is_that_of_the_training_lines(write):
     task = with_splits(write, "a b\n", valid=write("a z z\n", "v.txt"), max_length=5)
     assert task.token_names == ("<end>", "<unk>", "a", "b")
-    assert task.valid.tolist() == [[2, UNK_ID, UNK_ID, 0, 0]]
+    assert task.valid.tolist() == [[2, Vocabulary.unknown_id, Vocabulary.unknown_id, 0, 0]]
     assert "valid: 1 sequence, 3 tokens, 2 unknown (66.67%)" in task.notes
 
 
@@ -117,7 +117,7 @@ def test_lines_too_long_are_dropped_and_counted(write):
 def test_lines_too_long_are_cut_without_a_terminator(write):
     task = with_splits(write, "a b\na b c\nb a c d\n", max_length=3, over_long="cut")
     assert lines(task, "train") == ["a b", "a b c", "b a c"]
-    assert (task.train == END_ID).sum(1).tolist() == [1, 0, 0]
+    assert (task.train == Vocabulary.end_id).sum(1).tolist() == [1, 0, 0]
     assert any("cut 2 lines to 3 tokens, without a terminator, lines 2, 3" in note for note in task.notes)
     check_task(task)
 

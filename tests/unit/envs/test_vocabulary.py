@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlgan.envs import START_ID, DataError, Vocabulary
+from rlgan.envs import DataError
 from rlgan.envs.tokenisers import split_chars, split_words
-from rlgan.envs.vocabulary import END_ID, JOININGS, UNK_ID, as_byte_names, join_tokens, one_line
+from rlgan.envs.vocabulary import JOININGS, Vocabulary, as_byte_names, join_tokens, one_line
 from tests.support.other_processes import printed_with_two_hash_seeds
 
 LINES = [["b", "a", "c"], ["c", "d"], ["c", "a"]]
@@ -40,18 +40,21 @@ def test_rare_tokens_and_those_beyond_the_size_are_left_out():
 
 def test_encoding_and_decoding():
     vocabulary = Vocabulary.build(LINES)
-    assert vocabulary.encode(["a", "x", "c"]) == [3, UNK_ID, 2]
-    assert vocabulary.decode([3, UNK_ID, 2, END_ID, 4]) == ["a", "<unk>", "c"]
+    assert vocabulary.encode(["a", "x", "c"]) == [3, Vocabulary.unknown_id, 2]
+    assert vocabulary.decode([3, Vocabulary.unknown_id, 2, Vocabulary.end_id, 4]) == ["a", "<unk>", "c"]
 
 
-def test_the_terminator_is_also_the_start():
-    assert END_ID == START_ID == 0
+def test_a_vocabulary_says_which_ids_of_its_sequences_are_special():
+    space = Vocabulary.build(LINES).space(5, separator_id=3)
+    assert (space.vocab_size, space.max_length, space.separator_id) == (len(Vocabulary.build(LINES)), 5, 3)
+    # As README and all kept runs have it: the terminator is the start and the padding, too.
+    assert (space.end_id, space.start_id, space.pad_id, space.unknown_id) == (0, 0, 0, 1)
 
 
 def test_the_word_unk_means_the_unknown_token_and_the_word_end_only_itself():
     vocabulary = Vocabulary.build([["<unk>", "<end>", "a", "<unk>"]])
     assert vocabulary.tokens == ("<end>", "a")
-    assert vocabulary.encode(["<unk>", "<end>", "a"]) == [UNK_ID, 2, 3]
+    assert vocabulary.encode(["<unk>", "<end>", "a"]) == [Vocabulary.unknown_id, 2, 3]
     assert vocabulary.decode([2, 3]) == ["<end>", "a"]
 
 

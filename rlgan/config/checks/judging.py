@@ -1,0 +1,154 @@
+"""Of what judges: what it reads, what its logits mean, and what is read into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlgan.base.declarations import DeclaredDiscriminator, Fields, reads_density_ratio, tells_log_odds
+from rlgan.base.problems import Problem
+
+
+def who_reads_conditions(fields: Fields) -> Iterator[Problem]:
+    """What the task gives with each sequence, generator and discriminator must read, and nothing else."""
+    task, generator, network = fields.task, fields.generator, fields.discriminator
+    if task.gives_conditions and not generator.reads_conditions:
+        yield Problem(
+            "generator_reads_no_conditions",
+            {"generator": generator.kind},
+            f"cannot read what task={task.kind!r} gives with each sequence. Use generator seq2seq_lstm or "
+            "seq2seq_transformer.",
+        )
+    if generator.reads_conditions and not task.gives_conditions:
+        yield Problem(
+            "generator_reads_conditions",
+            {"generator": generator.kind},
+            f"reads conditions, and task={task.kind!r} gives none. Use generator lstm or transformer, or a task of "
+            "pairs (--pairs, or --source and --target).",
+        )
+    if "targets" in fields.reward.reads and not task.gives_conditions:
+        yield Problem(
+            "reward_reads_targets",
+            {"reward": fields.reward.kind},
+            f"compares each sequence with what the data has for its condition, and task={task.kind!r} gives none. Use "
+            "reward bleu, of sequences drawn at random, or a task of pairs.",
+        )
+    if network is None:
+        return
+    if task.gives_conditions and network.reads == "sequences":
+        yield Problem(
+            "discriminator_reads_no_conditions",
+            {"discriminator": network.kind},
+            f"judges sequences without what task={task.kind!r} gives with them, so that an answer to anything would "
+            "do. Use discriminator pair_cnn, pair_lstm, hierarchical_lstm, interaction_cnn or triple_lstm.",
+        )
+    if network.reads == "pairs" and not task.gives_conditions:
+        yield Problem(
+            "discriminator_reads_conditions",
+            {"discriminator": network.kind},
+            f"judges pairs, and task={task.kind!r} gives nothing with its sequences. Use another discriminator.",
+        )
+
+
+def who_gives_a_distribution(fields: Fields) -> Iterator[Problem]:
+    """A discriminator that is a distribution, the loss that it learns by and what is read of it belong together."""
+    network, loss = fields.discriminator, fields.adversary.loss
+    if network is None:
+        return
+    if network.gives_distribution and not loss.is_of_a_distribution:
+        yield Problem(
+            "loss_tells_apart",
+            {"adversary.loss": loss.kind},
+            f"tells reals from fakes, and discriminator={network.kind!r} is a law over tokens. Use adversary.loss "
+            "likelihood, or another discriminator.",
+        )
+    if loss.is_of_a_distribution and not network.gives_distribution:
+        yield Problem(
+            "loss_of_a_distribution",
+            {"adversary.loss": loss.kind},
+            f"is of a law over tokens, and discriminator={network.kind!r} is none. Use discriminator language_model, "
+            "or another loss.",
+        )
+    if fields.objective.is_differentiated and not network.reads_soft_rows:
+        yield Problem(
+            "discriminator_reads_tokens",
+            {"discriminator": network.kind},
+            f"reads tokens, and objective={fields.objective.kind!r} shows it soft rows. Use another discriminator, or "
+            "objective reinforce with reward log_ratio.",
+        )
+
+
+def what_is_read_into_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterator[Problem]:
+    """What a reward reads into a logit is what the loss makes it."""
+    reward, baseline, adversary, balance = fields.reward, fields.baseline, fields.adversary, fields.schedule.balance
+    loss, slope = adversary.loss, adversary.gradient_penalty
+    logit_map = reward.logit_map
+    is_read = fields.schedule.adversarial_updates > 0 and logit_map is not None
+    is_shifted = loss.compares_classes or (loss.is_log_odds and balance.moves_boundary)
+    if is_read and logit_map is not None and logit_map.reads_log_odds:
+        path = "reward" if reward.is_elementwise else "reward.map"
+        if loss.is_of_a_distribution:
+            yield Problem(
+                "logit_is_of_a_distribution",
+                {path: logit_map.kind},
+                f"reads the logit as log p_d/p_θ, and with adversary.loss={loss.kind!r} it is {loss.meaning}. Use "
+                "reward log_ratio, or logit.",
+            )
+        elif not (tells_log_odds(fields) or (is_shifted and baseline.cancels_constants)):
+            which, meaning = f"adversary.loss={loss.kind!r}", loss.meaning
+            if loss.is_log_odds:
+                which, meaning = f"schedule.balance={balance.kind!r}", "that plus log k"
+            yield Problem(
+                "logit_is_no_log_odds",
+                {path: logit_map.kind},
+                f"reads the logit as log p_d/p_θ, and with {which} it is {meaning}. Use {path} "
+                + ("logit or schedule.balance fixed" if loss.is_log_odds else "logit or adversary.loss cross_entropy")
+                + ("; reward ratio goes with baseline importance_weights." if is_shifted and path == "reward" else "."),
+            )
+    if is_read and logit_map is not None and loss.smoothing and reads_density_ratio(fields):
+        path = "reward" if reward.is_elementwise else "reward.map"
+        yield Problem(
+            "logit_is_smoothed",
+            {"adversary.loss.label_smoothing": loss.smoothing},
+            f"the logit would be log (1 - s) p_d/(p_θ + s p_d), and {path}={logit_map.kind!r} with baseline="
+            f"{baseline.kind!r} reads it as log p_d/p_θ. Set it to 0.",
+        )
+    needs_halves = adversary.needs_halves or balance.moves_boundary
+    if adversary.batch % 2 and needs_halves:
+        which = f"adversary.gradient_penalty={slope.kind!r}"
+        if adversary.mismatched is not None:
+            which = f"adversary.mismatched={adversary.mismatched:g}"
+        if loss.needs_halves:
+            which = f"adversary.loss={loss.kind!r}"
+        elif balance.moves_boundary:
+            which = f"schedule.balance={balance.kind!r}"
+        yield Problem(
+            "batch_of_halves",
+            {"adversary.batch": adversary.batch},
+            f"{which} compares reals with as many fakes. Use an even number.",
+        )
+    is_bounded = adversary.weight_clip is not None or slope.bounds_slope or network.has_spectral_norm
+    if loss.needs_bounded_slope and not is_bounded:
+        yield Problem(
+            "slope_is_unbounded",
+            {"adversary.loss": loss.kind},
+            "has no minimum while nothing bounds the critic. Set adversary.gradient_penalty to interpolated, "
+            "adversary.weight_clip, or a transformer's spectral_norm.",
+        )
+
+
+def what_has_no_origin(fields: Fields) -> Iterator[Problem]:
+    """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §19.3)."""
+    reward, loss, balance = fields.reward, fields.adversary.loss, fields.schedule.balance
+    if not fields.schedule.adversarial_updates or "discriminator" not in reward.reads:
+        return
+    has_origin = loss.has_origin and not (loss.is_log_odds and balance.moves_boundary)
+    centres = fields.normalisation.centres or fields.baseline.subtracts
+    if not (has_origin or centres or fields.objective.is_differentiated):
+        which = f"schedule.balance={balance.kind!r}" if loss.is_log_odds else f"adversary.loss={loss.kind!r}"
+        shown = reward.kind if reward.logit_map is None else reward.logit_map.kind
+        yield Problem(
+            "reward_without_origin",
+            {"baseline": "none"},
+            f"with {which} reward={shown!r} has no origin, and its mean alone would raise or lower whatever is "
+            "sampled. Use baseline leave_one_out, or normalisation whiten.",
+        )

@@ -1,0 +1,216 @@
+"""Of phases and of what a generator learns from: likelihood, objectives, what there is before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlgan.base.declarations import Fields, of_the_batch
+from rlgan.base.problems import UNSHOWN, Problem
+
+
+def who_learns(fields: Fields) -> Iterator[Problem]:
+    """A discriminator that there is, is trained and read, and none is asked where there is none."""
+    reward, schedule, objective = fields.reward, fields.schedule, fields.objective
+    is_adversarial = schedule.adversarial_updates > 0
+    has_discriminator = fields.discriminator is not None
+    reads_discriminator = "discriminator" in reward.reads
+    if has_discriminator and not schedule.discriminator_rounds and not (is_adversarial and schedule.d_steps):
+        yield Problem(
+            "never_trained",
+            {"discriminator": UNSHOWN},
+            "is never trained (schedule.discriminator_rounds=0 and schedule.d_steps or schedule.adversarial_updates=0)."
+            " Set discriminator to none, or train it.",
+        )
+    if not has_discriminator and (schedule.discriminator_rounds or schedule.d_steps):
+        yield Problem(
+            "none_to_train",
+            {
+                "schedule.discriminator_rounds": schedule.discriminator_rounds,
+                "schedule.d_steps": schedule.d_steps,
+            },
+            "there is no discriminator to train. Set both to 0, or choose a discriminator.",
+        )
+    if (wanted := schedule.discriminator_accuracy) is not None:
+        at = {"schedule.discriminator_accuracy": wanted}
+        if not schedule.discriminator_rounds:
+            yield Problem(
+                "accuracy_of_no_rounds",
+                at,
+                "ends pretraining, and schedule.discriminator_rounds is 0. Set it to null, or give it rounds.",
+            )
+        if not fields.adversary.loss.has_boundary:
+            yield Problem(
+                "accuracy_without_boundary",
+                at,
+                f"adversary.loss={fields.adversary.loss.kind!r} has no boundary between reals and fakes. Set it to "
+                "null, or use another loss.",
+            )
+    if is_adversarial and reads_discriminator and not has_discriminator:
+        yield Problem(
+            "reward_needs_discriminator",
+            {"reward": reward.kind},
+            f"needs a discriminator, and discriminator is none. Use reward {reward.without_discriminator}.",
+        )
+    if objective.is_differentiated and not has_discriminator:
+        yield Problem(
+            "objective_needs_discriminator",
+            {"objective": objective.kind},
+            "is differentiated through the discriminator, and discriminator is none. Choose one.",
+        )
+    if is_adversarial and not reads_discriminator and has_discriminator and not objective.is_differentiated:
+        yield Problem(
+            "discriminator_unread",
+            {"discriminator": UNSHOWN},
+            f"has no effect with reward={reward.kind!r}. Set discriminator to none.",
+        )
+
+
+def what_is_differentiated(fields: Fields) -> Iterator[Problem]:
+    """Objectives that go through the discriminator, or past it, read no reward."""
+    objective = fields.objective
+    if fields.sampling != "batched" and objective.makes_soft_rows:
+        yield Problem(
+            "environment_of_no_tokens",
+            {"sampling": fields.sampling},
+            f"has no effect with objective={objective.kind!r}, which makes soft rows and draws no tokens. Set sampling "
+            "to batched.",
+        )
+    if objective.is_differentiated and fields.adversary.loss.compares_classes:
+        yield Problem(
+            "loss_compares_classes",
+            {"adversary.loss": fields.adversary.loss.kind},
+            f"compares with reals, which objective={objective.kind!r} does not see. Use another loss.",
+        )
+    if objective.reads_reward:
+        return
+    axes = {
+        "reward": "constant",
+        "credit": "terminal",
+        "baseline": "none",
+        "normalisation": "none",
+        "reference": "none",
+    }
+    used = {
+        "reward": fields.reward.kind,
+        "credit": fields.credit.kind,
+        "baseline": fields.baseline.kind,
+        "normalisation": fields.normalisation.kind,
+        "reference": fields.reference.kind,
+    }
+    if used != axes:
+        idle = [f"{axis}={kind!r}" for axis, kind in used.items() if kind != axes[axis]]
+        yield Problem(
+            "no_reward_is_read",
+            {"objective": objective.kind},
+            f"{', '.join(idle)} would have no effect. Set "
+            + ", ".join(f"{axis} {kind}" for axis, kind in axes.items())
+            + ".",
+        )
+
+
+def without_likelihood(fields: Fields) -> Iterator[Problem]:
+    """A generator that draws no tokens knows no likelihood, and learns from none."""
+    generator, objective, evaluation = fields.generator, fields.objective, fields.evaluation
+    if not objective.draws_tokens and generator.draws_tokens:
+        yield Problem(
+            "objective_of_no_tokens",
+            {"objective": objective.kind},
+            f"is of a generator that draws no tokens, and generator={generator.kind!r} draws them. Use objective "
+            "gumbel, or generator latent_conv.",
+        )
+    if objective.relaxes and not generator.relaxes:
+        yield Problem(
+            "generator_gives_no_soft_rows",
+            {"objective": objective.kind},
+            f"is differentiated through soft rows, and generator={generator.kind!r} gives none. Use objective "
+            "reinforce.",
+        )
+    if generator.has_likelihood:
+        return
+    if objective.draws_tokens:
+        yield Problem(
+            "generator_without_likelihood",
+            {"generator": generator.kind},
+            f"has no log-probabilities, which objective={objective.kind!r} learns by. Use objective soft.",
+        )
+    unfit: dict[str, tuple[object, object]] = {
+        "schedule.mle_epochs": (fields.schedule.mle_epochs, 0),
+        "schedule.teacher_forcing": (fields.schedule.teacher_forcing.kind, "none"),
+        "controls": (list(fields.controls), []),
+    }
+    for path, (value, only) in unfit.items():
+        if value != only:
+            yield Problem(
+                "learns_by_likelihood",
+                {path: value},
+                f"learns by likelihood, which generator={generator.kind!r} has not. Set it to {only}.",
+            )
+    # Its distributions of the next token, whose collapse is reported, are one-hot from the beginning.
+    idle: dict[str, tuple[object, object]] = {
+        "evaluation.temperatures": (evaluation.temperatures, (1.0,)),
+        "evaluation.collapse_share": (evaluation.collapse_share, None),
+    }
+    for path, (value, only) in idle.items():
+        if value != only:
+            yield Problem(
+                "measured_of_drawn_tokens",
+                {path: value},
+                f"has no effect on generator={generator.kind!r}, which draws no tokens. Set it to "
+                f"{'null' if only is None else only}.",
+            )
+
+
+def what_there_is_before(fields: Fields) -> Iterator[Problem]:
+    """What pretraining, controls and the known distribution of a task are needed for."""
+    schedule, task = fields.schedule, fields.task
+    if not schedule.adversarial_updates and fields.controls:
+        yield Problem(
+            "controls_of_no_phase",
+            {"controls": list(fields.controls)},
+            "are controls of the adversarial phase, and schedule.adversarial_updates is 0. Set controls to [].",
+        )
+    if fields.reference.place != "none" and not schedule.mle_epochs:
+        yield Problem(
+            "reference_of_no_pretraining",
+            {"reference": fields.reference.kind},
+            "stays near the generator that pretraining ended with, and schedule.mle_epochs is 0. Set it to none, or "
+            "pretrain.",
+        )
+    if "oracle_ratio" in fields.controls and not task.knows_law:
+        yield Problem(
+            "control_needs_law",
+            {"controls": UNSHOWN},
+            f"oracle_ratio needs an exact law, which task={task.kind!r} has not. Leave it out.",
+        )
+    if "oracle_ratio" in fields.controls and task.is_certain:
+        yield Problem(
+            "control_is_infinite",
+            {"controls": UNSHOWN},
+            "oracle_ratio pays infinitely little for a wrong token, for task.rule.noise is 0. Give it noise, or leave "
+            "it out.",
+        )
+    for name in () if "text" in task.measures else fields.word_vectors:
+        yield Problem(
+            "tokens_are_no_words",
+            {f"{name}.pretrained": "word_vectors"},
+            f"the tokens of task={task.kind!r} are no words. Set it to none, or train on a text by --data.",
+        )
+
+
+def how_a_batch_is_learned(fields: Fields) -> Iterator[Problem]:
+    """Every batch of a pass has as many sequences in each step."""
+    objective, schedule, forcing = fields.objective, fields.schedule, fields.schedule.teacher_forcing
+    batches = {}
+    if objective.reads_reward:
+        batches[of_the_batch(schedule, schedule.num_sampled)] = schedule.num_sampled
+    if forcing.in_the_same_update and not forcing.takes_batches:
+        batches[of_the_batch(schedule, schedule.num_real, "real")] = schedule.num_real
+    if forcing.in_the_same_update and forcing.takes_batches:
+        batches[f"schedule.mle_batch={schedule.mle_batch}"] = schedule.mle_batch
+    for which, size in batches.items():
+        if size % objective.minibatches:
+            yield Problem(
+                "minibatches_do_not_divide",
+                {"objective.minibatches": objective.minibatches},
+                f"does not divide {which}. Set it to a divisor.",
+            )

@@ -1,0 +1,94 @@
+"""Of rewards, credit, and what compares sequences with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlgan.base.declarations import Fields, compares_sequences, of_the_batch
+from rlgan.base.problems import Problem, Shown
+
+
+def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
+    """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
+    reward, credit, task = fields.reward, fields.credit, fields.task
+    reads_discriminator = "discriminator" in reward.reads
+    judge = fields.discriminator if reads_discriminator and fields.schedule.adversarial_updates else None
+    if credit.judges_prefixes and reward.compares:
+        yield Problem(
+            "prefix_is_not_finished",
+            {"credit": credit.kind},
+            f"reward={reward.kind!r} compares finished sequences, which a prefix is not. Use credit terminal or "
+            "monte_carlo.",
+        )
+    if reward.compares and reads_discriminator and judge is not None and judge.granularity == "token":
+        yield Problem(
+            "mixed_with_tokens",
+            {"reward": reward.kind},
+            f"adds a metric of sequences to what the discriminator says of them, and discriminator={judge.kind!r} "
+            "judges every token. Use another discriminator, or another reward.",
+        )
+    continues_in_vain = credit.num_continuations and not (reads_discriminator or reward.scores_continuations)
+    judges_in_vain = credit.judges_prefixes and not (reads_discriminator or reward.compares)
+    if continues_in_vain or judges_in_vain:
+        yield Problem(
+            "prefixes_rewarded_alike",
+            {"credit": credit.kind},
+            f"all prefixes would be paid alike by reward={reward.kind!r}. Use credit "
+            + ("reward_to_go." if reward.level == "token" else "terminal."),
+        )
+    judges_tokens = judge is not None and judge.granularity == "token"
+    # What the discriminator says of tokens, a reward of it says too.
+    of_tokens = reward.level == "token" and not reads_discriminator
+    adds_up = "token" in credit.levels
+    use = "Use credit reward_to_go or lambda_return."
+    if of_tokens and not adds_up:
+        yield Problem("tokens_are_rewarded", {"credit": credit.kind}, f"reward={reward.kind!r} pays every token. {use}")
+    if judges_tokens and judge is not None and not adds_up:
+        yield Problem(
+            "tokens_are_judged", {"credit": credit.kind}, f"discriminator={judge.kind!r} judges every token. {use}"
+        )
+    if "sequence" not in credit.levels and adds_up and not (of_tokens or judges_tokens):
+        yield Problem(
+            "sequences_are_rewarded",
+            {"credit": credit.kind},
+            f"needs a reward for every token, and reward={reward.kind!r} pays sequences. Use credit terminal, or a "
+            "discriminator that judges tokens.",
+        )
+    if "oracle" in reward.reads and not task.knows_law:
+        yield Problem(
+            "reward_needs_law",
+            {"reward": reward.kind},
+            f"the exact law of task={task.kind!r} is not known. Use an oracle task.",
+        )
+    if "oracle" in reward.reads and task.is_certain:
+        yield Problem(
+            "reward_is_infinite",
+            {"reward": reward.kind},
+            "is infinite at a wrong token, for task.rule.noise is 0. Give it noise.",
+        )
+
+
+def what_is_compared(fields: Fields) -> Iterator[Problem]:
+    """Sequences of a group are compared with each other, at least two of them."""
+    baseline, schedule = fields.baseline, fields.schedule
+    group = schedule.g_group
+    if "groups" in baseline.needs and schedule.num_sampled < 2:
+        told = "" if schedule.num_sampled == schedule.g_batch else ", of which 1 is generated"
+        yield Problem(
+            "nothing_to_compare",
+            {"schedule.g_batch": Shown(f"{schedule.g_batch}{told}")},
+            f"baseline={baseline.kind!r} compares sequences, at least 2 of them. Raise it.",
+        )
+    if group is not None and schedule.num_sampled % group:
+        yield Problem(
+            "group_does_not_divide",
+            {"schedule.g_group": group},
+            f"does not divide {of_the_batch(schedule, schedule.num_sampled)}. Set it to a divisor.",
+        )
+    if group is not None and not compares_sequences(baseline, fields.normalisation):
+        yield Problem(
+            "group_without_comparison",
+            {"schedule.g_group": group},
+            f"has no effect with baseline={baseline.kind!r} and normalisation={fields.normalisation.kind!r}. Leave it "
+            "null.",
+        )

@@ -1,0 +1,287 @@
+"""What a reward is, whichever it is: what it declares, and how it is computed, in two places.
+
+* On the rollout workers, inside a shard: what must be looked at as a finished sequence, drawn or continued, gets a
+  score by the reward's `scorer`. A reward of the discriminator's logits alone has none.
+* On the driver, where the batch is whole: logits and scores become rewards of sequences, of continuations, of prefixes
+  or of tokens.
+
+High = better throughout. A reward of a user's own derives from `FinishedReward` in a module of its own, with a scorer;
+nothing else must know of it than the union in `rlgan.policy.rewards`.
+
+    B sequences, T positions, S positions of conditions, N continuations a prefix
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlgan.base.errors import ShapeError
+from rlgan.base.settings import Settings
+from rlgan.envs.tasks.task import Task
+from rlgan.sampling.records import Rollouts
+
+Level = Literal["sequence", "token"]
+"""What a reward is of: finished sequences, or each of their tokens."""
+Rewarded = Literal["sequence", "prefix", "token"]
+"""What is rewarded in a run: finished sequences, prefixes as they stand, or tokens."""
+Source = Literal["discriminator", "targets", "oracle", "training_data", "texts"]
+"""What a reward is computed from, besides tokens: the discriminator's logits, the sequence that the data has for the
+same condition, the exact distribution, training sequences, or texts in the place of tokens."""
+
+
+_VECTORS = 64  # elements; a multiple of what any processor computes at once
+_BLOCK = 16_384  # elements; below the size from which torch takes several threads
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Finished sequences to be scored: those that were drawn, or continuations of their prefixes.
+
+    Attributes:
+        tokens: (n, T) int64, padded after the terminator.
+        mask: (n, T) bool, True up to and including the terminator.
+        conditions: (n, S) int64; None where sequences are given nothing.
+        targets: (n, T) int64, what the data has for the same conditions; None where the reward does not read it.
+        seed: of whatever is random in their scores; of no other batch.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    conditions: Tensor | None = None
+    targets: Tensor | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of finished sequences.
+
+    Attributes:
+        scores: (n,) float32, in any unit that the reward understands.
+        parts: (n, F) float32 what they are made of, to be reported; None where there is nothing to report.
+    """
+
+    scores: Tensor
+    parts: Tensor | None = None
+
+
+class SequenceScorer(Protocol):
+    """Scores finished sequences inside a shard: a pure function of them, which travels to rollout workers by pickle."""
+
+    def __call__(self, finished: Finished) -> Scored:
+        """Their scores.
+
+        Args:
+            finished: sequences of one shard, or all continuations of their prefixes.
+        """
+        ...
+
+
+class Reward(Settings):
+    """What every reward declares. Whoever asks reads this, and never which reward it is.
+
+    Beside these each has `reads`, a frozen set of `Source`: what it is computed from, besides tokens.
+    """
+
+    kind: str
+    """Its name; each has its own."""
+    level: ClassVar[Level]
+    """What it is of."""
+    scores_continuations: ClassVar[bool] = False
+    """Whether continuations of a prefix are rewarded as drawn sequences are, so that Monte Carlo search has a use."""
+    is_elementwise: ClassVar[bool] = False
+    """Whether it is a function of one logit: it then rewards whatever the discriminator judges, prefixes and tokens
+    too."""
+    compares: ClassVar[bool] = False
+    """Whether what it compares must be a finished sequence, which neither a prefix nor a token is."""
+
+    @property
+    def logit_map(self) -> LogitMap | None:
+        """The map of the discriminator's logit that it is, or that it mixes with something else; None without one."""
+        return None
+
+    @property
+    def without_discriminator(self) -> str:
+        """Kind of a reward to use in its place where there is no discriminator."""
+        return "constant"
+
+    def scorer(self, task: Task) -> SequenceScorer | None:
+        """What scores sequences and continuations inside a shard; None where nothing does.
+
+        Args:
+            task: whose sequences they are.
+        """
+        return None
+
+    def described(self, rollouts: Rollouts) -> dict[str, float]:
+        """What there is to report of a whole batch, by names of metrics, beside what is reported of any reward."""
+        return {}
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+        """Rewards of the drawn sequences.
+
+        Args:
+            rollouts: the whole batch.
+            task: whose exact distribution or training sequences it may read.
+            rng: source of whatever is random in it.
+
+        Returns:
+            (B,) float32, reward units, no gradient.
+
+        Raises:
+            ShapeError: the rollouts lack what it reads, or it is no reward of sequences.
+        """
+        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and finished sequences were asked for.")
+
+    def of_continuations(self, rollouts: Rollouts) -> Tensor:
+        """Rewards of the continuations of every prefix.
+
+        Args:
+            rollouts: the whole batch.
+
+        Returns:
+            (B, T, N) float32, reward units, no gradient.
+
+        Raises:
+            ShapeError: the rollouts lack what it reads, or it does not reward continuations.
+        """
+        raise ShapeError(f"reward={self.kind!r}: rewards no continuations.")
+
+    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+        """Rewards of tokens, or of the prefixes that end in them where the logits are of such.
+
+        Args:
+            rollouts: the whole batch.
+            task: whose exact distribution it may read.
+
+        Returns:
+            (B, T) float32, reward units, 0 where the mask is False, no gradient.
+
+        Raises:
+            ShapeError: the rollouts lack what it reads, or it is no reward of tokens.
+        """
+        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and tokens were asked for.")
+
+
+class FinishedReward(Reward):
+    """A reward of finished sequences that is the same function of those drawn and of continuations."""
+
+    level: ClassVar[Level] = "sequence"
+    scores_continuations: ClassVar[bool] = True
+
+    @abstractmethod
+    def of_finished(self, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
+        """Rewards from logits and scores.
+
+        Args:
+            real_logits: any shape, float32; None where no discriminator judges.
+            scores: the same shape, by the `scorer`; None without one.
+
+        Returns:
+            The same shape, reward units, no gradient.
+
+        Raises:
+            ShapeError: what it reads is not there.
+        """
+
+    def of_sequences(self, rollouts: Rollouts, task: Task, rng: torch.Generator) -> Tensor:
+        """See `Reward.of_sequences`."""
+        return self.of_finished(rollouts.real_logits, rollouts.scores)
+
+    def of_continuations(self, rollouts: Rollouts) -> Tensor:
+        """See `Reward.of_continuations`."""
+        return self.of_finished(rollouts.continuation_logits, rollouts.continuation_scores)
+
+    def logits_there(self, real_logits: Tensor | None) -> Tensor:
+        """The logits, without gradient.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        if real_logits is None:
+            raise ShapeError(f"reward={self.kind!r} needs the discriminator's logits of the sequences; there are none.")
+        return real_logits.detach()
+
+    def scores_there(self, scores: Tensor | None) -> Tensor:
+        """The scores, without gradient.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        if scores is None:
+            raise ShapeError(f"reward={self.kind!r} needs scores of the sequences; there are none.")
+        return scores.detach()
+
+
+class LogitMap(FinishedReward):
+    """A function of one logit of the discriminator."""
+
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+    is_elementwise: ClassVar[bool] = True
+    reads_log_odds: ClassVar[bool] = True
+    """Whether it reads the logit as log p_d/p_θ; else as a score of which more is better."""
+    reads_density_ratio: ClassVar[bool] = False
+    """Whether it is p_d/p_θ itself, for which everything that reals are told from must be drawn by the generator."""
+
+    @property
+    def logit_map(self) -> LogitMap:
+        """Itself."""
+        return self
+
+    @abstractmethod
+    def function(self, u: Tensor) -> Tensor:
+        """Rewards of logits, an element each; called by `of_logits`."""
+
+    def of_logits(self, real_logits: Tensor) -> Tensor:
+        """Rewards from logits.
+
+        Args:
+            real_logits: any shape, float32, positive = real.
+
+        Returns:
+            The same shape, reward units, no gradient; equal logits have equal rewards, to the last bit.
+        """
+        return _same_everywhere(self.function, real_logits.detach())
+
+    def of_finished(self, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
+        """See `FinishedReward.of_finished`; it reads no scores."""
+        return self.of_logits(self.logits_there(real_logits))
+
+    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+        """See `Reward.of_tokens`."""
+        return self.of_logits(self.logits_there(rollouts.token_logits)).masked_fill(~rollouts.mask, 0.0)
+
+
+def what_is_rewarded(reward: Reward, granularity: Level | None, judges_prefixes: bool) -> Rewarded:
+    """What is rewarded in a run.
+
+    Args:
+        reward: which.
+        granularity: what the discriminator judges; None without one.
+        judges_prefixes: whether the credit asks it for prefixes as they stand.
+
+    Returns:
+        Tokens, where the reward is of tokens, or of one logit and the discriminator judges tokens; prefixes, where it
+        is of one logit and prefixes are judged; else finished sequences.
+    """
+    if reward.level == "token" or (reward.is_elementwise and granularity == "token"):
+        return "token"
+    return "prefix" if reward.is_elementwise and judges_prefixes else "sequence"
+
+
+def _same_everywhere(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """An elementwise function that gives equal numbers for equal ones, wherever in the tensor they stand.
+
+    torch computes what is left of a tensor behind whole vectors of a processor by other code, which rounds otherwise.
+    Here nothing is left, and no block is large enough to be shared out among threads.
+    """
+    flat = values.reshape(-1)
+    padded = functional.pad(flat, (0, -len(flat) % _VECTORS))
+    return torch.cat([function(block) for block in padded.split(_BLOCK)])[: len(flat)].reshape(values.shape)
