@@ -8,6 +8,7 @@ B sequences, T positions; p_d the law of reals, p_θ of fakes
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -21,12 +22,27 @@ from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class ClassLosses:
+    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
+
+    Attributes:
+        real: scalar of the reals.
+        fake: scalar of the fakes.
+    """
+
+    real: Tensor
+    fake: Tensor
+
+
 class Loss(Settings):
     """What every loss declares of the logit at its optimum, and of a minibatch.
 
     Beside these each has `reads_fakes`, whether there are fakes in a minibatch at all.
     """
 
+    kind: str
+    """Its name; each has its own."""
     meaning: ClassVar[str]
     """What the logit is."""
     is_log_odds: ClassVar[bool] = False
@@ -51,6 +67,57 @@ class Loss(Settings):
         """How much less than 1 reals are labelled; the logit of the optimum is then log (1 - s) p_d/(p_θ + s p_d)."""
         return 0.0
 
+    @abstractmethod
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a minibatch.
+
+        Args:
+            real_logits: (B,) or (B, T) float32, positive = real.
+            is_real: (B,) bool.
+            mask: (B, T) bool, with (B, T) logits only.
+
+        Returns:
+            Scalar.
+
+        Raises:
+            ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
+        """
+
+    def by_class(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> ClassLosses:
+        """The loss, apart for both classes: what a balance between them weighs.
+
+        Args:
+            real_logits: (B,) or (B, T) float32, positive = real.
+            is_real: (B,) bool, of both classes.
+            mask: (B, T) bool, with (B, T) logits only.
+
+        Raises:
+            ShapeError: shapes do not fit, a class is missing, or the loss is of pairs or of one distribution.
+        """
+        return self._apart(*_by_class(real_logits, is_real, mask))
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        what = "one distribution of both" if self.is_of_a_distribution else "pairs of a real and a fake"
+        raise ShapeError(f"adversary.loss={self.kind!r}: is of {what}, and cannot be taken apart.")
+
+    def of_generator(self, fake_logits: Tensor) -> Tensor:
+        """What a generator descends that is differentiated through the discriminator, an element a logit.
+
+            cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
+
+        Args:
+            fake_logits: any shape, float32, with gradient.
+
+        Returns:
+            The same shape.
+
+        Raises:
+            ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
+        """
+        if self.is_of_a_distribution:
+            raise ShapeError(f"adversary.loss={self.kind!r}: is of a distribution over tokens, which judges nothing.")
+        raise ShapeError(f"adversary.loss={self.kind!r}: compares fakes with reals, and there are none.")
+
 
 class CrossEntropy(Loss):
     """Binary cross-entropy (Goodfellow et al. 2014)."""
@@ -71,6 +138,18 @@ class CrossEntropy(Loss):
         """S."""
         return self.label_smoothing
 
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `cross_entropy`."""
+        return cross_entropy(real_logits, is_real, mask, self.label_smoothing)
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        labels = torch.full_like(real, 1.0 - self.label_smoothing)
+        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
+
+    def of_generator(self, fake_logits: Tensor) -> Tensor:
+        """See `Loss.of_generator`."""
+        return functional.softplus(-fake_logits)
+
 
 class Hinge(Loss):
     """Hinge: what is on the right side by more than 1 has no influence (Lim & Ye 2017; SAGAN, Zhang et al. 2019)."""
@@ -82,6 +161,17 @@ class Hinge(Loss):
     has_origin: ClassVar[bool] = True
     has_costs: ClassVar[bool] = True
 
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `hinge`."""
+        return hinge(real_logits, is_real, mask)
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
+
+    def of_generator(self, fake_logits: Tensor) -> Tensor:
+        """See `Loss.of_generator`."""
+        return -fake_logits
+
 
 class Wasserstein(Loss):
     """A critic's difference of means (Arjovsky et al. 2017); it needs a bound on the critic's slope."""
@@ -90,6 +180,17 @@ class Wasserstein(Loss):
     meaning: ClassVar[str] = "a score without origin or unit"
     reads_fakes: ClassVar[bool] = True
     needs_bounded_slope: ClassVar[bool] = True
+
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `wasserstein`."""
+        return wasserstein(real_logits, is_real, mask)
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        return ClassLosses(-real.mean(), fake.mean())
+
+    def of_generator(self, fake_logits: Tensor) -> Tensor:
+        """See `Loss.of_generator`."""
+        return -fake_logits
 
 
 class LeastSquares(Loss):
@@ -102,6 +203,17 @@ class LeastSquares(Loss):
     has_origin: ClassVar[bool] = True
     has_costs: ClassVar[bool] = True
 
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `least_squares`."""
+        return least_squares(real_logits, is_real, mask)
+
+    def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
+        return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
+
+    def of_generator(self, fake_logits: Tensor) -> Tensor:
+        """See `Loss.of_generator`."""
+        return 0.5 * (fake_logits - 1.0).square()
+
 
 class Relativistic(Loss):
     """Which of a real and a fake is the real one (Jolicoeur-Martineau 2018; RelGAN, Nie et al. 2019)."""
@@ -110,6 +222,10 @@ class Relativistic(Loss):
     meaning: ClassVar[str] = "log p_d/p_θ plus an unknown constant"
     reads_fakes: ClassVar[bool] = True
     compares_classes: ClassVar[bool] = True
+
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `relativistic`."""
+        return relativistic(real_logits, is_real, mask)
 
 
 class Likelihood(Loss):
@@ -129,6 +245,10 @@ class Likelihood(Loss):
         """Whether it learns from fakes at all."""
         return self.learns == "mixture"
 
+    def of(self, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `likelihood`."""
+        return likelihood(real_logits, is_real, mask, self.learns)
+
 
 LossSettings = Annotated[
     CrossEntropy | Hinge | Wasserstein | LeastSquares | Relativistic | Likelihood, Field(discriminator="kind")
@@ -136,75 +256,6 @@ LossSettings = Annotated[
 """Settings of any loss. Each class says what the logit is at its optimum (`meaning`), whether that is the log-odds,
 whether 0 is the boundary between reals and fakes, whether half of every minibatch must be real, and whether there are
 fakes in it at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassLosses:
-    """What a separable loss has of reals and of fakes; their sum is twice the mean form, where a loss has one.
-
-    Attributes:
-        real: scalar of the reals.
-        fake: scalar of the fakes.
-    """
-
-    real: Tensor
-    fake: Tensor
-
-
-def class_losses(
-    settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None
-) -> ClassLosses:
-    """The chosen loss, apart for both classes: what a balance between them weighs.
-
-    Args:
-        settings: which loss; one that is separable.
-        real_logits: (B,) or (B, T) float32, positive = real.
-        is_real: (B,) bool, of both classes.
-        mask: (B, T) bool, with (B, T) logits only.
-
-    Raises:
-        ShapeError: shapes do not fit, a class is missing, or the loss is of pairs or of one law.
-    """
-    real, fake = _by_class(real_logits, is_real, mask)
-    if isinstance(settings, CrossEntropy):
-        labels = torch.full_like(real, 1.0 - settings.label_smoothing)
-        return ClassLosses(functional.binary_cross_entropy_with_logits(real, labels), functional.softplus(fake).mean())
-    if isinstance(settings, Hinge):
-        return ClassLosses(functional.relu(1.0 - real).mean(), functional.relu(1.0 + fake).mean())
-    if isinstance(settings, Wasserstein):
-        return ClassLosses(-real.mean(), fake.mean())
-    if isinstance(settings, LeastSquares):
-        return ClassLosses(0.5 * (real - 1.0).square().mean(), 0.5 * (fake + 1.0).square().mean())
-    what = "one law of both" if isinstance(settings, Likelihood) else "pairs of a real and a fake"
-    raise ShapeError(f"adversary.loss={settings.kind!r}: is of {what}, and cannot be taken apart.")
-
-
-def adversary_loss(settings: LossSettings, real_logits: Tensor, is_real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The chosen loss.
-
-    Args:
-        settings: which loss.
-        real_logits: (B,) or (B, T) float32, positive = real.
-        is_real: (B,) bool.
-        mask: (B, T) bool, with (B, T) logits only.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ShapeError: shapes do not fit, or a loss that compares both classes lacks one, or one of reals lacks them.
-    """
-    if isinstance(settings, Likelihood):
-        return likelihood(real_logits, is_real, mask, settings.learns)
-    if isinstance(settings, CrossEntropy):
-        return cross_entropy(real_logits, is_real, mask, settings.label_smoothing)
-    if isinstance(settings, Hinge):
-        return hinge(real_logits, is_real, mask)
-    if isinstance(settings, Wasserstein):
-        return wasserstein(real_logits, is_real, mask)
-    if isinstance(settings, LeastSquares):
-        return least_squares(real_logits, is_real, mask)
-    return relativistic(real_logits, is_real, mask)
 
 
 def cross_entropy(
@@ -347,32 +398,6 @@ def likelihood(
     if not bool(learned.any()):
         raise ShapeError(f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.")
     return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
-
-
-def generator_loss(settings: LossSettings, fake_logits: Tensor) -> Tensor:
-    """What a generator descends that is differentiated through the discriminator, an element a logit.
-
-        cross_entropy softplus(-u), the non-saturating form | hinge, wasserstein -u | least_squares ½(u - 1)²
-
-    Args:
-        settings: the discriminator's loss.
-        fake_logits: any shape, float32, with gradient.
-
-    Returns:
-        The same shape.
-
-    Raises:
-        ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
-    """
-    if isinstance(settings, CrossEntropy):
-        return functional.softplus(-fake_logits)
-    if isinstance(settings, Hinge | Wasserstein):
-        return -fake_logits
-    if isinstance(settings, LeastSquares):
-        return 0.5 * (fake_logits - 1.0).square()
-    if isinstance(settings, Likelihood):
-        raise ShapeError(f"adversary.loss={settings.kind!r}: is of a law over tokens, which judges nothing.")
-    raise ShapeError(f"adversary.loss={settings.kind!r}: compares fakes with reals, and there are none.")
 
 
 def _by_class(real_logits: Tensor, is_real: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

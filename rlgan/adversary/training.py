@@ -40,7 +40,7 @@ from rlgan.layers.relaxation import rows_of, tokens_of
 from rlgan.metrics import auc, discriminator_health
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
-from .losses import ClassLosses, CrossEntropy, Likelihood, LossSettings, adversary_loss, class_losses
+from .losses import ClassLosses, CrossEntropy, LossSettings
 from .mismatched_pairs import TruePairs
 from .regularisers import (
     GradientPenaltySettings,
@@ -400,16 +400,14 @@ class Adversary:
             return logits[rows], batch.is_real[rows], None if mask is None else mask[rows]
 
         if real_weight is None and settings.mismatched is None:
-            return adversary_loss(settings.loss, logits, batch.is_real, mask)
-        losses = class_losses(settings.loss, *of(~batch.is_mismatched))
+            return settings.loss.of(logits, batch.is_real, mask)
+        losses = settings.loss.by_class(*of(~batch.is_mismatched))
         total = losses.fake + losses.real * (1.0 if real_weight is None else real_weight)
         if real_weight is not None:
             apart.append(ClassLosses(losses.real.detach(), losses.fake.detach()))
         if bool(batch.is_mismatched.any()):
             assert settings.mismatched is not None
-            total = (
-                total + settings.mismatched * class_losses(settings.loss, *of(batch.is_real | batch.is_mismatched)).fake
-            )
+            total = total + settings.mismatched * settings.loss.by_class(*of(batch.is_real | batch.is_mismatched)).fake
         return total
 
     def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
@@ -443,7 +441,7 @@ class Adversary:
     def _heldout_metrics(self, fresh: Pairs) -> dict[str, float]:
         # What is fused for tokens cannot read soft rows.
         scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
-        if isinstance(self._settings.loss, Likelihood):
+        if self._settings.loss.is_of_a_distribution:
             # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
             nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
             return {"discriminator/nll_heldout": float(nll)}

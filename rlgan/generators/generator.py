@@ -4,8 +4,8 @@ A generator is a plain `torch.nn.Module`: it knows no optimiser, no Ray and no r
 What else it can do it declares, on its settings and on its network alike (`GeneratorKind`).
 
 For sampling it hands out a *stepper*, a fused copy of its weights that advances many rows by one token without
-autograd. A stepper's state is a tuple of row-first tensors, so the hot loop can select, concatenate and cut rows
-without knowing the architecture.
+autograd. A stepper's state is a tuple of row-first tensors, so the hot loop can concatenate them without knowing the
+architecture; rows that leave, or come twice, are the stepper's to copy (`Stepper.select`).
 """
 
 from __future__ import annotations
@@ -75,8 +75,16 @@ class Stepper(Protocol):
         return self
 
     def advance(self, state: State, tokens: Tensor) -> State:
-        """State after each row's prefix has been extended by `tokens` (R,) int64."""
+        """State after each row's prefix has been extended by `tokens` (R,) int64.
+
+        The state that was handed in is used up: the new one may be written into its memory. Whoever wants to go on from
+        a state twice advances what `select` made of it.
+        """
         ...
+
+    def select(self, state: State, rows: Tensor) -> State:
+        """A state of some rows (R',) int64 of another one, in memory of its own; rows may be left out, or repeated."""
+        return tuple(part.index_select(0, rows) for part in state)
 
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes of given sequences.
@@ -86,7 +94,7 @@ class Stepper(Protocol):
 
         Returns:
             State whose tensors are (T, B, ...): [t] has consumed tokens[:, :t+1]. Of the whole sequence, the last one,
-            nothing is asked.
+            nothing is asked. Prefixes may share memory: `select` comes before `advance`.
         """
         state, states = self.start(tokens.shape[0]), []
         for position in range(tokens.shape[1]):

@@ -210,6 +210,11 @@ class Seq2SeqTransformerStepper(Stepper):
         *cached, condition = state
         return *self._cache.advance(tuple(cached), tokens, _Rows(self._memory, condition).find), condition
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """A state of some rows; see `Stepper.select`."""
+        *cached, condition = state
+        return *self._cache.select(tuple(cached), rows), condition.index_select(0, rows)
+
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes, by one pass over whole sequences; see `Stepper.prefix_states`."""
         batch, length = tokens.shape

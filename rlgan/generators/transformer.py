@@ -66,6 +66,10 @@ class TransformerStepper(Stepper):
         """State after one more token; see `Stepper.advance`."""
         return self._cache.advance(state, tokens)
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """A state of some rows; see `Stepper.select`."""
+        return self._cache.select(state, rows)
+
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes, by one pass over whole sequences; see `Stepper.prefix_states`."""
         return self._cache.prefix_states(tokens)

@@ -224,6 +224,11 @@ class Decoder(nn.Module):
         return torch.stack(rows, 1), torch.stack(tokens, 1)
 
 
+_PLACES = 32
+"""Attention on a CPU reads keys in blocks of so many. Sums over whole blocks are rounded as those over all places are,
+where what stands behind weighs 0."""
+
+
 def _of_layer(lookup: Lookup | None, index: int) -> Callable[[Tensor], Tensor] | None:
     return None if lookup is None else lambda queries: lookup(index, queries)
 
@@ -232,7 +237,8 @@ class Cache:
     """Steps of a frozen decoder on kept keys and values.
 
     The state of a row is (number of tokens consumed (), features (W,), and for each layer keys and values (H, T, D) of
-    which the first so many count).
+    which the first so many count). There is room for all T from the beginning: a step writes one place of it, and
+    nothing that stands there is copied until rows leave. Behind what counts stand finite numbers, whose weight is 0.
 
     Args:
         decoder: frozen, in evaluation mode; not copied.
@@ -257,9 +263,10 @@ class Cache:
         decoder, weight = self.decoder, self._output_weight
         layer = decoder.blocks[0]
         width = weight.shape[0]
-        empty = weight.new_zeros(num_rows, layer.heads, decoder.max_length, width // layer.heads)
+        shape = (num_rows, layer.heads, decoder.max_length, width // layer.heads)
         consumed = torch.zeros(num_rows, dtype=torch.int64, device=weight.device)
-        state = (consumed, weight.new_zeros(num_rows, width), *(empty,) * (2 * len(decoder.layers)))
+        keeps = [weight.new_zeros(shape) for _ in range(2 * len(decoder.layers))]
+        state = (consumed, weight.new_zeros(num_rows, width), *keeps)
         return self.advance(state, torch.full_like(consumed, decoder.start_id), lookup)
 
     @torch.no_grad()
@@ -267,21 +274,40 @@ class Cache:
         """State after one more token; see `Stepper.advance`."""
         decoder = self.decoder
         consumed, _, *kept = state
-        positions = torch.arange(decoder.max_length, device=consumed.device)
-        is_here = (positions == consumed.unsqueeze(1)).view(-1, 1, decoder.max_length, 1)
-        is_seen = (positions <= consumed.unsqueeze(1)).view(-1, 1, 1, decoder.max_length)
+        reach = self._reach(consumed, 1)
+        is_seen = (torch.arange(reach, device=consumed.device) <= consumed.unsqueeze(1)).view(-1, 1, 1, reach)
+        rows = torch.arange(len(consumed), device=consumed.device)
         stream = (decoder.embedding(tokens) + decoder.positions(consumed)).unsqueeze(1)
-        keeps: list[Tensor] = []
         for index, layer in enumerate(decoder.blocks):
             queries, *news = layer.project(stream)
-            # A new tensor, for rows of a state may be taken up again.
-            keys, values = (
-                torch.where(is_here, new, old) for new, old in zip(news, kept[2 * index : 2 * index + 2], strict=True)
-            )
+            both = kept[2 * index : 2 * index + 2]
+            for part, new in zip(both, news, strict=True):
+                part[rows, :, consumed] = new.squeeze(2)
+            keys, values = (part[:, :, :reach] for part in both)
             attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=is_seen)
             stream = layer.add(stream, attended, _of_layer(lookup, index))
-            keeps += [keys, values]
-        return (consumed + 1, decoder.last_norm(stream).squeeze(1), *keeps)
+        return (consumed + 1, decoder.last_norm(stream).squeeze(1), *kept)
+
+    @torch.no_grad()
+    def select(self, state: State, rows: Tensor) -> State:
+        """A state of some rows; see `Stepper.select`. Of keys and values only what counts is copied."""
+        consumed, features, *kept = state
+        reach = self._reach(consumed, 0)
+        picked = [part.new_empty(len(rows), *part.shape[1:]) for part in kept]
+        for part, room in zip(kept, picked, strict=True):
+            torch.index_select(part[:, :, :reach], 0, rows, out=room[:, :, :reach])
+            room[:, :, reach:].zero_()
+        return (consumed.index_select(0, rows), features.index_select(0, rows), *picked)
+
+    def _reach(self, consumed: Tensor, more: int) -> int:
+        """Places that count in any row when so many more tokens are consumed, up to a multiple of `_PLACES`.
+
+        On a GPU all there are, for to know fewer the host would have to wait.
+        """
+        most = self.decoder.max_length
+        if consumed.device.type != "cpu":
+            return most
+        return min(most, -(-(int(consumed.max()) + more) // _PLACES) * _PLACES)
 
     @torch.no_grad()
     def prefix_states(self, tokens: Tensor, lookup: Lookup | None = None) -> State:

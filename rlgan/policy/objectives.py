@@ -140,7 +140,7 @@ class PPO(Objective):
 class Gumbel(Objective):
     """No reward: the generator descends its own GAN loss through relaxed samples and the discriminator (10).
 
-    The form follows `adversary.loss`: see `adversary_losses.generator_loss`.
+    The form follows `adversary.loss`: see `rlgan.adversary.losses.Loss.of_generator`.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("leaves reward, credit and baseline without effect")

@@ -11,7 +11,7 @@ A discriminator may be shown such sequences among its fakes (dialogue, Li et al.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,13 +23,14 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import is_terminal, sequence_mask
-from rlgan.generators import Decoded, State, Stepper
+from rlgan.generators import Decoded, Stepper
 
 
 class Drawn(Settings):
     """Every fake is drawn."""
 
     kind: Literal["drawn"] = "drawn"
+    beam: ClassVar[int] = 1
 
 
 class SearchedAndDrawn(Settings):
@@ -164,8 +165,9 @@ def beam_search(
 
 def _search(stepper: Stepper, space: SequenceSpace, number: int, beam: int, exponent: float) -> Decoded:
     """One chunk. Rows are (B, K) flattened; of the first step all but one beam of each row are impossible."""
-    state = _repeated(stepper.start(number), beam)
+    state = stepper.start(number)
     device = state[0].device
+    state = stepper.select(state, torch.arange(number, device=device).repeat_interleave(beam))
     tokens = torch.full((number, beam, space.max_length), space.pad_id, dtype=torch.int64, device=device)
     totals = torch.full((number, beam), -torch.inf, device=device)
     totals[:, 0] = 0.0
@@ -186,14 +188,10 @@ def _search(stepper: Stepper, space: SequenceSpace, number: int, beam: int, expo
         tokens[:, :, position] = token
         has_ended = has_ended.gather(1, parent) | is_terminal(space, token, position + 1)
         rows = (first_rows + parent).flatten()
-        state = tuple(part.index_select(0, rows) for part in state)
+        state = stepper.select(state, rows)
         if bool(has_ended.all()):
             break
     lengths = sequence_mask(space, tokens.flatten(0, 1)).sum(1).view(number, beam)
     best = (totals / length_penalty(lengths, exponent)).argmax(1)
     picked = torch.arange(number, device=device)
     return Decoded(tokens[picked, best], totals[picked, best])
-
-
-def _repeated(state: State, copies: int) -> State:
-    return tuple(part.repeat_interleave(copies, 0) for part in state)

@@ -57,7 +57,7 @@ class StepByStep(RowWriter):
                 else:
                     actions[alive], logprobs[alive, position] = draw_with_logprobs(stepper, state, rng)
             episodes.step(actions)
-            alive, state = kept(alive, state, episodes.goes_on(device)[alive])
+            alive, state = kept(stepper, alive, state, episodes.goes_on(device)[alive])
         return episodes.tokens(device), logprobs
 
     def finish(
@@ -85,12 +85,12 @@ class StepByStep(RowWriter):
                 state = stepper.advance(state, episodes.tokens(device)[alive, target - 1])
             starting = (position == target - 1).nonzero().squeeze(1)
             if starting.shape[0] > 0:
-                state = joined(state if alive.shape[0] else (), states, target - 1, sequence[starting])
+                state = joined(stepper, state if alive.shape[0] else (), states, target - 1, sequence[starting])
                 alive = torch.cat([alive, starting])
             if alive.shape[0] > 0:
                 actions[alive] = draw(stepper, state, rng)
             episodes.step(actions)
-            alive, state = kept(alive, state, episodes.goes_on(device)[alive])
+            alive, state = kept(stepper, alive, state, episodes.goes_on(device)[alive])
         return episodes.tokens(device)
 
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:

@@ -183,6 +183,10 @@ class TruncatedStepper(Stepper):
         """State after one more token; see `Stepper.advance`."""
         return self._stepper.advance(state, tokens)
 
+    def select(self, state: State, rows: Tensor) -> State:
+        """A state of some rows; see `Stepper.select`."""
+        return self._stepper.select(state, rows)
+
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes; see `Stepper.prefix_states`."""
         return self._stepper.prefix_states(tokens)
@@ -314,7 +318,7 @@ class Batched(RowWriter):
             else:
                 drawn, logprobs[alive, position] = draw_with_logprobs(stepper, state, rng)
             tokens[alive, position] = drawn
-            alive, state = _drop_finished(space, alive, state, drawn, position)
+            alive, state = _drop_finished(stepper, space, alive, state, drawn, position)
             if alive.shape[0] == 0:
                 break
         return tokens, logprobs
@@ -344,14 +348,14 @@ class Batched(RowWriter):
                 state = stepper.advance(state, finished[alive, target - 1])
             if starting := num_starting[target - 1]:
                 rows = torch.arange(num_started, num_started + starting, device=tokens.device)
-                state = joined(state, states, target - 1, sequence[rows])
+                state = joined(stepper, state, states, target - 1, sequence[rows])
                 alive = torch.cat([alive, rows])
                 num_started += starting
             if alive.shape[0] == 0:
                 continue
             drawn = draw(stepper, state, rng)
             finished[alive, target] = drawn
-            alive, state = _drop_finished(space, alive, state, drawn, target)
+            alive, state = _drop_finished(stepper, space, alive, state, drawn, target)
         return finished
 
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
@@ -372,27 +376,27 @@ def draw_with_logprobs(stepper: Stepper, state: State, rng: torch.Generator) -> 
     return drawn, (weights.gather(1, drawn.unsqueeze(1)).squeeze(1) / weights.sum(1)).log()
 
 
-def joined(state: State, states: State, position: int, sequence: Tensor) -> State:
+def joined(stepper: Stepper, state: State, states: State, position: int, sequence: Tensor) -> State:
     """A state with the rows that begin behind `position`, those of the prefixes of `sequence` (n,), at its end."""
-    fresh = tuple(part[position].index_select(0, sequence) for part in states)
+    fresh = stepper.select(tuple(part[position] for part in states), sequence)
     return tuple(torch.cat(pair) for pair in zip(state, fresh, strict=True)) if state else fresh
 
 
-def kept(alive: Tensor, state: State, is_kept: Tensor) -> tuple[Tensor, State]:
+def kept(stepper: Stepper, alive: Tensor, state: State, is_kept: Tensor) -> tuple[Tensor, State]:
     """The rows of a state that go on: `alive` (R,) int64 and the state of those where `is_kept` (R,) bool."""
     going_on = is_kept.nonzero().squeeze(1)
     if going_on.shape[0] == alive.shape[0]:
         return alive, state
-    return alive[going_on], tuple(part.index_select(0, going_on) for part in state)
+    return alive[going_on], stepper.select(state, going_on)
 
 
 def _drop_finished(
-    space: SequenceSpace, alive: Tensor, state: State, drawn: Tensor, position: int
+    stepper: Stepper, space: SequenceSpace, alive: Tensor, state: State, drawn: Tensor, position: int
 ) -> tuple[Tensor, State]:
     """Rows that go on. Where no sequence can end early nothing is copied and, on a GPU, nothing waits for the host."""
     if space.end_id is None:
         return alive, state
-    return kept(alive, state, ~is_terminal(space, drawn, position + 1))
+    return kept(stepper, alive, state, ~is_terminal(space, drawn, position + 1))
 
 
 @torch.no_grad()

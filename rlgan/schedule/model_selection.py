@@ -105,6 +105,11 @@ class BestGenerator(Settings):
 SelectionSettings = Annotated[NoSelection | BestGenerator, Field(discriminator="kind")]
 
 
+def selecting(settings: SelectionSettings) -> BestGenerator | None:
+    """The settings of a run that selects; None where the last generator is kept."""
+    return settings if isinstance(settings, BestGenerator) else None
+
+
 @dataclass(frozen=True, slots=True)
 class SelectionState:
     """What is remembered between measurements.
@@ -180,7 +185,7 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
         )
 
 
-def told(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:
+def sentence(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:
     """Which generator was selected, as a sentence.
 
     Args:

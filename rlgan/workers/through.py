@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlgan.adversary.losses import LossSettings, generator_loss
+from rlgan.adversary.losses import LossSettings
 from rlgan.base.weights import Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
@@ -42,5 +42,5 @@ class Through:
         device = next(generator.parameters()).device
         rows, tokens = generator.soft_rows(self._space, seeds, self._relaxation, conditions)
         mask = sequence_mask(self._space, tokens)
-        losses = generator_loss(self._loss, self._judge.to(device)(rows, mask, conditions))
+        losses = self._loss.of_generator(self._judge.to(device)(rows, mask, conditions))
         return losses if losses.dim() == 1 else (losses * mask).sum(1) / mask.sum(1)

@@ -18,10 +18,7 @@ from rlgan.adversary.losses import (
     LossSettings,
     Relativistic,
     Wasserstein,
-    adversary_loss,
-    class_losses,
     cross_entropy,
-    generator_loss,
     hinge,
     least_squares,
     likelihood,
@@ -60,7 +57,7 @@ def test_smoothing_relabels_reals_only() -> None:
     expected = (-(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4)) - math.log(1 / 4)) / 2
     is_real = torch.tensor([True, False])
     assert float(cross_entropy(logits, is_real, label_smoothing=0.1)) == pytest.approx(expected)
-    assert float(adversary_loss(CrossEntropy(label_smoothing=0.1), logits, is_real)) == pytest.approx(expected)
+    assert float(CrossEntropy(label_smoothing=0.1).of(logits, is_real)) == pytest.approx(expected)
 
 
 # Two reals with u = 2 and -.5, three fakes with u = 0, .5 and -3.
@@ -82,7 +79,7 @@ LOGITS, IS_REAL = torch.tensor([0.0, 2.0, 0.5, -0.5, -3.0]), torch.tensor([False
     ids=lambda value: getattr(value, "kind", ""),
 )
 def test_comparing_losses_by_hand(loss: LossSettings, expected: float) -> None:
-    assert float(adversary_loss(loss, LOGITS, IS_REAL)) == pytest.approx(expected, rel=1e-6)
+    assert float(loss.of(LOGITS, IS_REAL)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_relativistic_of_equal_logits_is_log_2_and_reversing_the_roles_mirrors_it() -> None:
@@ -94,13 +91,13 @@ def test_relativistic_of_equal_logits_is_log_2_and_reversing_the_roles_mirrors_i
 @pytest.mark.parametrize("loss", [Wasserstein(), Relativistic()], ids=lambda loss: loss.kind)
 def test_a_loss_without_a_boundary_does_not_see_a_shift(loss: LossSettings) -> None:
     assert not loss.has_boundary
-    torch.testing.assert_close(adversary_loss(loss, LOGITS + 7.0, IS_REAL), adversary_loss(loss, LOGITS, IS_REAL))
+    torch.testing.assert_close(loss.of(LOGITS + 7.0, IS_REAL), loss.of(LOGITS, IS_REAL))
 
 
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: loss.kind)
 def test_losses_and_gradients_are_finite_at_logits_of_80(loss: LossSettings) -> None:
     logits = torch.tensor([-80.0, 80.0], requires_grad=True)
-    found = adversary_loss(loss, logits, torch.tensor([True, False]))
+    found = loss.of(logits, torch.tensor([True, False]))
     found.backward()
     assert float(found.detach()) >= 80.0 and bool(torch.isfinite(logits.grad).all())
 
@@ -136,11 +133,11 @@ def test_of_tokens_only_real_ones_count_and_all_alike(loss: LossSettings) -> Non
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(4) < torch.tensor([4, 1, 2, 3, 4]).unsqueeze(1)
     expected = one_by_one(loss, logits, IS_REAL, mask)
-    assert float(adversary_loss(loss, logits, IS_REAL, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss.of(logits, IS_REAL, mask)) == pytest.approx(expected, rel=1e-5)
     littered = torch.where(mask, logits, torch.tensor(math.nan))
     gradients = []
     for scores in (logits.requires_grad_(), littered.detach().requires_grad_()):
-        found = adversary_loss(loss, scores, IS_REAL, mask)
+        found = loss.of(scores, IS_REAL, mask)
         assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
         gradients += torch.autograd.grad(found, scores)
     assert torch.equal(*gradients) and bool((gradients[0][~mask] == 0).all())
@@ -149,8 +146,8 @@ def test_of_tokens_only_real_ones_count_and_all_alike(loss: LossSettings) -> Non
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: loss.kind)
 def test_sequences_are_tokens_of_sequences_of_one(loss: LossSettings) -> None:
     mask = torch.ones(5, 1, dtype=torch.bool)
-    found = adversary_loss(loss, LOGITS.unsqueeze(1), IS_REAL, mask)
-    torch.testing.assert_close(found, adversary_loss(loss, LOGITS, IS_REAL))
+    found = loss.of(LOGITS.unsqueeze(1), IS_REAL, mask)
+    torch.testing.assert_close(found, loss.of(LOGITS, IS_REAL))
 
 
 # ----------------------------------------------------------------------------------- polarity and the optimum
@@ -167,7 +164,7 @@ def expected_loss(loss: LossSettings, table: Tensor) -> Tensor:
     real_probs, fake_probs = toy_probs()
     is_real = torch.tensor([True, False])
     terms = [
-        real_probs[i] * fake_probs[j] * adversary_loss(loss, torch.stack([table[i], table[j]]), is_real)
+        real_probs[i] * fake_probs[j] * loss.of(torch.stack([table[i], table[j]]), is_real)
         for i in range(9)
         for j in range(9)
     ]
@@ -270,18 +267,18 @@ def test_both_classes_together_are_the_whole_loss(settings: LossSettings, is_of_
     logits = torch.randn(4, 3, generator=rng) if is_of_tokens else torch.randn(4, generator=rng)
     # As many real tokens as fake ones, for cross-entropy averages over all of them.
     mask = torch.tensor([[True] * 3, [True] * 3, [True, True, False], [True, True, False]]) if is_of_tokens else None
-    apart = class_losses(settings, logits, is_real, mask)
-    whole = adversary_loss(settings, logits, is_real, mask) * (2 if isinstance(settings, CrossEntropy) else 1)
+    apart = settings.by_class(logits, is_real, mask)
+    whole = settings.of(logits, is_real, mask) * (2 if isinstance(settings, CrossEntropy) else 1)
     torch.testing.assert_close(apart.real + apart.fake, whole)
     # Moving the reals' logits moves the reals' loss alone.
     step = is_real.float().view(4, *[1] * (logits.dim() - 1))
-    moved = class_losses(settings, logits + step, is_real, mask)
+    moved = settings.by_class(logits + step, is_real, mask)
     assert torch.equal(moved.fake, apart.fake) and not torch.equal(moved.real, apart.real)
 
 
 def test_a_loss_of_pairs_has_no_classes() -> None:
     with pytest.raises(ShapeError, match="relativistic': is of pairs"):
-        class_losses(Relativistic(), torch.zeros(2), torch.tensor([True, False]))
+        Relativistic().by_class(torch.zeros(2), torch.tensor([True, False]))
 
 
 @pytest.mark.parametrize(
@@ -294,12 +291,12 @@ def test_a_loss_of_pairs_has_no_classes() -> None:
     ],
 )
 def test_a_generator_descends_what_makes_its_fakes_look_real(settings: LossSettings, losses: list[float]) -> None:
-    torch.testing.assert_close(generator_loss(settings, torch.tensor([0.0, 2.0])), torch.tensor(losses))
+    torch.testing.assert_close(settings.of_generator(torch.tensor([0.0, 2.0])), torch.tensor(losses))
 
 
 def test_a_generator_has_no_reals_to_be_compared_with() -> None:
     with pytest.raises(ShapeError, match="compares fakes with reals"):
-        generator_loss(Relativistic(), torch.zeros(2))
+        Relativistic().of_generator(torch.zeros(2))
 
 
 # --------------------------------------------------------------------------------------------------- likelihood
@@ -312,7 +309,7 @@ def test_likelihood_by_hand() -> None:
     is_real = torch.tensor([True, False, False])
     reals, both = (math.log(2) + math.log(4)) / 2, (math.log(2) * (1 + 2 + 3 + 1 + 1)) / 6
     for learns, expected in (("reals", reals), ("mixture", both)):
-        found = adversary_loss(Likelihood(learns=learns), probs.log(), is_real, mask)
+        found = Likelihood(learns=learns).of(probs.log(), is_real, mask)
         assert float(found) == pytest.approx(expected, rel=1e-6)
     assert float(likelihood(probs[:, 0].log(), is_real)) == pytest.approx(math.log(2))
 
@@ -363,8 +360,8 @@ def test_likelihood_of_nothing_is_refused() -> None:
         likelihood(torch.zeros(2, 3), torch.tensor([True, False]))
     is_real = torch.tensor([True, False])
     with pytest.raises(
-        ShapeError, match="adversary.loss='likelihood': is of one law of both, and cannot be taken apart"
+        ShapeError, match="adversary.loss='likelihood': is of one distribution of both, and cannot be taken apart"
     ):
-        class_losses(Likelihood(learns="mixture"), torch.zeros(2), is_real)
-    with pytest.raises(ShapeError, match="adversary.loss='likelihood': is of a law over tokens, which judges nothing"):
-        generator_loss(Likelihood(), torch.zeros(2))
+        Likelihood(learns="mixture").by_class(torch.zeros(2), is_real)
+    with pytest.raises(ShapeError, match="is of a distribution over tokens, which judges nothing"):
+        Likelihood().of_generator(torch.zeros(2))

@@ -73,7 +73,7 @@ def test_steps_and_prefixes_are_the_law(settings: Settings) -> None:
             state = stepper.advance(state, tokens[:, position - 1])
             reached = [state, tuple(part[position - 1] for part in prefixes)]
         if position > 1:
-            before = tuple(part[position - 2] for part in prefixes)
+            before = stepper.select(tuple(part[position - 2] for part in prefixes), torch.arange(9))
             reached.append(stepper.advance(before, tokens[:, position - 1]))
         for one in reached:
             weights = stepper.weights(one)

@@ -100,15 +100,15 @@ def test_rows_that_were_selected_repeated_and_joined_read_their_own_condition(or
     net, (conditions, tokens) = generator(), pairs(9)
     stepper = net.stepper().given(conditions)
     prefixes = stepper.prefix_states(tokens)
-    rows, old = torch.tensor(order), tuple(part[0].index_select(0, torch.tensor(order)) for part in prefixes)
-    # Prefixes of one token, and behind them prefixes of two, of the same conditions in another order.
-    state = tuple(
-        torch.cat([one, part[1].index_select(0, rows.flip(0))]) for one, part in zip(old, prefixes, strict=True)
+    rows = torch.tensor(order)
+    old, new = (
+        stepper.select(tuple(part[at] for part in prefixes), chosen) for at, chosen in ((0, rows), (1, rows.flip(0)))
     )
+    # Prefixes of one token, and behind them prefixes of two, of the same conditions in another order.
+    state = tuple(torch.cat(parts) for parts in zip(old, new, strict=True))
     following = random_sequences(SequenceSpace(5, 1), 2 * len(order), seed=4).squeeze(1)
-    before = tuple(part.clone() for part in state)
     advanced = stepper.advance(state, following)
-    assert all(torch.equal(one, other) for one, other in zip(state, before, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(stepper.prefix_states(tokens), prefixes, strict=True))
     found = probabilities(stepper.weights(advanced))
     for index, (row, token) in enumerate(zip([*order, *order[::-1]], following.tolist(), strict=True)):
         length = 1 if index < len(order) else 2
@@ -138,9 +138,9 @@ def test_a_state_of_few_conditions_is_that_of_all() -> None:
     net, (conditions, tokens) = generator(), pairs(20)
     stepper = net.stepper().given(conditions)
     state = stepper.start(20)
-    whole = stepper.advance(state, tokens[:, 0])
+    whole = stepper.advance(stepper.select(state, torch.arange(20)), tokens[:, 0])
     for rows in (torch.tensor([17]), torch.tensor([2, 17, 2, 11]), torch.arange(19)):
-        found = stepper.advance(tuple(part[rows] for part in state), tokens[rows, 0])
+        found = stepper.advance(stepper.select(state, rows), tokens[rows, 0])
         for part, expected in zip(found, whole, strict=True):
             torch.testing.assert_close(part, expected[rows], atol=1e-6, rtol=0)
 

@@ -13,7 +13,9 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import TransformerDecoder, TransformerGenerator, build_generator
+from rlgan.generators.transformer_stack import Cache
 from rlgan.layers.relaxation import gumbel_noise, uniform_of_rows
+from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import continue_prefixes, sample
 from tests.support.tiny import TASK
 
@@ -78,11 +80,11 @@ def test_steps_on_a_cache_have_the_law_of_teacher_forcing(temperature: float) ->
     state = stepper.start(4)
     for position in range(6):
         if position:
-            before = tuple(part.clone() for part in state)
-            following = stepper.advance(state, tokens[:, position - 1])
-            # A state may be taken up again: a step leaves it alone.
-            assert all(torch.equal(one, other) for one, other in zip(state, before, strict=True))
-            state = following
+            kept = stepper.select(state, torch.tensor([2, 0, 0]))
+            before = tuple(part.clone() for part in kept)
+            state = stepper.advance(state, tokens[:, position - 1])
+            # What was selected has memory of its own: a step leaves it alone.
+            assert all(torch.equal(one, other) for one, other in zip(kept, before, strict=True))
         torch.testing.assert_close(probabilities(stepper.weights(state), 5), expected[:, position], atol=1e-5, rtol=0)
 
 
@@ -92,7 +94,7 @@ def test_states_of_prefixes_share_one_cache_and_are_those_of_the_steps() -> None
     stepper, expected = net.stepper(), net.logits(tokens).softmax(2)
     states = stepper.prefix_states(tokens)
     for position in range(5):
-        state = tuple(part[position] for part in states)
+        state = stepper.select(tuple(part[position] for part in states), torch.arange(4))
         found = probabilities(stepper.weights(state), 5)
         torch.testing.assert_close(found, expected[:, position + 1], atol=1e-5, rtol=0)
         # And on from there, by another token than the sequence has.
@@ -103,8 +105,51 @@ def test_states_of_prefixes_share_one_cache_and_are_those_of_the_steps() -> None
             found = probabilities(stepper.weights(stepper.advance(state, other)), 5)
             law = net.logits(changed).softmax(2)[:, position + 2]
             torch.testing.assert_close(found, law, atol=1e-5, rtol=0)
+    again = stepper.prefix_states(tokens)
+    assert all(torch.equal(one, other) for one, other in zip(states, again, strict=True))
     keys = states[2]
     assert keys.shape[:2] == (6, 4) and keys.stride(0) == 0  # one cache, however many prefixes
+
+
+@torch.no_grad()
+def test_a_step_writes_one_place_and_what_is_never_reached_is_never_read() -> None:
+    space = SequenceSpace(5, 80)
+    torch.manual_seed(0)
+    stepper = build_generator(TransformerDecoder(width=8, heads=2, layers=2, init_std=0.3), space).eval().stepper()
+    state = stepper.start(6)
+    places = [part.data_ptr() for part in state[2:]]
+    for token in range(30):
+        state = stepper.advance(state, torch.full((6,), token % 5))
+        if token == 10:
+            state = stepper.select(state, torch.tensor([5, 1, 1, 0]).repeat(2)[:6])
+            places = [part.data_ptr() for part in state[2:]]
+            # Rows that leave take what counts along, and nothing else.
+            assert all(not bool(part[:, :, 32:].any()) for part in state[2:])
+        assert [part.data_ptr() for part in state[2:]] == places
+        for part in state[2:]:
+            part[:, :, 64:] = torch.nan  # as if nobody had ever put anything there
+    assert not bool(stepper.weights(state).isnan().any())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("end_id", [None, 1])
+def test_reading_only_what_is_reached_gives_the_bits_of_reading_all(
+    end_id: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SequenceSpace(6, 70, end_id)
+    torch.manual_seed(0)
+    net = build_generator(TransformerDecoder(width=16, heads=2, layers=2, init_std=0.2), space).eval()
+
+    def found() -> list[Tensor]:
+        rng = torch.Generator().manual_seed(0)
+        drawn = sample(net.stepper(), space, 40, rng, 17)
+        parts = list(continue_prefixes(net.stepper(), space, drawn.tokens[:1], 2, rng, 50))
+        best = beam_search(net.stepper(), space, 3, 4)
+        return [drawn.tokens, drawn.logprobs, *(part.tokens for part in parts), best.tokens, best.logprobs]
+
+    narrow = found()
+    monkeypatch.setattr(Cache, "_reach", lambda self, consumed, more: self.decoder.max_length)
+    assert all(torch.equal(one, other) for one, other in zip(narrow, found(), strict=True))
 
 
 @torch.no_grad()
