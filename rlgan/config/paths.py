@@ -136,7 +136,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
                 raise _unknown_path(tree, owner, path, parents[: depth + 1])
             node, owner = node[name], below
         if options is not None:
-            options[leaf] = _plain(value)
+            options[leaf] = plain(value)
             continue
         if leaf in owner.moved:
             now = ".".join([*parents, owner.moved[leaf]])
@@ -247,7 +247,7 @@ def _element(values: list[Any], index: str, path: str, member: type[Settings]) -
     return element
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Text from a command line as the plain value that it spells; text where it spells none."""
     if not isinstance(value, str):
         return value
