@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -19,7 +20,7 @@ from rlgan.evaluation.own_metrics import is_own
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
-from rlgan.presets.registry import control, trained_again
+from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
 from rlgan.training.trainer import Trainer
@@ -250,7 +251,9 @@ def _control_rows(config: Config, task: Task, trainer: Trainer, say: Callable[[s
         again = f" again, {repeat} of {config.evaluation.equal_trainings}" if repeat else ""
         started = time.perf_counter()
         with stage(f"control {name}", f"control {name}{again}"):
-            with build_parts(settings, task, begins=False) as parts:
+            with ExitStack() as stack:
+                with stage("parts", "building networks and starting actors"):
+                    parts = stack.enter_context(build_parts(settings, task, begins=False))
                 other = Trainer(settings, task, parts, mle_start=trainer.mle_start)
                 while other.next_phase is not None:
                     other.step(measure=False)

@@ -14,11 +14,13 @@ from rlgan.base.activity import Stage, path_of
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import temperatures_of
-from rlgan.presets.registry import control, trained_again
+from rlgan.presets.controls import control, trained_again
 from rlgan.schedule.phases import Position
 
 # Time of a sequence, with that of one learned by maximum likelihood as 1 (measured with the preset `quick`).
 _LIKELIHOOD, _SAMPLE, _JUDGE, _TEXT = 0.25, 0.5, 0.6, 1.0
+# Stage of building networks and starting actors: with actors it takes seconds, whatever the sizes of batches.
+_PARTS = "parts"
 _RECENT = 10  # of a kind, how many of the last count
 _LEAST_SHARE = 0.02  # below it a share that is done says nothing yet
 
@@ -30,11 +32,13 @@ class Item:
     Attributes:
         number: how often it is left to do.
         work: guess at its size, in sequences learned.
+        like: path of work that takes alike long, for as long as this has not been done; None for work by its size.
         took: seconds of the last times.
     """
 
     number: int
     work: float
+    like: str | None = None
     took: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     @property
@@ -77,13 +81,21 @@ class Plan:
         for name, item in self._items.items():
             if not item.number:
                 continue
-            seconds = item.seconds if item.seconds is not None or pace is None else item.work * pace
+            seconds = self._seconds_of(item, pace)
             if seconds is None:
                 return None
             total += item.number * seconds
             if name == path:
                 total += max(0.0, (expected if item.seconds is None and expected else seconds) - elapsed) - seconds
         return total
+
+    def _seconds_of(self, item: Item, pace: float | None) -> float | None:
+        """What an item takes each time, as measured, as what is like it, or by its size; None where nothing tells."""
+        if item.seconds is not None:
+            return item.seconds
+        if item.like is not None:
+            return self._items[item.like].seconds or 0.0
+        return None if pace is None else item.work * pace
 
     def _running(self, stages: tuple[Stage, ...], now: float) -> tuple[str | None, float, float | None]:
         """Path of the item that is being done, for how long it has been, and how long it takes by what it counts."""
@@ -100,7 +112,8 @@ class Plan:
 
     def _pace(self, path: str | None, expected: float | None) -> float | None:
         """Seconds for a sequence learned, over all that has been measured; before that, over what is being done."""
-        measured = [(item.seconds, item.work) for item in self._items.values() if item.seconds is not None]
+        items = [item for item in self._items.values() if item.work]
+        measured = [(item.seconds, item.work) for item in items if item.seconds is not None]
         if not measured and path is not None and expected is not None:
             measured = [(expected, self._items[path].work)]
         work = sum(work for _, work in measured)
@@ -124,6 +137,7 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         "measure": _measurement_work(config, task, evaluation.num_sequences),
     }
     items = {path: Item(number, works[path]) for path, number in training_left(config, position).items()}
+    items[_PARTS] = Item(0, 0.0)
     row, num_temperatures = (
         _measurement_work(config, task, evaluation.final_sequences),
         len(temperatures_of(evaluation)),
@@ -136,6 +150,7 @@ def plan_of(config: Config, task: Task, position: Position) -> Plan:
         other = control(config, name)
         path, num_trainings = f"table/control {name}", 1 + (num_repeats if name == again else 0)
         number = other.schedule.adversarial_updates * num_trainings
+        items[f"{path}/{_PARTS}"] = Item(num_trainings, 0.0, like=_PARTS)
         items[f"{path}/adversarial"] = Item(number, _update_work(other, task))
         items[f"{path}/row"] = Item(num_temperatures, row)
     if schedule.adversarial_updates:

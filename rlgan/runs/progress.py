@@ -63,6 +63,7 @@ class Progress:
         self._activity, self._lines = activity, lines
         self._plan: Plan | None = None
         self._bar: tqdm | None = None
+        self._heard: list[tuple[str, float]] = []  # before there was a plan
         self._shown_figures = ""
         self._is_terminal = sys.stderr.isatty()
         self._started = self._last_line = activity.clock()
@@ -71,8 +72,11 @@ class Progress:
         self._lock = threading.RLock()
 
     def follow(self, plan: Plan) -> None:
-        """Show the time to go by a plan, which hears of what is done while `watching`."""
+        """Show the time to go by a plan, which hears of what is done while `watching`, and of what was done before."""
         self._plan = plan
+        for path, seconds in self._heard:
+            plan.finished(path, seconds)
+        self._heard.clear()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -84,7 +88,9 @@ class Progress:
                 self.look()
 
         def heard(path: str, seconds: float) -> None:
-            if self._plan is not None:
+            if self._plan is None:
+                self._heard.append((path, seconds))
+            else:
                 self._plan.finished(path, seconds)
 
         thread = threading.Thread(target=watch, name="progress", daemon=True)

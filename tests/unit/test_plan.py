@@ -9,7 +9,7 @@ import pytest
 
 from rlgan.base.activity import Activity
 from rlgan.envs.tasks import build_task
-from rlgan.presets.registry import quick
+from rlgan.presets.quick import quick
 from rlgan.runs.plan import Item, Plan, plan_of, training_left
 from rlgan.schedule.phases import Position
 from tests.support.tiny import tiny_config
@@ -62,6 +62,35 @@ def test_what_runs_already_is_not_counted_whole() -> None:
         assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(15 + 20)
         clock.now = 50.0  # longer than ever: this one may end at any moment
         assert plan.seconds_left(activity.stages, clock.now) == pytest.approx(20)
+
+
+def test_what_is_like_something_takes_as_long_whatever_its_size_and_sets_no_pace() -> None:
+    plan = Plan(
+        {
+            "parts": Item(0, 0.0),
+            "mle": Item(2, 10.0),
+            "table/control a/parts": Item(4, 0.0, like="parts"),
+            "table/control a/adversarial": Item(4, 10.0),
+        }
+    )
+    plan.finished("parts", 15.0)
+    plan.finished("mle", 1.0)
+    # An epoch of 1 s, four trainings of 1 s by the same size, and four starts of 15 s.
+    assert plan.seconds_left() == 1.0 + 4 * 1.0 + 4 * 15.0
+    plan.finished("table/control a/parts", 5.0)
+    assert plan.seconds_left() == 1.0 + 4 * 1.0 + 3 * 5.0
+
+
+def test_a_start_that_was_not_seen_counts_for_nothing() -> None:
+    plan = Plan({"parts": Item(0, 0.0), "mle": Item(2, 10.0), "table/control a/parts": Item(4, 0.0, like="parts")})
+    plan.finished("mle", 1.0)
+    assert plan.seconds_left() == 1.0
+
+
+def test_each_training_of_a_control_starts_its_actors() -> None:
+    plan = plan_of(quick(), build_task(quick().task), Position())
+    starts = {path: item for path, item in plan._items.items() if path.endswith("/parts")}
+    assert sum(item.number for item in starts.values()) == len(quick().controls) + quick().evaluation.equal_trainings
 
 
 def test_what_is_left_of_training() -> None:

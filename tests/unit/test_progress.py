@@ -168,6 +168,20 @@ def test_on_a_terminal_there_is_a_bar_of_the_whole_run(
     assert capsys.readouterr().out == "a note\n"
 
 
+def test_what_was_done_before_there_was_a_plan_counts() -> None:
+    clock = Clock()
+    activity = Activity(clock)
+    progress = Progress(activity, io.StringIO())
+    plan = Plan({"parts": Item(0, 0.0), "mle": Item(1, 1.0), "table/parts": Item(3, 0.0, like="parts")})
+    with progress.watching():
+        with activity.stage("parts"):
+            clock.now = 15.0
+        progress.follow(plan)
+        with activity.stage("mle"):
+            clock.now = 20.0
+    assert progress.seconds_left() == 45.0
+
+
 @pytest.mark.parametrize("columns", ["0", "40", "79"])
 def test_the_time_to_go_is_seen_whatever_the_terminal_says_of_its_size(
     monkeypatch: pytest.MonkeyPatch, columns: str
