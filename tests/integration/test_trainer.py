@@ -49,7 +49,9 @@ from rlgan.policy.teacher_forcing import (
     ScheduledSampling,
     TeacherForcingByExample,
 )
-from rlgan.presets.registry import control, quick, seqgan, seqgan_quick
+from rlgan.presets.controls import control
+from rlgan.presets.quick import quick, seqgan_quick
+from rlgan.presets.sequences import seqgan
 from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.schedule.example_weights import tf_idf_weights
