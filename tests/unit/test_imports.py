@@ -111,3 +111,31 @@ def test_formats_that_help_names_are_those_of_the_reader() -> None:
     from rlgan.envs.reading.how import FileFormat
 
     assert typing.get_args(FileFormat) == FORMATS
+
+
+WITHOUT_RAY = """
+import importlib, pkgutil, sys
+
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ImportError("Ray is not for this process")
+        return None
+
+sys.meta_path.insert(0, NoRay())
+import rlgan
+# Below the workers is all but these, and `presets` stands in the place of the runs that are described by it.
+above = ("__main__", "train", "cli", "tuning", "runs", "workers")
+for module in pkgutil.walk_packages(rlgan.__path__, "rlgan."):
+    if module.name.split(".")[1] not in above:
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+@pytest.mark.heavy
+def test_nothing_below_the_workers_needs_ray() -> None:
+    loaded = set(printed(WITHOUT_RAY).split())
+    assert loaded >= {"rlgan.training.trainer", "rlgan.training.callbacks", "rlgan.presets.registry"}
+    assert loaded >= {"rlgan.evaluation.evaluator", "rlgan.metrics.bleu", "rlgan.envs.token_env", "rlgan.config.config"}
+    assert len(loaded) > 100
