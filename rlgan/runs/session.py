@@ -24,6 +24,7 @@ from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
 from rlgan.extensions import keep_sources, plugins_in
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
+from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
 from rlgan.storage.places import Mirror
 from rlgan.tracking import Tracker, run_tags
@@ -221,6 +222,10 @@ class Session:
         self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
+        if self._config.discriminator is not None:
+            reward = self._config.reward.model_dump(mode="json")
+            judge = state["discriminator"]["weights"]
+            save_run_discriminator(self._run_dir, self._config.discriminator, reward, self._task, judge)
         self._last_checkpoint = time.monotonic()
 
     def _send(self) -> None:
