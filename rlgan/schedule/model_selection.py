@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ class NoSelection(Settings):
     """The last generator, as the papers have it."""
 
     kind: Literal["none"] = "none"
+    patience: ClassVar[None] = None
 
 
 class BestGenerator(Settings):
