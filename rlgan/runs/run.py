@@ -11,6 +11,7 @@ A run folder holds:
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
+    discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`
     table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
     plugins/               sources of what the user brought; see rlgan.extensions
     verdict.json           what may be said of the run beside its controls

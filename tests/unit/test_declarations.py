@@ -18,13 +18,15 @@ from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
 from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
+from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults; what the user brings has none."""
+    """Each variant with its defaults; what the user brings has none, but for a reward, which has a function."""
     classes = [one for one in get_args(get_args(union)[0]) if not issubclass(one, Plugin)]
-    return [TypeAdapter(one).validate_python({}) for one in classes]
+    needed = {PluginReward: {"functions": ["tests.support.plugins:nothing"]}}
+    return [TypeAdapter(one).validate_python(needed.get(one, {})) for one in classes]
 
 
 SEQUENCE, TOKEN, PREFIX = "sequence", "token", "prefix"
@@ -47,6 +49,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "bleu": (SEQUENCE, {"training_data"}, False, False),
     "oracle_ratio": (TOKEN, {"oracle"}, False, False),
     "oracle_likelihood": (TOKEN, {"oracle"}, False, False),
+    "plugin": (SEQUENCE, {"discriminator", "texts"}, True, False),
 }
 # kind: levels, continuations with its defaults, whether prefixes are judged, whether states are valued, discount
 CREDITS: dict[str, tuple[set[str], int, bool, bool, float]] = {
@@ -85,7 +88,7 @@ def test_every_reward_declares_what_it_is_of() -> None:
 
 def test_what_must_be_finished_is_no_function_of_one_logit() -> None:
     rewards = variants(RewardSettings)
-    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge"}
+    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge", "plugin"}
     assert not any(one.compares and one.is_elementwise for one in rewards)
 
 
