@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.report.final_table import FIRST, MOST_METRICS, best_control, in_order, plane_of, shown_table, slug, summary_metrics
+from rlgan.report.final_table import (
+    FIRST,
+    MOST_METRICS,
+    best_control,
+    in_order,
+    plane_of,
+    shown_table,
+    slug,
+    summary_metrics,
+)
 from rlgan.runs.comparison import Comparison
 from rlgan.runs.publishing import note, publish
 from rlgan.tracking import Tracker, TrackingSettings
