@@ -44,7 +44,8 @@ from rlgan.evaluation.evaluator import Evaluator
 from rlgan.evaluation.evidence import Evidence, combined
 from rlgan.evaluation.verdict import Entrant, Verdict, best_temperature, judge
 from rlgan.generators import Generator
-from rlgan.presets.registry import control, quick
+from rlgan.presets.controls import control
+from rlgan.presets.quick import quick
 from rlgan.runs.judging import validation_evaluator
 
 TINY_MARKS = ("heavy",)

@@ -34,7 +34,8 @@ from rlgan.evaluation.adversarial import AdversarialMeasures, FreshEvaluator
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
 from rlgan.generators import Generator, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
-from rlgan.presets.registry import control, preset
+from rlgan.presets.controls import control
+from rlgan.presets.registry import preset
 from rlgan.sampling.beam_search import beam_search
 
 TINY_MARKS = ("heavy",)

@@ -36,7 +36,9 @@ from rlgan.envs.tasks import Task, build_task
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import Generator
 from rlgan.policy.teacher_forcing import MixedPrefix
-from rlgan.presets.registry import PRESETS, SMALL_ORACLE, control, preset, quick
+from rlgan.presets.controls import control
+from rlgan.presets.quick import SMALL_ORACLE, quick
+from rlgan.presets.registry import PRESETS, preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 

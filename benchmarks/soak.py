@@ -38,7 +38,7 @@ from rlgan.discriminators import CnnHighway
 from rlgan.envs.tasks import OracleTask, build_task
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.policy.credit import MonteCarlo
-from rlgan.presets.registry import seqgan_quick
+from rlgan.presets.quick import seqgan_quick
 from rlgan.schedule.phases import Schedule
 from rlgan.storage.checkpoint import save_checkpoint
 from rlgan.training.trainer import Trainer

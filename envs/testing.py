@@ -10,7 +10,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .reward_function import ConditionalRewardFunction, RewardFunction
 from .sequence_space import SequenceSpace
-from .tasks.task import Conditions, Oracle, Task
+from .tasks.task import Conditions, Oracle, Task, TaskMeasure
 from .tasks.toy import TOY_PROBS
 from .token_env import TokenEnv, TokenVectorEnv
 from .transition import pad_after_end, sequence_mask
@@ -79,6 +79,7 @@ def check_task(task: Task) -> None:
     """
     _require(all(note.strip() and "\n" not in note for note in task.notes), "a note is empty or has several lines")
     _check_splits(task, "")
+    _check_measures(task)
     _require(task.fingerprint() == task.fingerprint(), "fingerprint: another one the second time")
     if task.conditions is None:
         if task.oracle is not None:
@@ -94,6 +95,18 @@ def check_task(task: Task) -> None:
     law = task.oracle_of(task.conditions.valid)
     if law is not None:
         _check_oracle(task, law, len(task.valid))
+
+
+def _check_measures(task: Task) -> None:
+    unknown = sorted(set(task.measures) - set(get_args(TaskMeasure)))
+    _require(not unknown, f"measures: there is no {unknown}; there are {', '.join(get_args(TaskMeasure))}")
+    if "references" in task.measures:
+        _require(task.conditions is not None, "measures: 'references' are of conditions, and there are none")
+        _require(task.test_words is not None, "measures: 'references' needs test_words, the references as written")
+        _require(task.valid_words is not None, "measures: 'references' needs valid_words, to select a generator by")
+    _require(
+        "summaries" not in task.measures or "references" in task.measures, "measures: 'summaries' needs 'references'"
+    )
 
 
 def _check_splits(owner: Task | Conditions, name: str) -> None:

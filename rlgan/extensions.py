@@ -545,6 +545,25 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
     return partial(built)
 
 
+def note(plugin: Plugin, name: str, value: object) -> None:
+    """Fill in a field that the object itself decides, such as what a network reads.
+
+    Args:
+        plugin: whose field it is, while its digest is filled in.
+        name: of the field.
+        value: what the object says.
+
+    Raises:
+        ConfigError: it was set to something else, which is not its default.
+    """
+    asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
+    if asked not in (value, default):
+        raise ConfigError(
+            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out."
+        )
+    object.__setattr__(plugin, name, value)
+
+
 def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:
     """Check a plug-in's options against what takes them.
 

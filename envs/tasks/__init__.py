@@ -14,12 +14,15 @@ from rlgan.base.settings import Settings
 
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task
+from .plugin import PluginTask, build_plugin_task, text_task
 from .task import Conditions, Oracle, Task, TaskMeasure
 from .text import TextTask, build_text_task
 from .toy import TabularOracle, ToyTask, build_toy_task
 from .transduction import TransductionTask, build_transduction_task
 
-TaskSettings = Annotated[OracleTask | TextTask | PairsTask | ToyTask | TransductionTask, Field(discriminator="kind")]
+TaskSettings = Annotated[
+    OracleTask | TextTask | PairsTask | ToyTask | TransductionTask | PluginTask, Field(discriminator="kind")
+]
 """Settings of any task, told apart by `kind`."""
 
 TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
@@ -28,11 +31,12 @@ TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
     PairsTask: build_pairs_task,
     ToyTask: build_toy_task,
     TransductionTask: build_transduction_task,
+    PluginTask: build_plugin_task,
 }
 """What builds each task from its settings."""
 
 
-def build_task(settings: OracleTask | TextTask | PairsTask | ToyTask | TransductionTask) -> Task:
+def build_task(settings: TaskSettings) -> Task:
     """Build the task that the settings describe.
 
     Raises:
@@ -48,6 +52,7 @@ __all__ = [
     "Oracle",
     "OracleTask",
     "PairsTask",
+    "PluginTask",
     "TabularOracle",
     "Task",
     "TaskMeasure",
@@ -61,4 +66,5 @@ __all__ = [
     "build_text_task",
     "build_toy_task",
     "build_transduction_task",
+    "text_task",
 ]

@@ -5,7 +5,8 @@ Those that belong to an architecture (dropout, layer norm, spectral norm, a pena
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -24,6 +25,19 @@ from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.layers.relaxation import rows_of, tokens_of
 
 
+@dataclass(frozen=True, slots=True)
+class SlopeCost:
+    """What slopes cost.
+
+    Attributes:
+        total: scalar, weighted, summed over networks; the gradient of each is that of a network alone.
+        mean: of the networks, before the weight.
+    """
+
+    total: Tensor
+    mean: float
+
+
 class GradientPenalty(Settings):
     """What every gradient penalty declares."""
 
@@ -31,6 +45,20 @@ class GradientPenalty(Settings):
     """Whether it bounds the network's slope."""
     needs_halves: ClassVar[bool] = False
     """Whether half of every minibatch must be real, for it joins reals with fakes."""
+
+    def of(
+        self, parts: Sequence[Discriminator], space: SequenceSpace, reals: Tensor, fakes: Tensor, rng: torch.Generator
+    ) -> SlopeCost | None:
+        """What the slopes of networks cost on a minibatch; None where they cost nothing, and nothing is drawn.
+
+        Args:
+            parts: M networks that learn separately, all judged at the same points.
+            space: the task's sequences.
+            reals: (B, T) int64.
+            fakes: (B, T) int64, or soft rows (B, T, V) float32.
+            rng: source of the points.
+        """
+        return None
 
 
 class NoGradientPenalty(GradientPenalty):
@@ -52,6 +80,14 @@ class InterpolatedPenalty(GradientPenalty):
     embedding matrix out of the bound."""
     bounds_slope: ClassVar[bool] = True
     needs_halves: ClassVar[bool] = True
+
+    def of(
+        self, parts: Sequence[Discriminator], space: SequenceSpace, reals: Tensor, fakes: Tensor, rng: torch.Generator
+    ) -> SlopeCost:
+        """See `GradientPenalty.of`; one ε an example."""
+        epsilon = torch.rand(reals.shape[0], generator=rng).to(reals.device)
+        penalties = torch.stack([gradient_penalty(part, self, space, reals, fakes, epsilon) for part in parts])
+        return SlopeCost(self.weight * penalties.sum(), float(penalties.detach().mean()))
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It joins two whole sequences that have one score each, and stand under one condition."""

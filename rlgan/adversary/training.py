@@ -44,10 +44,8 @@ from .losses import ClassLosses, CrossEntropy, LossSettings
 from .mismatched_pairs import TruePairs
 from .regularisers import (
     GradientPenaltySettings,
-    InterpolatedPenalty,
     NoGradientPenalty,
     clip_weights,
-    gradient_penalty,
     weight_penalty,
 )
 from .replay_buffer import ReplayBuffer
@@ -326,10 +324,10 @@ class Adversary:
                 total = torch.stack(member_losses).sum() + self.network.penalty()
                 if self._settings.l2_all is not None:
                     total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
-                if isinstance(self._settings.gradient_penalty, InterpolatedPenalty):
-                    penalties = self._gradient_penalties(batch.reals, batch.fakes, rng)
-                    total = total + self._settings.gradient_penalty.weight * penalties.sum()
-                    slopes.append(float(penalties.detach().mean()))
+                penalty, ends = self._settings.gradient_penalty, (batch.reals, batch.fakes)
+                if (cost := penalty.of(self.network.parts(), self._space, *ends, rng)) is not None:
+                    total = total + cost.total
+                    slopes.append(cost.mean)
                 total.backward()
                 norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
                 self._optimizer.step()
@@ -409,17 +407,6 @@ class Adversary:
             assert settings.mismatched is not None
             total = total + settings.mismatched * settings.loss.by_class(*of(batch.is_real | batch.is_mismatched)).fake
         return total
-
-    def _gradient_penalties(self, reals: Tensor, fakes: Tensor, rng: torch.Generator) -> Tensor:
-        """(M,) of what learns separately, all at the same points."""
-        assert isinstance(self._settings.gradient_penalty, InterpolatedPenalty)
-        epsilon = torch.rand(reals.shape[0], generator=rng).to(self._device)
-        return torch.stack(
-            [
-                gradient_penalty(part, self._settings.gradient_penalty, self._space, reals, fakes, epsilon)
-                for part in self.network.parts()
-            ]
-        )
 
     def _epoch_size(self) -> tuple[int, int]:
         """Reals and fakes of an epoch: as many of each, or no fakes."""

@@ -18,7 +18,7 @@ SHORT = (
 
 if TYPE_CHECKING:
     from rlgan.config.config import Config
-    from rlgan.envs.tasks import OracleTask, PairsTask, TextTask
+    from rlgan.envs.tasks import OracleTask, PairsTask, PluginTask, TextTask
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
@@ -137,9 +137,10 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     from rlgan.presets.effects import require_effect
     from rlgan.presets.registry import PRESETS, preset
 
-    from .hints import tree_with, typeable, where_it_belongs
+    from .advice import typeable
+    from .hints import tree_with, where_it_belongs
 
-    task = task_of(options)
+    task = task_of(options) or _own_task(overrides)
     label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
@@ -167,6 +168,26 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
+
+
+def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
+    """The task of the user's own that --task names, with its options: a preset is chosen for it, as for --data."""
+    from pydantic import ValidationError
+
+    from rlgan.config.paths import merge, plain, told
+    from rlgan.envs.tasks import PluginTask
+    from rlgan.extensions import is_plugin_name, known
+
+    asked = merge({}, overrides)
+    name = asked.get("task")
+    if not isinstance(name, str) or not (is_plugin_name(name) or name in known("task")):
+        return None
+    above = "task.options."
+    values = {path.removeprefix(above): plain(value) for path, value in asked.items() if path.startswith(above)}
+    try:
+        return PluginTask.model_validate({"name": name, "options": values})
+    except ValidationError as error:
+        raise ConfigError(told(error)) from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

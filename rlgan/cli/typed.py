@@ -14,11 +14,10 @@ from typing import Any
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from rlgan.base.errors import ConfigError
-from rlgan.base.settings import NeverMovesNumbers, Settings, facts_below, is_within
+from rlgan.base.settings import IsFile, NeverMovesNumbers, Settings, facts_below, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
-from rlgan.envs.tasks import OracleTask, PairsTask, TaskSettings, TextTask
-from rlgan.envs.tasks.pair_files import ParallelFiles
+from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.effects import unread
 
 from .options import add_choices, resolve, split_overrides, task_of
@@ -114,16 +113,12 @@ def _text(value: Any) -> str:
 
 def _short_options(task: TaskSettings) -> list[str]:
     """The options that people type for a task; none where there are none for it."""
-    if isinstance(task, TextTask):
-        words = ["--data", str(task.data), "--tokens", str(task.tokens)]
-    elif isinstance(task, PairsTask) and isinstance(task.input, ParallelFiles):
-        words = ["--source", str(task.input.source), "--target", str(task.input.target)]
-    elif isinstance(task, PairsTask):
-        words = ["--pairs", str(getattr(task.input, "data", ""))]
-    elif isinstance(task, OracleTask) and task.params is not None:
-        words = ["--oracle-params", str(task.params)]
-    else:
+    files = [(fact.option, name) for _, fact, name in facts_of(task, IsFile) if fact.option and name is not None]
+    words = [word for option, name in files for word in (f"--{option.replace('_', '-')}", str(name))]
+    if not words:
         return []
+    if "tokens" in type(task).model_fields:
+        words += ["--tokens", str(getattr(task, "tokens"))]  # noqa: B009
     parser = _Refusing(allow_abbrev=False)
     add_choices(parser)
     try:

@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import Settings, members_of, settings_in
-from rlgan.extensions import TakesPlugin, is_plugin_name, known
+from rlgan.base.settings import Settings, members_of, parts_of, settings_in
+from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known
 
 from .config import Config
 
@@ -94,7 +94,16 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: an unknown path (the nearest one is named), or a value that the field does not allow.
     """
-    return from_dict(changed(config, changes))
+    after = from_dict(changed(config, changes))
+    before = _plugins(config)
+    for plugin in _plugins(after):
+        if plugin not in before:  # its source may be known already, and its options are others
+            plugin.check_object(plugin.load())
+    return after
+
+
+def _plugins(config: Config) -> list[Plugin]:
+    return [part for part in parts_of(config) if isinstance(part, Plugin)]
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +136,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
                 raise _unknown_path(tree, owner, path, parents[: depth + 1])
             node, owner = node[name], below
         if options is not None:
-            options[leaf] = _plain(value)
+            options[leaf] = plain(value)
             continue
         if leaf in owner.moved:
             now = ".".join([*parents, owner.moved[leaf]])
@@ -138,6 +147,8 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
         if leaf not in owner.model_fields or leaf == "kind":
             raise _unknown_path(tree, owner, path, [*parents, leaf])
         node[leaf] = _variant_or_value(path, owner.model_fields[leaf], value)
+        if leaf == "name" and issubclass(owner, Plugin) and ".".join([*parents, "digest"]) not in asked:
+            node["digest"] = ""  # of what had the name before
     return tree
 
 
@@ -236,7 +247,7 @@ def _element(values: list[Any], index: str, path: str, member: type[Settings]) -
     return element
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Text from a command line as the plain value that it spells; text where it spells none."""
     if not isinstance(value, str):
         return value

@@ -24,12 +24,11 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, PluginKind
+from rlgan.extensions import Loaded, Plugin, PluginKind, note
 from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
     module_class,
-    note,
     parameters_of,
     require_kept,
     require_parameters,

@@ -84,7 +84,7 @@ class FreshEvaluator(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> FreshEvaluator:
-        if isinstance(self.network, InteractionCnn) and self.network.embeddings == "generator":
+        if self.network.copies_embeddings:
             raise ConfigError(
                 "network.embeddings='generator': no generator's embeddings are copied into a fresh evaluator. Set it "
                 "to own."

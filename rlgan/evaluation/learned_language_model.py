@@ -32,7 +32,6 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 from rlgan.layers.early_stopping import best_of_passes
-from rlgan.layers.embeddings import NoPretrained
 from rlgan.layers.optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
 from rlgan.metrics import mean_nll
 
@@ -58,7 +57,7 @@ class LearnedLanguageModel(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> LearnedLanguageModel:
-        if not isinstance(self.network.pretrained, NoPretrained):
+        if self.network.pretrained.reads_file:
             raise ConfigError(
                 f"network.pretrained={self.network.pretrained.kind!r}: it learns from its sequences alone. Set it to "
                 "none."

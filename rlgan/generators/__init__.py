@@ -4,10 +4,12 @@ Nothing here draws whole sequences, that is `rlgan.sampling`, and nothing learns
 `rlgan.workers`.
 """
 
-from typing import Annotated, overload
+from collections.abc import Callable
+from typing import Annotated, Any, overload
 
 from pydantic import Field
 
+from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .generator import (
@@ -34,6 +36,15 @@ GeneratorSettings = Annotated[
 ]
 """Settings of any generator."""
 
+_NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
+    LSTM: LSTMGenerator,
+    TransformerDecoder: TransformerGenerator,
+    LatentConv: LatentConvGenerator,
+    Seq2SeqLSTM: Seq2SeqLSTMGenerator,
+    Seq2SeqTransformer: Seq2SeqTransformerGenerator,
+    PluginGenerator: AdaptedGenerator,
+}
+
 
 @overload
 def build_generator(settings: LSTM | TransformerDecoder, space: SequenceSpace) -> AutoregressiveGenerator: ...
@@ -45,17 +56,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 
 def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Generator:
     """Fresh generator for the sequences of `space`, initialised from torch's global random state."""
-    if isinstance(settings, PluginGenerator):
-        return AdaptedGenerator(settings, space)
-    if isinstance(settings, Seq2SeqLSTM):
-        return Seq2SeqLSTMGenerator(settings, space)
-    if isinstance(settings, Seq2SeqTransformer):
-        return Seq2SeqTransformerGenerator(settings, space)
-    if isinstance(settings, LatentConv):
-        return LatentConvGenerator(settings, space)
-    if isinstance(settings, TransformerDecoder):
-        return TransformerGenerator(settings, space)
-    return LSTMGenerator(settings, space)
+    return _NETWORKS[type(settings)](settings, space)
 
 
 __all__ = [

@@ -28,12 +28,11 @@ from torch.nn import functional
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, PluginKind
+from rlgan.extensions import Loaded, Plugin, PluginKind, note
 from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
     module_class,
-    note,
     parameters_of,
     require_kept,
     require_parameters,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class NoPretrained(Settings):
     """All columns are the network's own."""
 
     kind: Literal["none"] = "none"
+    reads_file: ClassVar[bool] = False
 
 
 class WordVectors(Settings):
@@ -45,10 +46,11 @@ class WordVectors(Settings):
     """Numbers of a vector, as in the file."""
     freeze: bool = False
     """Whether these columns stay as they are; false trains them with everything else, as ScratchGAN's code does."""
+    reads_file: ClassVar[bool] = True
 
 
 PretrainedSettings = Annotated[NoPretrained | WordVectors, Field(discriminator="kind")]
-"""Settings of the columns that begin as something."""
+"""Settings of the columns that begin as something; `reads_file` says whether that is a file's."""
 
 Pretrained = Annotated[PretrainedSettings, NotSearched("needs a file of the language at hand")]
 """The same, as a field of a network's settings."""

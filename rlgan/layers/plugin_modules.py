@@ -89,20 +89,6 @@ def require_parameters(plugin: Plugin, method: Callable[..., Any], named: tuple[
         )
 
 
-def note(plugin: Plugin, name: str, value: object) -> None:
-    """Fill in a field of a plug-in's settings that the network decides.
-
-    Raises:
-        ConfigError: it was set to something else.
-    """
-    if name in plugin.model_fields_set and getattr(plugin, name) != value:
-        raise ConfigError(
-            f"{plugin.plugin_kind}.{name}={getattr(plugin, name)!r}: is {value!r} by the network {plugin.name!r} "
-            "itself. Leave it out."
-        )
-    object.__setattr__(plugin, name, value)
-
-
 def build_module(plugin: Plugin, space: SequenceSpace) -> nn.Module:
     """The network of a plug-in, initialised from torch's global random state.
 

@@ -20,7 +20,7 @@ from rlgan.generators import shift_right
 from rlgan.layers.optimizers import build_optimizer, clip_gradients, optimizer_state, restore_optimizer_state
 from rlgan.layers.recurrent import last_states
 
-from .baselines import CriticBaseline
+from .baselines import BaselineSettings, CriticBaseline
 
 
 class SourceEncoder(nn.Module):
@@ -180,6 +180,17 @@ class Critic:
         """Put back what `state` returned."""
         self.network.load_state_dict(state["weights"])
         restore_optimizer_state(self._optimizer, state["optimizer"])
+
+
+def build_critic(baseline: BaselineSettings, space: SequenceSpace, seed: int) -> Critic | None:
+    """The value function that a baseline reads; None where it reads none.
+
+    Args:
+        baseline: of the run.
+        space: the task's sequences.
+        seed: of the run.
+    """
+    return Critic(baseline, space, seed) if isinstance(baseline, CriticBaseline) else None
 
 
 def value_loss(

@@ -1,12 +1,124 @@
-"""What stands beside a paper's run."""
+"""Controls: what stands beside a run, and the configuration of each for a given run."""
 
 from __future__ import annotations
 
-from rlgan.config.config import Control
+from typing import Any
+
+from rlgan.base.declarations import compares_sequences
+from rlgan.base.errors import ConfigError
+from rlgan.config.config import Config, Control
+from rlgan.config.paths import from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
+from rlgan.layers.optimizers import Adam
+from rlgan.policy.advantage_scaling import AsTheyAre
+from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
+from rlgan.policy.credit import RewardToGo, Terminal
+from rlgan.policy.kl_penalty import NoReference
+from rlgan.policy.objectives import NoPolicyGradient, Reinforce
+from rlgan.policy.rewards import ConstantReward, OracleRatio, RandomReward
+from rlgan.policy.teacher_forcing import (
+    InterleavedTeacherForcing,
+    MixedTeacherForcing,
+)
+from rlgan.schedule.discriminator_balance import FixedBalance
 
 
 def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
     """What stands beside an adversarial run; the ceiling only where the exact law is known and forbids nothing."""
     has_oracle = task is None or (task.knows_law and not task.is_certain)
     return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
+
+
+def control(config: Config, name: Control) -> Config:
+    """The control of a run: the same task, generator, pretraining and number of generator updates.
+
+    * mle_continued: exactly the maximum-likelihood part of the run's adversarial phase, by the same optimiser. Where
+      the run has none, or of prefixes alone, one maximum-likelihood update for each generator update, by the same
+      optimiser.
+    * oracle_ratio: reward log p_oracle - log p_θ, reward-to-go, per-step baseline, plus 0.3 × maximum likelihood,
+      Adam 2e-3: a ceiling should not fail for the run's own settings.
+    * constant_reward: reward 1, no baseline, advantages on no other scale, the rest as the run.
+    * random_reward: uniform rewards; the run's baseline, or leave-one-out where that is of logits; the rest as the run.
+
+    Args:
+        config: the run.
+        name: which control.
+
+    Returns:
+        Its configuration, without a discriminator and without controls of its own.
+
+    Raises:
+        ConfigError: the run's generator has no likelihood, and draws no tokens that could be paid.
+    """
+    if not config.generator.has_likelihood:
+        raise ConfigError(
+            f"control {name!r}: generator={config.generator.kind!r} has no likelihood and draws no tokens. Run preset "
+            "mle on the same data, and compare the two runs."
+        )
+    schedule = config.schedule.model_copy(
+        update={"discriminator_rounds": 0, "discriminator_accuracy": None, "d_steps": 0, "balance": FixedBalance()}
+    )
+    changes: dict[str, object] = {
+        "preset": name,
+        "discriminator": None,
+        "controls": (),
+        "credit": Terminal(),
+    }
+    if name == "mle_continued":
+        if not schedule.teacher_forcing.learns_likelihood:
+            schedule = schedule.model_copy(update={"teacher_forcing": InterleavedTeacherForcing(num_updates=1)})
+        changes |= _NOTHING_COMPARED | {
+            "reward": ConstantReward(),
+            "reference": NoReference(),
+            "objective": _as_many_steps(config),
+        }
+    elif name == "oracle_ratio":
+        schedule = schedule.model_copy(update={"teacher_forcing": MixedTeacherForcing(weight=0.3)})
+        changes |= {
+            "reward": OracleRatio(),
+            "credit": RewardToGo(gamma=1.0),
+            "baseline": PerStepMean(),
+            "normalisation": AsTheyAre(),
+            "reference": NoReference(),
+            "objective": Reinforce(loss_normaliser="sequence"),
+            "optimizers": config.optimizers.model_copy(update={"generator": Adam(lr=2e-3, clip_norm=5.0)}),
+        }
+    elif name == "constant_reward":
+        changes |= _NOTHING_COMPARED | {"reward": ConstantReward()}
+    else:
+        baseline = LeaveOneOut() if config.baseline.reads_density_ratio else config.baseline
+        changes |= {"reward": RandomReward(), "baseline": baseline}
+    if name in ("constant_reward", "random_reward") and config.objective.is_differentiated:
+        # What was differentiated through a discriminator has no discriminator here.
+        changes["objective"] = Reinforce(loss_normaliser="sequence")
+    varied = config.model_copy(update=changes)
+    if not compares_sequences(varied.baseline, varied.normalisation):
+        schedule = schedule.model_copy(update={"g_group": None})
+    return from_dict(to_dict(varied.model_copy(update={"schedule": schedule})))
+
+
+def trained_again(config: Config) -> Control | None:
+    """The control of a run whose trainings differ by their seed as the run's would; None where it has none of its kind.
+
+    Where the run learns by policy gradients, so must this one: trainings by likelihood alone differ several times less.
+    """
+    if not config.schedule.adversarial_updates:
+        return None
+    kinds: tuple[Control, ...] = ("constant_reward", "random_reward")
+    if not (config.objective.reads_reward or config.objective.is_differentiated):
+        kinds = ("mle_continued",)
+    return next((name for name in kinds if name in config.controls), None)
+
+
+def _as_many_steps(config: Config) -> NoPolicyGradient:
+    """No reward is learned from, in as many steps as the run makes of a batch, and over its normaliser."""
+    objective, forcing = config.objective, config.schedule.teacher_forcing
+    kept: dict[str, Any] = {}
+    if objective.reads_reward and forcing.in_the_same_update:
+        kept |= {"epochs": objective.epochs, "minibatches": objective.minibatches}
+    if objective.reads_reward and config.schedule.num_real:
+        kept |= {"loss_normaliser": objective.loss_normaliser}
+    return NoPolicyGradient(**kept)
+
+
+_NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}

@@ -16,7 +16,7 @@ from rlgan.base.settings import ReadIf, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 
-from .registry import trained_again
+from .controls import trained_again
 
 
 def unread(config: Config) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from rlgan.sampling.beam_search import SearchedAndDrawn
 from rlgan.schedule.phases import Schedule
 
 from .controls import controls_of
+from .named import shipped
 
 _COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.1), num_train=5_000)
 """Where no data is named: what is written is what was read, but for noise, so that the law forbids nothing."""
@@ -28,10 +29,10 @@ _OF_DIALOGUE = CriticBaseline(reads="source", optimizer=Adam(lr=5e-4, clip_norm=
 """The baseline of the dialogue presets."""
 
 
+@shipped()
 def cgan_seq(task: TaskSettings | None = None) -> Config:
     """Conditional sequence GAN (Lee's formulation): mismatched pairs are negatives, too; prefixes are judged."""
     return Config(
-        preset="cgan_seq",
         task=task or _COPYING,
         generator=Seq2SeqLSTM(),
         discriminator=PairCnn(embedding=64, windows=(1, 2, 3, 4), filters=(64, 64, 64, 64)),
@@ -55,11 +56,11 @@ def cgan_seq(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def csgan_nmt(task: TaskSettings | None = None) -> Config:
     """CSGAN-NMT (Yang et al. 2018), RNNSearch side: Monte Carlo 20, reward D - 0.6, a discriminator held to 82 %."""
     windows = tuple(range(1, 50, 4))
     return Config(
-        preset="csgan_nmt",
         task=task or _COPYING,
         generator=Seq2SeqLSTM(embedding=512, hidden=1_024),
         discriminator=PairCnn(embedding=512, windows=windows, filters=tuple(100 + 10 * window for window in windows)),
@@ -90,10 +91,10 @@ def csgan_nmt(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def adversarial_nmt(task: TaskSettings | None = None) -> Config:
     """Adversarial-NMT (Wu et al. 2017): a judge of alignment, half of each batch by likelihood and half by reward."""
     return Config(
-        preset="adversarial_nmt",
         task=task or _COPYING,
         generator=Seq2SeqLSTM(embedding=620, hidden=1_000),
         discriminator=InteractionCnn(embedding=620, embeddings="generator", channels=20, mlp_hidden=20),
@@ -124,24 +125,26 @@ def adversarial_nmt(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def dialogue_reinforce(task: TaskSettings | None = None) -> Config:
     """Dialogue (Li et al. 2017): every token of a response is worth what D says of the whole response."""
-    return _dialogue(task, "dialogue_reinforce", Terminal())
+    return _dialogue(task, Terminal())
 
 
+@shipped()
 def regs(task: TaskSettings | None = None) -> Config:
     """Dialogue (Li et al. 2017), reward for every generation step: D of 5 completions of each prefix."""
-    return _dialogue(task, "regs", MonteCarlo(num_rollouts=5))
+    return _dialogue(task, MonteCarlo(num_rollouts=5))
 
 
+@shipped()
 def regs_prefix(task: TaskSettings | None = None) -> Config:
     """Dialogue (Li et al. 2017), reward for every generation step: D of the prefix, learned from one a sequence."""
-    return _dialogue(task, "regs_prefix", Prefix())
+    return _dialogue(task, Prefix())
 
 
-def _dialogue(task: TaskSettings | None, name: str, credit: CreditSettings) -> Config:
+def _dialogue(task: TaskSettings | None, credit: CreditSettings) -> Config:
     return Config(
-        preset=name,
         task=task or _COPYING,
         generator=Seq2SeqLSTM(
             embedding=512,
@@ -180,12 +183,12 @@ def _dialogue(task: TaskSettings | None, name: str, credit: CreditSettings) -> C
     )
 
 
+@shipped()
 def br_csgan(task: TaskSettings | None = None) -> Config:
     """BR-CSGAN (Yang et al. 2018), RNNSearch side: CSGAN-NMT paid 0.7·(D - 0.6) + 0.3·BLEU; Monte Carlo 16."""
     weight, bias = 0.7, 0.6
     return csgan_nmt(task).model_copy(
         update={
-            "preset": "br_csgan",
             "reward": Mixed(map=Probability(), metric=ReferenceBleu(order=4), weight=weight),
             "credit": MonteCarlo(num_rollouts=16),
             # The bias is of D alone, and so is its share of the mix.
@@ -194,11 +197,11 @@ def br_csgan(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def atrnn_summary(task: TaskSettings | None = None) -> Config:
     """Adversarial summarisation: a writer with double attention, a triple RNN as its judge, the loop of CSGAN-NMT."""
     return csgan_nmt(task).model_copy(
         update={
-            "preset": "atrnn_summary",
             # A document is long, and additive attention holds (B, T, S, H) numbers.
             "generator": Seq2SeqLSTM(embedding=128, hidden=256, attention="multiplicative", self_attention=True),
             "discriminator": TripleLSTM(embedding=128, hidden=256, mlp_hidden=256),

@@ -31,8 +31,10 @@ from rlgan.policy.teacher_forcing import MixedPrefix, MixedTeacherForcing, NoTea
 from rlgan.schedule.phases import Schedule
 
 from .controls import controls_of
+from .named import shipped
 
 
+@shipped()
 def seqgan(task: TaskSettings | None = None) -> Config:
     """SeqGAN with the published settings (Yu et al. 2017): Monte Carlo search 16, reward D, no baseline, Adam 0.01.
 
@@ -40,7 +42,6 @@ def seqgan(task: TaskSettings | None = None) -> Config:
     """
     is_of_pairs = task is not None and task.gives_conditions
     return Config(
-        preset="seqgan",
         task=task or OracleTask(),
         generator=Seq2SeqLSTM() if is_of_pairs else LSTM(embedding=32, hidden=32),
         discriminator=PairCnn() if is_of_pairs else CnnHighway(),
@@ -58,12 +59,12 @@ def seqgan(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def seqgan_prefix(task: TaskSettings | None = None) -> Config:
     """SeqGAN whose discriminator judges prefixes, with a critic: REGS (b) of Li et al. 2017 without a condition."""
     base = seqgan(task)
     return base.model_copy(
         update={
-            "preset": "seqgan_prefix",
             "credit": Prefix(),
             "baseline": CriticBaseline(),
             "objective": Reinforce(loss_normaliser="sequence"),
@@ -71,16 +72,17 @@ def seqgan_prefix(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def seqgan_rloo(task: TaskSettings | None = None) -> Config:
     """SeqGAN's networks and reward, moved by RLOO: leave-one-out in groups of 8, KL to the start in the reward."""
-    return _modern(task, "seqgan_rloo", baseline=LeaveOneOut(), reference=RewardPenalty(weight=0.05))
+    return _modern(task, baseline=LeaveOneOut(), reference=RewardPenalty(weight=0.05))
 
 
+@shipped()
 def seqgan_grpo(task: TaskSettings | None = None) -> Config:
     """SeqGAN's networks and reward, moved by GRPO without its two biases (Dr. GRPO)."""
     return _modern(
         task,
-        "seqgan_grpo",
         baseline=GroupMean(),
         normalisation=AsTheyAre(),
         reference=LossPenalty(weight=0.04),
@@ -88,11 +90,11 @@ def seqgan_grpo(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def seqgan_ppo(task: TaskSettings | None = None) -> Config:
     """SeqGAN's networks and reward, moved by PPO: critic, generalised advantages, four epochs, adapted KL."""
     base = _modern(
         task,
-        "seqgan_ppo",
         credit=LambdaReturn(gamma=1.0, decay=0.95),
         baseline=CriticBaseline(epochs=4, clip=0.2),
         reference=RewardPenalty(weight=0.05, target=6.0),
@@ -101,12 +103,11 @@ def seqgan_ppo(task: TaskSettings | None = None) -> Config:
     return base.model_copy(update={"schedule": base.schedule.model_copy(update={"g_group": None})})
 
 
-def _modern(task: TaskSettings | None, name: str, **axes: object) -> Config:
+def _modern(task: TaskSettings | None, **axes: object) -> Config:
     """What the policy gradients of language models have in common here: one round of D a batch, a gentle rate."""
     base = seqgan(task)
     return base.model_copy(
         update={
-            "preset": name,
             "credit": Terminal(),
             "objective": Reinforce(loss_normaliser="sequence"),
             # A group is of one condition; without conditions any neighbours will do.
@@ -117,12 +118,12 @@ def _modern(task: TaskSettings | None, name: str, **axes: object) -> Config:
     )
 
 
+@shipped()
 def maligan(task: TaskSettings | None = None) -> Config:
     """MaliGAN (Che et al. 2017), basic: importance weights of whole sequences, five rounds of D an update."""
     base = seqgan(task)
     return base.model_copy(
         update={
-            "preset": "maligan",
             "reward": Ratio(),
             "credit": Terminal(),
             "baseline": ImportanceWeights(ramp_updates=100),
@@ -132,12 +133,12 @@ def maligan(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def maligan_full(task: TaskSettings | None = None) -> Config:
     """MaliGAN (Che et al. 2017), full: prefixes of real sequences, step-wise weights by Monte Carlo search."""
     base = maligan(task)
     return base.model_copy(
         update={
-            "preset": "maligan_full",
             "credit": MonteCarlo(num_rollouts=16),
             # The paper begins with 30 tokens of its longer sequences.
             "schedule": base.schedule.model_copy(
@@ -147,10 +148,10 @@ def maligan_full(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def bgan(task: TaskSettings | None = None) -> Config:
     """Boundary-seeking GAN (Hjelm et al. 2018), forward KL: importance weights, from scratch."""
     return Config(
-        preset="bgan",
         task=task or OracleTask(),
         generator=LSTM(embedding=32, hidden=32),
         discriminator=ResConv(width=256, blocks=3),
@@ -169,17 +170,16 @@ def bgan(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def bgan_rkl(task: TaskSettings | None = None) -> Config:
     """Boundary-seeking GAN, policy-gradient form: the logit less a moving log Z, which descends the reverse KL."""
-    return bgan(task).model_copy(
-        update={"preset": "bgan_rkl", "reward": Logit(), "baseline": LogPartition(decay=0.995)}
-    )
+    return bgan(task).model_copy(update={"reward": Logit(), "baseline": LogPartition(decay=0.995)})
 
 
+@shipped()
 def scratchgan(task: TaskSettings | None = None) -> Config:
     """ScratchGAN (de Masson d'Autume et al. 2019): no pretraining, a reward for every token, large batches."""
     return Config(
-        preset="scratchgan",
         task=task or OracleTask(),
         # 300 of the columns are GloVe's in the paper, which goes with a file; docs/algorithms.md has the command.
         generator=LSTM(embedding=364, hidden=512, layers=2, output_layers="all", tied=True),
@@ -198,12 +198,12 @@ def scratchgan(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def wgan_reinforce(task: TaskSettings | None = None) -> Config:
     """A Wasserstein critic with gradient penalty (Gulrajani et al. 2017) as the reward of discrete samples."""
     base = seqgan(task)
     return base.model_copy(
         update={
-            "preset": "wgan_reinforce",
             "discriminator": ResConv(width=128, blocks=5),
             "adversary": AdversarySettings(
                 batch=128,
@@ -231,10 +231,10 @@ def wgan_reinforce(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def gumbel(task: TaskSettings | None = None) -> Config:
     """Gumbel-softmax GAN (Jang et al. 2017; Kusner & Hernández-Lobato 2016): soft samples, τ falls from 1 to 0.5."""
     return Config(
-        preset="gumbel",
         task=task or OracleTask(),
         generator=LSTM(embedding=32, hidden=32),
         discriminator=CnnHighway(),
@@ -251,19 +251,18 @@ def gumbel(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def st_gumbel(task: TaskSettings | None = None) -> Config:
     """The same with the straight-through estimator: the discriminator sees one-hot rows."""
     base = gumbel(task)
-    return base.model_copy(
-        update={"preset": "st_gumbel", "objective": base.objective.model_copy(update={"straight_through": True})}
-    )
+    return base.model_copy(update={"objective": base.objective.model_copy(update={"straight_through": True})})
 
 
+@shipped()
 def wgan_gp(task: TaskSettings | None = None) -> Config:
     """WGAN-GP's character model (Gulrajani et al. 2017): no tokens are drawn, and the critic reads soft rows."""
     adam = Adam(lr=1e-4, beta1=0.5, beta2=0.9)
     return Config(
-        preset="wgan_gp",
         task=task or OracleTask(),
         generator=LatentConv(),
         discriminator=ResConv(),
@@ -283,12 +282,12 @@ def wgan_gp(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def lm_ratio(task: TaskSettings | None = None) -> Config:
     """LM-ratio: a language model of reals, learned once and held, pays log p_φ - log p_θ: descends KL(p_θ‖p_φ)."""
     base = seqgan(task)
     return base.model_copy(
         update={
-            "preset": "lm_ratio",
             "discriminator": LanguageModel(embedding=48, hidden=96, dropout=0.3, tied=True),
             "adversary": AdversarySettings(batch=64, sequences_per_round=2_000, loss=Likelihood(learns="reals")),
             "reward": LogRatio(),
@@ -315,12 +314,12 @@ def lm_ratio(task: TaskSettings | None = None) -> Config:
     )
 
 
+@shipped()
 def mediator(task: TaskSettings | None = None) -> Config:
     """Cooperative Training (Lu et al. 2019), the mediator as a reward of samples: descends Jensen-Shannon."""
     base = lm_ratio(task)
     return base.model_copy(
         update={
-            "preset": "mediator",
             "adversary": base.adversary.model_copy(update={"loss": Likelihood(learns="mixture")}),
             # The mixture moves with the generator.
             "schedule": base.schedule.model_copy(update={"d_steps": 1}),

@@ -20,7 +20,7 @@ from rlgan.evaluation.own_metrics import is_own
 from rlgan.evaluation.sentence_encoders import EncoderName
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
-from rlgan.presets.registry import control, trained_again
+from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
 from rlgan.training.trainer import Trainer

@@ -25,6 +25,7 @@ from rlgan.base.settings import IsFile, facts_below, facts_of
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, TaskSettings, build_task
+from rlgan.extensions import Plugin
 from rlgan.storage.checkpoint import peek
 from rlgan.tracking import DataInput
 
@@ -380,7 +381,9 @@ def _has_changed(config: Config, kept: KeptData, task: Task) -> str:
     found = [*_changed_files(config, kept), *_changed_parts(kept, task)]
     what = "; ".join(found) or f"the task {task.name!r} gives other sequences than the ones the run began with"
     files = [path for path in config_files(config) if path.startswith("task.")]
-    if not files:
+    if isinstance(config.task, Plugin):
+        remedy = f"Let {config.task.name} give the same sequences for the same options each time, or start a new run."
+    elif not files:
         remedy = "The task is drawn by rlgan itself: use the version that the run began with, or start a new run."
     elif kept.files and not _changed_files(config, kept):
         remedy = (

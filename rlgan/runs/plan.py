@@ -14,7 +14,7 @@ from rlgan.base.activity import Stage, path_of
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import temperatures_of
-from rlgan.presets.registry import control, trained_again
+from rlgan.presets.controls import control, trained_again
 from rlgan.schedule.phases import Position
 
 # Time of a sequence, with that of one learned by maximum likelihood as 1 (measured with the preset `quick`).

@@ -11,6 +11,7 @@ A run folder holds:
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
+    discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`
     table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
     plugins/               sources of what the user brought; see rlgan.extensions
     verdict.json           what may be said of the run beside its controls
@@ -41,7 +42,7 @@ from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.extensions import plugins_in, remember_sources, require_unchanged
-from rlgan.presets.registry import control
+from rlgan.presets.controls import control
 from rlgan.report.final_table import SHOWN_TABLE
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CallbackError, StorageError, UploadError
+from rlgan.base.errors import CallbackError, PluginError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
@@ -24,6 +24,7 @@ from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
 from rlgan.extensions import keep_sources, plugins_in
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
+from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
 from rlgan.storage.places import Mirror
 from rlgan.tracking import Tracker, run_tags
@@ -164,6 +165,10 @@ class Session:
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
+        except PluginError:
+            kept = f"its {self._kept_position} units of the last checkpoint are kept"
+            self._progress.say(f"stopped by a plug-in; {kept}. When the cause is gone, go on with: {self._again()}")
+            raise
         finally:
             if lost := self._faults.summary():
                 self._progress.say(lost)
@@ -171,10 +176,13 @@ class Session:
             self._tracker.finish(status, wait_s, tags)
 
     def _stopped(self) -> RunResult:
-        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
-        where = f"rlgan train --resume {shlex.quote(run)}"
-        self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
+        self._progress.say(f"stopped after {self._kept_position} units; go on with: {self._again()}")
         return RunResult(self._run_dir, stopped=True)
+
+    def _again(self) -> str:
+        """The command that goes on with this run."""
+        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
+        return f"rlgan train --resume {shlex.quote(run)}"
 
     # ------------------------------------------------------------------ training
 
@@ -221,6 +229,10 @@ class Session:
         self._kept_position = position
         weights = self._trainer.current_weights()
         save_run_generator(self._run_dir, self._config.generator, self._task, weights)
+        if self._config.discriminator is not None:
+            reward = self._config.reward.model_dump(mode="json")
+            judge = state["discriminator"]["weights"]
+            save_run_discriminator(self._run_dir, self._config.discriminator, reward, self._task, judge)
         self._last_checkpoint = time.monotonic()
 
     def _send(self) -> None:

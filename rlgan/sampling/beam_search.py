@@ -11,7 +11,7 @@ A discriminator may be shown such sequences among its fakes (dialogue, Li et al.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ class Drawn(Settings):
     """Every fake is drawn."""
 
     kind: Literal["drawn"] = "drawn"
+    beam: ClassVar[int] = 1
 
 
 class SearchedAndDrawn(Settings):

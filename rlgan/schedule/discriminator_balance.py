@@ -19,11 +19,61 @@ HELDOUT_AUC = "discriminator/auc_heldout"
 LOSS_ON_REALS, LOSS_ON_FAKES = "discriminator/loss_real", "discriminator/loss_fake"
 
 
+@dataclass(frozen=True, slots=True)
+class BalanceState:
+    """What is remembered between rounds.
+
+    Attributes:
+        rounds: of the discriminator in the whole run, which name its random streams.
+        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
+        real_weight: k, what reals weigh in the discriminator's loss.
+    """
+
+    rounds: int = 0
+    auc: float | None = None
+    real_weight: float = 1.0
+
+
 class Balance(Settings):
-    """What every balance declares."""
+    """What every balance declares, and what it does with what rounds report."""
 
     moves_boundary: ClassVar[bool] = False
     """Whether it weighs reals against fakes, which adds an unknown constant to the logit and needs both in halves."""
+
+    @property
+    def hold_above(self) -> float | None:
+        """Held-out area above which a round trains nothing; None where every round trains."""
+        return None
+
+    def first_state(self) -> BalanceState:
+        """Before the first round."""
+        return BalanceState()
+
+    def most_rounds(self, iteration: int, d_steps: int) -> int:
+        """Rounds of an adversarial iteration, if nothing ends them before.
+
+        Args:
+            iteration: counted from 0.
+            d_steps: the schedule's.
+        """
+        return d_steps
+
+    def suffices(self, state: BalanceState) -> bool:
+        """Whether an iteration needs no more rounds."""
+        return False
+
+    def real_weight(self, state: BalanceState) -> float | None:
+        """What reals weigh in the discriminator's loss; None where nothing is weighed."""
+        return None
+
+    def after_round(self, state: BalanceState, metrics: Mapping[str, float]) -> tuple[BalanceState, dict[str, float]]:
+        """The state after a round, and metrics of the balance itself.
+
+        Args:
+            state: before the round.
+            metrics: of the round.
+        """
+        return replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc)), {}
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """It is of rounds between generator updates."""
@@ -68,6 +118,15 @@ class Band(Balance):
             )
         return self
 
+    @property
+    def hold_above(self) -> float | None:
+        """See `Balance.hold_above`."""
+        return self.high
+
+    def suffices(self, state: BalanceState) -> bool:
+        """See `Balance.suffices`."""
+        return state.auc is not None and state.auc >= self.low
+
     def check(self, fields: Fields) -> Iterator[Problem]:
         """There is something to rank."""
         yield from super().check(fields)
@@ -89,7 +148,12 @@ class CriticWarmup(Balance):
     units: Annotated[int, Choice((5, 25))] = Field(25, ge=1)
     """First units that are such."""
     every: Annotated[int | None, Choice((None, 500))] = Field(500, ge=1)
-    """Every so manieth unit is such, too; null for none."""
+    """Also warm up every N-th unit; null disables."""
+
+    def most_rounds(self, iteration: int, d_steps: int) -> int:
+        """See `Balance.most_rounds`."""
+        is_warm = iteration < self.units or (self.every is not None and iteration % self.every == 0)
+        return self.rounds if is_warm else d_steps
 
 
 class Equilibrium(Balance):
@@ -111,6 +175,23 @@ class Equilibrium(Balance):
     """k in the beginning, in pretraining too; the paper's is 0."""
     moves_boundary: ClassVar[bool] = True
 
+    def first_state(self) -> BalanceState:
+        """See `Balance.first_state`."""
+        return BalanceState(real_weight=self.start)
+
+    def real_weight(self, state: BalanceState) -> float | None:
+        """See `Balance.real_weight`."""
+        return state.real_weight
+
+    def after_round(self, state: BalanceState, metrics: Mapping[str, float]) -> tuple[BalanceState, dict[str, float]]:
+        """See `Balance.after_round`."""
+        state, _ = super().after_round(state, metrics)
+        on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
+        gap = self.ratio * on_reals - on_fakes
+        real_weight = min(1.0, max(0.0, state.real_weight + self.rate * gap))
+        described = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
+        return replace(state, real_weight=real_weight), described
+
     def check(self, fields: Fields) -> Iterator[Problem]:
         """The loss has a cost of reals and one of fakes."""
         yield from super().check(fields)
@@ -125,62 +206,3 @@ class Equilibrium(Balance):
 
 
 BalanceSettings = Annotated[FixedBalance | Band | CriticWarmup | Equilibrium, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceState:
-    """What is remembered between rounds.
-
-    Attributes:
-        rounds: of the discriminator in the whole run, which name its random streams.
-        auc: held-out area under the ROC curve, as it was measured before the last round trained; None before the first.
-        real_weight: k, what reals weigh in the discriminator's loss.
-    """
-
-    rounds: int = 0
-    auc: float | None = None
-    real_weight: float = 1.0
-
-
-def first_state(settings: BalanceSettings) -> BalanceState:
-    """Before the first round."""
-    return BalanceState(real_weight=settings.start if isinstance(settings, Equilibrium) else 1.0)
-
-
-def most_rounds(settings: BalanceSettings, unit: int, d_steps: int) -> int:
-    """Rounds of an adversarial unit, if nothing ends them before.
-
-    Args:
-        settings: which balance.
-        unit: counted from 0.
-        d_steps: the schedule's.
-    """
-    if isinstance(settings, CriticWarmup):
-        is_warm = unit < settings.units or (settings.every is not None and unit % settings.every == 0)
-        return settings.rounds if is_warm else d_steps
-    return d_steps
-
-
-def suffices(settings: BalanceSettings, state: BalanceState) -> bool:
-    """Whether a unit needs no more rounds."""
-    return isinstance(settings, Band) and state.auc is not None and state.auc >= settings.low
-
-
-def after_round(
-    settings: BalanceSettings, state: BalanceState, metrics: Mapping[str, float]
-) -> tuple[BalanceState, dict[str, float]]:
-    """The state after a round, and what there is to tell of it.
-
-    Args:
-        settings: which balance.
-        state: before the round.
-        metrics: of the round.
-    """
-    state = replace(state, rounds=state.rounds + 1, auc=metrics.get(HELDOUT_AUC, state.auc))
-    if not isinstance(settings, Equilibrium):
-        return state, {}
-    on_reals, on_fakes = metrics[LOSS_ON_REALS], metrics[LOSS_ON_FAKES]
-    gap = settings.ratio * on_reals - on_fakes
-    real_weight = min(1.0, max(0.0, state.real_weight + settings.rate * gap))
-    told = {"discriminator/real_weight": real_weight, "discriminator/convergence": on_reals + abs(gap)}
-    return replace(state, real_weight=real_weight), told

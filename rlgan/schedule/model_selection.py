@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ class NoSelection(Settings):
     """The last generator, as the papers have it."""
 
     kind: Literal["none"] = "none"
+    patience: ClassVar[None] = None
 
 
 class BestGenerator(Settings):
@@ -103,6 +104,11 @@ class BestGenerator(Settings):
 
 
 SelectionSettings = Annotated[NoSelection | BestGenerator, Field(discriminator="kind")]
+
+
+def selecting(settings: SelectionSettings) -> BestGenerator | None:
+    """The settings of a run that selects; None where the last generator is kept."""
+    return settings if isinstance(settings, BestGenerator) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
         )
 
 
-def told(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:
+def sentence(settings: BestGenerator, state: SelectionState, done: int, most: int) -> str:
     """Which generator was selected, as a sentence.
 
     Args:

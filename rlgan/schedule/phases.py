@@ -153,17 +153,6 @@ class Position:
         return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
 
 
-def next_phase(schedule: Schedule, position: Position) -> Phase | None:
-    """The phase of the next unit, or None when the run is complete."""
-    if not position.mle_finished and position.mle_epochs < schedule.mle_epochs:
-        return "mle"
-    if not position.discriminator_finished and position.discriminator_rounds < schedule.discriminator_rounds:
-        return "discriminator"
-    if not position.adversarial_finished and position.adversarial_updates < schedule.adversarial_updates:
-        return "adversarial"
-    return None
-
-
 def num_units(schedule: Schedule, position: Position) -> int:
     """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
     mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs

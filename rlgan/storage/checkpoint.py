@@ -143,6 +143,24 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
     )
 
 
+def load_at(path: Path) -> LoadedCheckpoint:
+    """A certain checkpoint.
+
+    Args:
+        path: its folder, named by its position.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if not (path / STATE).exists():
+        raise CheckpointError(f"{path}: is no checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.")
+    try:
+        position = int(path.name)
+        return LoadedCheckpoint(_load(path, position), position, path, ())
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Give another checkpoint of the run.") from None
+
+
 def peek(run_dir: Path, key: str) -> Any:
     """One JSON value of the newest state that can be read; tensors are not, and nothing is checked.
 

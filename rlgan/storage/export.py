@@ -182,12 +182,8 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
     description = {
         "generator": settings.model_dump(mode="json"),
         "source": _source_text(settings),
-        **_of_space(task.space),
-        "given": None if task.space.given is None else _of_space(task.space.given),
-        "joining": task.joining,
-        "token_names": list(task.token_names),
+        **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
-        "given_names": None if task.conditions is None else list(task.conditions.token_names),
     }
     tensors = {name: torch.tensor(array) for name, array in arrays.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
@@ -213,6 +209,17 @@ def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: Sequ
     return padded(rows, space)
 
 
+def names_of(task: Task) -> dict[str, Any]:
+    """Sequences and vocabulary of a task, as `space_of` and `joining_of` read them."""
+    return {
+        **_of_space(task.space),
+        "given": None if task.space.given is None else _of_space(task.space.given),
+        "joining": task.joining,
+        "token_names": list(task.token_names),
+        "given_names": None if task.conditions is None else list(task.conditions.token_names),
+    }
+
+
 def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
@@ -220,7 +227,8 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
 _SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
-def _space(description: Mapping[str, Any]) -> SequenceSpace:
+def space_of(description: Mapping[str, Any]) -> SequenceSpace:
+    """The sequences that a description tells of."""
     # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
     # 0 and their padding the terminator.
     given = description.get("given")
@@ -228,7 +236,7 @@ def _space(description: Mapping[str, Any]) -> SequenceSpace:
         description["vocab_size"],
         description["max_length"],
         description["end_id"],
-        given=None if given is None else _space(given),
+        given=None if given is None else space_of(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
@@ -250,7 +258,7 @@ def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> Expor
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
-        space = _space(description)
+        space = space_of(description)
         settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
         _require_source(settings, description.get("source"), run_dir, executes_source)
@@ -262,7 +270,7 @@ def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> Expor
         reading = None if kept is None else Reading.model_validate(kept)
         names = description.get("given_names")
         given_names = None if names is None else tuple(names)
-        return ExportedGenerator(generator.eval(), space, token_names, _joining(description), reading, given_names)
+        return ExportedGenerator(generator.eval(), space, token_names, joining_of(description), reading, given_names)
     except (CheckpointError, PluginError):
         raise
     except FileNotFoundError as error:
@@ -319,7 +327,8 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
         )
 
 
-def _joining(description: dict[str, Any]) -> Joining:
+def joining_of(description: Mapping[str, Any]) -> Joining:
+    """How tokens become text, as a description tells."""
     # Runs of older versions have what stands between tokens instead.
     found = description["joining"] if "joining" in description else _OF_SEPARATOR[description["separator"]]
     if found not in JOININGS:

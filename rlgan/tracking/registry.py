@@ -11,7 +11,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import GENERATOR_FILES, load_run_generator
 
 from .addresses import tracking_uri, without_password
@@ -167,15 +168,16 @@ def find_generator(uri: str | None, model: str) -> RegisteredGenerator:
 
 
 @contextmanager
-def fetch(uri: str | None, model: str) -> Iterator[Path]:
-    """The files of a registered generator, for as long as the context lasts. Code that lies beside them stays there.
+def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -> Iterator[Path]:
+    """Files of a registered generator, for as long as the context lasts. Code that lies beside them stays there.
 
     Args:
         uri: as in `register`.
         model: as in `find_generator`.
+        names: the files; also those of the discriminator (`DISCRIMINATOR_FILES`), where its run trained one.
 
     Yields:
-        A folder that `rlgan.storage.export.load_run_generator` reads.
+        A folder that `rlgan.storage.export.load_run_generator` reads, or `load_run_discriminator`.
 
     Raises:
         ConfigError: `model` is no address.
@@ -186,7 +188,7 @@ def fetch(uri: str | None, model: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         with asking(found.uri) as client:
             version = client.get_model_version(found.name, str(found.version))
-            for name in GENERATOR_FILES:
+            for name in names:
                 _download(client, found.uri, version, f"artifacts/{name}", Path(temporary), model)
         folder = Path(temporary) / "artifacts"
         try:
@@ -210,10 +212,15 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
+    artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
+    # What it learned from, for whoever goes on against it; a folder of an older version has none.
+    for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
+        if (generator_dir / name).exists():
+            artifacts[key] = str((generator_dir / name).resolve())
     save_model(
         path=str(folder),
         python_model=str(_SCRIPT),
-        artifacts={"weights": str(weights.resolve()), "description": str(description.resolve())},
+        artifacts=artifacts,
         code_paths=[str(package)],
         signature=ModelSignature(
             inputs=Schema([ColSpec("long", "num_sequences")]),

@@ -9,7 +9,8 @@ import pytest
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import TextTask, build_task
-from rlgan.presets.registry import control, preset
+from rlgan.presets.controls import control
+from rlgan.presets.registry import preset
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 

@@ -31,7 +31,7 @@ from rlgan.policy.value_function import Critic
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.rollouts.collecting import prefix_logits
 from rlgan.sampling.records import Rollouts
-from rlgan.training.trainer import recipe_of
+from rlgan.training.generator_updates import recipe_of
 from rlgan.workers.through import Through
 from tests.support.small_presets import small
 

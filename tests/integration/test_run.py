@@ -57,6 +57,8 @@ def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
         *LEFT_BEHIND,
         "config.json",
         "data.json",
+        "discriminator.json",
+        "discriminator.safetensors",
         "final_table.json",
         "checkpoints",
         "metrics.jsonl",

@@ -10,7 +10,7 @@ from ray import tune
 from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import OracleTask
 from rlgan.generators import LSTM
-from rlgan.presets.registry import mle
+from rlgan.presets.quick import mle
 from rlgan.runs.ray_tune import VARIED, SequenceGAN
 from tests.support.on_ray import config_of
 

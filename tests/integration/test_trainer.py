@@ -22,7 +22,7 @@ from rlgan.config.config import Config, Control, Optimizers
 from rlgan.discriminators import InteractionCnn, LanguageModel, PairLSTM, ResConv
 from rlgan.envs.tasks import Task, ToyTask, build_task
 from rlgan.evaluation.adversarial import FreshEvaluator
-from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, Measurement, selection_view
+from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
 from rlgan.layers.optimizers import SGD, Adam
 from rlgan.layers.relaxation import Relaxation
@@ -49,7 +49,9 @@ from rlgan.policy.teacher_forcing import (
     ScheduledSampling,
     TeacherForcingByExample,
 )
-from rlgan.presets.registry import control, quick, seqgan, seqgan_quick
+from rlgan.presets.controls import control
+from rlgan.presets.quick import quick, seqgan_quick
+from rlgan.presets.sequences import seqgan
 from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.schedule.example_weights import tf_idf_weights
@@ -97,7 +99,7 @@ def test_a_complete_run_ends_its_actors_and_can_still_be_measured(task: Task) ->
     with build_parts(config, task) as parts:
         released: list[str] = []
         trainer = Trainer(config, task, dataclasses.replace(parts, release=lambda: released.append("all")))
-        with pytest.raises(RuntimeError, match="units of the run are left"):
+        with pytest.raises(RuntimeError, match="iterations of the run are left"):
             trainer.release()
         finish(trainer)
         assert released == []
@@ -137,6 +139,14 @@ def test_units_come_in_the_order_of_algorithm_1(task: Task) -> None:
     # No two calls share a stream, and no two shards of a call.
     seeds = [shard.seed for shards, *_ in recorder.searches for shard in shards]
     assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize(("epochs", "rounds", "updates"), [(0, 2, 1), (2, 0, 1), (2, 1, 0)])
+def test_a_phase_without_iterations_is_passed_over(epochs: int, rounds: int, updates: int, task: Task) -> None:
+    schedule = {"mle_epochs": epochs, "discriminator_rounds": rounds, "adversarial_updates": updates}
+    with trainer_of(tiny_config(schedule), task) as trainer:
+        phases = [trainer.step(measure=False).phase for _ in iter(lambda: trainer.next_phase, None)]
+        assert phases == ["mle"] * epochs + ["discriminator"] * rounds + ["adversarial"] * updates
 
 
 def test_each_round_is_scored_by_the_discriminator_of_the_moment(task: Task) -> None:
@@ -406,30 +416,6 @@ def test_the_same_run_again_gives_the_same_numbers_and_another_seed_does_not(tas
 # ---------------------------------------------------------------------------------------------------- collapse
 
 
-@pytest.mark.parametrize("share", [0.5, None])
-def test_a_generator_that_collapses_is_told_once(
-    share: float | None, task: Task, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ranks = iter([99.0, 10.0, 6.0, 4.9, 4.0, 8.0])
-
-    def measured(self: Trainer) -> Measurement:
-        return Measurement({"eval/effective_rank": next(ranks)}, torch.zeros(1, 6))
-
-    monkeypatch.setattr(Trainer, "measure", measured)
-    config = tiny_config({"mle_epochs": 2, "discriminator_rounds": 1, "adversarial_updates": 4})
-    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"collapse_share": share})})
-    with trainer_of(config, task) as trainer:
-        units = [unit.metrics for unit in finish(trainer)]
-    alarms = [metrics.get("generator/collapse_alarm") for metrics in units]
-    told = [record.message for record in caplog.records if "collapse?" in record.message]
-    if share is None:
-        assert alarms == [None] * 7 and not told
-    else:
-        # Below half of 10, with which pretraining ended; once fallen it is known.
-        assert alarms == [None] * 3 + [0.0, 1.0, 1.0, 1.0]
-        assert told == ["collapse? effective rank of the next-token laws 4.9; adversarial training began with 10.0"]
-
-
 def test_the_effective_rank_is_compared_with_the_end_of_pretraining(task: Task) -> None:
     with trainer_of(tiny_config({"mle_epochs": 3, "adversarial_updates": 2}), task) as trainer:
         units = [unit.metrics for unit in finish(trainer)]
@@ -638,16 +624,9 @@ def test_patience_stops_and_takes_the_best_epoch(task: Task) -> None:
         optimizers=Optimizers(mle=Adam(lr=0.1), generator=Adam(lr=0.01), discriminator=Adam(lr=0.01)),
     )
     losses, weights = [], []
-    recorder = Recorder()
+    # Of the epoch just done, before anything is taken back.
+    recorder = Recorder(after_update=lambda _: weights.append(trainer.current_weights()))
     with trainer_of(config, task, recorder=recorder) as trainer:
-        update = trainer._parts.learners.update
-
-        def note_weights(*given: Any, **named: Any) -> dict[str, float]:
-            learned: dict[str, float] = update(*given, **named)
-            weights.append(trainer.current_weights())  # of the epoch just done, before anything is taken back
-            return learned
-
-        trainer._parts.learners.update = note_weights  # type: ignore[method-assign]
         while trainer.next_phase == "mle":
             losses.append(trainer.step().metrics["mle/valid_nll"])
         best = int(np.argmin(losses))
@@ -693,22 +672,17 @@ def followed(config: Config, task: Task) -> tuple[list[Iteration], list[float], 
     assert isinstance(selection, BestGenerator)
     validator = Evaluator(selection_view(task), config.evaluation, config.seed, draw="selection")
     figures, weights = [], []
-    with trainer_of(config, task) as trainer:
-        update = trainer._parts.learners.update
 
-        def note() -> None:
-            weights.append(trainer.current_weights())
-            figures.append(validator.figure(trainer.current_generator(), selection.measure))
+    def note() -> None:
+        weights.append(trainer.current_weights())
+        figures.append(validator.figure(trainer.current_generator(), selection.measure))
 
-        def watched(phase: Any, *arguments: Any, **through: Any) -> dict[str, float]:
-            if phase == "adversarial" and not weights:
-                note()
-            learned = update(phase, *arguments, **through)
-            if phase == "adversarial":
-                note()  # of the unit just done, before anything is taken back
-            return learned
-
-        trainer._parts.learners.update = watched  # type: ignore[method-assign]
+    recorder = Recorder(
+        before_update=lambda phase: note() if phase == "adversarial" and not weights else None,
+        # Of the unit just done, before anything is taken back.
+        after_update=lambda phase: note() if phase == "adversarial" else None,
+    )
+    with trainer_of(config, task, recorder=recorder) as trainer:
         units = finish(trainer)
     return units, figures, weights, trainer
 
@@ -767,9 +741,9 @@ def test_nothing_is_selected_on_the_test_split_nor_on_samples_that_are_reported(
             metrics = [unit.metrics for unit in finish(trainer)]
             chosen.append([{k: v for k, v in one.items() if k.startswith("selection/")} for one in metrics])
             drawn = trainer.measure().tokens
-            validator = trainer._validator
-            assert validator is not None
-            assert not torch.equal(validator.measure(trainer.current_generator()).tokens, drawn)
+            selection = trainer.adversarial.selection
+            assert selection is not None
+            assert not torch.equal(selection.evaluator.measure(trainer.current_generator()).tokens, drawn)
     assert_same(chosen[0], chosen[1])
 
 
@@ -796,8 +770,8 @@ def test_controls_are_selected_as_the_run_is(name: Control, task: Task) -> None:
         assert trainer.selected is not None
         values = [unit.metrics["selection/value"] for unit in units if "selection/value" in unit.metrics]
         best = min([started, *values])
-        validator = trainer._validator
-        assert validator is not None and validator.figure(trainer.current_generator(), "kl_sum") == best
+        selection = trainer.adversarial.selection
+        assert selection is not None and selection.evaluator.figure(trainer.current_generator(), "kl_sum") == best
 
 
 # --------------------------------------------------------------------------------------------- rollout policy
@@ -1005,18 +979,13 @@ def test_half_of_the_fakes_of_pretraining_are_what_beams_find() -> None:
         adversary=AdversarySettings(batch=16, sequences_per_round=24, decoding=SearchedAndDrawn(beam=3)),
     )
     pairs, rounds = build_task(config.task), []
-    with build_parts(config, pairs) as parts:
-        assert parts.discriminator is not None
-        train_round = parts.discriminator.train_round
 
-        def watched(request: Round) -> dict[str, float]:
-            stepper = trainer.current_generator().stepper()
-            best = beam_search(stepper, pairs.space, 24, 3, conditions=request.conditions).tokens
-            rounds.append((best == request.fakes).all(1))
-            return train_round(request)
+    def compare(request: Round) -> None:
+        stepper = trainer.current_generator().stepper()
+        best = beam_search(stepper, pairs.space, 24, 3, conditions=request.conditions).tokens
+        rounds.append((best == request.fakes).all(1))
 
-        parts.discriminator.train_round = watched  # type: ignore[method-assign]
-        trainer = Trainer(config, pairs, parts)
+    with trainer_of(config, pairs, recorder=Recorder(before_round=compare)) as trainer:
         while trainer.next_phase is not None:
             trainer.step(measure=False)
     # Every second one is; what is drawn may happen to be the likeliest, but never so often.

@@ -306,9 +306,9 @@ def test_two_learners_take_the_step_of_one_where_no_tokens_are_drawn() -> None:
 
 
 def test_the_figures_of_a_run_are_where_the_dashboard_reads_them(task: Task) -> None:
-    with trainer_of(config_of(1), task) as trainer:
-        trainer._parts.faults.lost["rollout worker"] = 3
-        units = finish(trainer)
+    with build_parts(config_of(1), task) as parts:
+        parts.faults.lost["rollout worker"] = 3
+        units = finish(Trainer(config_of(1), task, parts))
         (node,) = [node for node in ray.nodes() if node["Alive"]]
         if node["MetricsExportPort"] < 1:
             pytest.skip("Ray exports no metrics without the extra: pip install -c constraints.txt -e '.[cluster]'")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlgan.adversary.training import AdversarySettings
+from rlgan.adversary.training import AdversarySettings, Round
 from rlgan.base.weights import Weights
 from rlgan.config.config import Config, Optimizers, Workers
 from rlgan.discriminators import CnnHighway, Tabular
@@ -22,10 +22,9 @@ from rlgan.rollouts.collecting import Shard
 from rlgan.sampling.records import Experience, Rollouts
 from rlgan.schedule.phases import Schedule
 from rlgan.training.iteration import Iteration
-from rlgan.training.parts import Parts, RolloutPool
+from rlgan.training.parts import Parts
 from rlgan.training.trainer import Trainer
 from rlgan.workers.faults import Faults
-from rlgan.workers.learner import GeneratorLearners
 
 FAULTS = Faults(max_retries=3, call_timeout_s=60.0)
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=70, num_valid=20, num_test=20, seed=0)
@@ -92,30 +91,42 @@ class Recorder:
         updates: (phase, experience, rows a minibatch) of each call to the learners.
         searches: (shards, policy, rollout policy, discriminator) of each call for rollouts or fakes.
         references: weights of the reference generator of each such call, or None.
+        rounds: of the discriminator.
+        before_update: is called with the phase before each call to the learners.
+        after_update: and after it, when nothing has been done with its result.
+        before_round: is called before each round of the discriminator.
     """
 
     updates: list[tuple[str, Experience, int]] = field(default_factory=list)
     searches: list[tuple[list[Shard], Weights, Weights | None, Weights | None]] = field(default_factory=list)
     references: list[Weights | None] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    before_update: Callable[[str], object] = lambda phase: None
+    after_update: Callable[[str], object] = lambda phase: None
+    before_round: Callable[[Round], object] = lambda request: None
 
     def around(self, parts: Parts) -> Parts:
         """The same parts, watched; they must be in this process."""
-        return Parts(
+        discriminator = parts.discriminator
+        return replace(
+            parts,
             rollouts=_WatchedRollouts(parts.rollouts, self),
-            discriminator=parts.discriminator,
-            learners=_watched_learners(parts.learners, self),
-            faults=parts.faults,
-            telemetry=parts.telemetry,
+            discriminator=None if discriminator is None else _WatchedDiscriminator(discriminator, self),
+            learners=_WatchedLearners(parts.learners, self),
         )
 
 
-class _WatchedRollouts:
-    def __init__(self, pool: RolloutPool, recorder: Recorder) -> None:
-        self._pool, self._recorder = pool, recorder
+class _Watched:
+    """A part that does as it always does but for the methods that are watched."""
 
-    def publish(self, weights: Weights) -> Any:
-        return self._pool.publish(weights)
+    def __init__(self, part: Any, recorder: Recorder) -> None:
+        self._part, self._recorder = part, recorder
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+
+class _WatchedRollouts(_Watched):
     def collect(
         self,
         shards: Sequence[Shard],
@@ -126,18 +137,20 @@ class _WatchedRollouts:
     ) -> list[Rollouts]:
         self._recorder.searches.append((list(shards), generator, rollout_policy, discriminator))
         self._recorder.references.append(reference)
-        return self._pool.collect(shards, generator, rollout_policy, discriminator, reference)
-
-    def close(self) -> None:
-        self._pool.close()
+        return self._part.collect(shards, generator, rollout_policy, discriminator, reference)
 
 
-def _watched_learners(learners: GeneratorLearners, recorder: Recorder) -> GeneratorLearners:
-    update = learners.update
+class _WatchedDiscriminator(_Watched):
+    def train_round(self, request: Round) -> dict[str, float]:
+        self._recorder.rounds.append(request)
+        self._recorder.before_round(request)
+        return self._part.train_round(request)
 
-    def watched(phase: Any, experience: Experience, minibatch: int, **through: Any) -> dict[str, float]:
-        recorder.updates.append((phase, experience, minibatch))
-        return update(phase, experience, minibatch, **through)
 
-    learners.update = watched  # type: ignore[method-assign]
-    return learners
+class _WatchedLearners(_Watched):
+    def update(self, phase: Any, experience: Experience, minibatch: int, **through: Any) -> dict[str, float]:
+        self._recorder.updates.append((phase, experience, minibatch))
+        self._recorder.before_update(phase)
+        learned = self._part.update(phase, experience, minibatch, **through)
+        self._recorder.after_update(phase)
+        return learned

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlgan.adversary import mismatched_pairs as mismatch
+from rlgan.adversary import regularisers
 from rlgan.adversary import training as adversary_module
 from rlgan.adversary.losses import (
     CrossEntropy,
@@ -268,7 +269,7 @@ def test_a_step_with_penalties_is_that_of_each_member_alone(monkeypatch: pytest.
         drawn.append(points)
         return gradient_penalty(part, settings, space, *points)
 
-    monkeypatch.setattr(adversary_module, "gradient_penalty", spy)
+    monkeypatch.setattr(regularisers, "gradient_penalty", spy)
     network = CnnHighway(embedding=4, windows=(1, 2), filters=(4, 4), dropout=0.0, l2_out=0.7, members=members)
     slope = InterpolatedPenalty(weight=3.0)
     judge = adversary(
@@ -323,7 +324,7 @@ def test_a_step_on_soft_rows_is_one_on_the_rows_and_on_one_hot_reals(monkeypatch
         drawn.append(points)
         return gradient_penalty(part, settings, space, *points)
 
-    monkeypatch.setattr(adversary_module, "gradient_penalty", spy)
+    monkeypatch.setattr(regularisers, "gradient_penalty", spy)
     slope, network = InterpolatedPenalty(weight=3.0), ResConv(width=4, blocks=1)
     judge = adversary(
         batch=40, network=network, optimizer=SGD(lr=0.1), num_reals=20, loss=Wasserstein(), slope=slope,

@@ -44,7 +44,8 @@ from rlgan.policy.teacher_forcing import (
     MixedTeacherForcing,
     TeacherForcingByExample,
 )
-from rlgan.presets.registry import PRESETS, control, preset
+from rlgan.presets.controls import control
+from rlgan.presets.registry import PRESETS, preset
 from rlgan.sampling.beam_search import SearchedAndDrawn
 from rlgan.schedule.discriminator_balance import Band, Equilibrium
 from rlgan.schedule.model_selection import BestGenerator

@@ -43,7 +43,7 @@ from rlgan.policy.rewards import (
     ReferenceRouge,
     RewardSettings,
 )
-from rlgan.presets.registry import control
+from rlgan.presets.controls import control
 from rlgan.sampling.records import Experience, Rollouts
 from tests.support.recipes import recipe
 from tests.support.tiny import PAIRS, of_pairs

@@ -23,7 +23,7 @@ from rlgan.config.paths import all_paths, override, to_dict
 from rlgan.generators import LSTM
 from rlgan.layers.embeddings import WordVectors
 from rlgan.presets.effects import CONDITIONS
-from rlgan.presets.registry import quick
+from rlgan.presets.quick import quick
 from rlgan.runs.data import file_options
 from rlgan.tuning.search.settings import SweepSettings
 

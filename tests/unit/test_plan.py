@@ -9,7 +9,7 @@ import pytest
 
 from rlgan.base.activity import Activity
 from rlgan.envs.tasks import build_task
-from rlgan.presets.registry import quick
+from rlgan.presets.quick import quick
 from rlgan.runs.plan import Item, Plan, plan_of, training_left
 from rlgan.schedule.phases import Position
 from tests.support.tiny import tiny_config

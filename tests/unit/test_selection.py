@@ -30,7 +30,7 @@ from rlgan.schedule.model_selection import (
     ends_early,
     is_due,
     require_any_gain,
-    told,
+    sentence,
 )
 from tests.support.tiny import of_pairs, tiny_config
 
@@ -82,11 +82,11 @@ def test_measurements_come_every_so_many_units_and_at_the_end() -> None:
 
 def test_who_was_selected_is_told_with_what_the_start_had() -> None:
     settings, state = BestGenerator(measure="corpus_bleu"), SelectionState(start=21.0, best=23.5, unit=15)
-    assert told(settings, state, done=18, most=20) == (
+    assert sentence(settings, state, done=18, most=20) == (
         "generator selected on validation data: that of adversarial unit 15, corpus_bleu 23.5000 (start 21.0000); "
         "stopped early after 18 of 20 units"
     )
-    harmed = told(settings, SelectionState(start=21.0, best=21.0), done=20, most=20)
+    harmed = sentence(settings, SelectionState(start=21.0, best=21.0), done=20, most=20)
     assert "data: the start of the adversarial phase, " in harmed and harmed.endswith("; of 20 units")
 
 

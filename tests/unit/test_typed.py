@@ -12,7 +12,8 @@ from rlgan.cli.typed import _compared, _parsed, train_command
 from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask
-from rlgan.presets.registry import control, preset
+from rlgan.presets.controls import control
+from rlgan.presets.registry import preset
 from rlgan.tuning.search.starts import likelihood_alone
 
 TEXT = TextTask(data="/data/a file with 'quotes' and spaces.txt", tokens="char")

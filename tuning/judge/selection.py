@@ -15,7 +15,6 @@ from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.own_metrics import GAP, OWN
-from rlgan.schedule.model_selection import BestGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def require_one_budget(config: Config) -> None:
         ConfigError: the adversarial phase may end early.
     """
     selection = config.schedule.selection
-    if isinstance(selection, BestGenerator) and selection.patience is not None:
+    if selection.patience is not None:
         raise ConfigError(
             f"schedule.selection.patience={selection.patience}: ends trials at different numbers of updates, and they "
             "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with."

@@ -23,7 +23,8 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.extensions import packed, plugins_in
-from rlgan.presets.registry import control, mle
+from rlgan.presets.controls import control
+from rlgan.presets.quick import mle
 from rlgan.runs.data import DATA
 from rlgan.runs.ray_tune import SOURCES
 

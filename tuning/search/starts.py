@@ -25,7 +25,7 @@ from rlgan.base.files import write_atomically
 from rlgan.base.settings import OfTheStart, facts_of, replaced
 from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task
-from rlgan.presets.registry import mle
+from rlgan.presets.quick import mle
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 

@@ -150,6 +150,28 @@ def space(base: Config, names: Iterable[str], bundles: Iterable[Bundle] = ()) ->
     return Space(base, tuple(axis for axis in wanted if variants.issuperset(axis.only_if)), tuple(bundles))
 
 
+def option_of_plugin(base: Config, path: str, prior: Prior) -> Axis | None:
+    """The dimension of an option of a plug-in that the base has; None where the path is no such option.
+
+    What a plug-in's options may be is the user's: no prior stands beside them, and a study gives its own.
+
+    Args:
+        base: everything that does not vary.
+        path: dotted, such as `reward.options.target`.
+        prior: what may be tried.
+    """
+    *above, leaf = path.split(".")
+    node: Any = base
+    variants = []
+    for depth, name in enumerate(above):
+        if not isinstance(node, Settings) or name not in type(node).model_fields:
+            return None
+        node = getattr(node, name)
+        if isinstance(node, Settings) and "kind" in type(node).model_fields:
+            variants.append((".".join(above[: depth + 1]), str(node.kind)))  # type: ignore[attr-defined]
+    return Axis(path, prior, tuple(variants)) if leaf and isinstance(node, Mapping) else None
+
+
 def reachable(dimensions: Iterable[Axis], base: Config) -> Iterator[tuple[str, str]]:
     """Axes and their variants, (path, name), that some dimensions choose or that the base has."""
     for axis in dimensions:

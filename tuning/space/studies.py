@@ -32,7 +32,8 @@ from rlgan.config.paths import check_value, override
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 
-from .spaces import Axis, Bundle, Space, reachable, space
+from .ready import READY
+from .spaces import Axis, Bundle, Space, option_of_plugin, reachable, space
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,10 +77,11 @@ class Study:
         """
         base = override(preset(self.preset, task), {"controls": [], **self.changes, **changes})
         fixed = {path.replace("-", "_").removesuffix(".kind") for path in changes}
-        whole = space(base, self.axes, self.bundles)
+        options = self._options_of_plugins(base)
+        whole = space(base, [path for path in self.axes if path not in options], self.bundles)
         chosen = tuple(
             self._with_own_prior(base, axis)
-            for axis in whole.axes
+            for axis in (*whole.axes, *options.values())
             if not any(axis.path == path or axis.path.startswith(f"{path}.") for path in fixed)
         )
         for bundle in self.bundles:
@@ -91,6 +93,20 @@ class Study:
         if not chosen and not self.bundles:
             raise ConfigError(f"study {self.name}: nothing is left to vary; every dimension is fixed.")
         return replace(whole, axes=chosen)
+
+    def _options_of_plugins(self, base: Config) -> dict[str, Axis]:
+        found = {}
+        for path, prior in self.axes.items():
+            axis = option_of_plugin(base, path, Choice(()) if prior is None else prior)
+            if axis is None:
+                continue
+            if prior is None:
+                raise ConfigError(
+                    f"study {self.name}: {path}: is an option of a plug-in, and nothing says what may be tried of it. "
+                    "Give its values, or an interval, in the study."
+                )
+            found[path] = axis
+        return found
 
     def as_begun(self, whole: Space, begun: Mapping[str, str]) -> Space:
         """The space of a sweep that began earlier, perhaps with a version that had fewer variants and settings.
@@ -137,9 +153,13 @@ class Study:
         if isinstance(prior, Choice):
             # As text, for a tuple would come back from a file as a list, and be another value.
             prior = Choice(tuple(_as_text(value) for value in prior.values))
+        is_option = option_of_plugin(base, axis.path, prior) is not None
         for value in prior.examples():
             try:
-                check_value(axis.path, dict(axis.only_if), value)
+                if is_option:
+                    override(base, {axis.path: value})
+                else:
+                    check_value(axis.path, dict(axis.only_if), value)
             except ConfigError as error:
                 raise ConfigError(f"study {self.name}: {error}") from None
         return replace(axis, prior=prior)
@@ -152,8 +172,8 @@ def _as_text(value: Any) -> Any:
 _BUDGET = {"schedule.adversarial_updates": 60}
 
 
-def _study(name: str, description: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
-    return Study(name, description, "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
+def _study(name: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
+    return Study(name, READY[name], "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
 
 
 STUDIES = {
@@ -161,12 +181,10 @@ STUDIES = {
     for study in (
         _study(
             "reward_baseline",
-            "Which reward map, credit and baseline help, at which learning rate?",
             ("reward", "credit", "credit.num_rollouts", "baseline", "baseline.*", "optimizers.generator.lr"),
         ),
         _study(
             "discriminator",
-            "What makes the discriminator generalise, and does the generator gain by it?",
             (
                 "discriminator",
                 "discriminator.*",
@@ -181,7 +199,6 @@ STUDIES = {
         replace(
             _study(
                 "from_scratch",
-                "Without pretraining: batch, a reward for every token, D's regularisation (ScratchGAN's claims).",
                 (
                     "reward",
                     "credit.gamma",
@@ -210,7 +227,6 @@ STUDIES = {
         ),
         _study(
             "stability",
-            "Who trains when: schedules, teacher forcing, batches and learning rates.",
             (
                 "schedule.g_steps",
                 "schedule.g_batch",
@@ -226,7 +242,6 @@ STUDIES = {
         ),
         _study(
             "everything",
-            "The whole space but the generator's size, which every other choice depends on.",
             ("reward", "credit.*", "credit", "baseline", "baseline.*", "objective.*", "schedule.*", "adversary.*",
              "discriminator", "discriminator.*", "optimizers.*"),
         ),

@@ -15,7 +15,16 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform, read_prior
 from rlgan.config import paths
 from rlgan.config.config import Config
-from rlgan.policy.baselines import Baseline, BatchMean, CriticBaseline, ExponentialMean, ImportanceWeights, NoBaseline
+from rlgan.policy.baselines import (
+    Baseline,
+    BatchMean,
+    CriticBaseline,
+    ExponentialMean,
+    Formed,
+    ImportanceWeights,
+    NoBaseline,
+    Valued,
+)
 from rlgan.schedule.phases import Schedule
 from rlgan.tuning import STUDIES, Space, Study
 from rlgan.tuning import sweep as sweep_module
@@ -61,6 +70,9 @@ class Newcomer(Baseline):
     kind: Literal["newcomer"] = "newcomer"
     share: Annotated[float, Uniform(0.0, 1.0)] = 0.5
     """A number."""
+
+    def form(self, batch: Valued) -> Formed:
+        return Formed(batch.values * self.share)
 
 
 class LaterSchedule(Schedule):

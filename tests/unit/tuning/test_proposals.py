@@ -10,7 +10,8 @@ import pytest
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, Prior, Uniform
 from rlgan.config.paths import override
-from rlgan.presets.registry import quick, seqgan
+from rlgan.presets.quick import quick
+from rlgan.presets.sequences import seqgan
 from rlgan.tuning import Axis, Point, Space
 from rlgan.tuning.search.proposals import GridSource, OptunaSource, Outcome, Proposals, RandomSource, Source
 from rlgan.tuning.space.spaces import space

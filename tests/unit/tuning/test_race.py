@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlgan.base.search_priors import Choice
 from rlgan.config.paths import flatten, override, to_dict
 from rlgan.envs.tasks import build_task
-from rlgan.presets.registry import control
+from rlgan.presets.controls import control
 from rlgan.tuning import Study
 from rlgan.tuning.search.ledger import Entry
 from rlgan.tuning.search.race import Entrant, entrants

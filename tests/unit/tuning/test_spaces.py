@@ -13,7 +13,8 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform
 from rlgan.config.config import Config
 from rlgan.config.paths import check_value, flatten, override, to_dict
-from rlgan.presets.registry import quick, seqgan
+from rlgan.presets.quick import quick
+from rlgan.presets.sequences import seqgan
 from rlgan.tuning import STUDIES, Axis, Bundle, Point, Space, axes, not_searched, undecided
 from rlgan.tuning.space.spaces import space
 

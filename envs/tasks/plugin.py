@@ -1,0 +1,157 @@
+"""A task of the user's own: a function, or a class, that is called with the plug-in's options and gives a `Task`.
+
+    def verses(copies=3):
+        return text_task("verses", train=[...], valid=[...], test=[...])
+
+Everything that the task has (sequences, conditions, an exact distribution, what can be measured of it) is looked up on
+the task itself, which is built when its name is first read. It keeps the contract of `rlgan.envs.testing.check_task`.
+The same options must give the same sequences again: whoever resumes the run compares them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
+from rlgan.extensions import Loaded, Plugin, PluginKind, brief, check_options, note, own_lines
+
+from ..vocabulary import Vocabulary
+from .lines import padded
+from .task import Sides, Task, TaskMeasure
+
+_FORM = "a function whose parameters are its options, and which returns a rlgan.envs.Task"
+
+_built: dict[str, Task] = {}  # at most one: the task that a configuration was read by, until somebody asks for it
+
+
+class PluginTask(Plugin):
+    """A task of the user's own; docs/extending.md has an example."""
+
+    plugin_kind: ClassVar[PluginKind] = "task"
+    is_certain: ClassVar[bool] = False
+    are_words: ClassVar[Sides] = (False, False)
+
+    gives_conditions: bool = False
+    """Whether its sequences are given something; filled in by rlgan."""
+    knows_law: bool = False
+    """Whether it has an exact distribution; filled in by rlgan."""
+    measured: tuple[TaskMeasure, ...] = ()
+    """What can be measured of its sequences, in alphabetic order; filled in by rlgan."""
+
+    @property
+    def measures(self) -> frozenset[TaskMeasure]:
+        """See `TaskMeasure`."""
+        return frozenset(self.measured)
+
+    def check_object(self, loaded: Loaded) -> None:
+        """See `Plugin.check_object`; the task is built, and what it has is noted."""
+        if not callable(loaded.object):
+            raise ConfigError(f"task plug-in {self.name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+        check_options(self, inspect.signature(loaded.object), ())
+        task = _called(self, loaded)
+        found: dict[str, object] = {
+            "gives_conditions": task.conditions is not None,
+            "knows_law": task.has_known_law,
+            "measured": tuple(sorted(task.measures)),
+        }
+        for name, value in found.items():
+            note(self, name, value)
+        _built.clear()
+        _built[self._key(loaded.digest)] = task
+
+    def _key(self, digest: str) -> str:
+        return f"{digest} {self.name} {dict(sorted(self.options.items()))!r}"
+
+
+def build_plugin_task(settings: PluginTask) -> Task:
+    """Build the task.
+
+    Raises:
+        ConfigError: the plug-in is not there, or is another one than the configuration was built with.
+        PluginError: its function raises, or returns something else than a task that keeps its contract.
+    """
+    known = _built.pop(settings._key(settings.digest), None)
+    return _called(settings, settings.load()) if known is None else known
+
+
+def text_task(
+    name: str,
+    train: Sequence[str],
+    valid: Sequence[str],
+    test: Sequence[str],
+    *,
+    tokens: Literal["words", "characters"] = "words",
+    max_length: int | None = None,
+) -> Task:
+    """A text task of texts that are there already: what a plug-in of one's own data returns.
+
+    Args:
+        name: how messages call it.
+        train: texts to learn from.
+        valid: texts held out for early stopping and selection.
+        test: texts held out for the figures that are reported.
+        tokens: what a token is: what stands between spaces, or a character.
+        max_length: greatest number of tokens, the terminator included; None: the longest training text and its
+            terminator. Longer texts are left out.
+
+    Raises:
+        DataError: a split is empty, or the training texts have fewer than two different tokens.
+    """
+    splits = {
+        split: [tuple(text.split()) if tokens == "words" else tuple(text) for text in texts]
+        for split, texts in (("train", train), ("valid", valid), ("test", test))
+    }
+    longest = max((len(text) for text in splits["train"]), default=0) + 1 if max_length is None else max_length
+    kept = {split: [text for text in texts if 0 < len(text) < longest] for split, texts in splits.items()}
+    for split, texts in kept.items():
+        if not texts:
+            raise DataError(
+                f"task {name!r}, {split}: none of {len(splits[split])} texts has 1 to {longest - 1} tokens. Give "
+                "texts, or raise max_length."
+            )
+    vocabulary = Vocabulary.build(kept["train"])
+    if len(vocabulary.tokens) < 2:
+        raise DataError(f"task {name!r}: the training texts have fewer than 2 different tokens. Give more text.")
+    space = vocabulary.space(longest)
+    encoded = {split: padded([vocabulary.encode(text) for text in texts], space) for split, texts in kept.items()}
+    num_left = {split: len(splits[split]) - len(texts) for split, texts in kept.items()}
+    return Task(
+        name=name,
+        space=space,
+        train=encoded["train"],
+        valid=encoded["valid"],
+        test=encoded["test"],
+        token_names=vocabulary.names,
+        joining=tokens,
+        notes=tuple(
+            f"{name}: {split}: {len(kept[split])} texts, {number} left out for their length"
+            for split, number in num_left.items()
+        ),
+        measures=frozenset({"text"}),
+        columns=("text",),
+    )
+
+
+def _called(settings: PluginTask, loaded: Loaded) -> Task:
+    """The task, which keeps its contract."""
+    from ..testing import check_task
+
+    who = f"task plug-in {settings.name!r}"
+    try:
+        task = loaded.object(**settings.options)
+    except RlganError as error:
+        kind = DataError if isinstance(error, DataError) else ConfigError
+        raise kind(f"{who}: {error}") from error
+    except Exception as error:  # a user's own code may raise anything
+        raise PluginError(
+            f"{who}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+        ) from error
+    if not isinstance(task, Task):
+        raise ConfigError(f"{who}: returned {brief(task)}. Name {_FORM}.")
+    try:
+        check_task(task)
+    except AssertionError as error:
+        raise ConfigError(f"{who}: {error}. Mend it.") from None
+    return task

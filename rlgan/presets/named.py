@@ -1,0 +1,42 @@
+"""The mark of a preset: a function of the task whose name, typed once, is what the command line and runs call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar, cast
+
+from rlgan.config.config import Config
+
+Function = TypeVar("Function", bound=Callable[..., Config])
+
+_MARK = "preset_name"
+
+
+def shipped(name: str = "") -> Callable[[Function], Function]:
+    """Mark a function as a preset: `rlgan.presets.registry` then lists it, and its configuration says its name.
+
+    Args:
+        name: of the preset; "" for the function's own.
+
+    Returns:
+        The decorator of a function of the task, or of none for its default task.
+    """
+
+    def decorated(function: Function) -> Function:
+        called = name or function.__name__
+
+        @wraps(function)
+        def labelled(*task: object, **named: object) -> Config:
+            return function(*task, **named).model_copy(update={"preset": called})
+
+        setattr(labelled, _MARK, called)
+        return cast(Function, labelled)
+
+    return decorated
+
+
+def name_of(function: object) -> str | None:
+    """The name of a preset; None where the object is none."""
+    found = getattr(function, _MARK, None)
+    return found if isinstance(found, str) else None

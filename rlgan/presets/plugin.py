@@ -1,0 +1,73 @@
+"""A preset of the user's own: a function that gives a configuration, or what it changes of a preset that ships.
+
+    def small(task=None):
+        return {"preset": "seqgan", "generator.hidden": 16, "schedule.adversarial_updates": 20}
+
+What it gives is written out in the run's configuration, value by value: the run does not need the function again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from rlgan.base.errors import ConfigError, PluginError, RlganError
+from rlgan.config.config import Config
+from rlgan.config.paths import from_dict, override, to_dict, told
+from rlgan.envs.tasks import TaskSettings
+from rlgan.extensions import Loaded, brief, load, own_lines
+
+_FORM = (
+    "a function of `task`, or of nothing, that returns a rlgan Config, or a dictionary of dotted paths with the preset "
+    "that it changes under the key 'preset'"
+)
+
+
+def own_preset(name: str, task: TaskSettings | None, shipped: Callable[[str, TaskSettings | None], Config]) -> Config:
+    """The configuration of a preset of the user's own.
+
+    Args:
+        name: see `rlgan.extensions.load`.
+        task: of the run; None for the preset's own.
+        shipped: gives the preset that is changed, by its name.
+
+    Raises:
+        ConfigError: there is none, or it gives no configuration, or one that cannot stand.
+        PluginError: the function raises.
+    """
+    loaded = load(name, "preset")
+    found = _called(name, loaded, task)
+    if isinstance(found, Mapping):
+        changes = {str(path): value for path, value in found.items()}
+        base = changes.pop("preset", "quick")
+        if not isinstance(base, str) or base == name:
+            raise ConfigError(f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a preset that ships.")
+        config = override(shipped(base, task), changes) if changes else shipped(base, task)
+    elif isinstance(found, Config):
+        config = found if task is None else found.model_copy(update={"task": task})
+    else:
+        raise ConfigError(f"preset plug-in {name!r}: returned {brief(found)}. Name {_FORM}.")
+    return from_dict(to_dict(config.model_copy(update={"preset": loaded.name})))
+
+
+def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
+    if not callable(loaded.object):
+        raise ConfigError(f"preset plug-in {name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+    parameters = inspect.signature(loaded.object).parameters.values()
+    needed = [one.name for one in parameters if one.default is one.empty and one.name != "task"]
+    if needed:
+        raise ConfigError(f"preset plug-in {name!r}: has the parameter {needed[0]!r}. Name {_FORM}.")
+    given = {"task": task} if any(one.name == "task" for one in parameters) else {}
+    try:
+        return loaded.object(**given)
+    except ValidationError as error:
+        raise ConfigError(f"preset plug-in {name!r}: {told(error)}{own_lines(error, loaded.path)}") from None
+    except RlganError as error:
+        raise ConfigError(f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}") from None
+    except Exception as error:  # a user's own code may raise anything
+        raise PluginError(
+            f"preset plug-in {name!r}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+        ) from error

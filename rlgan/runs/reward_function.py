@@ -1,0 +1,133 @@
+"""The discriminator of a run as a reward function, in one line.
+
+reward = reward_of_run("runs/mine")
+env = gymnasium.make("rlgan.envs:rlgan/Token-v0", space=reward.space, reward_function=reward)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from rlgan.base.errors import CheckpointError, ConfigError, nearest
+from rlgan.config.paths import from_dict
+from rlgan.policy.adversarial_reward import AdversarialReward
+from rlgan.policy.logit_maps import DiscriminatorReward
+from rlgan.policy.reward_base import LogitMap
+from rlgan.policy.rewards import RewardSettings
+from rlgan.storage.checkpoint import CHECKPOINTS, CONFIG, LoadedCheckpoint, load_at, load_latest, read_run_config
+from rlgan.storage.discriminator_export import (
+    DISCRIMINATOR_FILES,
+    ExportedDiscriminator,
+    exported_discriminator,
+    load_run_discriminator,
+)
+from rlgan.storage.export import GENERATOR_FILES
+from rlgan.tracking import fetch
+
+_MAPS: dict[str, LogitMap] = {one.kind: one for one in (member() for member in get_args(DiscriminatorReward))}
+
+
+def reward_of_run(
+    source: str | Path, reward: LogitMap | str | None = None, tracking_uri: str | None = None
+) -> AdversarialReward:
+    """The discriminator of a run as a reward function.
+
+    Args:
+        source: folder of a run, folder of one of its checkpoints, or models:/NAME/VERSION of a registered model.
+        reward: map of the logit, or its name: "logit" is the raw one; None takes the run's own.
+        tracking_uri: of the MLflow server that has the model; None takes MLFLOW_TRACKING_URI, else runs/mlruns.db.
+
+    Returns:
+        The reward function, with the `space` of its sequences, and `decode`, which shows them as text.
+
+    Raises:
+        CheckpointError: there is no discriminator, or it cannot be read.
+        ConfigError: no such map; or none is asked for, and the run's reward is no map of the logit alone.
+        TrackingError: the server cannot be reached, or has no such model.
+    """
+    exported = _exported(str(source), tracking_uri)
+    chosen = _map_of_run(exported, str(source)) if reward is None else _map_named(reward)
+    return AdversarialReward(
+        exported.network.scorer(),
+        exported.space,
+        chosen,
+        exported.token_names,
+        exported.joining,
+        exported.given_names,
+    )
+
+
+def _exported(source: str, tracking_uri: str | None) -> ExportedDiscriminator:
+    if source.startswith("models:/"):
+        with _fetched(tracking_uri, source) as folder:
+            return load_run_discriminator(folder)
+    folder = Path(source)
+    if folder.parent.name == CHECKPOINTS and not (folder / CONFIG).exists():
+        return _of_checkpoint(folder.parent.parent, load_at(folder))
+    if (folder / DISCRIMINATOR_FILES[1]).exists():
+        return load_run_discriminator(folder)
+    # Versions up to 0.1.0 wrote it into checkpoints alone.
+    read_run_config(folder)
+    return _of_checkpoint(folder, load_latest(folder))
+
+
+@contextmanager
+def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
+    try:
+        with fetch(tracking_uri, model, DISCRIMINATOR_FILES) as folder:
+            yield folder
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} A version has a discriminator where its run trained one and registered it by this version of "
+            "rlgan or a later one; else give the run's folder."
+        ) from None
+
+
+def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint) -> ExportedDiscriminator:
+    config = from_dict(read_run_config(run_dir))
+    state = checkpoint.state.get("discriminator")
+    if config.discriminator is None or state is None:
+        raise CheckpointError(
+            f"{run_dir}: has no discriminator (discriminator is none). Give the folder of a run that trains one."
+        )
+    names = run_dir / GENERATOR_FILES[1]
+    try:
+        return exported_discriminator(
+            config.discriminator.model_dump(mode="json"),
+            config.reward.model_dump(mode="json"),
+            json.loads(names.read_text("utf-8")),
+            state["weights"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: its discriminator cannot be read ({error}).") from None
+
+
+def _map_of_run(exported: ExportedDiscriminator, source: str) -> LogitMap:
+    choice = f'Choose one by name: {", ".join(_MAPS)}; reward="logit" is the raw logit.'
+    try:
+        settings = TypeAdapter(RewardSettings).validate_python(exported.reward)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: its reward {dict(exported.reward)} cannot be read ({error}). {choice}") from None
+    chosen = settings.logit_map
+    if not settings.is_elementwise or chosen is None:
+        raise ConfigError(
+            f"{source}: its reward={settings.kind!r} is no map of the discriminator's logit alone. {choice}"
+        )
+    return chosen
+
+
+def _map_named(reward: LogitMap | str) -> LogitMap:
+    if not isinstance(reward, str):
+        return reward
+    if reward not in _MAPS:
+        raise ConfigError(
+            f"reward={reward!r}: is no map of a discriminator's logit. There are {', '.join(_MAPS)}."
+            f"{nearest(reward, _MAPS)}"
+        )
+    return _MAPS[reward]

@@ -1,0 +1,136 @@
+"""Sequences that the generator draws: rollouts that are judged and learned from, and fakes for the discriminator.
+
+Lines 4, 8 and 14 of Algorithm 1 of Yu et al. 2017. What sequences begin with is drawn here, and which weights judge and
+continue them is decided here; who computes them is not known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rlgan.adversary.training import Pairs
+from rlgan.base.weights import Weights, as_arrays, as_tensors
+from rlgan.layers.relaxation import Relaxation
+from rlgan.rollouts.shards import cut_into_shards
+from rlgan.sampling.beam_search import searched_rows
+from rlgan.sampling.records import Rollouts, concatenate
+
+from .pretraining import Pretraining
+from .shared import Shared
+
+_REFERENCE_VERSION = -1  # no version of the learners: those count from 0
+
+
+class Gathering:
+    """Draws for a run, and owns the policy that continues prefixes.
+
+    Args:
+        shared: of the run.
+        pretraining: whose end is the reference that the generator is kept near.
+    """
+
+    def __init__(self, shared: Shared, pretraining: Pretraining) -> None:
+        self._shared, self._pretraining = shared, pretraining
+        self._rollout_policy: Weights | None = None
+        self._reference: Any = None  # handle of weights that never change
+
+    def rollouts(self, update: int, iteration: int) -> Rollouts:
+        """Sequences for a generator update, judged as the reward asks and continued as the credit asks.
+
+        Args:
+            update: generator updates before this one.
+            iteration: adversarial iterations before this one.
+        """
+        shared, config, pool = self._shared, self._shared.config, self._shared.parts.rollouts
+        generator = shared.parts.learners.weights()
+        handle = pool.publish(generator)
+        policy, policy_handle = None, None
+        if config.credit.num_continuations:
+            policy, policy_handle = generator, handle
+            if config.credit.rollout_ema:
+                # It begins as the generator before its first adversarial update.
+                policy = self._rollout_policy = self._rollout_policy or generator
+                policy_handle = pool.publish(policy)
+        discriminator, discriminator_handle = None, None
+        if "discriminator" in config.reward.reads:
+            discriminator = shared.discriminator.weights()
+            discriminator_handle = pool.publish(discriminator)
+        shards = cut_into_shards(
+            config.schedule.num_sampled,
+            config.workers.shard_sequences,
+            config.seed,
+            ("rollouts", update),
+            shared.real.rollouts(update, iteration),
+            generator_version=generator.version,
+            rollout_version=None if policy is None else policy.version,
+            discriminator_version=None if discriminator is None else discriminator.version,
+            is_rewarded=True,
+        )
+        reference = None if config.reference.place == "none" else self._reference_handle()
+        return concatenate(pool.collect(shards, handle, policy_handle, discriminator_handle, reference))
+
+    def _reference_handle(self) -> Any:
+        if self._reference is None:
+            assert self._pretraining.start is not None
+            weights = Weights(_REFERENCE_VERSION, self._pretraining.start)
+            self._reference = self._shared.parts.rollouts.publish(weights)
+        return self._reference
+
+    def move_rollout_policy(self) -> None:
+        """β ← κ·β + (1-κ)·θ after the generator updates of an iteration; line 17 of Algorithm 1, where κ = 0."""
+        if self._rollout_policy is None:
+            return
+        theta, old = self._shared.parts.learners.weights(), self._rollout_policy.arrays
+        kappa = self._shared.config.credit.rollout_ema
+        moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
+        self._rollout_policy = Weights(theta.version, moved)
+
+    def fakes(self, index: int, iteration: int, pretrains: bool) -> Pairs:
+        """Sequences for a round of the discriminator; none where its loss reads none.
+
+        Args:
+            index: rounds before this one.
+            iteration: adversarial iterations before this one.
+            pretrains: whether the round is one of pretraining.
+        """
+        shared, config, settings = self._shared, self._shared.config, self._shared.config.adversary
+        if not settings.loss.reads_fakes:
+            return Pairs(torch.empty(0, shared.task.space.max_length, dtype=torch.int64))
+        generator, is_soft = shared.parts.learners.weights(), config.objective.makes_soft_rows
+        number = settings.sequences_per_round
+        shards = cut_into_shards(
+            number,
+            config.workers.shard_fakes,
+            config.seed,
+            ("fakes", index),
+            shared.real.beginnings(number, ("fake_prefixes", index), iteration),
+            searched_rows(settings.decoding, number, pretrains),
+            beam=settings.decoding.beam,
+            generator_version=generator.version,
+            rollout_version=None,
+            discriminator_version=None,
+            is_soft=is_soft,
+            relaxation=self.relaxation(iteration * config.schedule.g_steps) if is_soft else None,
+        )
+        pool = shared.parts.rollouts
+        fakes = concatenate(pool.collect(shards, pool.publish(generator)))
+        return Pairs(fakes.tokens if fakes.soft_rows is None else fakes.soft_rows, fakes.conditions)
+
+    def relaxation(self, update: int) -> Relaxation | None:
+        """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""
+        schedule = self._shared.config.schedule
+        return self._shared.config.objective.relaxation(update, schedule.adversarial_updates * schedule.g_steps)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is needed to go on."""
+        policy = self._rollout_policy
+        kept = None if policy is None else {"version": policy.version, "arrays": as_tensors(policy.arrays)}
+        return {"rollout_policy": kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        kept = state["rollout_policy"]
+        self._rollout_policy = None if kept is None else Weights(kept["version"], as_arrays(kept["arrays"]))
+        self._reference = None

@@ -1,0 +1,126 @@
+"""Settings of plug-ins pass through everything that walks a configuration: their options are a free mapping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlgan.base.errors import ConfigError
+from rlgan.base.search_priors import Choice, Uniform
+from rlgan.base.settings import FreeOnResume, OfTheStart, facts_of, parts_of
+from rlgan.cli.typed import train_command
+from rlgan.config.config import Config
+from rlgan.config.paths import documentation, flatten, from_dict, override, to_dict
+from rlgan.extensions import Plugin
+from rlgan.presets.effects import require_effect
+from rlgan.presets.registry import quick
+from rlgan.tuning import Study
+from rlgan.tuning.search.proposals import Proposals, RandomSource
+from tests.support.commands import ask
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, space, width=8, slope=0.0):
+        super().__init__()
+        self.embedding = nn.Embedding(space.vocab_size + 1, width)
+        self.out = nn.Linear(width, space.vocab_size)
+
+    def forward(self, tokens):
+        return self.out(self.embedding(tokens))
+
+class Other(Net):
+    def __init__(self, space, depth=1):
+        super().__init__(space)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(NETWORK)
+    return path
+
+
+def of(file: Path, **options: object) -> Config:
+    named = {f"generator.options.{name}": value for name, value in options.items()}
+    return override(quick(), {"generator": f"{file}:Net", **named})
+
+
+def test_options_are_set_by_path_and_read_back(file: Path) -> None:
+    config = of(file, width="16", slope="0.5")
+    assert isinstance(config.generator, Plugin) and config.generator.options == {"width": 16, "slope": 0.5}
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    flat = flatten(to_dict(config))
+    assert flat["generator.options.width"] == 16 and flat["generator.digest"] == config.generator.digest != ""
+    assert override(config, {"generator.options.width": 4}).generator.options == {"width": 4, "slope": 0.5}
+    documented = {path: value for path, value, _ in documentation(config)}
+    assert documented["generator.options"] == {"width": 16, "slope": 0.5}
+
+
+@pytest.mark.parametrize("is_there_already", [False, True])
+def test_an_option_that_the_plug_in_does_not_take_is_refused(is_there_already: bool, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"options\.widht: there is no such parameter; .*Did you mean 'width'"):
+        override(of(file), {"generator.options.widht": 3}) if is_there_already else of(file, widht=3)
+
+
+def test_another_name_is_another_plug_in(file: Path) -> None:
+    config = of(file)
+    other = override(config, {"generator.name": f"{file}:Other", "generator.options.depth": 2})
+    assert other.generator.options == {"depth": 2}  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="has no 'Nobody'"):
+        override(config, {"generator.name": f"{file}:Nobody"})
+    changed = file.with_name("changed.py")
+    changed.write_text(NETWORK + "\nx = 1\n")
+    moved = override(config, {"generator.name": f"{changed}:Net"})
+    assert moved.generator.digest != config.generator.digest  # type: ignore[union-attr]
+
+
+def test_facts_and_parts_see_the_plug_in_as_a_whole(file: Path) -> None:
+    config = of(file, width=16)
+    assert config.generator in list(parts_of(config))
+    assert {path: value for path, _, value in facts_of(config, OfTheStart)}["generator"] == config.generator
+    assert not [path for path, *_ in facts_of(config, FreeOnResume) if path.startswith("generator")]
+
+
+def test_an_option_of_what_a_run_reads_has_an_effect(file: Path) -> None:
+    base = of(file)
+    require_effect(to_dict(base), override(base, {"generator.options.width": 4}), ["generator.options.width"])
+
+
+def test_a_command_says_them(file: Path) -> None:
+    config = of(file, width=16)
+    command = train_command(config, ["quick"])
+    assert command is not None and f"--generator.name {file}:Net" in command and '{"width": 16}' in command
+
+
+def test_a_study_varies_them(file: Path) -> None:
+    changes = {"generator": f"{file}:Net", "generator.options.slope": 0.5}
+    axes = {"generator.options.width": Choice((4, 8)), "generator.options.slope": Uniform(0.0, 1.0)}
+    study = Study("mine", "a question", "quick", axes, changes)
+    whole = study.space(None, {})
+    assert [(axis.name, axis.only_if) for axis in whole.axes] == [
+        (f"generator[plugin].options.{name}", (("generator", "plugin"),)) for name in ("width", "slope")
+    ]
+    proposals = Proposals(whole, RandomSource(3))
+    drawn = [proposed for _ in range(6) if (proposed := proposals.next()) is not None]
+    assert {proposed.point["generator.options.width"] for proposed in drawn} == {4, 8}
+    for proposed in drawn:
+        options = proposed.config.generator.options  # type: ignore[union-attr]
+        assert {f"generator.options.{name}": value for name, value in options.items()} == proposed.point
+    assert study.as_begun(whole, {axis.name: repr(axis.prior) for axis in whole.axes}) == whole
+    with pytest.raises(ConfigError, match=r"generator.options.width: is an option of a plug-in, and nothing says"):
+        Study("mine", "a question", "quick", {"generator.options.width": None}, changes).space(None, {})
+    with pytest.raises(ConfigError, match=r"study mine: .*options\.height: there is no such parameter"):
+        Study("mine", "a question", "quick", {"generator.options.height": Choice((1, 2))}, changes).space(None, {})
+
+
+def test_show_config_shows_them(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("show-config", "quick", "--generator", f"{file}:Net", "--generator.options.width", "16")
+    shown = ask(capsys, *asked, "--json")
+    assert shown.status == 0 and json.loads(shown.out)["generator"]["options"] == {"width": 16}
+    told = ask(capsys, *asked[:-2], "--generator.options.widht", "3")
+    assert told.status == 2 and "Did you mean 'width'" in told.err
