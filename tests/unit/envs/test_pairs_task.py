@@ -571,7 +571,7 @@ UNREADABLE = {
 
 
 def test_each_of_two_files_has_its_own_number_of_lines(write):
-    a, b = write("source\na\nb\nc\nd\n", "a.csv"), write("".join(f'{{"text": "{x}"}}\n' for x in "wxyz"), "b.jsonl")
+    a, b = write("text\na\nb\nc\nd\n", "a.csv"), write("".join(f'{{"text": "{x}"}}\n' for x in "wxyz"), "b.jsonl")
     notes = build_task(PairsTask(input=ParallelFiles(source=a, target=b))).notes
     assert any(f"read 5 lines in {a}" in note for note in notes) and any(
         f"read 4 lines in {b}" in note for note in notes
