@@ -86,6 +86,34 @@ def test_importing_every_module_changes_nothing_of_the_process() -> None:
     assert printed(COMPARED, printed(LIBRARIES)) == ""
 
 
+WITHOUT_RAY = """
+import importlib, pkgutil, sys
+
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ImportError("Ray is not for this process")
+        return None
+
+sys.meta_path.insert(0, NoRay())
+import rlgan
+# Below the workers is all but these, and `presets` stands in the place of the runs that are described by it.
+above = ("__main__", "train", "cli", "tuning", "runs", "workers")
+for module in pkgutil.walk_packages(rlgan.__path__, "rlgan."):
+    if module.name.split(".")[1] not in above:
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+@pytest.mark.heavy
+def test_nothing_below_the_workers_needs_ray() -> None:
+    loaded = set(printed(WITHOUT_RAY).split())
+    assert loaded >= {"rlgan.training.trainer", "rlgan.training.callbacks", "rlgan.presets.registry"}
+    assert loaded >= {"rlgan.evaluation.evaluator", "rlgan.metrics.bleu", "rlgan.envs.token_env", "rlgan.config.config"}
+    assert len(loaded) > 100
+
+
 def test_help_of_every_verb_loads_none_of_the_heavy_libraries() -> None:
     """Each of them costs seconds, and who asks for help waits for none."""
     script = """
