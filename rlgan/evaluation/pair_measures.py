@@ -1,13 +1,13 @@
 """Measures of what is written for given sources, the likeliest sequences against references (extra `pairs`).
 
 BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them: references are texts as they
-were written, of which an unknown word or the end of a long one is no match for anything. An unknown word that is written
-counts as the worst of wrong words: a figure is the lesser of those with unknown words of one letter and of as many as
-the longest known word has. Lengthened, a wrong word lowers chrF, ROUGE and the precisions of BLEU, and raises BLEU's
-brevity up to the length of the references and no further, so that no length between is worse than both. Sources that stand in the test
-split more than once are written for once, with all their targets as references; two are the same where the whole ones
-are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by
-the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
+were written, of which an unknown word or the end of a long one is no match for anything. An unknown word that is
+written counts as the worst of wrong words: a figure is the lesser of those with unknown words of one letter and of as
+many as the longest known word has. Lengthened, a wrong word lowers chrF, ROUGE and the precisions of BLEU, and raises
+BLEU's brevity up to the length of the references and no further, so that no length between is worse than both. Sources
+that stand in the test split more than once are written for once, with all their targets as references; two are the same
+where the whole ones are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by the
+library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 What a word is follows the script of the references (`rlgan.metrics.script`), unless it is set.
 
 Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu), Lin 2004 (ROUGE).
