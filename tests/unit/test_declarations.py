@@ -16,9 +16,8 @@ from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
-from rlgan.policy.logit_maps import Probability, Ratio
+from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
-from rlgan.policy.reward_base import what_is_rewarded
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import Mixed, RewardSettings
 
@@ -120,16 +119,6 @@ def test_an_elementwise_reward_is_the_same_of_one_logit_alone(reward: Any) -> No
     assert reward.of_logits(logits).tolist() == alone
 
 
-def test_what_is_rewarded_follows_reward_discriminator_and_credit() -> None:
-    token_reward = next(one for one in variants(RewardSettings) if one.kind == "oracle_ratio")
-    assert what_is_rewarded(token_reward, None, False) == "token"
-    assert what_is_rewarded(Probability(), "token", False) == "token"
-    assert what_is_rewarded(Probability(), "token", True) == "token"
-    assert what_is_rewarded(Probability(), "sequence", True) == "prefix"
-    assert what_is_rewarded(Probability(), "sequence", False) == "sequence"
-    assert what_is_rewarded(Mixed(), "sequence", True) == "sequence"
-
-
 def test_every_credit_declares_what_it_needs() -> None:
     found = {
         one.kind: (set(one.levels), one.num_continuations, one.judges_prefixes, one.reads_state_values, one.gamma)
@@ -220,7 +209,6 @@ def test_every_objective_declares_what_it_reads_and_does() -> None:
     assert found == OBJECTIVES
     assert {one.kind for one in variants(ObjectiveSettings) if one.relaxes} == {"gumbel"}
     assert {one.kind for one in variants(ObjectiveSettings) if not one.draws_tokens} == {"soft"}
-    assert {one.kind for one in variants(ObjectiveSettings) if one.clips} == {"ppo"}
     assert all(one.entropy_bonus == 0.0 and one.loss_normaliser for one in variants(ObjectiveSettings))
     assert not Gumbel(fakes="tokens").makes_soft_rows and not Gumbel(straight_through=True).makes_soft_rows
 
