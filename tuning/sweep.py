@@ -49,6 +49,7 @@ from rlgan.runs.data import (
 )
 from rlgan.runs.ray_tune import roles_of_trial
 from rlgan.tracking import TrackingSettings, require_model_name
+from rlgan.training.own_networks import require_sound_networks
 from rlgan.workers.assembly import cluster
 from rlgan.workers.placement import require_room
 
@@ -416,7 +417,9 @@ def _data(request: SweepRequest, base: Config, say: Callable[[str], None]) -> tu
     """The base with its files by absolute paths, for trials may work in another folder; and the task."""
     if not request.resume:
         base = absolute(base)
-        return base, new_task(base.task)
+        task = new_task(base.task)
+        require_sound_networks(base, task.space)
+        return base, task
     known = read_request(request.folder).get("data")
     kept = kept_data(request.folder, f"--resume {request.folder}", known if isinstance(known, str) else None)
     base = absolute(with_files(located(base, kept), request.files, kept.asked))

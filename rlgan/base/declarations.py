@@ -64,6 +64,10 @@ class DeclaredGenerator(Protocol):
         """Whether it gives soft rows through which it can be differentiated."""
 
     @property
+    def attends(self) -> bool:
+        """Whether it says which tokens of a condition it attends to while it writes."""
+
+    @property
     def table_width(self) -> int | None:
         """Width of its two tables of tokens, which a discriminator may copy; None where it has none."""
 

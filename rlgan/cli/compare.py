@@ -6,12 +6,12 @@ import argparse
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
-from rlgan.runs.side_by_side import side_by_side, table_text, write_side_by_side
-from rlgan.tracking import LoggedRun, read_run
-from rlgan.tuning.report.logged import is_sweep, read_sweep
-from rlgan.tuning.report.page import analyse, summary_text, write_page
+
+if TYPE_CHECKING:
+    from rlgan.tracking import LoggedRun
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Compare; see `rlgan.cli.verbs.VerbModule`."""
+    from rlgan.runs.side_by_side import side_by_side, table_text, write_side_by_side
+    from rlgan.tracking import read_run
+    from rlgan.tuning.report.logged import is_sweep
+
     out = Path(options.out)
     if out.suffix != ".html":
         raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
@@ -60,6 +64,9 @@ def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
 
 
 def _sweep(logged: LoggedRun, out: Path) -> None:
+    from rlgan.tuning.report.logged import read_sweep
+    from rlgan.tuning.report.page import analyse, summary_text, write_page
+
     results = read_sweep(logged)
     analysis = analyse(results)
     print(summary_text(results, analysis))

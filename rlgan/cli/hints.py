@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from rlgan.base.errors import ConfigError, RlganError
+from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
 from rlgan.config.paths import ConfigPathError, changed, override, settable_paths, to_dict, variants_at
 from rlgan.envs.tasks import TaskSettings
@@ -38,22 +37,6 @@ _TOKEN = re.compile(
 _TASK_OPTIONS = {"text": "--data FILE", "pairs": "--pairs FILE"}
 _PRESETS_NAMED = 4
 _MOST_NAMED = 3  # settings that one name may stand for
-
-
-@contextmanager
-def typeable(tree: Callable[[], Mapping[str, Any] | None], own: Collection[str] = ()) -> Iterator[None]:
-    """Errors of the block say what to do in options.
-
-    Args:
-        tree: the configuration's JSON values as far as it is known; asked for only after an error.
-        own: names of the verb's own options, without dashes.
-    """
-    try:
-        yield
-    except RlganError as error:
-        if error.args and isinstance(error.args[0], str):
-            error.args = (in_options(error.args[0], tree(), own), *error.args[1:])
-        raise
 
 
 def in_options(message: str, tree: Mapping[str, Any] | None, own: Collection[str] = ()) -> str:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, cast
 
+from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
 
+from .advice import typeable
 from .options import split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
@@ -92,6 +94,7 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     parser = _Parser(
         prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"rlgan {__version__}")
     parsers = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     named = {verb.name: verb for verb in all_verbs}
     for verb in all_verbs:
@@ -109,8 +112,6 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers.choices[typed])
-    from .hints import typeable
-
     own = [option.removeprefix("--") for option in parsers.choices[typed]._option_string_actions]
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:

@@ -137,7 +137,8 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     from rlgan.presets.effects import require_effect
     from rlgan.presets.registry import PRESETS, preset
 
-    from .hints import tree_with, typeable, where_it_belongs
+    from .advice import typeable
+    from .hints import tree_with, where_it_belongs
 
     task = task_of(options) or _own_task(overrides)
     label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)

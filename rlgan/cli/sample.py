@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import typing
 from pathlib import Path
 
 from rlgan.base.errors import ConfigError
-from rlgan.envs.reading.how import FileFormat
 
 from .options import column, not_negative_float, positive_float, positive_int, share
+
+FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
+"""Of files, as `rlgan.envs.reading.how.FileFormat` has them: known here, for its import takes seconds."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=typing.get_args(FileFormat),
+        choices=FORMATS,
         default=None,
         help="with --input: what that file holds (default: recognised)",
     )

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.runs.run import dry_run
     from rlgan.runs.run import run as run_it
 
-    from .hints import typeable
+    from .advice import typeable
 
     with typeable(lambda: to_dict(request.config), SHORT):
         if options.dry_run:

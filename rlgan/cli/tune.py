@@ -11,17 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from rlgan.base.errors import CheckpointError, ConfigError, nearest
-from rlgan.config.paths import ConfigPathError, merge, to_dict
-from rlgan.envs.tasks import TaskSettings
-from rlgan.presets.registry import preset
-from rlgan.runs.data import is_file_path
 from rlgan.tuning.search.settings import SweepSettings
-from rlgan.tuning.space.studies import STUDIES, load_study
+from rlgan.tuning.space.ready import READY
 
-from .hints import tree_with, typeable
+from .advice import typeable
 from .options import add_task_options, moved_files, task_of
 from .verbs import STOPPED, UNJUDGED
 
@@ -32,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input;\n"
         f"{UNJUDGED} nothing could be judged: no trial ended, or the final race has no seed that all have run; "
         f"{STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
-    ) + "\n".join(f"  {one.name:<16}{one.description}" for one in STUDIES.values())
+    ) + "\n".join(f"  {name:<16}{question}" for name, question in READY.items())
     parser.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
     add_task_options(parser)
     for name, field in SweepSettings.model_fields.items():
@@ -57,10 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Do a sweep; see `rlgan.cli.verbs.VerbModule`."""
     given = {name: value for name in SweepSettings.model_fields if (value := getattr(options, name)) is not None}
-    asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
+    from rlgan.config.paths import ConfigPathError, merge, to_dict
+    from rlgan.presets.registry import preset
     from rlgan.tuning import sweep as sweeps
+    from rlgan.tuning.space.studies import load_study
 
+    from .hints import tree_with
     from .typed import train_command
+
+    asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
 
     request = sweeps.SweepRequest(
         study=load_study(asked["study"]),
@@ -116,6 +115,8 @@ def _flag(name: str) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> SweepSettings:
+    from pydantic import ValidationError
+
     try:
         return SweepSettings.model_validate(dict(values))
     except ValidationError as error:
@@ -126,12 +127,14 @@ def _settings(values: Mapping[str, Any]) -> SweepSettings:
 
 
 def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    from rlgan.tuning.space.studies import load_study
+
     if options.study is None:
-        raise ConfigError(f"name a study: {', '.join(STUDIES)}, or your own file in .toml or .py.")
+        raise ConfigError(f"name a study: {', '.join(READY)}, or your own file in .toml or .py.")
     study = load_study(options.study)
     folder = Path(options.out or Path("runs") / f"tune-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     return {
-        "study": options.study if options.study in STUDIES else str(Path(options.study).resolve()),
+        "study": options.study if options.study in READY else str(Path(options.study).resolve()),
         "task": task_of(options),
         "changes": dict(overrides),
         "settings": _settings(given),
@@ -140,6 +143,10 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 
 
 def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from rlgan.envs.tasks import TaskSettings
+    from rlgan.runs.data import is_file_path
     from rlgan.tuning.sweep import read_request
 
     names = ("out", "tokens")

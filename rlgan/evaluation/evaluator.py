@@ -109,6 +109,13 @@ class EvaluationSettings(Settings):
             )
         elif refusal := no_words(*task.are_words):
             yield Problem("no_words", at, f"{refusal}. Set it to false.")
+        elif not fields.generator.attends:
+            yield Problem(
+                "generator_attends_to_nothing",
+                at,
+                f"takes the word that was attended to, and generator={fields.generator.kind!r} does not say what it "
+                "attends to. Set it to false.",
+            )
 
 
 def temperatures_of(settings: EvaluationSettings) -> list[float]:

@@ -37,6 +37,8 @@ class GeneratorKind(Settings):
     """Whether it knows how likely a sequence is: `Generator.given` then gives its distribution."""
     draws_tokens: ClassVar[bool] = True
     """Whether it draws one token after another; else it writes the likeliest of rows that are soft in themselves."""
+    attends: ClassVar[bool] = False
+    """Whether it says which tokens of a condition it attends to while it writes (`AttendingLaw`)."""
     relaxes: ClassVar[bool] = False
     """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""

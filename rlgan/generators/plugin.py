@@ -50,6 +50,7 @@ class PluginGenerator(Plugin):
     plugin_kind: ClassVar[PluginKind] = "generator"
     has_likelihood: ClassVar[bool] = True
     draws_tokens: ClassVar[bool] = True
+    attends: ClassVar[bool] = False
     table_width: ClassVar[int | None] = None
 
     reads_conditions: bool = False

@@ -56,6 +56,7 @@ class Seq2SeqLSTM(GeneratorKind):
     init_std: Annotated[float, NotSearched("Adam soon forgets it")] = Field(0.1, gt=0.0)
     """Every parameter starts from N(0, init_std²)."""
     reads_conditions: ClassVar[bool] = True
+    attends: ClassVar[bool] = True
     relaxes: ClassVar[bool] = True
 
     @property

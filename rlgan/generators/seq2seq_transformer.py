@@ -32,6 +32,7 @@ class Seq2SeqTransformer(TransformerSizes):
     """Transformer encoder-decoder; `layers` are those of the encoder, and those of the decoder."""
 
     reads_conditions: ClassVar[bool] = True
+    attends: ClassVar[bool] = True
     kind: Literal["seq2seq_transformer"] = "seq2seq_transformer"
 
 

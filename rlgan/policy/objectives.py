@@ -40,8 +40,6 @@ class Objective(Settings):
     """Whether the generator's drawn tokens are relaxed."""
     draws_tokens: ClassVar[bool] = True
     """Whether it is of generators that draw tokens; else of those that make soft rows of noise."""
-    clips: ClassVar[bool] = False
-    """Whether its loss compares with the probabilities of the policy that drew the sequences."""
 
     @property
     def makes_soft_rows(self) -> bool:
@@ -112,7 +110,6 @@ class PPO(Objective):
     minibatches: Annotated[int, Choice((1, 2, 4))] = Field(1, ge=1)
     """Optimiser steps a pass. With one pass of one step nothing is clipped, and it is `reinforce`."""
     reads_reward: ClassVar[bool] = True
-    clips: ClassVar[bool] = True
 
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Something is clipped."""

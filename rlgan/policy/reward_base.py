@@ -259,23 +259,6 @@ class LogitMap(FinishedReward):
         return self.of_logits(self.logits_there(rollouts.token_logits)).masked_fill(~rollouts.mask, 0.0)
 
 
-def what_is_rewarded(reward: Reward, granularity: Level | None, judges_prefixes: bool) -> Rewarded:
-    """What is rewarded in a run.
-
-    Args:
-        reward: which.
-        granularity: what the discriminator judges; None without one.
-        judges_prefixes: whether the credit asks it for prefixes as they stand.
-
-    Returns:
-        Tokens, where the reward is of tokens, or of one logit and the discriminator judges tokens; prefixes, where it
-        is of one logit and prefixes are judged; else finished sequences.
-    """
-    if reward.level == "token" or (reward.is_elementwise and granularity == "token"):
-        return "token"
-    return "prefix" if reward.is_elementwise and judges_prefixes else "sequence"
-
-
 def _same_everywhere(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """An elementwise function that gives equal numbers for equal ones, wherever in the tensor they stand.
 

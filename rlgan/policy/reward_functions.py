@@ -12,8 +12,8 @@ Both are handed what else they name: `targets` (what the data has for the same c
 random), `completion_ids` (of texts: a list of ids a row), and their options. A class is built with its options, once a
 process, and its instances are called.
 
-What a function returns for a row must depend on that batch alone and on `seed` or `rng`: a batch is a shard, which any
-worker may compute, or compute again. What calls it, and when, is `rlgan.rollouts`'s.
+What a function returns must depend on its batch alone and on `seed` or `rng`: a batch is a shard, which any worker may
+compute, or compute again. What calls it, and when, is `rlgan.rollouts`'s.
 
 B sequences, F functions
 """
@@ -23,16 +23,21 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
+from rlgan.base.devices import CPU
 from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.search_priors import NotSearched
 from rlgan.base.seeding import stream, stream_seed
+from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.transition import pad_after_end, sequence_mask
 from rlgan.extensions import (
@@ -40,6 +45,7 @@ from rlgan.extensions import (
     Plugin,
     PluginKind,
     RaisedError,
+    TakesPlugin,
     as_number,
     bound,
     brief,
@@ -48,6 +54,10 @@ from rlgan.extensions import (
     own_lines,
     signature_of,
 )
+from rlgan.sampling.records import Rollouts
+
+from .logit_maps import DiscriminatorReward, Probability
+from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
 
 Form = Literal["tokens", "texts"]
 
@@ -76,29 +86,77 @@ class WeightedFunction(Plugin):
         _form_of(self, loaded.object)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What functions are called with.
+class PluginReward(FinishedReward, TakesPlugin):
+    """Functions of one's own, added up, alone or beside the discriminator.
 
-    Attributes:
-        tokens: (B, T) int64 finished sequences.
-        mask: (B, T) bool.
-        conditions: (B, S) int64, or None.
-        targets: (B, T) int64, what the data has for the same conditions, or None.
-        seed: of the batch; each function has a seed of its own from it.
+        reward = map_weight · map(u) + Σ weight_i · f_i
+
+    over the functions that have a reward for the sequence. A discriminator beside an objective of the domain is the
+    reward of ORGAN (Guimaraes et al. 2017, eq. 6), with map_weight = λ and weight = 1 - λ.
     """
 
-    tokens: Tensor
-    mask: Tensor
-    conditions: Tensor | None
-    targets: Tensor | None
-    seed: int
+    not_searched: ClassVar[NotSearched] = NotSearched("one's own")
+    plugin_kind: ClassVar[PluginKind] = "reward"
+    compares: ClassVar[bool] = True
 
-    def only(self, row: int) -> Rows:
-        """One of them."""
-        one = slice(row, row + 1)
-        conditions, targets = (None if part is None else part[one] for part in (self.conditions, self.targets))
-        return Rows(self.tokens[one], self.mask[one], conditions, targets, self.seed)
+    kind: Literal["plugin"] = "plugin"
+    functions: tuple[WeightedFunction, ...] = Field(min_length=1)
+    """`FILE.py:NAME,...`, or settings of each as JSON."""
+    map: Annotated[DiscriminatorReward, Field(discriminator="kind")] | None = Probability()
+    """Of the discriminator's logit; null for the functions alone."""
+    map_weight: float = 1.0
+    """Factor of the map."""
+    timeout_s: Annotated[float, FreeOnResume()] = Field(60.0, gt=0.0)
+    """Seconds that a call of a function may take; the run then stops, and its last checkpoint is kept."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [one.short_name for one in self.functions]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ConfigError(
+                    f"reward.functions: two are called {name!r}: {self.functions[names.index(name)].name} and "
+                    f"{self.functions[index].name}. Name one of the functions otherwise."
+                )
+        return self
+
+    @classmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """See `TakesPlugin.of_plugin`."""
+        return {"functions": [name]}
+
+    @property
+    def reads(self) -> frozenset[Source]:
+        """Texts, and the discriminator's logits where there is a map of them."""
+        return frozenset({"texts"}) if self.map is None else frozenset({"texts", "discriminator"})
+
+    @property
+    def logit_map(self) -> LogitMap | None:
+        """The one that the functions stand beside."""
+        return self.map
+
+    def scorer(self, task: Task) -> RewardFunctions:
+        """See `Reward.scorer`: the functions, which are tried on a few sequences first.
+
+        Raises:
+            ConfigError: a function asks for what the task does not have, or cannot be repeated.
+            PluginError: a function raises, hangs, or returns no rewards.
+        """
+        functions = RewardFunctions(self.functions, texts_of(task), self.timeout_s)
+        check_functions(functions, task, 0)
+        return functions
+
+    def described(self, rollouts: Rollouts) -> dict[str, float]:
+        """See `Reward.described`: `reward/NAME_mean` and `reward/NAME_std` of each function."""
+        if rollouts.score_parts is None:
+            return {}
+        return described_rewards([one.short_name for one in self.functions], rollouts.score_parts)
+
+    def of_finished(self, real_logits: Tensor | None, scores: Tensor | None) -> Tensor:
+        """See `FinishedReward.of_finished`: map_weight · map(u) + score."""
+        if self.map is None:
+            return self.scores_there(scores)
+        return self.map_weight * self.map.of_logits(self.logits_there(real_logits)) + self.scores_there(scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +179,6 @@ def texts_of(task: Task) -> Texts:
         partial(decode, task.space, task.token_names, task.joining),
         None if given is None else partial(decode, given.space, given.token_names, given.joining),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionRewards:
-    """What functions returned.
-
-    Attributes:
-        total: (B,) float32, Σ weight · reward over the functions that had one for the row.
-        each: (B, F) float32 as returned; NaN where a function returned None.
-    """
-
-    total: Tensor
-    each: Tensor
 
 
 @dataclass(frozen=True)
@@ -160,13 +205,18 @@ class RewardFunctions:
     def _functions(self) -> tuple[_Function, ...]:
         return tuple(_Function.of(plugin) for plugin in self.plugins)
 
-    def __call__(self, rows: Rows) -> FunctionRewards:
-        """Rewards of a batch.
+    def __call__(self, finished: Finished) -> Scored:
+        """Rewards of a batch; see `SequenceScorer`.
+
+        Returns:
+            Σ weight · reward over the functions that had one for the row, and as parts what each returned, unweighted,
+            NaN where it returned None.
 
         Raises:
             PluginError: a function raises, hangs, or returns something else than a finite number or None for each row;
                 or none of them has a reward for a row.
         """
+        rows = _mapped(finished, lambda part: part.to(CPU))
         columns = [_values(one, rows, self.texts, self.timeout_s) for one in self._functions]
         each = np.array(columns, dtype=np.float64).T.reshape(len(rows.tokens), len(columns))
         empty = np.isnan(each).all(1)
@@ -179,7 +229,7 @@ class RewardFunctions:
             )
         weights = np.array([plugin.weight for plugin in self.plugins])
         total = np.nansum(each * weights, axis=1)
-        return FunctionRewards(torch.from_numpy(total).float(), torch.from_numpy(each).float())
+        return Scored(torch.from_numpy(total).float(), torch.from_numpy(each).float())
 
 
 def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
@@ -197,7 +247,8 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
     for one in functions._functions:
         one.require_offered(task)
     rows = _some_rows(task, seed)
-    first, again = functions(rows).each, functions(rows).each
+    first, again = functions(rows).parts, functions(rows).parts
+    assert first is not None and again is not None
     differs = (first != again) & ~(first.isnan() & again.isnan())
     if bool(differs.any()):
         row, column = (int(index) for index in differs.nonzero()[0])
@@ -208,7 +259,7 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
         )
 
 
-def _some_rows(task: Task, seed: int) -> Rows:
+def _some_rows(task: Task, seed: int) -> Finished:
     """A few validation sequences, then the shortest sequence that a generator can draw."""
     space, number = task.space, min(_NUM_CHECKED, len(task.valid))
     tokens = task.valid[:number].long()
@@ -217,7 +268,7 @@ def _some_rows(task: Task, seed: int) -> Rows:
     rows = [*range(number), 0]
     conditions = None if task.conditions is None else task.conditions.valid[rows].long()
     targets = None if task.conditions is None else task.valid[rows].long()
-    return Rows(tokens, sequence_mask(space, tokens), conditions, targets, seed)
+    return Finished(tokens, sequence_mask(space, tokens), conditions, targets, seed)
 
 
 @dataclass(frozen=True)
@@ -264,7 +315,7 @@ class _Function:
                     "with its sequences. Give it the default None, or use a task that does."
                 )
 
-    def arguments(self, rows: Rows, texts: Texts) -> dict[str, Any]:
+    def arguments(self, rows: Finished, texts: Texts) -> dict[str, Any]:
         """What it is called with."""
         name = self.plugin.short_name
         offers: Mapping[str, Callable[[], Any]] = {
@@ -293,7 +344,17 @@ class _Function:
         return {name: value for name, value in given.items() if value is not None or name in self.needs}
 
 
-def _prompts(rows: Rows, texts: Texts) -> list[str]:
+def _mapped(rows: Finished, function: Callable[[Tensor], Tensor]) -> Finished:
+    """The same function of every tensor that is there."""
+    given, beside = (None if part is None else function(part) for part in (rows.conditions, rows.targets))
+    return replace(rows, tokens=function(rows.tokens), mask=function(rows.mask), conditions=given, targets=beside)
+
+
+def _only(rows: Finished, row: int) -> Finished:
+    return _mapped(rows, lambda part: part[row : row + 1])
+
+
+def _prompts(rows: Finished, texts: Texts) -> list[str]:
     """What each row is given, as text; empty where rows are given nothing."""
     if rows.conditions is None or texts.conditions is None:
         return [""] * len(rows.tokens)
@@ -304,7 +365,7 @@ def _described(plugin: WeightedFunction) -> str:
     return f"reward function {plugin.short_name!r} ({plugin.name})"
 
 
-def _shown(rows: Rows, row: int, texts: Texts) -> str:
+def _shown(rows: Finished, row: int, texts: Texts) -> str:
     """A row as errors show it."""
     text = texts.sequences(rows.tokens[row : row + 1])[0]
     cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -335,7 +396,7 @@ def _form_of(plugin: WeightedFunction, target: Any) -> Form:
     return form
 
 
-def _values(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> list[float]:
+def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> list[float]:
     """What a function returns for a batch; NaN for None."""
     try:
         returned = _called_in_time(one, rows, texts, timeout_s)
@@ -350,7 +411,7 @@ def _values(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> list[
     return _checked(one, returned, rows, texts)
 
 
-def _called_in_time(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> Any:
+def _called_in_time(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> Any:
     arguments = one.arguments(rows, texts)
     return call_in_time(
         lambda: one.call(**arguments),
@@ -363,11 +424,11 @@ def _called_in_time(one: _Function, rows: Rows, texts: Texts, timeout_s: float) 
     )
 
 
-def _row_that_raises(one: _Function, rows: Rows, texts: Texts, timeout_s: float) -> int | None:
+def _row_that_raises(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> int | None:
     """The first row for which a function raises by itself; None where it takes several."""
     for row in range(len(rows.tokens)):
         try:
-            _called_in_time(one, rows.only(row), texts, timeout_s)
+            _called_in_time(one, _only(rows, row), texts, timeout_s)
         except RaisedError:
             return row
         except PluginError:
@@ -375,7 +436,7 @@ def _row_that_raises(one: _Function, rows: Rows, texts: Texts, timeout_s: float)
     return None
 
 
-def _checked(one: _Function, returned: Any, rows: Rows, texts: Texts) -> list[float]:
+def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> list[float]:
     """Returned values as numbers.
 
     Raises:

@@ -28,6 +28,7 @@ from rlgan.sampling.records import Rollouts
 
 from .logit_maps import DiscriminatorReward, Probability
 from .reward_base import Finished, FinishedReward, Level, LogitMap, Reward, Scored, SequenceScorer, Source
+from .reward_functions import PluginReward
 
 
 class LogRatio(Reward):
@@ -269,7 +270,8 @@ RewardSettings = Annotated[
     | RandomReward
     | Bleu
     | OracleRatio
-    | OracleLikelihood,
+    | OracleLikelihood
+    | PluginReward,
     Field(discriminator="kind"),
 ]
 

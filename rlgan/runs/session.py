@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CallbackError, StorageError, UploadError
+from rlgan.base.errors import CallbackError, PluginError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
@@ -165,6 +165,10 @@ class Session:
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
+        except PluginError:
+            kept = f"its {self._kept_position} units of the last checkpoint are kept"
+            self._progress.say(f"stopped by a plug-in; {kept}. When the cause is gone, go on with: {self._again()}")
+            raise
         finally:
             if lost := self._faults.summary():
                 self._progress.say(lost)
@@ -172,10 +176,13 @@ class Session:
             self._tracker.finish(status, wait_s, tags)
 
     def _stopped(self) -> RunResult:
-        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
-        where = f"rlgan train --resume {shlex.quote(run)}"
-        self._progress.say(f"stopped after {self._kept_position} units; go on with: {where}")
+        self._progress.say(f"stopped after {self._kept_position} units; go on with: {self._again()}")
         return RunResult(self._run_dir, stopped=True)
+
+    def _again(self) -> str:
+        """The command that goes on with this run."""
+        run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
+        return f"rlgan train --resume {shlex.quote(run)}"
 
     # ------------------------------------------------------------------ training
 

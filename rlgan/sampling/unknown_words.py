@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.vocabulary import UNK_NAME, join_tokens
 from rlgan.generators import AttendingLaw, Generator
@@ -74,13 +75,19 @@ def texts_with_source_words(
 
     Returns:
         B strings.
+
+    Raises:
+        ConfigError: the generator does not say what it attends to.
     """
     generator.eval()
     texts = []
     for first in range(0, len(tokens), _BATCH):
         rows = slice(first, first + _BATCH)
         law = generator.given(conditions[rows])
-        assert isinstance(law, AttendingLaw)
+        if not isinstance(law, AttendingLaw):
+            raise ConfigError(
+                "--replace-unknown: this generator does not say which words of a source it attends to. Leave it out."
+            )
         for row, attention, source in zip(tokens[rows].tolist(), law.attention(tokens[rows]), words[rows], strict=True):
             length = row.index(space.end_id) if space.end_id in row else len(row)
             written = [token_names[token] for token in row[:length]]

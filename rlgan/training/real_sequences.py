@@ -32,7 +32,8 @@ class RealSequences:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
-        self._task, self._compares = task, "targets" in config.reward.reads
+        reads, self._task = config.reward.reads, task
+        self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
             self._weights = tf_idf_weights(task.space, task.train)

@@ -17,12 +17,11 @@ from rlgan.adversary.training import Pairs
 from rlgan.base.errors import ConfigError
 from rlgan.config.config import Config
 from rlgan.discriminators import DiscriminatorSettings
-from rlgan.discriminators.plugin import require_sound as require_sound_discriminator
 from rlgan.envs.tasks import Task
-from rlgan.generators.plugin import require_sound as require_sound_generator
 from rlgan.layers.embeddings import Start, read_start
 from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.sampling.environment import WRITERS
+from rlgan.training.own_networks import require_sound_networks
 from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
 from .discriminator import DiscriminatorWorker, RayDiscriminator
@@ -56,8 +55,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
         DataError: a file that an embedding begins from is wrong.
     """
     workers = config.workers
-    require_sound_generator(config.generator, task.space)
-    require_sound_discriminator(config.discriminator, task.space)
+    require_sound_networks(config, task.space)
     start = read_start(config.word_vectors if begins else {}, task, config.seed)
     score, writer = config.reward.scorer(task), WRITERS[config.sampling]
     plan = RolloutPlan(task.space, config.credit, workers.chunk_rows, score, writer)

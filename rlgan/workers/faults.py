@@ -17,6 +17,8 @@ from typing import TypeVar
 
 from ray import exceptions
 
+from rlgan.base.errors import RlganError
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -63,6 +65,15 @@ def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first line only says that the actor died; how it did comes last, before guesses at why.
     return lines[-1].partition(" Some common causes include")[0].rstrip(".") if lines else type(error).__name__
+
+
+def as_raised(error: Exception) -> Exception:
+    """An error of the code that an actor ran, as that code raised it where it is the user's to mend.
+
+    Ray wraps it into one whose message is a traceback through Ray and rlgan.
+    """
+    cause = error.cause if isinstance(error, exceptions.RayTaskError) else None
+    return cause if isinstance(cause, RlganError) else error
 
 
 class Faults:
@@ -135,7 +146,7 @@ class Faults:
             except Exception as error:
                 reason = fault_of(error)
                 if reason is None:
-                    raise
+                    raise as_raised(error) from error
                 losses += 1
                 is_ready = False
                 self.record(role, who, reason, losses, error)

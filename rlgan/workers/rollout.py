@@ -27,7 +27,7 @@ from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
 from rlgan.sampling.records import Rollouts
 from rlgan.sampling.sampler import sampler_of
 
-from .faults import Faults, fault_of
+from .faults import Faults, as_raised, fault_of
 from .placement import Role, Room, free, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
 
@@ -363,7 +363,7 @@ class RayRollouts:
                 seat.answer = None  # an error of the interrupted call, which has been raised once
                 return []
             if reason is None:
-                raise
+                raise as_raised(error) from error
             return self._lost(seat, reason, error, tries)
         seat.answer, index = None, seat.shard
         if not seat.is_ready:

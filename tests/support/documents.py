@@ -131,6 +131,15 @@ def python_blocks(path: str, text: str) -> Iterator[Piece]:
             yield Piece(f"{path}:{block.first}", block.text)
 
 
+def python_files(path: str, text: str) -> dict[str, str]:
+    """Blocks of Python that are a file of the reader's, as their first line says (`# mine.py`): name → content."""
+    found = {}
+    for piece in python_blocks(path, text):
+        if named := re.match(r"# (\w+\.py)\n", piece.text):
+            found[named[1]] = piece.text
+    return found
+
+
 def toml_blocks(path: str, text: str) -> Iterator[Piece]:
     """Every block of TOML."""
     for block in blocks(text):

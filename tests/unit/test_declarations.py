@@ -16,16 +16,17 @@ from rlgan.policy.advantage_scaling import NormalisationSettings, normalised
 from rlgan.policy.baselines import BaselineSettings, BaselineState, ConstantBaseline, advantages
 from rlgan.policy.credit import CreditSettings
 from rlgan.policy.kl_penalty import ReferenceSettings
-from rlgan.policy.logit_maps import Probability, Ratio
+from rlgan.policy.logit_maps import Ratio
 from rlgan.policy.objectives import Gumbel, ObjectiveSettings
-from rlgan.policy.reward_base import what_is_rewarded
+from rlgan.policy.reward_functions import PluginReward
 from rlgan.policy.rewards import Mixed, RewardSettings
 
 
 def variants(union: Any) -> list[Any]:
-    """Each variant of a union, with its defaults; what the user brings has none."""
+    """Each variant with its defaults; what the user brings has none, but for a reward, which has a function."""
     classes = [one for one in get_args(get_args(union)[0]) if not issubclass(one, Plugin)]
-    return [TypeAdapter(one).validate_python({}) for one in classes]
+    needed = {PluginReward: {"functions": ["tests.support.plugins:nothing"]}}
+    return [TypeAdapter(one).validate_python(needed.get(one, {})) for one in classes]
 
 
 SEQUENCE, TOKEN, PREFIX = "sequence", "token", "prefix"
@@ -48,6 +49,7 @@ REWARDS: dict[str, tuple[str, set[str], bool, bool]] = {
     "bleu": (SEQUENCE, {"training_data"}, False, False),
     "oracle_ratio": (TOKEN, {"oracle"}, False, False),
     "oracle_likelihood": (TOKEN, {"oracle"}, False, False),
+    "plugin": (SEQUENCE, {"discriminator", "texts"}, True, False),
 }
 # kind: levels, continuations with its defaults, whether prefixes are judged, whether states are valued, discount
 CREDITS: dict[str, tuple[set[str], int, bool, bool, float]] = {
@@ -86,7 +88,7 @@ def test_every_reward_declares_what_it_is_of() -> None:
 
 def test_what_must_be_finished_is_no_function_of_one_logit() -> None:
     rewards = variants(RewardSettings)
-    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge"}
+    assert {one.kind for one in rewards if one.compares} == {"mixed", "reference_bleu", "reference_rouge", "plugin"}
     assert not any(one.compares and one.is_elementwise for one in rewards)
 
 
@@ -115,16 +117,6 @@ def test_an_elementwise_reward_is_the_same_of_one_logit_alone(reward: Any) -> No
     logits = torch.linspace(-3, 3, 7)
     alone = [float(reward.of_logits(logit)) for logit in logits]
     assert reward.of_logits(logits).tolist() == alone
-
-
-def test_what_is_rewarded_follows_reward_discriminator_and_credit() -> None:
-    token_reward = next(one for one in variants(RewardSettings) if one.kind == "oracle_ratio")
-    assert what_is_rewarded(token_reward, None, False) == "token"
-    assert what_is_rewarded(Probability(), "token", False) == "token"
-    assert what_is_rewarded(Probability(), "token", True) == "token"
-    assert what_is_rewarded(Probability(), "sequence", True) == "prefix"
-    assert what_is_rewarded(Probability(), "sequence", False) == "sequence"
-    assert what_is_rewarded(Mixed(), "sequence", True) == "sequence"
 
 
 def test_every_credit_declares_what_it_needs() -> None:
@@ -217,7 +209,6 @@ def test_every_objective_declares_what_it_reads_and_does() -> None:
     assert found == OBJECTIVES
     assert {one.kind for one in variants(ObjectiveSettings) if one.relaxes} == {"gumbel"}
     assert {one.kind for one in variants(ObjectiveSettings) if not one.draws_tokens} == {"soft"}
-    assert {one.kind for one in variants(ObjectiveSettings) if one.clips} == {"ppo"}
     assert all(one.entropy_bonus == 0.0 and one.loss_normaliser for one in variants(ObjectiveSettings))
     assert not Gumbel(fakes="tokens").makes_soft_rows and not Gumbel(straight_through=True).makes_soft_rows
 

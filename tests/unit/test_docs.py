@@ -338,6 +338,9 @@ def checker(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     studies = tmp_path / "benchmarks"
     studies.mkdir()
     shutil.copytree(PROJECT / "benchmarks" / "studies", studies / "studies")
+    for path in DOCUMENTS:
+        for name, content in documents.python_files(path, (PROJECT / path).read_text("utf-8")).items():
+            (tmp_path / name).write_text(content, "utf-8")
     for name in made_up_files():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(made_up(name), "utf-8")

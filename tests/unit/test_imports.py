@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,58 @@ def printed(script: str, text: str = "") -> str:
 @pytest.mark.heavy
 def test_importing_every_module_changes_nothing_of_the_process() -> None:
     assert printed(COMPARED, printed(LIBRARIES)) == ""
+
+
+WITHOUT_RAY = """
+import importlib, pkgutil, sys
+
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ImportError("Ray is not for this process")
+        return None
+
+sys.meta_path.insert(0, NoRay())
+import rlgan
+# Below the workers is all but these, and `presets` stands in the place of the runs that are described by it.
+above = ("__main__", "train", "cli", "tuning", "runs", "workers")
+for module in pkgutil.walk_packages(rlgan.__path__, "rlgan."):
+    if module.name.split(".")[1] not in above:
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+@pytest.mark.heavy
+def test_nothing_below_the_workers_needs_ray() -> None:
+    loaded = set(printed(WITHOUT_RAY).split())
+    assert loaded >= {"rlgan.training.trainer", "rlgan.training.callbacks", "rlgan.presets.registry"}
+    assert loaded >= {"rlgan.evaluation.evaluator", "rlgan.metrics.bleu", "rlgan.envs.token_env", "rlgan.config.config"}
+    assert len(loaded) > 100
+
+
+def test_help_of_every_verb_loads_none_of_the_heavy_libraries() -> None:
+    """Each of them costs seconds, and who asks for help waits for none."""
+    script = """
+import contextlib, io, sys
+from rlgan.__main__ import VERBS, run
+from rlgan.cli import main
+for words in [["--help"], ["--version"], *([one.name, "--help"] for one in (*main.VERBS, *VERBS))]:
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        try:
+            status = run(words)
+        except SystemExit as end:
+            status = end.code
+    assert status == 0 and "rlgan" in shown.getvalue(), (words, status)
+    heavy = {"torch", "ray", "mlflow", "gymnasium", "matplotlib", "pandas", "pyarrow", "scipy"} & set(sys.modules)
+    assert not heavy, (words, heavy)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_formats_that_help_names_are_those_of_the_reader() -> None:
+    from rlgan.cli.sample import FORMATS
+    from rlgan.envs.reading.how import FileFormat
+
+    assert typing.get_args(FileFormat) == FORMATS

@@ -6,19 +6,25 @@ import itertools
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from rlgan.adversary.regularisers import InterpolatedPenalty
+from rlgan.adversary.training import AdversarySettings
 from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.problems import ContradictionError
 from rlgan.discriminators import Ensemble, PluginDiscriminator, build_discriminator
 from rlgan.discriminators.plugin import require_sound as require_sound_discriminator
 from rlgan.discriminators.testing import check_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import PairsTask
 from rlgan.envs.testing import all_sequences, random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import (
     LSTM,
     GeneratorSettings,
@@ -30,9 +36,13 @@ from rlgan.generators import (
 )
 from rlgan.generators.plugin import require_sound as require_sound_generator
 from rlgan.generators.testing import check_generator
+from rlgan.policy.credit import Terminal
+from rlgan.policy.objectives import Gumbel
+from rlgan.policy.rewards import ConstantReward
 from rlgan.sampling.beam_search import beam_search
 from rlgan.sampling.sampler import sample
 from tests.support import plugin_networks
+from tests.support.tiny import tiny_config
 from tests.unit.test_discriminator_contract import EVERY, built, space_of
 
 FILE = plugin_networks.__file__
@@ -310,6 +320,38 @@ def test_soft_rows_of_a_network_that_has_none_are_refused() -> None:
     network = build_discriminator(judge("HardBag"), SPACE)
     with pytest.raises(ConfigError, match="is shown soft rows, and does not say that it reads them"):
         network(torch.zeros(2, 4, 5), torch.ones(2, 4, dtype=torch.bool))
+
+
+GUMBEL = {"objective": Gumbel(), "reward": ConstantReward(), "credit": Terminal()}
+PENALTY = AdversarySettings(batch=16, sequences_per_round=24, gradient_penalty=InterpolatedPenalty())
+WORDS = PairsTask.model_validate({"input": {"kind": "file", "data": "talk.tsv"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"generator": own("Gru"), "discriminator": judge("Bag"), **GUMBEL}, "generator_gives_no_soft_rows"),
+        ({"generator": own("SoftGru"), "discriminator": judge("HardBag"), **GUMBEL}, "discriminator_reads_tokens"),
+        ({"discriminator": judge("HardBag"), "adversary": PENALTY}, "penalty_of_tokens_alone"),
+        ({"generator": own("Answering")}, "generator_reads_conditions"),
+        ({"discriminator": judge("PairBag")}, "discriminator_reads_conditions"),
+        (
+            {
+                "task": WORDS,
+                "generator": own("Answering"),
+                "discriminator": judge("PairBag"),
+                "evaluation": EvaluationSettings(replace_unknown=True),
+            },
+            "generator_attends_to_nothing",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_network_cannot_do_is_told_by_the_rules_of_shipped_ones(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        tiny_config(**changes)
+    error = caught.value.errors()[0]["ctx"]["error"]
+    assert isinstance(error, ContradictionError) and error.problem.code == code, error
 
 
 def test_a_nan_that_comes_later_is_told_when_it_is_drawn_from() -> None:

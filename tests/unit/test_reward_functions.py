@@ -18,9 +18,9 @@ from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.policy.reward_base import Finished
 from rlgan.policy.reward_functions import (
     RewardFunctions,
-    Rows,
     WeightedFunction,
     check_functions,
     described_rewards,
@@ -57,12 +57,12 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-def rows_of(task: Task, seed: int = 0) -> Rows:
+def rows_of(task: Task, seed: int = 0) -> Finished:
     given = task.conditions
     tokens = random_sequences(task.space, NUMBER, 3)
     conditions = None if given is None else given.train[:NUMBER].long()
     targets = None if given is None else task.train[:NUMBER].long()
-    return Rows(tokens, sequence_mask(task.space, tokens), conditions, targets, seed)
+    return Finished(tokens, sequence_mask(task.space, tokens), conditions, targets, seed)
 
 
 def functions(task: Task, *plugins: WeightedFunction, timeout_s: float = 60.0) -> RewardFunctions:
@@ -78,7 +78,7 @@ def test_function_of_tokens_gets_copies_of_them(plain: Task, write: Write) -> No
     )
     rows = rows_of(plain)
     expected = rows.tokens.sum(1).float() / rows.mask.sum(1)
-    assert torch.equal(functions(plain, plugin)(rows).total, expected)
+    assert torch.equal(functions(plain, plugin)(rows).scores, expected)
 
 
 def test_function_of_tokens_and_conditions(pairs: Task, write: Write) -> None:
@@ -86,7 +86,7 @@ def test_function_of_tokens_and_conditions(pairs: Task, write: Write) -> None:
     rows = rows_of(pairs)
     assert rows.conditions is not None and rows.targets is not None
     expected = (rows.conditions[:, 0] * 10 + rows.targets[:, 0]).float()
-    assert torch.equal(functions(pairs, plugin)(rows).total, expected)
+    assert torch.equal(functions(pairs, plugin)(rows).scores, expected)
 
 
 def test_function_of_texts_gets_what_people_read(pairs: Task, write: Write) -> None:
@@ -99,7 +99,7 @@ def test_function_of_texts_gets_what_people_read(pairs: Task, write: Write) -> N
     )
     rows = rows_of(pairs)
     assert pairs.conditions is not None and rows.conditions is not None and rows.targets is not None
-    total = functions(pairs, plugin)(rows).total
+    total = functions(pairs, plugin)(rows).scores
     prompts, completions, ids, targets = plugin.load().object.__globals__["SEEN"]
     assert prompts == pairs.conditions.decode(rows.conditions)
     assert completions == pairs.decode(rows.tokens) and targets == pairs.decode(rows.targets)
@@ -109,7 +109,7 @@ def test_function_of_texts_gets_what_people_read(pairs: Task, write: Write) -> N
 
 def test_keyword_arguments_get_prompts_which_are_empty_where_nothing_is_given(plain: Task, write: Write) -> None:
     plugin = write("def f(completions, **kwargs):\n    return [len(kwargs['prompts'][0]) for _ in completions]")
-    assert functions(plain, plugin)(rows_of(plain)).total.tolist() == [0.0] * NUMBER
+    assert functions(plain, plugin)(rows_of(plain)).scores.tolist() == [0.0] * NUMBER
 
 
 def test_class_is_built_with_its_options_and_function_called_with_them(plain: Task, write: Write) -> None:
@@ -120,7 +120,7 @@ def test_class_is_built_with_its_options_and_function_called_with_them(plain: Ta
     )
     for name in ("C", "f"):
         plugin = write(text, name, options={"scale": 3})
-        assert functions(plain, plugin)(rows_of(plain)).total.tolist() == [3.0] * NUMBER
+        assert functions(plain, plugin)(rows_of(plain)).scores.tolist() == [3.0] * NUMBER
 
 
 def test_network_is_a_function_of_tokens(plain: Task, write: Write) -> None:
@@ -129,17 +129,17 @@ def test_network_is_a_function_of_tokens(plain: Task, write: Write) -> None:
         "        return torch.ones(len(tokens), requires_grad=True) * 2\n",
         "Net",
     )
-    total = functions(plain, plugin)(rows_of(plain)).total
+    total = functions(plain, plugin)(rows_of(plain)).scores
     assert total.tolist() == [2.0] * NUMBER and not total.requires_grad
 
 
 def test_seed_and_rng_are_of_the_batch_and_of_the_function(plain: Task, write: Write) -> None:
     plugin = write("import torch\ndef f(completions, rng):\n    return torch.rand(len(completions), generator=rng)")
-    first, again, other = (functions(plain, plugin)(rows_of(plain, seed)).total for seed in (1, 1, 2))
+    first, again, other = (functions(plain, plugin)(rows_of(plain, seed)).scores for seed in (1, 1, 2))
     assert torch.equal(first, torch.rand(NUMBER, generator=stream(1, "reward", "f")))
     assert torch.equal(first, again) and not torch.equal(first, other)
     plugin = write("def f(completions, seed):\n    return [float(seed % 1000)] * len(completions)")
-    assert functions(plain, plugin)(rows_of(plain, 7)).total[0] == stream_seed(7, "reward", "f") % 1000
+    assert functions(plain, plugin)(rows_of(plain, 7)).scores[0] == stream_seed(7, "reward", "f") % 1000
 
 
 # Sums
@@ -150,8 +150,8 @@ def test_sum_with_weights_leaves_out_what_a_function_did_not_judge(plain: Task, 
     second = write("def b(completions):\n    return [None, 20, 30, 0.5, 7]", "b", weight=-0.5)
     found = functions(plain, first, second)(rows_of(plain))
     # 2·1;  -0.5·20;  2·3 - 0.5·30;  2·4 - 0.5·0.5;  -0.5·7
-    assert found.total.tolist() == [2.0, -10.0, -9.0, 7.75, -3.5]
-    metrics = described_rewards(["a", "b"], found.each)
+    assert found.scores.tolist() == [2.0, -10.0, -9.0, 7.75, -3.5]
+    metrics = described_rewards(["a", "b"], found.parts)
     # a: mean of 1, 3, 4, variance (25 + 1 + 16)/9/3... in thirds: (-5, 1, 4)/3 → 42/27
     assert metrics["reward/a_mean"] == pytest.approx(8 / 3) and metrics["reward/a_std"] == pytest.approx(
         (42 / 27) ** 0.5
@@ -204,7 +204,7 @@ def test_what_is_no_reward_is_told_with_function_and_row(plain: Task, write: Wri
 )
 def test_numbers_of_every_library_are_taken(plain: Task, write: Write, returned: str) -> None:
     plugin = write(f"import numpy as np, torch\ndef f(completions):\n    return {returned}")
-    assert functions(plain, plugin)(rows_of(plain)).total.tolist() == [1.0] * NUMBER
+    assert functions(plain, plugin)(rows_of(plain)).scores.tolist() == [1.0] * NUMBER
 
 
 def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write: Write) -> None:
@@ -284,7 +284,9 @@ def test_class_that_cannot_be_built_shows_its_lines(plain: Task, write: Write) -
 def test_function_is_tried_on_the_empty_sequence_before_a_run(pairs: Task, write: Write) -> None:
     # No training sequence is empty, but a generator may draw one.
     plugin = write("def f(completions):\n    return [1 / len(text) for text in completions]")
-    functions(pairs, plugin)(Rows(pairs.valid[:2].long(), sequence_mask(pairs.space, pairs.valid[:2]), None, None, 0))
+    functions(pairs, plugin)(
+        Finished(pairs.valid[:2].long(), sequence_mask(pairs.space, pairs.valid[:2]), None, None, 0)
+    )
     with pytest.raises(PluginError, match="row 4 of 5, ''"):
         check_functions(functions(pairs, plugin), pairs, 0)
 
@@ -314,4 +316,4 @@ def test_functions_travel_by_pickle_and_are_built_where_they_are_called(plain: T
     )
     whole = functions(plain, write(text, "C"))
     check_functions(whole, plain, 0)
-    assert pickle.loads(pickle.dumps(whole))(rows_of(plain)).total.tolist() == [2.0] * NUMBER
+    assert pickle.loads(pickle.dumps(whole))(rows_of(plain)).scores.tolist() == [2.0] * NUMBER

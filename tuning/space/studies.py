@@ -32,6 +32,7 @@ from rlgan.config.paths import check_value, override
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 
+from .ready import READY
 from .spaces import Axis, Bundle, Space, option_of_plugin, reachable, space
 
 if sys.version_info >= (3, 11):
@@ -171,8 +172,8 @@ def _as_text(value: Any) -> Any:
 _BUDGET = {"schedule.adversarial_updates": 60}
 
 
-def _study(name: str, description: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
-    return Study(name, description, "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
+def _study(name: str, paths: tuple[str, ...], priors: Mapping[str, Prior] | None = None) -> Study:
+    return Study(name, READY[name], "quick", {**dict.fromkeys(paths), **(priors or {})}, _BUDGET)
 
 
 STUDIES = {
@@ -180,12 +181,10 @@ STUDIES = {
     for study in (
         _study(
             "reward_baseline",
-            "Which reward map, credit and baseline help, at which learning rate?",
             ("reward", "credit", "credit.num_rollouts", "baseline", "baseline.*", "optimizers.generator.lr"),
         ),
         _study(
             "discriminator",
-            "What makes the discriminator generalise, and does the generator gain by it?",
             (
                 "discriminator",
                 "discriminator.*",
@@ -200,7 +199,6 @@ STUDIES = {
         replace(
             _study(
                 "from_scratch",
-                "Without pretraining: batch, a reward for every token, D's regularisation (ScratchGAN's claims).",
                 (
                     "reward",
                     "credit.gamma",
@@ -229,7 +227,6 @@ STUDIES = {
         ),
         _study(
             "stability",
-            "Who trains when: schedules, teacher forcing, batches and learning rates.",
             (
                 "schedule.g_steps",
                 "schedule.g_batch",
@@ -245,7 +242,6 @@ STUDIES = {
         ),
         _study(
             "everything",
-            "The whole space but the generator's size, which every other choice depends on.",
             ("reward", "credit.*", "credit", "baseline", "baseline.*", "objective.*", "schedule.*", "adversary.*",
              "discriminator", "discriminator.*", "optimizers.*"),
         ),
