@@ -116,7 +116,7 @@ def by_rllib(reward: AdversarialReward, steps: int, seed: int) -> float:
 
 def by_our_trainer(folder: Path, reward: AdversarialReward, steps: int, seed: int) -> float:
     config: Config = from_dict(read_run_config(folder))
-    batch = 64
+    batch = max(2, min(64, steps // reward.space.max_length))
     changes = {
         "seed": seed,
         "sampling": "environment",
