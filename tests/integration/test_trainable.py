@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray import tune
 
+from rlgan.config.config import Config
 from rlgan.config.paths import override, to_dict
 from rlgan.envs.tasks import OracleTask
 from rlgan.generators import LSTM
 from rlgan.presets.quick import mle
 from rlgan.runs.ray_tune import VARIED, SequenceGAN
+from rlgan.training.callbacks import Callback, RunView, Stop
+from rlgan.training.iteration import Iteration
 from tests.support.on_ray import config_of
 
 TASK = OracleTask(vocab_size=20, embedding=8, hidden=8, max_length=6, num_train=128, num_valid=64, num_test=64)
@@ -36,6 +41,53 @@ def test_saved_and_restored_trainable_goes_on_as_if_never_stopped(tmp_path: Path
     for name in ("mle/train_nll", "mle/valid_nll", "eval/nll_gen", "eval/kl_sum"):
         assert resumed[-1][name] == results[-1][name]
     for one in (undisturbed, first, second):
+        one.stop()
+
+
+class StopsAtTheSecond(Callback):
+    """Counts iterations, and stops at the second."""
+
+    def __init__(self) -> None:
+        self.seen, self.calls = 0, list[str]()
+
+    def on_start(self, run: RunView) -> None:
+        self.calls.append("start")
+
+    def on_iteration(self, run: RunView, iteration: Iteration) -> Stop | None:
+        self.seen += 1
+        run.log({"own/seen": self.seen})
+        return Stop("that will do") if self.seen == 2 else None
+
+    def on_end(self, run: RunView) -> None:
+        self.calls.append("end")
+
+    def state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+class Watched(SequenceGAN):
+    """A trial with a callback."""
+
+    def callbacks(self, config: Config) -> Sequence[Callback]:
+        self.watcher = StopsAtTheSecond()
+        return (self.watcher,)
+
+
+def test_a_callback_sees_the_iterations_of_a_trial_and_ends_it_wherever_it_goes_on(tmp_path: Path) -> None:
+    first = Watched(small_run())
+    result = first.train()
+    assert result["own/seen"] == 1 and not result["done"]
+    first.save(str(tmp_path))
+    second = Watched(small_run())
+    second.restore(str(tmp_path))
+    result = second.train()
+    assert result["own/seen"] == 2 and result["done"] and result["phase_step"] == 2
+    assert second.trainer.stopped == "callback StopsAtTheSecond: that will do"
+    assert first.watcher.calls == ["start"] and second.watcher.calls == ["start", "end"]
+    for one in (first, second):
         one.stop()
 
 
