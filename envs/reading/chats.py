@@ -71,6 +71,11 @@ def _text_of(where: str, name: str, content: object) -> str:
     )
 
 
+def num_without_content(messages: Sequence[Mapping[str, Any]]) -> int:
+    """How many messages have null for a content."""
+    return sum(any(field in message and message[field] is None for _, field in _SHAPES) for message in messages)
+
+
 def answered(turns: Sequence[Turn]) -> tuple[list[str], str, int]:
     """What was said before the last answer, that answer, and how many turns follow it; no answer is empty text."""
     places = [place for place, (role, _) in enumerate(turns) if role.lower() in _ANSWERING]

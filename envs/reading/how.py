@@ -29,6 +29,7 @@ class How:
         quotes: whether cells of a table may stand in double quotes; None: recognised.
         header: whether the first row of a table, or the first line, names columns; None: recognised.
         same_columns: whether every row of a table must have as many columns as the first.
+        known_names: whether a first row of well-known names is a header by itself, where `header` is None.
         options: what stands before the name of a setting where it is typed, for hints.
     """
 
@@ -38,4 +39,5 @@ class How:
     quotes: bool | None = None
     header: bool | None = None
     same_columns: bool = True
+    known_names: bool = True
     options: str = "--task."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlgan.base.errors import DataError
@@ -81,8 +81,18 @@ def refuse_one_object(path: str, text: str) -> DataError:
             f"{path}: holds JSON objects that are written over several lines. Write one a line (jq -c . {path} > "
             "data.jsonl) and give that file."
         )
-    lists = [name for name, value in record.items() if isinstance(value, list)]
-    within = f" (jq -c '.[\"{lists[0]}\"][]' {path} > data.jsonl)" if lists else ""
+    return one_object(path, record, next((name for name, value in record.items() if isinstance(value, list)), None))
+
+
+def one_object(path: str, record: Mapping[str, Any], around: str | None) -> DataError:
+    """The error of a file that is one object.
+
+    Args:
+        path: of the file.
+        record: the object.
+        around: its field that holds the records, if it has one.
+    """
+    within = f" (jq -c '.[\"{around}\"][]' {path} > data.jsonl)" if around is not None else ""
     return DataError(
         f"{path}: holds one JSON object, with {'the fields ' + ', '.join(map(repr, record))}; records are the elements "
         f"of an array, or objects of which each stands on a line of its own. Write its records so{within} and give "

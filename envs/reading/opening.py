@@ -24,7 +24,7 @@ from .json_records import (
 )
 from .notes import count, shown
 from .parquet import MAGIC, ParquetRows
-from .tables import ANY_SEPARATOR, TABLE_SUFFIXES, cells_of, sniffed_separator
+from .tables import ANY_SEPARATOR, TABLE_SUFFIXES, cells_of, is_one_quoted_column, sniffed_separator
 
 
 @dataclass
@@ -88,15 +88,23 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
     opened = OpenedFile(path, how.format, lines)
     if how.format == "auto":
         opened.format, opened.separator = _recognised(content, data, lines, how, is_header, always_table)
+        if opened.format == "lines" and not always_table and _is_quoted_column(lines, how, is_header):
+            opened.format, opened.separator = "table", ","
+            more.append(
+                "every line is in quotes, and is read as a table of one column, without them; where they belong to the "
+                f"text, set {how.options}quotes false"
+            )
     elif how.format == "table":
-        opened.separator = how.separator or sniffed_separator(lines, content.suffix) or _usual_separator(content.suffix)
+        opened.separator = _separator_of(lines, content.suffix, how)
     if opened.format not in ("table", "lines"):
         _require_no_table_settings(path, how, opened.format)
-    if opened.format == "lines" and how.separator is not None:
-        raise DataError(
-            f"{path}: {how.options}separator={how.separator!r} has no effect on plain lines. Leave it out, or set "
-            f"{how.options}format table."
-        )
+    if opened.format == "lines":
+        for name, value in (("separator", how.separator), ("quotes", how.quotes or None)):
+            if value is not None:
+                raise DataError(
+                    f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Leave it out, or set "
+                    f"{how.options}format table."
+                )
     opened.notes = [f"read {count(len(lines), 'line')}", *_about(content, opened.format), *notes, *more]
     return opened
 
@@ -126,9 +134,9 @@ def _recognised(
             f"{content.path}: is FASTQ. Take its sequences out first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
             f"and give that file; for plain lines set {how.options}format lines."
         )
-    separator = sniffed_separator(lines, suffix)
     if suffix in TABLE_SUFFIXES:
-        return "table", separator or _usual_separator(suffix)
+        return "table", _separator_of(lines, suffix, how)
+    separator = sniffed_separator(lines, suffix, how.quotes)
     first = next((line for line in lines if line.strip()), "")
     # A first row of known names is a header, even where a row below it is not what it should be.
     for candidate in ANY_SEPARATOR:
@@ -140,11 +148,25 @@ def _recognised(
     # Sentences have commas, and often equally many.
     if always_table and separator is not None and separator != ",":
         return "table", separator
+    if how.quotes:
+        return "table", _separator_of(lines, suffix, how)
     return "lines", ""
 
 
-def _usual_separator(suffix: str) -> str:
-    return TABLE_SUFFIXES.get(suffix, "\t")[0]
+def _separator_of(lines: Sequence[str], suffix: str, how: How) -> str:
+    """Of a file that is a table."""
+    if how.separator is not None:
+        return how.separator
+    if how.quotes is not False and is_one_quoted_column(lines, has_header=True):
+        return ","
+    usual = TABLE_SUFFIXES.get(suffix, "," if how.quotes else "\t")[0]
+    return sniffed_separator(lines, suffix, how.quotes) or usual
+
+
+def _is_quoted_column(lines: Sequence[str], how: How, is_header: IsHeader) -> bool:
+    """Whether text that nothing says to be a table is one of one column, quoted; a header may stand without quotes."""
+    first = next((line for line in lines if line.strip()), "")
+    return how.quotes is None and is_one_quoted_column(lines, has_header=bool(how.header) or is_header([first]))
 
 
 def _about(content: Content, format: FileFormat) -> list[str]:

@@ -25,7 +25,7 @@ from .notes import count, shown
 from .numbers import Numbers
 from .opening import OpenedFile, open_file
 from .table_columns import Table, about_columns, column_of, listed, table_of, too_few_columns
-from .texts import Text, no_record, records_of, require_object, skipped, unit_of
+from .texts import Text, no_record, records_of, refuse_object_of_records, require_object, skipped, unit_of
 from .values import Values
 
 
@@ -289,6 +289,8 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
         where = f"{opened.path}, {unit} {number}"
         record = require_object(where, found, source)
         if selection is None:
+            if not well_known_pairs(list(record)) and well_known_chat(list(record)) is None:
+                refuse_object_of_records(opened, number, record, source, target)
             selection = _selected(where, record, source, target, values)
         text, answers = selection.of(where, record, num_records > 0)
         num_records += 1
@@ -307,7 +309,7 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
         notes.append(f"{count(num_several, 'record')} with several targets, of which each makes a pair")
     if selection.num_after:
         notes.append(f"left out {count(selection.num_after, 'turn')} around the last answer of a target")
-    notes += values.spaces.notes(" within strings")
+    notes += values.notes()
     alone = f"{opened.path} --task.column {selection.target}"
     return PairFile(opened.path, sources, targets, numbers.done(), unit, notes, alone)
 

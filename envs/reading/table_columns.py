@@ -66,8 +66,7 @@ def table_of(
         raise DataError(f"{opened.path}: all {len(opened.lines)} lines are empty. Give a table with rows.")
     number, cells = first
     by_name = any(isinstance(one.column, str) for one in wanted)
-    unknown = all(one.column is None for one in wanted)
-    is_header = how.header if how.header is not None else by_name or (unknown and are_known(cells))
+    is_header = how.header if how.header is not None else by_name or (how.known_names and are_known(cells))
     notes = [f"read as a table with {dialect}"]
     if not is_header:
         sample = list(islice(rows, _SAMPLE))

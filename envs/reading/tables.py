@@ -6,6 +6,7 @@ Rows follow RFC 4180 where cells may stand in quotes: a quoted cell may hold sep
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ TABLE_SUFFIXES = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 ANY_SEPARATOR = "\t|;,"
 """Separators that are tried for a file whose name says nothing, in order."""
 
+_QUOTED_CELL = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _SAMPLE = 1000  # lines by which a separator is recognised
 
 Row = tuple[int, list[str]]
@@ -47,14 +49,39 @@ class Dialect:
         return f"{between} between its columns{' and quotes around cells' if self.quotes else ''}"
 
 
-def sniffed_separator(lines: Sequence[str], suffix: str) -> str | None:
-    """The separator that gives every line of a sample the same number of columns, two or more; None if none does."""
+def sniffed_separator(lines: Sequence[str], suffix: str, quotes: bool | None) -> str | None:
+    """The separator that gives every line of a sample the same number of columns, two or more; None if none does.
+
+    Args:
+        lines: of the file.
+        suffix: of its name.
+        quotes: whether cells may stand in quotes; None: with commas and semicolons.
+    """
     sample = [line for line in islice(lines, _SAMPLE) if line.strip()]
     for separator in TABLE_SUFFIXES.get(suffix, ANY_SEPARATOR):
-        widths = {len(row) for row in _sample_rows(sample, Dialect(separator, _is_quoting(separator)))}
+        dialect = Dialect(separator, _is_quoting(separator) if quotes is None else quotes)
+        widths = {len(row) for row in _sample_rows(sample, dialect)}
         if len(widths) == 1 and min(widths) > 1:
             return separator
     return None
+
+
+def is_one_quoted_column(lines: Sequence[str], *, has_header: bool) -> bool:
+    """Whether every line that is not empty is one cell in quotes, as CSV writes it; two lines or more.
+
+    Args:
+        lines: of the file.
+        has_header: whether the first one may be a cell without quotes.
+    """
+    number = 0
+    for line in lines:
+        if _QUOTED_CELL.fullmatch(line):
+            number += 1
+        elif line and not line.isspace():
+            if not has_header or number or '"' in line or "," in line:
+                return False
+            has_header = False
+    return number > 1
 
 
 def cells_of(line: str, separator: str) -> list[str]:
@@ -74,7 +101,8 @@ def dialect_of(lines: Sequence[str], separator: str, how: How) -> Dialect:
     """Whether cells stand in quotes, where the settings do not say.
 
     With commas and semicolons they may, as CSV has it. With other separators quotes are characters like others, unless
-    the whole file is quoted without a flaw and some cell could not be written otherwise, or all cells are quoted.
+    the whole file is quoted without a flaw and some cell could not be written otherwise, or all cells are quoted, those
+    of the first row set aside.
     """
     if len(separator) > 1:
         return Dialect(separator, quotes=False)
@@ -107,7 +135,8 @@ def _is_quoted(lines: Sequence[str], separator: str) -> bool:
     cells = [cell for row in rows for cell in row] if not needs_quotes else []
     in_quotes = [len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells]
     doubled = any('""' in cell[1:-1] for cell, quoted in zip(cells, in_quotes, strict=True) if quoted)
-    return needs_quotes or doubled or (bool(in_quotes) and all(in_quotes))
+    below = in_quotes[len(rows[0]) :] if rows else []  # a header often stands without
+    return needs_quotes or doubled or (bool(in_quotes) and all(below or in_quotes))
 
 
 def rows_of(path: str, lines: list[str], dialect: Dialect, how: How, blank: list[int]) -> Iterator[Row]:

@@ -9,10 +9,11 @@ from typing import Any, cast
 from rlgan.base.errors import DataError
 
 from .characters import Spaces, one_line
+from .chats import is_chat
 from .columns import Path, Wanted, looks_like_header, paths_to_texts, well_known_source, well_known_text
 from .fasta import fasta_sequences
 from .how import How
-from .json_records import json_array, json_lines, json_type
+from .json_records import json_array, json_lines, json_type, one_object
 from .notes import beginning, count, shown, which_lines
 from .numbers import Numbers
 from .opening import OpenedFile, open_file
@@ -166,6 +167,8 @@ def _of_records(
         else:
             record = require_object(where, found, wanted)
             if path is None:
+                if well_known(list(record)) is None:
+                    refuse_object_of_records(opened, number, record, wanted)
                 path = _path_of(where, record, wanted, well_known)
             value = path.value_in(where, record, wanted, bool(texts))
             turns = values.turns(where, path.name, value) if lists else None
@@ -178,7 +181,7 @@ def _of_records(
     if not texts:
         raise no_record(opened)
     about = [] if path is None else [f"the {wanted.side} is the field {path.name!r}"]
-    notes = [*opened.notes, *about, *values.spaces.notes(" within strings"), *skipped(opened.blank)]
+    notes = [*opened.notes, *about, *values.notes(), *skipped(opened.blank)]
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(len(texts), unit)}")
     return TextFile(opened.path, texts, numbers.done(), unit, notes, len(texts))
@@ -247,6 +250,29 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
         f"{where}: holds {json_type(record)} ({beginning(str(record))}), expected an object with a field for the "
         f'{wanted.side}, as {{"{wanted.side}": "..."}}. Write it so, or leave it out.'
     )
+
+
+def refuse_object_of_records(opened: OpenedFile, number: int, record: Mapping[str, Any], *wanted: Wanted) -> None:
+    """See to it that the only record of JSON lines is no object around the records, if nobody says where texts stand.
+
+    Args:
+        opened: the file, whose lines up to this record were read.
+        number: line of the record.
+        record: the first of the file.
+        wanted: what is looked for.
+
+    Raises:
+        DataError: it is one.
+    """
+    if opened.format != "jsonl" or any(one.column is not None for one in wanted):
+        return
+    around = [
+        name
+        for name, value in record.items()
+        if isinstance(value, list) and value and not is_chat(value) and all(isinstance(one, dict) for one in value)
+    ]
+    if around and not any(line and not line.isspace() for line in opened.lines[number:]):
+        raise one_object(opened.path, record, around[0])
 
 
 def no_record(opened: OpenedFile) -> DataError:

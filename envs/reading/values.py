@@ -9,10 +9,10 @@ from typing import Any
 from rlgan.base.errors import DataError
 
 from .characters import Spaces, one_line
-from .chats import Turn, is_chat, turns_of
+from .chats import Turn, is_chat, num_without_content, turns_of
 from .columns import Wanted, paths_to_texts
 from .json_records import json_type
-from .notes import beginning
+from .notes import beginning, count
 
 
 class Values:
@@ -20,10 +20,17 @@ class Values:
 
     Attributes:
         spaces: what was read as a space.
+        num_silent: messages without content, as those that only call a tool have.
     """
 
     def __init__(self) -> None:
         self.spaces = Spaces()
+        self.num_silent = 0
+
+    def notes(self) -> list[str]:
+        """What is to be said of all of them."""
+        silent = f"read {count(self.num_silent, 'message')} without content (null, as of calls of tools) as empty text"
+        return [*self.spaces.notes(" within strings"), *([silent] if self.num_silent else [])]
 
     def text(self, where: str, name: str, value: Any, wanted: Wanted) -> str:
         """A value that is a string.
@@ -51,6 +58,7 @@ class Values:
         """A value that is a list of messages; None where it is none."""
         if not is_chat(value):
             return None
+        self.num_silent += num_without_content(value)
         return [(role, self._cleaned(where, name, text)) for role, text in turns_of(where, name, value)]
 
     def _cleaned(self, where: str, name: str, text: str) -> str:

@@ -205,7 +205,7 @@ def read_pairs(settings: ParallelFiles | PairsFile | Table | Records, split: str
     if isinstance(settings, ParallelFiles):
         return _read_parallel(settings, split, how)
     if isinstance(settings, Table):
-        how = replace(how, format="table", separator="\t", quotes=False, same_columns=False)
+        how = replace(how, format="table", separator="\t", quotes=False, same_columns=False, known_names=False)
     elif isinstance(settings, Records):
         how = replace(how, format="jsonl")
     path = settings.data if split == "train" else settings.held_out_files[split][1]
@@ -227,9 +227,10 @@ def _read_parallel(settings: ParallelFiles, split: str, how: How) -> PairFile:
     )
     if len(sources.texts) != len(targets.texts):
         raise _uneven(sources, targets)
+    notes = [f"{note} in {raw.path}" for raw in (sources, targets) for note in raw.notes]
     each = f"read {count(sources.num_units, sources.unit)}"
-    notes = [f"{each} of each"]
-    notes += [f"{note} in {raw.path}" for raw in (sources, targets) for note in raw.notes if note != each]
+    if each in sources.notes and each in targets.notes:
+        notes = [f"{each} of each", *(note for note in notes if not note.startswith(f"{each} in "))]
     path = f"{sources.path}, {targets.path}"
     found = PairFile(path, sources.strings, targets.strings, sources.numbers, sources.unit, notes, targets.path)
     found.notes += first_pair(found)

@@ -429,7 +429,8 @@ def _tokenised(
         splits[split], about = _with_tokens(_Split(one.unit, one.numbers, of_split, *rows), paths[split])
         notes += [f"{split}: {note}" for note in about]
     for side, found in zip(sides, (splits["train"].sources, splits["train"].targets), strict=True):
-        notes += single_tokens(paths["train"], found, side.tokens, f"{side.name[:-1]} of train")
+        noun = f"{side.name[:-1]} of train"
+        notes += [f"{paths['train']}: {note}" for note in single_tokens(found, side.tokens, noun)]
     return splits
 
 

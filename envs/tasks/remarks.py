@@ -42,12 +42,12 @@ def many_unknown(
     ]
 
 
-def single_tokens(path: str, rows: Rows, tokens: TokenSettings, noun: str = "line") -> list[str]:
+def single_tokens(rows: Rows, tokens: TokenSettings, noun: str = "line") -> list[str]:
     """That every line of a file is one word, so that nothing follows anything."""
     if not isinstance(tokens, Words) or len(rows) < 2 or int(rows.lengths.max()) > 1:
         return []
     return [
-        f"{path}: every {noun} ({len(rows)} of {len(rows)}) is a single word, and nothing can be learnt of what "
+        f"every {noun} ({len(rows)} of {len(rows)}) is a single word, and nothing can be learnt of what "
         "follows what. Names, words and scripts without spaces are read by character (--tokens char) or in pieces "
         "(--tokens bpe), molecules by atom (--tokens smiles)"
     ]

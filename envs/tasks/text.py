@@ -241,7 +241,7 @@ def _cut_before_splitting(
         found, about = _fitted(splits[split], max_length, settings)
         lost += (len(splits[split].rows) - len(found.rows)) * (split == "train")
         lines.notes += about
-        lines.notes += single_tokens(lines.path, found.rows, settings.tokens) if split == "train" else []
+        lines.notes += single_tokens(found.rows, settings.tokens) if split == "train" else []
         if settings.drops_repeated:
             kept = first_of_each(equal_rows(found.rows)[0])
             lines.notes += _repeated(len(found.rows) - len(kept))

@@ -1,10 +1,13 @@
 """Measures of what is written for given sources, the likeliest sequences against references (extra `pairs`).
 
 BLEU and chrF are sacrebleu's, of a corpus and in per cent, as the field reports them: references are texts as they
-were written, of which an unknown word or the end of a long one is no match for anything. Sources that stand in the test
-split more than once are written for once, with all their targets as references; two are the same where the whole ones
-are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by
-the library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
+were written, of which an unknown word or the end of a long one is no match for anything. An unknown word that is
+written counts as the worst of wrong words: a figure is the lesser of those with unknown words of one letter and of as
+many as the longest known word has. Lengthened, a wrong word lowers chrF, ROUGE and the precisions of BLEU, and raises
+BLEU's brevity up to the length of the references and no further, so that no length between is worse than both. Sources
+that stand in the test split more than once are written for once, with all their targets as references; two are the same
+where the whole ones are, and not what is left of them once they were cut. Of summaries there is ROUGE, too, by the
+library rouge-score, of the words that BLEU counts: its own are runs of a-z and 0-9, and other scripts have none.
 What a word is follows the script of the references (`rlgan.metrics.script`), unless it is set.
 
 Source: Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Post 2018 (sacrebleu), Lin 2004 (ROUGE).
@@ -26,7 +29,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.extras import install_command
 from rlgan.envs.reading import count
 from rlgan.envs.tasks.task import Conditions, Task, decode
-from rlgan.envs.vocabulary import UNK_NAME, join_tokens
+from rlgan.envs.vocabulary import join_tokens
 from rlgan.generators import Generator
 from rlgan.metrics import distinct, mean_length, repetition_rate, share_unfinished, strip
 from rlgan.metrics.script import script_of
@@ -35,9 +38,9 @@ from rlgan.sampling.unknown_words import texts_with_source_words
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-_SIGNS = ("⁇", *map(chr, range(0xE000, 0xF900)))
-"""What may stand for an unknown word: one token for whoever cuts texts into words, where `<unk>` is three. The first is
-SentencePiece's, too; the others mean nothing, and take its place where references hold it."""
+_SIGNS = tuple(map(chr, range(0xE000, 0xF900)))
+"""What may stand for an unknown word, once or several times: characters that mean nothing, of which every tokeniser of
+words makes one word, where `<unk>` is three."""
 
 BleuTokens = Literal["auto", "13a", "intl", "char", "zh", "none"]
 _LEAST_WORDS = 4  # in a row, of which corpus BLEU counts matches
@@ -87,7 +90,10 @@ class PairMeasures:
         self._script = script_of(targets) if bleu_tokens == "auto" else None
         self.tokeniser: str = bleu_tokens if self._script is None else self._script.tokeniser
         written = set().union(*map(set, targets))
-        self._unknown = next(sign for sign in _SIGNS if sign not in written)
+        sign = next(sign for sign in _SIGNS if sign not in written)
+        known = (name for token, name in enumerate(task.token_names) if token not in _special(task))
+        # Of a wrong word figures of characters, and brevity, see the length: an unknown one has the least and the most.
+        self._unknown = (sign, sign * max(map(len, known), default=1))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -132,15 +138,19 @@ class PairMeasures:
         """
         from sacrebleu.metrics.chrf import CHRF
 
-        hypotheses = self._texts(tokens, generator)
         streams = _streams(self._references)
         bleu = self._bleu()
-        rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
-        return rouge | {
-            "eval/corpus_bleu": bleu.corpus_score(hypotheses, streams).score,
-            "eval/chrf": CHRF().corpus_score(hypotheses, streams).score,
-            **self.measure_form(tokens),
-        }
+
+        def figures(unknown: str) -> dict[str, float]:
+            hypotheses = self._texts(tokens, generator, unknown)
+            rouge = _rouge(hypotheses, self._references, bleu.tokenizer) if self._are_summaries else {}
+            return rouge | {
+                "eval/corpus_bleu": bleu.corpus_score(hypotheses, streams).score,
+                "eval/chrf": CHRF().corpus_score(hypotheses, streams).score,
+            }
+
+        found = [figures(unknown) for unknown in self._unknown_in(tokens)]
+        return {name: min(one[name] for one in found) for name in found[0]} | self.measure_form(tokens)
 
     def chrf(
         self, tokens: Tensor, generator: Generator, groups: NDArray[np.int64]
@@ -157,7 +167,8 @@ class PairMeasures:
         """
         from sacrebleu.metrics.chrf import CHRF
 
-        hypotheses = self._texts(tokens, generator)
+        # Of chrF the longest is the worst.
+        hypotheses = self._texts(tokens, generator, self._unknown[-1])
 
         def score(places: list[int]) -> float:
             streams = _streams([self._references[place] for place in places])
@@ -190,10 +201,16 @@ class PairMeasures:
             "eval/decoded_unfinished": share_unfinished(self._task.space, tokens),
         }
 
-    def _texts(self, tokens: Tensor, generator: Generator) -> list[str]:
+    def _unknown_in(self, tokens: Tensor) -> tuple[str, ...]:
+        """What stands for unknown words, one after the other; nothing differs where there are none."""
+        unknown = self._task.space.unknown_id
+        has_some = unknown is not None and bool((tokens == unknown).any())
+        return self._unknown if has_some else self._unknown[:1]
+
+    def _texts(self, tokens: Tensor, generator: Generator, unknown: str) -> list[str]:
         task = self._task
         if not self._replaces_unknown:
-            names = [self._unknown if name == UNK_NAME else name for name in task.token_names]
+            names = [unknown if token == task.space.unknown_id else name for token, name in enumerate(task.token_names)]
             return decode(task.space, names, task.joining, tokens)
         assert task.conditions is not None and task.conditions.reading is not None and self._source_words is not None
         return texts_with_source_words(
@@ -204,7 +221,12 @@ class PairMeasures:
             self.conditions,
             [self._source_words[first] for first in self._firsts],
             task.conditions.reading.separator,
+            otherwise=unknown,
         )
+
+
+def _special(task: Task) -> set[int | None]:
+    return {task.space.unknown_id, task.space.end_id, task.space.pad_id}
 
 
 def _numbers_of_sources(given: Conditions) -> list[int]:

@@ -50,9 +50,9 @@ def in_order(names: Sequence[str]) -> list[str]:
     return [name for name in FIRST if name in names] + sorted(set(names) - set(FIRST))
 
 
-def plane_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Quality and coverage as rows have them; the last plane where they have none."""
-    return next((plane for plane in PLANES if any(plane[1] in row for row in rows)), PLANES[-1])
+def plane_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Quality and coverage, the first pair of which some row has both; None where no row has: nothing can be drawn."""
+    return next((plane for plane in PLANES if any(_has_all(row, plane) for row in rows)), None)
 
 
 def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -68,7 +68,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
     Returns:
         At most `MOST_METRICS`, less what is told of the comparison beside them.
     """
-    plane = plane_of(rows)
+    plane = plane_of(rows) or ()
     main = main_row(rows)
     found = {}
     if main is not None:
@@ -95,9 +95,11 @@ def main_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 def best_control(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The control as it is whose quality and coverage have the least sum; None where none has both.
 
-    Whatever a perfect reward would pay is a ceiling, and no control.
+    Of chrF the sum has -ln(chrF/100), as the verdict. Whatever a perfect reward would pay is a ceiling, and no control.
     """
-    x, y = plane_of(rows)
+    plane = plane_of(rows)
+    if plane is None:
+        return None
     controls = [
         row
         for row in rows
@@ -105,9 +107,9 @@ def best_control(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         and not row["name"].endswith(OWN)
         and not _is_start(row)
         and row["name"] not in _CEILINGS
-        and math.isfinite(row.get(x, math.nan) + row.get(y, math.nan))
+        and _has_all(row, plane)
     ]
-    return min(controls, key=lambda row: row[x] + row[y], default=None)
+    return min(controls, key=lambda row: sum(_cost(name, row[name]) for name in plane), default=None)
 
 
 def shown_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -134,6 +136,16 @@ def shown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
     data = [[cell(row, name) for name in columns] for row in shown_order(rows)]
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False, allow_nan=False)
+
+
+def _has_all(row: Mapping[str, Any], plane: Sequence[str]) -> bool:
+    return all(math.isfinite(row.get(name, math.nan)) for name in plane)
+
+
+def _cost(name: str, value: float) -> float:
+    if name != "chrf":
+        return value
+    return -math.log(value / 100) if value > 0 else math.inf
 
 
 def _is_start(row: Mapping[str, Any]) -> bool:

@@ -254,6 +254,7 @@ def _draw_curves(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -
 _AXIS_NAMES = {
     "kl_reverse": "KL(generator‖oracle), nats per token: quality, lower is better",
     "kl_forward": "KL(oracle‖generator), nats per token: coverage, lower is better",
+    "chrf": "chrF of the likeliest sequences, per cent: quality, higher is better",
     "bleu_4": "BLEU-4 against the test set: quality, higher is better",
     "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
     "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
@@ -261,8 +262,8 @@ _AXIS_NAMES = {
     "lm_lstm": "NLL of samples, LSTM of text, nats per token: quality, lower is better",
     "rlm_lstm": "NLL of held-out text, LSTM of samples, nats per token: coverage, lower is better",
 }
-PLANES = (("kl_reverse", "kl_forward"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"))
-"""Pairs of quality and coverage, lower is better in both; the first that was measured is looked at."""
+PLANES = (("kl_reverse", "kl_forward"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"), ("chrf", "nll_gen"))
+"""Pairs of quality and coverage, lower is better in all but chrF; the first that was measured is looked at."""
 UPRIGHT_LETTERS = 70
 """That fit beside the vertical axis of a plane in a line."""
 _LABEL_DISTANCES = (9.0, 17.0, 29.0, 44.0)  # points

@@ -64,7 +64,8 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
     text = shown_table(rows)
     write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
     plot_learning_curves(tracker.rows(), run_dir / "curves.png")
-    plot_quality_diversity(_plane_rows(rows), *plane_of(rows), run_dir / "quality_diversity.png", own=OWN)
+    if (plane := plane_of(points := _plane_rows(rows))) is not None:
+        plot_quality_diversity(points, *plane, run_dir / "quality_diversity.png", own=OWN)
     write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
     tracker.tag_at_end({**TABLE_TAGS, **_tags(comparison)})
     for name in ARTIFACTS:

@@ -61,6 +61,7 @@ def texts_with_source_words(
     conditions: Tensor,
     words: Sequence[Sequence[str]],
     separator: str | None,
+    otherwise: str = UNK_NAME,
 ) -> list[str]:
     """Sequences of words as text, without unknown words.
 
@@ -72,6 +73,7 @@ def texts_with_source_words(
         conditions: (B, S) int64.
         words: of each condition its tokens, as they were written.
         separator: token of sources that is no word, or None.
+        otherwise: stands for unknown words of sequences whose source has no word.
 
     Returns:
         B strings.
@@ -93,5 +95,6 @@ def texts_with_source_words(
             written = [token_names[token] for token in row[:length]]
             if space.unknown_id in row[:length]:
                 written = with_source_words(written, attention, source, separator)
+                written = [otherwise if name == UNK_NAME else name for name in written]
             texts.append(join_tokens(written, "words"))
     return texts

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.report.final_table import FIRST, MOST_METRICS, best_control, in_order, shown_table, slug, summary_metrics
+from rlgan.report.final_table import (
+    FIRST,
+    MOST_METRICS,
+    best_control,
+    in_order,
+    plane_of,
+    shown_table,
+    slug,
+    summary_metrics,
+)
 from rlgan.runs.comparison import Comparison
-from rlgan.runs.publishing import note
+from rlgan.runs.publishing import note, publish
+from rlgan.tracking import Tracker, TrackingSettings
 
 PLANE = ("lm_5gram", "rlm_5gram")
 
@@ -108,3 +121,39 @@ def test_the_description_says_what_follows_and_has_the_rows_as_they_are() -> Non
     assert text.startswith("neither is better\n\n| row | lm_5gram | rlm_5gram | bleu_2 | odd |\n")
     assert "| seqgan (this run) | 3.200 | 3.900 | 0.450 | 1.000 |" in text
     assert "τ=0.8" not in text and text.endswith("`table.json`.")
+
+
+def test_a_plane_is_of_what_some_row_has_both_of() -> None:
+    assert plane_of(ROWS) == PLANE
+    assert plane_of([row("MLE start", 1.0, kl_reverse=1.0, lm_5gram=2.0, rlm_5gram=3.0)]) == PLANE
+    assert plane_of([row("MLE start", 1.0, corpus_bleu=1.0, chrf=14.0, nll_gen=2.0)]) == ("chrf", "nll_gen")
+    # A generator without likelihoods beside an oracle; a run that diverged; real data alone.
+    for nothing in ([row("x", 1.0, nll_oracle=9.0)], [row("x", 1.0, lm_5gram=math.nan, rlm_5gram=1.0)], ROWS[:1], []):
+        assert plane_of(nothing) is None and best_control(nothing) is None
+        assert all("MLE" not in name for name in summary_metrics(nothing))
+
+
+def test_of_pairs_the_best_control_is_that_of_the_verdict() -> None:
+    pairs = [
+        row("MLE start", 1.0, chrf=90.0, nll_gen=1.0),
+        row("mle_continued", 1.0, chrf=20.0, nll_gen=2.0),
+        row("constant_reward", 1.0, chrf=40.0, nll_gen=2.5),  # -ln .4 + 2.5 = 3.42, and -ln .2 + 2 = 3.61
+        row("random_reward", 1.0, chrf=0.0, nll_gen=0.1),
+        row("x (this run)", 1.0, chrf=30.0, nll_gen=2.0),
+    ]
+    assert best_control(pairs) is pairs[2]
+    found = summary_metrics(pairs)
+    assert found["final/MLE_start/chrf"] == 90.0 and found["final/best_control/nll_gen"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("values", "is_drawn"),
+    [({"chrf": 20.0, "nll_gen": 2.0}, True), ({"lm_5gram": 3.0, "rlm_5gram": 3.0}, True), ({"nll_oracle": 9.0}, False)],
+)
+def test_there_is_a_picture_where_there_are_points(values: dict[str, float], is_drawn: bool, tmp_path: Path) -> None:
+    """A table of pairs had one without a point, its axes named after models of text."""
+    measurement: Any = Measurement({}, None)  # type: ignore[arg-type]
+    rows = [row("real data (n=20)", None, lm_5gram=2.0, rlm_5gram=2.0), row("MLE start", 1.0, **values)]
+    tracker = Tracker(TrackingSettings(enabled=False), tmp_path, print)
+    publish(Comparison(rows, "table", None, measurement, ()), None, tmp_path, tracker)  # type: ignore[arg-type]
+    assert (tmp_path / "quality_diversity.png").exists() == is_drawn

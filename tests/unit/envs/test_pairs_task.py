@@ -523,7 +523,7 @@ UNREADABLE = {
     "only_a_header": (lambda write: table(write, [("en", "de")], source="en", target="de"), r"\(none at all\)"),
     "missing": (
         lambda write: ParallelFiles(source=write("a\n", "corpus.en"), target=write("a\n", "corpus.de") + "x"),
-        r"corpus.dex: no such file.*Did you mean 'corpus.de'",
+        r"corpus.dex: no such file.*Did you mean '.*/corpus.de'",
     ),
     "one_column": (
         lambda write: table(write, [("a", "b"), ("only this",)]),
@@ -568,6 +568,17 @@ UNREADABLE = {
     ),
     "too_few": (lambda write: table(write, PAIRS), r"2 distinct sources, too few to split off 1 for valid and 1"),
 }
+
+
+def test_each_of_two_files_has_its_own_number_of_lines(write):
+    a, b = write("text\na\nb\nc\nd\n", "a.csv"), write("".join(f'{{"text": "{x}"}}\n' for x in "wxyz"), "b.jsonl")
+    notes = build_task(PairsTask(input=ParallelFiles(source=a, target=b))).notes
+    assert any(f"read 5 lines in {a}" in note for note in notes) and any(
+        f"read 4 lines in {b}" in note for note in notes
+    )
+    alike = build_task(PairsTask(input=parallel(write, "a\nb\nc\nd\n", "w\nx\ny\nz\n"))).notes
+    assert [note for note in alike if "read 4 lines" in note][0].endswith("read 4 lines of each")
+    assert sum("read 4 lines" in note for note in alike) == 1
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

@@ -251,7 +251,7 @@ def test_a_name_that_says_gzip_of_a_file_that_is_not_is_refused(write):
 
 def test_a_misspelt_name_is_answered_with_the_nearest(write, tmp_path):
     write(POEM, "captions.txt")
-    with pytest.raises(DataError, match="Did you mean 'captions.txt'"):
+    with pytest.raises(DataError, match=r"Did you mean '.*/captions\.txt'\?$"):
         build_task(TextTask(data=str(tmp_path / "caption.txt")))
 
 

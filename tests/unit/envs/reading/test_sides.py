@@ -133,6 +133,42 @@ def test_messages_that_are_none_are_refused(write, message, told):
     assert f"line 1: {told}" in refusal(path)
 
 
+def test_messages_without_content_are_counted(write):
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}
+    told = {"role": "assistant", "content": "x"}
+    turns = [{"role": "user", "content": "hi"}, call, {"role": "tool", "content": "5"}, told]
+    records = [{"messages": turns}, {"messages": [turns[0], call]}, {"messages": [turns[0], told]}]
+    found = read(write(json_lines(*records)))
+    assert pairs(found) == [(["hi", "", "5"], "x"), ("hi", ""), ("hi", "x")]
+    assert "read 2 messages without content (null, as of calls of tools) as empty text" in found.notes
+    assert not any("without content" in note for note in read(write(json_lines(records[2]))).notes)
+
+
+def test_an_object_around_all_pairs_is_refused_with_the_way_to_write_them(write):
+    whole = {"n": 1, "data": [{"source": "a", "target": "x"}]}
+    for content in (json.dumps(whole), json.dumps(whole, indent=1)):
+        assert "holds one JSON object" in refusal(path := write(content, "d.json"))
+        assert f"(jq -c '.[\"data\"][]' {path} > data.jsonl)" in refusal(path)
+    one = {"source": "a", "target": "x", "more": [{"y": "z"}]}
+    assert (
+        pairs(read(write(json.dumps(one))))
+        == pairs(
+            read(
+                write(
+                    json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x"}]})
+                )
+            )
+        )
+        == [("a", "x")]
+    )
+
+
+def test_a_first_row_of_known_names_is_a_header_of_numbered_columns_too(write):
+    path = write("id,source,target\n1,a b,x\n2,c,y z\n", "d.csv")
+    assert pairs(read(path, 1, 2)) == pairs(read(path, 1, "target")) == PAIRS
+    assert pairs(read(path, 1, 2, header=False)) == [("source", "target"), *PAIRS]
+
+
 def test_columns_by_path_number_or_name(write):
     nested = write(json_lines({"translation": {"en": "a", "de": "x"}}, {"translation": {"en": "b", "de": "y"}}))
     assert pairs(read(nested, "translation.en", "translation.de")) == [("a", "x"), ("b", "y")]

@@ -219,6 +219,9 @@ def test_quotes_commas_and_line_breaks_in_cells(write):
     [
         ('text\tn\n"a\tb"\t1\nc\t2\n', ["a\tb", "c"]),  # a cell that could not stand there otherwise
         ('"text"\t"n"\n"a"\t"1"\n', ["a"]),  # all are quoted
+        ('text\tn\n"a"\t"1"\n"b"\t"2"\n', ["a", "b"]),  # all below the header
+        ('text\n"a b"\n"c"\n', ["a b", "c"]),
+        ('text\n"a | b"\n"c | d"\n', ["a | b", "c | d"]),
         ('text\tn\n"a"\t1\nb\t2\n', ['"a"', "b"]),  # one cell that is quoted speech
         ('text\tn\n"a\t1\nb"\t2\n', ['"a', 'b"']),  # no quotes of CSV
         ('text\tn\n5" disk\t1\n', ['5" disk']),
@@ -227,6 +230,60 @@ def test_quotes_commas_and_line_breaks_in_cells(write):
 )
 def test_quotes_in_tables_with_tabs_are_those_of_csv_only_where_they_must_be(write, content, texts):
     assert list(read(write(content, "d.tsv")).texts) == texts
+
+
+QUOTED = '"a, b"\n"say ""c"""\n\n"d | e"\n'
+UNQUOTED = ["a, b", 'say "c"', "d | e"]
+IN_QUOTES = (
+    "every line is in quotes, and is read as a table of one column, without them; where they belong to the text, "
+)
+
+
+@pytest.mark.parametrize("header", ["", "text\n", '"text"\n'])
+def test_plain_lines_that_are_all_in_quotes_are_a_table_of_one_column(write, header):
+    path = write(header + QUOTED)
+    found = read(path)
+    assert list(found.texts) == UNQUOTED and list(found.numbers) == [place + bool(header) for place in (1, 2, 4)]
+    assert IN_QUOTES + "set --task.quotes false" in found.notes
+    assert list(read(path, quotes=False).texts) == (header + QUOTED).splitlines()
+    assert list(read(path, format="lines").texts) == (header + QUOTED).splitlines()
+    for options in ({"format": "table"}, {"quotes": True}):
+        again = read(path, **options)
+        assert list(again.texts) == UNQUOTED and not any("every line is in quotes" in note for note in again.notes)
+    assert list(read(write(header + QUOTED, "d.tsv")).texts) == UNQUOTED
+    assert list(read(write(header + QUOTED, "d.csv")).texts) == UNQUOTED
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"a", he said', '"b"'],
+        ['"a" and "b"', '"c"'],  # closed before its end
+        ["a", '"b"', '"c"'],  # a first line that names nothing
+        ['"a"'],
+        ['"a","b"', '"c","d"'],
+    ],
+)
+def test_lines_of_which_one_is_no_quoted_cell_are_plain(write, lines):
+    assert list(read(write("\n".join(lines))).texts) == lines
+
+
+def test_quotes_make_a_table_of_what_would_be_plain_lines(write):
+    """They had no effect there, and nobody said so."""
+    path = write('"a\nb"\nc\n')
+    assert list(read(path).texts) == ['"a', 'b"', "c"] and list(read(path, quotes=True).texts) == ["a b", "c"]
+    assert "line 2: has 2 columns" in refusal(write("a\nb, c\n"), quotes=True)
+    assert list(read(write('a|"b"\nc|"d|e"\n'), 1, quotes=True).texts) == ["b", "d|e"]
+    assert "quotes=True has no effect on plain lines" in refusal(path, quotes=True, format="lines")
+
+
+@pytest.mark.parametrize("column", [None, "text", 1])
+def test_a_first_row_of_known_names_is_a_header_of_numbered_columns_too(write, column):
+    path = write("id,text,label\n1,a,x\n2,b,y\n", "d.csv")
+    found = read(path, column)
+    assert list(found.texts) == ["a", "b"] and any("line 1 names 3 columns" in note for note in found.notes)
+    if column != "text":
+        assert list(read(path, 1, header=False).texts) == ["text", "a", "b"]
 
 
 def test_a_header_of_known_names_makes_a_table_even_where_a_row_is_broken(write):
@@ -280,6 +337,11 @@ BAD_RECORDS = {
     "array_more": (b'[{"text": "a"}]\n[{"text": "b"}]', "line 1: the array ends here and something follows it"),
     "array_number": (b'[{"text": "a"}, 5]', "record 2: holds a number (5), expected an object"),
     "one_object": (b'{\n "data": [{"text": "a"}]\n}\n', "holds one JSON object, with the fields 'data'; records are"),
+    "one_line": (
+        b'{"n": 2, "data": [{"text": "a"}, {"text": "b"}]}\n\n',
+        "holds one JSON object, with the fields 'n', 'data'; records are the elements of an array, or objects of which "
+        "each stands on a line of its own. Write its records so (jq -c '.[\"data\"][]' ",
+    ),
     "objects": (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "holds JSON objects that are written over several lines"),
     "empty_array": (b"[]", "holds no record"),
     "parquet_null": (parquet({"text": ["a", None]}), "row 2: field 'text' is null"),
@@ -296,6 +358,14 @@ BAD_RECORDS = {
 def test_bad_records_are_refused_with_their_line(write, name):
     content, message = BAD_RECORDS[name]
     assert message in refusal(write(content, "data.json" if name.startswith(("array", "empty_array")) else "data"))
+
+
+def test_one_record_with_lists_is_a_record(write):
+    several = '{"data": [{"text": "a"}]}\n'
+    assert list(read(write(several * 2), "data.-1.text").texts) == ["a", "a"]
+    assert "texts stand at 'data.-1.text'" in refusal(write(several * 2))
+    assert list(read(write('{"text": "a", "more": [{"text": "b"}]}')).texts) == ["a"]
+    assert list(read(write('{"prompt": [{"role": "user", "content": "a"}]}'), lists=True).texts) == ["a"]
 
 
 def test_control_characters_within_strings_are_spaces(write):
