@@ -139,7 +139,7 @@ def test_an_exception_in_a_worker_is_raised_here_with_its_place(monkeypatch: pyt
     faults = Faults(max_retries=3, call_timeout_s=60.0)
     with pool_of(faults, num_workers=1) as pool:
         process = pool.processes()[0]
-        wrong = pool.publish(None)  # no weights at all
+        wrong = rollout_module.Published(ray.put(None), None)  # no weights at all
         with pytest.raises(AttributeError, match=rf"pid={process.pid}, ip={process.node}"):
             pool.collect(SHARDS, wrong, None, None)
         assert pool.processes() == [process] and not faults.lost
