@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
+from rlgan.base.errors import CheckpointError, ConfigError, DataError
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import IsFile, facts_below, facts_of
 from rlgan.config.config import Config
@@ -180,7 +180,7 @@ def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
             there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
             raise ConfigError(
                 f"{option_of(path)} {file}: {asked} keeps its settings, and an option may only say where its files lie "
-                f"now, which are {there}.{nearest(path, known)} Leave the option out."
+                f"now, which are {there}. Name one of these, or leave the option out."
             )
     return override(config, files) if files else config
 

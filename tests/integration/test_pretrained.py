@@ -158,7 +158,7 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
     [
         (["--generator.pretrained.path", "{folder}/vector.txt"], "no such file"),
         (["--generator.pretrained.path", "{folder}"], "is no file"),
-        (["--generator.pretrained.dimension", "300"], "pretrained.dimension=300 of generator. Set it to 3"),
+        (["--generator.pretrained.dimension", "300"], "Set --generator.pretrained.dimension to 3"),
     ],
 )
 def test_wrong_files_are_sentences(

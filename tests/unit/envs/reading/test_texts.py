@@ -17,6 +17,7 @@ from rlgan.envs import DataError, PairsTask, TextTask, build_task
 from rlgan.envs.reading import How, PairFile, TextFile, Wanted, read_texts
 from rlgan.envs.reading.characters import split_lines
 from rlgan.envs.tasks.pair_files import PairsFile
+from rlgan.envs.vocabulary import as_byte_names, join_tokens
 
 TEXTS = ["a b c", "d e", 'say "f", g', "h"]
 PARQUET = {"text": TEXTS, "id": [1, 2, 3, 4]}
@@ -147,6 +148,11 @@ def test_a_very_long_line_is_one_line(write):
     long = "ab " * 500_000
     assert list(read(write(f"{long}\nb\n")).texts) == [long, "b"]
     assert list(read(write(f'"{long}",1\nb,2\n', "d.csv"), 0).texts) == [long, "b"]
+
+
+def test_a_tab_is_text_read_and_written():
+    assert join_tokens(list("a\tb\nc"), "characters") == "a\tb c"
+    assert join_tokens([as_byte_names("a\t"), as_byte_names("\u2028b")], "byte_pieces") == "a\t b"
 
 
 # Columns.
