@@ -15,7 +15,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import documentation, flatten, from_dict, override, to_dict
 from rlgan.extensions import Plugin
 from rlgan.presets.effects import require_effect
-from rlgan.presets.registry import quick
+from rlgan.presets.quick import quick
 from rlgan.tuning import Study
 from rlgan.tuning.search.proposals import Proposals, RandomSource
 from tests.support.commands import ask
