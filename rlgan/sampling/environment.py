@@ -3,7 +3,8 @@
 The generator is the policy and sees what a policy sees: observations and action masks of a `TokenVectorEnv`. Its
 tokens are what stands in the observations, the end of a sequence is read off the mask, and a discriminator's judgement
 is the reward of the episode. It draws from the same stream, in the same order, as the batched sampler, and every sum
-is of the same rows in the same order, so that both give the same bits. It is much slower (`benchmarks/world.py`).
+is of the same rows in the same order, so that both give the same bits. It takes 1.4 to 2 times as long
+(`benchmarks/world.py`).
 
 Two choices make that possible. Sequences that have ended wait for the horizon (`ends_together`), so that all episodes
 of a vector environment are scored in one call. And as a chunk of rows is written by itself, but a batch is judged as a

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlgan.envs.tasks import build_task
-from rlgan.generators import LSTM, build_generator
+from rlgan.generators import LSTM, GeneratorSettings, build_generator
 from rlgan.storage.export import save_run_generator
 from rlgan.tracking import Tracker, TrackingSettings, read_run, register
 from tests.support.tiny import TASK
@@ -37,17 +37,17 @@ class Registered:
         return path
 
 
-def save_generator(folder: Path) -> None:
+def save_generator(folder: Path, settings: GeneratorSettings | None = None) -> None:
     """Write a generator that nobody trained."""
     task = build_task(TASK)
-    settings = LSTM(embedding=3, hidden=4)
+    settings = LSTM(embedding=3, hidden=4) if settings is None else settings
     weights = build_generator(settings, task.space).state_dict()
     save_run_generator(folder, settings, task, {name: tensor.numpy() for name, tensor in weights.items()})
 
 
-def register_toy(run_dir: Path) -> Registered:
+def register_toy(run_dir: Path, settings: GeneratorSettings | None = None) -> Registered:
     """Track a run in a folder, and register its generator."""
-    save_generator(run_dir)
+    save_generator(run_dir, settings)
     tracker = Tracker(TrackingSettings(), run_dir)
     tracker.start("toy run", {}, {})
     tracker.finish("FINISHED")

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from rlgan import extensions
 from rlgan.adversary.regularisers import InterpolatedPenalty
 from rlgan.adversary.training import AdversarySettings
 from rlgan.base.errors import ConfigError, PluginError
@@ -314,6 +315,24 @@ def test_settings_take_their_source_along(tmp_path: Path) -> None:
     torch.manual_seed(0)
     found = build_generator(pickle.loads(sent), SPACE).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_registration_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions, "_registered", {})
+    extensions.register("generator", "gru", plugin_networks.Gru)
+    extensions.register("discriminator", "bag", plugin_networks.Bag)
+    settings = PluginGenerator.model_validate({"name": "gru", "options": {"width": 3}})
+    torch.manual_seed(0)
+    expected = build_generator(own("Gru", width=3), SPACE).state_dict()
+    torch.manual_seed(0)
+    found = build_generator(settings, SPACE).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert PluginDiscriminator(name="bag").reads_soft_rows
+    sent = pickle.dumps(settings)
+    extensions._registered.clear()
+    with pytest.raises(ConfigError, match="nothing is registered under this name"):
+        build_generator(settings, SPACE)
+    assert build_generator(pickle.loads(sent), SPACE).network.module.gru.hidden_size == 3  # type: ignore[attr-defined]
 
 
 def test_soft_rows_of_a_network_that_has_none_are_refused() -> None:
