@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import documents
-from tests.support.commands import ask, copy_of, write_config
+from tests.support.commands import ask, copy_of, rows_of, write_config
 from tests.support.runs import assert_ends_alike, small, stop_after
 
 pytestmark = [pytest.mark.heavy, pytest.mark.integration]
@@ -41,6 +41,59 @@ def command(beginning: str) -> list[str]:
 
 SMALL_TASK = ("--task.vocab-size", "20", "--task.max-length", "6", "--task.num-train", "70", "--task.num-valid", "20")
 SMALL = ("--config", "small.json", *SMALL_TASK, "--task.num-test", "20")
+
+
+def test_a_reward_of_five_lines_is_trained_on_and_resumed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = [*command("rlgan train seqgan --reward reward.py:brevity"), *SMALL]
+    alone = [*train, "--out", "runs/alone"]
+    assert ask(capsys, *alone).status == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        assert ask(capsys, *train).status == 130
+    resumed = ask(capsys, *command("rlgan train --resume runs/brief"))
+    assert resumed.status == 0, resumed.err
+    assert_ends_alike(folder / "runs" / "alone", folder / "runs" / "brief")
+    (function,) = json.loads((folder / "runs/brief/config.json").read_text())["reward"]["functions"]
+    assert (function["options"], len(function["digest"])) == ({"weight": 0.01}, 64)
+    # Texts of this task are numbers with spaces between them: some characters, each worth -0.01.
+    means = [
+        row["metrics"]["reward/brevity_mean"] for row in rows_of(folder / "runs/brief") if row["phase"] == "adversarial"
+    ]
+    assert len(means) == 2 and all(-0.01 * 6 * 3 <= mean <= -0.01 * 11 for mean in means)
+
+
+def test_a_metric_of_the_page_is_measured_and_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [*command("rlgan train seqgan --evaluation.metrics metric.py:length"), *SMALL, "--out", "runs/long"]
+    found = ask(capsys, *train, "--schedule.selection", "best", "--schedule.selection.measure", "own_length")
+    assert found.status == 0, found.err
+    table = json.loads((folder / "runs/long/table.json").read_text())
+    assert all({"own_length", "own_length_gap"} <= row.keys() for row in table)
+    shown = (folder / "runs/long/table.txt").read_text()
+    assert "own_length (characters): metric.py:length" in shown and "generator selected on validation data" in shown
+
+
+def test_a_callback_stops_a_run_by_its_own_metric(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = [*command("rlgan train seqgan --callbacks stops.py:StopsWhenSure"), *SMALL]
+    found = ask(capsys, *train)
+    assert found.status == 0, found.err
+    rows = [row for row in rows_of(folder / "runs/sure") if row["phase"] == "adversarial"]
+    assert len(rows) == 1  # of two: 20 tokens have an entropy of 3 nats at most, below 9
+    assert rows[0]["metrics"]["sure/lowest_entropy"] == rows[0]["metrics"]["generator/entropy"]
+    assert "StopsWhenSure: entropy fell to" in (folder / "runs/sure/table.txt").read_text()
+    # One that does not stop changes no number, and is part of the run when that is resumed.
+    patient = [word if word != "9.0" else "0.0" for word in train]
+    patient[patient.index("--out") + 1] = "runs/patient"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        assert ask(capsys, *patient).status == 130
+    assert ask(capsys, "train", "--resume", "runs/patient").status == 0
+    rows = [row for row in rows_of(folder / "runs/patient") if row["phase"] == "adversarial"]
+    lowest = [row["metrics"]["sure/lowest_entropy"] for row in rows]
+    assert lowest[1] == min(row["metrics"]["generator/entropy"] for row in rows)
 
 
 @pytest.mark.ray
