@@ -97,7 +97,7 @@ class NoRay:
 
 sys.meta_path.insert(0, NoRay())
 import rlgan
-# Below the workers is all but these, and `presets` stands in the place of the runs that are described by it.
+# The workers, and what lies above them.
 above = ("__main__", "train", "cli", "tuning", "runs", "workers")
 for module in pkgutil.walk_packages(rlgan.__path__, "rlgan."):
     if module.name.split(".")[1] not in above:
