@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
@@ -35,7 +34,7 @@ from rlgan.generators import LSTM, Generator, build_generator
 from rlgan.policy.credit import MonteCarlo
 from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.workers.environment import own_cluster
-from rlgan.workers.rollout import RayRollouts, RolloutActor
+from rlgan.workers.rollout import RolloutActor
 
 TINY_MARKS = ("ray",)
 
@@ -53,7 +52,7 @@ class Receiver(RolloutActor):
 
     def receive(self, weights: Weights) -> tuple[float, float]:
         """Seconds of the copy, and a sum of the weights that shows that they are the right ones."""
-        spent = seconds(lambda: load_weights(self._receiver, weights.arrays))
+        spent = seconds(lambda: load_weights(self._receiver, weights.tensors))
         return spent, float(next(iter(self._receiver.parameters())).detach().flatten()[0])
 
     def build(self, weights: Weights) -> float:
@@ -73,13 +72,13 @@ class Times:
 def hand_over(actors: list[Any], weights: Weights, through_store: bool, times: Times) -> None:
     """Weights to all actors, and wait until all have them."""
     started = time.perf_counter()
-    argument = RayRollouts.publish(weights) if through_store else weights
+    argument = ray.put(weights) if through_store else weights
     put = time.perf_counter() - started
     answers = ray.get([actor.receive.remote(argument) for actor in actors])
     times.whole.append(time.perf_counter() - started)
     times.put.append(put)
     times.load.append(max(spent for spent, _ in answers))
-    sent = float(next(iter(weights.arrays.values())).flat[0])
+    sent = float(next(iter(weights.tensors.values())).flatten()[0])
     assert all(received == sent for _, received in answers), "an actor has other weights than it was sent"
 
 
@@ -87,17 +86,17 @@ def measure(hidden: int, num_actors: int, repeats: int) -> None:
     settings = LSTM(embedding=hidden, hidden=hidden)
     torch.manual_seed(0)
     initial = weights_of(build_generator(settings, SPACE), 0)
-    num_bytes = sum(array.nbytes for array in initial.arrays.values())
+    num_bytes = initial.num_bytes()
     actors = [ray.remote(num_cpus=0.1)(Receiver).remote(settings) for _ in range(num_actors)]
     ray.get([actor.process.remote() for actor in actors])
     store, message = Times([], [], []), Times([], [], [])
     builds = []
     for repeat in range(repeats + 1):
         # New arrays each time, as after an update; nobody can have them already.
-        weights = Weights(repeat, {name: array + np.float32(repeat) for name, array in initial.arrays.items()})
+        weights = Weights(repeat, {name: tensor + float(repeat) for name, tensor in initial.tensors.items()})
         hand_over(actors, weights, True, store)
         hand_over(actors, weights, False, message)
-        builds.append(max(ray.get([actor.build.remote(RayRollouts.publish(weights)) for actor in actors])))
+        builds.append(max(ray.get([actor.build.remote(ray.put(weights)) for actor in actors])))
     for actor in actors:
         ray.kill(actor)
     for times in (store, message):

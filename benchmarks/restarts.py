@@ -122,7 +122,7 @@ def discriminator_case(faults: Faults, share: float) -> Case:
 
     def call() -> Any:
         metrics = discriminator.train_round(Round(0, sequences[number + 1 :], 1))
-        return metrics, discriminator.weights().arrays
+        return metrics, discriminator.weights().complete
 
     return Case(lambda: discriminator.restore(state), call, lambda: discriminator.process, discriminator.close)
 
@@ -146,7 +146,7 @@ def learner_case(faults: Faults, share: float) -> Case:
 
     def call() -> Any:
         metrics = learners.update("mle", experience, 64)
-        return metrics, learners.weights().arrays
+        return metrics, learners.weights().complete
 
     return Case(lambda: learners.restore(state), call, lambda: learners.processes()[0], learners.close)
 

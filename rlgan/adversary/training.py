@@ -25,6 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
+from rlgan.base.weights import load_weights
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -507,7 +508,7 @@ class Adversary:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        self.network.load_state_dict(state["weights"])
+        load_weights(self.network, state["weights"])
         restore_optimizer_state(self._optimizer, state["optimizer"])
         self._real_buffer.restore(state["real_buffer"])
         self._fake_buffer.restore(state["fake_buffer"])

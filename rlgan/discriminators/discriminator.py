@@ -11,7 +11,6 @@ reads no soft rows.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal, Protocol
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgan.base.settings import Settings
+from rlgan.base.weights import frozen_copy
 from rlgan.layers.embeddings import TokenEmbedding
 
 Granularity = Literal["sequence", "token"]
@@ -178,11 +178,11 @@ class PlainScorer(Scorer):
     """A frozen copy that computes as its discriminator does, some rows at a time.
 
     Args:
-        discriminator: its weights are copied now.
+        discriminator: its weights are copied now, unless it is frozen already.
     """
 
     def __init__(self, discriminator: Discriminator) -> None:
-        self._discriminator = copy.deepcopy(discriminator).eval().requires_grad_(False)
+        self._discriminator = frozen_copy(discriminator)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:

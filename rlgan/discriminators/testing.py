@@ -114,7 +114,7 @@ def _check_logits(
 def _check_weights_travel(
     judge: Discriminator, other: Discriminator, tokens: Tensor, mask: Tensor, conditions: Tensor | None
 ) -> None:
-    load_weights(other, weights_of(judge, 0).arrays)
+    load_weights(other, weights_of(judge, 0).complete)
     _require(
         torch.equal(other(tokens, mask, conditions), judge(tokens, mask, conditions)),
         "a second network with the weights of the first (state_dict) gives other logits: something that it computes "

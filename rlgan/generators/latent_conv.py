@@ -8,7 +8,6 @@ temperature.
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.weights import frozen_copy
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, normal_of_rows
@@ -113,7 +113,7 @@ class LatentConvStepper(Stepper):
 
     @torch.no_grad()
     def __init__(self, generator: LatentConvGenerator) -> None:
-        self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
+        self._generator = frozen_copy(generator)
         self._padded = padded_vocab_size(generator.vocab_size)
 
     @torch.no_grad()

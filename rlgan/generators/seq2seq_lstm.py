@@ -12,7 +12,6 @@ The last sum is the decoder's attention to itself, which summarisers use against
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, cast
@@ -22,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.weights import frozen_copy
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -158,7 +158,7 @@ class Seq2SeqLSTMGenerator(Generator):
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqLSTMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        return Seq2SeqLSTMStepper(copy.deepcopy(self).eval().requires_grad_(False), temperature)
+        return Seq2SeqLSTMStepper(frozen_copy(self), temperature)
 
     # ------------------------------------------------------------------------------------------------ encoder
 

@@ -12,7 +12,6 @@ says only which condition its row is given, and rows of one condition look it up
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rlgan.base.weights import frozen_copy
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
@@ -125,7 +125,7 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqTransformerStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        frozen = frozen_copy(self)
         return Seq2SeqTransformerStepper(frozen, Cache(frozen, temperature))
 
     def encode(self, conditions: Tensor) -> _Memory:

@@ -99,7 +99,7 @@ def _check_logits(
 @torch.no_grad()
 def _check_weights_travel(generator: Generator, other: Generator, tokens: Tensor, conditions: Tensor | None) -> None:
     logits = generator.given(conditions).logits(tokens)
-    load_weights(other, weights_of(generator, 0).arrays)
+    load_weights(other, weights_of(generator, 0).complete)
     _require(
         torch.equal(other.given(conditions).logits(tokens), logits),
         "a second network with the weights of the first (state_dict) gives other logits: something that it computes "

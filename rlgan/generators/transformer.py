@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rlgan.base.weights import frozen_copy
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .generator import AutoregressiveGenerator, State, Stepper
@@ -56,7 +56,7 @@ class TransformerStepper(Stepper):
     """A step of one token on kept keys and values; its states are those of `Cache`."""
 
     def __init__(self, generator: TransformerGenerator, temperature: float) -> None:
-        self._cache = Cache(copy.deepcopy(generator).eval().requires_grad_(False), temperature)
+        self._cache = Cache(frozen_copy(generator), temperature)
 
     def start(self, num_rows: int, rng: torch.Generator | None = None) -> State:
         """State of empty prefixes; see `Stepper.start`."""

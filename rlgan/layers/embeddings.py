@@ -75,6 +75,9 @@ class PretrainedEmbedding(nn.Module):
         own: (V, E), the network's own columns.
     """
 
+    constant_buffers: ClassVar[frozenset[str]] = frozenset({"pretrained"})
+    """See `rlgan.base.weights.base_of`; where the table is trained it is no buffer."""
+
     pretrained: Tensor
 
     def __init__(self, vocab_size: int, dimension: int, own: int, freeze: bool) -> None:
@@ -112,6 +115,9 @@ class FrozenEmbedding(nn.Module):
         weight: (V, E) float32; NaN until weights put something there, so that nobody trains on a table that was
             forgotten.
     """
+
+    constant_buffers: ClassVar[frozenset[str]] = frozenset({"weight"})
+    """See `rlgan.base.weights.base_of`."""
 
     weight: Tensor
 

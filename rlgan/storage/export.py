@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,6 +21,7 @@ from torch import Tensor
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
+from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
@@ -169,14 +168,14 @@ def _source_text(settings: GeneratorSettings) -> str | None:
     return source_of(settings.name, settings.plugin_kind, settings.digest).text
 
 
-def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, arrays: dict[str, np.ndarray]) -> None:
+def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors) -> None:
     """Write the generator of a run into its folder.
 
     Args:
         run_dir: folder of the run.
         settings: architecture.
         task: for its sequences and vocabulary.
-        arrays: parameter name → array.
+        tensors: all its weights, see `Weights.complete`.
     """
     reading = None if task.conditions is None else task.conditions.reading
     description = {
@@ -185,8 +184,8 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, a
         **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
     }
-    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-    write_atomically(run_dir / _WEIGHTS, lambda path: save_file(tensors, path))
+    owned = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_atomically(run_dir / _WEIGHTS, lambda path: save_file(owned, path))
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
     )
@@ -263,7 +262,7 @@ def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> Expor
         token_names = tuple(description["token_names"])
         _require_source(settings, description.get("source"), run_dir, executes_source)
         generator = build_generator(settings, space)
-        generator.load_state_dict(load_file(run_dir / _WEIGHTS))
+        load_weights(generator, load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         kept = description.get("reading")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rlgan.adversary.training import Pairs
-from rlgan.base.weights import Weights, as_arrays, as_tensors
+from rlgan.base.weights import Weights, averaged
 from rlgan.layers.relaxation import Relaxation
 from rlgan.rollouts.shards import cut_into_shards
 from rlgan.sampling.beam_search import searched_rows
@@ -74,7 +74,10 @@ class Gathering:
     def _reference_handle(self) -> Any:
         if self._reference is None:
             assert self._pretraining.start is not None
-            weights = Weights(_REFERENCE_VERSION, self._pretraining.start)
+            base = self._shared.parts.learners.weights().base
+            frozen = {} if base is None or base.tensors is None else base.tensors
+            start = {name: tensor for name, tensor in self._pretraining.start.items() if name not in frozen}
+            weights = Weights(_REFERENCE_VERSION, start, base)
             self._reference = self._shared.parts.rollouts.publish(weights)
         return self._reference
 
@@ -82,10 +85,8 @@ class Gathering:
         """β ← κ·β + (1-κ)·θ after the generator updates of an iteration; line 17 of Algorithm 1, where κ = 0."""
         if self._rollout_policy is None:
             return
-        theta, old = self._shared.parts.learners.weights(), self._rollout_policy.arrays
-        kappa = self._shared.config.credit.rollout_ema
-        moved = {name: kappa * old[name] + (1.0 - kappa) * array for name, array in theta.arrays.items()}
-        self._rollout_policy = Weights(theta.version, moved)
+        theta, kappa = self._shared.parts.learners.weights(), self._shared.config.credit.rollout_ema
+        self._rollout_policy = averaged(self._rollout_policy, theta, kappa)
 
     def fakes(self, index: int, iteration: int, pretrains: bool) -> Pairs:
         """Sequences for a round of the discriminator; none where its loss reads none.
@@ -126,11 +127,11 @@ class Gathering:
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
         policy = self._rollout_policy
-        kept = None if policy is None else {"version": policy.version, "arrays": as_tensors(policy.arrays)}
+        kept = None if policy is None else {"version": policy.version, "arrays": policy.complete}
         return {"rollout_policy": kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         kept = state["rollout_policy"]
-        self._rollout_policy = None if kept is None else Weights(kept["version"], as_arrays(kept["arrays"]))
+        self._rollout_policy = None if kept is None else Weights(kept["version"], kept["arrays"])
         self._reference = None

@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
 from rlgan.adversary.training import Round
-from rlgan.base.weights import Weights
+from rlgan.base.weights import Tensors, Weights
 from rlgan.layers.relaxation import Relaxation
 from rlgan.rollouts.collecting import Shard
 from rlgan.sampling.records import Experience, Rollouts
@@ -104,7 +102,7 @@ class Learners(Protocol):
         """Weights of now."""
         ...
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:
+    def load(self, tensors: Tensors) -> None:
         """Put weights in the place of those of now; counts as a new version."""
         ...
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import numpy as np
-
 from rlgan.base.activity import stage
-from rlgan.base.weights import as_arrays, as_tensors
+from rlgan.base.weights import Tensors
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.layers.embeddings import with_embeddings_of
 from rlgan.schedule.phases import Phase
@@ -32,12 +30,12 @@ class Pretraining:
 
     name: ClassVar[Phase] = "mle"
 
-    def __init__(self, shared: Shared, evaluator: Evaluator, start: dict[str, np.ndarray] | None = None) -> None:
+    def __init__(self, shared: Shared, evaluator: Evaluator, start: Tensors | None = None) -> None:
         self._shared, self._evaluator, self._schedule = shared, evaluator, shared.config.schedule
         self.num_done, self.has_ended = 0, False
-        self.start: dict[str, np.ndarray] | None = None
+        self.start: Tensors | None = None
         self._best_nll, self._epochs_without_gain = math.inf, 0
-        self._best_weights: dict[str, np.ndarray] | None = None
+        self._best_weights: Tensors | None = None
         if start is not None:
             shared.parts.learners.load(start)
         if start is not None or self.is_finished:
@@ -72,7 +70,7 @@ class Pretraining:
 
     def _validate(self) -> float:
         """NLL of validation sequences; keeps the weights of the best epoch."""
-        weights = self._shared.parts.learners.weights().arrays
+        weights = self._shared.parts.learners.weights().complete
         task = self._shared.task
         conditions = None if task.conditions is None else task.conditions.valid
         with stage("validate", "likelihood of validation sequences"):
@@ -89,19 +87,19 @@ class Pretraining:
         learners, config = self._shared.parts.learners, self._shared.config
         if self._best_weights is not None:
             learners.load(self._best_weights)
-        self.has_ended, self.start, self._best_weights = True, learners.weights().arrays, None
+        self.has_ended, self.start, self._best_weights = True, learners.weights().complete, None
         if config.shares_embeddings:
             discriminator = self._shared.discriminator
             state = discriminator.state()
-            weights = with_embeddings_of(state["weights"], as_tensors(self.start))
+            weights = with_embeddings_of(state["weights"], self.start)
             discriminator.restore({**state, "weights": weights})
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
         return {
-            "mle_start": as_tensors(self.start),
+            "mle_start": self.start,
             "best_valid_nll": self._best_nll,
-            "best_weights": as_tensors(self._best_weights),
+            "best_weights": self._best_weights,
             "epochs_without_gain": self._epochs_without_gain,
         }
 
@@ -109,6 +107,6 @@ class Pretraining:
         """Put back what `state` returned; counts are in the trainer's position."""
         position = state["position"]
         self.num_done, self.has_ended = position["mle_epochs"], position["mle_finished"]
-        self.start = as_arrays(state["mle_start"])
-        self._best_nll, self._best_weights = state["best_valid_nll"], as_arrays(state["best_weights"])
+        self.start = state["mle_start"]
+        self._best_nll, self._best_weights = state["best_valid_nll"], state["best_weights"]
         self._epochs_without_gain = state["epochs_without_gain"]

@@ -8,10 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from rlgan.base.activity import stage
-from rlgan.base.weights import as_arrays, as_tensors
+from rlgan.base.weights import Tensors
 from rlgan.evaluation.evaluator import Evaluator, selection_view
 from rlgan.schedule.model_selection import (
     BestGenerator,
@@ -43,7 +41,7 @@ class GeneratorSelection:
     def __init__(self, shared: Shared, settings: BestGenerator) -> None:
         self._shared, self._settings, config = shared, settings, shared.config
         self._state = SelectionState()
-        self._weights: dict[str, np.ndarray] | None = None
+        self._weights: Tensors | None = None
         # Samples of its own, for what is chosen by some is reported of others; and nothing that none needs.
         evaluation = config.evaluation.model_copy(update={"encoders": (), "adversarial": None})
         self.evaluator = Evaluator(selection_view(shared.task), evaluation, config.seed, draw="selection")
@@ -56,7 +54,7 @@ class GeneratorSelection:
             iteration: adversarial iterations done.
         """
         with self._shared.timings.timed("timing/select_s"), stage("select", "measuring for selection"):
-            weights = self._shared.parts.learners.weights().arrays
+            weights = self._shared.parts.learners.weights().complete
             value = self.evaluator.figure(self._shared.generator_from(weights), self._settings.measure)
         is_higher_better = self.evaluator.is_higher_better(self._settings.measure)
         self._state = after_measurement(self._settings, self._state, value, iteration, is_higher_better)
@@ -115,8 +113,8 @@ class GeneratorSelection:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        return {"selection": dataclasses.asdict(self._state), "selected_weights": as_tensors(self._weights)}
+        return {"selection": dataclasses.asdict(self._state), "selected_weights": self._weights}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        self._state, self._weights = SelectionState(**state["selection"]), as_arrays(state["selected_weights"])
+        self._state, self._weights = SelectionState(**state["selection"]), state["selected_weights"]

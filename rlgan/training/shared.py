@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-
-from rlgan.base.weights import load_weights
+from rlgan.base.weights import Tensors, load_weights
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.generators import Generator, build_generator
@@ -72,7 +70,7 @@ class Shared:
         assert self.parts.discriminator is not None
         return self.parts.discriminator
 
-    def generator_from(self, weights: dict[str, np.ndarray]) -> Generator:
+    def generator_from(self, weights: Tensors) -> Generator:
         """A generator with the given weights, in this process, in evaluation mode."""
         return load_weights(build_generator(self.config.generator, self.task.space), weights).eval()
 

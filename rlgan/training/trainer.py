@@ -16,10 +16,9 @@ import dataclasses
 import time
 from typing import Any
 
-import numpy as np
-
 from rlgan.base.activity import stage
 from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Tensors
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Evaluator, Measurement
@@ -56,9 +55,7 @@ class Trainer:
         ConfigError: prefixes as long as the sequences.
     """
 
-    def __init__(
-        self, config: Config, task: Task, parts: Parts, mle_start: dict[str, np.ndarray] | None = None
-    ) -> None:
+    def __init__(self, config: Config, task: Task, parts: Parts, mle_start: Tensors | None = None) -> None:
         require_drawable(config, task)
         self.config, self.task, self._parts = config, task, parts
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
@@ -70,7 +67,7 @@ class Trainer:
         self._discriminator_pretraining = DiscriminatorPretraining(self._shared, self._rounds)
         self.adversarial = AdversarialTraining(self._shared, self._gathering, self._rounds)
         self._collapse = CollapseWatch(config.evaluation.collapse_share)
-        self._weights_at_end: dict[str, np.ndarray] | None = None
+        self._weights_at_end: Tensors | None = None
 
     @property
     def _phases(self) -> tuple[TrainingPhase, ...]:
@@ -143,7 +140,7 @@ class Trainer:
         )
 
     @property
-    def mle_start(self) -> dict[str, np.ndarray] | None:
+    def mle_start(self) -> Tensors | None:
         """Weights with which the adversarial phase began; None while the generator is pretrained."""
         return self._pretraining.start
 
@@ -154,11 +151,11 @@ class Trainer:
 
     # ------------------------------------------------------------------ looking and keeping
 
-    def current_weights(self) -> dict[str, np.ndarray]:
+    def current_weights(self) -> Tensors:
         """Weights of the generator as it stands."""
-        return self._parts.learners.weights().arrays if self._weights_at_end is None else self._weights_at_end
+        return self._parts.learners.weights().complete if self._weights_at_end is None else self._weights_at_end
 
-    def generator_from(self, weights: dict[str, np.ndarray]) -> Generator:
+    def generator_from(self, weights: Tensors) -> Generator:
         """A generator with the given weights, in this process, in evaluation mode."""
         return self._shared.generator_from(weights)
 

@@ -10,7 +10,7 @@ import ray
 from rlgan.adversary.training import Adversary, Round
 from rlgan.base.devices import device_of
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Weights, as_arrays, as_tensors, weights_of
+from rlgan.base.weights import Base, Weights, base_of, packed, trained_of, unpacked
 
 from .faults import Faults
 from .placement import Reservation, Role, Room, reporting_wait
@@ -33,17 +33,22 @@ class DiscriminatorWorker:
         self._threads = threads
         self._adversary = Adversary(**arguments, device=device_of("workers.gpus_discriminator", gpus))
         self._version = 0
+        self._base = base_of(self._adversary.network)
+        self._snapshot: Weights | None = None
 
     def train_round(self, request: Round) -> dict[str, float]:
         """See `Adversary.train_round`."""
         with torch_threads(self._threads):
             metrics = self._adversary.train_round(request)
         self._version += 1
+        self._snapshot = None
         return metrics
 
     def weights(self) -> Weights:
         """Weights of now; the version counts rounds."""
-        return weights_of(self._adversary.network, self._version)
+        if self._snapshot is None:
+            self._snapshot = Weights(self._version, trained_of(self._adversary.network), self._base)
+        return self._snapshot
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
@@ -52,7 +57,7 @@ class DiscriminatorWorker:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._adversary.restore(state)
-        self._version = state["version"]
+        self._version, self._base, self._snapshot = state["version"], base_of(self._adversary.network), None
 
     def close(self) -> None:
         """Nothing was started."""
@@ -67,13 +72,17 @@ class DiscriminatorActor(DiscriminatorWorker):
         return metrics, self.snapshot()
 
     def snapshot(self) -> dict[str, Any]:
-        """`state` as arrays."""
-        state: dict[str, Any] = as_arrays(self.state())
+        """`state` as arrays, without the base of the weights, which is `base`."""
+        state: dict[str, Any] = packed({**self.state(), "weights": self.weights().tensors})
         return state
+
+    def base(self) -> Base | None:
+        """What training leaves alone in the network."""
+        return self._base
 
     def restore_snapshot(self, snapshot: dict[str, Any]) -> None:
         """Put back what `snapshot` returned."""
-        self.restore(as_tensors(snapshot))
+        self.restore(unpacked(snapshot))
 
     def process(self) -> ProcessInfo:
         """Which process this actor is."""
@@ -102,12 +111,16 @@ class RayDiscriminator:
         # Training data goes into the object store once, however often the actor is made.
         self._arguments = {name: ray.put(value) for name, value in arguments.items()}
         self._actor: Any = None
+        # What the driver holds: one copy of what is trained, of the version that is, and one of the base.
         self._snapshot: dict[str, Any] | None = None
+        self._base: Base | None = None
+        self._weights: Weights | None = None
         self._snapshot = self._retry(self._begin)
         require_same_versions("the discriminator", self.process)
 
     def _begin(self) -> dict[str, Any]:
         self._replace()
+        self._base = self._ask("base")
         snapshot: dict[str, Any] = self._ask("snapshot")
         return snapshot
 
@@ -126,28 +139,44 @@ class RayDiscriminator:
         with reporting_wait(self._role):
             self.process: ProcessInfo = ray.get(self._actor.process.remote(), timeout=self._faults.start_timeout_s)
         if self._snapshot is not None:
-            self._ask("restore_snapshot", self._snapshot)
+            self._ask("restore_snapshot", self._whole())
+
+    def _whole(self) -> dict[str, Any]:
+        """The state that the driver holds, with the base, as arrays."""
+        assert self._snapshot is not None
+        base = {} if self._base is None else packed(self._base.tensors)
+        return {**self._snapshot, "weights": {**base, **self._snapshot["weights"]}}
 
     def train_round(self, request: Round) -> dict[str, float]:
         """See `DiscriminatorWorker.train_round`."""
         metrics: dict[str, float]
         metrics, self._snapshot = self._retry(lambda: self._ask("advance", request))
+        self._weights = None
         return metrics
 
     def weights(self) -> Weights:
         """See `DiscriminatorWorker.weights`."""
         assert self._snapshot is not None
-        return Weights(self._snapshot["version"], self._snapshot["weights"])
+        if self._weights is None:
+            tensors = unpacked(self._snapshot["weights"], copies=False)
+            self._weights = Weights(self._snapshot["version"], tensors, self._base)
+        return self._weights
 
     def state(self) -> dict[str, Any]:
         """See `DiscriminatorWorker.state`."""
-        state: dict[str, Any] = as_tensors(self._snapshot)
+        state: dict[str, Any] = unpacked(self._whole())
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `DiscriminatorWorker.restore`."""
-        self._snapshot = as_arrays(state)
-        self._retry(lambda: self._ask("restore_snapshot", self._snapshot))
+        whole = packed(state)
+
+        def put_back() -> tuple[Base | None, dict[str, Any]]:
+            self._ask("restore_snapshot", whole)
+            return self._ask("base"), self._ask("snapshot")
+
+        self._base, self._snapshot = self._retry(put_back)
+        self._weights = None
 
     def close(self) -> None:
         """End the actor."""

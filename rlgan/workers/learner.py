@@ -37,7 +37,17 @@ from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
 from rlgan.base.seeding import global_stream, stream_seed
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Weights, as_arrays, as_tensors, load_weights, weights_of
+from rlgan.base.weights import (
+    Base,
+    Tensors,
+    Weights,
+    as_base,
+    load_weights,
+    packed,
+    trained_of,
+    unpacked,
+    weights_of,
+)
 from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import Generator, GeneratorSettings, Law, build_generator
@@ -287,6 +297,8 @@ class GeneratorLearners:
         self._group: LearnerGroup | None = None
         # What the driver holds of actors that may be lost: the state after the last call that changed it.
         self._kept: _LearnerState | None = None
+        self._base: Base | None = None
+        self._snapshot: Weights | None = None
 
         def begin() -> list[ProcessInfo]:
             self._replace()
@@ -297,7 +309,9 @@ class GeneratorLearners:
         with global_stream(seed, "generator", "initial"):
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
-        self.load(weights_of(initial, 0).arrays)
+        start = weights_of(initial, 0)
+        self._base, self._snapshot = start.base, None
+        self.load(start.complete)
 
     def _replace(self) -> None:
         """A new group, in the state that the driver holds."""
@@ -311,7 +325,7 @@ class GeneratorLearners:
         with reporting_wait(self._role) if self._num_learners else nullcontext():
             self._group = self._build_group(placement_group=place)
         if self._kept is not None:
-            self._each(partial(_restore, self._kept))
+            self._each(partial(_restore, self._kept, None if self._base is None else packed(self._base.tensors)))
 
     def _each(self, function: Callable[[GeneratorLearner], Any]) -> list[Any]:
         """Results of a function of every learner.
@@ -341,6 +355,7 @@ class GeneratorLearners:
         With learner actors: after a loss the group is built anew from the state that the driver holds, and the function
         is called again.
         """
+        self._snapshot = None
         if not self._num_learners:
             return [result for _, result in self._each(function)]
 
@@ -400,14 +415,24 @@ class GeneratorLearners:
 
     def weights(self) -> Weights:
         """Weights of now; the version counts updates."""
-        if self._kept is not None:
-            return Weights(self._version, self._kept.weights)
-        return Weights(self._version, self._each(lambda learner: weights_of(learner.network(), 0).arrays)[0])
+        if self._snapshot is None:
+            if self._kept is not None:
+                tensors: Tensors = unpacked(self._kept.weights, copies=False)
+            else:
+                tensors = self._each(lambda learner: trained_of(learner.network()))[0]
+            self._snapshot = Weights(self._version, tensors, self._base)
+        return self._snapshot
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:
+    def load(self, tensors: Tensors) -> None:
         """Put weights into every learner; counts as a new version."""
-        self._change(partial(_load, arrays))
+        self._change(partial(_load, packed(tensors)))
+        self._take_base(tensors)
         self._version += 1
+
+    def _take_base(self, tensors: Tensors) -> None:
+        """Know what stands in the learners, where other weights came with another base."""
+        if self._base is not None and self._base.tensors is not None:
+            self._base = as_base({name: tensors.get(name, own) for name, own in self._base.tensors.items()})
 
     def processes(self) -> list[ProcessInfo]:
         """Which processes the learners are."""
@@ -415,17 +440,19 @@ class GeneratorLearners:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        state: _LearnerState = self._kept or self._each(_state_of)[0]
+        state = self._kept.optimizers if self._kept is not None else self._each(_optimizers_of)[0]
         return {
-            "weights": as_tensors(state.weights),
-            "optimizers": as_tensors(state.optimizers),
+            "weights": self.weights().complete,
+            "optimizers": unpacked(state),
             "num_updates": self._num_updates,
             "version": self._version,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        self._change(partial(_restore, _LearnerState(as_arrays(state["weights"]), as_arrays(state["optimizers"]))))
+        kept = _LearnerState(packed(state["weights"]), packed(state["optimizers"]))
+        self._change(partial(_restore, kept, None))
+        self._take_base(state["weights"])
         self._num_updates, self._version = state["num_updates"], state["version"]
 
     def close(self) -> None:
@@ -446,11 +473,11 @@ class _LearnerState:
     """What a learner is made anew from.
 
     Attributes:
-        weights: parameter name → array.
+        weights: what is trained, as arrays.
         optimizers: phase → state of its optimiser, as arrays.
     """
 
-    weights: dict[str, np.ndarray]
+    weights: dict[str, Any]
     optimizers: dict[str, Any]
 
 
@@ -469,14 +496,16 @@ def _learn(
     return _first_state(learner), learner.take_metrics()
 
 
-def _load(arrays: dict[str, np.ndarray], learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
-    load_weights(learner.network(), arrays)
+def _load(arrays: dict[str, Any], learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), unpacked(arrays, copies=False))
     return _first_state(learner), None
 
 
-def _restore(state: _LearnerState, learner: GeneratorLearner) -> tuple[_LearnerState | None, None]:
-    load_weights(learner.network(), state.weights)
-    learner.restore_optimizer_states(as_tensors(state.optimizers))
+def _restore(
+    state: _LearnerState, base: dict[str, Any] | None, learner: GeneratorLearner
+) -> tuple[_LearnerState | None, None]:
+    load_weights(learner.network(), unpacked({**(base or {}), **state.weights}, copies=False))
+    learner.restore_optimizer_states(unpacked(state.optimizers))
     return _first_state(learner), None
 
 
@@ -486,7 +515,12 @@ def _first_state(learner: GeneratorLearner) -> _LearnerState | None:
 
 
 def _state_of(learner: GeneratorLearner) -> _LearnerState:
-    return _LearnerState(weights_of(learner.network(), 0).arrays, as_arrays(learner.optimizer_states()))
+    return _LearnerState(packed(trained_of(learner.network())), _optimizers_of(learner))
+
+
+def _optimizers_of(learner: GeneratorLearner) -> dict[str, Any]:
+    states: dict[str, Any] = packed(learner.optimizer_states())
+    return states
 
 
 def _process(learner: GeneratorLearner) -> ProcessInfo:

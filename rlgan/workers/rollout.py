@@ -20,7 +20,7 @@ import ray
 from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Weights, load_weights
+from rlgan.base.weights import Base, Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
 from rlgan.generators import Generator, GeneratorSettings, Sampler, build_generator
 from rlgan.rollouts.collecting import RolloutPlan, Shard, collect, collect_soft
@@ -39,23 +39,28 @@ _START_TOGETHER_S = 20.0  # a machine that is loaded takes as long to start a fe
 
 logger = logging.getLogger(__name__)
 
+_BASES: dict[str, Base] = {}
+"""Bases that this process has, by their digests."""
+
 Built = TypeVar("Built")
 
 
-class _Latest(Generic[Built]):
-    """Something built from the weights of one version, kept until another version is asked for."""
+class _Current(Generic[Built]):
+    """What was built from the weights that were asked for last: once from the same weights, whatever their role."""
 
     def __init__(self, build: Callable[[Weights], Built]) -> None:
         self._build = build
-        self._version: int | None = None
-        self._built: Built | None = None
+        self._built: dict[str, Built] = {}
 
-    def of(self, weights: Weights) -> Built:
-        if self._built is None or self._version != weights.version:
-            self._built = None  # free the old one before the new one is made
-            self._built = self._build(weights)
-            self._version = weights.version
-        return self._built
+    def of(self, *asked: Weights | None) -> list[Any]:
+        """Of each of the weights what was built from them, None for None; others are forgotten."""
+        wanted = {weights.key: weights for weights in asked if weights is not None}
+        # The old ones are freed before new ones are made.
+        self._built = {key: built for key, built in self._built.items() if key in wanted}
+        for key, weights in wanted.items():
+            if key not in self._built:
+                self._built[key] = self._build(weights)
+        return [None if weights is None else self._built[weights.key] for weights in asked]
 
 
 class RolloutWorker:
@@ -80,15 +85,15 @@ class RolloutWorker:
     ) -> None:
         self._device = device_of("workers.gpus_per_rollout", gpus)
         self._plan, self._generator, self._discriminator = plan, generator, discriminator
-        self._policy: _Latest[Sampler] = _Latest(self._build_sampler)
-        self._rollout_policy: _Latest[Sampler] = _Latest(self._build_sampler)
-        self._scorer: _Latest[Scorer] = _Latest(self._build_scorer)
-        self._network: _Latest[Generator] = _Latest(self._build_generator)
-        self._reference: _Latest[Generator] = _Latest(self._build_generator)
+        self._samplers: _Current[Sampler] = _Current(self._build_sampler)
+        self._scorers: _Current[Scorer] = _Current(self._build_scorer)
+        self._networks: _Current[Generator] = _Current(self._build_generator)
+        self._references: _Current[Generator] = _Current(self._build_generator)
 
     def _build_generator(self, weights: Weights) -> Generator:
-        generator = load_weights(build_generator(self._generator, self._plan.space), weights.arrays)
-        return generator.to(self._device).eval()
+        generator = load_weights(build_generator(self._generator, self._plan.space), weights.tensors, weights.base)
+        # Frozen, so that a stepper need not copy it.
+        return generator.to(self._device).eval().requires_grad_(False)
 
     def _build_sampler(self, weights: Weights) -> Sampler:
         plan = self._plan
@@ -97,8 +102,9 @@ class RolloutWorker:
 
     def _build_scorer(self, weights: Weights) -> Scorer:
         assert self._discriminator is not None
-        discriminator = load_weights(build_discriminator(self._discriminator, self._plan.space), weights.arrays)
-        return discriminator.to(self._device).scorer()
+        network = build_discriminator(self._discriminator, self._plan.space)
+        discriminator = load_weights(network, weights.tensors, weights.base)
+        return discriminator.to(self._device).eval().requires_grad_(False).scorer()
 
     def run(
         self,
@@ -122,16 +128,11 @@ class RolloutWorker:
         """
         with torch_threads(SHARD_THREADS):
             if shard.is_soft:
-                return collect_soft(self._plan, shard, self._network.of(generator))
-            return collect(
-                self._plan,
-                shard,
-                self._policy.of(generator),
-                None if rollout_policy is None else self._rollout_policy.of(rollout_policy),
-                None if discriminator is None else self._scorer.of(discriminator),
-                None if reference is None else self._reference.of(reference),
-                self._device,
-            )
+                return collect_soft(self._plan, shard, self._networks.of(generator)[0])
+            policy, continuing = self._samplers.of(generator, rollout_policy)
+            scorer = None if discriminator is None else self._scorers.of(discriminator)[0]
+            near = None if reference is None else self._references.of(reference)[0]
+            return collect(self._plan, shard, policy, continuing, scorer, near, self._device)
 
 
 class LocalRollouts:
@@ -168,8 +169,38 @@ class LocalRollouts:
         """See `RolloutPool.close`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Weights in the object store.
+
+    Attributes:
+        weights: a reference to `Weights.named`.
+        base: digest of their base; None where they have none.
+    """
+
+    weights: ray.ObjectRef
+    base: str | None
+
+
 class RolloutActor(RolloutWorker):
     """A `RolloutWorker` on a cluster."""
+
+    def run_published(self, bases: dict[str, ray.ObjectRef], shard: Shard, *networks: Weights | None) -> Rollouts:
+        """See `RolloutWorker.run`.
+
+        Args:
+            bases: digest → where a base is, which is fetched if this process has not had it yet.
+            shard: which part of which batch.
+            networks: the four of `RolloutWorker.run`, of their bases only the names.
+        """
+        for digest, reference in bases.items():
+            if digest not in _BASES:
+                _BASES[digest] = ray.get(reference)
+        whole = [
+            weights if weights is None or weights.base is None else weights.with_base(_BASES[weights.base.digest])
+            for weights in networks
+        ]
+        return self.run(shard, *whole)  # type: ignore[arg-type]  # the first is never None
 
     def process(self) -> ProcessInfo:
         """Which process this actor is."""
@@ -229,6 +260,7 @@ class RayRollouts:
         # Spread, for each node that has an actor fetches the weights once, and a lost node should take few with it.
         self._remote = ray.remote(num_cpus=role.cpus, num_gpus=role.gpus, **room.spread)(RolloutActor)
         self._arguments = (plan, generator, discriminator, role.gpus)
+        self._bases: dict[str, ray.ObjectRef] = {}
         self._seats = [_Seat(index, None) for index in range(role.number)]
         for seat in self._seats:
             self._start(seat)
@@ -242,18 +274,22 @@ class RayRollouts:
             logger.warning("%d of %d rollout workers are not there yet; the others begin", len(late), role.number)
         room.yielded_by(self._give_way)
 
-    @staticmethod
-    def publish(weights: Weights) -> ray.ObjectRef:
-        """See `RolloutPool.publish`: into the object store, from where each node fetches it once."""
-        return ray.put(weights)
+    def publish(self, weights: Weights) -> Published:
+        """See `RolloutPool.publish`: into the object store, from where each node fetches it once; a base but once."""
+        if weights.base is None:
+            return Published(ray.put(weights), None)
+        digest = weights.base.digest
+        if digest not in self._bases:
+            self._bases[digest] = ray.put(weights.base)
+        return Published(ray.put(weights.named), digest)
 
     def collect(
         self,
         shards: Sequence[Shard],
-        generator: ray.ObjectRef,
-        rollout_policy: ray.ObjectRef | None = None,
-        discriminator: ray.ObjectRef | None = None,
-        reference: ray.ObjectRef | None = None,
+        generator: Published,
+        rollout_policy: Published | None = None,
+        discriminator: Published | None = None,
+        reference: Published | None = None,
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
         for seat in self._seats:
@@ -270,19 +306,22 @@ class RayRollouts:
     def _collect_all(
         self,
         shards: Sequence[Shard],
-        networks: tuple[Any, ...],
+        networks: tuple[Published | None, ...],
         waiting: deque[int],
         tries: Counter[int],
         results: dict[int, Rollouts],
     ) -> None:
         """Hand shards out until all results are there."""
+        weights = [None if network is None else network.weights for network in networks]
+        # In a dictionary, for an argument of its own would be fetched with each call.
+        bases = {network.base: self._bases[network.base] for network in networks if network and network.base}
         while len(results) < len(shards):
             self._await_one()
             for seat in self._seats:
                 if waiting and seat.is_ready and seat.answer is None:
                     seat.shard = waiting.popleft()
                     tries[seat.shard] += 1
-                    self._ask(seat, seat.actor.run, shards[seat.shard], *networks)
+                    self._ask(seat, seat.actor.run_published, bases, shards[seat.shard], *weights)
             for index, answer in self._next_answers(tries):
                 if answer is None:
                     waiting.appendleft(index)

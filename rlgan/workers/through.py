@@ -34,7 +34,7 @@ class Through:
             weights: its own.
             relaxation: how tokens are drawn; None where the generator draws none.
         """
-        load_weights(self._judge, weights.arrays)
+        load_weights(self._judge, weights.complete)
         self._relaxation = relaxation
 
     def losses(self, generator: Generator, seeds: Tensor, conditions: Tensor | None = None) -> Tensor:

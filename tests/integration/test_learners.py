@@ -49,7 +49,7 @@ def experience(number: int, seed: int = 0) -> Experience:
 
 
 def generator_of(group: GeneratorLearners, network: LSTM = NETWORK) -> AutoregressiveGenerator:
-    return load_weights(build_generator(network, SPACE), group.weights().arrays)
+    return load_weights(build_generator(network, SPACE), group.weights().complete)
 
 
 @pytest.mark.parametrize(
@@ -143,34 +143,34 @@ def test_an_update_leaves_threads_and_the_global_generator_alone() -> None:
 def test_versions_rise_with_every_change_and_weights_are_copies() -> None:
     group = learners()
     before = group.weights()
-    kept = copy.deepcopy(before.arrays)
+    kept = copy.deepcopy(before.tensors)
     group.update("mle", experience(4), minibatch=4)
     after = group.weights()
     assert after.version > before.version
-    assert all((before.arrays[name] == kept[name]).all() for name in kept)
-    assert any((after.arrays[name] != kept[name]).any() for name in kept)
+    assert all((before.tensors[name] == kept[name]).all() for name in kept)
+    assert any((after.tensors[name] != kept[name]).any() for name in kept)
     group.load(kept)
     assert group.weights().version > after.version
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_before_the_step() -> None:
     group, rows = learners(), experience(4)
-    kept = group.weights().arrays
+    kept = group.weights().complete
     bad = Experience(tokens=rows.tokens, weights=rows.weights * float("nan"))
     with pytest.raises(FloatingPointError, match="not made"):
         group.update("mle", bad, minibatch=4)
-    assert all((group.weights().arrays[name] == kept[name]).all() for name in kept)
+    assert all((group.weights().complete[name] == kept[name]).all() for name in kept)
 
 
 def test_the_initial_generator_is_that_of_its_seed() -> None:
-    one, again = learners().weights().arrays, learners().weights().arrays
+    one, again = learners().weights().complete, learners().weights().complete
     assert all((one[name] == again[name]).all() for name in one)
     other = (
         GeneratorLearners(
             NETWORK, SPACE, {"mle": Adam(), "adversarial": Adam()}, learner_role(0), 1, seed=4, faults=FAULTS
         )
         .weights()
-        .arrays
+        .tensors
     )
     assert any((one[name] != other[name]).any() for name in one)
 
@@ -247,16 +247,16 @@ def test_relaxed_rows_are_one_step_down_the_generator_s_loss(straight_through: b
     learned = group.update("adversarial", stacked([relaxed, real]), 9, judge=weights, relaxation=relaxation)
     assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     # The generator alone has moved: the discriminator is no part of what is learned.
-    assert set(group.weights().arrays) == set(twin.state_dict())
+    assert set(group.weights().complete) == set(twin.state_dict())
     for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
-        moved = torch.tensor(group.weights().arrays[name])
+        moved = group.weights().complete[name]
         torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
 
 
 def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
     settings = LatentConv(latent=3, width=4, blocks=1, window=3)
     group, judge, weights = through(Soft(), settings)
-    twin = load_weights(build_generator(settings, SPACE), group.weights().arrays)
+    twin = load_weights(build_generator(settings, SPACE), group.weights().complete)
     noise = torch.stack([torch.randn(3, generator=torch.Generator().manual_seed(seed)) for seed in range(6)])
     rows = torch.softmax(twin(noise), 2)
     loss = -judge(rows, sequence_mask(SPACE, rows.argmax(2))).mean()
@@ -272,7 +272,7 @@ def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
     learned = group.update("adversarial", drawn, 6, judge=weights)
     assert learned["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
     for (name, value), gradient in zip(twin.named_parameters(), gradients, strict=True):
-        moved = torch.tensor(group.weights().arrays[name])
+        moved = group.weights().complete[name]
         torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
 
 
@@ -280,7 +280,7 @@ def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
 def test_rows_of_noise_that_weigh_nothing_change_no_step(weighed: int) -> None:
     # What fills up the share of a learner, or is all of it, where rows do not divide evenly among several.
     group, _, judge = through(Soft(), LatentConv(latent=3, width=4, blocks=1, window=3))
-    start, stepped = group.weights().arrays, []
+    start, stepped = group.weights().complete, []
     weights = torch.full((weighed,), 0.5)
     for filling in (0, 2) if weighed else (2,):
         rows = Experience(
@@ -291,10 +291,10 @@ def test_rows_of_noise_that_weigh_nothing_change_no_step(weighed: int) -> None:
         )
         group.load(start)
         group.update("adversarial", rows, weighed + filling, judge=judge)
-        stepped.append(group.weights().arrays)
+        stepped.append(group.weights().complete)
     expected = stepped[0] if weighed else start
     for name, value in expected.items():
-        torch.testing.assert_close(torch.tensor(stepped[-1][name]), torch.tensor(value), atol=1e-7, rtol=0)
+        torch.testing.assert_close(stepped[-1][name], value, atol=1e-7, rtol=0)
 
 
 def test_straight_through_each_step_reads_the_token_that_was_drawn() -> None:

@@ -606,7 +606,7 @@ def test_the_reference_is_where_adversarial_training_began(task: Task) -> None:
     used = [reference for reference in recorder.references if reference is not None]
     assert len(used) == 3 and {reference.version for reference in used} == {-1}
     for reference in used:
-        assert_same(reference.arrays, start)
+        assert_same(reference.tensors, start)
     # At the start nothing has strayed but by rounding.
     strayed = [unit["generator/kl_reference"] for unit in units]
     assert strayed[0] == pytest.approx(0.0, abs=1e-5) and abs(strayed[2]) > 1e-4
@@ -779,7 +779,7 @@ def test_controls_are_selected_as_the_run_is(name: Control, task: Task) -> None:
 
 def searches(recorder: Recorder) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Weights of policy and rollout policy at each generator update."""
-    return [(policy.arrays, rollout.arrays) for _, policy, rollout, _ in recorder.searches if rollout is not None]
+    return [(policy.tensors, rollout.tensors) for _, policy, rollout, _ in recorder.searches if rollout is not None]
 
 
 def test_rollouts_are_continued_by_the_generator_itself_where_nothing_else_is_asked_for(task: Task) -> None:

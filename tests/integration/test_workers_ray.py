@@ -128,7 +128,7 @@ def test_shards_come_back_in_their_order_whoever_had_them(pool: RayRollouts) -> 
 def test_an_error_in_a_worker_is_an_error_here_and_the_pool_goes_on(pool: RayRollouts) -> None:
     torch.manual_seed(0)
     whole = weights_of(build_generator(GENERATOR, SPACE), 3)
-    del whole.arrays["output.bias"]
+    del whole.tensors["output.bias"]
     broken = pool.publish(whole)
     with pytest.raises(RuntimeError, match="output.bias"):
         pool.collect(SHARDS, broken, None, None)
@@ -188,7 +188,7 @@ def test_an_error_in_a_learner_is_an_error_here_and_is_not_tried_again() -> None
     optimizers: dict[Any, Any] = {"mle": Adam(), "adversarial": Adam()}
     group = GeneratorLearners(GENERATOR, SPACE, optimizers, learner_role(1), 1, 0, FAULTS, Room(60.0))
     try:
-        wrong = {name: array for name, array in group.weights().arrays.items() if name != "output.bias"}
+        wrong = {name: array for name, array in group.weights().complete.items() if name != "output.bias"}
         with pytest.raises(RuntimeError, match="output.bias"):
             group.load(wrong)
         assert not FAULTS.lost
@@ -268,11 +268,11 @@ def one_and_two(generator: GeneratorSettings, objective: ObjectiveSettings) -> I
 
 
 def assert_the_same_step(name: str, groups: list[GeneratorLearners], rows: Experience, **through: Any) -> None:
-    start = groups[0].weights().arrays
+    start = groups[0].weights().complete
     for group in groups:
         group.load(start)
         group.update("adversarial", rows, minibatch=rows.tokens.shape[0], **through)
-    stepped, there = (group.weights().arrays for group in groups)
+    stepped, there = (group.weights().complete for group in groups)
     groups[0].load(start)
     assert any(abs(stepped[key] - start[key]).max() > 1e-4 for key in start), f"{name}: nothing was learned"
     for key in stepped:

@@ -42,7 +42,7 @@ def save_generator(folder: Path, settings: GeneratorSettings | None = None) -> N
     task = build_task(TASK)
     settings = LSTM(embedding=3, hidden=4) if settings is None else settings
     weights = build_generator(settings, task.space).state_dict()
-    save_run_generator(folder, settings, task, {name: tensor.numpy() for name, tensor in weights.items()})
+    save_run_generator(folder, settings, task, dict(weights))
 
 
 def register_toy(run_dir: Path, settings: GeneratorSettings | None = None) -> Registered:

@@ -62,7 +62,7 @@ def test_a_discriminator_on_a_gpu_learns_as_on_the_cpu(monkeypatch: pytest.Monke
         learned = [worker.train_round(Round(index, fakes, epochs=2)) for index in range(2)]
         state = worker.state()
         worker.restore(state)
-        return [*learned, worker.train_round(Round(2, fakes, epochs=1))], worker.weights().arrays
+        return [*learned, worker.train_round(Round(2, fakes, epochs=1))], worker.weights().complete
 
     here, weights = rounds(0.0)
     with pretend_gpu(monkeypatch):

@@ -250,7 +250,7 @@ def test_frozen_columns_are_weights_and_no_parameters(tied: bool) -> None:
     assert ("output.weight" in names) is not tied  # what nobody reads would be decayed and sent about
     assert frozen.state_dict().keys() == trained.state_dict().keys() and "embedding.pretrained" in frozen.state_dict()
     fresh = LSTMGenerator(LSTM(embedding=2, hidden=4, tied=tied, pretrained=FROZEN), TASK.space)
-    load_weights(fresh, weights_of(frozen, 0).arrays)
+    load_weights(fresh, weights_of(frozen, 0).complete)
     assert torch.equal(fresh.logits(TASK.train), frozen.logits(TASK.train))
 
 
@@ -262,7 +262,7 @@ def test_a_discriminator_reads_soft_rows_of_both_tables_and_its_scorer_agrees() 
     torch.testing.assert_close(net(torch.nn.functional.one_hot(tokens, 5).float(), mask), logits)
     assert torch.equal(net.scorer()(tokens, mask), logits)
     other = build_discriminator(CausalLSTM(embedding=2, hidden=4, pretrained=FROZEN), SPACE).eval()
-    assert torch.equal(load_weights(other, weights_of(net, 0).arrays)(tokens, mask), logits)
+    assert torch.equal(load_weights(other, weights_of(net, 0).complete)(tokens, mask), logits)
 
 
 def trained_adversary(settings: WordVectors) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -34,8 +34,8 @@ def task() -> Task:
 @pytest.fixture
 def folder(task: Task, tmp_path: Path) -> Path:
     generator = build_generator(SETTINGS, task.space)
-    arrays = {name: tensor.numpy() for name, tensor in generator.state_dict().items()}
-    save_run_generator(tmp_path, SETTINGS, task, arrays)
+    tensors = dict(generator.state_dict())
+    save_run_generator(tmp_path, SETTINGS, task, tensors)
     return tmp_path
 
 
@@ -111,8 +111,8 @@ def trained_on(folder: Path, text: str, encoding: str = "utf-8") -> tuple[Path, 
     settings, run = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7), folder / "run"
     run.mkdir()
     torch.manual_seed(0)
-    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
-    save_run_generator(run, settings, task, arrays)
+    tensors = dict(build_generator(settings, task.space).state_dict())
+    save_run_generator(run, settings, task, tensors)
     return run, task
 
 
@@ -142,8 +142,8 @@ def test_who_needs_sources_says_so_and_who_reads_none_too(translator: tuple[Path
 def test_what_reads_no_text_is_given_the_names_of_its_tokens(tmp_path: Path) -> None:
     for ends in (True, False):
         task, settings = build_task(PAIRS.model_copy(update={"ends": ends})), Seq2SeqLSTM(embedding=4, hidden=6)
-        arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
-        save_run_generator(tmp_path, settings, task, arrays)
+        tensors = dict(build_generator(settings, task.space).state_dict())
+        save_run_generator(tmp_path, settings, task, tensors)
         exported = load_run_generator(tmp_path)
         assert task.conditions is not None
         given = task.conditions.test[:5]
@@ -170,8 +170,8 @@ def test_an_answer_is_one_line_whatever_bytes_were_drawn(
     )
     settings = Seq2SeqLSTM(embedding=4, hidden=6)
     torch.manual_seed(0)
-    arrays = {name: tensor.numpy() for name, tensor in build_generator(settings, task.space).state_dict().items()}
-    save_run_generator(tmp_path, settings, task, arrays)
+    tensors = dict(build_generator(settings, task.space).state_dict())
+    save_run_generator(tmp_path, settings, task, tensors)
     sources = cases / "reverse_sources.txt"
     answer = ask(capsys, "sample", "--run", tmp_path, "--input", sources, "--temperature", 2)
     # Drawn by a network that has learnt nothing, so that line breaks are among what was drawn.

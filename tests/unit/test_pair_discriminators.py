@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round
-from rlgan.base.weights import as_arrays, as_tensors, load_weights, weights_of
+from rlgan.base.weights import load_weights, packed, unpacked, weights_of
 from rlgan.discriminators import (
     DiscriminatorSettings,
     HeadSettings,
@@ -410,9 +410,9 @@ def test_running_statistics_travel_with_the_weights(settings: DiscriminatorSetti
     expected = judge.network.scorer()(TOKENS, MASK, GIVEN)
     assert all(torch.equal(buffer, learnt[name]) for name, buffer in judge.network.named_buffers())
 
-    sent = load_weights(build_discriminator(settings, SPACE), weights_of(judge.network, 0).arrays)
+    sent = load_weights(build_discriminator(settings, SPACE), weights_of(judge.network, 0).complete)
     assert torch.equal(sent.scorer()(TOKENS, MASK, GIVEN), expected)
-    save_checkpoint(tmp_path, as_tensors(as_arrays(judge.state())), position=0)
+    save_checkpoint(tmp_path, unpacked(packed(judge.state())), position=0)
     resumed = adversary()
     resumed.restore(load_latest(tmp_path).state)
     assert torch.equal(resumed.network.scorer()(TOKENS, MASK, GIVEN), expected)

@@ -148,7 +148,7 @@ def test_a_state_of_few_conditions_is_that_of_all() -> None:
 def test_weights_travel_and_what_is_tied_stays_so() -> None:
     net, (conditions, tokens) = generator(init_std=0.02), pairs(3)
     settings = Seq2SeqTransformer(width=8, heads=2, layers=2)
-    other = load_weights(build_generator(settings, SPACE), weights_of(net, 0).arrays)
+    other = load_weights(build_generator(settings, SPACE), weights_of(net, 0).complete)
     assert isinstance(other, Seq2SeqTransformerGenerator) and other.output.weight is other.embedding.weight
     with torch.no_grad():
         assert torch.equal(other.given(conditions).logprobs(tokens), net.given(conditions).logprobs(tokens))

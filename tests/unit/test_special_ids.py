@@ -311,8 +311,8 @@ def test_tasks_write_the_end_and_then_the_padding() -> None:
 def test_a_kept_generator_keeps_its_ids_and_those_of_older_versions_are_read(tmp_path: Path) -> None:
     task = replace(build_task(ToyTask(vocab_size=8, max_length=3, ends=True)), space=SPACE)
     net = build_generator(GENERATORS["lstm"], SPACE)
-    arrays = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
-    save_run_generator(tmp_path, GENERATORS["lstm"], task, arrays)
+    tensors = dict(net.state_dict())
+    save_run_generator(tmp_path, GENERATORS["lstm"], task, tensors)
     assert load_run_generator(tmp_path).space == SPACE
     path = tmp_path / "generator.json"
     description = json.loads(path.read_text())

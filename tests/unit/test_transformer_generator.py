@@ -206,7 +206,7 @@ def test_dropout_acts_in_pretraining_alone_and_weights_travel() -> None:
         net.use_dropout(False)
         assert torch.equal(net.logprobs(tokens), net.logprobs(tokens))
         settings = TransformerDecoder(width=8, heads=2, layers=2)
-        other = load_weights(build_generator(settings, SPACE), weights_of(net, 0).arrays)
+        other = load_weights(build_generator(settings, SPACE), weights_of(net, 0).complete)
         assert isinstance(other, TransformerGenerator) and other.output.weight is other.embedding.weight
         other.use_dropout(False)
         assert torch.equal(other.logprobs(tokens), net.logprobs(tokens))

@@ -83,7 +83,7 @@ def test_the_word_with_most_attention_takes_the_place() -> None:
 def test_a_name_that_nobody_knows_is_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task, run = task_of(tmp_path), tmp_path / "run"
     run.mkdir()
-    arrays = {name: tensor.numpy() for name, tensor in looking_at_the_unknown(task).state_dict().items()}
+    arrays = dict(looking_at_the_unknown(task).state_dict())
     save_run_generator(run, SETTINGS, task, arrays)
     sources = tmp_path / "in.txt"
     # Names at different places, one of them cut off, and a source in which every word is known.
@@ -110,7 +110,7 @@ def test_where_tokens_are_no_words_none_is_replaced(
     tmp_path: Path, vocabulary: SeparateVocabularies, sides: str
 ) -> None:
     task = task_of(tmp_path, vocabulary, longest=30)
-    arrays = {name: tensor.numpy() for name, tensor in build_generator(SETTINGS, task.space).state_dict().items()}
+    arrays = dict(build_generator(SETTINGS, task.space).state_dict())
     save_run_generator(tmp_path, SETTINGS, task, arrays)
     exported = load_run_generator(tmp_path)
     assert len(exported.answer(["hier"], "in.txt", Decoding())[0]) == 1

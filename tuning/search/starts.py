@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 from pydantic_core import to_jsonable_python
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file, save_file
 
 from rlgan import __version__
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import OfTheStart, facts_of, replaced
+from rlgan.base.weights import Tensors
 from rlgan.config.config import Config, Workers
 from rlgan.envs.tasks import Task
 from rlgan.presets.quick import mle
@@ -43,7 +43,7 @@ class Starts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, config: Config, task: Task) -> dict[str, np.ndarray]:
+    def get(self, config: Config, task: Task) -> Tensors:
         """The generator's weights at the end of a run's pretraining; trained now if nobody has.
 
         Args:
@@ -66,13 +66,15 @@ class Starts:
                     path.unlink()  # damaged: the same bits are trained again
             began, progress = time.monotonic(), path.with_suffix(PROGRESS)
             try:
-                arrays = _train(config, task, progress)
+                tensors = _train(config, task, progress)
             finally:
                 progress.unlink(missing_ok=True)
             _write_json(path.with_suffix(DURATION), {"seconds": time.monotonic() - began})
             _write_json(path.with_suffix(".json"), what)
-            write_atomically(path, lambda to: save_file(arrays, to))
-            return arrays
+            write_atomically(
+                path, lambda to: save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, to)
+            )
+            return tensors
 
 
 def _what_decides(config: Config, task: Task) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def what_is_read(folder: Path, suffix: str) -> list[dict[str, Any]]:
     return found
 
 
-def _train(config: Config, task: Task, progress: Path) -> dict[str, np.ndarray]:
+def _train(config: Config, task: Task, progress: Path) -> Tensors:
     alone, began = likelihood_alone(config), time.monotonic()
     with build_parts(alone, task) as parts:
         trainer = Trainer(alone, task, parts)
