@@ -222,21 +222,21 @@ def _again(
     winner = next((one for one in who if one.name == best.entrant), None)
     if winner is None:  # it raced before the finalists changed
         return None
-    told = f"{best.entrant} with seed {best.seed}, of the final race, at temperature {best.temperature:g}"
+    described = f"{best.entrant} with seed {best.seed}, of the final race, at temperature {best.temperature:g}"
     if winner.schedule:
         steps = "; ".join(
             f"after {update} updates {', '.join(f'{path}={value}' for path, value in changes.items())}"
             for update, changes in winner.schedule
         )
-        return Again(f"{told}: its settings change while it trains, which no single command does: {steps}.", None)
+        return Again(f"{described}: its settings change while it trains, which no single command does: {steps}.", None)
     if request.command_of is None:
         return None
     command = request.command_of(
         winner.config.model_copy(update={"seed": best.seed}), [request.study.preset, winner.config.preset, "mle"]
     )
     if command is None:
-        return Again(f"{told}: no command has all of its settings.", None)
-    return Again(f"This trains {told} again, and measures it at all temperatures:", command)
+        return Again(f"{described}: no command has all of its settings.", None)
+    return Again(f"This trains {described} again, and measures it at all temperatures:", command)
 
 
 def _registry_name(request: SweepRequest) -> str:

@@ -94,7 +94,7 @@ class SweepTracking:
                 self._end_trial(entry)
         for run in finals.runs.values():
             self._final_run(run)
-        ledger.told, finals.told = self._trial_event, self._final_run
+        ledger.described, finals.described = self._trial_event, self._final_run
 
     def _trial(self, index: int, truncate_after: int | None = None) -> Tracker:
         entry, name = self._ledger.entries[index], f"trial {index}"

@@ -202,10 +202,10 @@ class Watch(Unpickled):
             self.forecast()  # the search learns what the race needs
             return
         updates = self._space.base.schedule.adversarial_updates
-        told = self.forecast()
-        if told is not None and any(_has_pace(entry, updates) for entry in self._ledger.entries.values()):
+        described = self.forecast()
+        if described is not None and any(_has_pace(entry, updates) for entry in self._ledger.entries.values()):
             self._measured, self._ended = True, ended
-            self._say(f"forecast: {told}")
+            self._say(f"forecast: {described}")
 
     def search_status(self) -> str:
         """How the search stands, in a line."""

@@ -179,8 +179,10 @@ def test_what_cannot_be_told_is_asked_for_and_the_advice_helps(write):
     assert list(read(table, 0).texts) == ["a b", "d"]
     assert list(read(table, format="lines").texts) == ["a b\tc", "d\te"]
     objects = write('{"q": "a", "r": {"s": "b"}, "n": 5}\n', "d.jsonl")
-    told = refusal(objects)
-    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in told and told.endswith("--task.column q.")
+    described = refusal(objects)
+    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in described and described.endswith(
+        "--task.column q."
+    )
     assert list(read(objects, "r.s").texts) == ["b"]
     chat = write(json.dumps({"messages": [{"role": "user", "content": "hi"}]}) + "\n", "c.jsonl")
     assert refusal(chat).endswith("for instance --task.column messages.-1.content.")
