@@ -1,4 +1,4 @@
-"""How every preset comes nearer to a law that is known exactly, update by update: the curves of docs/algorithms.md.
+"""How every preset comes nearer to a known distribution, update by update: the curves of docs/algorithms.md.
 
     python -m benchmarks.curves [--seeds 1 2 3] [--only NAME ...] [--updates N] [--plot FILE.png]
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.measures --lines 10000 100000 1000000
 
-Lines are drawn from a Markov chain over 20,000 words whose frequencies follow Zipf's law, 11 words a line on average,
-which are about 60 bytes of English. Where a run measures a bounded number of samples beside a corpus (BLEU, nearest
-neighbours), the corpus grows and the samples are as many as the default settings take.
+Lines are drawn from a Markov chain over 20,000 words whose frequencies follow Zipf's distribution, 11 words a line on
+average, which are about 60 bytes of English. Where a run measures a bounded number of samples beside a corpus (BLEU,
+nearest neighbours), the corpus grows and the samples are as many as the default settings take.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ false.
 * `random run`, `constant run`: random_reward and constant_reward as a run, with the other one, mle_continued and the
 start as its controls. "Better" is false; that noise makes a generator worse may be true.
 * `temperature 0.4`, `quarter`, `full`: differences that are there, for the power. mle_continued at temperature 0.4
-against itself at its own: told apart is right, and which is better depends on how well it was trained. A generator of a
-quarter of the epochs against mle_continued: "worse" is right; mle_continued against the quarter: "better" is right.
+against itself at its own: distinguished is right, and which is better depends on how well it was trained. A generator
+of a quarter of the epochs against mle_continued: "worse" is right; mle_continued against the quarter: "better" is
+right.
 
 Seeds may be run in several calls: `--seeds --join` and the files that they were printed to makes one table of them.
 """

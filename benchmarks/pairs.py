@@ -265,8 +265,8 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
             for seed, one in found.items()
             if seed in continued and "corpus_bleu" in one
         ]
-        told = ([one[column] for one in found.values() if column in one] for column in columns)
-        cells = [interval(values) if len(values) == len(found) else "" for values in told]
+        described = ([one[column] for one in found.values() if column in one] for column in columns)
+        cells = [interval(values) if len(values) == len(found) else "" for values in described]
         difference = interval(beside, 2) if beside and name != "mle_continued" else ""
         text.append("| " + " | ".join((name, difference, *cells)) + " |")
     return "\n".join(text)

@@ -194,11 +194,11 @@ def table(rows: dict[str, dict[int, dict[str, float]]]) -> str:
     for name, found in sorted(rows.items(), key=lambda row: statistics.mean(one["sum"] for one in row[1].values())):
         # Of the same seed, so that what a seed does to all is not counted as chance.
         beside = [one["sum"] - continued[seed]["sum"] for seed, one in found.items() if seed in continued]
-        told = {column: [one[column] for one in found.values() if column in one] for column in columns}
+        described = {column: [one[column] for one in found.values() if column in one] for column in columns}
         cells = [
             "/".join(f"{one['τ']:g}" for one in found.values()),
             interval(beside) if beside and name != "mle_continued" else "",
-            *(interval(values) if len(values) == len(found) else "" for values in told.values()),
+            *(interval(values) if len(values) == len(found) else "" for values in described.values()),
         ]
         text.append("| " + " | ".join((name, *cells)) + " |")
     return "\n".join(text)

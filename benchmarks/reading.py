@@ -193,8 +193,8 @@ def lines_of(found: dict[str, dict[str, list[Reading]]]) -> list[str]:
             cpu = statistics.median(reading.cpu_seconds for reading in readings)
             peak = statistics.median(reading.peak_bytes for reading in readings) / 1e9
             ratios = [theirs.seconds / ours.seconds for theirs, ours in zip(readings, sides["rlgan"], strict=True)]
-            told = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            rows.append(f"{f'{what}: {who}':<34} {seconds:>8.2f} {cpu:>8.2f} {peak:>8.2f} {told:>24}")
+            described = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            rows.append(f"{f'{what}: {who}':<34} {seconds:>8.2f} {cpu:>8.2f} {peak:>8.2f} {described:>24}")
     return rows
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.silences [--megabytes 10] [--limit 600] [--checkout FOLDER] [-- ARGUMENTS OF rlgan train]
 
-A run of `quick` on words drawn by Zipf's law, in a process of its own whose output is no terminal. `--checkout` runs
-the code of another folder by the same Python.
+A run of `quick` on words drawn by Zipf's distribution, in a process of its own whose output is no terminal.
+`--checkout` runs the code of another folder by the same Python.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Line:
 
 
 def corpus(num_bytes: int, seed: int = 0) -> Iterable[str]:
-    """Lines of 5 to 20 words, of as many bytes in all, by Zipf's law."""
+    """Lines of 5 to 20 words, of as many bytes in all, by Zipf's distribution."""
     rng = np.random.default_rng(seed)
     shares = 1.0 / np.arange(1, _NUM_WORDS + 1)
     shares /= shares.sum()

@@ -163,7 +163,7 @@ def figures(folder: Path, steps: int, seed: int) -> dict[str, float]:
         seed: of each.
     """
     reward = reward_of_run(folder, "logit")
-    if reward.space.given is not None:
+    if reward.space.condition is not None:
         raise SystemExit(f"--run {folder}: its sequences are given something. Give a run whose are given nothing.")
     with own_cluster():
         rllib = by_rllib(reward, steps, seed)

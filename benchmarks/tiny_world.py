@@ -106,7 +106,7 @@ def small(name: str, changes: dict[str, Any], seed: int, task: TaskSettings = TA
 
 
 def divergences(log_p: Tensor, log_q: Tensor) -> tuple[float, float, float]:
-    """KL(p‖q), KL(q‖p) and their Jensen-Shannon divergence, nats a sequence, of two laws of all sequences."""
+    """KL(p‖q), KL(q‖p) and their Jensen-Shannon divergence, nats a sequence, of two distributions of all sequences."""
     p, q = log_p.exp(), log_q.exp()
     log_m = ((p + q) / 2).log()
     js = (p * (log_p - log_m)).sum() / 2 + (q * (log_q - log_m)).sum() / 2
@@ -114,7 +114,7 @@ def divergences(log_p: Tensor, log_q: Tensor) -> tuple[float, float, float]:
 
 
 @torch.no_grad()
-def law(generator: Generator, task: Task, sequences: Tensor) -> Tensor:
+def distribution(generator: Generator, task: Task, sequences: Tensor) -> Tensor:
     """Log-probability of every sequence: exact, or of 20,000 samples of a generator that knows none."""
     if isinstance(generator, AutoregressiveGenerator):
         return generator.logprobs(sequences).sum(1).double()
@@ -125,15 +125,15 @@ def law(generator: Generator, task: Task, sequences: Tensor) -> Tensor:
 
 
 def followed(config: Config, every: int = 1) -> Iterator[tuple[float, float, float]]:
-    """Divergences of a run's generator from the law: before it, and after every so many of its adversarial units."""
+    """Divergences of a run's generator from the distribution: before, and after every N-th adversarial update."""
     task = build_task(config.task)
     assert task.oracle is not None
     sequences = torch.tensor(list(itertools.product(range(task.space.vocab_size), repeat=task.space.max_length)))
     exact = task.oracle.logprobs(sequences).sum(1).double()
     with build_parts(config, task) as parts:
         trainer, done = Trainer(config, task, parts), 0
-        yield divergences(exact, law(trainer.current_generator(), task, sequences))
+        yield divergences(exact, distribution(trainer.current_generator(), task, sequences))
         while trainer.next_phase is not None:
             done += trainer.step(measure=False).phase == "adversarial"
             if done and done % every == 0:
-                yield divergences(exact, law(trainer.current_generator(), task, sequences))
+                yield divergences(exact, distribution(trainer.current_generator(), task, sequences))

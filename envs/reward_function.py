@@ -1,6 +1,6 @@
 """What the world knows of a reward: finished sequences in, and what they were given, one score each out.
 
-A discriminator, an exact law, a chemistry score or a constant all fit; the world never knows which it is.
+A discriminator, an exact distribution, a chemistry score or a constant all fit; the world never knows which it is.
 """
 
 from __future__ import annotations

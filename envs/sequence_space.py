@@ -38,7 +38,7 @@ class SequenceSpace:
     vocab_size: int
     max_length: int
     end_id: int | None = None
-    given: SequenceSpace | None = None
+    condition: SequenceSpace | None = None
     separator_id: int | None = None
     unknown_id: int | None = None
     start_id: int | None = 0

@@ -72,10 +72,10 @@ def random_sequences(space: SequenceSpace, num_sequences: int, seed: int) -> Ten
 
 
 def check_task(task: Task) -> None:
-    """Check that the splits hold finished sequences of the task's space, and that the oracle is a law over them.
+    """Check that the splits hold finished sequences of the task's space, and that the oracle is a distribution.
 
     Of a task with conditions also that they are finished sequences of a space of their own, one for each sequence, and
-    that the law given each is one.
+    that the distribution given each is one.
     """
     _require(all(note.strip() and "\n" not in note for note in task.notes), "a note is empty or has several lines")
     _check_splits(task, "")
@@ -92,9 +92,9 @@ def check_task(task: Task) -> None:
             num_sequences == num_conditions, f"{split} has {num_sequences} sequences and {num_conditions} conditions"
         )
     _require(task.oracle is None, "oracle: one law for all, but sequences are given something; that is conditions.law")
-    law = task.oracle_of(task.conditions.valid)
-    if law is not None:
-        _check_oracle(task, law, len(task.valid))
+    distribution = task.oracle_of(task.conditions.valid)
+    if distribution is not None:
+        _check_oracle(task, distribution, len(task.valid))
 
 
 def _check_measures(task: Task) -> None:
@@ -127,7 +127,7 @@ def _check_splits(owner: Task | Conditions, name: str) -> None:
 
 
 def _check_oracle(task: Task, oracle: Oracle, num_samples: int) -> None:
-    """Check the law of `task.valid`: of each of its sequences, if they are given something."""
+    """Check the distribution of `task.valid`: of each of its sequences, if they are given something."""
     space = task.space
     logprobs = oracle.logprobs(task.valid)
     mask = sequence_mask(space, task.valid)
@@ -194,16 +194,18 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
     masks = sequence_mask(space, tokens)
     allowed = set() if env.conditions is None else set(map(tuple, env.conditions.tolist()))
     drawn = set()
-    num_given = 0 if env.condition_space is None else env.condition_space.max_length
+    prefix_length = 0 if env.condition_space is None else env.condition_space.max_length
     for index, row in enumerate(tokens.tolist()):
         observation, info = env.reset()
-        condition = _seen(env, observation)[:num_given].tolist()
+        condition = _seen(env, observation)[:prefix_length].tolist()
         drawn.add(tuple(condition))
-        _require(not num_given or tuple(condition) in allowed, f"{condition} is none of the conditions")
-        _require((_seen(env, observation)[num_given:] == space.vocab_size).all(), "the first observation holds a token")
+        _require(not prefix_length or tuple(condition) in allowed, f"{condition} is none of the conditions")
+        _require(
+            (_seen(env, observation)[prefix_length:] == space.vocab_size).all(), "the first observation holds a token"
+        )
         _check_masks(env, observation, info, has_ended=False)
         arguments = [tokens[index : index + 1], masks[index : index + 1]]
-        arguments += [torch.tensor([condition])] if num_given else []
+        arguments += [torch.tensor([condition])] if prefix_length else []
         reward = float(env.reward_function(*arguments)[0])
         length = int(masks[index].sum())
         last = space.max_length if env.ends_together else length
@@ -213,8 +215,8 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
             seen, paid, terminated, truncated, info = env.step(row[t] if t < length else t % space.vocab_size)
             _require(np.array_equal(_seen(env, observation), before), "step changes an observation that was handed out")
             prefix = condition + row[: t + 1] + [space.vocab_size] * (space.max_length - t - 1)
-            told = _seen(env, seen).tolist()
-            _require(told == prefix, f"observation {told} after the tokens {row[: t + 1]}")
+            described = _seen(env, seen).tolist()
+            _require(described == prefix, f"observation {described} after the tokens {row[: t + 1]}")
             _require(terminated == (t + 1 == last), f"terminated={terminated} at token {t + 1} of {last}")
             _require(not truncated, "truncated: sequences end, they are never cut off")
             expected = reward if terminated else 0.0
@@ -225,11 +227,11 @@ def check_token_env(env: TokenEnv, *, num_sequences: int = 20, seed: int = 0) ->
         _require(isinstance(info["text"], str), f"text {info['text']!r}: expected a string")
         _require_raises(ResetNeeded, lambda: env.step(0), "a step after the end is accepted")
     _require(len(drawn) > 1 or len(allowed) < 2 or num_sequences < 8, "every reset draws the same condition")
-    if num_given:
+    if prefix_length:
         first, again = (_seen(env, env.reset(seed=seed)[0]) for _ in range(2))
         _require(np.array_equal(first, again), "the same seed draws different conditions")
         for condition in sorted(allowed)[:3]:
-            chosen = _seen(env, env.reset(options={"condition": list(condition)})[0])[:num_given]
+            chosen = _seen(env, env.reset(options={"condition": list(condition)})[0])[:prefix_length]
             _require(tuple(chosen.tolist()) == condition, f"reset to the condition {condition} begins with {chosen}")
     for action in (-1, space.vocab_size, 0.5, None):
         env.reset()
@@ -298,8 +300,8 @@ def check_token_vector_env(env: TokenVectorEnv, *, num_steps: int = 100, seed: i
                 expected = (observation, reward, end)
             said.append(info)
             ended[i] = expected[2]
-            told, wanted = _seen(env, seen)[i], _seen(env, expected[0])
-            _require(np.array_equal(told, wanted), f"observation {told}; alone {wanted}")
+            described, wanted = _seen(env, seen)[i], _seen(env, expected[0])
+            _require(np.array_equal(described, wanted), f"observation {described}; alone {wanted}")
             if env.observes_mask:
                 masks = seen["action_mask"][i], expected[0]["action_mask"]
                 _require(np.array_equal(*masks), "action masks differ from those alone")

@@ -59,10 +59,10 @@ RENDER_MODES = ["ansi", "human"]
 
 
 class SequenceProbability:
-    """Reward function: the probability of a sequence under an exactly known law.
+    """Reward function: the probability of a sequence under an exactly known distribution.
 
     Args:
-        oracle: the law.
+        oracle: the distribution.
     """
 
     def __init__(self, oracle: Oracle) -> None:
@@ -74,18 +74,18 @@ class SequenceProbability:
 
 
 class ConditionalProbability:
-    """Reward function: the probability of a sequence under an exactly known law, given its condition.
+    """Reward function: the probability of a sequence under an exactly known distribution, given its condition.
 
     Args:
-        law: from conditions (B, S) the law of B sequences, see `tasks.task.Conditions`.
+        distribution: from conditions (B, S) the distribution of B sequences, see `tasks.task.Conditions`.
     """
 
-    def __init__(self, law: Callable[[Tensor], Oracle]) -> None:
-        self.law = law
+    def __init__(self, distribution: Callable[[Tensor], Oracle]) -> None:
+        self.distribution = distribution
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
         """Score (B, T) finished sequences given (B, S): (B,) float32 in [0, 1]."""
-        return SequenceProbability(self.law(conditions))(tokens, mask)
+        return SequenceProbability(self.distribution(conditions))(tokens, mask)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _World:
     render_mode: str | None = None
 
     @property
-    def num_given(self) -> int:
+    def prefix_length(self) -> int:
         """Numbers S of an observation that stand before the prefix."""
         return 0 if self.conditions is None else self.conditions.shape[1]
 
@@ -153,14 +153,14 @@ class _World:
 
     def score(self, rows: Tokens) -> NDArray[np.float64]:
         """Rewards (B,) of finished sequences, given as tokens (B, S + T)."""
-        tokens = rows[:, self.num_given :]
+        tokens = rows[:, self.prefix_length :]
         finished = torch.from_numpy(np.where(tokens == self.space.vocab_size, self.space.pad_id, tokens))
         mask = sequence_mask(self.space, finished)
         with torch.no_grad():
             if self.conditions is None:
                 rewards = cast(RewardFunction, self.reward_function)(finished, mask)
             else:
-                given = torch.from_numpy(rows[:, : self.num_given].copy())
+                given = torch.from_numpy(rows[:, : self.prefix_length].copy())
                 rewards = cast(ConditionalRewardFunction, self.reward_function)(finished, mask, given)
         if rewards.shape != finished.shape[:1]:
             raise ShapeError(
@@ -184,7 +184,7 @@ class _World:
 
     def texts(self, rows: Tokens, num_tokens: NDArray[np.int64]) -> list[str]:
         """Each sequence as far as it is written, as text."""
-        prefixes = [row[self.num_given : self.num_given + n] for row, n in zip(rows, num_tokens, strict=True)]
+        prefixes = [row[self.prefix_length : self.prefix_length + n] for row, n in zip(rows, num_tokens, strict=True)]
         return [_text(self.decode, self.space, prefix) for prefix in prefixes]
 
     def frames(self, rows: Tokens, num_tokens: NDArray[np.int64]) -> list[str]:
@@ -192,7 +192,7 @@ class _World:
         texts = self.texts(rows, num_tokens)
         if self.condition_space is None:
             return texts
-        given = [_text(self.decode_condition, self.condition_space, row[: self.num_given]) for row in rows]
+        given = [_text(self.decode_condition, self.condition_space, row[: self.prefix_length]) for row in rows]
         return [f"{source}\n{text}" for source, text in zip(given, texts, strict=True)]
 
     def spaces(self) -> tuple[Any, Discrete[Any]]:
@@ -218,7 +218,7 @@ class TokenEnv(gymnasium.Env[Observation, int]):
     Args:
         space: the sequences; None, together with no reward function, for the fixed 3-token, 2-step toy world.
         reward_function: scores the finished sequence; None, together with no space, for its probability under the toy
-            world's law. With conditions it has a third argument, see `ConditionalRewardFunction`.
+            world's distribution. With conditions it has a third argument, see `ConditionalRewardFunction`.
         conditions: (n, S) int64, of which each reset draws one; None where sequences are given nothing.
         condition_space: alphabet and shape of the conditions.
         ends_together: whether a sequence that has ended waits for the horizon, see above.
@@ -306,7 +306,7 @@ class TokenEnv(gymnasium.Env[Observation, int]):
         token = int(_legal_actions(self.space, np.asarray(action).reshape(1))[0])
         if self._has_ended[0]:
             token = self.space.pad_id
-        self._state[0, self._world.num_given + self._num_tokens] = token
+        self._state[0, self._world.prefix_length + self._num_tokens] = token
         self._num_tokens += 1
         self._num_shown = self._num_tokens
         self._has_ended |= bool(is_terminal(self.space, token, self._num_tokens))
@@ -467,7 +467,7 @@ class TokenVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], 
         self._state[begins] = self._world.begin([self._generators[index] for index in np.flatnonzero(begins)])
         self._num_tokens[begins] = 0
         self._has_ended[begins] = False
-        self._state[goes_on, self._world.num_given + self._num_tokens[goes_on]] = chosen
+        self._state[goes_on, self._world.prefix_length + self._num_tokens[goes_on]] = chosen
         self._num_tokens[goes_on] += 1
 
         lengths = self._num_tokens[goes_on]
@@ -551,8 +551,8 @@ def _checked_world(
     if space is None and reward_function is None:
         if conditions is not None:
             raise ConfigError("conditions: the toy world is given nothing. Give space and reward_function too.")
-        law = TabularOracle.fixed()
-        space, reward_function = law.space, SequenceProbability(law)  # type: ignore[arg-type]  # its entropy is cached
+        distribution = TabularOracle.fixed()
+        space, reward_function = distribution.space, SequenceProbability(distribution)  # type: ignore[arg-type]  # its entropy is cached
     if space is None or reward_function is None:
         given, lacking = ("reward_function", "space") if space is None else ("space", "reward_function")
         raise ConfigError(

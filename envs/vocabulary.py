@@ -191,20 +191,20 @@ class Vocabulary:
         return SPECIAL_NAMES + self.tokens
 
     def space(
-        self, max_length: int, *, separator_id: int | None = None, given: SequenceSpace | None = None
+        self, max_length: int, *, separator_id: int | None = None, condition: SequenceSpace | None = None
     ) -> SequenceSpace:
         """The sequences that are written with this vocabulary.
 
         Args:
             max_length: greatest number of tokens T, the terminator included.
             separator_id: see `SequenceSpace`.
-            given: see `SequenceSpace`.
+            condition: see `SequenceSpace`.
         """
         return SequenceSpace(
             len(self),
             max_length,
             self.end_id,
-            given=given,
+            condition=condition,
             separator_id=separator_id,
             unknown_id=self.unknown_id,
             start_id=self.end_id,

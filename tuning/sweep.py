@@ -57,7 +57,7 @@ from .judge.results import Again, SweepResults
 from .judge.selection import Objective, objective_for, require_one_budget
 from .judge.verdict import Verdict, verdict
 from .report.champion import champion, register_champion
-from .report.page import Analysis, analyse, summary_text, write_page
+from .report.page import Analysis, analyse, summary_text, sweep_tags, write_page
 from .report.tracked import SweepTracking
 from .search.ledger import Chosen, FinalLedger, Ledger, Model
 from .search.proposals import Proposals, RandomSource
@@ -166,6 +166,7 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
             data_inputs(space.base, task, task.fingerprint()),
         )
         status, files, wait_s = "FAILED", [], _WAIT_S
+        tags: dict[str, str] = {}
         try:
             end = _work(request, space, task, objective, ledger, finals, say) if request.train else "done"
             status = "KILLED" if end == "interrupted" else "FINISHED"
@@ -174,12 +175,18 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
             else:
                 analysis = analyse(results())
                 files = _report(request.folder, results(), analysis, say)
+                tags = sweep_tags(results(), analysis)
+                status = "FINISHED" if _is_judged(settings, ledger, results()) else "FAILED"
         finally:
-            tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s)
+            tracking.finish(status, results(), [request.folder / _REQUEST, *files], wait_s, tags)
         if end != "interrupted":
             _register(request, results(), analysis.verdict, finals, say)
-        is_judged = bool(ledger.ranked()) if not settings.finalists else verdict(results()).winner is not None
+        is_judged = _is_judged(settings, ledger, results())
         return SweepResult(space, ledger, finals, results(), end, is_judged)
+
+
+def _is_judged(settings: SweepSettings, ledger: Ledger, results: SweepResults) -> bool:
+    return bool(ledger.ranked()) if not settings.finalists else verdict(results).winner is not None
 
 
 def _results(
@@ -215,21 +222,21 @@ def _again(
     winner = next((one for one in who if one.name == best.entrant), None)
     if winner is None:  # it raced before the finalists changed
         return None
-    told = f"{best.entrant} with seed {best.seed}, of the final race, at temperature {best.temperature:g}"
+    described = f"{best.entrant} with seed {best.seed}, of the final race, at temperature {best.temperature:g}"
     if winner.schedule:
         steps = "; ".join(
             f"after {update} updates {', '.join(f'{path}={value}' for path, value in changes.items())}"
             for update, changes in winner.schedule
         )
-        return Again(f"{told}: its settings change while it trains, which no single command does: {steps}.", None)
+        return Again(f"{described}: its settings change while it trains, which no single command does: {steps}.", None)
     if request.command_of is None:
         return None
     command = request.command_of(
         winner.config.model_copy(update={"seed": best.seed}), [request.study.preset, winner.config.preset, "mle"]
     )
     if command is None:
-        return Again(f"{told}: no command has all of its settings.", None)
-    return Again(f"This trains {told} again, and measures it at all temperatures:", command)
+        return Again(f"{described}: no command has all of its settings.", None)
+    return Again(f"This trains {described} again, and measures it at all temperatures:", command)
 
 
 def _registry_name(request: SweepRequest) -> str:
@@ -382,6 +389,8 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     space = replace(space, base=base)
     objective = _objective(space, task, request.settings.objective)
     source_of_proposals(request.settings, objective)  # says now if a library is missing
+    if not request.resume:
+        Proposals(space, RandomSource(settings.seed)).next()  # or if there is nothing to try
     return space, task, objective
 
 

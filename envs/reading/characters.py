@@ -113,8 +113,8 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
     for mark, of_mark in _MARKS:
         if data.startswith(mark):
             data, encoding = data[len(mark) :], of_mark
-            told = "" if of_mark == "utf-8" else f", which says {of_mark}"
-            notes.append(f"took away 1 byte order mark{told}")
+            described = "" if of_mark == "utf-8" else f", which says {of_mark}"
+            notes.append(f"took away 1 byte order mark{described}")
             break
     if codecs.lookup(encoding).name != "utf-8":
         try:

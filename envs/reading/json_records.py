@@ -123,9 +123,11 @@ def json_lines(path: str, lines: list[str], blank: list[int]) -> Iterator[tuple[
                 yield number, record if end == len(line) else decode(line)
             except (ValueError, RecursionError) as error:
                 # Python counts lines, too, but within this one.
-                told = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+                described = (
+                    f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+                )
                 raise DataError(
-                    f"{path}, line {number}: not JSON ({told}): {shown(line)}. Every line is one JSON object, as "
+                    f"{path}, line {number}: not JSON ({described}): {shown(line)}. Every line is one JSON object, as "
                     '{"source": "...", "target": "..."}: mend this line, or leave it out.'
                 ) from error
 
@@ -149,10 +151,10 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             record, place = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             at = error.pos if isinstance(error, json.JSONDecodeError) else place
-            told = error.msg if isinstance(error, json.JSONDecodeError) else error
+            described = error.msg if isinstance(error, json.JSONDecodeError) else error
             line = text.count("\n", 0, at) + 1
             raise DataError(
-                f"{path}, line {line}: record {number} of the array is not JSON ({told}): "
+                f"{path}, line {line}: record {number} of the array is not JSON ({described}): "
                 f"{shown(text[at:].partition(chr(10))[0])}. Mend it, or leave the record out."
             ) from error
         yield number, record

@@ -186,10 +186,10 @@ def _behind(names: Sequence[str], pair: tuple[str, str]) -> str | None:
 
 
 def _several_known(where: str, known: Sequence[tuple[str, ...]], source: Wanted, target: Wanted) -> DataError:
-    told = ", and ".join(" and ".join(map(repr, names)) for names in known)
+    described = ", and ".join(" and ".join(map(repr, names)) for names in known)
     example = known[0] if len(known[0]) == 2 else known[-1]
     return DataError(
-        f"{where}: has the fields {told}; which are source and target cannot be told. Name them, for instance "
+        f"{where}: has the fields {described}; which are source and target cannot be told. Name them, for instance "
         f"{source.option} {example[0]} {target.option} {example[1]}."
     )
 
@@ -202,7 +202,7 @@ Sides = tuple[Text, list[str]]
 class _Selection(Protocol):
     """What is source and what are targets of a record."""
 
-    told: str
+    described: str
     target: str
     num_after: int
 
@@ -214,7 +214,7 @@ class _Chat:
 
     def __init__(self, name: str, wanted: Wanted, values: Values) -> None:
         self._path, self._wanted, self._values = Path(name, (name,)), wanted, values
-        self.told = f"source and target are the turns of {name!r} before the last answer, and that answer"
+        self.described = f"source and target are the turns of {name!r} before the last answer, and that answer"
         self.target = f"{name}.-1.content"
         self.num_after = 0
 
@@ -240,7 +240,7 @@ class _Fields:
         (self._source, self._source_path), (self._target, self._target_path) = source, target
         self._behind, self._values = behind, values
         more = "" if behind is None else f" and, behind it, the text of {behind!r} where it has some"
-        self.told = f"the source is the field {source[1].name!r}{more}, the target {target[1].name!r}"
+        self.described = f"the source is the field {source[1].name!r}{more}, the target {target[1].name!r}"
         self.target = target[1].name
         self.num_after = 0
 
@@ -302,7 +302,7 @@ def _of_records(opened: OpenedFile, source: Wanted, target: Wanted) -> PairFile:
             targets.append(answer)
     if selection is None:
         raise no_record(opened)
-    notes = [*opened.notes, *skipped(opened.blank), selection.told]
+    notes = [*opened.notes, *skipped(opened.blank), selection.described]
     if opened.format != "jsonl":
         notes.insert(0, f"read {count(num_records, unit)}")
     if num_several:

@@ -27,7 +27,7 @@ class Table:
         first: the first row, and its line.
         rows: all others, or all where the first row names nothing.
         dialect: how rows are written.
-        notes: how columns are told apart, what the first row is.
+        notes: how columns are distinguished, what the first row is.
     """
 
     path: str

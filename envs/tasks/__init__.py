@@ -23,7 +23,7 @@ from .transduction import TransductionTask, build_transduction_task
 TaskSettings = Annotated[
     OracleTask | TextTask | PairsTask | ToyTask | TransductionTask | PluginTask, Field(discriminator="kind")
 ]
-"""Settings of any task, told apart by `kind`."""
+"""Settings of any task, distinguished by `kind`."""
 
 TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
     OracleTask: build_oracle_task,

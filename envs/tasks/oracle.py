@@ -1,8 +1,8 @@
-"""The synthetic benchmark: an LSTM with N(0,1) parameters is the exactly known law that real sequences come from.
+"""The synthetic benchmark: an LSTM with N(0,1) parameters is the known distribution of real sequences.
 
-Source: Yu et al. 2017 (SeqGAN), section 4.1. The law is given by a file of arrays or drawn from a seed; numbers from
-different oracles are not comparable. All sequences have exactly `max_length` tokens; there is no terminator, and
-token 0 is both the input before the first token and an ordinary token.
+Source: Yu et al. 2017 (SeqGAN), section 4.1. The distribution is given by a file of arrays or drawn from a seed;
+numbers from different oracles are not comparable. All sequences have exactly `max_length` tokens; there is no
+terminator, and token 0 is both the input before the first token and an ordinary token.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ NUM_ENTROPY_SEQUENCES = 5000
 
 
 class OracleTask(Settings):
-    """Sequences from an LSTM whose law is exactly known."""
+    """Sequences from an LSTM whose distribution is exactly known."""
 
     gives_conditions: ClassVar[bool] = False
-    knows_law: ClassVar[bool] = True
+    knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)
     is_certain: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class OracleTask(Settings):
 
 
 class LSTMOracle:
-    """An LSTM as a law over sequences of exactly T tokens; on the CPU, in float32, without gradient.
+    """An LSTM as a distribution over sequences of exactly T tokens; on the CPU, in float32, without gradient.
 
         i, f, o = sigmoid(e W + h U + b)   for the gates i, f, og
         g = tanh(e Wc + h Uc + bc)

@@ -71,7 +71,7 @@ class PairsTask(FromFiles):
     """Targets that are to be written, given their sources, from files; pairs with one source stay in one split."""
 
     gives_conditions: ClassVar[bool] = True
-    knows_law: ClassVar[bool] = False
+    knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
     kind: Literal["pairs"] = "pairs"
 
@@ -379,10 +379,10 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
         if lines
     ]
     if not numbers:
-        told = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
+        described = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
         raise DataError(
-            f"{file.path}: holds no pair with something on both sides ({told or 'none at all'}). Give a file with a "
-            "source and a target for each pair."
+            f"{file.path}: holds no pair with something on both sides ({described or 'none at all'}). Give a file "
+            "with a source and a target for each pair."
         )
     if isinstance(settings.domain, Dialogue) and (num_earlier := source_writing.num_earlier):
         notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")
@@ -502,8 +502,10 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
     if not is_short.any():
         return split, []
     lines = split.numbers[is_short].tolist()
-    told = f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines, split.unit)}"
-    return split.take(np.flatnonzero(~is_short)), [told]
+    described = (
+        f"dropped {count(len(lines), 'target')} shorter than {min_length} tokens, {which_lines(lines, split.unit)}"
+    )
+    return split.take(np.flatnonzero(~is_short)), [described]
 
 
 def _shared_sources(settings: PairsTask, splits: Mapping[str, _Split]) -> list[str]:
@@ -523,13 +525,15 @@ def _shared_sources(settings: PairsTask, splits: Mapping[str, _Split]) -> list[s
 
 
 def _counts(split: str, one: _Split, sides: tuple[_Side, _Side], tables: list[NDArray[np.int32]]) -> list[str]:
-    told, notes = [], []
+    described, notes = [], []
     for side, rows, table in zip(sides, (one.sources, one.targets), tables, strict=True):
         counts = rows.counts(len(side.numbering))
         num_unknown, num_tokens = int(counts[table == Vocabulary.unknown_id].sum()), int(counts.sum())
-        told.append(f"{side.name} {count(num_tokens, 'token')}, {num_unknown} unknown ({num_unknown / num_tokens:.2%})")
+        described.append(
+            f"{side.name} {count(num_tokens, 'token')}, {num_unknown} unknown ({num_unknown / num_tokens:.2%})"
+        )
         notes += many_unknown(split, num_unknown, num_tokens, side.tokens, side.option, side.name)
-    return [f"{split}: {count(len(one), 'pair')}; {'; '.join(told)}", *notes]
+    return [f"{split}: {count(len(one), 'pair')}; {'; '.join(described)}", *notes]
 
 
 _SPLITS = ("train", "valid", "test")

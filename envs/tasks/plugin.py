@@ -35,7 +35,7 @@ class PluginTask(Plugin):
 
     gives_conditions: bool = False
     """Whether its sequences are given something; filled in by rlgan."""
-    knows_law: bool = False
+    knows_distribution: bool = False
     """Whether it has an exact distribution; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
     """What can be measured of its sequences, in alphabetic order; filled in by rlgan."""
@@ -53,7 +53,7 @@ class PluginTask(Plugin):
         task = _called(self, loaded)
         found: dict[str, object] = {
             "gives_conditions": task.conditions is not None,
-            "knows_law": task.has_known_law,
+            "knows_law": task.has_known_distribution,
             "measured": tuple(sorted(task.measures)),
         }
         for name, value in found.items():

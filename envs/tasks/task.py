@@ -1,4 +1,4 @@
-"""What every task offers the trainer: sequences to learn from, how to show them, the exact law where it is known."""
+"""What every task offers the trainer: sequences, how to show them, the exact distribution where it is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1 << 15
 
 TaskMeasure = Literal["text", "references", "summaries"]
-"""What can be measured of sequences of a task, beside likelihoods and, where `knows_law`, the gaps to the known law:
+"""What can be measured of sequences of a task, beside likelihoods and, where `knows_distribution`, the gaps to the
+known distribution:
 
 * text: samples beside held-out text (BLEU, Self-BLEU, language models, encoders);
 * references: the likeliest sequence of each condition beside references as they were written (corpus BLEU, chrF);
@@ -37,10 +38,10 @@ Words = tuple[tuple[str, ...], ...]
 
 
 class Oracle(Protocol):
-    """An exactly known law over sequences."""
+    """An exactly known distribution over sequences."""
 
     entropy: float
-    """Entropy of the law in nats per token, H(p_d)/T."""
+    """Entropy of the distribution in nats per token, H(p_d)/T."""
 
     def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix.
@@ -80,8 +81,8 @@ class Conditions:
         test: (n, S) integer.
         token_names: strings, how each id of a condition is shown.
         joining: how the tokens of a condition become text.
-        law: from conditions (B, S) the exact law of B sequences, sequence b given condition b; its entropy is the mean
-            over these conditions. None where it is not known.
+        distribution: from conditions (B, S) the exact distribution of B sequences, sequence b given condition b; its
+            entropy is the mean over these conditions. None where it is not known.
         reading: how sources that somebody brings become conditions; None where they are no text.
         valid_words: of each condition of `valid` its tokens as they were written, those that have no id, too; None
             where they are not kept.
@@ -97,7 +98,7 @@ class Conditions:
     test: Tensor
     token_names: tuple[str, ...]
     joining: Joining = "words"
-    law: Callable[[Tensor], Oracle] | None = None
+    distribution: Callable[[Tensor], Oracle] | None = None
     reading: Reading | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
@@ -122,7 +123,7 @@ class Task:
         test: (n, T) integer, held out, for the figures that are reported.
         token_names: V strings, how each id is shown.
         joining: how tokens become text.
-        oracle: the exact law, or None where it is not known or sequences are given something; see `oracle_of`.
+        oracle: the exact distribution, or None where it is not known or sequences are given something; see `oracle_of`.
         notes: lines for the log: counts of what was read, cut, dropped, split.
         conditions: what the sequences are given, or None where they are given nothing.
         valid_words: of each sequence of `valid` its tokens as they were written, those that have no id or no room,
@@ -150,18 +151,22 @@ class Task:
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.
         given = None if self.conditions is None else self.conditions.space
-        object.__setattr__(self, "space", replace(self.space, given=given))
+        object.__setattr__(self, "space", replace(self.space, condition=given))
 
     @property
-    def has_known_law(self) -> bool:
+    def has_known_distribution(self) -> bool:
         """Whether `oracle_of` what sequences are given is known."""
-        return self.oracle is not None or (self.conditions is not None and self.conditions.law is not None)
+        return self.oracle is not None or (self.conditions is not None and self.conditions.distribution is not None)
 
     def oracle_of(self, conditions: Tensor | None) -> Oracle | None:
-        """The exact law of sequences that are given `conditions` (B, S), row by row; None where it is not known."""
+        """The exact distribution of sequences given `conditions` (B, S), row by row; None where it is unknown."""
         if self.conditions is None:
             return self.oracle
-        return None if self.conditions.law is None or conditions is None else self.conditions.law(conditions)
+        return (
+            None
+            if self.conditions.distribution is None or conditions is None
+            else self.conditions.distribution(conditions)
+        )
 
     def fingerprint(self) -> str:
         """Tells whether this task is built of the same sequences and tokens as another; hexadecimal."""

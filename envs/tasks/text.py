@@ -41,7 +41,7 @@ class TextTask(FromFiles):
     """Sequences from the lines of a text file."""
 
     gives_conditions: ClassVar[bool] = False
-    knows_law: ClassVar[bool] = False
+    knows_distribution: ClassVar[bool] = False
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False
     kind: Literal["text"] = "text"

@@ -1,7 +1,7 @@
 """A world small enough to write down: the probability of every sequence is a table, so all truths are sums.
 
-Without sizes and seed it is the fixed 3-token, 2-step law that the golden numbers of the tests belong to; else the
-law is drawn from a seed.
+Without sizes and seed it is the fixed 3-token, 2-step distribution that the golden numbers of the tests belong to; else
+the distribution is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..transition import pad_after_end, sequence_mask
 from .task import Sides, Task, TaskMeasure
 
 TOY_PROBS = ((0.20, 0.05, 0.05), (0.10, 0.15, 0.05), (0.05, 0.10, 0.25))
-"""The fixed law: TOY_PROBS[y1][y2], entropy 1.006346 nats per token."""
+"""The fixed distribution: TOY_PROBS[y1][y2], entropy 1.006346 nats per token."""
 
 MAX_SEQUENCES = 100_000
 
@@ -32,7 +32,7 @@ class ToyTask(Settings):
     """Sequences from a table of probabilities."""
 
     gives_conditions: ClassVar[bool] = False
-    knows_law: ClassVar[bool] = True
+    knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)
     is_certain: ClassVar[bool] = False
@@ -48,8 +48,8 @@ class ToyTask(Settings):
     """Whether token 0 is a terminator, so that sequences have different lengths."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """Draws the law where it is not the fixed one, and the sequences; None: 0, and the fixed 3 by 2 law where neither
-    sizes nor `ends` are given."""
+    """Draws the distribution where it is not the fixed one, and the sequences; None: 0, and the fixed 3 by 2
+    distribution where neither sizes nor `ends` are given."""
 
     num_train: int = Field(default=2_000, ge=1)
     """Sequences to learn from."""
@@ -61,8 +61,8 @@ class ToyTask(Settings):
     """Sequences held out for the figures that are reported."""
 
     @property
-    def is_fixed_law(self) -> bool:
-        """Whether the law is `TOY_PROBS`."""
+    def is_fixed_distribution(self) -> bool:
+        """Whether the distribution is `TOY_PROBS`."""
         return self.vocab_size is None and self.max_length is None and self.seed is None and not self.ends
 
     @property
@@ -82,7 +82,7 @@ class ToyTask(Settings):
 
 
 class TabularOracle:
-    """An exactly known law, by the probability of every sequence; float64 inside.
+    """An exactly known distribution, by the probability of every sequence; float64 inside.
 
     Args:
         space: the sequences.
@@ -114,12 +114,12 @@ class TabularOracle:
 
     @classmethod
     def fixed(cls) -> TabularOracle:
-        """The law `TOY_PROBS`."""
+        """The distribution `TOY_PROBS`."""
         return cls(SequenceSpace(3, 2), torch.tensor(TOY_PROBS, dtype=torch.float64))
 
     @classmethod
     def random(cls, space: SequenceSpace, seed: int) -> TabularOracle:
-        """A law whose logits of each token given each prefix are drawn from N(0,1)."""
+        """A distribution whose logits of each token given each prefix are drawn from N(0,1)."""
         rng = np.random.default_rng(seed)
         size = space.vocab_size
         probs = torch.ones(1, dtype=torch.float64)
@@ -200,13 +200,13 @@ class TabularOracle:
 def build_toy_task(settings: ToyTask) -> Task:
     """Build the task: the table and three independent draws from it."""
     seed = settings.seed or 0
-    oracle = TabularOracle.fixed() if settings.is_fixed_law else TabularOracle.random(settings.space, seed)
+    oracle = TabularOracle.fixed() if settings.is_fixed_distribution else TabularOracle.random(settings.space, seed)
     seeds = np.random.SeedSequence(seed).generate_state(3)
     train, valid, test = (
         oracle.sample(number, int(split_seed))
         for number, split_seed in zip((settings.num_train, settings.num_valid, settings.num_test), seeds, strict=True)
     )
-    law = "the fixed law" if settings.is_fixed_law else f"a law drawn with seed {seed}"
+    distribution = "the fixed law" if settings.is_fixed_distribution else f"a law drawn with seed {seed}"
     return Task(
         name="toy",
         space=oracle.space,
@@ -216,7 +216,7 @@ def build_toy_task(settings: ToyTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            f"toy: {law} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, length "
+            f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, length "
             f"{'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} nats a token",
             f"toy: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences with seed {seed}",
         ),

@@ -1,4 +1,4 @@
-"""Sequences that are given a sequence, by an exactly known law: copy it, reverse it, or whatever a table says.
+"""Sequences that are given a sequence, by an exactly known distribution: copy it, reverse it, or whatever a table says.
 
 Conditions are uniform: every token of them is, and where sequences end early, their length is too (at least one token
 before the terminator). Conditions and sequences are of one space.
@@ -49,12 +49,12 @@ class Reverse(Settings):
 
 
 class RandomTable(Settings):
-    """The law of sequences is drawn for each condition."""
+    """The distribution of sequences is drawn for each condition."""
 
     kind: Literal["table"] = "table"
 
     law_seed: int = Field(default=0, ge=0, lt=2**63)
-    """Draws the laws."""
+    """Draws the distributions."""
 
 
 RuleSettings = Annotated[Copy | Reverse | RandomTable, Field(discriminator="kind")]
@@ -62,10 +62,10 @@ RuleSettings = Annotated[Copy | Reverse | RandomTable, Field(discriminator="kind
 
 
 class TransductionTask(Settings):
-    """Sequences given sequences, by an exactly known law."""
+    """Sequences given sequences, by an exactly known distribution."""
 
     gives_conditions: ClassVar[bool] = True
-    knows_law: ClassVar[bool] = True
+    knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)
     kind: Literal["transduction"] = "transduction"
@@ -97,7 +97,7 @@ class TransductionTask(Settings):
 
     @property
     def is_certain(self) -> bool:
-        """Whether a condition leaves nothing open, so that the law forbids all sequences but one."""
+        """Whether a condition leaves nothing open, so that the distribution forbids all sequences but one."""
         return isinstance(self.rule, Copy | Reverse) and self.rule.noise == 0.0
 
     @property
@@ -120,7 +120,7 @@ class TransductionTask(Settings):
 
 
 class NoisyCopies:
-    """The law of B sequences of which each is a given one, but for uniform noise.
+    """The distribution of B sequences of which each is a given one, but for uniform noise.
 
     Args:
         space: of the sequences.
@@ -171,24 +171,26 @@ class NoisyCopies:
 
 
 class RowsOfTables:
-    """The law of B sequences of which each has a table of its own.
+    """The distribution of B sequences of which each has a table of its own.
 
     Args:
-        laws: B tables; one may stand for several sequences.
+        distributions: B tables; one may stand for several sequences.
     """
 
     def __init__(self, laws: Sequence[TabularOracle]) -> None:
         self._laws = laws
         self.space = laws[0].space
         self._rows: dict[int, list[int]] = {}
-        for row, law in enumerate(laws):
-            self._rows.setdefault(id(law), []).append(row)
+        for row, distribution in enumerate(laws):
+            self._rows.setdefault(id(distribution), []).append(row)
 
     @cached_property
     def entropy(self) -> float:
         """Exact entropy in nats per token: the sum over all sequences, over the sum of their mean lengths."""
-        lengths = [float(law.mean_length) for law in self._laws]
-        return sum(law.entropy * length for law, length in zip(self._laws, lengths, strict=True)) / sum(lengths)
+        lengths = [float(distribution.mean_length) for distribution in self._laws]
+        return sum(
+            distribution.entropy * length for distribution, length in zip(self._laws, lengths, strict=True)
+        ) / sum(lengths)
 
     def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix and its condition, as in `NoisyCopies.logprobs`."""
@@ -209,8 +211,8 @@ class RowsOfTables:
         return tokens
 
 
-class CopyLaw:
-    """From conditions (B, T) the law of sequences that copy or reverse them.
+class CopyDistribution:
+    """From conditions (B, T) the distribution of sequences that copy or reverse them.
 
     Args:
         space: of conditions and sequences.
@@ -222,7 +224,7 @@ class CopyLaw:
         self.space, self.noise, self.reverses = space, noise, reverses
 
     def __call__(self, conditions: Tensor) -> NoisyCopies:
-        """The law, row by row.
+        """The distribution, row by row.
 
         Raises:
             ShapeError: not (B, T), or an id outside the vocabulary.
@@ -239,8 +241,8 @@ class CopyLaw:
         return tokens.gather(1, torch.where(places < lengths, lengths - 1 - places, places))
 
 
-class TableLaw:
-    """From conditions (B, T) the law of sequences whose tables are drawn, one for each different condition.
+class TableDistribution:
+    """From conditions (B, T) the distribution of sequences whose tables are drawn, one for each different condition.
 
     Args:
         space: of conditions and sequences.
@@ -252,7 +254,7 @@ class TableLaw:
         self._laws: dict[int, TabularOracle] = {}
 
     def __call__(self, conditions: Tensor) -> RowsOfTables:
-        """The law, row by row.
+        """The distribution, row by row.
 
         Raises:
             ShapeError: not (B, T), or an id outside the vocabulary.
@@ -260,9 +262,9 @@ class TableLaw:
         _check_rows(self.space, conditions, len(conditions), "conditions")
         places = self.space.vocab_size ** torch.arange(conditions.shape[1])
         indices = (pad_after_end(self.space, conditions) * places).sum(1)
-        return RowsOfTables([self._law(index) for index in indices.tolist()])
+        return RowsOfTables([self._distribution(index) for index in indices.tolist()])
 
-    def _law(self, index: int) -> TabularOracle:
+    def _distribution(self, index: int) -> TabularOracle:
         if index not in self._laws:
             seed = np.random.SeedSequence((self.seed, index)).generate_state(1)[0]
             self._laws[index] = TabularOracle.random(self.space, int(seed))
@@ -270,18 +272,18 @@ class TableLaw:
 
 
 def build_transduction_task(settings: TransductionTask) -> Task:
-    """Build the task: conditions and, for each, a sequence from its law."""
-    space, law = settings.space, _law_of(settings)
+    """Build the task: conditions and, for each, a sequence from its distribution."""
+    space, distribution = settings.space, _distribution_of(settings)
     splits: dict[str, tuple[Tensor, Tensor]] = {}
     numbers = {"train": settings.num_train, "valid": settings.num_valid, "test": settings.num_test}
     seeds = np.random.SeedSequence(settings.seed).generate_state(2 * len(numbers)).reshape(-1, 2)
     for (split, number), (condition_seed, seed) in zip(numbers.items(), seeds.tolist(), strict=True):
         conditions = uniform_conditions(space, number, condition_seed)
-        splits[split] = conditions, law(conditions).sample(number, seed)
+        splits[split] = conditions, distribution(conditions).sample(number, seed)
     token_names = tuple(str(token) for token in range(space.vocab_size))
     rule = settings.rule
-    told = f"seed {rule.law_seed}" if isinstance(rule, RandomTable) else f"noise {rule.noise}"
-    entropy = law(splits["valid"][0]).entropy
+    described = f"seed {rule.law_seed}" if isinstance(rule, RandomTable) else f"noise {rule.noise}"
+    entropy = distribution(splits["valid"][0]).entropy
     return Task(
         name="transduction",
         space=space,
@@ -290,7 +292,7 @@ def build_transduction_task(settings: TransductionTask) -> Task:
         test=splits["test"][1],
         token_names=token_names,
         notes=(
-            f"transduction: {rule.kind}, {told}, over {space.vocab_size} tokens, length "
+            f"transduction: {rule.kind}, {described}, over {space.vocab_size} tokens, length "
             f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats a token of valid",
             f"transduction: drew {numbers['train']} train, {numbers['valid']} valid, {numbers['test']} test pairs with "
             f"seed {settings.seed}",
@@ -301,7 +303,7 @@ def build_transduction_task(settings: TransductionTask) -> Task:
             valid=splits["valid"][0],
             test=splits["test"][0],
             token_names=token_names,
-            law=law,
+            distribution=distribution,
         ),
     )
 
@@ -319,11 +321,11 @@ def uniform_conditions(space: SequenceSpace, num_conditions: int, seed: int) -> 
     return pad_after_end(space, torch.where(torch.arange(space.max_length) < lengths, ordinary, space.end_id))
 
 
-def _law_of(settings: TransductionTask) -> Callable[[Tensor], Oracle]:
+def _distribution_of(settings: TransductionTask) -> Callable[[Tensor], Oracle]:
     rule = settings.rule
     if isinstance(rule, RandomTable):
-        return TableLaw(settings.space, rule.law_seed)  # type: ignore[return-value]  # its entropy is a cached property
-    return CopyLaw(settings.space, rule.noise, reverses=isinstance(rule, Reverse))  # type: ignore[return-value]
+        return TableDistribution(settings.space, rule.law_seed)  # type: ignore[return-value]  # its entropy is a cached property
+    return CopyDistribution(settings.space, rule.noise, reverses=isinstance(rule, Reverse))  # type: ignore[return-value]
 
 
 def _x_log_x(value: float) -> float:

@@ -3,7 +3,7 @@
 Each takes logits (B,) of whole sequences, or (B, T) of tokens with the mask of the real ones; the others never count.
 Losses differ in what the logit means at their optimum, which decides what a reward may read into it: see `meaning`.
 
-B sequences, T positions; p_d the law of reals, p_θ of fakes
+B sequences, T positions; p_d the distribution of reals, p_θ of fakes
 """
 
 from __future__ import annotations
@@ -376,10 +376,10 @@ def likelihood(
     """Mean of -log p_φ over the tokens of what is to be learned; docs/algorithms.md §7.
 
         reals    -(1/n) Σ_real Σ_t log p_φ(y_t | y_<t)                  least where p_φ = p_d
-        mixture  -(1/n) Σ_real,fake Σ_t log p_φ(y_t | y_<t)             least where p_φ = ½(p_d + p_θ), both laws of
-                                                                        sequences; there it is the mixture's entropy
-    with n the tokens that are summed. Tokens of both classes share one mean: a mean of each would weigh the tokens of
-    the class of shorter sequences more, and what was learned would be no mixture of sequences.
+        mixture  -(1/n) Σ_real,fake Σ_t log p_φ(y_t | y_<t)             least where p_φ = ½(p_d + p_θ), both
+                                                                        distributions of sequences; there it is the
+    mixture's entropy with n the tokens that are summed. Tokens of both classes share one mean: a mean of each would
+    weigh the tokens of the class of shorter sequences more, and what was learned would be no mixture of sequences.
 
     Args:
         logprobs: log p_φ, (B,) or (B, T) float32, nats.

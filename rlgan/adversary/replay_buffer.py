@@ -13,17 +13,19 @@ class ReplayBuffer:
         capacity: most sequences held.
         max_length: T.
         vocab_size: V of soft rows; None holds tokens.
-        given_length: S of what each sequence is given; None where they are given nothing.
+        condition_length: S of what each sequence is given; None where they are given nothing.
     """
 
     def __init__(
-        self, capacity: int, max_length: int, vocab_size: int | None = None, given_length: int | None = None
+        self, capacity: int, max_length: int, vocab_size: int | None = None, condition_length: int | None = None
     ) -> None:
         if vocab_size is None:
             self._sequences = torch.zeros(capacity, max_length, dtype=torch.int64)
         else:
             self._sequences = torch.zeros(capacity, max_length, vocab_size)
-        self._conditions = None if given_length is None else torch.zeros(capacity, given_length, dtype=torch.int64)
+        self._conditions = (
+            None if condition_length is None else torch.zeros(capacity, condition_length, dtype=torch.int64)
+        )
         self._next = 0
         self._size = 0
 

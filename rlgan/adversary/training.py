@@ -268,10 +268,10 @@ class Adversary:
         if settings.mismatched is not None:
             assert reals.conditions is not None
             self._true_pairs = TruePairs(reals.conditions, reals.tokens)
-        given_length = None if space.given is None else space.given.max_length
+        condition_length = None if space.condition is None else space.condition.max_length
         row_size = space.vocab_size if fakes_are_soft else None
-        self._real_buffer = ReplayBuffer(capacity, space.max_length, given_length=given_length)
-        self._fake_buffer = ReplayBuffer(capacity, space.max_length, row_size, given_length)
+        self._real_buffer = ReplayBuffer(capacity, space.max_length, condition_length=condition_length)
+        self._fake_buffer = ReplayBuffer(capacity, space.max_length, row_size, condition_length)
 
     def train_round(self, request: Round) -> dict[str, float]:
         """Judge the fresh fakes while they are still unseen, then add them and train.
@@ -430,7 +430,7 @@ class Adversary:
         # What is fused for tokens cannot read soft rows.
         scorer = PlainScorer(self.network) if fresh.tokens.is_floating_point() else self.network.scorer()
         if self._settings.loss.is_of_a_distribution:
-            # A law over tokens ranks nothing and has no boundary: it is measured as a language model is.
+            # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
             nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
             return {"discriminator/nll_heldout": float(nll)}
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])

@@ -24,7 +24,7 @@ class DeclaredTask(Protocol):
         """Whether each sequence comes with a condition."""
 
     @property
-    def knows_law(self) -> bool:
+    def knows_distribution(self) -> bool:
         """Whether the exact distribution of its sequences is known."""
 
     @property
@@ -379,7 +379,7 @@ class DeclaredForcing(Protocol):
     def in_the_same_update(self) -> bool:
         """Whether its rows are learned in the optimiser steps of the generated ones."""
 
-    def num_given(self, unit: int) -> int:
+    def prefix_length(self, unit: int) -> int:
         """Tokens of real sequences that generated ones begin with in an adversarial unit, counted from 0."""
         ...
 

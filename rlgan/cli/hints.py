@@ -51,11 +51,11 @@ def in_options(message: str, tree: Mapping[str, Any] | None, own: Collection[str
     leading = re.match(rf"(?:--)?({_NAME})(?=[=:])", message)
     subject = known.options(leading.group(1)) if leading else []
     first, *rest = _SENTENCE.split(message)
-    told = [_advice_within(first, known, subject)]
+    described = [_advice_within(first, known, subject)]
     for one in rest:
         translate = _translated if _BIDS.match(one) else _advice_within
-        told.append(translate(one, known, subject))
-    return " ".join(told)
+        described.append(translate(one, known, subject))
+    return " ".join(described)
 
 
 def _advice_within(sentence: str, known: _Known, subject: list[str]) -> str:

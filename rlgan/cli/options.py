@@ -117,9 +117,9 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     try:
         return PairsTask.model_validate(settings)
     except ValidationError as error:
-        from rlgan.config.paths import told
+        from rlgan.config.paths import described
 
-        raise ConfigError(told(error)) from None
+        raise ConfigError(described(error)) from None
 
 
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
@@ -174,7 +174,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     """The task of the user's own that --task names, with its options: a preset is chosen for it, as for --data."""
     from pydantic import ValidationError
 
-    from rlgan.config.paths import merge, plain, told
+    from rlgan.config.paths import described, merge, plain
     from rlgan.envs.tasks import PluginTask
     from rlgan.extensions import is_plugin_name, known
 
@@ -187,7 +187,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     try:
         return PluginTask.model_validate({"name": name, "options": values})
     except ValidationError as error:
-        raise ConfigError(told(error)) from None
+        raise ConfigError(described(error)) from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

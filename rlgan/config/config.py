@@ -26,7 +26,7 @@ from rlgan.extensions import Loaded, Plugin, PluginKind, check_options
 from rlgan.generators import LSTM, GeneratorSettings
 from rlgan.layers.embeddings import WordVectors
 from rlgan.layers.optimizers import Adam, OptimizerSettings
-from rlgan.policy.advantage_scaling import AsTheyAre, NormalisationSettings
+from rlgan.policy.advantage_scaling import NormalisationSettings, NoScaling
 from rlgan.policy.baselines import BaselineSettings, NoBaseline
 from rlgan.policy.credit import CreditSettings, MonteCarlo
 from rlgan.policy.kl_penalty import NoReference, ReferenceSettings
@@ -136,7 +136,7 @@ class Config(Settings):
     """How the reward of a sequence becomes the value of a token."""
     baseline: Annotated[BaselineSettings, ReadIf("adversarial updates")] = NoBaseline()
     """What is subtracted from values."""
-    normalisation: Annotated[NormalisationSettings, ReadIf("adversarial updates")] = AsTheyAre()
+    normalisation: Annotated[NormalisationSettings, ReadIf("adversarial updates")] = NoScaling()
     """The scale of advantages."""
     reference: Annotated[ReferenceSettings, ReadIf("adversarial updates")] = NoReference()
     """What straying from the generator that adversarial training began with costs."""

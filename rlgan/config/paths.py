@@ -59,10 +59,10 @@ def refused(error: ValidationError) -> ConfigError:
     """The error to raise in the place of pydantic's; it keeps the problem of settings that contradict each other."""
     causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
     found = next((cause.problem for cause in causes if isinstance(cause, ContradictionError)), None)
-    return ConfigError(told(error)) if found is None else ContradictionError(found, told(error))
+    return ConfigError(described(error)) if found is None else ContradictionError(found, described(error))
 
 
-def told(error: ValidationError) -> str:
+def described(error: ValidationError) -> str:
     """What is wrong with a configuration, in sentences."""
     return " ".join(_explain(problem) for problem in error.errors(include_url=False))
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, LogUniform, Uniform
 
-from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, EmbeddingDiscriminator, Granularity, Reads, Scorer, require_no_conditions
 
 SEQGAN_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 SEQGAN_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -194,7 +194,7 @@ class CnnHighwayScorer(Scorer):
     @torch.no_grad()
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Scorer.__call__`."""
-        require_nothing_given(self._discriminator, conditions)
+        require_no_conditions(self._discriminator, conditions)
         chunks = zip(tokens.split(self._CHUNK), mask.split(self._CHUNK), strict=True)
         return torch.cat([self._score(*chunk) for chunk in chunks])
 

@@ -124,7 +124,7 @@ class Discriminator(nn.Module, ABC):
         """A frozen copy for scoring many sequences."""
 
 
-def require_nothing_given(reader: object, conditions: Tensor | None) -> None:
+def require_no_conditions(reader: object, conditions: Tensor | None) -> None:
     """Refuse conditions, for a discriminator that would not look at them.
 
     Raises:
@@ -153,7 +153,7 @@ class EmbeddingDiscriminator(Discriminator):
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Real-logits; see `Discriminator.forward`."""
-        require_nothing_given(self, conditions)
+        require_no_conditions(self, conditions)
         return self.judge(self.embed(tokens), mask, is_twice_differentiable=tokens.is_floating_point())
 
     def embed(self, tokens: Tensor) -> Tensor:

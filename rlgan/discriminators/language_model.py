@@ -17,7 +17,7 @@ from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 
-from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_no_conditions
 
 
 class LanguageModel(Architecture):
@@ -35,7 +35,7 @@ class LanguageModel(Architecture):
     """Dropout on the embedding and on each layer's output."""
     tied: Annotated[bool, Choice((True, False))] = True
     """The output layer is the embedding (Press & Wolf 2017), behind a projection where the widths differ."""
-    # Logits of members are averaged, and a geometric mean of laws is no law: it does not sum to 1.
+    # Logits of members are averaged, and a geometric mean of distributions is no distribution: it does not sum to 1.
     members: ClassVar[int] = 1
     reads: ClassVar[Reads] = "sequences"
     granularity: ClassVar[Granularity] = "token"
@@ -52,10 +52,10 @@ class LanguageModel(Architecture):
 class LanguageModelDiscriminator(Discriminator):
     """u[b, t] = log p_φ(tokens[b, t] | tokens[b, :t]).
 
-    It reads tokens alone: a law over tokens says nothing of a mixture of them.
+    It reads tokens alone: a distribution over tokens says nothing of a mixture of them.
 
     Args:
-        model: the law p_φ.
+        model: the distribution p_φ.
     """
 
     def __init__(self, model: AutoregressiveGenerator) -> None:
@@ -81,7 +81,7 @@ class LanguageModelDiscriminator(Discriminator):
         Raises:
             ShapeError: soft rows.
         """
-        require_nothing_given(self, conditions)
+        require_no_conditions(self, conditions)
         if tokens.is_floating_point():
             raise ShapeError(
                 f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='language_model' reads tokens (B, T) "

@@ -60,14 +60,14 @@ class PairDiscriminator(Discriminator):
 
     def __init__(self, space: SequenceSpace, embedding: int, is_frozen: bool = False) -> None:
         super().__init__()
-        if space.given is None:
+        if space.condition is None:
             raise ConfigError(
                 f"{type(self).__name__}: judges pairs, and these sequences are given nothing. Use a discriminator of "
                 "sequences."
             )
-        self._source_space = space.given
+        self._source_space = space.condition
         table = FrozenEmbedding if is_frozen else nn.Embedding
-        self.source_embedding: TokenEmbedding = table(space.given.vocab_size, embedding)
+        self.source_embedding: TokenEmbedding = table(space.condition.vocab_size, embedding)
         self.embedding: TokenEmbedding = table(space.vocab_size, embedding)
 
     def forward(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:

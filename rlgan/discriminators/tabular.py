@@ -12,7 +12,7 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import pad_after_end
 
-from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_nothing_given
+from .discriminator import Architecture, Discriminator, Granularity, PlainScorer, Reads, Scorer, require_no_conditions
 
 MAX_SEQUENCES = 100_000
 """Most sequences V**T of a world that a table is made for."""
@@ -46,15 +46,15 @@ class TabularDiscriminator(Discriminator):
 
     def __init__(self, space: SequenceSpace) -> None:
         super().__init__()
-        told = f"{space.vocab_size}**{space.max_length} sequences"
+        described = f"{space.vocab_size}**{space.max_length} sequences"
         number = self._num_sequences = space.vocab_size**space.max_length
-        if space.given is not None:
-            number *= space.given.vocab_size**space.given.max_length
-            told = f"{space.given.vocab_size}**{space.given.max_length} conditions times {told}"
+        if space.condition is not None:
+            number *= space.condition.vocab_size**space.condition.max_length
+            described = f"{space.condition.vocab_size}**{space.condition.max_length} conditions times {described}"
         if number > MAX_SEQUENCES:
             raise ConfigError(
-                f"discriminator='tabular': {told} are more than the {MAX_SEQUENCES:,} that a table has room for. Use a "
-                "smaller task, or another discriminator."
+                f"discriminator='tabular': {described} are more than the {MAX_SEQUENCES:,} that a table has room for. "
+                "Use a smaller task, or another discriminator."
             )
         self.space = space
         self.table = nn.Parameter(torch.zeros(number))
@@ -68,7 +68,7 @@ class TabularDiscriminator(Discriminator):
         padding = torch.zeros(vocab_size, dtype=tokens.dtype, device=tokens.device)
         padding[pad_id] = 1.0
         rows = torch.where(mask.unsqueeze(2), tokens, padding)
-        if self.space.given is None:
+        if self.space.condition is None:
             # Summed out from the last position to the first: (V**t, B) is what is left to be averaged over t positions.
             left = self.table.view(-1, vocab_size) @ rows[:, -1].t()
             for position in range(self.space.max_length - 2, -1, -1):
@@ -82,11 +82,11 @@ class TabularDiscriminator(Discriminator):
 
     def _first(self, conditions: Tensor | None, like: Tensor) -> Tensor:
         """Number (B,) of each row's condition, 0 where there are none."""
-        if self.space.given is None:
-            require_nothing_given(self, conditions)
+        if self.space.condition is None:
+            require_no_conditions(self, conditions)
             return torch.zeros(len(like), dtype=torch.int64, device=like.device)
         assert conditions is not None
-        return _lexicographic(self.space.given, pad_after_end(self.space.given, conditions))
+        return _lexicographic(self.space.condition, pad_after_end(self.space.condition, conditions))
 
     def penalty(self) -> Tensor:
         """None."""

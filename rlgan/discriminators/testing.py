@@ -54,9 +54,9 @@ def check_discriminator(
             mask[1, -1] = False  # prefixes are judged, too, where a credit asks for them
         conditions = None
         if judges_pairs:
-            _require(space.given is not None, "it judges pairs, and sequences of this task are given nothing")
-            assert space.given is not None
-            conditions = random_sequences(space.given, _ROWS, seed=1)
+            _require(space.condition is not None, "it judges pairs, and sequences of this task are given nothing")
+            assert space.condition is not None
+            conditions = random_sequences(space.condition, _ROWS, seed=1)
         _check_logits(judge, space, tokens, mask, conditions, granularity, tolerance)
         _check_weights_travel(judge, other, tokens, mask, conditions)
         _check_gradients(judge, tokens, mask, conditions)
@@ -93,8 +93,8 @@ def _check_logits(
         "what stands where the mask is False changes a logit",
     )
     if conditions is not None:
-        assert space.given is not None
-        others = random_sequences(space.given, len(conditions), seed=2)
+        assert space.condition is not None
+        others = random_sequences(space.condition, len(conditions), seed=2)
         _require(not torch.equal(judge(tokens, mask, others), logits), "it judges the same under any condition")
     if granularity == "token":
         _require(bool((logits[~mask] == 0).all()), "a logit is not 0 where the mask is False")

@@ -1,7 +1,7 @@
 """Adversarial evaluation: how often a fresh evaluator takes what is generated for what people wrote.
 
-    AdverSuc          = 1 - accuracy of an evaluator that tells human from machine          ½: not told apart; 0: always
-    machine-vs-random = accuracy of one that tells machine from random real sequences
+    AdverSuc          = 1 - accuracy of an evaluator that tells human from machine          ½: not distinguished; 0:
+    always machine-vs-random = accuracy of one that tells machine from random real sequences
     ERE               = ¼ Σ_i |AdverSuc_i - ideal_i|        of four controls whose answers are known
 
     i    positives   negatives   ideal
@@ -173,7 +173,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class BalancedSet:
-    """Two classes to be told apart, in parts that share no condition.
+    """Two classes to be distinguished, in parts that share no condition.
 
     Attributes:
         train: to learn from.

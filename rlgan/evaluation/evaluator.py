@@ -1,4 +1,4 @@
-"""What is measured of a generator: likelihoods both ways, the two KL gaps where the law is known, text metrics.
+"""What is measured of a generator: likelihoods both ways, KL gaps where the distribution is known, text metrics.
 
 Every measurement of a run draws with the same random numbers, so differences between rows of a table are less noisy
 than the rows. Held-out data is the test split; nothing is ever selected on it, but on `selection_view`. What takes
@@ -171,7 +171,7 @@ class Evaluator:
     """Measures generators of one task.
 
     Args:
-        task: whose test split and, where it has one, whose exact law is compared with.
+        task: whose test split and, where it has one, whose exact distribution is compared with.
         settings: how much.
         seed: the run's seed.
         draw: names the random numbers of its samples. What was chosen by one draw is reported of another.
@@ -233,7 +233,7 @@ class Evaluator:
         with torch.no_grad(), stage("held out", unit="batch", total=-(-len(tokens) // self._BATCH)):
             parts = []
             for part, given in self._batches(tokens, conditions):
-                parts.append(generator.given(given).logprobs(part, temperature))
+                parts.append(generator.conditional(given).logprobs(part, temperature))
                 advance()
             return torch.cat(parts)
 
@@ -286,11 +286,11 @@ class Evaluator:
         return self._likelihoods(generator, 1.0, samples, conditions)["eval/kl_sum"]
 
     def two_sided(self, generator: Generator) -> TwoSided | None:
-        """The measure by which generators of this task are told apart; None where this one has none.
+        """The measure by which generators of this task are distinguished; None where this one has none.
 
         Without likelihoods there are no KL gaps, and no NLL of references.
         """
-        if self._task.has_known_law and generator.has_likelihood:
+        if self._task.has_known_distribution and generator.has_likelihood:
             return KL_SUM
         if self._text is not None:
             return LM_RLM
@@ -385,7 +385,7 @@ class Evaluator:
             with stage("nll", "likelihood of test sequences"):
                 metrics["eval/nll_gen"] = self.held_out_nll(generator, self._task.test, temperature, given)
             metrics["eval/nll_div"] = mean_nll(samples.logprobs, samples.mask)
-        if self._task.has_known_law:
+        if self._task.has_known_distribution:
             metrics["eval/nll_oracle"] = self._nll_oracle(samples.tokens, conditions)
             if generator.has_likelihood:
                 metrics |= self._kl_metrics(metrics)
@@ -405,8 +405,9 @@ class Evaluator:
     def measure_real(self, num_sequences: int | None = None) -> Measurement:
         """The same of real sequences that no generator learns from, as far as it needs no generator: the yardstick.
 
-        Where nothing but the law of the task can be measured these are test sequences, whose NLL_oracle estimates the
-        law's entropy. Elsewhere they are validation sequences, compared with the test split as samples are.
+        Where nothing but the distribution of the task can be measured these are test sequences, whose NLL_oracle
+        estimates the distribution's entropy. Elsewhere they are validation sequences, compared with the test split as
+        samples are.
 
         Args:
             num_sequences: at most so many; None takes the settings' `num_sequences`.
@@ -415,7 +416,7 @@ class Evaluator:
             Metrics, the sequences and what they are given.
         """
         number, given = num_sequences or self._settings.num_sequences, self._task.conditions
-        if self._task.has_known_law and not self._task.measures:
+        if self._task.has_known_distribution and not self._task.measures:
             tokens = self._task.test[:number].long()
             conditions = None if given is None else given.test[:number].long()
             figures = {"eval/nll_oracle": self._nll_oracle(tokens, conditions)} | self._own.measure(tokens, conditions)
@@ -423,7 +424,7 @@ class Evaluator:
         tokens = self._task.valid[:number].long()
         conditions = None if given is None else given.valid[:number].long()
         metrics = {}
-        if self._task.has_known_law:
+        if self._task.has_known_distribution:
             metrics["eval/nll_oracle"] = self._nll_oracle(tokens, conditions)
         if self._text is not None:
             metrics |= self._text.measure(tokens)
@@ -531,7 +532,7 @@ class Evaluator:
         places = torch.arange(len(tokens), device=tokens.device) % lengths
         generator.eval()
         with torch.no_grad():
-            logits = generator.given(conditions).logits(tokens)[torch.arange(len(tokens)), places]
+            logits = generator.conditional(conditions).logits(tokens)[torch.arange(len(tokens)), places]
         return effective_rank(torch.softmax(logits / temperature, 1))
 
 

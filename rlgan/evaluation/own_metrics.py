@@ -84,7 +84,7 @@ def is_own(name: str) -> bool:
 
 
 def require_apart(metrics: Sequence[OwnMetric]) -> None:
-    """See to it that metrics can be told apart by their names.
+    """See to it that metrics can be distinguished by their names.
 
     Raises:
         ConfigError: two have the same name.
@@ -153,7 +153,7 @@ class OwnMetrics:
         return found
 
     def figure(self, name: str, tokens: Tensor, conditions: Tensor | None) -> float:
-        """What generators are told apart by, of one metric: the value, or the distance where it is two-sided.
+        """What generators are distinguished by, of one metric: the value, or the distance where it is two-sided.
 
         Args:
             name: of the metric, or of one of its figures.

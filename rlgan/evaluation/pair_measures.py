@@ -102,8 +102,8 @@ class PairMeasures:
         why = "evaluation.bleu_tokens"
         if self._script is not None:
             why = f"{self._script.share_unspaced:.0%} of the letters of the references are of scripts without spaces"
-        told = [f"{figures}: of words as sacrebleu's tokeniser {self.tokeniser} cuts them ({why})"]
-        return (*told, *(["warning: " + self.why_zero] if self.why_zero else []))
+        described = [f"{figures}: of words as sacrebleu's tokeniser {self.tokeniser} cuts them ({why})"]
+        return (*described, *(["warning: " + self.why_zero] if self.why_zero else []))
 
     @cached_property
     def why_zero(self) -> str | None:

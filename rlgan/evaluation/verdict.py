@@ -149,8 +149,8 @@ class Verdict:
     """What came of a run beside its controls.
 
     Attributes:
-        outcome: of the run's generator: "better" than each control's, "worse" than the best one's, "not told apart", or
-            "not judged" for want of something to compare.
+        outcome: of the run's generator: "better" than each control's, "worse" than the best one's, "not distinguished",
+            or "not judged" for want of something to compare.
         measure: name of what is compared; None where nothing is.
         quality: name of its first side; None likewise.
         coverage: name of its second side; None likewise.

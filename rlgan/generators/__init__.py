@@ -13,11 +13,11 @@ from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .generator import (
-    AttendingLaw,
+    AttendingDistribution,
     AutoregressiveGenerator,
+    Distribution,
     Generator,
     GeneratorKind,
-    Law,
     State,
     Stepper,
     shift_right,
@@ -62,7 +62,7 @@ def build_generator(settings: GeneratorSettings, space: SequenceSpace) -> Genera
 __all__ = [
     "LSTM",
     "AdaptedGenerator",
-    "AttendingLaw",
+    "AttendingDistribution",
     "AutoregressiveGenerator",
     "Continuations",
     "Decoded",
@@ -73,7 +73,7 @@ __all__ = [
     "LSTMGenerator",
     "LatentConv",
     "LatentConvGenerator",
-    "Law",
+    "Distribution",
     "PluginGenerator",
     "Sampler",
     "Samples",

@@ -38,7 +38,7 @@ class GeneratorKind(Settings):
     draws_tokens: ClassVar[bool] = True
     """Whether it draws one token after another; else it writes the likeliest of rows that are soft in themselves."""
     attends: ClassVar[bool] = False
-    """Whether it says which tokens of a condition it attends to while it writes (`AttendingLaw`)."""
+    """Whether it says which tokens of a condition it attends to while it writes (`AttendingDistribution`)."""
     relaxes: ClassVar[bool] = False
     """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
@@ -61,7 +61,7 @@ class Stepper(Protocol):
         """
         ...
 
-    def given(self, conditions: Tensor | None) -> Stepper:
+    def conditional(self, conditions: Tensor | None) -> Stepper:
         """The same for rows that are given conditions; `start` and `prefix_states` then take as many rows.
 
         Their states are read by the stepper that is returned, which may keep what its conditions have in common.
@@ -114,8 +114,8 @@ class Stepper(Protocol):
         ...
 
 
-class Law(ABC):
-    """A tractable autoregressive law of token sequences, one a row."""
+class Distribution(ABC):
+    """A tractable autoregressive distribution of token sequences, one a row."""
 
     @abstractmethod
     def logits(self, tokens: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class Law(ABC):
         return -functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
 
     def logprobs_and_entropies(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of each token given its prefix, and entropy of the law that it was drawn from.
+        """Log-probability of each token given its prefix, and entropy of the distribution that it was drawn from.
 
         Args:
             tokens: (B, T) int64.
@@ -170,15 +170,15 @@ class Law(ABC):
 
 
 def no_soft_rows(asked: object) -> ConfigError:
-    """The error of a generator, or its law, that is asked for soft rows and gives none."""
+    """The error of a generator, or its distribution, that is asked for soft rows and gives none."""
     return ConfigError(
         f"{type(asked).__name__}: gives no soft rows, through which an objective could be differentiated. Use an "
         "objective that learns from drawn tokens, such as objective reinforce, or a generator that declares relaxes."
     )
 
 
-class AttendingLaw(Law):
-    """The law of sequences that are given something, by who attends to its tokens while it writes."""
+class AttendingDistribution(Distribution):
+    """The distribution of sequences that are given something, by who attends to its tokens while it writes."""
 
     @abstractmethod
     def attention(self, tokens: Tensor) -> Tensor:
@@ -218,8 +218,8 @@ class Generator(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def given(self, conditions: Tensor | None) -> Law:
-        """Its law of sequences that are given conditions, row by row.
+    def conditional(self, conditions: Tensor | None) -> Distribution:
+        """Its distribution of sequences that are given conditions, row by row.
 
         Args:
             conditions: (B, S) int64; None for a generator that is given nothing.
@@ -248,19 +248,19 @@ class Generator(nn.Module, ABC):
         if relaxation is None:
             raise ValueError("a generator that draws tokens needs a relaxation.")
         uniform = uniform_of_rows(seeds, space.max_length, space.vocab_size).to(next(self.parameters()).device)
-        return self.given(conditions).relaxed(
+        return self.conditional(conditions).relaxed(
             gumbel_noise(uniform), relaxation.temperature, relaxation.straight_through
         )
 
     def use_dropout(self, enabled: bool) -> None:
-        """Switch dropout on or off within training mode: a policy gradient is that of the law that was sampled.
+        """Switch dropout on or off within training mode: a policy gradient is of what was sampled.
 
         Evaluation mode would do too, but on a GPU a recurrent layer in it has no gradient.
         """
 
 
-class AutoregressiveGenerator(Generator, Law):
-    """A law of sequences that are given nothing.
+class AutoregressiveGenerator(Generator, Distribution):
+    """A distribution of sequences that are given nothing.
 
     Attributes:
         start_id: what is read before the first token; see `SequenceSpace.required_start`.
@@ -279,7 +279,7 @@ class AutoregressiveGenerator(Generator, Law):
             (B, T, V) float32 logits of `tokens[:, t]` given `tokens[:, :t]`.
         """
 
-    def given(self, conditions: Tensor | None) -> Law:
+    def conditional(self, conditions: Tensor | None) -> Distribution:
         """Itself; see `Generator.given`.
 
         Raises:
@@ -290,7 +290,7 @@ class AutoregressiveGenerator(Generator, Law):
         return self
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits of every token; see `Law.logits`."""
+        """Logits of every token; see `Distribution.logits`."""
         return self(shift_right(tokens, self.start_id))
 
 

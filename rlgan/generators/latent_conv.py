@@ -22,7 +22,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.relaxation import Relaxation, normal_of_rows
 from rlgan.layers.residual import ResidualConvolutions
 
-from .generator import Generator, GeneratorKind, Law, State, Stepper
+from .generator import Distribution, Generator, GeneratorKind, State, Stepper
 
 
 class LatentConv(GeneratorKind):
@@ -73,8 +73,8 @@ class LatentConvGenerator(Generator):
         logits: Tensor = self.output(channels)
         return logits.transpose(1, 2)
 
-    def given(self, conditions: Tensor | None) -> Law:
-        """It has no law; see `Generator.given`.
+    def conditional(self, conditions: Tensor | None) -> Distribution:
+        """It has no distribution; see `Generator.given`.
 
         Raises:
             ValueError: always.

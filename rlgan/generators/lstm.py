@@ -108,7 +108,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         return self._output(self._features(inputs))
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Law.logprobs`."""
+        """Log-probability of each token; see `Distribution.logprobs`."""
         features = (
             self._features(shift_right(tokens if read is None else read, self.start_id)).flatten(0, 1) / temperature
         )
@@ -132,7 +132,7 @@ class LSTMGenerator(AutoregressiveGenerator):
         return projected
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
         rows, tokens = [], []
         table = self.embedding.weight
         embedded = table[self.start_id].expand(noise.shape[0], -1)

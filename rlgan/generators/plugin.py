@@ -39,7 +39,7 @@ from rlgan.layers.plugin_modules import (
 )
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import Generator, Law, State, Stepper, shift_right
+from .generator import Distribution, Generator, State, Stepper, shift_right
 
 _FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task that gives conditions"
 
@@ -103,9 +103,9 @@ class AdaptedGenerator(Generator):
         kind = StatefulStepper if hasattr(self.network.module, "step") else RecomputingStepper
         return kind(self, self.network.frozen(), temperature)
 
-    def given(self, conditions: Tensor | None) -> Law:
+    def conditional(self, conditions: Tensor | None) -> Distribution:
         """Its distribution of sequences under conditions; see `Generator.given`."""
-        return AdaptedLaw(self, self.readable(conditions))
+        return AdaptedDistribution(self, self.readable(conditions))
 
     def readable(self, conditions: Tensor | None) -> Tensor | None:
         """The conditions, which it reads.
@@ -129,7 +129,7 @@ class AdaptedGenerator(Generator):
         return network.checked(network(*arguments), (*inputs.shape[:2], self.vocab_size), "(B, T, V)")
 
 
-class AdaptedLaw(Law):
+class AdaptedDistribution(Distribution):
     """The distribution of an `AdaptedGenerator`, under conditions or without.
 
     Args:
@@ -141,11 +141,11 @@ class AdaptedLaw(Law):
         self._generator, self._conditions = generator, conditions
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits of every token; see `Law.logits`."""
+        """Logits of every token; see `Distribution.logits`."""
         return self._next_logits(shift_right(tokens, self._generator.start_id))
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise, each prefix read anew; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise, each prefix read anew; see `Distribution.relaxed`."""
         start = torch.tensor(self._generator.start_id, device=noise.device)
         inputs = functional.one_hot(start, noise.shape[2]).to(noise.dtype).expand(len(noise), 1, -1)
         rows, tokens = [], []
@@ -177,7 +177,7 @@ class _AdaptedStepper(Stepper):
         self._generator, self._network, self._temperature = generator, network, temperature
         self._conditions = conditions
 
-    def given(self, conditions: Tensor | None) -> Stepper:
+    def conditional(self, conditions: Tensor | None) -> Stepper:
         """The same for rows that are given conditions; see `Stepper.given`."""
         readable = self._generator.readable(conditions)
         return type(self)(self._generator, self._network, self._temperature, readable)

@@ -144,7 +144,7 @@ class Sampler(Protocol):
         tokens: Tensor,
         num_continuations: int,
         rng: torch.Generator,
-        num_given: int = 0,
+        prefix_length: int = 0,
         conditions: Tensor | None = None,
     ) -> Iterator[Continuations]:
         """Finish every proper prefix of every sequence N times.
@@ -156,7 +156,7 @@ class Sampler(Protocol):
             tokens: (B, T) int64 finished sequences.
             num_continuations: N of each prefix.
             rng: source of all randomness.
-            num_given: first tokens that were not drawn, whose values nobody seeks.
+            prefix_length: first tokens that were not drawn, whose values nobody seeks.
             conditions: (B, S) int64, or None.
 
         Yields:

@@ -28,7 +28,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.layers.recurrent import BiLSTM
 from rlgan.layers.relaxation import relaxed_rows
 
-from .generator import AttendingLaw, Generator, GeneratorKind, State, Stepper, shift_right
+from .generator import AttendingDistribution, Generator, GeneratorKind, State, Stepper, shift_right
 from .vocabulary import token_logprobs
 
 
@@ -113,12 +113,12 @@ class Seq2SeqLSTMGenerator(Generator):
 
     def __init__(self, settings: Seq2SeqLSTM, space: SequenceSpace) -> None:
         super().__init__()
-        assert space.given is not None
-        self.vocab_size, self.max_length, self._source = space.vocab_size, space.max_length, space.given
+        assert space.condition is not None
+        self.vocab_size, self.max_length, self._source = space.vocab_size, space.max_length, space.condition
         self.start_id = space.required_start
         self._dropout_rate, self.feeds_outputs = settings.dropout, settings.input_feeding
         width, layers = settings.hidden, settings.layers
-        self.source_embedding = nn.Embedding(space.given.vocab_size, settings.embedding)
+        self.source_embedding = nn.Embedding(space.condition.vocab_size, settings.embedding)
         self.encoder = BiLSTM(settings.embedding, width, layers)
         self.start = nn.Linear(2 * width, width)
         self.keys = nn.Linear(2 * width, width, bias=False)
@@ -146,15 +146,15 @@ class Seq2SeqLSTMGenerator(Generator):
         """Switch dropout on or off; see `Generator.use_dropout`."""
         self.dropout.p = self._dropout_rate if enabled else 0.0
 
-    def given(self, conditions: Tensor | None) -> AttendingLaw:
-        """Its law of sequences that are given conditions (B, S); see `Generator.given`.
+    def conditional(self, conditions: Tensor | None) -> AttendingDistribution:
+        """Its distribution of sequences that are given conditions (B, S); see `Generator.given`.
 
         Raises:
             ValueError: no conditions.
         """
         if conditions is None:
             raise ValueError("an encoder-decoder needs conditions to read.")
-        return _Seq2SeqLaw(self, self.encode(conditions))
+        return _Seq2SeqDistribution(self, self.encode(conditions))
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqLSTMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
@@ -260,21 +260,21 @@ class Seq2SeqLSTMGenerator(Generator):
         return projected
 
 
-class _Seq2SeqLaw(AttendingLaw):
-    """The law of sequences that are given what was encoded."""
+class _Seq2SeqDistribution(AttendingDistribution):
+    """The distribution of sequences that are given what was encoded."""
 
     def __init__(self, generator: Seq2SeqLSTMGenerator, memory: _Memory) -> None:
         self._generator, self._memory = generator, memory
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits of every token; see `Law.logits`."""
+        """Logits of every token; see `Distribution.logits`."""
         logits: Tensor = self._generator.output(
             self._generator.features(self._memory, shift_right(tokens, self._generator.start_id))
         )
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Law.logprobs`."""
+        """Log-probability of each token; see `Distribution.logprobs`."""
         output = self._generator.output
         features = self._generator.features(
             self._memory, shift_right(tokens if read is None else read, self._generator.start_id)
@@ -283,7 +283,7 @@ class _Seq2SeqLaw(AttendingLaw):
         return token_logprobs(features, output.weight, output.bias / temperature, tokens.flatten()).view_as(tokens)
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
         generator, memory = self._generator, self._memory
         rows, tokens, decoder = [], [], generator.begin(memory)
         embedded = generator.embedding.weight[generator.start_id].expand(noise.shape[0], -1)
@@ -297,7 +297,7 @@ class _Seq2SeqLaw(AttendingLaw):
         return torch.stack(rows, 1), torch.stack(tokens, 1)
 
     def attention(self, tokens: Tensor) -> Tensor:
-        """Attention to the memory, α; see `AttendingLaw.attention`."""
+        """Attention to the memory, α; see `AttendingDistribution.attention`."""
         return self._generator.attention(self._memory, shift_right(tokens, self._generator.start_id))
 
 
@@ -320,7 +320,7 @@ class Seq2SeqLSTMStepper(Stepper):
         self._padded = padded_vocab_size(generator.vocab_size)
 
     @torch.no_grad()
-    def given(self, conditions: Tensor | None) -> Seq2SeqLSTMStepper:
+    def conditional(self, conditions: Tensor | None) -> Seq2SeqLSTMStepper:
         """The same for rows that are given conditions (R, S); see `Stepper.given`.
 
         Raises:

@@ -24,7 +24,7 @@ from rlgan.base.weights import frozen_copy
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 
-from .generator import AttendingLaw, Generator, State, Stepper, shift_right
+from .generator import AttendingDistribution, Generator, State, Stepper, shift_right
 from .transformer_stack import Cache, Decoder, Layer, TransformerSizes
 
 
@@ -105,23 +105,23 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
 
     def __init__(self, settings: Seq2SeqTransformer, space: SequenceSpace) -> None:
         super().__init__(settings, space, looks_up=True)
-        assert space.given is not None
-        self._source = space.given
-        self.source_embedding = nn.Embedding(space.given.vocab_size, settings.width)
-        self.source_positions = nn.Embedding(space.given.max_length, settings.width)
+        assert space.condition is not None
+        self._source = space.condition
+        self.source_embedding = nn.Embedding(space.condition.vocab_size, settings.width)
+        self.source_positions = nn.Embedding(space.condition.max_length, settings.width)
         self.encoder = nn.ModuleList(Layer(settings) for _ in range(settings.layers))
         self.source_norm = nn.LayerNorm(settings.width)
         self.begin(settings)
 
-    def given(self, conditions: Tensor | None) -> AttendingLaw:
-        """Its law of sequences that are given conditions (B, S); see `Generator.given`.
+    def conditional(self, conditions: Tensor | None) -> AttendingDistribution:
+        """Its distribution of sequences that are given conditions (B, S); see `Generator.given`.
 
         Raises:
             ValueError: no conditions.
         """
         if conditions is None:
             raise ValueError("an encoder-decoder needs conditions to read.")
-        return _Seq2SeqLaw(self, self.encode(conditions))
+        return _Seq2SeqDistribution(self, self.encode(conditions))
 
     def stepper(self, temperature: float = 1.0) -> Seq2SeqTransformerStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
@@ -139,14 +139,14 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
         return _Memory(keys, values, mask)
 
 
-class _Seq2SeqLaw(AttendingLaw):
-    """The law of sequences that are given what was read."""
+class _Seq2SeqDistribution(AttendingDistribution):
+    """The distribution of sequences that are given what was read."""
 
     def __init__(self, generator: Seq2SeqTransformerGenerator, memory: _Memory) -> None:
         self._generator, self._memory = generator, memory
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Logits of every token; see `Law.logits`."""
+        """Logits of every token; see `Distribution.logits`."""
         generator = self._generator
         logits: Tensor = generator.output(
             generator.features(shift_right(tokens, generator.start_id), self._memory.find)
@@ -154,15 +154,15 @@ class _Seq2SeqLaw(AttendingLaw):
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Law.logprobs`."""
+        """Log-probability of each token; see `Distribution.logprobs`."""
         return self._generator.logprobs_of(tokens, temperature, read, self._memory.find)
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
         return self._generator.relaxed_of(noise, temperature, straight_through, self._memory.find)
 
     def attention(self, tokens: Tensor) -> Tensor:
-        """Of the last layer, the mean over its heads; see `AttendingLaw.attention`."""
+        """Of the last layer, the mean over its heads; see `AttendingDistribution.attention`."""
         asked: list[Tensor] = []
 
         def find(index: int, queries: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class Seq2SeqTransformerStepper(Stepper):
         self._generator, self._cache, self._memory = generator, cache, memory
 
     @torch.no_grad()
-    def given(self, conditions: Tensor | None) -> Seq2SeqTransformerStepper:
+    def conditional(self, conditions: Tensor | None) -> Seq2SeqTransformerStepper:
         """The same for rows that are given conditions (R, S); see `Stepper.given`.
 
         Raises:

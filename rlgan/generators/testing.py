@@ -36,7 +36,7 @@ def check_generator(build: Callable[[], Generator], space: SequenceSpace, *, tol
     with torch.random.fork_rng(devices=[]):
         generator, other = _built(build, 0), _built(build, 1)
         tokens = random_sequences(space, _ROWS, seed=0)
-        conditions = None if space.given is None else random_sequences(space.given, _ROWS, seed=1)
+        conditions = None if space.condition is None else random_sequences(space.condition, _ROWS, seed=1)
         _check_logits(generator, space, tokens, conditions, tolerance)
         _check_weights_travel(generator, other, tokens, conditions)
         _check_gradients(generator, tokens, conditions, tolerance)
@@ -59,17 +59,19 @@ def _check_logits(
     generator: Generator, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None, tolerance: float
 ) -> None:
     handed = tokens.clone()
-    logits = generator.given(conditions).logits(tokens)
+    logits = generator.conditional(conditions).logits(tokens)
     shape = (*tokens.shape, space.vocab_size)
     _require(tuple(logits.shape) == shape, f"logits have shape {tuple(logits.shape)}; expected {shape}")
     _require(logits.dtype == torch.float32, f"logits are {logits.dtype}; expected float32")
     _require(bool(torch.isfinite(logits).all()), "a logit is NaN or infinite; a large negative number forbids a token")
     _require(torch.equal(handed, tokens), "it changes the tokens it is given")
-    again = generator.given(conditions).logits(tokens)
+    again = generator.conditional(conditions).logits(tokens)
     _require(torch.equal(logits, again), "in evaluation mode the same tokens give other logits the second time")
     alone = torch.cat(
         [
-            generator.given(None if conditions is None else conditions[row : row + 1]).logits(tokens[row : row + 1])
+            generator.conditional(None if conditions is None else conditions[row : row + 1]).logits(
+                tokens[row : row + 1]
+            )
             for row in range(len(tokens))
         ]
     )
@@ -77,31 +79,32 @@ def _check_logits(
     for place in _places(space.max_length):
         changed = tokens.clone()
         changed[:, place:] = (changed[:, place:] + 1) % space.vocab_size
-        found = generator.given(conditions).logits(changed)
+        found = generator.conditional(conditions).logits(changed)
         _require(
             _near(found[:, : place + 1], logits[:, : place + 1], tolerance),
             f"not causal: logits of token {place} or of one before it change when tokens from {place} on do",
         )
         if place + 1 < space.max_length:
-            shorter = generator.given(conditions).logits(tokens[:, : place + 1])
+            shorter = generator.conditional(conditions).logits(tokens[:, : place + 1])
             _require(
                 _near(shorter, logits[:, : place + 1], tolerance),
                 f"logits of the first {place + 1} tokens are others when the sequence ends there",
             )
     if conditions is not None:
-        assert space.given is not None
-        others = random_sequences(space.given, len(conditions), seed=2)
+        assert space.condition is not None
+        others = random_sequences(space.condition, len(conditions), seed=2)
         _require(
-            not torch.equal(generator.given(others).logits(tokens), logits), "it gives the same under any condition"
+            not torch.equal(generator.conditional(others).logits(tokens), logits),
+            "it gives the same under any condition",
         )
 
 
 @torch.no_grad()
 def _check_weights_travel(generator: Generator, other: Generator, tokens: Tensor, conditions: Tensor | None) -> None:
-    logits = generator.given(conditions).logits(tokens)
+    logits = generator.conditional(conditions).logits(tokens)
     load_weights(other, weights_of(generator, 0).complete)
     _require(
-        torch.equal(other.given(conditions).logits(tokens), logits),
+        torch.equal(other.conditional(conditions).logits(tokens), logits),
         "a second network with the weights of the first (state_dict) gives other logits: something that it computes "
         "with is neither a parameter nor a buffer that is saved",
     )
@@ -109,14 +112,14 @@ def _check_weights_travel(generator: Generator, other: Generator, tokens: Tensor
 
 def _check_gradients(generator: Generator, tokens: Tensor, conditions: Tensor | None, tolerance: float) -> None:
     with torch.no_grad():
-        quiet = generator.given(conditions).logits(tokens)
+        quiet = generator.conditional(conditions).logits(tokens)
     generator.train()
     generator.use_dropout(False)
-    loud = generator.given(conditions).logits(tokens)
+    loud = generator.conditional(conditions).logits(tokens)
     _require(_near(loud, quiet, tolerance), "in training mode without dropout logits are others than in evaluation")
     generator.use_dropout(True)
     generator.zero_grad()
-    generator.given(conditions).logprobs(tokens).sum().backward()
+    generator.conditional(conditions).logprobs(tokens).sum().backward()
     for name, parameter in generator.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -135,9 +138,9 @@ def _check_gradients(generator: Generator, tokens: Tensor, conditions: Tensor | 
 def _check_stepper(
     generator: Generator, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None, tolerance: float
 ) -> None:
-    logits = generator.given(conditions).logits(tokens)
+    logits = generator.conditional(conditions).logits(tokens)
     for temperature in (1.0, 0.5):
-        stepper = generator.stepper(temperature).given(conditions)
+        stepper = generator.stepper(temperature).conditional(conditions)
         state = stepper.start(len(tokens))
         for place in range(space.max_length):
             if place > 0:
@@ -164,9 +167,9 @@ def _check_stepper(
 def _check_soft_rows(generator: Generator, space: SequenceSpace, conditions: Tensor | None, tolerance: float) -> None:
     uniform = uniform_of_rows(torch.arange(_ROWS), space.max_length, space.vocab_size)
     noise = gumbel_noise(uniform)
-    rows, tokens = generator.given(conditions).relaxed(noise, 1.0, straight_through=True)
+    rows, tokens = generator.conditional(conditions).relaxed(noise, 1.0, straight_through=True)
     with torch.no_grad():
-        logits = generator.given(conditions).logits(tokens)
+        logits = generator.conditional(conditions).logits(tokens)
         drawn = logits.gather(2, tokens.unsqueeze(2)).squeeze(2) + noise.gather(2, tokens.unsqueeze(2)).squeeze(2)
         greatest = (logits + noise).amax(2)
         _require(

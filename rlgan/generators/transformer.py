@@ -40,11 +40,11 @@ class TransformerGenerator(Decoder, AutoregressiveGenerator):
         return logits
 
     def logprobs(self, tokens: Tensor, temperature: float = 1.0, read: Tensor | None = None) -> Tensor:
-        """Log-probability of each token; see `Law.logprobs`."""
+        """Log-probability of each token; see `Distribution.logprobs`."""
         return self.logprobs_of(tokens, temperature, read, None)
 
     def relaxed(self, noise: Tensor, temperature: float, straight_through: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
         return self.relaxed_of(noise, temperature, straight_through, None)
 
     def stepper(self, temperature: float = 1.0) -> TransformerStepper:

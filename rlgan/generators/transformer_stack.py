@@ -192,7 +192,7 @@ class Decoder(nn.Module):
         return features
 
     def logprobs_of(self, tokens: Tensor, temperature: float, read: Tensor | None, lookup: Lookup | None) -> Tensor:
-        """Log-probability of each token; see `Law.logprobs`."""
+        """Log-probability of each token; see `Distribution.logprobs`."""
         features = self.features(shift_right(tokens if read is None else read, self.start_id), lookup)
         features = features.flatten(0, 1) / temperature
         return token_logprobs(features, self.output.weight, self.output.bias / temperature, tokens.flatten()).view_as(
@@ -202,7 +202,7 @@ class Decoder(nn.Module):
     def relaxed_of(
         self, noise: Tensor, temperature: float, straight_through: bool, lookup: Lookup | None
     ) -> tuple[Tensor, Tensor]:
-        """Sequences as differentiable functions of noise; see `Law.relaxed`."""
+        """Sequences as differentiable functions of noise; see `Distribution.relaxed`."""
         rows, tokens = [], []
         embedded = self.embedding.weight[self.start_id].expand(noise.shape[0], -1)
         seen: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)

@@ -8,7 +8,7 @@ a finished one) is given the tables as weights and never sees the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal
@@ -23,6 +23,7 @@ from rlgan.base.errors import DataError, nearest
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.seeding import stream
 from rlgan.base.settings import IsFile, Settings
+from rlgan.envs.reading.notes import beginning
 from rlgan.envs.tasks import Task
 from rlgan.envs.vocabulary import UNK_NAME
 
@@ -208,7 +209,7 @@ def token_ids(task: Task) -> dict[str, int]:
 
 
 def read_word_vectors(
-    path: str, dimension: int, ids: Mapping[str, int], vocab_size: int, owners: str = ""
+    path: str, dimension: int, ids: Mapping[str, int], vocab_size: int, owners: Sequence[str] = ()
 ) -> TokenVectors:
     """Vectors of a vocabulary's words, from a text file of GloVe or word2vec.
 
@@ -222,7 +223,7 @@ def read_word_vectors(
         dimension: numbers a line.
         ids: word → token.
         vocab_size: number of tokens V.
-        owners: whose settings these are, for the error.
+        owners: paths of the networks whose settings these are, for the error.
 
     Returns:
         The table, with zeros for tokens that the file has not.
@@ -240,12 +241,16 @@ def read_word_vectors(
         if number == 1:
             announced = _header(fields)
             found_dimension = len(fields) - 1 if announced is None else announced[1]
-            if found_dimension < _LEAST_DIMENSION:
-                raise DataError(f"{path}, line 1: is no word with its numbers. Give a text file of GloVe or word2vec.")
-            if found_dimension != dimension:
+            if found_dimension < _LEAST_DIMENSION or (announced is None and not _is_number(fields[-1])):
+                begin = beginning(b" ".join(fields).decode(errors="replace"))
                 raise DataError(
-                    f"{path}: its vectors are of {found_dimension} numbers, and pretrained.dimension={dimension}"
-                    f"{owners and f' of {owners}'}. Set it to {found_dimension}, or give another file."
+                    f"{path}, line 1: is no word with its numbers ({begin!r}). Give a text file of GloVe or word2vec."
+                )
+            if found_dimension != dimension:
+                names = [f"{owner}.pretrained.dimension" for owner in owners] or ["pretrained.dimension"]
+                raise DataError(
+                    f"{path}: its vectors are of {found_dimension} numbers, and {' and '.join(names)} is {dimension}. "
+                    f"Set {' and '.join(names)} to {found_dimension}, or give another file."
                 )
             if announced is not None:
                 continue
@@ -323,7 +328,7 @@ def read_start(wanted: Mapping[str, WordVectors], task: Task, seed: int) -> Star
     owners: dict[tuple[str, int], list[str]] = {}
     for name, one in wanted.items():
         owners.setdefault((one.path, one.dimension), []).append(name)
-    files = {file: read_word_vectors(*file, ids, size, " and ".join(names)) for file, names in owners.items()}
+    files = {file: read_word_vectors(*file, ids, size, names) for file, names in owners.items()}
     tables, notes = {}, []
     for name, settings in wanted.items():
         vectors = files[settings.path, settings.dimension]

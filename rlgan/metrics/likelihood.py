@@ -47,7 +47,7 @@ def mean_nll(logprobs: Tensor, mask: Tensor) -> float:
 
 @dataclass(frozen=True, slots=True)
 class KLGaps:
-    """Distance of the generator from an exactly known law, in both directions.
+    """Distance of the generator from an exactly known distribution, in both directions.
 
     Estimated from samples, a gap may come out a little below 0; it is not clamped, for the size of the dip shows the
     noise.

@@ -1,7 +1,8 @@
 """How near sequences come to the nearest training sequence, and whether nearer than held-out ones do (17.6).
 
-A generator that learned the law is as far from its training data as new data are; one that learned the data by heart is
-nearer. A distance alone says nothing, for stock phrases are near too: it is read against that of held-out sequences.
+A generator that learned the distribution is as far from its training data as new data are; one that learned the data by
+heart is nearer. A distance alone says nothing, for stock phrases are near too: it is read against that of held-out
+sequences.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class NearnessTest:
     Attributes:
         statistic: greatest gap between the two distribution functions, positive where samples lie nearer to training
             data than held-out sequences do, negative where they lie farther; in [−1, 1].
-        p_value: of a gap as large in either direction, were both of one law.
+        p_value: of a gap as large in either direction, were both of one distribution.
     """
 
     statistic: float

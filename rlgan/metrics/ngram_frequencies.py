@@ -43,7 +43,7 @@ class NgramFrequencies:
         JS-n = ½ Σ_g p(g) log₂(p(g) / m(g)) + ½ Σ_g q(g) log₂(q(g) / m(g)),   m = (p + q) / 2
 
         Most long n-grams occur in one of two finite sets by chance alone, so JS-n of large n is as much a matter of the
-        sets' sizes as of their laws: compare equal sizes only, and beside that of real sequences.
+        sets' sizes as of their distributions: compare equal sizes only, and beside that of real sequences.
 
         Source: Gulrajani et al. 2017 (WGAN-GP), section 5; they print it for a character language model.
 

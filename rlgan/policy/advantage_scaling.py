@@ -2,7 +2,7 @@
 
 Everything here sees the whole batch and leaves padding at exactly 0. Where all advantages of a batch (`Whiten`) or all
 values of a group at one position (`GroupDeviation`) are equal there is nothing to tell them apart by, and the result is
-exactly 0. `AsTheyAre`, `Clip` and `RunningScale` leave an advantage of 0 at 0, and no other one becomes 0.
+exactly 0. `NoScaling`, `Clip` and `RunningScale` leave an advantage of 0 at 0, and no other one becomes 0.
 
     B sequences, T positions
 """
@@ -65,7 +65,7 @@ class Normalisation(Settings):
         return batch.advantages, batch.moving_scale
 
 
-class AsTheyAre(Normalisation):
+class NoScaling(Normalisation):
     """Advantages stay as they are."""
 
     kind: Literal["none"] = "none"
@@ -133,7 +133,7 @@ class RunningScale(Normalisation):
 
 
 NormalisationSettings = Annotated[
-    AsTheyAre | Clip | Whiten | GroupDeviation | RunningScale, Field(discriminator="kind")
+    NoScaling | Clip | Whiten | GroupDeviation | RunningScale, Field(discriminator="kind")
 ]
 
 

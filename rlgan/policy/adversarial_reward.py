@@ -32,7 +32,7 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         reward: map of the logit; the raw logit unless another is asked for.
         token_names: how each id is shown; None shows ids.
         joining: how tokens become text.
-        given_names: as `token_names`, of what sequences are given.
+        condition_names: as `token_names`, of what sequences are given.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
         reward: LogitMap | None = None,
         token_names: Sequence[str] | None = None,
         joining: Joining = "words",
-        given_names: Sequence[str] | None = None,
+        condition_names: Sequence[str] | None = None,
     ) -> None:
         self.judge, self.space = judge, space
         self.reward: LogitMap = Logit() if reward is None else reward
-        self._names, self._joining, self._given_names = token_names, joining, given_names
+        self._names, self._joining, self._given_names = token_names, joining, condition_names
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Score a batch.
@@ -81,8 +81,8 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
 
     def decode_condition(self, conditions: Tensor) -> list[str]:
         """Show what sequences are given, (B, S), as text, cut at the terminator."""
-        assert self.space.given is not None
-        return _shown(self.space.given, self._given_names, self._joining, conditions)
+        assert self.space.condition is not None
+        return _shown(self.space.condition, self._given_names, self._joining, conditions)
 
 
 def _shown(space: SequenceSpace, names: Sequence[str] | None, joining: Joining, tokens: Tensor) -> list[str]:

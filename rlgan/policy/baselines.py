@@ -331,9 +331,9 @@ class ImportanceWeights(Baseline):
         if batch.log_ratios is None:
             raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
         over_all = self.normalise == "all"
-        weighed = mean_one_weights(batch.log_ratios, batch.mask, over_all, batch.group, self.least_ess)
+        weighted = mean_one_weights(batch.log_ratios, batch.mask, over_all, batch.group, self.least_ess)
         ramp = min(1.0, batch.state.num_updates / self.ramp_updates) if self.ramp_updates else 1.0
-        return Formed(weighed.weights - self.ramp_to * ramp, metrics=weighed.metrics)
+        return Formed(weighted.weights - self.ramp_to * ramp, metrics=weighted.metrics)
 
 
 BaselineSettings = Annotated[

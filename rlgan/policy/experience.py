@@ -157,7 +157,7 @@ def learnable(
         "generator/mean_value": float(values[mask].mean()),
         "generator/mean_length": float(mask.sum(1).float().mean()),
     }
-    drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.num_given)
+    drawn = mask & (torch.arange(mask.shape[1]) >= rollouts.prefix_length)
     judged = rollouts.real_logits
     if judged is None and rollouts.token_logits is not None:
         judged = rollouts.token_logits[mask]
@@ -234,9 +234,11 @@ def _near_the_reference(recipe: Recipe, values: Tensor, rollouts: Rollouts, draw
     if recipe.reference.place == "none":
         return Penalised(values, memory.kl_factor)
     assert rollouts.reference_logprobs is not None
-    strayed = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~drawn, 0.0)
-    kl = float(strayed.sum(1).mean())
-    near = recipe.reference.on_values(values, strayed, rollouts.mask, recipe.credit, kl, memory.kl_factor)
+    log_ratio_to_reference = (rollouts.logprobs - rollouts.reference_logprobs).masked_fill(~drawn, 0.0)
+    kl = float(log_ratio_to_reference.sum(1).mean())
+    near = recipe.reference.on_values(
+        values, log_ratio_to_reference, rollouts.mask, recipe.credit, kl, memory.kl_factor
+    )
     return replace(near, metrics={"generator/kl_reference": kl, **near.metrics})
 
 
@@ -244,16 +246,16 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tenso
     """The terms of the loss, with their weights; tokens that were given are learned by likelihood (MLE-Mali, 4.2)."""
     mask, objective = rollouts.mask, recipe.objective
 
-    def weighed(amounts: Tensor) -> Tensor:
+    def weighted(amounts: Tensor) -> Tensor:
         return policy_gradient_weights(amounts, mask, objective.loss_normaliser)
 
-    terms = objective.terms(weighed(scaled), rollouts.logprobs)
+    terms = objective.terms(weighted(scaled), rollouts.logprobs)
     near = recipe.reference.on_loss(drawn)
     if near is not None:
         assert rollouts.reference_logprobs is not None
-        terms |= {"kl_weights": weighed(near), "reference_logprobs": rollouts.reference_logprobs}
+        terms |= {"kl_weights": weighted(near), "reference_logprobs": rollouts.reference_logprobs}
     if objective.entropy_bonus:
-        terms["entropy_weights"] = weighed(objective.entropy_bonus * drawn.float())
-    if rollouts.num_given:
-        terms["weights"] = terms["weights"] + weighed((mask & ~drawn).float())
+        terms["entropy_weights"] = weighted(objective.entropy_bonus * drawn.float())
+    if rollouts.prefix_length:
+        terms["weights"] = terms["weights"] + weighted((mask & ~drawn).float())
     return Experience(tokens=rollouts.tokens, conditions=rollouts.conditions, **terms)

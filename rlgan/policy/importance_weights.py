@@ -19,7 +19,7 @@ _HALVINGS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class ImportanceWeighted:
     """Importance weights of a batch.
 
     Attributes:
@@ -77,7 +77,7 @@ def shrinkage(log_ratios: Tensor, least_share: float, dim: int = 0) -> Tensor:
 
 def mean_one_weights(
     log_ratios: Tensor, mask: Tensor, over_all_tokens: bool = False, group: int | None = None, least_ess: float = 0.0
-) -> Weighed:
+) -> ImportanceWeighted:
     """M · softmax(u) for every token.
 
     Args:
@@ -97,23 +97,25 @@ def mean_one_weights(
     members = grouped(mask, group)
     if over_all_tokens:
         ratios, members = ratios.masked_fill(~members, -torch.inf).flatten(1, 2), members.flatten(1, 2)
-    is_weighed = members.any(1)  # where anything was drawn at all
+    is_weighted = members.any(1)  # where anything was drawn at all
     metrics = {}
     if least_ess:
         alpha = shrinkage(ratios, least_ess, dim=1)
         ratios = torch.where(ratios.isfinite(), alpha * ratios, ratios)
-        if bool(is_weighed.any()):
-            metrics["generator/importance_shrinkage"] = float(alpha.squeeze(1)[is_weighed].mean())
+        if bool(is_weighted.any()):
+            metrics["generator/importance_shrinkage"] = float(alpha.squeeze(1)[is_weighted].mean())
     weights = importance_weights(ratios, dim=1)
     size = effective_sample_size(weights, dim=1)
     number = ratios.isfinite().sum(1)
-    if bool(is_weighed.any()):
+    if bool(is_weighted.any()):
         metrics |= {
-            "generator/effective_sample_size": float(size[is_weighed].mean()),
-            "generator/effective_sample_share": float((size / number)[is_weighed].mean()),
+            "generator/effective_sample_size": float(size[is_weighted].mean()),
+            "generator/effective_sample_share": float((size / number)[is_weighted].mean()),
         }
     weights = weights * number.unsqueeze(1)
     # Equal ratios weigh exactly 1: a sum of exponentials gives that only up to rounding.
     is_one = ratios.isfinite() & (ratios == ratios.amax(1, keepdim=True))
     are_equal = is_one.sum(1, keepdim=True) == number.unsqueeze(1)
-    return Weighed(weights=weights.masked_fill(is_one & are_equal, 1.0).view(log_ratios.shape), metrics=metrics)
+    return ImportanceWeighted(
+        weights=weights.masked_fill(is_one & are_equal, 1.0).view(log_ratios.shape), metrics=metrics
+    )

@@ -146,7 +146,7 @@ class Gumbel(Objective):
     """The discriminator, and the generator's next step, see one-hot rows whose gradient is that of the soft ones."""
     fakes: Literal["soft", "tokens"] = "soft"
     """What the discriminator learns from: the soft rows that it judges, as published, which their softness alone gives
-    away, or tokens that the same law draws."""
+    away, or tokens that the same distribution draws."""
     temperature: TemperatureSettings = FixedTemperature()
     """Of the relaxation."""
     is_differentiated: ClassVar[bool] = True
@@ -363,7 +363,7 @@ def learner_loss(
         objective: whose clip.
         terms: fields of an `Experience` that are there, by name.
         logprobs: (B, T) float32 nats with gradient.
-        entropies: (B, T) float32 nats of the next token's law, with gradient; None without `entropy_weights`.
+        entropies: (B, T) float32 nats of the next token's distribution, with gradient; None without `entropy_weights`.
 
     Returns:
         Scalar.

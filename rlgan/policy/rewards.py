@@ -113,7 +113,7 @@ class OracleRatio(OracleReward):
 
 
 class OracleLikelihood(OracleReward):
-    """log p_oracle of each token: a control that seeks the law's modes (its NLL_oracle falls, its coverage too)."""
+    """log p_oracle of each token: a control that seeks modes (its NLL_oracle falls, its coverage too)."""
 
     kind: Literal["oracle_likelihood"] = "oracle_likelihood"
 

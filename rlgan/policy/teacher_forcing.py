@@ -101,7 +101,7 @@ class TeacherForcing(Settings):
         """Real sequences in the place of generated ones, of a generator update of so many sequences."""
         return 0
 
-    def num_given(self, unit: int) -> int:
+    def prefix_length(self, unit: int) -> int:
         """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
         return 0
 
@@ -178,7 +178,7 @@ class MixedPrefix(TeacherForcing):
     block: Annotated[int, Choice((5, 20))] = Field(5, ge=1)
     """Adversarial units a block."""
 
-    def num_given(self, unit: int) -> int:
+    def prefix_length(self, unit: int) -> int:
         """Tokens that are given in an adversarial unit, counted from 0."""
         return max(0, self.start - self.decrement * (unit // self.block))
 

@@ -56,7 +56,7 @@ class StateValue(nn.Module):
         self.embedding = nn.Embedding(space.vocab_size, settings.embedding)
         self.lstm = nn.LSTM(settings.embedding, settings.hidden, batch_first=True)
         self.output = _zero_linear(settings.hidden)
-        self.source = None if space.given is None else SourceEncoder(settings, space.given)
+        self.source = None if space.condition is None else SourceEncoder(settings, space.condition)
 
     def forward(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
         """V of the state before each token.
@@ -88,8 +88,8 @@ class SourceValue(nn.Module):
 
     def __init__(self, settings: CriticBaseline, space: SequenceSpace) -> None:
         super().__init__()
-        assert space.given is not None
-        self.source = SourceEncoder(settings, space.given)
+        assert space.condition is not None
+        self.source = SourceEncoder(settings, space.condition)
         self.output = _zero_linear(settings.hidden)
 
     def forward(self, tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ def _zero_linear(num_inputs: int) -> nn.Linear:
     return output
 
 
-class Critic:
+class ValueFunction:
     """A state value with its optimiser.
 
     Args:
@@ -182,7 +182,7 @@ class Critic:
         restore_optimizer_state(self._optimizer, state["optimizer"])
 
 
-def build_critic(baseline: BaselineSettings, space: SequenceSpace, seed: int) -> Critic | None:
+def build_critic(baseline: BaselineSettings, space: SequenceSpace, seed: int) -> ValueFunction | None:
     """The value function that a baseline reads; None where it reads none.
 
     Args:
@@ -190,7 +190,7 @@ def build_critic(baseline: BaselineSettings, space: SequenceSpace, seed: int) ->
         space: the task's sequences.
         seed: of the run.
     """
-    return Critic(baseline, space, seed) if isinstance(baseline, CriticBaseline) else None
+    return ValueFunction(baseline, space, seed) if isinstance(baseline, CriticBaseline) else None
 
 
 def value_loss(

@@ -10,7 +10,7 @@ from rlgan.config.config import Config, Control
 from rlgan.config.paths import from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.layers.optimizers import Adam
-from rlgan.policy.advantage_scaling import AsTheyAre
+from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import LeaveOneOut, NoBaseline, PerStepMean
 from rlgan.policy.credit import RewardToGo, Terminal
 from rlgan.policy.kl_penalty import NoReference
@@ -24,8 +24,8 @@ from rlgan.schedule.discriminator_balance import FixedBalance
 
 
 def controls_of(task: TaskSettings | None) -> tuple[Control, ...]:
-    """What stands beside an adversarial run; the ceiling only where the exact law is known and forbids nothing."""
-    has_oracle = task is None or (task.knows_law and not task.is_certain)
+    """What stands beside an adversarial run; the ceiling only where the distribution is known and forbids nothing."""
+    has_oracle = task is None or (task.knows_distribution and not task.is_certain)
     return ("mle_continued", "constant_reward", "oracle_ratio") if has_oracle else ("mle_continued", "constant_reward")
 
 
@@ -78,7 +78,7 @@ def control(config: Config, name: Control) -> Config:
             "reward": OracleRatio(),
             "credit": RewardToGo(gamma=1.0),
             "baseline": PerStepMean(),
-            "normalisation": AsTheyAre(),
+            "normalisation": NoScaling(),
             "reference": NoReference(),
             "objective": Reinforce(loss_normaliser="sequence"),
             "optimizers": config.optimizers.model_copy(update={"generator": Adam(lr=2e-3, clip_norm=5.0)}),
@@ -121,4 +121,4 @@ def _as_many_steps(config: Config) -> NoPolicyGradient:
     return NoPolicyGradient(**kept)
 
 
-_NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": AsTheyAre()}
+_NOTHING_COMPARED = {"baseline": NoBaseline(), "normalisation": NoScaling()}

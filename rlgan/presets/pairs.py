@@ -16,14 +16,14 @@ from rlgan.policy.logit_maps import NegLogComplement, Probability
 from rlgan.policy.objectives import Reinforce
 from rlgan.policy.rewards import Mixed, ReferenceBleu
 from rlgan.policy.teacher_forcing import InterleavedTeacherForcing, TeacherForcingByExample
-from rlgan.sampling.beam_search import SearchedAndDrawn
+from rlgan.sampling.beam_search import BeamsAndSamples
 from rlgan.schedule.phases import Schedule
 
 from .controls import controls_of
 from .named import shipped
 
 _COPYING = TransductionTask(vocab_size=10, max_length=5, rule=Copy(noise=0.1), num_train=5_000)
-"""Where no data is named: what is written is what was read, but for noise, so that the law forbids nothing."""
+"""Where no data is named: what is written is what was read, but for noise, so that the distribution forbids nothing."""
 
 _OF_DIALOGUE = CriticBaseline(reads="source", optimizer=Adam(lr=5e-4, clip_norm=5.0))
 """The baseline of the dialogue presets."""
@@ -155,7 +155,7 @@ def _dialogue(task: TaskSettings | None, credit: CreditSettings) -> Config:
             init_std=0.058,  # of the published U(-0.1, 0.1)
         ),
         discriminator=HierarchicalLSTM(embedding=512, hidden=512, dropout=0.2),
-        adversary=AdversarySettings(batch=128, sequences_per_round=64, decoding=SearchedAndDrawn()),
+        adversary=AdversarySettings(batch=128, sequences_per_round=64, decoding=BeamsAndSamples()),
         reward=Probability(),
         credit=credit,
         baseline=_OF_DIALOGUE,

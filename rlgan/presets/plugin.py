@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, PluginError, RlganError
 from rlgan.config.config import Config
-from rlgan.config.paths import from_dict, override, to_dict, told
+from rlgan.config.paths import described, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import Loaded, brief, load, own_lines
 
@@ -64,7 +64,7 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
     try:
         return loaded.object(**given)
     except ValidationError as error:
-        raise ConfigError(f"preset plug-in {name!r}: {told(error)}{own_lines(error, loaded.path)}") from None
+        raise ConfigError(f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}") from None
     except RlganError as error:
         raise ConfigError(f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}") from None
     except Exception as error:  # a user's own code may raise anything

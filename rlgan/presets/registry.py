@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
-from rlgan.config.paths import from_dict, to_dict, told
+from rlgan.config.paths import described, from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known
 
@@ -53,5 +53,5 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
         config = PRESETS[shipped](task)
     except ValidationError as error:
         # A recipe that cannot be followed on this task: the same sentence as of any other contradiction.
-        raise ConfigError(f"preset {shipped!r} is not for this task. {told(error)}") from None
+        raise ConfigError(f"preset {shipped!r} is not for this task. {described(error)}") from None
     return from_dict(to_dict(config))

@@ -12,7 +12,7 @@ from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM
 from rlgan.layers.optimizers import Adam
 from rlgan.layers.relaxation_temperatures import DecayingTemperature
-from rlgan.policy.advantage_scaling import AsTheyAre, RunningScale
+from rlgan.policy.advantage_scaling import NoScaling, RunningScale
 from rlgan.policy.baselines import (
     CriticBaseline,
     ExponentialMean,
@@ -84,7 +84,7 @@ def seqgan_grpo(task: TaskSettings | None = None) -> Config:
     return _modern(
         task,
         baseline=GroupMean(),
-        normalisation=AsTheyAre(),
+        normalisation=NoScaling(),
         reference=LossPenalty(weight=0.04),
         objective=PPO(loss_normaliser="fixed", epochs=1, minibatches=4),
     )

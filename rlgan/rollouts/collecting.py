@@ -112,8 +112,8 @@ def collect(
         samples = _searched_and_drawn(plan, policy, shard.is_searched.to(device), shard.beam, rng, conditions)
     targets = None if shard.targets is None else shard.targets.to(device)
     score = plan.score if shard.is_rewarded else None
-    num_given = 0 if prefixes is None else prefixes.shape[1]
-    search, num_drawn = None, int(samples.mask[:, num_given:].sum())
+    prefix_length = 0 if prefixes is None else prefixes.shape[1]
+    search, num_drawn = None, int(samples.mask[:, prefix_length:].sum())
     if rollout_policy is not None:
         search = monte_carlo_search(
             plan,
@@ -121,7 +121,7 @@ def collect(
             rollout_policy,
             scorer,
             rng,
-            num_given,
+            prefix_length,
             conditions,
             targets,
             score,
@@ -140,7 +140,7 @@ def collect(
         else:
             real_logits = logits
             if plan.credit.judges_prefixes:
-                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, num_given, conditions)
+                token_logits = prefix_logits(samples.tokens, samples.mask, scorer, prefix_length, conditions)
     return Rollouts(
         tokens=samples.tokens.to(CPU),
         logprobs=samples.logprobs.to(CPU),
@@ -151,7 +151,7 @@ def collect(
         reference_logprobs=_on_cpu(None if reference is None else _logprobs(reference, samples, conditions)),
         generator_version=shard.generator_version,
         discriminator_version=shard.discriminator_version,
-        num_given=num_given,
+        prefix_length=prefix_length,
         num_drawn=num_drawn,
         conditions=shard.conditions,
         scores=_on_cpu(None if scored is None else scored.scores),
@@ -208,7 +208,7 @@ def collect_soft(plan: RolloutPlan, shard: Shard, generator: Generator) -> Rollo
         reference_logprobs=None,
         generator_version=shard.generator_version,
         discriminator_version=None,
-        num_given=0,
+        prefix_length=0,
         num_drawn=int(mask.sum()),
         soft_rows=rows.to(CPU),
         conditions=shard.conditions,
@@ -221,7 +221,7 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 @torch.no_grad()
 def _logprobs(generator: Generator, samples: Samples, conditions: Tensor | None) -> Tensor:
-    return generator.given(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
+    return generator.conditional(conditions).logprobs(samples.tokens).masked_fill(~samples.mask, 0.0)
 
 
 def _scored(plan: RolloutPlan, score: SequenceScorer, finished: Finished) -> Scored:
@@ -259,7 +259,7 @@ def monte_carlo_search(
     rollout_policy: Sampler,
     scorer: Scorer | None,
     rng: torch.Generator,
-    num_given: int = 0,
+    prefix_length: int = 0,
     conditions: Tensor | None = None,
     targets: Tensor | None = None,
     score: SequenceScorer | None = None,
@@ -273,7 +273,7 @@ def monte_carlo_search(
         rollout_policy: continues the prefixes.
         scorer: frozen discriminator of sequences; None leaves continuations unscored.
         rng: source of all randomness.
-        num_given: first tokens that were not drawn.
+        prefix_length: first tokens that were not drawn.
         conditions: (B, S) int64 what each sequence is given, or None.
         targets: (B, T) int64 what each sequence is compared with; None compares with nothing.
         score: scores continuations for the reward; None where it reads no scores.
@@ -286,7 +286,7 @@ def monte_carlo_search(
     logits = None if scorer is None else torch.zeros(shape, device=tokens.device)
     scores = None if score is None else torch.zeros(shape, device=tokens.device)
     # Finished rows are cheap to keep and are scored many at a time, which is how a scorer is fast.
-    finished = list(rollout_policy.continuations(tokens, shape[2], rng, num_given, conditions))
+    finished = list(rollout_policy.continuations(tokens, shape[2], rng, prefix_length, conditions))
     if not finished:
         return Search(logits, scores, num_drawn=0)
     rows = torch.cat([part.tokens for part in finished])
@@ -304,7 +304,7 @@ def monte_carlo_search(
 
 
 def prefix_logits(
-    tokens: Tensor, mask: Tensor, scorer: Scorer, num_given: int = 0, conditions: Tensor | None = None
+    tokens: Tensor, mask: Tensor, scorer: Scorer, prefix_length: int = 0, conditions: Tensor | None = None
 ) -> Tensor:
     """Real-logits of every prefix that ends in a drawn token, judged as it stands.
 
@@ -312,7 +312,7 @@ def prefix_logits(
         tokens: (B, T) int64 finished sequences.
         mask: (B, T) bool.
         scorer: frozen discriminator of sequences, which has seen prefixes.
-        num_given: first tokens that were not drawn.
+        prefix_length: first tokens that were not drawn.
         conditions: (B, S) int64 what each sequence is given, or None.
 
     Returns:
@@ -320,7 +320,7 @@ def prefix_logits(
     """
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     logits = torch.zeros(tokens.shape, device=tokens.device)
-    sequence, position = (mask & (positions >= num_given)).nonzero(as_tuple=True)
+    sequence, position = (mask & (positions >= prefix_length)).nonzero(as_tuple=True)
     if sequence.shape[0] == 0:
         return logits
     ends = positions <= position.unsqueeze(1)

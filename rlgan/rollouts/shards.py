@@ -30,7 +30,7 @@ class Beginnings:
 
 
 def draw_beginnings(
-    task: Task, num_sequences: int, copies: int, num_given: int, rng: torch.Generator, with_targets: bool = False
+    task: Task, num_sequences: int, copies: int, prefix_length: int, rng: torch.Generator, with_targets: bool = False
 ) -> Beginnings:
     """Draw training sequences that generated ones begin like, evenly and with replacement.
 
@@ -38,19 +38,19 @@ def draw_beginnings(
         task: its training sequences, and what they are given.
         num_sequences: B.
         copies: sequences in a row that begin alike.
-        num_given: n first tokens of them.
+        prefix_length: n first tokens of them.
         rng: source of the draw.
         with_targets: whether the training sequences themselves go along.
 
     Returns:
         What B sequences begin with.
     """
-    if task.conditions is None and not num_given:
+    if task.conditions is None and not prefix_length:
         return Beginnings()
     drawn = torch.randint(task.train.shape[0], (-(-num_sequences // copies),), generator=rng)
     drawn = drawn.repeat_interleave(copies)[:num_sequences]
     return Beginnings(
-        prefixes=task.train[drawn, :num_given].long() if num_given else None,
+        prefixes=task.train[drawn, :prefix_length].long() if prefix_length else None,
         conditions=None if task.conditions is None else task.conditions.train[drawn].long(),
         targets=task.train[drawn].long() if with_targets else None,
     )

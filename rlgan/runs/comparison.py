@@ -32,7 +32,7 @@ _CONTINUED: Control = "mle_continued"
 _CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
 
 _LIKELIHOODS = ("nll_gen", "nll_div")
-_OF_KNOWN_LAW = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
+_OF_KNOWN_DISTRIBUTION = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")
 _COLUMNS: Mapping[TaskMeasure, tuple[str, ...]] = {
     "text": (
         "bleu_2",
@@ -170,7 +170,7 @@ def _contender(name: str, controls: _Controls) -> Contender | None:
 def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
     tables = [format_table(rows, ("name", "temperature", *_columns(task)))]
     closer = [name for name in _CLOSER_COLUMNS if any(name in row for row in rows)]
-    if closer and (task.measures or not task.has_known_law):
+    if closer and (task.measures or not task.has_known_distribution):
         tables += ["", format_table(rows, ("name", "temperature", *closer)), ""]
     if own := [name for name in dict.fromkeys(name for row in rows for name in row) if is_own(name)]:
         tables += ["", format_table(rows, ("name", "temperature", *own)), ""]
@@ -181,7 +181,7 @@ def _tables(task: Task, rows: list[dict[str, Any]]) -> list[str]:
 
 def _columns(task: Task) -> tuple[str, ...]:
     """Of the first table, by what can be measured of the task."""
-    likelihoods = _OF_KNOWN_LAW if task.has_known_law else _LIKELIHOODS
+    likelihoods = _OF_KNOWN_DISTRIBUTION if task.has_known_distribution else _LIKELIHOODS
     measured = [name for measure, names in _COLUMNS.items() if measure in task.measures for name in names]
     return (*likelihoods, *measured, *(_OF_DECODED if "references" in task.measures else ()))
 

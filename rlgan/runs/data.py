@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgan.base.errors import CheckpointError, ConfigError, DataError, nearest
+from rlgan.base.errors import CheckpointError, ConfigError, DataError
 from rlgan.base.files import write_atomically
 from rlgan.base.settings import IsFile, facts_below, facts_of
 from rlgan.config.config import Config
@@ -180,7 +180,7 @@ def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
             there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
             raise ConfigError(
                 f"{option_of(path)} {file}: {asked} keeps its settings, and an option may only say where its files lie "
-                f"now, which are {there}.{nearest(path, known)} Leave the option out."
+                f"now, which are {there}. Name one of these, or leave the option out."
             )
     return override(config, files) if files else config
 
@@ -399,7 +399,7 @@ def _has_changed(config: Config, kept: KeptData, task: Task) -> str:
 
 
 def _changed_files(config: Config, kept: KeptData) -> list[str]:
-    told = []
+    described = []
     for path, name in config_files(config).items():
         known = kept.files.get(path)
         if known is None or not path.startswith("task.") or not Path(name).is_file():
@@ -407,17 +407,17 @@ def _changed_files(config: Config, kept: KeptData) -> list[str]:
         if _sha256(Path(name)) != known["sha256"]:
             size = Path(name).stat().st_size
             before = "as before" if size == known["num_bytes"] else f"was {known['num_bytes']:,}"
-            told.append(f"{path}={name} has another content ({size:,} bytes, {before})")
-    return told
+            described.append(f"{path}={name} has another content ({size:,} bytes, {before})")
+    return described
 
 
 def _changed_parts(kept: KeptData, task: Task) -> list[str]:
-    told, parts = [], _parts(task)
+    described, parts = [], _parts(task)
     for name, known in kept.parts.items():
         rows = parts.get(name, ())
         noun = " sequences" if name in ("train", "valid", "test") else ""
         if len(rows) != known["num"]:
-            told.append(f"{name}: {len(rows):,}{noun}, was {known['num']:,}")
+            described.append(f"{name}: {len(rows):,}{noun}, was {known['num']:,}")
             continue
         new, old = _checksums(rows), known["crc32"]
         place = next((index for index, pair in enumerate(zip(new, old, strict=False)) if pair[0] != pair[1]), None)
@@ -425,5 +425,5 @@ def _changed_parts(kept: KeptData, task: Task) -> list[str]:
             size = _block_size(len(rows))
             first, last = place * size + 1, min(len(rows), (place + 1) * size)
             where = f"no. {first:,}" if first == last else f"among no. {first:,} to {last:,}"
-            told.append(f"{name}: {len(rows):,}{noun} as before, the first that differs is {where}")
-    return told
+            described.append(f"{name}: {len(rows):,}{noun} as before, the first that differs is {where}")
+    return described

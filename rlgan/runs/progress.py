@@ -169,8 +169,8 @@ class Progress:
                 self._move_bar(f"{_PHASE_NAMES[unit.phase]} {unit.step}")
             elif unit.measurement is not None or self._quiet_s() >= _QUIET_S:
                 self._shown_kinds.add(unit.phase)
-                told = "  ".join(f"{label} {value:.3f}" for label, value in figures.items())
-                self._print(f"{self._when()} {_PHASE_NAMES[unit.phase]} {unit.step:<4} {told}")
+                described = "  ".join(f"{label} {value:.3f}" for label, value in figures.items())
+                self._print(f"{self._when()} {_PHASE_NAMES[unit.phase]} {unit.step:<4} {described}")
 
     @contextmanager
     def showing_log(self) -> Iterator[None]:

@@ -59,7 +59,7 @@ def reward_of_run(
         chosen,
         exported.token_names,
         exported.joining,
-        exported.given_names,
+        exported.condition_names,
     )
 
 

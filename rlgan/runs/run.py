@@ -224,7 +224,10 @@ def _require_unused(run_dir: Path, storage: Place | None) -> None:
 def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunResult:
     """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
     progress = Progress()
-    progress.say(f"run {run_dir} is complete\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}")
+    progress.say(
+        f"run {run_dir} is complete: its table as it was written. Its data is not read again; --dry-run beside "
+        f"--resume finds whether it is as it was.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
+    )
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
     for name in ARTIFACTS:

@@ -33,7 +33,7 @@ class Drawn(Settings):
     beam: ClassVar[int] = 1
 
 
-class SearchedAndDrawn(Settings):
+class BeamsAndSamples(Settings):
     """Some fakes are found by beam search, the others are drawn (dialogue; docs/algorithms.md §14)."""
 
     kind: Literal["searched_and_drawn"] = "searched_and_drawn"
@@ -70,7 +70,7 @@ class SearchedAndDrawn(Settings):
                 at,
                 f"finds tokens, and objective={objective.kind!r} makes soft rows of fakes. Use drawn.",
             )
-        if forcing.num_given(0):
+        if forcing.prefix_length(0):
             yield Problem(
                 "searched_from_nothing",
                 at,
@@ -94,7 +94,7 @@ class SearchedAndDrawn(Settings):
             )
 
 
-DecodingSettings = Annotated[Drawn | SearchedAndDrawn, Field(discriminator="kind")]
+DecodingSettings = Annotated[Drawn | BeamsAndSamples, Field(discriminator="kind")]
 
 
 def searched_rows(settings: DecodingSettings, number: int, pretrains: bool) -> Tensor | None:
@@ -152,7 +152,7 @@ def beam_search(
     size = max(1, chunk_rows // beam)
     parts = [
         _search(
-            stepper.given(None if conditions is None else conditions[first : first + size]),
+            stepper.conditional(None if conditions is None else conditions[first : first + size]),
             space,
             min(size, num_sequences - first),
             beam,

@@ -42,7 +42,7 @@ class StepByStep(RowWriter):
         self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See `RowWriter.write`. Tokens that are given are actions like any other."""
-        rows, num_given = prefixes.shape
+        rows, prefix_length = prefixes.shape
         state = stepper.start(rows, rng)
         device = state[0].device
         episodes = _Episodes(space, rows, _pays_nothing(conditions), conditions)
@@ -53,7 +53,7 @@ class StepByStep(RowWriter):
             if alive.shape[0] > 0:
                 if position > 0:
                     state = stepper.advance(state, episodes.tokens(device)[alive, position - 1])
-                if position < num_given:
+                if position < prefix_length:
                     actions[alive] = prefixes[alive, position]
                 else:
                     actions[alive], logprobs[alive, position] = draw_with_logprobs(stepper, state, rng)
@@ -97,7 +97,9 @@ class StepByStep(RowWriter):
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         """See `RowWriter.judge`: the rewards of the episodes, where tokens are judged their sum."""
         judgement = _Judgement(scorer, tokens.device)
-        pays: RewardFunction | ConditionalRewardFunction = judgement.alone if conditions is None else judgement.given
+        pays: RewardFunction | ConditionalRewardFunction = (
+            judgement.alone if conditions is None else judgement.conditional
+        )
         episodes = _Episodes(space, len(tokens), pays, conditions)
         for position in range(space.max_length):
             episodes.step(tokens[:, position])
@@ -139,10 +141,10 @@ class _Episodes:
             space,
             reward_function,
             conditions=given,
-            condition_space=None if given is None else space.given,
+            condition_space=None if given is None else space.condition,
             ends_together=space.end_id is not None,
         )
-        self._num_given = 0 if given is None else given.shape[1]
+        self._prefix_length = 0 if given is None else given.shape[1]
         self._seen: NDArray[np.int64]
         self._seen, infos = self._env.reset(options=None if given is None else {"conditions": given})
         self._masks = infos.get("action_mask")
@@ -155,7 +157,7 @@ class _Episodes:
 
     def tokens(self, device: torch.device) -> Tensor:
         """(R, T) int64 as observed."""
-        return torch.from_numpy(self._seen[:, self._num_given :]).to(device)
+        return torch.from_numpy(self._seen[:, self._prefix_length :]).to(device)
 
     def goes_on(self, device: torch.device) -> Tensor:
         """(R,) bool, whether more than padding may come next; where no sequence ends early all go on."""
@@ -184,19 +186,19 @@ class _Judgement:
         self.said = self._scorer(tokens.to(self._device), mask.to(self._device))
         return self.said if self.said.dim() == 1 else self.said.sum(1)
 
-    def given(self, tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
+    def conditional(self, tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
         """Of sequences that are given something; see `ConditionalRewardFunction`."""
         self.said = self._scorer(tokens.to(self._device), mask.to(self._device), conditions.to(self._device))
         return self.said if self.said.dim() == 1 else self.said.sum(1)
 
 
 def _pays_nothing(conditions: Tensor | None) -> RewardFunction | ConditionalRewardFunction:
-    return _nothing if conditions is None else _nothing_given
+    return _nothing if conditions is None else _no_conditions
 
 
 def _nothing(tokens: Tensor, mask: Tensor) -> Tensor:
     return torch.zeros(len(tokens))
 
 
-def _nothing_given(tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
+def _no_conditions(tokens: Tensor, mask: Tensor, conditions: Tensor) -> Tensor:
     return torch.zeros(len(tokens))

@@ -18,7 +18,8 @@ class Rollouts:
 
     Attributes:
         tokens: (B, T) int64, padded after the terminator.
-        logprobs: (B, T) float32 nats under the law that drew them, 0 after the terminator, and where no law drew the
+        logprobs: (B, T) float32 nats under the distribution that drew them, 0 after the terminator, and where no
+            distribution drew the
             tokens: beside soft rows, and of sequences that beams found.
         mask: (B, T) bool, True up to and including the terminator.
         real_logits: (B,) float32 of the finished sequences, positive = real; None where no discriminator judges them.
@@ -29,7 +30,7 @@ class Rollouts:
         reference_logprobs: (B, T) float32 nats under the reference generator, 0 after the terminator; None without one.
         generator_version: version of the weights that drew the sequences.
         discriminator_version: version of the weights that scored them, or None.
-        num_given: first tokens of every sequence that were given and not drawn.
+        prefix_length: first tokens of every sequence that were given and not drawn.
         num_drawn: tokens drawn for all of this, continuations included: what it cost.
         soft_rows: (B, T, V) float32, what the generator handed out in the place of tokens; None where it drew tokens.
         conditions: (B, S) int64 what each sequence was given, or None.
@@ -47,7 +48,7 @@ class Rollouts:
     reference_logprobs: Tensor | None
     generator_version: int
     discriminator_version: int | None
-    num_given: int
+    prefix_length: int
     num_drawn: int
     soft_rows: Tensor | None = None
     conditions: Tensor | None = None
@@ -62,12 +63,12 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
     Raises:
         ValueError: the shards stem from different weights, or were given different numbers of tokens.
     """
-    versions = {(shard.generator_version, shard.discriminator_version, shard.num_given) for shard in shards}
+    versions = {(shard.generator_version, shard.discriminator_version, shard.prefix_length) for shard in shards}
     if len(versions) != 1:
         raise ValueError(
             f"shards of different (generator version, discriminator version, given tokens) {sorted(versions, key=str)}"
         )
-    generator_version, discriminator_version, num_given = versions.pop()
+    generator_version, discriminator_version, prefix_length = versions.pop()
 
     def joined(name: str) -> Tensor | None:
         parts = [getattr(shard, name) for shard in shards]
@@ -85,7 +86,7 @@ def concatenate(shards: Sequence[Rollouts]) -> Rollouts:
         reference_logprobs=joined("reference_logprobs"),
         generator_version=generator_version,
         discriminator_version=discriminator_version,
-        num_given=num_given,
+        prefix_length=prefix_length,
         num_drawn=sum(shard.num_drawn for shard in shards),
         soft_rows=joined("soft_rows"),
         conditions=joined("conditions"),

@@ -137,7 +137,7 @@ class StepperSampler(Sampler):
         tokens: Tensor,
         num_continuations: int,
         rng: torch.Generator,
-        num_given: int = 0,
+        prefix_length: int = 0,
         conditions: Tensor | None = None,
     ) -> Iterator[Continuations]:
         """Finish every proper prefix; see `Sampler.continuations`. At most `chunk_rows` rows at a time."""
@@ -148,7 +148,7 @@ class StepperSampler(Sampler):
             num_continuations,
             rng,
             self._chunk_rows,
-            num_given,
+            prefix_length,
             conditions,
             self._writer,
         )
@@ -175,9 +175,9 @@ class TruncatedStepper(Stepper):
         """State of empty prefixes; see `Stepper.start`."""
         return self._stepper.start(num_rows, rng)
 
-    def given(self, conditions: Tensor | None) -> TruncatedStepper:
+    def conditional(self, conditions: Tensor | None) -> TruncatedStepper:
         """The same for rows that are given conditions; see `Stepper.given`."""
-        return TruncatedStepper(self._stepper.given(conditions), self._draw)
+        return TruncatedStepper(self._stepper.conditional(conditions), self._draw)
 
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after one more token; see `Stepper.advance`."""
@@ -264,7 +264,7 @@ def sample(
     parts = []
     for first, begun in zip(range(0, num_sequences, chunk_rows), prefixes.split(chunk_rows), strict=True):
         given = None if conditions is None else conditions[first : first + chunk_rows]
-        parts.append(writer.write(stepper.given(given), space, begun, given, rng))
+        parts.append(writer.write(stepper.conditional(given), space, begun, given, rng))
     tokens = torch.cat([part[0] for part in parts])
     logprobs = torch.cat([part[1] for part in parts])
     mask = sequence_mask(space, tokens)
@@ -304,7 +304,7 @@ class Batched(RowWriter):
         self, stepper: Stepper, space: SequenceSpace, prefixes: Tensor, conditions: Tensor | None, rng: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See `RowWriter.write`."""
-        rows, num_given = prefixes.shape
+        rows, prefix_length = prefixes.shape
         state = stepper.start(rows, rng)
         device = state[0].device
         tokens = torch.full((rows, space.max_length), space.pad_id, dtype=torch.int64, device=device)
@@ -313,7 +313,7 @@ class Batched(RowWriter):
         for position in range(space.max_length):
             if position > 0:
                 state = stepper.advance(state, tokens[alive, position - 1])
-            if position < num_given:
+            if position < prefix_length:
                 drawn = prefixes[alive, position]
             else:
                 drawn, logprobs[alive, position] = draw_with_logprobs(stepper, state, rng)
@@ -407,7 +407,7 @@ def continue_prefixes(
     num_rollouts: int,
     rng: torch.Generator,
     chunk_rows: int = CHUNK_ROWS,
-    num_given: int = 0,
+    prefix_length: int = 0,
     conditions: Tensor | None = None,
     writer: RowWriter | None = None,
 ) -> Iterator[Continuations]:
@@ -420,7 +420,7 @@ def continue_prefixes(
         num_rollouts: N continuations a prefix.
         rng: source of all randomness.
         chunk_rows: most rows advanced together.
-        num_given: first tokens that were not drawn, whose values nobody seeks.
+        prefix_length: first tokens that were not drawn, whose values nobody seeks.
         conditions: (B, S) int64 what each sequence is given, or None.
         writer: continues each chunk; None is `Batched`.
 
@@ -430,12 +430,12 @@ def continue_prefixes(
     writer = Batched() if writer is None else writer
     lengths = sequence_mask(space, tokens).sum(1)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
-    is_sought = (positions.unsqueeze(1) >= num_given) & (positions.unsqueeze(1) < lengths - 1)
+    is_sought = (positions.unsqueeze(1) >= prefix_length) & (positions.unsqueeze(1) < lengths - 1)
     position, sequence = is_sought.nonzero(as_tuple=True)
     rollout = torch.arange(num_rollouts, device=tokens.device).repeat(position.shape[0])
     position, sequence = position.repeat_interleave(num_rollouts), sequence.repeat_interleave(num_rollouts)
     # No continuation ever reads its prefix again.
-    stepper = stepper.given(conditions)
+    stepper = stepper.conditional(conditions)
     states = stepper.prefix_states(tokens)
     for first in range(0, position.shape[0], chunk_rows):
         chunk = slice(first, first + chunk_rows)

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.vocabulary import UNK_NAME, join_tokens
-from rlgan.generators import AttendingLaw, Generator
+from rlgan.generators import AttendingDistribution, Generator
 
 _BATCH = 64  # sequences whose attention is held at once
 
@@ -85,12 +85,14 @@ def texts_with_source_words(
     texts = []
     for first in range(0, len(tokens), _BATCH):
         rows = slice(first, first + _BATCH)
-        law = generator.given(conditions[rows])
-        if not isinstance(law, AttendingLaw):
+        distribution = generator.conditional(conditions[rows])
+        if not isinstance(distribution, AttendingDistribution):
             raise ConfigError(
                 "--replace-unknown: this generator does not say which words of a source it attends to. Leave it out."
             )
-        for row, attention, source in zip(tokens[rows].tolist(), law.attention(tokens[rows]), words[rows], strict=True):
+        for row, attention, source in zip(
+            tokens[rows].tolist(), distribution.attention(tokens[rows]), words[rows], strict=True
+        ):
             length = row.index(space.end_id) if space.end_id in row else len(row)
             written = [token_names[token] for token in row[:length]]
             if space.unknown_id in row[:length]:

@@ -44,9 +44,9 @@ class BestGenerator(Settings):
 
     kind: Literal["best"] = "best"
     measure: Annotated[Measure, _SAME_FOR_ALL] = "valid_nll"
-    """By what: `valid_nll`, held-out NLL a token; `kl_sum`, both KL gaps, where the law is known; `lm_rlm`, the sum of
-    `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of pairs;
-    `own_NAME`, a metric of `evaluation.metrics`. All of validation data."""
+    """By what: `valid_nll`, held-out NLL a token; `kl_sum`, both KL gaps, where the distribution is known; `lm_rlm`,
+    the sum of `eval/lm_5gram` and `eval/rlm_5gram`, of text; `corpus_bleu` or `chrf` of the likeliest sequences, of
+    pairs; `own_NAME`, a metric of `evaluation.metrics`. All of validation data."""
     every: Annotated[int, _SAME_FOR_ALL] = Field(5, ge=1)
     """Adversarial units between measurements; the last generator is always measured, too."""
     patience: Annotated[int | None, _SAME_FOR_ALL] = Field(None, ge=1)
@@ -76,7 +76,7 @@ class BestGenerator(Settings):
                 at,
                 f"is of likelihoods, which generator={fields.generator.kind!r} has not. Use lm_rlm, on text.",
             )
-        if self.measure == "kl_sum" and not task.knows_law:
+        if self.measure == "kl_sum" and not task.knows_distribution:
             fitting = "corpus_bleu, chrf" if "references" in measures else "lm_rlm"
             yield Problem(
                 "measure_of_law",

@@ -40,7 +40,7 @@ class ExportedDiscriminator:
         space: the sequences that it judges, and what they are given.
         token_names: how each id is shown.
         joining: how tokens become text.
-        given_names: how each id of what they are given is shown; None where they are given nothing.
+        condition_names: how each id of what they are given is shown; None where they are given nothing.
         reward: settings of the reward of its run, as a configuration has them.
     """
 
@@ -48,7 +48,7 @@ class ExportedDiscriminator:
     space: SequenceSpace
     token_names: tuple[str, ...]
     joining: Joining
-    given_names: tuple[str, ...] | None
+    condition_names: tuple[str, ...] | None
     reward: Mapping[str, Any]
 
 

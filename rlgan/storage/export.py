@@ -49,7 +49,7 @@ class ExportedGenerator:
         token_names: how each id is shown.
         joining: how tokens become text.
         reading: how sources become what it is given; None where it is given nothing, or no text.
-        given_names: how each id of what it is given is shown; None where it is given nothing.
+        condition_names: how each id of what it is given is shown; None where it is given nothing.
     """
 
     generator: Generator
@@ -57,7 +57,7 @@ class ExportedGenerator:
     token_names: tuple[str, ...]
     joining: Joining
     reading: Reading | None = None
-    given_names: tuple[str, ...] | None = None
+    condition_names: tuple[str, ...] | None = None
 
     def sample(
         self,
@@ -83,7 +83,7 @@ class ExportedGenerator:
         Raises:
             ConfigError: its sequences are given something, or a value is out of range.
         """
-        if self.space.given is not None:
+        if self.space.condition is not None:
             raise ConfigError(
                 "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
                 "summary. Give a file with one source a line."
@@ -116,7 +116,7 @@ class ExportedGenerator:
             ConfigError: it is given nothing; or unknown words are to be replaced, and there are none.
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
-        if self.space.given is None:
+        if self.space.condition is None:
             raise ConfigError(f"--input {path}: this generator reads no text. Leave it out.")
         if self.reading is None:
             refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
@@ -125,8 +125,8 @@ class ExportedGenerator:
         if decoding.replaces_unknown and refusal is not None:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
         if self.reading is None:
-            names = self.given_names or tuple(map(str, range(self.space.given.vocab_size)))
-            read = ReadSources(_of_names([str(text) for text in sources], path, names, self.space.given), (), ())
+            names = self.condition_names or tuple(map(str, range(self.space.condition.vocab_size)))
+            read = ReadSources(_of_names([str(text) for text in sources], path, names, self.space.condition), (), ())
         else:
             read = self.reading.read(sources, path, numbers)
         conditions = read.conditions
@@ -212,7 +212,7 @@ def names_of(task: Task) -> dict[str, Any]:
     """Sequences and vocabulary of a task, as `space_of` and `joining_of` read them."""
     return {
         **_of_space(task.space),
-        "given": None if task.space.given is None else _of_space(task.space.given),
+        "given": None if task.space.condition is None else _of_space(task.space.condition),
         "joining": task.joining,
         "token_names": list(task.token_names),
         "given_names": None if task.conditions is None else list(task.conditions.token_names),
@@ -235,7 +235,7 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
         description["vocab_size"],
         description["max_length"],
         description["end_id"],
-        given=None if given is None else space_of(given),
+        condition=None if given is None else space_of(given),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
@@ -268,8 +268,10 @@ def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> Expor
         kept = description.get("reading")
         reading = None if kept is None else Reading.model_validate(kept)
         names = description.get("given_names")
-        given_names = None if names is None else tuple(names)
-        return ExportedGenerator(generator.eval(), space, token_names, joining_of(description), reading, given_names)
+        condition_names = None if names is None else tuple(names)
+        return ExportedGenerator(
+            generator.eval(), space, token_names, joining_of(description), reading, condition_names
+        )
     except (CheckpointError, PluginError):
         raise
     except FileNotFoundError as error:
@@ -315,7 +317,7 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
         CheckpointError: its sequences or tokens are others.
     """
     given = None if task.conditions is None else task.conditions.token_names
-    known = exported.given_names if exported.given_names is not None else given  # older versions do not tell it
+    known = exported.condition_names if exported.condition_names is not None else given  # older versions do not tell it
     same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
     if not same_shape or exported.token_names != task.token_names or known != given:
         raise CheckpointError(

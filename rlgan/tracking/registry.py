@@ -268,7 +268,7 @@ def _facts(client: Any, run: Any, temperature: float, tags: Mapping[str, str], v
     data: list[Any] = next((inputs for one in chain if (inputs := one.inputs.dataset_inputs)), [])
     found = {
         "run": " / ".join(one.info.run_name or one.info.run_id for one in reversed(chain)),
-        "preset": first("preset"),
+        "preset": tags.get("preset") or first("preset"),
         "seed": tags.get("seed") or first("seed"),
         "rlgan_version": first("rlgan_version"),
         "git_commit": first("git_commit"),

@@ -186,7 +186,7 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
 
 
 def require_usable(callbacks: Sequence[Callback]) -> None:
-    """See to it that callbacks can be called and told apart.
+    """See to it that callbacks can be called and distinguished.
 
     Raises:
         CallbackError: one of them is no callback, or two have the same name.

@@ -48,7 +48,7 @@ class GeneratorUpdates:
     def __init__(self, shared: Shared, gathering: Gathering) -> None:
         self._shared, self._gathering = shared, gathering
         self._memory = Memory()
-        self._critic = build_critic(shared.config.baseline, shared.task.space, shared.config.seed)
+        self._value_function = build_critic(shared.config.baseline, shared.task.space, shared.config.seed)
 
     def update(self, update: int, iteration: int) -> Done:
         """One batch learned from, with its teacher forcing.
@@ -95,14 +95,14 @@ class GeneratorUpdates:
         """Rewards, credit, baseline, weights; the value function learns what its states were worth."""
         config, state_values = self._shared.config, None
         seen = rollouts.tokens, rollouts.mask
-        if self._critic is not None:
-            state_values = self._critic.values(*seen, rollouts.conditions)
+        if self._value_function is not None:
+            state_values = self._value_function.values(*seen, rollouts.conditions)
         rng = stream(config.seed, "reward", update)
         batch = learnable(rollouts, recipe_of(config), self._memory, self._shared.task, rng, state_values)
         self._memory = batch.memory
-        if self._critic is not None and state_values is not None:
+        if self._value_function is not None and state_values is not None:
             with self._shared.timings.timed("timing/critic_s"):
-                metrics |= self._critic.learn(*seen, batch.values, state_values, rollouts.conditions)
+                metrics |= self._value_function.learn(*seen, batch.values, state_values, rollouts.conditions)
         metrics |= batch.metrics
         return batch.experience
 
@@ -141,12 +141,12 @@ class GeneratorUpdates:
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on."""
-        critic = None if self._critic is None else self._critic.state()
+        critic = None if self._value_function is None else self._value_function.state()
         return {"memory": dataclasses.asdict(self._memory), "critic": critic}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         memory = state["memory"]
         self._memory = Memory(**{**memory, "baseline": BaselineState(**memory["baseline"])})
-        if self._critic is not None:
-            self._critic.restore(state["critic"])
+        if self._value_function is not None:
+            self._value_function.restore(state["critic"])

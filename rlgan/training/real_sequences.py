@@ -113,8 +113,10 @@ class RealSequences:
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
     ) -> Beginnings:
-        num_given = self._schedule.teacher_forcing.num_given(unit)
-        return draw_beginnings(self._task, num_sequences, copies, num_given, stream(self._seed, *purpose), with_targets)
+        prefix_length = self._schedule.teacher_forcing.prefix_length(unit)
+        return draw_beginnings(
+            self._task, num_sequences, copies, prefix_length, stream(self._seed, *purpose), with_targets
+        )
 
 
 def require_drawable(config: Config, task: Task) -> None:
@@ -141,7 +143,7 @@ def require_drawable(config: Config, task: Task) -> None:
             f"task {task.name}: {task.train.shape[0]} training sequences are fewer than one batch of "
             f"schedule.mle_batch={schedule.mle_batch}. Give more data, or lower schedule.mle_batch."
         )
-    longest, given = task.space.max_length, forcing.num_given(0)
+    longest, given = task.space.max_length, forcing.prefix_length(0)
     if given >= longest:
         raise ConfigError(
             f"schedule.teacher_forcing.start={given}: leaves nothing to draw of sequences of {longest} tokens. "

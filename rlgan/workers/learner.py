@@ -50,7 +50,7 @@ from rlgan.base.weights import (
 )
 from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.generators import Generator, GeneratorSettings, Law, build_generator
+from rlgan.generators import Distribution, Generator, GeneratorSettings, build_generator
 from rlgan.layers.embeddings import load_pretrained
 from rlgan.layers.optimizers import (
     OptimizerSettings,
@@ -89,18 +89,18 @@ class GeneratorModule(TorchRLModule):
     def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         if "row_weights" in batch:
             return self._judged(batch)
-        law, conditions = self._law(batch), batch.get("conditions")
+        distribution, conditions = self._distribution(batch), batch.get("conditions")
         if "input_draws" in batch:
-            read = mixed_inputs(self.generator.stepper().given(conditions), batch["tokens"], batch["input_draws"])
-            return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"], read=read)}
+            read = mixed_inputs(self.generator.stepper().conditional(conditions), batch["tokens"], batch["input_draws"])
+            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], read=read)}
         if "entropy_weights" not in batch:
-            return {Columns.ACTION_LOGP: law.logprobs(batch["tokens"])}
-        logprobs, entropies = law.logprobs_and_entropies(batch["tokens"])
+            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"])}
+        logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"])
         return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
 
-    def _law(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Law:
-        """The law of a batch, or of some of its rows."""
-        return self.generator.given(_conditions(batch, rows))
+    def _distribution(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Distribution:
+        """The distribution of a batch, or of some of its rows."""
+        return self.generator.conditional(_conditions(batch, rows))
 
     def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
@@ -111,7 +111,9 @@ class GeneratorModule(TorchRLModule):
             drawn = torch.ones_like(drawn)
         logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
         if not bool(drawn.all()):
-            logprobs = logprobs.masked_scatter(~drawn.unsqueeze(1), self._law(batch, ~drawn).logprobs(tokens[~drawn]))
+            logprobs = logprobs.masked_scatter(
+                ~drawn.unsqueeze(1), self._distribution(batch, ~drawn).logprobs(tokens[~drawn])
+            )
         losses = logprobs.new_zeros(tokens.shape[0])
         if bool(drawn.any()):
             losses = losses.masked_scatter(

@@ -63,7 +63,7 @@ def test_both_work_in_one_process(order: str, tmp_path: Path) -> None:
     notes = tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")  # the socket's path has little room
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     try:
-        told = subprocess.run(
+        described = subprocess.run(
             [sys.executable, "-c", "".join(ORDERS[order])],
             env=inherited | {"HOME": str(tmp_path), "RAY_TMPDIR": notes, "RAY_worker_niceness": "0"},
             cwd=Path(__file__).resolve().parents[2],
@@ -71,7 +71,7 @@ def test_both_work_in_one_process(order: str, tmp_path: Path) -> None:
         )  # fmt: skip
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-    assert told.returncode == 0, told.stderr[-4000:]
-    words = [line for line in told.stdout.splitlines() if line in ("stock", "ours", "127.0.0.1 1")]
+    assert described.returncode == 0, described.stderr[-4000:]
+    words = [line for line in described.stdout.splitlines() if line in ("stock", "ours", "127.0.0.1 1")]
     of_ours = ["127.0.0.1 1", "ours"]
-    assert words == (["stock", *of_ours] if order == "ray first" else [*of_ours, "stock"]), told.stdout
+    assert words == (["stock", *of_ours] if order == "ray first" else [*of_ours, "stock"]), described.stdout

@@ -222,8 +222,11 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
         in ask(capsys, "evaluate", "--run", tmp_path / "run").out
     )
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
-    told = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
-    assert told.status == 2 and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in told.err
+    described = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
+    assert (
+        described.status == 2
+        and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in described.err
+    )
 
 
 @pytest.mark.heavy

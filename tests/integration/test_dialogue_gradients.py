@@ -122,7 +122,7 @@ def rollouts_of(tokens: Tensor, conditions: Tensor, real_logits: Tensor | None, 
         real_logits=real_logits,
         generator_version=0,
         discriminator_version=0,
-        num_given=0,
+        prefix_length=0,
         num_drawn=0,
         conditions=conditions,
         **(empty | judged),
@@ -132,7 +132,7 @@ def rollouts_of(tokens: Tensor, conditions: Tensor, real_logits: Tensor | None, 
 # ------------------------------------------------------------------------------------- exact gradients
 
 
-def test_the_world_is_a_law_of_each_condition() -> None:
+def test_the_world_is_a_distribution_of_each_condition() -> None:
     probs = World().probs().view(2, NUMBER).sum(1)
     torch.testing.assert_close(probs, CONDITION_PROBS)
 
@@ -182,7 +182,7 @@ def test_a_hundred_thousand_prefixes_are_of_every_length_alike_often() -> None:
 
 def test_of_each_pair_a_minibatch_holds_one_prefix_under_its_own_condition() -> None:
     given = SequenceSpace(12, 3, end_id=0)
-    space = SequenceSpace(9, 5, end_id=0, given=given)
+    space = SequenceSpace(9, 5, end_id=0, condition=given)
     # Which pair it is can be read off the condition, all of which differ, and off the first token.
     conditions = torch.tensor(list(itertools.product(range(1, 12), range(1, 12))))[:60]
     conditions = torch.cat([conditions, torch.zeros(60, 1, dtype=torch.int64)], 1)
@@ -239,7 +239,7 @@ def test_teacher_forcing_is_a_policy_gradient_of_advantage_one_on_the_real_pair(
     generator = build_generator(Seq2SeqLSTM(embedding=4, hidden=6), task.space).eval().double()
 
     def gradient(rows: Experience) -> list[Tensor]:
-        loss = weighted_nll(generator.given(rows.conditions).logprobs(rows.tokens), rows.weights.double())
+        loss = weighted_nll(generator.conditional(rows.conditions).logprobs(rows.tokens), rows.weights.double())
         return list(torch.autograd.grad(loss, list(generator.parameters())))
 
     real, rewarded = gradient(taught), gradient(paid)
@@ -251,7 +251,7 @@ def test_teacher_forcing_is_a_policy_gradient_of_advantage_one_on_the_real_pair(
 # ----------------------------------------------------------------------------------------------- what it costs
 
 LENGTH, BATCH = 20, 4
-LONG = SequenceSpace(6, LENGTH, given=SequenceSpace(6, 3))
+LONG = SequenceSpace(6, LENGTH, condition=SequenceSpace(6, 3))
 
 
 def cost_of_a_batch(name: str) -> tuple[int, int]:

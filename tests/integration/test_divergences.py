@@ -1,4 +1,4 @@
-"""Every adversarial preset, from a random start and without likelihood, comes nearer to a law that can be written down.
+"""Every adversarial preset, from a random start and without likelihood, comes nearer to a known distribution.
 
 In the world of `benchmarks.tiny_world`: the divergences are exact, by enumeration of all
 sequences. Shares were measured once, with three seeds, and then frozen at a fifth or
@@ -42,7 +42,7 @@ SHARES = {
     "wgan_reinforce": (0.6, 0.35, 0.45),
     "st_gumbel": (0.2, 0.2, 0.2),
     "gumbel": (0.4, 0.4, 0.4),
-    # A law of samples leaves sequences out, so that only the last means something.
+    # A distribution of samples leaves sequences out, so that only the last means something.
     "wgan_gp": (float("inf"), float("inf"), 0.6),
 }
 QUICKEST = ("maligan", "bgan", "seqgan_rloo")
@@ -56,7 +56,7 @@ def before_and_after(config: Config) -> tuple[tuple[float, float, float], tuple[
 @pytest.mark.parametrize(
     "name", [name if name in QUICKEST else pytest.param(name, marks=pytest.mark.learning) for name in SHARES]
 )
-def test_a_preset_comes_nearer_to_the_law(name: str) -> None:
+def test_a_preset_comes_nearer_to_the_distribution(name: str) -> None:
     before, after = before_and_after(small(name, RUNS[name], seed=0))
     left = [now / then for now, then in zip(after, before, strict=True)]
     assert all(found < most for found, most in zip(left, SHARES[name], strict=True)), (before, after, left)
@@ -97,7 +97,7 @@ def test_a_world_of_a_hundred_thousand_sequences_is_learned_too(
 @pytest.mark.learning
 def test_by_softness_alone_the_published_relaxation_is_told_from_reals() -> None:
     # As published the discriminator learns from soft rows (docs/algorithms.md §10): at τ = 1 the generator gives up its
-    # entropy to look like tokens. On tokens of the same law it learns.
+    # entropy to look like tokens. On tokens of the same distribution it learns.
     judge = {"discriminator.windows": "1,2,3", "discriminator.filters": "16", "discriminator.embedding": 8}
     network = judge | {"optimizers.discriminator.lr": 0.01}
     before, soft = before_and_after(small("gumbel", network, seed=0))

@@ -99,7 +99,7 @@ def test_each_phase_has_an_optimiser_and_a_memory_of_its_own() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_dropout_acts_in_pretraining_and_never_in_a_policy_gradient(layers: int) -> None:
-    # The sampler has no dropout, so a policy gradient with dropout would be that of another law.
+    # The sampler has no dropout, so a policy gradient with dropout would be that of another distribution.
     network = NETWORK.model_copy(update={"dropout": 0.5, "layers": layers})
     rows = experience(8)
     for phase, acts in (("adversarial", False), ("mle", True), ("adversarial", False)):
@@ -277,22 +277,22 @@ def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
 
 
 @pytest.mark.parametrize("weighed", [2, 0])
-def test_rows_of_noise_that_weigh_nothing_change_no_step(weighed: int) -> None:
+def test_rows_of_noise_that_weigh_nothing_change_no_step(weighted: int) -> None:
     # What fills up the share of a learner, or is all of it, where rows do not divide evenly among several.
     group, _, judge = through(Soft(), LatentConv(latent=3, width=4, blocks=1, window=3))
     start, stepped = group.weights().complete, []
-    weights = torch.full((weighed,), 0.5)
-    for filling in (0, 2) if weighed else (2,):
+    weights = torch.full((weighted,), 0.5)
+    for filling in (0, 2) if weighted else (2,):
         rows = Experience(
-            tokens=torch.zeros(weighed + filling, 5, dtype=torch.int64),
-            weights=torch.zeros(weighed + filling, 5),
+            tokens=torch.zeros(weighted + filling, 5, dtype=torch.int64),
+            weights=torch.zeros(weighted + filling, 5),
             row_weights=torch.cat([weights, torch.zeros(filling)]),
-            row_seeds=torch.cat([torch.arange(weighed) + 4, torch.zeros(filling, dtype=torch.int64)]),
+            row_seeds=torch.cat([torch.arange(weighted) + 4, torch.zeros(filling, dtype=torch.int64)]),
         )
         group.load(start)
-        group.update("adversarial", rows, weighed + filling, judge=judge)
+        group.update("adversarial", rows, weighted + filling, judge=judge)
         stepped.append(group.weights().complete)
-    expected = stepped[0] if weighed else start
+    expected = stepped[0] if weighted else start
     for name, value in expected.items():
         torch.testing.assert_close(stepped[-1][name], value, atol=1e-7, rtol=0)
 

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 def test_nodes_that_join_are_used_and_nodes_that_leave_are_survived() -> None:
     # A process of its own, for one process has one cluster; and notes of its own, or others would join that cluster.
     notes = tempfile.mkdtemp(prefix="rlgan.", dir="/tmp")  # sockets have little room in their path
-    told = subprocess.run(
+    described = subprocess.run(
         [sys.executable, "-m", "tests.cluster.nodes"],
         cwd=PROJECT,
         env=os.environ | {"RAY_TMPDIR": notes},
@@ -29,4 +29,4 @@ def test_nodes_that_join_are_used_and_nodes_that_leave_are_survived() -> None:
         check=False,
     )
     shutil.rmtree(notes, ignore_errors=True)
-    assert told.returncode == 0 and told.stdout.rstrip().endswith("done"), told.stdout + told.stderr
+    assert described.returncode == 0 and described.stdout.rstrip().endswith("done"), described.stdout + described.stderr

@@ -204,9 +204,9 @@ def test_a_run_does_not_go_on_with_another_function(
     forget()
     capsys.readouterr()
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
-    told = capsys.readouterr().err
-    assert "is another one than the run began with" in told
-    assert extensions._sha256(TEXT) in told and extensions._sha256(file.read_text()) in told
+    described = capsys.readouterr().err
+    assert "is another one than the run began with" in described
+    assert extensions._sha256(TEXT) in described and extensions._sha256(file.read_text()) in described
     assert rows_of(tmp_path / "run") == before
     # What was trained can be looked at all the same.
     assert main(["evaluate", "--run", str(tmp_path / "run")]) == 0
@@ -245,13 +245,13 @@ def test_bad_functions_are_told_before_anything_is_written(
     file.write_text("def short(completions):\n    return [1.0]\n\ndef wrong(texts):\n    return []\n")
     run = str(tmp_path / "run")
     base = str(write_config(tmp_path / "base.json", small(controls=())))
-    for name, status, told in (
+    for name, status, described in (
         ("short", 1, "returned 1 rewards for 5 sequences"),
         ("wrong", 2, "is of no form of reward function"),
         ("shirt", 2, "Did you mean 'short'?"),
     ):
         assert main(["train", "--config", base, "--reward", f"{file}:{name}", "--out", run]) == status
-        assert told in capsys.readouterr().err
+        assert described in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()
 
 

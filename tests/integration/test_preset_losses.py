@@ -27,7 +27,7 @@ from rlgan.policy.objectives import (
     weighted_nll,
 )
 from rlgan.policy.reward_base import Finished
-from rlgan.policy.value_function import Critic
+from rlgan.policy.value_function import ValueFunction
 from rlgan.presets.registry import PRESETS, preset
 from rlgan.rollouts.collecting import prefix_logits
 from rlgan.sampling.records import Rollouts
@@ -57,7 +57,7 @@ class Side:
             self.judge = build_discriminator(self.config.discriminator, self.task.space).eval()
         self.critic: nn.Module | None = None
         if isinstance(self.config.baseline, CriticBaseline):
-            self.critic = Critic(self.config.baseline, self.task.space, seed=0).network
+            self.critic = ValueFunction(self.config.baseline, self.task.space, seed=0).network
         # Tables and last layers that begin at 0 would say the same of everything.
         for network in (self.generator, self.judge, self.critic):
             for parameter in () if network is None else network.parameters():
@@ -70,7 +70,7 @@ class Side:
         self.conditions = None if given is None else given.train[:NUMBER]
 
     def logprobs(self, tokens: Tensor) -> Tensor:
-        return self.generator.given(self.conditions).logprobs(tokens)
+        return self.generator.conditional(self.conditions).logprobs(tokens)
 
     def rollouts(self, tokens: Tensor, unread: float = 0.0) -> Rollouts:
         """The batch as it would come from the workers; entries that nobody is to read hold a number of choice."""
@@ -112,7 +112,7 @@ class Side:
             reference_logprobs=None if config.reference.place == "none" else 0.9 * logprobs,
             generator_version=0,
             discriminator_version=0,
-            num_given=0,
+            prefix_length=0,
             num_drawn=0,
             conditions=self.conditions,
             scores=scores,
@@ -130,11 +130,11 @@ class Side:
 
     def loss(self, formed: Learnable) -> Tensor:
         """What the learner minimises."""
-        terms, law = formed.experience.tensors(), self.generator.given(self.conditions)
+        terms, distribution = formed.experience.tensors(), self.generator.conditional(self.conditions)
         assert isinstance(self.config.objective, Reinforce | PPO)
         if formed.experience.entropy_weights is None:
-            return learner_loss(self.config.objective, terms, law.logprobs(terms["tokens"]))
-        return learner_loss(self.config.objective, terms, *law.logprobs_and_entropies(terms["tokens"]))
+            return learner_loss(self.config.objective, terms, distribution.logprobs(terms["tokens"]))
+        return learner_loss(self.config.objective, terms, *distribution.logprobs_and_entropies(terms["tokens"]))
 
 
 @cache

@@ -158,16 +158,16 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
     [
         (["--generator.pretrained.path", "{folder}/vector.txt"], "no such file"),
         (["--generator.pretrained.path", "{folder}"], "is no file"),
-        (["--generator.pretrained.dimension", "300"], "pretrained.dimension=300 of generator. Set it to 3"),
+        (["--generator.pretrained.dimension", "300"], "Set --generator.pretrained.dimension to 3"),
     ],
 )
 def test_wrong_files_are_sentences(
-    files: tuple[Path, Path], options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    files: tuple[Path, Path], options: list[str], described: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path / "config.json", small_with_few_sentences(files))
     given = [option.format(folder=tmp_path) for option in options]
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run", *given)
-    assert answer.status == 2 and told in answer.err and "Traceback" not in answer.err, answer
+    assert answer.status == 2 and described in answer.err and "Traceback" not in answer.err, answer
     assert not (tmp_path / "run").exists()
 
 

@@ -126,7 +126,7 @@ def test_conditions_and_tokens_are_judged_too(tmp_path: Path) -> None:
         space=reward.space,
         reward_function=reward,
         conditions=task.conditions.train.long(),
-        condition_space=reward.space.given,
+        condition_space=reward.space.condition,
         decode=reward.decode,
         decode_condition=reward.decode_condition,
         render_mode="ansi",

@@ -251,8 +251,8 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
 ) -> None:
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
     answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
-    (told,) = (line for line in answer.out.splitlines() if line.startswith("the final table takes about 60 min"))
-    named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", told)
+    (described,) = (line for line in answer.out.splitlines() if line.startswith("the final table takes about 60 min"))
+    named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", described)
     assert [option for option, _ in named] == [
         "--evaluation.final-sequences",
         "--evaluation.temperatures",
@@ -288,7 +288,9 @@ def test_a_finished_run_is_shown_again_and_not_changed(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     answer = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
     assert answer.status == 0
-    assert answer.out == f"run {folder} is complete\n{(folder / 'table.txt').read_text()}"
+    described, _, table = answer.out.partition("\n")
+    assert described.startswith(f"run {folder} is complete: ") and "Its data is not read again; --dry-run" in described
+    assert table == (folder / "table.txt").read_text()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

@@ -90,22 +90,22 @@ def test_a_checkout_runs_as_a_job(head: tuple[str, dict[str, str]], tmp_path: Pa
         "1", "--controls", "none", "--evaluation.final-sequences", "50", "--workers.rollout", "1",
         "--workers.cpus-per-rollout", "0.5", "--workers.cpus-discriminator", "0.5", "--tracking.enabled", "false",
     ]  # fmt: skip
-    told = subprocess.run(
+    described = subprocess.run(
         [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--",
          "python", "rlgan/train.py", *arguments, "--out", run_dir],
         cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
-    assert "MLE start" in told.stdout and (run_dir / "table.txt").exists()
+    assert described.returncode == 0, described.stdout[-3000:] + described.stderr[-3000:]
+    assert "MLE start" in described.stdout and (run_dir / "table.txt").exists()
     (state, *_) = (run_dir / "checkpoints").glob("*/state.json")
     assert json.loads(state.read_text())["rlgan"].startswith("7")
 
 
 def test_another_token_is_refused_before_anything_starts(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    told = subprocess.run(
+    described = subprocess.run(
         [sys.executable, "-m", "rlgan", "train", "--out", tmp_path / "run", "--workers.rollout", "1"],
         env=head[1] | {"RAY_AUTH_TOKEN": "0" * 64}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert told.returncode == 2 and not (tmp_path / "run").exists(), told.stderr
-    assert "rlgan: the Ray cluster at 127.0.0.1:" in told.stderr and "RAY_AUTH_TOKEN" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert described.returncode == 2 and not (tmp_path / "run").exists(), described.stderr
+    assert "rlgan: the Ray cluster at 127.0.0.1:" in described.stderr and "RAY_AUTH_TOKEN" in described.stderr
+    assert "Traceback" not in described.stderr

@@ -60,13 +60,13 @@ def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> N
         assert (exported[name] == tensor.numpy()).all(), name
     table = {row["name"]: row for row in json.loads((folder / "table.json").read_text())}
     assert table["tiny (this run)"] == table["MLE start"] | {"name": "tiny (this run)"}
-    told = "generator selected on validation data: the start of the adversarial phase, kl_sum "
+    described = "generator selected on validation data: the start of the adversarial phase, kl_sum "
     text = (folder / "table.txt").read_text()
-    assert re.search(rf"(?m)^tiny \(this run\): {told}.*stopped early after 2 of 30 units$", text)
+    assert re.search(rf"(?m)^tiny \(this run\): {described}.*stopped early after 2 of 30 units$", text)
     # The control is selected alike, and says so.
     assert re.search(r"(?m)^mle_continued: generator selected on validation data: .*, kl_sum ", text)
     tags = sqlite3.connect(folder.parent / "mlruns.db").execute("select value from tags where key = 'selected'")
-    assert [value.startswith(told) for (value,) in tags] == [True]
+    assert [value.startswith(described) for (value,) in tags] == [True]
 
 
 def test_every_metric_of_selection_is_logged_and_explained(folder: Path) -> None:
@@ -132,12 +132,14 @@ def test_the_tokeniser_of_a_script_is_named_wherever_its_figures_stand(
     path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
     config = write_config(tmp_path / "config.json", translator(path, "chrf"), tracked=True)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
-    told = "BLEU: of words as sacrebleu's tokeniser zh cuts them (100% of the letters of the references are of scripts"
-    assert answer.status == 0 and answer.out.count(told) >= 2  # before the run and below its table
-    assert told in (tmp_path / "run" / "table.txt").read_text("utf-8")
+    described = (
+        "BLEU: of words as sacrebleu's tokeniser zh cuts them (100% of the letters of the references are of scripts"
+    )
+    assert answer.status == 0 and answer.out.count(described) >= 2  # before the run and below its table
+    assert described in (tmp_path / "run" / "table.txt").read_text("utf-8")
     tags = sqlite3.connect(tmp_path / "mlruns.db").execute("select value from tags where key = 'bleu_tokens'")
     assert [value for (value,) in tags] == ["zh"]
-    assert told in ask(capsys, "evaluate", "--run", tmp_path / "run").err
+    assert described in ask(capsys, "evaluate", "--run", tmp_path / "run").err
 
 
 def test_a_score_that_must_be_zero_is_refused_before_anything_is_written(

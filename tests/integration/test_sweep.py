@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     sweep(request(folder), lambda line: print(line, flush=True))
 
 
-def told(result: SweepResult) -> dict[str, tuple[str | None, float | None]]:
+def described(result: SweepResult) -> dict[str, tuple[str | None, float | None]]:
     def key(entry: Entry) -> str:
         return json.dumps(entry.point, sort_keys=True)
 
@@ -68,7 +68,7 @@ def test_a_killed_sweep_loses_and_repeats_nothing(ray_session: None, tmp_path: P
 
     size = (tmp_path / "killed" / "trials.jsonl").stat().st_size
     resumed = sweep(request(tmp_path / "killed", resume=True), print)
-    assert told(resumed) == told(undisturbed) and resumed.end == "done"
+    assert described(resumed) == described(undisturbed) and resumed.end == "done"
     added = (tmp_path / "killed" / "trials.jsonl").read_bytes()[size:].decode()
     begun_again = [json.loads(line)["index"] for line in added.splitlines() if '"begun"' in line]
     assert not {entry.index for entry in finished} & set(begun_again)

@@ -116,7 +116,7 @@ def weights_of(
         reference_logprobs=None,
         generator_version=0,
         discriminator_version=0,
-        num_given=0,
+        prefix_length=0,
         num_drawn=0,
         scores=scores,
     )
@@ -299,10 +299,10 @@ def test_step_wise_ratios_have_the_ratio_of_the_prefix_as_their_mean() -> None:
     # gradient is that of the likelihood.
     policy = TabularGenerator.toy(DOUBLE)
     completions = best_logits(policy).view(3, 3)[SEQUENCES[:, 0]]
-    # Completions in the proportion in which the policy draws them: exp is averaged with its law.
-    law = policy_probs(policy).detach().view(3, 3)
-    law = (law / law.sum(1, keepdim=True))[SEQUENCES[:, 0]]
-    searched = (completions + (law * 3).log()).unsqueeze(1).expand(9, 2, 3)
+    # Completions in the proportion in which the policy draws them: exp is averaged with its distribution.
+    distribution = policy_probs(policy).detach().view(3, 3)
+    distribution = (distribution / distribution.sum(1, keepdim=True))[SEQUENCES[:, 0]]
+    searched = (completions + (distribution * 3).log()).unsqueeze(1).expand(9, 2, 3)
     ratios = log_ratios(best_logits(policy), searched, MASK)
     first = (REAL_PROBS.view(3, 3).sum(1) / policy_probs(policy).detach().view(3, 3).sum(1))[SEQUENCES[:, 0]]
     torch.testing.assert_close(ratios[:, 0].exp(), first, atol=1e-10, rtol=0)
@@ -466,16 +466,16 @@ def test_the_clipped_gradient_of_a_policy_that_has_moved_is_the_one_by_hand() ->
 # --------------------------------------------------------------------------- LM-ratio discriminator and mediator
 
 
-def law_of(probs: Tensor) -> TabularGenerator:
-    """The language model of a law over the nine sequences."""
+def distribution_of(probs: Tensor) -> TabularGenerator:
+    """The language model of a distribution over the nine sequences."""
     table = probs.view(3, 3)
     first = table.sum(1, keepdim=True)
     return TabularGenerator(TOY_SPACE, torch.cat([first.T, table / first]).log())
 
 
-def log_ratio_weights(policy: TabularGenerator, law: TabularGenerator) -> Tensor:
+def log_ratio_weights(policy: TabularGenerator, distribution: TabularGenerator) -> Tensor:
     """The learner's weights of all nine sequences, judged by a language model through its frozen copy."""
-    judge = LanguageModelDiscriminator(law)
+    judge = LanguageModelDiscriminator(distribution)
     rollouts = Rollouts(
         tokens=SEQUENCES,
         logprobs=policy.logprobs(SEQUENCES).detach(),
@@ -486,7 +486,7 @@ def log_ratio_weights(policy: TabularGenerator, law: TabularGenerator) -> Tensor
         reference_logprobs=None,
         generator_version=0,
         discriminator_version=0,
-        num_given=0,
+        prefix_length=0,
         num_drawn=0,
     )
     axes = recipe(reward=LogRatio(), credit=RewardToGo(), objective=Reinforce(loss_normaliser="sum"), is_log_odds=False)
@@ -498,11 +498,11 @@ def divergence_from(policy: TabularGenerator, probs: Tensor) -> Tensor:
     return (policy_probs(policy) * (policy.logprobs(SEQUENCES).sum(1) - probs.log())).sum()
 
 
-def test_a_language_model_that_is_the_law_gives_the_gradient_of_the_reverse_divergence() -> None:
+def test_a_language_model_that_is_the_distribution_gives_the_gradient_of_the_reverse_divergence() -> None:
     policy = TabularGenerator.toy(DOUBLE)
     divergence = divergence_from(policy, REAL_PROBS)
     assert float(divergence.detach()) == pytest.approx(0.314389, abs=1e-6)
-    found = expected_gradient(policy, log_ratio_weights(policy, law_of(REAL_PROBS)))
+    found = expected_gradient(policy, log_ratio_weights(policy, distribution_of(REAL_PROBS)))
     torch.testing.assert_close(found, gradient(policy, divergence), atol=1e-8, rtol=0)
     # The same by differences of the divergence, coordinate by coordinate.
     table, step = policy.table.detach(), 1e-5
@@ -522,7 +522,7 @@ def test_a_mediator_that_is_the_mixture_gives_twice_the_gradient_of_the_jensen_s
     policy = TabularGenerator.toy(DOUBLE)
     mixture = (REAL_PROBS + policy_probs(policy)) / 2
     held = mixture.detach()
-    found = expected_gradient(policy, log_ratio_weights(policy, law_of(held)))
+    found = expected_gradient(policy, log_ratio_weights(policy, distribution_of(held)))
     torch.testing.assert_close(found, gradient(policy, divergence_from(policy, held)), atol=1e-8, rtol=0)
     js = 0.5 * (REAL_PROBS * (REAL_PROBS / mixture).log()).sum() + 0.5 * divergence_from(policy, mixture)
     assert float(js.detach()) == pytest.approx(0.076604, abs=1e-6)
@@ -530,19 +530,19 @@ def test_a_mediator_that_is_the_mixture_gives_twice_the_gradient_of_the_jensen_s
 
 
 def test_a_policy_that_is_the_language_model_already_has_nothing_to_learn() -> None:
-    policy = law_of(REAL_PROBS)
-    assert bool((log_ratio_weights(policy, law_of(REAL_PROBS)).abs() < 1e-12).all())
+    policy = distribution_of(REAL_PROBS)
+    assert bool((log_ratio_weights(policy, distribution_of(REAL_PROBS)).abs() < 1e-12).all())
 
 
-def test_log_ratios_are_to_the_law_that_drew_the_tokens() -> None:
+def test_log_ratios_are_to_the_distribution_that_drew_the_tokens() -> None:
     # Through the sampler: what is paid in a shard is exactly log p_φ - log p_θ of its tokens, at temperature 1.
-    policy, law = TabularGenerator.toy(), law_of(REAL_PROBS.float())
+    policy, distribution = TabularGenerator.toy(), distribution_of(REAL_PROBS.float())
     plan = RolloutPlan(space=TOY_SPACE, credit=RewardToGo(), chunk_rows=64)
     shard = Shard(200, 0, generator_version=0, rollout_version=None, discriminator_version=0)
-    rollouts = collect(plan, shard, policy.stepper(), None, LanguageModelDiscriminator(law).scorer())
+    rollouts = collect(plan, shard, policy.stepper(), None, LanguageModelDiscriminator(distribution).scorer())
     axes = recipe(reward=LogRatio(), credit=RewardToGo(gamma=0.0), objective=Reinforce(), is_log_odds=False)
     values = learnable(rollouts, axes, Memory(), TASK, torch.Generator()).values
-    expected = (law.logprobs(rollouts.tokens) - policy.logprobs(rollouts.tokens)).detach()
+    expected = (distribution.logprobs(rollouts.tokens) - policy.logprobs(rollouts.tokens)).detach()
     torch.testing.assert_close(values, expected, atol=1e-5, rtol=0)
 
 
@@ -560,10 +560,10 @@ def test_a_penalised_reward_has_the_gradient_of_reward_less_divergence() -> None
     (exact,) = torch.autograd.grad(
         (policy_probs(policy) * FIXED_LOGITS.sigmoid()).sum() - 0.3 * divergence, policy.table
     )
-    strayed = (logprobs - REFERENCE_LOGPROBS).detach()
+    log_ratio_to_reference = (logprobs - REFERENCE_LOGPROBS).detach()
     values = FIXED_LOGITS.sigmoid().unsqueeze(1).expand(9, 2)
     for credit in (Terminal(), MonteCarlo(), RewardToGo()):
-        weights = penalised(values, strayed, MASK, weight=0.3, credit=credit)
+        weights = penalised(values, log_ratio_to_reference, MASK, weight=0.3, credit=credit)
         torch.testing.assert_close(expected_gradient(policy, weights), exact, atol=1e-8, rtol=0)
 
 
@@ -574,18 +574,18 @@ def test_the_penalty_in_the_loss_has_the_gradient_of_the_other_divergence() -> N
     probs = policy_probs(policy).detach().unsqueeze(1)
     loss = reference_penalty(policy.logprobs(SEQUENCES), REFERENCE_LOGPROBS, probs.expand(9, 2))
     logprobs, visited = policy.logprobs(SEQUENCES).view(3, 3, 2), policy_probs(policy).detach().view(3, 3).sum(1)
-    law = REFERENCE_LOGPROBS.view(3, 3, 2).exp()
-    first = -(law[:, 0, 0] * logprobs[:, 0, 0]).sum()
-    second = -(visited.unsqueeze(1) * law[:, :, 1] * logprobs[:, :, 1]).sum()
+    distribution = REFERENCE_LOGPROBS.view(3, 3, 2).exp()
+    first = -(distribution[:, 0, 0] * logprobs[:, 0, 0]).sum()
+    second = -(visited.unsqueeze(1) * distribution[:, :, 1] * logprobs[:, :, 1]).sum()
     torch.testing.assert_close(gradient(policy, loss), gradient(policy, first + second), atol=1e-8, rtol=0)
 
 
-def test_entropies_are_those_of_the_law_and_have_its_gradient() -> None:
+def test_entropies_are_those_of_the_distribution_and_have_its_gradient() -> None:
     policy = TabularGenerator.toy(DOUBLE)
     logprobs, entropies = policy.logprobs_and_entropies(SEQUENCES)
     torch.testing.assert_close(logprobs, policy.logprobs(SEQUENCES))
-    law = policy.table.softmax(1)
-    expected = -(law * law.log()).sum(1)[torch.stack([torch.zeros(9).long(), 1 + SEQUENCES[:, 0]], 1)]
+    distribution = policy.table.softmax(1)
+    expected = -(distribution * distribution.log()).sum(1)[torch.stack([torch.zeros(9).long(), 1 + SEQUENCES[:, 0]], 1)]
     torch.testing.assert_close(entropies, expected)
     torch.testing.assert_close(gradient(policy, entropies.sum()), gradient(policy, expected.sum()))
 
@@ -593,14 +593,14 @@ def test_entropies_are_those_of_the_law_and_have_its_gradient() -> None:
 # ------------------------------------------------------------------------------- MLE-Mali, prefixes of real data
 
 
-def prefixed_gradient(policy: TabularGenerator, num_given: int) -> Tensor:
+def prefixed_gradient(policy: TabularGenerator, prefix_length: int) -> Tensor:
     """Expected gradient with n given tokens of real sequences and exact ratios of groups that are infinitely large."""
     real = policy_probs(policy).detach()
     found = torch.zeros(4, 3, dtype=DOUBLE)
-    for prefix in itertools.product(range(3), repeat=num_given):
-        rows = (SEQUENCES[:, :num_given] == torch.tensor(prefix, dtype=torch.int64)).all(1)
-        law = real[rows] / real[rows].sum()
-        logits = best_logits(policy)[rows] - torch.log((law * best_logits(policy)[rows].exp()).sum())
+    for prefix in itertools.product(range(3), repeat=prefix_length):
+        rows = (SEQUENCES[:, :prefix_length] == torch.tensor(prefix, dtype=torch.int64)).all(1)
+        distribution = real[rows] / real[rows].sum()
+        logits = best_logits(policy)[rows] - torch.log((distribution * best_logits(policy)[rows].exp()).sum())
         rollouts = Rollouts(
             tokens=SEQUENCES[rows],
             logprobs=policy.logprobs(SEQUENCES[rows]).detach(),
@@ -611,21 +611,21 @@ def prefixed_gradient(policy: TabularGenerator, num_given: int) -> Tensor:
             reference_logprobs=None,
             generator_version=0,
             discriminator_version=0,
-            num_given=num_given,
+            prefix_length=prefix_length,
             num_drawn=0,
         )
         axes = recipe(reward=Ratio(), objective=Reinforce(loss_normaliser="sum"))
         weights = learnable(rollouts, axes, Memory(), TASK, torch.Generator()).experience.weights
-        loss = weighted_nll(policy.logprobs(SEQUENCES[rows]), law.unsqueeze(1) * weights)
+        loss = weighted_nll(policy.logprobs(SEQUENCES[rows]), distribution.unsqueeze(1) * weights)
         found += REAL_PROBS[rows].sum() * gradient(policy, loss)
     return found
 
 
 @pytest.mark.parametrize("num_given", [0, 1])
-def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(num_given: int) -> None:
+def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(prefix_length: int) -> None:
     # With n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
     policy = TabularGenerator.toy(DOUBLE)
-    torch.testing.assert_close(prefixed_gradient(policy, num_given), MLE_GRADIENT, atol=1e-6, rtol=0)
+    torch.testing.assert_close(prefixed_gradient(policy, prefix_length), MLE_GRADIENT, atol=1e-6, rtol=0)
 
 
 # ------------------------------------------------------------------------------------------------- detach

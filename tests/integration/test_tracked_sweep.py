@@ -82,6 +82,10 @@ def test_the_server_has_all_that_the_report_shows(done: Done) -> None:
     assert there.trials == here.trials
     key = lambda one: (one.entrant, one.seed, one.temperature)  # noqa: E731
     assert sorted(there.finals, key=key) == sorted(here.finals, key=key) and len(here.finals) == 4 * 2 * 2
+    finding = done.logged.tags["finding"]
+    note = done.logged.tags["mlflow.note.content"]
+    assert note.startswith(finding) and "| entrant | kind |" in note and note.endswith("artifact `report.html`.")
+    assert done.logged.tags["winner"] in {final.entrant for final in here.finals}
     summary = (done.folder / "report" / "summary.txt").read_text()
     assert summary_text(there) + "\n" == summary == summary_text(here) + "\n"
     artifacts = {path.name for path in (done.folder.parent / "mlartifacts").rglob("*") if path.is_file()}

@@ -52,7 +52,7 @@ from rlgan.policy.teacher_forcing import (
 from rlgan.presets.controls import control
 from rlgan.presets.quick import quick, seqgan_quick
 from rlgan.presets.sequences import seqgan
-from rlgan.sampling.beam_search import SearchedAndDrawn, beam_search
+from rlgan.sampling.beam_search import BeamsAndSamples, beam_search
 from rlgan.schedule.discriminator_balance import BalanceSettings, Band, CriticWarmup, Equilibrium, FixedBalance
 from rlgan.schedule.example_weights import tf_idf_weights
 from rlgan.schedule.model_selection import BestGenerator
@@ -608,11 +608,13 @@ def test_the_reference_is_where_adversarial_training_began(task: Task) -> None:
     for reference in used:
         assert_same(reference.tensors, start)
     # At the start nothing has strayed but by rounding.
-    strayed = [unit["generator/kl_reference"] for unit in units]
-    assert strayed[0] == pytest.approx(0.0, abs=1e-5) and abs(strayed[2]) > 1e-4
+    log_ratio_to_reference = [unit["generator/kl_reference"] for unit in units]
+    assert log_ratio_to_reference[0] == pytest.approx(0.0, abs=1e-5) and abs(log_ratio_to_reference[2]) > 1e-4
     weights = [unit["generator/kl_weight"] for unit in units]
     assert weights[0] == 0.5
-    assert weights[1:] == pytest.approx([weights[n] * adapted(1.0, strayed[n], target=1e-4) for n in (0, 1)])
+    assert weights[1:] == pytest.approx(
+        [weights[n] * adapted(1.0, log_ratio_to_reference[n], target=1e-4) for n in (0, 1)]
+    )
 
 
 # --------------------------------------------------------------------------------------------- early stopping
@@ -704,12 +706,12 @@ def test_the_best_generator_of_those_measured_takes_the_place_of_the_last(measur
     assert trainer.position.adversarial_updates == 9 and trainer.next_phase is None
     adversarial = [unit.metrics for unit in units if unit.phase == "adversarial"]
     assert adversarial[0]["selection/start"] == figures[0]
-    told = {step: metrics for step, metrics in enumerate(adversarial, start=1) if "selection/value" in metrics}
-    assert {step: metrics["selection/value"] for step, metrics in told.items()} == {
+    described = {step: metrics for step, metrics in enumerate(adversarial, start=1) if "selection/value" in metrics}
+    assert {step: metrics["selection/value"] for step, metrics in described.items()} == {
         n: figures[n] for n in looked_at[1:]
     }
-    assert told[9]["selection/best"] == figures[best] and told[9]["selection/unit"] == best
-    assert told[9]["selection/since"] == sum(unit > best for unit in looked_at)
+    assert described[9]["selection/best"] == figures[best] and described[9]["selection/unit"] == best
+    assert described[9]["selection/since"] == sum(unit > best for unit in looked_at)
     # What is reported at the end is of the one that was selected.
     assert adversarial[-1]["eval/nll_gen"] == trainer.measure().metrics["eval/nll_gen"]
     assert trainer.selected is not None and f"adversarial unit {best}, {measure}" in trainer.selected
@@ -913,8 +915,8 @@ def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
 
 def test_by_example_needs_as_many_pairs_as_it_draws() -> None:
     config = of_pairs({"mle_epochs": 0, "g_batch": 72, "teacher_forcing": TeacherForcingByExample()}, credit=Terminal())
-    told = "70 training sequences are fewer than the 72 that one generator update"
-    with pytest.raises(DataError, match=told), trainer_of(config, build_task(PAIRS)):
+    described = "70 training sequences are fewer than the 72 that one generator update"
+    with pytest.raises(DataError, match=described), trainer_of(config, build_task(PAIRS)):
         pass
 
 
@@ -976,7 +978,7 @@ def test_the_learning_rate_of_pretraining_is_halved_by_the_epoch(task: Task) -> 
 def test_half_of_the_fakes_of_pretraining_are_what_beams_find() -> None:
     config = of_pairs(
         {"discriminator_rounds": 2, "adversarial_updates": 1},
-        adversary=AdversarySettings(batch=16, sequences_per_round=24, decoding=SearchedAndDrawn(beam=3)),
+        adversary=AdversarySettings(batch=16, sequences_per_round=24, decoding=BeamsAndSamples(beam=3)),
     )
     pairs, rounds = build_task(config.task), []
 

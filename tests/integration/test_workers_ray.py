@@ -224,9 +224,12 @@ def every_objective(task: Task) -> Iterator[tuple[str, Experience]]:
             )
             formed = learnable(rollouts, axes, Memory(), task, torch.Generator(), torch.full(rollouts.mask.shape, 0.2))
             yield f"{kind.__name__}, {normaliser}", formed.experience
-    strayed = replace(rollouts, reference_logprobs=0.9 * rollouts.logprobs)
+    log_ratio_to_reference = replace(rollouts, reference_logprobs=0.9 * rollouts.logprobs)
     terms = recipe(objective=PPO(entropy_bonus=0.1), reference=LossPenalty(weight=0.5), baseline=GroupMean())
-    yield "clip, reference, entropy", learnable(strayed, terms, Memory(), task, torch.Generator()).experience
+    yield (
+        "clip, reference, entropy",
+        learnable(log_ratio_to_reference, terms, Memory(), task, torch.Generator()).experience,
+    )
     mask = sequence_mask(SPACE, rollouts.tokens)
     yield "likelihood", Experience(tokens=rollouts.tokens, weights=likelihood_weights(mask))
     mixed = torch.cat([formed.experience.weights, 0.3 * likelihood_weights(mask)])

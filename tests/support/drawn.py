@@ -29,7 +29,7 @@ def drawn_in(
         reference_logprobs=None,
         generator_version=0,
         discriminator_version=None,
-        num_given=0,
+        prefix_length=0,
         num_drawn=tokens.numel(),
         scores=scores,
     )

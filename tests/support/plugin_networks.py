@@ -47,7 +47,7 @@ class Answering(nn.Module):
 
     def __init__(self, space, width=8):
         super().__init__()
-        self.source = nn.Embedding(space.given.vocab_size, width)
+        self.source = nn.Embedding(space.condition.vocab_size, width)
         self.embedding = nn.Embedding(space.vocab_size, width)
         self.gru = nn.GRU(width, width, batch_first=True)
         self.output = nn.Linear(width, space.vocab_size)
@@ -225,7 +225,7 @@ class PairBag(nn.Module):
 
     def __init__(self, space, width=6):
         super().__init__()
-        self.source = nn.Embedding(space.given.vocab_size, width)
+        self.source = nn.Embedding(space.condition.vocab_size, width)
         self.embedding = nn.Embedding(space.vocab_size, width)
         self.output = nn.Linear(width, 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgan.policy.advantage_scaling import AsTheyAre
+from rlgan.policy.advantage_scaling import NoScaling
 from rlgan.policy.baselines import NoBaseline
 from rlgan.policy.credit import Terminal
 from rlgan.policy.experience import Recipe
@@ -19,7 +19,7 @@ def recipe(**axes: Any) -> Recipe:
         "credit": Terminal(),
         "reference": NoReference(),
         "baseline": NoBaseline(),
-        "normalisation": AsTheyAre(),
+        "normalisation": NoScaling(),
         "objective": Reinforce(loss_normaliser="sum"),
         "group": None,
     }

@@ -1,4 +1,4 @@
-"""Made-up results of sweeps, as large as real ones: their numbers follow a known law with noise."""
+"""Made-up results of sweeps, as large as real ones: their numbers follow a known distribution with noise."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
     """Sixty trials, most of them stopped early, a few failed or diverged, and a final race over five seeds.
 
     Args:
-        text: whether the task is text; otherwise it knows its law.
+        text: whether the task is text; otherwise it knows its distribution.
         num_trials: of the search.
         seed: of everything.
     """
@@ -106,7 +106,7 @@ def a_sweep(*, text: bool = False, num_trials: int = 60, seed: int = 0) -> Sweep
         trials.append(TrialResult(index, point, state, tuple(curve), metrics, 90.0 + last, error))
     finals = []
     for entrant, kind, shift, temperatures in _ENTRANTS:
-        if text and kind == "ceiling":  # nobody knows the law
+        if text and kind == "ceiling":  # nobody knows the distribution
             continue
         for one in SEEDS:
             of_seed = 0.04 * math.sin(one) + 0.015 * float(rng.standard_normal())

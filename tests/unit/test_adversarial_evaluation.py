@@ -227,13 +227,15 @@ def test_no_embeddings_are_copied_into_a_fresh_evaluator() -> None:
         (25, {}, r"adversarial.dev_fraction=0.2: of 25 human pairs .* of 2\. Give the task a larger test split, or"),
     ],
 )
-def test_too_few_pairs_are_an_error_that_names_the_field(num_test: int, changes: dict[str, float], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_too_few_pairs_are_an_error_that_names_the_field(
+    num_test: int, changes: dict[str, float], described: str
+) -> None:
+    with pytest.raises(ConfigError, match=described):
         measures(copies(num_test, vocab_size=50), SMALL.model_copy(update=changes), teach=always(True))
 
 
 def test_one_condition_cannot_be_shared_out() -> None:
-    space = SequenceSpace(3, 2, given=SequenceSpace(3, 2))
+    space = SequenceSpace(3, 2, condition=SequenceSpace(3, 2))
     same = torch.zeros(100, 2, dtype=torch.int64)
     with pytest.raises(ConfigError, match="num_pairs=2000: of 100 human pairs the train part gets 0 of 0 different"):
         AdversarialMeasures(space, same, torch.randint(3, (100, 2)), SMALL, 0)
@@ -411,7 +413,7 @@ def dialogues(data_dir: Path) -> tuple[SequenceSpace, dict[str, Tensor]]:
                 source, reply = line.split("|")
                 rows.setdefault(kind, []).append(encoded(reply))
                 rows.setdefault(f"sources of {kind}", []).append(encoded(source))
-    space = SequenceSpace(num_words + 1, longest, num_words, given=SequenceSpace(num_words + 1, longest, num_words))
+    space = SequenceSpace(num_words + 1, longest, num_words, condition=SequenceSpace(num_words + 1, longest, num_words))
     return space, {kind: torch.tensor(found) for kind, found in rows.items()}
 
 

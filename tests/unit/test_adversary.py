@@ -53,7 +53,7 @@ from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
 SPACE = SequenceSpace(8, 5, end_id=3)
 NETWORK = CnnHighway(embedding=4, windows=(1, 2, 3), filters=(4, 4, 4))
 TOKEN_NETWORK = CausalLSTM(embedding=4, hidden=6, dropout=0.0, position_features=2)
-LAW = LanguageModel(embedding=4, hidden=6, dropout=0.0)
+DISTRIBUTION = LanguageModel(embedding=4, hidden=6, dropout=0.0)
 
 
 def reals(number: int, seed: int = 0) -> Tensor:
@@ -443,7 +443,7 @@ def assert_same(one: object, other: object, path: str = "") -> None:
     [
         {},
         {"network": TOKEN_NETWORK.model_copy(update={"dropout": 0.3}), "loss": Relativistic()},
-        {"network": LAW.model_copy(update={"dropout": 0.3}), "loss": Likelihood(learns="mixture")},
+        {"network": DISTRIBUTION.model_copy(update={"dropout": 0.3}), "loss": Likelihood(learns="mixture")},
         # Its power iteration goes on from buffers, and ε is drawn.
         {
             "network": Transformer(width=4, heads=2, spectral_norm=True, members=2),
@@ -674,7 +674,7 @@ def test_what_reals_weigh_is_what_they_cost() -> None:
 
 
 def test_a_language_model_of_reals_sees_every_real_once_an_epoch_and_no_fake() -> None:
-    judge = adversary(network=LAW, loss=Likelihood(), num_reals=20)
+    judge = adversary(network=DISTRIBUTION, loss=Likelihood(), num_reals=20)
     seen = watch(judge)
     metrics = judge.train_round(Round(0, torch.empty(0, 5, dtype=torch.int64), epochs=2))
     assert [tokens.shape[0] for tokens, _ in seen] == [8, 8, 4] * 2
@@ -684,7 +684,7 @@ def test_a_language_model_of_reals_sees_every_real_once_an_epoch_and_no_fake() -
 
 
 def test_a_mediator_sees_as_many_fakes_as_reals() -> None:
-    judge = adversary(network=LAW, loss=Likelihood(learns="mixture"), num_reals=20)
+    judge = adversary(network=DISTRIBUTION, loss=Likelihood(learns="mixture"), num_reals=20)
     seen, fresh = watch(judge), fakes(20)
     judge.train_round(Round(0, fresh, epochs=1))
     tokens = torch.cat([rows for rows, _ in seen])
@@ -694,7 +694,9 @@ def test_a_mediator_sees_as_many_fakes_as_reals() -> None:
 
 @pytest.mark.parametrize("learns", ["reals", "mixture"])
 def test_a_step_of_a_language_model_is_one_on_the_mean_nll_of_real_tokens(learns: str) -> None:
-    judge = adversary(batch=40, network=LAW, optimizer=SGD(lr=0.1), num_reals=20, loss=Likelihood(learns=learns))
+    judge = adversary(
+        batch=40, network=DISTRIBUTION, optimizer=SGD(lr=0.1), num_reals=20, loss=Likelihood(learns=learns)
+    )
     twin, fresh = copy.deepcopy(judge.network), fakes(20)
     tokens = torch.cat([reals(20), fresh]) if learns == "mixture" else reals(20)
     mask = sequence_mask(SPACE, tokens)
@@ -708,7 +710,7 @@ def test_a_step_of_a_language_model_is_one_on_the_mean_nll_of_real_tokens(learns
 
 @pytest.mark.parametrize("learns", ["reals", "mixture"])
 def test_a_language_model_is_measured_by_what_unseen_reals_cost_it_and_ranks_nothing(learns: str) -> None:
-    judge = adversary(network=LAW, loss=Likelihood(learns=learns), optimizer=Adam(lr=0.05))
+    judge = adversary(network=DISTRIBUTION, loss=Likelihood(learns=learns), optimizer=Adam(lr=0.05))
     heldout = reals(25, seed=5)
     mask = sequence_mask(SPACE, heldout)
     expected = -float(judge.network.scorer()(heldout, mask)[mask].mean())
@@ -722,10 +724,11 @@ def test_a_language_model_is_measured_by_what_unseen_reals_cost_it_and_ranks_not
 
 
 @pytest.mark.parametrize(("learns", "share_of_fakes"), [("reals", 0.0), ("mixture", 0.5)])
-def test_a_language_model_trained_by_rounds_becomes_the_law_that_it_is_to_learn(
+def test_a_language_model_trained_by_rounds_becomes_the_distribution_that_it_is_to_learn(
     learns: str, share_of_fakes: float
 ) -> None:
-    # p_d for the LM-ratio discriminator, ½(p_d + p_θ) for the mediator; and the loss ends at that law's entropy.
+    # p_d for the LM-ratio discriminator, ½(p_d + p_θ) for the mediator; and the loss ends at that distribution's
+    # entropy.
     network = LanguageModel(embedding=8, hidden=16, dropout=0.0)
     settings = AdversarySettings(batch=1_000, sequences_per_round=20_000, loss=Likelihood(learns=learns))
     judge = toy_adversary(Adam(lr=0.01), settings, network)
@@ -734,16 +737,18 @@ def test_a_language_model_trained_by_rounds_becomes_the_law_that_it_is_to_learn(
     sequences = every_sequence(TOY_SPACE)
     found = judge.network.scorer()(sequences, torch.ones(9, 2, dtype=torch.bool)).sum(1).exp()
     fake = TabularGenerator.toy().logprobs(sequences).sum(1).exp().detach()
-    law = (1 - share_of_fakes) * torch.tensor(TOY_PROBS).flatten() + share_of_fakes * fake
-    torch.testing.assert_close(found, law, atol=0.015, rtol=0)
-    assert float((law * (law.log() - found.log())).sum()) < 0.003
-    assert metrics["discriminator/loss"] == pytest.approx(-float((law * law.log()).sum()) / 2, abs=0.01)
+    distribution = (1 - share_of_fakes) * torch.tensor(TOY_PROBS).flatten() + share_of_fakes * fake
+    torch.testing.assert_close(found, distribution, atol=0.015, rtol=0)
+    assert float((distribution * (distribution.log() - found.log())).sum()) < 0.003
+    assert metrics["discriminator/loss"] == pytest.approx(
+        -float((distribution * distribution.log()).sum()) / 2, abs=0.01
+    )
 
 
 # ------------------------------------------------------------------------------------------ what sequences are given
 
 GIVEN = SequenceSpace(3, 2)
-OF_PAIRS = SequenceSpace(3, 2, given=GIVEN)
+OF_PAIRS = SequenceSpace(3, 2, condition=GIVEN)
 EVERY = torch.cartesian_prod(*[torch.arange(3)] * 2)  # the nine sequences of two tokens
 
 
@@ -805,13 +810,13 @@ def test_only_mismatched_pairs_teach_what_does_not_belong_together(mismatched: f
         assert float(table[~belongs].max()) < -1.5
 
 
-def law_of(pairs: Pairs, in_prefixes: bool) -> Tensor:
+def distribution_of(pairs: Pairs, in_prefixes: bool) -> Tensor:
     """(2, 9): of a condition of one token and what is judged; with prefixes half is the first token, padded by 0."""
-    law = torch.zeros(2, 9)
+    distribution = torch.zeros(2, 9)
     for (given,), (first, second) in zip(pairs.conditions.tolist(), pairs.tokens.tolist(), strict=True):
-        law[given, 3 * first + second] += (0.5 if in_prefixes else 1.0) / len(pairs.tokens)
-        law[given, 3 * first] += 0.5 * in_prefixes / len(pairs.tokens)
-    return law
+        distribution[given, 3 * first + second] += (0.5 if in_prefixes else 1.0) / len(pairs.tokens)
+        distribution[given, 3 * first] += 0.5 * in_prefixes / len(pairs.tokens)
+    return distribution
 
 
 @pytest.mark.parametrize("in_prefixes", [True, False])
@@ -831,10 +836,12 @@ def test_beside_mismatched_pairs_and_an_imperfect_generator_the_optimum_is_the_s
     given = torch.arange(2).repeat_interleave(24).unsqueeze(1)
     data = Pairs(kinds.repeat(2, 1).repeat_interleave(torch.tensor([18, 0, 6, 0, 0, 8, 0, 16]), 0), given)
     made = Pairs(kinds.repeat(2, 1).repeat_interleave(torch.tensor([8, 4, 8, 4, 4, 8, 6, 6]), 0), given)
-    p, p_fake, p_mismatched = (law_of(pairs, in_prefixes) for pairs in (data, made, Pairs(data.tokens, 1 - given)))
+    p, p_fake, p_mismatched = (
+        distribution_of(pairs, in_prefixes) for pairs in (data, made, Pairs(data.tokens, 1 - given))
+    )
     assert bool((p * p_mismatched).any()) == in_prefixes
     settings = AdversarySettings(batch=96, sequences_per_round=48, mismatched=weight)
-    space = SequenceSpace(3, 2, given=SequenceSpace(2, 1))
+    space = SequenceSpace(3, 2, condition=SequenceSpace(2, 1))
     judge = Adversary(Tabular(), settings, SGD(lr=4.0), space, data, data, seed=0, learns_prefixes=in_prefixes)
     judge.train_round(Round(0, made.tokens, epochs=80, conditions=made.conditions))
     found = judge.network.table.detach().view(2, 9).sigmoid()

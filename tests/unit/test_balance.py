@@ -22,9 +22,9 @@ def test_equilibrium_by_hand() -> None:
     # Specification 13: k₀ = 0, L(x) = .2, L(G) = .05 give k₁ = 5e-5 and M = .25.
     settings = Equilibrium(ratio=0.5, rate=0.001, start=0.0)
     metrics = {LOSS_ON_REALS: 0.2, LOSS_ON_FAKES: 0.05, HELDOUT_AUC: 0.7}
-    state, told = settings.after_round(settings.first_state(), metrics)
+    state, described = settings.after_round(settings.first_state(), metrics)
     assert state == BalanceState(rounds=1, auc=0.7, real_weight=pytest.approx(5e-5))
-    assert told == pytest.approx({"discriminator/real_weight": 5e-5, "discriminator/convergence": 0.25})
+    assert described == pytest.approx({"discriminator/real_weight": 5e-5, "discriminator/convergence": 0.25})
 
 
 @pytest.mark.parametrize(("start", "reals", "fakes", "end"), [(1.0, 9.0, 0.0, 1.0), (0.0, 0.0, 9.0, 0.0)])
@@ -78,8 +78,8 @@ def test_a_critic_learns_much_in_the_first_units_and_every_so_often() -> None:
 
 
 def test_rounds_are_counted_and_an_area_that_was_not_measured_is_the_last_one() -> None:
-    state, told = FixedBalance().after_round(BalanceState(rounds=4, auc=0.6), {})
-    assert (state, told) == (BalanceState(rounds=5, auc=0.6), {})
+    state, described = FixedBalance().after_round(BalanceState(rounds=4, auc=0.6), {})
+    assert (state, described) == (BalanceState(rounds=5, auc=0.6), {})
 
 
 def test_only_a_band_holds_back_and_only_an_equilibrium_weighs() -> None:

@@ -46,7 +46,7 @@ from rlgan.policy.teacher_forcing import (
 )
 from rlgan.presets.controls import control
 from rlgan.presets.registry import PRESETS, preset
-from rlgan.sampling.beam_search import SearchedAndDrawn
+from rlgan.sampling.beam_search import BeamsAndSamples
 from rlgan.schedule.discriminator_balance import Band, Equilibrium
 from rlgan.schedule.model_selection import BestGenerator
 from tests.support.tiny import PAIRS, TASK
@@ -133,7 +133,7 @@ PLAIN: dict[str, Any] = {
     "schedule": {"discriminator_rounds": 0, "d_steps": 0},
 }
 JUDGED: dict[str, Any] = {"task": TASK, "discriminator": CnnHighway(), "reward": Probability(), "credit": Terminal()}
-LAW: dict[str, Any] = {
+DISTRIBUTION: dict[str, Any] = {
     "task": TASK,
     "discriminator": LanguageModel(),
     "adversary": {"loss": {"kind": "likelihood"}},
@@ -144,8 +144,8 @@ LAW: dict[str, Any] = {
 CERTAIN = PAIRS.model_copy(update={"rule": Copy(noise=0.0)})
 OF_PAIRS = JUDGED | {"task": PAIRS, "generator": Seq2SeqLSTM(), "discriminator": PairCnn()}
 IN_PIECES = PairsTask(input=Table(data="x.tsv"), vocabulary=SeparateVocabularies(target=Characters()))
-SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn()}
-ALWAYS_SEARCHED: dict[str, Any] = {"decoding": SearchedAndDrawn(rounds="all")}
+SEARCHED: dict[str, Any] = {"decoding": BeamsAndSamples()}
+ALWAYS_SEARCHED: dict[str, Any] = {"decoding": BeamsAndSamples(rounds="all")}
 # What is compared with the pair's own target.
 COMPARED = PLAIN | {"task": PAIRS, "generator": Seq2SeqLSTM(), "reward": ReferenceBleu()}
 NOTHING_FIRST: dict[str, Any] = {"mle_epochs": 0}
@@ -293,10 +293,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         (
-            JUDGED | told | {"adversary": {"loss": {"kind": "cross_entropy", "label_smoothing": 0.1}}},
+            JUDGED | described | {"adversary": {"loss": {"kind": "cross_entropy", "label_smoothing": 0.1}}},
             "logit_is_smoothed at adversary.loss.label_smoothing=0.1",
         )
-        for told in (
+        for described in (
             {"reward": Ratio(), "baseline": ImportanceWeights()},
             {"reward": Logit(), "baseline": LogPartition()},
         )
@@ -304,9 +304,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     *(
         (
             JUDGED | {"reward": Logit(), "baseline": NoBaseline()} | origin,
-            f"reward_without_origin at baseline='none' | with {told} reward='logit'",
+            f"reward_without_origin at baseline='none' | with {described} reward='logit'",
         )
-        for origin, told in (
+        for origin, described in (
             ({"adversary": {"loss": {"kind": "wasserstein"}, "weight_clip": 0.1}}, "adversary.loss='wasserstein'"),
             ({"adversary": {"loss": {"kind": "relativistic"}}}, "adversary.loss='relativistic'"),
             ({"schedule": {"balance": {"kind": "equilibrium"}}}, "schedule.balance='equilibrium'"),
@@ -371,7 +371,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         "searched_alike at adversary.decoding='searched_and_drawn'",
     ),
     (
-        LAW | {"adversary": LAW["adversary"] | SEARCHED},
+        DISTRIBUTION | {"adversary": DISTRIBUTION["adversary"] | SEARCHED},
         "searched_for_nobody at adversary.decoding='searched_and_drawn'",
     ),
     (
@@ -616,20 +616,23 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     *(
         (
-            LAW | {"reward": Logit(), "adversary": {"loss": {"kind": loss}, "weight_clip": 0.1}},
+            DISTRIBUTION | {"reward": Logit(), "adversary": {"loss": {"kind": loss}, "weight_clip": 0.1}},
             f"loss_tells_apart at adversary.loss='{loss}'",
         )
         for loss in ("cross_entropy", "hinge", "wasserstein", "least_squares", "relativistic")
     ),
     (
-        LAW | {"discriminator": CausalLSTM(), "reward": Logit()},
+        DISTRIBUTION | {"discriminator": CausalLSTM(), "reward": Logit()},
         "loss_of_a_distribution at adversary.loss='likelihood'",
     ),
     (
-        LAW | {"discriminator": CausalLSTM(), "adversary": {}},
+        DISTRIBUTION | {"discriminator": CausalLSTM(), "adversary": {}},
         "log_ratio_without_distribution at reward='log_ratio'",
     ),
-    (LAW | {"discriminator": None, "schedule": PLAIN["schedule"]}, "reward_needs_discriminator at reward='log_ratio'"),
+    (
+        DISTRIBUTION | {"discriminator": None, "schedule": PLAIN["schedule"]},
+        "reward_needs_discriminator at reward='log_ratio'",
+    ),
     *[
         (
             JUDGED | {"discriminator": {"kind": kind}},
@@ -639,28 +642,28 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ],
     *(
         (
-            LAW | {"reward": reward},
+            DISTRIBUTION | {"reward": reward},
             f"logit_is_of_a_distribution at reward='{reward.kind}' | Use reward log_ratio, or logit.",
         )
         for reward in (Probability(), LogProbability(), NegLogComplement(), SignedProbability(), Ratio())
     ),
-    (LAW | {"reward": ConstantReward()}, "discriminator_unread at discriminator"),
+    (DISTRIBUTION | {"reward": ConstantReward()}, "discriminator_unread at discriminator"),
     *(
-        (LAW | {"credit": credit}, f"tokens_are_judged at credit='{credit.kind}'")
+        (DISTRIBUTION | {"credit": credit}, f"tokens_are_judged at credit='{credit.kind}'")
         for credit in (Terminal(), MonteCarlo(), Prefix())
     ),
-    (LAW | {"credit": LambdaReturn()}, "return_without_critic at credit='lambda_return'"),
+    (DISTRIBUTION | {"credit": LambdaReturn()}, "return_without_critic at credit='lambda_return'"),
     (
-        LAW | {"objective": Gumbel(), "reward": ConstantReward(), "credit": Terminal()},
+        DISTRIBUTION | {"objective": Gumbel(), "reward": ConstantReward(), "credit": Terminal()},
         "discriminator_reads_tokens at discriminator='language_model'",
     ),
     (
-        LAW | {"adversary": {"loss": {"kind": "likelihood"}, "gradient_penalty": {"kind": "interpolated"}}},
+        DISTRIBUTION | {"adversary": {"loss": {"kind": "likelihood"}, "gradient_penalty": {"kind": "interpolated"}}},
         "penalty_of_tokens at adversary.gradient_penalty='interpolated'",
     ),
-    (LAW | {"schedule": {"balance": Band()}}, "nothing_is_ranked at schedule.balance='band'"),
+    (DISTRIBUTION | {"schedule": {"balance": Band()}}, "nothing_is_ranked at schedule.balance='band'"),
     (
-        LAW | {"schedule": {"balance": Equilibrium()}},
+        DISTRIBUTION | {"schedule": {"balance": Equilibrium()}},
         "nothing_is_weighed at schedule.balance='equilibrium'",
     ),
     (
@@ -740,8 +743,12 @@ def test_what_the_contradictions_are_varied_from_is_legal() -> None:
     critic = {"reward": Logit(), "baseline": LeaveOneOut(), "adversary": {"loss": {"kind": "wasserstein"}}}
     Config(**(JUDGED | critic | {"discriminator": Transformer(spectral_norm=True)}))
     for learns in ("reals", "mixture"):
-        law = LAW | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
-        for legal in (law, law | {"reward": Logit()}, law | {"credit": LambdaReturn(), "baseline": CriticBaseline()}):
+        distribution = DISTRIBUTION | {"adversary": {"batch": 65, "loss": {"kind": "likelihood", "learns": learns}}}
+        for legal in (
+            distribution,
+            distribution | {"reward": Logit()},
+            distribution | {"credit": LambdaReturn(), "baseline": CriticBaseline()},
+        ):
             assert list(Config(**legal).problems()) == []
     Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8, "g_group": 4}, "baseline": LeaveOneOut()}))
     Config(**(JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 8}, "objective": PPO(minibatches=4)}))

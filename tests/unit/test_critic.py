@@ -19,7 +19,7 @@ from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import CriticBaseline
 from rlgan.policy.experience import Memory, learnable
 from rlgan.policy.objectives import weighted_nll
-from rlgan.policy.value_function import Critic, explained_variance, value_loss
+from rlgan.policy.value_function import ValueFunction, explained_variance, value_loss
 from rlgan.sampling.records import Rollouts
 from tests.support.recipes import recipe
 from tests.support.tabular import TOY_SPACE, TabularGenerator
@@ -54,8 +54,8 @@ def test_explained_variance() -> None:
     assert explained_variance(targets, torch.ones(3)) == 0.0
 
 
-def critic(**settings: object) -> Critic:
-    return Critic(CriticBaseline(optimizer=Adam(lr=0.02), **settings), TOY_SPACE, seed=0)  # type: ignore[arg-type]
+def critic(**settings: object) -> ValueFunction:
+    return ValueFunction(CriticBaseline(optimizer=Adam(lr=0.02), **settings), TOY_SPACE, seed=0)  # type: ignore[arg-type]
 
 
 def test_it_begins_at_zero_and_sees_nothing_of_the_token_it_is_a_baseline_of() -> None:
@@ -80,9 +80,9 @@ def test_it_learns_the_exact_values_of_the_toy_world() -> None:
             [0.422319, 0.422319, 0.155362],
         ]
     )
-    law = (torch.tensor([0.337585, 0.250089, 0.412327]).unsqueeze(1) * probs).flatten()
+    distribution = (torch.tensor([0.337585, 0.250089, 0.412327]).unsqueeze(1) * probs).flatten()
     rewards = torch.sigmoid(torch.tensor([1.2, -0.4, 0.3, -1.0, 0.8, 0.0, 0.5, -0.7, 1.5]))
-    counts = (law * 1_000).round().long()
+    counts = (distribution * 1_000).round().long()
     tokens, targets = sequences.repeat_interleave(counts, 0), rewards.repeat_interleave(counts).unsqueeze(1)
     mask = torch.ones_like(tokens, dtype=torch.bool)
     figures = judge.learn(tokens, mask, targets.expand_as(tokens), torch.zeros(tokens.shape))
@@ -107,19 +107,19 @@ def test_what_it_kept_goes_on_the_same() -> None:
 
 Reads = Literal["state", "source"]
 SOURCES = SequenceSpace(3, 2, end_id=0)
-GIVEN_SPACE = SequenceSpace(3, 2, given=SOURCES)
+GIVEN_SPACE = SequenceSpace(3, 2, condition=SOURCES)
 SEQUENCES = all_sequences(GIVEN_SPACE)
 # Two of one token, the terminator, which end; what stands behind it does not matter.
 CONDITIONS = torch.tensor([[0, 0], [1, 0], [2, 1], [1, 2]])
 BOTH = pytest.mark.parametrize("reads", ["state", "source"])
 
 
-def given_critic(reads: Reads, **settings: object) -> Critic:
+def given_critic(reads: Reads, **settings: object) -> ValueFunction:
     chosen = CriticBaseline(reads=reads, optimizer=Adam(lr=0.02), **settings)  # type: ignore[arg-type]
-    return Critic(chosen, GIVEN_SPACE, seed=0)
+    return ValueFunction(chosen, GIVEN_SPACE, seed=0)
 
 
-def moved(reads: Reads) -> Critic:
+def moved(reads: Reads) -> ValueFunction:
     """A critic that has learned something arbitrary."""
     judge, rng = given_critic(reads), torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def moved(reads: Reads) -> Critic:
     return judge
 
 
-def everywhere(judge: Critic, conditions: Tensor) -> Tensor:
+def everywhere(judge: ValueFunction, conditions: Tensor) -> Tensor:
     """Values of all nine sequences under one condition: (9, 2)."""
     return judge.values(SEQUENCES, torch.ones(9, 2, dtype=torch.bool), conditions.expand(9, 2))
 
@@ -150,7 +150,7 @@ def test_no_baseline_of_what_is_given_moves_the_expected_gradient(reads: Reads) 
             reference_logprobs=None,
             generator_version=0,
             discriminator_version=0,
-            num_given=0,
+            prefix_length=0,
             num_drawn=0,
             conditions=condition.expand(9, 2),
         )
@@ -200,8 +200,8 @@ def test_given_something_it_begins_at_zero_and_goes_on_from_what_it_kept(reads: 
 
 def test_of_what_is_given_alone_every_sequence_counts_once() -> None:
     # One of 1 token that is paid 0, one of 3 that is paid 1: the mean over sequences is 1/2, over tokens 3/4.
-    space = SequenceSpace(2, 3, end_id=0, given=SOURCES)
-    judge = Critic(CriticBaseline(reads="source", epochs=300, optimizer=Adam(lr=0.05)), space, seed=0)
+    space = SequenceSpace(2, 3, end_id=0, condition=SOURCES)
+    judge = ValueFunction(CriticBaseline(reads="source", epochs=300, optimizer=Adam(lr=0.05)), space, seed=0)
     tokens = torch.tensor([[0, 0, 0], [1, 1, 1]])
     mask, given = sequence_mask(space, tokens), CONDITIONS[2].expand(2, 2)
     judge.learn(tokens, mask, torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), torch.zeros(2, 3), given)

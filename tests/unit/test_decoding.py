@@ -13,12 +13,12 @@ from rlgan.generators import LSTM, Generator, Seq2SeqLSTM, Seq2SeqTransformer, T
 from rlgan.policy.credit import Terminal
 from rlgan.rollouts.collecting import RolloutPlan
 from rlgan.rollouts.shards import Beginnings, cut_into_shards
-from rlgan.sampling.beam_search import Drawn, SearchedAndDrawn, beam_search, length_penalty, searched_rows
+from rlgan.sampling.beam_search import BeamsAndSamples, Drawn, beam_search, length_penalty, searched_rows
 from rlgan.sampling.records import concatenate
 from tests.support.steppers import collect
 
 SOURCE = SequenceSpace(6, 4, end_id=0)
-ENDING, FIXED = SequenceSpace(4, 4, end_id=1, given=SOURCE), SequenceSpace(4, 4, given=SOURCE)
+ENDING, FIXED = SequenceSpace(4, 4, end_id=1, condition=SOURCE), SequenceSpace(4, 4, condition=SOURCE)
 CONDITIONS = random_sequences(SOURCE, 7, seed=3)
 
 
@@ -35,7 +35,7 @@ def totals(net: Generator, space: SequenceSpace, condition: Tensor, sequences: T
     """Log-probability of whole sequences under one condition."""
     mask = sequence_mask(space, sequences)
     with torch.no_grad():
-        logprobs = net.given(condition.expand(len(sequences), -1)).logprobs(sequences)
+        logprobs = net.conditional(condition.expand(len(sequences), -1)).logprobs(sequences)
     return logprobs.masked_fill(~mask, 0.0).sum(1)
 
 
@@ -63,7 +63,7 @@ def test_a_beam_of_one_takes_the_likeliest_token(space: SequenceSpace) -> None:
         taken = torch.full((1, 4), space.pad_id)
         for position in range(4):
             with torch.no_grad():
-                taken[0, position] = net.given(condition.unsqueeze(0)).logits(taken)[0, position].argmax()
+                taken[0, position] = net.conditional(condition.unsqueeze(0)).logits(taken)[0, position].argmax()
             if taken[0, position] == space.end_id:
                 break
         taken[~sequence_mask(space, taken)] = space.pad_id
@@ -117,7 +117,7 @@ def test_generators_that_are_given_nothing_have_a_likeliest_sequence_too(setting
 
 @pytest.mark.parametrize(("share", "number", "found"), [(0.5, 24, 12), (0.5, 7, 3), (0.29, 100, 29), (1.0, 5, 5)])
 def test_searched_fakes_are_their_share_of_every_part(share: float, number: int, found: int) -> None:
-    rows = searched_rows(SearchedAndDrawn(beam_share=share, rounds="all"), number, pretrains=False)
+    rows = searched_rows(BeamsAndSamples(beam_share=share, rounds="all"), number, pretrains=False)
     assert rows is not None and rows.shape == (number,) and int(rows.sum()) == found
     so_far = rows.cumsum(0)
     assert bool(((so_far - share * torch.arange(1, number + 1)).abs() < 1.0).all())
@@ -125,14 +125,14 @@ def test_searched_fakes_are_their_share_of_every_part(share: float, number: int,
 
 def test_between_generator_updates_all_are_drawn_unless_asked_for() -> None:
     assert searched_rows(Drawn(), 8, pretrains=True) is None
-    assert searched_rows(SearchedAndDrawn(), 8, pretrains=False) is None
-    assert searched_rows(SearchedAndDrawn(), 8, pretrains=True) is not None
+    assert searched_rows(BeamsAndSamples(), 8, pretrains=False) is None
+    assert searched_rows(BeamsAndSamples(), 8, pretrains=True) is not None
 
 
 @pytest.mark.parametrize("shard_size", [1, 3, 5, 40])
 def test_in_shards_of_any_size_half_are_what_beams_find(shard_size: int) -> None:
     net, conditions = generator(ENDING), random_sequences(SOURCE, 24, seed=5)
-    is_searched = searched_rows(SearchedAndDrawn(beam=3), 24, pretrains=True)
+    is_searched = searched_rows(BeamsAndSamples(beam=3), 24, pretrains=True)
     assert is_searched is not None
     begun = Beginnings(conditions=conditions)
     common = {"generator_version": 0, "rollout_version": None, "discriminator_version": None, "beam": 3}
@@ -142,12 +142,13 @@ def test_in_shards_of_any_size_half_are_what_beams_find(shard_size: int) -> None
     best = beam_search(net.stepper(), ENDING, 24, 3, conditions=conditions).tokens
     assert torch.equal(written.tokens[is_searched], best[is_searched])
     assert torch.equal(written.conditions, conditions)
-    # The others are drawn, under conditions of their own; the law is peaked, so that some are the likeliest, too.
+    # The others are drawn, under conditions of their own; the distribution is peaked, so that some are the likeliest,
+    # too.
     drawn = written.tokens[~is_searched]
     assert int((drawn != best[~is_searched]).any(1).sum()) > 2
     assert bool((written.logprobs[is_searched] == 0).all())
     with torch.no_grad():
-        exact = net.given(conditions[~is_searched]).logprobs(drawn)
+        exact = net.conditional(conditions[~is_searched]).logprobs(drawn)
     torch.testing.assert_close(written.logprobs[~is_searched], exact * sequence_mask(ENDING, drawn), atol=1e-5, rtol=0)
     again = concatenate([collect(plan, shard, net.stepper(), None, None) for shard in shards])
     assert torch.equal(again.tokens, written.tokens)

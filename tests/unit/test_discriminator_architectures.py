@@ -174,7 +174,7 @@ def test_a_window_has_a_middle() -> None:
 
 def test_every_pair_has_a_logit_of_its_own() -> None:
     given = SequenceSpace(2, 2, end_id=1)
-    net = TabularDiscriminator(SequenceSpace(3, 2, given=given))
+    net = TabularDiscriminator(SequenceSpace(3, 2, condition=given))
     sequences = every_sequence(SequenceSpace(3, 2))
     with torch.no_grad():
         net.table.copy_(torch.arange(36.0))
@@ -191,7 +191,7 @@ def test_every_pair_has_a_logit_of_its_own() -> None:
     found = net(rows, mask[:1], torch.tensor([[0, 1]]))
     assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ConfigError, match=r"2\*\*20 conditions times 3\*\*2 sequences are more than"):
-        TabularDiscriminator(SequenceSpace(3, 2, given=SequenceSpace(2, 20)))
+        TabularDiscriminator(SequenceSpace(3, 2, condition=SequenceSpace(2, 20)))
 
 
 def test_every_sequence_has_a_logit_of_its_own() -> None:

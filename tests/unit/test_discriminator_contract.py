@@ -36,7 +36,7 @@ from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 
 SPACE = SequenceSpace(4, 5, end_id=2)
-PAIR_SPACE = replace(SPACE, given=SequenceSpace(5, 6, end_id=1, separator_id=3))
+PAIR_SPACE = replace(SPACE, condition=SequenceSpace(5, 6, end_id=1, separator_id=3))
 CNN = CnnHighway(embedding=3, windows=(1, 2, 7), filters=(3,))
 EVERY: list[DiscriminatorSettings] = [
     CNN,
@@ -77,7 +77,7 @@ def built(settings: DiscriminatorSettings) -> Discriminator:
     torch.manual_seed(0)
     net = build_discriminator(settings, space_of(settings))
     with torch.no_grad():
-        # Nothing may be told apart by its start: gates and tables of 0, equal biases.
+        # Nothing may be distinguished by its start: gates and tables of 0, equal biases.
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return net
@@ -88,7 +88,7 @@ def batch(settings: DiscriminatorSettings, number: int = 30) -> tuple[Tensor, Te
     tokens = random_sequences(SPACE, number, seed=1)
     mask = sequence_mask(SPACE, tokens)
     assert len(set(mask.sum(1).tolist())) > 1
-    given = space_of(settings).given
+    given = space_of(settings).condition
     return tokens, mask, None if given is None else random_sequences(given, number, seed=2)
 
 
@@ -119,7 +119,7 @@ def test_soft_rows_are_twice_differentiable(settings: DiscriminatorSettings) -> 
     assert torch.autograd.gradgradcheck(lambda x: net(x, mask, given), rows)
 
 
-def test_a_law_over_tokens_refuses_soft_rows() -> None:
+def test_a_distribution_over_tokens_refuses_soft_rows() -> None:
     tokens, mask, _ = batch(LanguageModel())
     with pytest.raises(
         ShapeError, match=r"tokens \(30, 5, 4\) torch.float32: discriminator='language_model' reads tok"
@@ -235,7 +235,7 @@ def test_a_logit_is_of_its_own_row(settings: DiscriminatorSettings) -> None:
 def test_what_stands_after_the_end_of_a_condition_changes_no_logit(settings: DiscriminatorSettings) -> None:
     net = built(settings).eval()
     tokens, mask, given = batch(settings)
-    is_real = sequence_mask(PAIR_SPACE.given, given)
+    is_real = sequence_mask(PAIR_SPACE.condition, given)
     assert set(is_real.sum(1).tolist()) >= {1, 2, 3, 6}
     for litter in (0, 3, 4):  # 3 divides turns
         littered = torch.where(is_real, given, torch.full_like(given, litter))
@@ -273,7 +273,7 @@ def test_every_token_of_a_condition_counts(settings: DiscriminatorSettings) -> N
 def test_a_pair_is_not_its_mirror_image(settings: DiscriminatorSettings) -> None:
     torch.manual_seed(0)
     space = SequenceSpace(4, 5, end_id=2)
-    net = build_discriminator(settings, replace(space, given=space)).eval()
+    net = build_discriminator(settings, replace(space, condition=space)).eval()
     tokens, given = random_sequences(space, 30, seed=1), random_sequences(space, 30, seed=2)
     forth = net(tokens, sequence_mask(space, tokens), given)
     back = net(given, sequence_mask(space, given), tokens)
@@ -319,7 +319,7 @@ def test_a_language_model_says_log_probabilities_of_tokens_given_those_before(tr
     space = SequenceSpace(4, 3)
     sequences = torch.cartesian_prod(*[torch.arange(4)] * 3)
     logits = net(sequences, torch.ones(64, 3, dtype=torch.bool)).detach()
-    # A law: whatever came before, its probabilities of the next token sum to 1, and those of all sequences do.
+    # A distribution: whatever came before, its probabilities of the next token sum to 1, and those of all sequences do.
     assert float(logits.sum(1).exp().sum()) == pytest.approx(1.0, abs=1e-5)
     for position in range(space.max_length):
         of_next = logits.view(4, 4, 4, 3)[..., position].movedim(position, -1).exp().sum(-1)

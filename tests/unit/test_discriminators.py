@@ -38,7 +38,7 @@ def discriminator(
         CnnHighway(embedding=5, windows=windows, filters=filters, dropout=dropout), vocab_size
     )
     with torch.no_grad():
-        # Nothing may be told apart by its start: gates of 0, equal biases.
+        # Nothing may be distinguished by its start: gates of 0, equal biases.
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return net

@@ -99,9 +99,9 @@ def test_all_that_is_ever_not_read_is_tried() -> None:
         ("seqgan", {"evaluation.beam": 5}, "evaluation.beam: .* for nothing of task='oracle' is decoded"),
     ],
 )
-def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, Any], told: str) -> None:
+def test_what_a_user_sets_in_vain_is_refused(name: str, changes: Mapping[str, Any], described: str) -> None:
     base = preset(name)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=described):
         require_effect(to_dict(base), override(base, changes), changes)
 
 
@@ -123,8 +123,11 @@ def test_what_was_so_before_may_be_said_again() -> None:
 def test_the_command_line_refuses_and_files_may_hold_everything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = ask(capsys, "train", "mle", "--baseline", "ema", "--dry-run")
-    assert told.status == 2 and "baseline: would have no effect, for schedule.adversarial_updates is 0" in told.err
+    described = ask(capsys, "train", "mle", "--baseline", "ema", "--dry-run")
+    assert (
+        described.status == 2
+        and "baseline: would have no effect, for schedule.adversarial_updates is 0" in described.err
+    )
     shown = ask(capsys, "show-config", "csgan_nmt", "--json")
     assert shown.status == 0
     (tmp_path / "whole.json").write_text(shown.out)

@@ -77,7 +77,8 @@ def test_words_are_compared_as_utf_8(written: Callable[[str | bytes], str]) -> N
         ("", "holds no vector"),
         ("7 3\n", "holds no vector"),
         ("a word\n", "line 1: is no word with its numbers"),
-        ("cat 1 2\n", "its vectors are of 2 numbers, and pretrained.dimension=3. Set it to 2"),
+        ("cat 1 2\n", "its vectors are of 2 numbers, and pretrained.dimension is 3. Set pretrained.dimension to 2"),
+        ("a cat sat on a mat\n", "line 1: is no word with its numbers ('a cat sat on a mat')"),
         ("9 300\ncat 1 2 3\n", "its vectors are of 300 numbers"),
         ("cat 1 2 3\ndog 1 2\n", "line 2: has 2 numbers after the word, and the lines before 3"),
         ("cat 1 2 3\nbird 1 2 3 4\n", "line 2: has 4 numbers after the word"),
@@ -91,11 +92,11 @@ def test_words_are_compared_as_utf_8(written: Callable[[str | bytes], str]) -> N
         ("1 3\ncat 1 2 3\nbird 4 5 6\n", "its first line says 1 vectors, and there are 2"),
     ],
 )
-def test_wrong_files_are_refused_by_name_and_line(written: Callable[[str], str], content: str, told: str) -> None:
+def test_wrong_files_are_refused_by_name_and_line(written: Callable[[str], str], content: str, described: str) -> None:
     path = written(content)
     with pytest.raises(DataError) as raised:
         read_word_vectors(path, 3, IDS, 5)
-    assert str(raised.value).startswith(path) and told in str(raised.value)
+    assert str(raised.value).startswith(path) and described in str(raised.value)
 
 
 def test_a_file_that_is_not_there_is_told_with_its_neighbour(written: Callable[[str], str], tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_nobody_trains_on_a_table_that_was_forgotten() -> None:
 @pytest.mark.parametrize("pretrained", [NoPretrained(), SETTINGS, FROZEN], ids=["none", "trained", "frozen"])
 @pytest.mark.parametrize("layers", [{"layers": 1}, {"layers": 2}, {"layers": 3, "output_layers": "all"}], ids=str)
 @pytest.mark.parametrize("tied", [False, True])
-def test_all_readings_are_the_same_law(pretrained: object, layers: dict[str, object], tied: bool) -> None:
+def test_all_readings_are_the_same_distribution(pretrained: object, layers: dict[str, object], tied: bool) -> None:
     net = generator(pretrained=pretrained, tied=tied, **layers)
     tokens = random_sequences(SPACE, 6, seed=0)
     expected = torch.log_softmax(net.logits(tokens), dim=2)

@@ -43,7 +43,7 @@ from tests.support.steppers import collect
 FIXED = SequenceSpace(20, 7)
 ENDING = SequenceSpace(6, 7, end_id=3)
 GIVEN = SequenceSpace(9, 4, end_id=0)
-GIVEN_FIXED, GIVEN_ENDING = (dataclasses.replace(space, given=GIVEN) for space in (FIXED, ENDING))
+GIVEN_FIXED, GIVEN_ENDING = (dataclasses.replace(space, condition=GIVEN) for space in (FIXED, ENDING))
 # Two chunks and a rest of each batch, and sequences that end at every place.
 SHARD = Shard(num_sequences=37, seed=7, generator_version=1, rollout_version=1, discriminator_version=1)
 PLAN = RolloutPlan(space=FIXED, credit=Terminal(), chunk_rows=16)
@@ -106,15 +106,15 @@ def test_sequences_and_judgements_are_the_same_bits(
 @pytest.mark.parametrize("generator", GENERATORS, ids=lambda settings: settings.kind)
 @pytest.mark.parametrize("space", PLAIN_WORLDS, ids=["fixed length", "ending early"])
 def test_monte_carlo_search_is_the_same_bits(
-    space: SequenceSpace, generator: GeneratorSettings, num_given: int
+    space: SequenceSpace, generator: GeneratorSettings, prefix_length: int
 ) -> None:
-    prefixes = pad_after_end(space, random_sequences(space, 37, seed=1))[:, :num_given] if num_given else None
+    prefixes = pad_after_end(space, random_sequences(space, 37, seed=1))[:, :prefix_length] if prefix_length else None
     shard = dataclasses.replace(SHARD, prefixes=prefixes)
     batched, stepped = both(space, generator, JUDGES[0], shard, credit=MonteCarlo(num_rollouts=3))
     require_same(batched, stepped)
     assert stepped.continuation_logits is not None and bool((stepped.continuation_logits != 0).any())
     if prefixes is not None:
-        assert torch.equal(stepped.tokens[:, :num_given], prefixes)
+        assert torch.equal(stepped.tokens[:, :prefix_length], prefixes)
 
 
 @pytest.mark.parametrize("generator", OF_PAIRS, ids=lambda settings: settings.kind)

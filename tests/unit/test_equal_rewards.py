@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
-from rlgan.policy.advantage_scaling import AsTheyAre, Clip, GroupDeviation, NormalisationSettings, RunningScale, Whiten
+from rlgan.policy.advantage_scaling import Clip, GroupDeviation, NormalisationSettings, NoScaling, RunningScale, Whiten
 from rlgan.policy.baselines import (
     BaselineSettings,
     BaselineState,
@@ -64,7 +64,7 @@ OTHERS: list[BaselineSettings] = [
 ]
 """Take off something else."""
 NORMALISATIONS: list[NormalisationSettings] = [
-    AsTheyAre(),
+    NoScaling(),
     Clip(bound=1.0),
     Whiten(),
     GroupDeviation(),
@@ -98,7 +98,7 @@ class Batch:
 
     lengths: list[int]
     group: int | None
-    num_given: int
+    prefix_length: int
     constant: float
     num_continuations: int
 
@@ -114,7 +114,7 @@ def batches(draw: st.DrawFn, same_lengths: bool = False) -> Batch:
     return Batch(
         lengths=lengths,
         group=draw(st.sampled_from([group, None])),
-        num_given=draw(st.integers(0, longest - 1)),
+        prefix_length=draw(st.integers(0, longest - 1)),
         constant=draw(st.sampled_from([123.456, 0.1, -7.7, 1 / 3, 1e-20, 0.0]) | st.floats(-1e4, 1e4, width=32)),
         num_continuations=draw(st.integers(1, 7)),
     )
@@ -138,7 +138,7 @@ def rollouts_of(batch: Batch, logits: Tensor | float, of_tokens: bool) -> Rollou
         reference_logprobs=None,
         generator_version=1,
         discriminator_version=1,
-        num_given=batch.num_given,
+        prefix_length=batch.prefix_length,
         num_drawn=0,
         scores=real,
         continuation_scores=continued,
@@ -191,9 +191,9 @@ def goes_together(batch: Batch, reward: RewardSettings, credit: CreditSettings, 
     return not isinstance(credit, Prefix | RewardToGo) or type(reward) in {type(one) for one in MAPS}
 
 
-def weights_of(found: Learnable, num_given: int) -> Tensor:
+def weights_of(found: Learnable, prefix_length: int) -> Tensor:
     """What the learner multiplies log-probabilities by, of the tokens that were drawn."""
-    return found.experience.weights[:, num_given:]
+    return found.experience.weights[:, prefix_length:]
 
 
 @settings(max_examples=400, deadline=None)
@@ -221,7 +221,7 @@ def test_equal_rewards_of_a_batch_teach_nothing(
         return
     memory = Memory(BaselineState(0.7, updates), moving_scale=0.2 * updates)
     found = learned(batch, reward, credit, baseline, normalisation, memory=memory)
-    assert bool((weights_of(found, batch.num_given) == 0.0).all())
+    assert bool((weights_of(found, batch.prefix_length) == 0.0).all())
 
 
 def test_the_product_of_all_axes() -> None:
@@ -238,8 +238,8 @@ def test_the_product_of_all_axes() -> None:
                             weights = found.experience.weights
                             if found.experience.clipped_weights is not None:
                                 weights = weights + found.experience.clipped_weights
-                            told = (reward, credit, baseline, normalisation)
-                            assert bool((weights == 0.0).all()), told
+                            described = (reward, credit, baseline, normalisation)
+                            assert bool((weights == 0.0).all()), described
                             count += 1
     # 7 baselines, 7 normalisations, 2 objectives; 11 rewards with terminal credit, 10 searched, 6 with either of two.
     assert count == 7 * 7 * 2 * (11 + 10 + 2 * 6)
@@ -267,7 +267,7 @@ def test_equal_rewards_of_each_group_teach_nothing(
     size = batch.group or len(batch.lengths)
     own = torch.randn(len(batch.lengths) // size, generator=torch.Generator().manual_seed(seed)) * 5.0
     found = learned(batch, reward, credit, baseline, normalisation, logits=own.repeat_interleave(size))
-    assert bool((weights_of(found, batch.num_given) == 0.0).all())
+    assert bool((weights_of(found, batch.prefix_length) == 0.0).all())
 
 
 @settings(max_examples=200, deadline=None)
@@ -294,16 +294,16 @@ def test_discounted_rewards_teach_nothing_where_sequences_are_equally_long(
     longest = batch.lengths[0]
     values = torch.linspace(-1.0, 1.0, longest).expand(len(batch.lengths), longest).contiguous()
     found = learned(batch, Logit(), credit, baseline, normalisation, state_values=values)
-    assert bool((weights_of(found, batch.num_given) == 0.0).all())
+    assert bool((weights_of(found, batch.prefix_length) == 0.0).all())
 
 
 @settings(max_examples=200, deadline=None)
 @given(batch=batches(), baseline=st.sampled_from(MEANS), seed=st.integers(0, 1000))
 def test_what_differs_still_teaches(batch: Batch, baseline: BaselineSettings, seed: int) -> None:
-    if (batch.group or 2) < 2 or len(batch.lengths) < 2 or batch.num_given:
+    if (batch.group or 2) < 2 or len(batch.lengths) < 2 or batch.prefix_length:
         return
     logits = torch.randn(len(batch.lengths), generator=torch.Generator().manual_seed(seed))
-    found = learned(batch, Probability(), Terminal(), baseline, AsTheyAre(), logits=logits)
+    found = learned(batch, Probability(), Terminal(), baseline, NoScaling(), logits=logits)
     assert bool((found.experience.weights[:, 0] != 0.0).any())
 
 
@@ -312,7 +312,7 @@ def test_what_is_left_by_definition() -> None:
     batch = Batch([2, 2, 2], None, 0, 0.75, 1)
 
     def left(baseline: BaselineSettings, normalisation: NormalisationSettings | None = None) -> list[float]:
-        found = learned(batch, ConstantReward(), Terminal(), baseline, normalisation or AsTheyAre())
+        found = learned(batch, ConstantReward(), Terminal(), baseline, normalisation or NoScaling())
         return (found.experience.weights.unique() * 6).tolist()  # 6 tokens, over which the loss is a mean
 
     assert left(NoBaseline()) == pytest.approx([0.75])

@@ -283,9 +283,9 @@ def test_a_measurement_holds_what_its_sequences_were_given(given_task: Task) -> 
     assert real.conditions is not None and torch.equal(real.conditions, given.test[:4])
 
 
-def test_real_pairs_of_an_unknown_law_are_those_of_the_validation_split(given_task: Task) -> None:
+def test_real_pairs_of_an_unknown_distribution_are_those_of_the_validation_split(given_task: Task) -> None:
     assert given_task.conditions is not None
-    unknown = dataclasses.replace(given_task, conditions=dataclasses.replace(given_task.conditions, law=None))
+    unknown = dataclasses.replace(given_task, conditions=dataclasses.replace(given_task.conditions, distribution=None))
     real = Evaluator(unknown, SETTINGS, seed=3).measure_real(6)
     assert torch.equal(real.tokens, given_task.valid[:6]) and real.conditions is not None
     assert torch.equal(real.conditions, given_task.conditions.valid[:6])
@@ -304,7 +304,7 @@ def test_what_is_selected_on_are_validation_sequences_with_what_they_are_given(g
     assert torch.equal(view.train, given_task.train) and torch.equal(view.conditions.train, given.train)
     generator = answering(given_task)
     with torch.no_grad():
-        logprobs = generator.given(given.valid).logprobs(given_task.valid)
+        logprobs = generator.conditional(given.valid).logprobs(given_task.valid)
     mask = torch.cumsum(given_task.valid == 0, 1) - (given_task.valid == 0).long() == 0
     expected = -float((logprobs.double() * mask).sum() / mask.sum())
     assert Evaluator(view, SETTINGS, seed=3).figure(generator, "valid_nll") == pytest.approx(expected, rel=1e-6)

@@ -93,9 +93,9 @@ def test_sequences_that_are_given_something_are_left_out_with_what_was_drawn_for
     assert found.without_real.shape == (NUM, 2) and len(found.without_drawn) == 0
     measured = evaluator.measure(generator, 0.8, NUM)
     kept = [row for row in range(NUM) if row != 4]
-    assert task.conditions is not None and measured.conditions is not None and task.conditions.law is not None
+    assert task.conditions is not None and measured.conditions is not None and task.conditions.distribution is not None
     tokens, given = measured.tokens[kept], measured.conditions[kept]
-    lost = evaluator._logprobs(generator, tokens, 0.8, given) - task.conditions.law(given).logprobs(tokens)
+    lost = evaluator._logprobs(generator, tokens, 0.8, given) - task.conditions.distribution(given).logprobs(tokens)
     mask = sequence_mask(task.space, tokens)
     assert found.without_real[4, 0] == pytest.approx(float(lost[mask].mean()), abs=1e-5)
 

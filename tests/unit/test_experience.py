@@ -62,7 +62,7 @@ ROLLOUTS = Rollouts(
     reference_logprobs=None,
     generator_version=1,
     discriminator_version=2,
-    num_given=0,
+    prefix_length=0,
     num_drawn=0,
 )
 
@@ -257,41 +257,47 @@ def test_importance_weights_of_continuations() -> None:
 
 def test_what_straying_costs_comes_before_the_baseline() -> None:
     reference = RewardPenalty(weight=0.5)
-    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=torch.tensor([[-2.0, -1.0, -6.0], [-4.0, -8.0, 0.0]]))
+    log_ratio_to_reference = dataclasses.replace(
+        ROLLOUTS, reference_logprobs=torch.tensor([[-2.0, -1.0, -6.0], [-4.0, -8.0, 0.0]])
+    )
     # log p_θ - log p_ref: 1 -1 3 | 0 3, together 3 and 3; values .75 and .5 less 1.5.
-    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference)
+    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=log_ratio_to_reference, reference=reference)
     torch.testing.assert_close(result.experience.weights, torch.tensor([[-0.75] * 3, [-1.0, -1.0, 0.0]]))
     assert result.metrics["generator/kl_reference"] == pytest.approx(3.0)
     # With credit to go γ = ½ discounts both alike: 1 + ½·(-1 + ½·3) = 1.25, .5, 3 | 1.5, 3, halved by the weight.
-    rollouts = dataclasses.replace(strayed, token_logits=torch.zeros(2, 3))
+    rollouts = dataclasses.replace(log_ratio_to_reference, token_logits=torch.zeros(2, 3))
     result = learn(Logit(), RewardToGo(gamma=0.5), NoBaseline(), rollouts=rollouts, reference=reference)
     torch.testing.assert_close(result.experience.weights, -torch.tensor([[1.25, 0.5, 3.0], [1.5, 3.0, 0.0]]) / 2)
 
 
 def test_the_weight_of_the_reference_is_adapted_for_the_next_batch() -> None:
-    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
+    log_ratio_to_reference = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
     reference = RewardPenalty(weight=0.5, target=2.5)
     memory = Memory(kl_factor=3.0)
-    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference, memory=memory)
+    result = learn(
+        Probability(), Terminal(), NoBaseline(), rollouts=log_ratio_to_reference, reference=reference, memory=memory
+    )
     # A divergence of 2.5 is just the target.
     assert result.memory.kl_factor == pytest.approx(3.0)
     assert result.metrics["generator/kl_weight"] == pytest.approx(1.5)
     torch.testing.assert_close(result.experience.weights[0], torch.full((3,), 0.75 - 1.5 * 3))
     reference = RewardPenalty(weight=0.5, target=1.0)
-    result = learn(Probability(), Terminal(), NoBaseline(), rollouts=strayed, reference=reference, memory=memory)
+    result = learn(
+        Probability(), Terminal(), NoBaseline(), rollouts=log_ratio_to_reference, reference=reference, memory=memory
+    )
     assert result.memory.kl_factor == pytest.approx(3.0 * 1.02)
 
 
 def test_grpo_by_hand() -> None:
     # Rewards 3/4 and 1/2: ±1 of their deviation; a sequence's mean over its length, over two sequences.
     objective = PPO(loss_normaliser="sequence_mean", entropy_bonus=0.2)
-    strayed = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
+    log_ratio_to_reference = dataclasses.replace(ROLLOUTS, reference_logprobs=ROLLOUTS.logprobs - 1.0 * MASK)
     experience = learn(
         Probability(),
         Terminal(),
         GroupMean(),
         objective,
-        rollouts=strayed,
+        rollouts=log_ratio_to_reference,
         normalisation=GroupDeviation(epsilon=1e-9),
         reference=LossPenalty(weight=0.04),
         group=2,
@@ -301,7 +307,7 @@ def test_grpo_by_hand() -> None:
     assert bool((experience.weights == 0).all())
     assert torch.equal(experience.old_logprobs, ROLLOUTS.logprobs)
     torch.testing.assert_close(experience.kl_weights, 0.04 * share)
-    assert torch.equal(experience.reference_logprobs, strayed.reference_logprobs)
+    assert torch.equal(experience.reference_logprobs, log_ratio_to_reference.reference_logprobs)
     torch.testing.assert_close(experience.entropy_weights, 0.2 * share)
 
 
@@ -318,7 +324,7 @@ def test_the_running_scale_is_remembered() -> None:
 
 def test_given_tokens_are_learned_by_likelihood_and_drawn_ones_by_the_objective() -> None:
     # In between: one token is given; weights 2·(3/4, 1/4) - 1 of what was drawn, all halved.
-    given = dataclasses.replace(ROLLOUTS, num_given=1)
+    given = dataclasses.replace(ROLLOUTS, prefix_length=1)
     objective = Reinforce(loss_normaliser="sequence")
     result = learn(Ratio(), Terminal(), ImportanceWeights(), objective, rollouts=given)
     torch.testing.assert_close(result.experience.weights, torch.tensor([[0.5, 0.25, 0.25], [0.5, -0.25, 0.0]]))
@@ -328,7 +334,7 @@ def test_given_tokens_are_learned_by_likelihood_and_drawn_ones_by_the_objective(
 
 
 def test_a_reference_and_a_clip_see_what_was_drawn_alone() -> None:
-    given = dataclasses.replace(ROLLOUTS, num_given=2, reference_logprobs=-10.0 * MASK)
+    given = dataclasses.replace(ROLLOUTS, prefix_length=2, reference_logprobs=-10.0 * MASK)
     experience = learn(
         Probability(),
         Terminal(),
@@ -348,7 +354,7 @@ def test_of_scores_that_are_no_log_odds_no_probability_is_told() -> None:
 
 
 def test_where_all_sequences_ended_within_what_was_given_likelihood_is_left() -> None:
-    given = dataclasses.replace(ROLLOUTS, num_given=3)
+    given = dataclasses.replace(ROLLOUTS, prefix_length=3)
     result = learn(Ratio(), Terminal(), ImportanceWeights(), rollouts=given, normalisation=Whiten())
     assert torch.equal(result.experience.weights, 1.0 * MASK)
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -414,11 +420,13 @@ def test_the_ceiling_of_a_task_that_gives_something_follows_the_gradient_of_its_
                 break
         return total
 
-    law = torch.tensor([exact(*pair) for pair in zip(conditions.tolist(), tokens.tolist(), strict=True)]).double()
-    assert float(law.exp().sum()) == pytest.approx(2.0)
-    logprobs = generator.given(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
+    distribution = torch.tensor(
+        [exact(*pair) for pair in zip(conditions.tolist(), tokens.tolist(), strict=True)]
+    ).double()
+    assert float(distribution.exp().sum()) == pytest.approx(2.0)
+    logprobs = generator.conditional(conditions).logprobs(tokens).masked_fill(~mask, 0.0)
     probs = logprobs.sum(1).exp()
-    divergence = (probs * (logprobs.sum(1) - law)).sum()
+    divergence = (probs * (logprobs.sum(1) - distribution)).sum()
     expected = torch.autograd.grad(divergence, list(generator.parameters()), retain_graph=True)
 
     drawn = dataclasses.replace(

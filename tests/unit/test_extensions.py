@@ -210,14 +210,14 @@ def test_file_that_is_no_text(file: Path) -> None:
         ({"completions": 1, "weight": 1}, "options.completions: is handed over by rlgan."),
     ],
 )
-def test_options_must_be_parameters(file: Path, options: dict[str, Any], told: str) -> None:
+def test_options_must_be_parameters(file: Path, options: dict[str, Any], described: str) -> None:
     def function(completions, weight, scale=1.0):  # type: ignore[no-untyped-def]
         ...
 
     plugin = Reward(name=f"{file}:brevity", options=options)
     with pytest.raises(ConfigError) as raised:
         check_options(plugin, inspect.signature(function), ("completions",))
-    assert told in str(raised.value)
+    assert described in str(raised.value)
 
 
 def test_keyword_arguments_take_every_option(file: Path) -> None:
@@ -335,5 +335,5 @@ def test_dataclasses_and_pickles_of_a_file_work(file: Path) -> None:
 
 def test_nothing_of_a_run_is_loaded_by_importing_the_loader() -> None:
     script = "import sys, rlgan.extensions; print([name for name in ('ray', 'mlflow') if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    described = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert described.stdout.strip() == "[]"

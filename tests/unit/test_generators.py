@@ -1,4 +1,4 @@
-"""The LSTM generator: an autoregressive law, read the same way by teacher forcing and by hand."""
+"""The LSTM generator: an autoregressive distribution, read the same way by teacher forcing and by hand."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_dropout_acts_between_layers_too_and_can_be_switched_off_while_training(
         assert not torch.equal(net.logprobs(tokens), net.logprobs(tokens))
 
 
-def test_every_parameter_starts_from_the_normal_law_of_the_settings() -> None:
+def test_every_parameter_starts_from_the_normal_distribution_of_the_settings() -> None:
     torch.manual_seed(1)
     net = build_generator(LSTM(embedding=32, hidden=32, init_std=0.3), SequenceSpace(100, 5))
     for name, parameter in net.named_parameters():
@@ -197,7 +197,7 @@ def test_tied_weights_learn_from_both_ends() -> None:
     assert float(net.embedding.weight.grad[6].abs().max()) > 0 < float(net.embedding.weight.grad[3].abs().max())
 
 
-def test_tied_and_relaxed_is_the_law_too() -> None:
+def test_tied_and_relaxed_is_the_distribution_too() -> None:
     net = generator(tied=True, embedding=4, hidden=6).eval()
     noise = gumbel_noise(uniform_of_rows(torch.arange(50), 5, 7))
     rows, tokens = net.relaxed(noise, 0.5, straight_through=True)
@@ -215,7 +215,7 @@ def test_tied_and_relaxed_is_the_law_too() -> None:
     ids=lambda settings: settings.kind,
 )
 def test_a_network_can_do_what_its_settings_declare(settings: GeneratorKind) -> None:
-    space = SequenceSpace(5, 3, given=SequenceSpace(4, 2) if settings.reads_conditions else None)
+    space = SequenceSpace(5, 3, condition=SequenceSpace(4, 2) if settings.reads_conditions else None)
     conditions = torch.zeros(2, 2, dtype=torch.int64) if settings.reads_conditions else None
     net = build_generator(settings, space)  # type: ignore[call-overload]
     for name in ("has_likelihood", "draws_tokens", "relaxes"):
@@ -225,10 +225,10 @@ def test_a_network_can_do_what_its_settings_declare(settings: GeneratorKind) -> 
     rows, _ = net.soft_rows(space, torch.arange(2), relaxation, conditions)
     assert rows.requires_grad and rows.shape == (2, 3, 5)
     if settings.has_likelihood:
-        assert net.given(conditions).logprobs(torch.ones(2, 3, dtype=torch.int64)).shape == (2, 3)
+        assert net.conditional(conditions).logprobs(torch.ones(2, 3, dtype=torch.int64)).shape == (2, 3)
     else:
         with pytest.raises(ValueError, match="has no law"):
-            net.given(None)
+            net.conditional(None)
 
 
 class Bigram(AutoregressiveGenerator):

@@ -97,21 +97,21 @@ def test_advice_of_contradictions_exists() -> None:
     seen, advised = set(), 0
     for base, changes, message in contradictory(tuple(PRESETS)):
         tree = changed(base, changes)
-        told = in_options(message, tree)
-        seen.add(told)
+        described = in_options(message, tree)
+        seen.add(described)
         known = {path.replace("_", "-"): path for path in all_paths(tree)}
-        for match in OPTION.finditer(told):
+        for match in OPTION.finditer(described):
             advised += 1
             if match[1] in SHORT:
                 continue
             if match[1] not in known:  # what could not be built for want of it
-                assert f"{match[1]}: is not set" in told
+                assert f"{match[1]}: is not set" in described
                 continue
-            follows = re.match(r" ([a-z]\w*)", told[match.end() :])
+            follows = re.match(r" ([a-z]\w*)", described[match.end() :])
             if variants := variants_at(known[match[1]]):
                 # "set --x to none", "set --x or --y": otherwise a variant stands there.
                 words = {*variants, "none", "to", "or", "and", "with", "beside", "instead", "above"}
-                assert follows is None or follows[1] in words, told
+                assert follows is None or follows[1] in words, described
     assert len(seen) > 30 and advised > 60
 
 
@@ -178,10 +178,10 @@ def test_the_advice_for_a_setting_of_another_variant_works(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["--credit.num-rollouts", "8"]
-    told = ask(capsys, "show-config", *asked).err
+    described = ask(capsys, "show-config", *asked).err
     if more is None:
-        more = [re.search(r"has it: (\w+)", told)[1]]  # type: ignore[index]
+        more = [re.search(r"has it: (\w+)", described)[1]]  # type: ignore[index]
     else:
-        assert shlex.join(more) in told
+        assert shlex.join(more) in described
     answer = ask(capsys, "show-config", *more, *asked)
     assert answer.status == 0, answer.err

@@ -73,12 +73,12 @@ for what, value in before.items():
 def printed(script: str, text: str = "") -> str:
     # Nothing of what the tests' own session has set, so that whatever is set where nothing stands is seen.
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
-    told = subprocess.run(
+    described = subprocess.run(
         [sys.executable, "-c", script],
         input=text, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr[-3000:]
-    return told.stdout
+    assert described.returncode == 0, described.stderr[-3000:]
+    return described.stdout
 
 
 @pytest.mark.heavy

@@ -1,4 +1,4 @@
-"""LM and reverse-LM scores by learned models, on a law whose entropy is known."""
+"""LM and reverse-LM scores by learned models, on a distribution whose entropy is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = LearnedLanguageModel(
 
 
 def drawn(number: int, seed: int, after: dict[int | None, tuple[float, float, float]] = AFTER) -> Tensor:
-    """(number, 4) sequences of the law, padded by terminators."""
+    """(number, 4) sequences of the distribution, padded by terminators."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(number):
@@ -39,14 +39,14 @@ def drawn(number: int, seed: int, after: dict[int | None, tuple[float, float, fl
 
 
 def entropy_a_token() -> float:
-    """Of the law, enumerated: Σ p log(1/p) / Σ p |y|, terminators counted."""
+    """Of the distribution, enumerated: Σ p log(1/p) / Σ p |y|, terminators counted."""
     total, length = 0.0, 0.0
     begun: list[tuple[tuple[int, ...], float]] = [((), 1.0)]
     while begun:
         prefix, probability = begun.pop()
-        law = AFTER[prefix[-1] if prefix else None] if len(prefix) < 3 else (1.0, 0.0, 0.0)
+        distribution = AFTER[prefix[-1] if prefix else None] if len(prefix) < 3 else (1.0, 0.0, 0.0)
         length += probability
-        for token, chance in zip((1, 2, 3), law, strict=True):
+        for token, chance in zip((1, 2, 3), distribution, strict=True):
             if chance:
                 total -= probability * chance * np.log(chance)
             if chance and token != 1:
@@ -54,7 +54,7 @@ def entropy_a_token() -> float:
     return total / length
 
 
-def test_what_has_learned_a_law_finds_its_entropy() -> None:
+def test_what_has_learned_a_distribution_finds_its_entropy() -> None:
     nll = learned_from(SMALL, SPACE, drawn(4_000, 0), drawn(1_000, 1), seed=0)
     held_out = drawn(20_000, 2)
     assert nll(held_out) == pytest.approx(entropy_a_token(), abs=0.01)

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # The whole configuration, and all plug-ins whatever they are of, are no variants.
 WHOLE = {"Config", "Plugin", "TakesPlugin"}
-# Where another room's settings are told apart by their class, and why; everywhere else declarations are read.
+# Where another room's settings are distinguished by their class, and why; everywhere else declarations are read.
 ALLOWED = {
     "rlgan/config/config.py": 1,  # files that any network's embeddings begin from
     "rlgan/storage/export.py": 1,  # whether words are read

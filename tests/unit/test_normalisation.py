@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rlgan.policy.advantage_scaling import (
-    AsTheyAre,
     Clip,
     GroupDeviation,
     NormalisationSettings,
+    NoScaling,
     RunningScale,
     Whiten,
     normalised,
@@ -25,7 +25,7 @@ VALUES = torch.tensor([[5.0, 7.0], [1.0, 0.0]])
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (AsTheyAre(), [[4.0, -8.0], [1.0, 0.0]]),
+        (NoScaling(), [[4.0, -8.0], [1.0, 0.0]]),
         (Clip(bound=3.0), [[3.0, -3.0], [1.0, 0.0]]),
         # Mean of 4, -8 and 1 is -1, variance (25 + 49 + 4)/3 = 26.
         (Whiten(), [[5 / 26**0.5, -7 / 26**0.5], [2 / 26**0.5, 0.0]]),

@@ -137,7 +137,7 @@ P1 = torch.tensor([0.337585, 0.250089, 0.412327], dtype=torch.float64)
 
 
 def test_reference_penalty_has_the_divergence_as_its_mean() -> None:
-    # TOY's first token against the uniform law.
+    # TOY's first token against the uniform distribution.
     penalties = [
         float(reference_penalty(P1.log()[i : i + 1], torch.full((1,), -math.log(3)).double(), torch.ones(1)))
         for i in range(3)

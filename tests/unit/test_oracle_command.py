@@ -50,7 +50,7 @@ def test_a_generated_oracle_is_the_one_that_a_task_draws_with_its_seed(
     assert read.train.equal(drawn.train)
 
 
-def test_a_generated_oracle_has_the_published_shape_and_its_law(
+def test_a_generated_oracle_has_the_published_shape_and_its_distribution(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = tmp_path / "a.npz", tmp_path / "b.npz"

@@ -160,10 +160,10 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
         ("raise KeyError('x')", "raises KeyError: 'x' for 8 texts"),
     ],
 )
-def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: str, told: str) -> None:
+def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: str, described: str) -> None:
     with pytest.raises(PluginError) as raised:
         OwnMetrics([write(f"def f(texts):\n    {body}", "f")], task)
-    assert str(raised.value).startswith("metric 'f' (") and told in str(raised.value)
+    assert str(raised.value).startswith("metric 'f' (") and described in str(raised.value)
     assert ("line 2, in f" in str(raised.value)) is body.startswith("raise")
 
 

@@ -43,7 +43,7 @@ from rlgan.metrics import discriminator_health
 from rlgan.storage.checkpoint import load_latest, save_checkpoint
 
 SOURCES = SequenceSpace(5, 6, end_id=1, separator_id=3)
-SPACE = SequenceSpace(4, 5, end_id=2, given=SOURCES)
+SPACE = SequenceSpace(4, 5, end_id=2, condition=SOURCES)
 TOKENS, GIVEN = random_sequences(SPACE, 24, seed=1), random_sequences(SOURCES, 24, seed=2)
 MASK, SOURCE_MASK = sequence_mask(SPACE, TOKENS), sequence_mask(SOURCES, GIVEN)
 
@@ -53,7 +53,7 @@ def built(settings: DiscriminatorSettings, space: SequenceSpace = SPACE) -> Pair
     net = build_discriminator(settings, space)
     assert isinstance(net, PairDiscriminator)
     with torch.no_grad():
-        # Nothing may be told apart by its start: equal biases, normalisation by 0 and 1.
+        # Nothing may be distinguished by its start: equal biases, normalisation by 0 and 1.
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
         for name, buffer in net.named_buffers():
@@ -113,7 +113,7 @@ def test_pair_lstm_is_its_equations() -> None:
 @pytest.mark.parametrize("separator_id", [3, None])
 def test_hierarchical_lstm_is_its_equations(separator_id: int | None) -> None:
     sources = SequenceSpace(5, 6, end_id=1, separator_id=separator_id)
-    net = built(HierarchicalLSTM(embedding=3, hidden=4), SequenceSpace(4, 5, end_id=2, given=sources)).eval()
+    net = built(HierarchicalLSTM(embedding=3, hidden=4), SequenceSpace(4, 5, end_id=2, condition=sources)).eval()
     assert isinstance(net, HierarchicalLSTMDiscriminator)
     numbers = set()
     for found, (x, y, ids) in zip(net(TOKENS, MASK, GIVEN), rows(net), strict=True):
@@ -294,7 +294,7 @@ def pooled(grid: Tensor) -> Tensor:
 
 
 def test_the_grid_is_scored_as_many_rows_at_a_time_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = SequenceSpace(10, 50, given=SequenceSpace(10, 350))
+    long = SequenceSpace(10, 50, condition=SequenceSpace(10, 350))
     net = build_discriminator(InteractionCnn(), long)
     # 2·16 numbers a cell: 32 · 50 · 350 = 560,000 a pair.
     assert net.rows_at_once == 57
@@ -308,8 +308,8 @@ def test_the_grid_is_scored_as_many_rows_at_a_time_as_memory_allows(monkeypatch:
 
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 4), (3, 9)])
 def test_short_sequences_leave_a_cell(lengths: tuple[int, int]) -> None:
-    space = SequenceSpace(4, lengths[1], given=SequenceSpace(4, lengths[0]))
-    tokens, given = random_sequences(space, 20, seed=0), random_sequences(space.given, 20, seed=1)
+    space = SequenceSpace(4, lengths[1], condition=SequenceSpace(4, lengths[0]))
+    tokens, given = random_sequences(space, 20, seed=0), random_sequences(space.condition, 20, seed=1)
     net = built(InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=20), space).eval()
     logits = net(tokens, torch.ones_like(tokens, dtype=torch.bool), given)
     assert logits.shape == (20,) and len(set(logits.tolist())) > 3
@@ -381,7 +381,7 @@ def test_one_real_cell_has_no_variance() -> None:
     close(found[0, 0], (values[0, 0] - 2.0) / math.sqrt(1 + 1e-5))
     assert torch.equal(found[0, 1], torch.zeros(3)) and bool((norm.norm.running_mean == 2.0).all())
     # The last minibatch of an epoch may be one sequence.
-    one = SequenceSpace(4, 1, given=SequenceSpace(4, 1))
+    one = SequenceSpace(4, 1, condition=SequenceSpace(4, 1))
     for settings in (PairCnn(windows=(1, 3)), InteractionCnn()):
         zeros = torch.zeros(1, 1, dtype=torch.int64)
         assert bool(built(settings, one).train()(zeros, zeros == 0, zeros).isfinite().all())
@@ -440,7 +440,7 @@ def test_running_statistics_travel_with_the_weights(settings: DiscriminatorSetti
 )
 def test_copies_are_told_from_what_copies_nothing(settings: DiscriminatorSettings) -> None:
     # Both sides by themselves are uniform: nothing but their belonging together tells them apart.
-    space = SequenceSpace(8, 5, given=SequenceSpace(8, 5))
+    space = SequenceSpace(8, 5, condition=SequenceSpace(8, 5))
     torch.manual_seed(0)
     net = build_discriminator(settings, space)
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)

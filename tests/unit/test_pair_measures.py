@@ -85,14 +85,14 @@ def test_the_evaluator_measures_the_likeliest_sequences(task: Task) -> None:
         beam: Evaluator(task, EvaluationSettings(num_sequences=4, beam=beam), seed=0).measure(net).metrics
         for beam in (1, 20)
     }
-    law = net.given(PairMeasures(task, "13a").conditions)
+    distribution = net.conditional(PairMeasures(task, "13a").conditions)
     assert measured[1]["eval/decoded_length"] != measured[20]["eval/decoded_length"]
     for found in measured.values():
         assert 0.0 <= found["eval/corpus_bleu"] <= 100.0 and found["eval/nll_gen"] > 0
     greedy = torch.full((2, 8), task.space.pad_id)
     for position in range(8):
         with torch.no_grad():
-            greedy[:, position] = law.logits(greedy)[:, position].argmax(1)
+            greedy[:, position] = distribution.logits(greedy)[:, position].argmax(1)
     expected = PairMeasures(task, "13a").measure(greedy, net)
     assert {name: measured[1][name] for name in expected} == pytest.approx(expected)
 
@@ -143,12 +143,12 @@ def test_a_perfect_translator_into_chinese(data_dir: Path, asked: BleuTokens, us
 
 
 def test_the_tokeniser_is_named_with_its_reason(data_dir: Path, task: Task, tmp_path: Path) -> None:
-    told = "BLEU: of words as sacrebleu's tokeniser {} cuts them ({})"
+    described = "BLEU: of words as sacrebleu's tokeniser {} cuts them ({})"
     share = "{}% of the letters of the references are of scripts without spaces"
-    assert PairMeasures(task, "auto").notes == (told.format("13a", share.format(0)),)
+    assert PairMeasures(task, "auto").notes == (described.format("13a", share.format(0)),)
     evaluator = Evaluator(chinese(data_dir), EvaluationSettings(), seed=0)
-    assert evaluator.notes == (told.format("zh", share.format(100)),) and evaluator.tags == {"bleu_tokens": "zh"}
-    assert PairMeasures(task, "intl").notes == (told.format("intl", "evaluation.bleu_tokens"),)
+    assert evaluator.notes == (described.format("zh", share.format(100)),) and evaluator.tags == {"bleu_tokens": "zh"}
+    assert PairMeasures(task, "intl").notes == (described.format("intl", "evaluation.bleu_tokens"),)
     of_summaries = summaries(tmp_path, ("eins", "a b c d"), ("zwei", "c d"))
     assert PairMeasures(of_summaries, "auto").notes[0].startswith("BLEU and ROUGE: of words as")
 

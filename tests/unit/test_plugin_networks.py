@@ -49,7 +49,7 @@ from tests.unit.test_discriminator_contract import EVERY, built, space_of
 FILE = plugin_networks.__file__
 SPACE = SequenceSpace(5, 4, end_id=2)
 FIXED = SequenceSpace(5, 4)
-PAIRS = replace(SPACE, given=SequenceSpace(4, 3, end_id=1))
+PAIRS = replace(SPACE, condition=SequenceSpace(4, 3, end_id=1))
 
 
 def own(name: str, **options: object) -> PluginGenerator:
@@ -114,9 +114,9 @@ def test_the_adapted_network_is_the_network_behind_a_start_token() -> None:
     plain = plugin_networks.Gru(SPACE)
     tokens = torch.tensor([[4, 1, 3, 2], [3, 2, 2, 2]])
     read = torch.tensor([[0, 4, 1, 3], [0, 3, 2, 2]])
-    assert torch.equal(generator.eval().given(None).logits(tokens), plain.eval()(read))
+    assert torch.equal(generator.eval().conditional(None).logits(tokens), plain.eval()(read))
     expected = torch.log_softmax(plain(read) / 0.7, 2).gather(2, tokens.unsqueeze(2)).squeeze(2)
-    torch.testing.assert_close(generator.given(None).logprobs(tokens, 0.7), expected)
+    torch.testing.assert_close(generator.conditional(None).logprobs(tokens, 0.7), expected)
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ def test_probabilities_of_all_sequences_sum_to_one_and_are_those_of_the_draws(na
     generator = build_generator(own(name), space).eval()
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
-    probs = generator.given(None).logprobs(sequences).double().masked_fill(~mask, 0.0).sum(1).exp()
+    probs = generator.conditional(None).logprobs(sequences).double().masked_fill(~mask, 0.0).sum(1).exp()
     assert float(probs.sum()) == pytest.approx(1.0, abs=1e-5)
     number = 20_000
     drawn = sample(generator.stepper(), space, number, torch.Generator().manual_seed(0))
@@ -137,7 +137,7 @@ def test_probabilities_of_all_sequences_sum_to_one_and_are_those_of_the_draws(na
         counts[place[tuple(row)]] += 1
     errors = (counts / number - probs) / (probs * (1 - probs) / number).sqrt()
     assert float(errors.abs().max()) < 4.0
-    expected = generator.given(None).logprobs(drawn.tokens).masked_fill(~drawn.mask, 0.0)
+    expected = generator.conditional(None).logprobs(drawn.tokens).masked_fill(~drawn.mask, 0.0)
     torch.testing.assert_close(drawn.logprobs, expected, atol=1e-5, rtol=0)
 
 
@@ -145,7 +145,7 @@ def test_probabilities_of_all_sequences_sum_to_one_and_are_those_of_the_draws(na
 @pytest.mark.parametrize("names", [("Gru", "SteppingGru"), ("Answering", "SteppingAnswering")])
 def test_steps_are_only_faster(names: tuple[str, str]) -> None:
     space = PAIRS if "Answering" in names else SPACE
-    conditions = random_sequences(space.given, 40, seed=5) if space.given is not None else None
+    conditions = random_sequences(space.condition, 40, seed=5) if space.condition is not None else None
     found = []
     for name in names:
         torch.manual_seed(1)
@@ -159,15 +159,15 @@ def test_steps_are_only_faster(names: tuple[str, str]) -> None:
 @torch.no_grad()
 def test_beams_find_the_likeliest_answer_of_each_condition() -> None:
     torch.manual_seed(1)
-    space = replace(SequenceSpace(3, 3, end_id=1), given=SequenceSpace(3, 2))
+    space = replace(SequenceSpace(3, 3, end_id=1), condition=SequenceSpace(3, 2))
     generator = build_generator(own("SteppingAnswering"), space).eval()
     conditions = torch.tensor(list(itertools.product(range(3), repeat=2)))
     found = beam_search(generator.stepper(), space, len(conditions), beam=27, conditions=conditions)
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
     for row, condition in enumerate(conditions):
-        law = generator.given(condition.repeat(len(sequences), 1))
-        scores = law.logprobs(sequences).masked_fill(~mask, 0.0).sum(1)
+        distribution = generator.conditional(condition.repeat(len(sequences), 1))
+        scores = distribution.logprobs(sequences).masked_fill(~mask, 0.0).sum(1)
         assert torch.equal(found.tokens[row], sequences[scores.argmax()])
 
 
@@ -177,7 +177,7 @@ def test_dropout_is_off_in_a_policy_gradient_and_on_in_pretraining() -> None:
     tokens = random_sequences(SPACE, 6, seed=0)
 
     def logits() -> Tensor:
-        return generator.given(None).logits(tokens)
+        return generator.conditional(None).logits(tokens)
 
     generator.train()
     generator.use_dropout(True)
@@ -185,7 +185,7 @@ def test_dropout_is_off_in_a_policy_gradient_and_on_in_pretraining() -> None:
     generator.use_dropout(False)
     quiet = logits()
     assert torch.equal(quiet, logits()) and quiet.requires_grad
-    assert torch.equal(generator.eval().given(None).logits(tokens), quiet)
+    assert torch.equal(generator.eval().conditional(None).logits(tokens), quiet)
     generator.train()
     assert torch.equal(logits(), quiet), "train() alone switches nothing on again"
 

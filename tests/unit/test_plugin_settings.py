@@ -122,5 +122,5 @@ def test_show_config_shows_them(file: Path, capsys: pytest.CaptureFixture[str]) 
     asked = ("show-config", "quick", "--generator", f"{file}:Net", "--generator.options.width", "16")
     shown = ask(capsys, *asked, "--json")
     assert shown.status == 0 and json.loads(shown.out)["generator"]["options"] == {"width": 16}
-    told = ask(capsys, *asked[:-2], "--generator.options.widht", "3")
-    assert told.status == 2 and "Did you mean 'width'" in told.err
+    described = ask(capsys, *asked[:-2], "--generator.options.widht", "3")
+    assert described.status == 2 and "Did you mean 'width'" in described.err

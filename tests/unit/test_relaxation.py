@@ -1,4 +1,4 @@
-"""Relaxed samples: the law of what is drawn, the golden table of what is handed out, and the gradient it buys."""
+"""Relaxed samples: the distribution of what is drawn, the golden table of the rows, and the gradient it buys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def noise(seed: int = 0, number: int = NUMBER) -> Tensor:
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("straight_through", [False, True])
-def test_tokens_have_the_law_of_the_logits_at_any_temperature(temperature: float, straight_through: bool) -> None:
+def test_tokens_have_the_distribution_of_the_logits_at_any_temperature(
+    temperature: float, straight_through: bool
+) -> None:
     _, tokens = relaxed_rows(LOGITS.expand(NUMBER, 3), noise(), temperature, straight_through)
     shares = torch.bincount(tokens, minlength=3) / NUMBER
     deviations = (shares - PROBS).abs() / (PROBS * (1 - PROBS) / NUMBER).sqrt()

@@ -12,7 +12,7 @@ from rlgan.adversary.replay_buffer import ReplayBuffer
 
 
 def rows(*names: int) -> Tensor:
-    """Sequences of length 2 that are told apart by a number."""
+    """Sequences of length 2 that are distinguished by a number."""
     return torch.tensor([[name, -name] for name in names])
 
 
@@ -90,7 +90,7 @@ def test_a_state_is_a_copy() -> None:
 
 
 def test_what_sequences_are_given_stays_with_them() -> None:
-    buffer, restored = (ReplayBuffer(4, max_length=2, given_length=3) for _ in range(2))
+    buffer, restored = (ReplayBuffer(4, max_length=2, condition_length=3) for _ in range(2))
     for first in (0, 3):
         numbers = torch.arange(first, first + 3)
         buffer.add(numbers.unsqueeze(1).expand(-1, 2), 10 * numbers.unsqueeze(1).expand(-1, 3))

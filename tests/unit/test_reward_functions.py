@@ -190,12 +190,14 @@ def test_function_that_judged_nothing_has_no_metrics() -> None:
         ("torch.zeros(5, 2)", "returned [0.0, 0.0] (list) for row 0 of 5, "),
     ],
 )
-def test_what_is_no_reward_is_told_with_function_and_row(plain: Task, write: Write, returned: str, told: str) -> None:
+def test_what_is_no_reward_is_told_with_function_and_row(
+    plain: Task, write: Write, returned: str, described: str
+) -> None:
     plugin = write(f"import torch\ndef f(completions):\n    return {returned}")
     with pytest.raises(PluginError) as raised:
         functions(plain, plugin)(rows_of(plain))
     message = str(raised.value)
-    assert message.startswith("reward function 'f' (") and told in message
+    assert message.startswith("reward function 'f' (") and described in message
     assert "Return a list or a one-dimensional tensor of 5 finite numbers" in message
 
 
@@ -261,10 +263,10 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
         ("class f:\n    def __init__(self, n): ...\n    def __call__(self, completions): ...", "options.n"),
     ],
 )  # fmt: skip
-def test_wrong_signature_is_told_when_the_configuration_is_built(write: Write, text: str, told: str) -> None:
+def test_wrong_signature_is_told_when_the_configuration_is_built(write: Write, text: str, described: str) -> None:
     with pytest.raises(ValidationError) as raised:
         write(text)
-    assert told in str(raised.value)
+    assert described in str(raised.value)
 
 
 def test_unknown_option_names_the_nearest(write: Write) -> None:

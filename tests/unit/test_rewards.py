@@ -141,14 +141,17 @@ def test_bleu_draws_its_references_from_the_stream() -> None:
 
 
 def test_oracle_likelihood_pays_what_the_oracle_says() -> None:
-    class Law:
+    class Distribution:
         entropy = 1.0
 
         def logprobs(self, tokens: Tensor) -> Tensor:
             return -tokens.float()
 
     own, mask = torch.full((3, 4), -0.5), torch.tensor([[True] * 4, [True] * 3 + [False], [True] * 4])
-    task, rollouts = dataclasses.replace(TASK, oracle=Law()), drawn_in(TASK.space, TOKENS, logprobs=own, mask=mask)
+    task, rollouts = (
+        dataclasses.replace(TASK, oracle=Distribution()),
+        drawn_in(TASK.space, TOKENS, logprobs=own, mask=mask),
+    )
     assert torch.equal(OracleLikelihood().of_tokens(rollouts, task), -TOKENS.float() * mask)
     assert torch.equal(OracleRatio().of_tokens(rollouts, task), (0.5 - TOKENS.float()) * mask)
 
@@ -167,7 +170,7 @@ def test_rewards_refuse_what_they_are_not_of() -> None:
         RandomReward().of_continuations(drawn_in(TASK.space, TOKENS))
 
 
-def test_a_log_ratio_is_the_law_minus_own_and_zero_after_the_end() -> None:
+def test_a_log_ratio_is_the_distribution_minus_own_and_zero_after_the_end() -> None:
     mask = torch.tensor([[True, True, False]])
     oracle = torch.tensor([[-1.0, -2.0, -float("inf")]])
     own = torch.tensor([[-1.5, -1.0, 0.0]], requires_grad=True)

@@ -114,9 +114,9 @@ def exact_values(generator: Generator, space: SequenceSpace, table: TabularDiscr
     for b, length in enumerate(sequence_mask(space, tokens).sum(1).tolist()):
         for t in range(length):
             agrees = (sequences[:, : t + 1] == tokens[b, : t + 1]).all(1)
-            law = probs[agrees] / probs[agrees].sum()
-            mean = float((law * rewards[agrees]).sum())
-            result[0, b, t], result[1, b, t] = mean, float((law * (rewards[agrees] - mean).square()).sum())
+            distribution = probs[agrees] / probs[agrees].sum()
+            mean = float((distribution * rewards[agrees]).sum())
+            result[0, b, t], result[1, b, t] = mean, float((distribution * (rewards[agrees] - mean).square()).sum())
     return result
 
 
@@ -292,7 +292,7 @@ def test_given_tokens_are_neither_continued_nor_judged() -> None:
     policy, scorer = lstm(4).stepper(), discriminator(space).scorer()
     shard = dataclasses.replace(SHARD, prefixes=random_sequences(space, 6, seed=1)[:, :3])
     rollouts = collect(plan(space, 2), shard, policy, policy, scorer)
-    assert torch.equal(rollouts.tokens[:, :3], shard.prefixes) and rollouts.num_given == 3
+    assert torch.equal(rollouts.tokens[:, :3], shard.prefixes) and rollouts.prefix_length == 3
     # Two tokens of each sequence were drawn, and in each of two continuations of the fourth token the fifth.
     assert rollouts.num_drawn == 6 * (2 + 2)
     assert scorer.num_scored == 6 * (1 + 2)

@@ -182,7 +182,9 @@ def test_a_file_that_was_named_anew_stays_where_it_was_named(begun: tuple[Path, 
 def test_files_may_be_named_and_nothing_else(begun: tuple[Path, Config], tmp_path: Path) -> None:
     _, config = begun
     assert config_files(with_files(config, {"task.data": "x.txt"}, "--run r")) == {"task.data": "x.txt"}
-    with pytest.raises(ConfigError, match=r"--pairs x\.tsv: --run r keeps its settings.*--data FILE\)\. .*Leave"):
+    with pytest.raises(
+        ConfigError, match=r"--pairs x\.tsv: --run r keeps its settings.*--data FILE\)\. Name one of these, or leave"
+    ):
         with_files(config, {"task.input.data": "x.tsv"}, "--run r")
     with pytest.raises(ConfigError, match=r"--task\.max-length 4: --run r keeps its settings"):
         with_files(config, {"task.max_length": "4"}, "--run r")

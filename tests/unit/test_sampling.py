@@ -1,4 +1,4 @@
-"""The hot loop against exact laws: sequences, log-probabilities, and continuations of prefixes.
+"""The hot loop against exact distributions: sequences, log-probabilities, and continuations of prefixes.
 
 On worlds that can be enumerated, the share of each sequence must lie within 4 standard deviations of its probability.
 """
@@ -51,7 +51,7 @@ def counts(tokens: Tensor, sequences: Tensor) -> Tensor:
     return matches.sum(0)
 
 
-def assert_law(observed: Tensor, probs: Tensor) -> None:
+def assert_distribution(observed: Tensor, probs: Tensor) -> None:
     """Counts of independent draws against probabilities: 4 standard deviations of a binomial count."""
     number = int(observed.sum())
     assert abs(float(probs.sum()) - 1) < 1e-5
@@ -68,7 +68,7 @@ def test_sample_draws_every_sequence_with_its_probability(space: SequenceSpace, 
     generator = lstm(space.vocab_size, layers=2)
     sequences = all_sequences(space)
     drawn = sample(generator.stepper(temperature), space, 40_000, rng(), chunk_rows=4_000)
-    assert_law(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences, temperature))
+    assert_distribution(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences, temperature))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -77,7 +77,7 @@ def test_sample_draws_from_any_stepper(space: SequenceSpace, temperature: float)
     generator = TabularGenerator(space)
     sequences = all_sequences(space)
     drawn = sample(generator.stepper(temperature), space, 40_000, rng(1), chunk_rows=4_000)
-    assert_law(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences, temperature))
+    assert_distribution(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences, temperature))
 
 
 @pytest.mark.parametrize("vocab_size", [2, BLOCK - 1, BLOCK, BLOCK + 1, 150])
@@ -114,12 +114,12 @@ def test_smallest_world_is_one_coin() -> None:
     drawn = sample(generator.stepper(), space, 20_000, rng(), chunk_rows=4_000)
     assert drawn.tokens.shape == (20_000, 1)
     sequences = torch.tensor([[0], [1]])
-    assert_law(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences))
+    assert_distribution(counts(drawn.tokens, sequences), exact_probs(generator, space, sequences))
     assert list(continue_prefixes(generator.stepper(), space, drawn.tokens[:5], 3, rng())) == []
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7, 8, 100])
-def test_any_chunk_size_draws_as_many_sequences_from_the_same_law(chunk_rows: int) -> None:
+def test_any_chunk_size_draws_as_many_sequences_from_the_same_distribution(chunk_rows: int) -> None:
     space = SequenceSpace(vocab_size=4, max_length=5, end_id=3)
     generator = lstm(4)
     drawn = sample(generator.stepper(), space, 7, rng(), chunk_rows)
@@ -142,7 +142,7 @@ def test_same_stream_same_samples() -> None:
     assert not torch.equal(first.tokens, other.tokens)
 
 
-def test_given_prefixes_stand_and_what_follows_has_its_conditional_law() -> None:
+def test_given_prefixes_stand_and_what_follows_has_its_conditional_distribution() -> None:
     generator, space = lstm(3), ENDING
     prefixes = torch.tensor([[0, 2], [2, 0], [1, 1], [0, 1]])
     drawn = sample(generator.stepper(), space, 4_000, rng(), 300, prefixes.repeat(1_000, 1))
@@ -156,7 +156,7 @@ def test_given_prefixes_stand_and_what_follows_has_its_conditional_law() -> None
             assert bool((tokens[:, 2] == space.pad_id).all()) and bool((drawn.logprobs[row::4] == 0).all())
             continue
         agrees = (sequences[:, :2] == prefix).all(1)
-        assert_law(counts(tokens, sequences[agrees]), probs[agrees] / probs[agrees].sum())
+        assert_distribution(counts(tokens, sequences[agrees]), probs[agrees] / probs[agrees].sum())
     with torch.no_grad():
         expected = generator.logprobs(drawn.tokens)[:, 2] * drawn.mask[:, 2]
     torch.testing.assert_close(drawn.logprobs[:, 2], expected, atol=1e-5, rtol=0)
@@ -172,9 +172,9 @@ def test_mixed_inputs_are_real_where_they_stand_and_own_draws_elsewhere() -> Non
     # The third is drawn given what was read, and not given what was real.
     with torch.no_grad():
         laws = generator.logits(torch.tensor([[first, 0, 0] for first in range(3)])).softmax(2).double()
-    assert_law(torch.bincount(read[:, 0], minlength=3), laws[0, 0])
+    assert_distribution(torch.bincount(read[:, 0], minlength=3), laws[0, 0])
     for first in range(3):
-        assert_law(torch.bincount(read[read[:, 0] == first, 2], minlength=3), laws[first, 2])
+        assert_distribution(torch.bincount(read[read[:, 0] == first, 2], minlength=3), laws[first, 2])
     assert torch.equal(mixed_inputs(generator.stepper(), tokens, torch.full((number, 3), -1.0)), tokens)
 
 
@@ -206,7 +206,7 @@ def test_weights_are_the_softmax_with_and_without_subtracting_the_maximum(scale:
         torch.testing.assert_close(found, expected[:, position], atol=1e-5, rtol=1e-4)
 
 
-def test_subtracting_the_maximum_does_not_change_the_law() -> None:
+def test_subtracting_the_maximum_does_not_change_the_distribution() -> None:
     stepper = lstm(70).stepper()
     state = stepper.start(3)
     plain = stepper.weights(state).clone()
@@ -335,7 +335,7 @@ def test_one_hot_policy_reproduces_the_sequence_from_every_prefix(chunk_rows: in
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("chunk_rows", [64, 10**6])
-def test_continuations_follow_the_law_given_the_prefix(space: SequenceSpace, chunk_rows: int) -> None:
+def test_continuations_follow_the_distribution_given_the_prefix(space: SequenceSpace, chunk_rows: int) -> None:
     # In one chunk of 10⁶ rows all prefixes run together, the longer ones joining later; chunks of 64 are mostly
     # of one prefix length, those at the seams of two.
     generator = lstm(3, layers=2)
@@ -349,11 +349,11 @@ def test_continuations_follow_the_law_given_the_prefix(space: SequenceSpace, chu
             agrees = (sequences[:, : t + 1] == tokens[b, : t + 1]).all(1)
             rows = found.tokens[(found.sequence == b) & (found.position == t)]
             assert rows.shape[0] == num_rollouts
-            assert_law(counts(rows, sequences[agrees]), probs[agrees] / probs[agrees].sum())
+            assert_distribution(counts(rows, sequences[agrees]), probs[agrees] / probs[agrees].sum())
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_slow_twin_and_fast_loop_both_follow_the_law(space: SequenceSpace) -> None:
+def test_slow_twin_and_fast_loop_both_follow_the_distribution(space: SequenceSpace) -> None:
     # The twin decodes the whole prefix again for every token, by torch.multinomial.
     generator = lstm(3, layers=2)
     sequences = all_sequences(space)
@@ -365,11 +365,11 @@ def test_slow_twin_and_fast_loop_both_follow_the_law(space: SequenceSpace) -> No
     slow = torch.tensor([row + [space.pad_id] * (space.max_length - len(row)) for row in rows])
     fast = continued(generator, space, torch.tensor([[2, 0, 0]]), 2_000, seed=6)
     for tokens in (slow, fast.tokens[fast.position == 0]):
-        assert_law(counts(tokens, sequences[agrees]), probs / probs.sum())
+        assert_distribution(counts(tokens, sequences[agrees]), probs / probs.sum())
 
 
 def test_continuations_of_one_prefix_are_independent_draws() -> None:
-    # Two continuations of a prefix agree as often as two draws from the law do: Σ p².
+    # Two continuations of a prefix agree as often as two draws from the distribution do: Σ p².
     generator, tokens = lstm(3), torch.tensor([[2, 0, 0]] * 4_000)
     found = continued(generator, FIXED, tokens, 2, chunk_rows=10**6)
     pairs = found.tokens[found.position == 0].view(4_000, 2, 3)

@@ -21,7 +21,7 @@ from rlgan.layers.relaxation import Relaxation, gumbel_noise, uniform_of_rows
 from rlgan.sampling.sampler import continue_prefixes, mixed_inputs, sample
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
-SPACE = SequenceSpace(5, 4, end_id=1, given=SOURCE)
+SPACE = SequenceSpace(5, 4, end_id=1, condition=SOURCE)
 Settings = Seq2SeqLSTM | Seq2SeqTransformer
 
 RECURRENT = Seq2SeqLSTM(embedding=4, hidden=6, init_std=0.7)
@@ -57,15 +57,15 @@ def pairs(number: int) -> tuple[Tensor, Tensor]:
 
 
 @variants
-def test_steps_and_prefixes_are_the_law(settings: Settings) -> None:
+def test_steps_and_prefixes_are_the_distribution(settings: Settings) -> None:
     net, (conditions, tokens) = generator(settings), pairs(9)
     with torch.no_grad():
-        law = net.given(conditions)
-        expected = torch.log_softmax(law.logits(tokens) / 0.8, 2)
+        distribution = net.conditional(conditions)
+        expected = torch.log_softmax(distribution.logits(tokens) / 0.8, 2)
         torch.testing.assert_close(
-            law.logprobs(tokens, 0.8), expected.gather(2, tokens.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5
+            distribution.logprobs(tokens, 0.8), expected.gather(2, tokens.unsqueeze(2)).squeeze(2), atol=1e-5, rtol=1e-5
         )
-    stepper = net.stepper(0.8).given(conditions)
+    stepper = net.stepper(0.8).conditional(conditions)
     state, prefixes = stepper.start(9), stepper.prefix_states(tokens)
     for position in range(SPACE.max_length):
         reached = [state]
@@ -90,19 +90,21 @@ def test_rows_in_any_order_and_behind_any_padding_are_the_same(settings: Setting
     assert not torch.equal(noisy, conditions)
     order = torch.tensor([4, 0, 8, 2])
     with torch.no_grad():
-        logits = net.given(conditions).logits(tokens)
-        torch.testing.assert_close(net.given(noisy).logits(tokens), logits, atol=1e-6, rtol=0)
-        torch.testing.assert_close(net.given(conditions[order]).logits(tokens[order]), logits[order], atol=1e-6, rtol=0)
+        logits = net.conditional(conditions).logits(tokens)
+        torch.testing.assert_close(net.conditional(noisy).logits(tokens), logits, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            net.conditional(conditions[order]).logits(tokens[order]), logits[order], atol=1e-6, rtol=0
+        )
 
 
 @variants
-def test_attention_is_a_law_over_what_was_given(settings: Settings) -> None:
+def test_attention_is_a_distribution_over_what_was_given(settings: Settings) -> None:
     net, (conditions, tokens) = generator(settings), pairs(9)
     mask = sequence_mask(SOURCE, conditions)
     later = tokens.clone()
     later[:, 2:] = (later[:, 2:] + 1) % 5
     with torch.no_grad():
-        attention, other = (net.given(conditions).attention(one) for one in (tokens, later))
+        attention, other = (net.conditional(conditions).attention(one) for one in (tokens, later))
     assert attention.shape == (9, 4, 6)
     torch.testing.assert_close(attention.sum(2), torch.ones(9, 4))
     assert float(attention.masked_fill(mask.unsqueeze(1), 0.0).max()) == 0.0
@@ -118,16 +120,16 @@ def test_what_comes_later_changes_nothing_and_what_is_given_changes_everything(s
     other = tokens.clone()
     other[:, 2] = (other[:, 2] + 1) % 5
     with torch.no_grad():
-        logits, changed = (net.given(conditions).logits(one) for one in (tokens, other))
+        logits, changed = (net.conditional(conditions).logits(one) for one in (tokens, other))
         torch.testing.assert_close(logits[:, :3], changed[:, :3], atol=1e-6, rtol=0)
         assert float((logits[:, 3] - changed[:, 3]).abs().amax(1).min()) > 1e-4
-        assert float((net.given(conditions.flip(0)).logits(tokens) - logits)[0].abs().min()) > 0
+        assert float((net.conditional(conditions.flip(0)).logits(tokens) - logits)[0].abs().min()) > 0
 
 
 @variants
 def test_gradients_are_numbers_and_reach_every_parameter(settings: Settings) -> None:
     net, (conditions, tokens) = generator(settings).train(), pairs(9)
-    net.given(conditions).logprobs(tokens).sum().backward()
+    net.conditional(conditions).logprobs(tokens).sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and bool(torch.isfinite(parameter.grad).all()), name
         assert float(parameter.grad.abs().max()) > 0, name
@@ -135,14 +137,14 @@ def test_gradients_are_numbers_and_reach_every_parameter(settings: Settings) -> 
 
 @variants
 @pytest.mark.parametrize("straight_through", [False, True])
-def test_relaxed_rows_are_drawn_from_the_law(settings: Settings, straight_through: bool) -> None:
+def test_relaxed_rows_are_drawn_from_the_distribution(settings: Settings, straight_through: bool) -> None:
     net, (conditions, _) = generator(settings), pairs(9)
     seeds = torch.arange(9)
     rows, tokens = net.soft_rows(SPACE, seeds, Relaxation(0.05, straight_through), conditions)
     noise = gumbel_noise(uniform_of_rows(seeds, SPACE.max_length, SPACE.vocab_size))
     with torch.no_grad():
         # Rows that are nearly one-hot feed back what tokens would.
-        expected = (net.given(conditions).logits(tokens) + noise).argmax(2)
+        expected = (net.conditional(conditions).logits(tokens) + noise).argmax(2)
     agreeing = float((expected == tokens).float().mean())
     assert agreeing == 1.0 if straight_through else agreeing > 0.9
     (gradient,) = torch.autograd.grad(rows[:, -1, 0].sum(), net.source_embedding.weight)
@@ -170,7 +172,7 @@ def test_the_gradient_of_relaxed_rows_goes_through_what_is_read_next(settings: S
 
 
 @kinds
-def test_samples_are_drawn_from_the_law_of_their_own_condition(settings: Settings) -> None:
+def test_samples_are_drawn_from_the_distribution_of_their_own_condition(settings: Settings) -> None:
     net, space = generator(settings), SPACE
     conditions = random_sequences(SOURCE, 2, seed=5)
     number = 20_000
@@ -182,7 +184,7 @@ def test_samples_are_drawn_from_the_law_of_their_own_condition(settings: Setting
         for index in range(2):
             given = conditions[index : index + 1].expand(len(sequences), -1)
             mask = sequence_mask(space, sequences)
-            probs = net.given(given).logprobs(sequences).masked_fill(~mask, 0.0).sum(1).exp()
+            probs = net.conditional(given).logprobs(sequences).masked_fill(~mask, 0.0).sum(1).exp()
             assert float(probs.sum()) == pytest.approx(1.0, abs=1e-4)
             drawn = samples.tokens[index::2]
             counts = torch.stack([(drawn == sequence).all(1).sum() for sequence in sequences])
@@ -201,7 +203,7 @@ def test_prefixes_are_continued_under_their_own_condition(settings: Settings) ->
             assert torch.equal(row[: position + 1], tokens[sequence, : position + 1])
             drawn.setdefault((sequence, position), []).append(int(row[position + 1]))
     with torch.no_grad():
-        probs = torch.softmax(net.given(conditions).logits(tokens), 2)
+        probs = torch.softmax(net.conditional(conditions).logits(tokens), 2)
     assert drawn
     for (sequence, position), following in drawn.items():
         expected = probs[sequence, position + 1]
@@ -214,9 +216,9 @@ def test_scheduled_sampling_reads_under_the_condition(settings: Settings) -> Non
     net, (conditions, tokens) = generator(settings), pairs(9)
     draws = torch.full(tokens.shape, -1.0)
     draws[:, 1] = 0.5
-    read = mixed_inputs(net.stepper().given(conditions), tokens, draws)
+    read = mixed_inputs(net.stepper().conditional(conditions), tokens, draws)
     with torch.no_grad():
-        cdf = torch.softmax(net.given(conditions).logits(tokens)[:, 1], 1).cumsum(1)
+        cdf = torch.softmax(net.conditional(conditions).logits(tokens)[:, 1], 1).cumsum(1)
     assert torch.equal(read[:, 1], torch.searchsorted(cdf, torch.full((9, 1), 0.5)).squeeze(1))
     assert torch.equal(read[:, [0, 2, 3]], tokens[:, [0, 2, 3]])
 
@@ -226,10 +228,10 @@ def test_dropout_is_of_likelihood_alone(settings: Settings) -> None:
     net = generator(settings.model_copy(update={"dropout": 0.5})).train()
     conditions, tokens = pairs(9)
     with torch.no_grad():
-        first, second = (net.given(conditions).logits(tokens) for _ in range(2))
+        first, second = (net.conditional(conditions).logits(tokens) for _ in range(2))
         assert not torch.equal(first, second)
         net.use_dropout(False)
-        first, second = (net.given(conditions).logits(tokens) for _ in range(2))
+        first, second = (net.conditional(conditions).logits(tokens) for _ in range(2))
         assert torch.equal(first, second)
 
 
@@ -237,11 +239,11 @@ def test_dropout_is_of_likelihood_alone(settings: Settings) -> None:
 def test_whoever_reads_nothing_refuses_what_is_given_and_the_other_way_round(settings: Settings) -> None:
     conditions, _ = pairs(2)
     plain = build_generator(LSTM(embedding=2, hidden=2), SequenceSpace(5, 4))
-    for call in (plain.given, plain.stepper().given):
+    for call in (plain.condition, plain.stepper().condition):
         with pytest.raises(ValueError, match="cannot read conditions"):
             call(conditions)
     net = generator(settings)
-    for call in (net.given, net.stepper().given):
+    for call in (net.condition, net.stepper().condition):
         with pytest.raises(ValueError, match="needs conditions"):
             call(None)
 
@@ -249,7 +251,7 @@ def test_whoever_reads_nothing_refuses_what_is_given_and_the_other_way_round(set
 @kinds
 def test_a_stepper_is_a_copy(settings: Settings) -> None:
     net, (conditions, _) = generator(settings), pairs(3)
-    stepper = net.stepper().given(conditions)
+    stepper = net.stepper().conditional(conditions)
     before = stepper.weights(stepper.start(3)).clone()
     with torch.no_grad():
         for parameter in net.parameters():

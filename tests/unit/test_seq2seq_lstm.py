@@ -14,7 +14,7 @@ from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Seq2SeqLSTM, Seq2SeqLSTMGenerator, build_generator
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
-SPACE = SequenceSpace(5, 4, end_id=1, given=SOURCE)
+SPACE = SequenceSpace(5, 4, end_id=1, condition=SOURCE)
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"attention": "multiplicative", "tied": True},
@@ -73,8 +73,8 @@ def by_hand(net: Seq2SeqLSTMGenerator, condition: Tensor, tokens: Tensor) -> tup
 def test_logits_and_attention_are_those_of_the_equations(variant: dict[str, Any]) -> None:
     net, (conditions, tokens) = generator(variant), pairs(6)
     with torch.no_grad():
-        law = net.given(conditions)
+        distribution = net.conditional(conditions)
         logits, attention = zip(*(by_hand(net, *pair) for pair in zip(conditions, tokens, strict=True)), strict=True)
-        torch.testing.assert_close(law.logits(tokens), torch.stack(logits), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(law.attention(tokens), torch.stack(attention), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(distribution.logits(tokens), torch.stack(logits), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(distribution.attention(tokens), torch.stack(attention), atol=1e-5, rtol=1e-5)
     assert float(torch.stack(logits).std(0).max()) > 0.1 and float(torch.stack(attention).std(0).max()) > 0.02

@@ -20,7 +20,7 @@ from rlgan.sampling.sampler import continue_prefixes, sample
 from tests.support.tiny import PAIRS
 
 SOURCE = SequenceSpace(7, 6, end_id=0)
-SPACE = SequenceSpace(5, 4, end_id=1, given=SOURCE)
+SPACE = SequenceSpace(5, 4, end_id=1, condition=SOURCE)
 
 
 def generator(space: SequenceSpace = SPACE, **settings: Any) -> Seq2SeqTransformerGenerator:
@@ -87,9 +87,9 @@ def test_logits_and_attention_are_those_of_torchs_layers() -> None:
         net, (conditions, tokens) = generator(**settings), pairs(9)
         with torch.random.fork_rng():
             logits, attention = by_torch(net, conditions, tokens)
-        law = net.given(conditions)
-        torch.testing.assert_close(law.logits(tokens), logits, atol=1e-5, rtol=0)
-        torch.testing.assert_close(law.attention(tokens), attention, atol=1e-5, rtol=0)
+        distribution = net.conditional(conditions)
+        torch.testing.assert_close(distribution.logits(tokens), logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(distribution.attention(tokens), attention, atol=1e-5, rtol=0)
         assert float(logits.std(0).max()) > 0.1 and float(attention.std(0).max()) > 0.02
         assert (net.output.weight is net.embedding.weight) == (settings == {})
 
@@ -98,7 +98,7 @@ def test_logits_and_attention_are_those_of_torchs_layers() -> None:
 @pytest.mark.parametrize("order", [[4, 0, 8, 2], [3, 3, 3, 3, 1, 1], [5, 1, 2, 0, 4, 3, 6, 7, 8, 8, 8]])
 def test_rows_that_were_selected_repeated_and_joined_read_their_own_condition(order: list[int]) -> None:
     net, (conditions, tokens) = generator(), pairs(9)
-    stepper = net.stepper().given(conditions)
+    stepper = net.stepper().conditional(conditions)
     prefixes = stepper.prefix_states(tokens)
     rows = torch.tensor(order)
     old, new = (
@@ -114,8 +114,8 @@ def test_rows_that_were_selected_repeated_and_joined_read_their_own_condition(or
         length = 1 if index < len(order) else 2
         sequence = tokens[row].clone()
         sequence[length] = token
-        law = net.given(conditions[row].unsqueeze(0)).logits(sequence.unsqueeze(0)).softmax(2)
-        torch.testing.assert_close(found[index], law[0, length + 1], atol=1e-5, rtol=0)
+        distribution = net.conditional(conditions[row].unsqueeze(0)).logits(sequence.unsqueeze(0)).softmax(2)
+        torch.testing.assert_close(found[index], distribution[0, length + 1], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -125,7 +125,7 @@ def test_a_condition_is_read_once_however_many_rows_go_on_from_it() -> None:
     stepper._generator.encoder[0].register_forward_hook(lambda *_: passes.append(1))
     list(continue_prefixes(stepper, SPACE, tokens, 3, torch.Generator().manual_seed(0), 16, conditions=conditions))
     assert len(passes) == 1
-    states = stepper.given(conditions).prefix_states(tokens)
+    states = stepper.conditional(conditions).prefix_states(tokens)
     consumed, features, *keeps, condition = states
     assert len(keeps) == 4 and all(part.stride(0) == 0 for part in [*keeps, condition])
     # Nothing in a state is as long as a condition: a row carries its own cache and a number.
@@ -136,7 +136,7 @@ def test_a_condition_is_read_once_however_many_rows_go_on_from_it() -> None:
 def test_a_state_of_few_conditions_is_that_of_all() -> None:
     # Fewer than half of the conditions are looked up apart from the others.
     net, (conditions, tokens) = generator(), pairs(20)
-    stepper = net.stepper().given(conditions)
+    stepper = net.stepper().conditional(conditions)
     state = stepper.start(20)
     whole = stepper.advance(stepper.select(state, torch.arange(20)), tokens[:, 0])
     for rows in (torch.tensor([17]), torch.tensor([2, 17, 2, 11]), torch.arange(19)):
@@ -151,7 +151,7 @@ def test_weights_travel_and_what_is_tied_stays_so() -> None:
     other = load_weights(build_generator(settings, SPACE), weights_of(net, 0).complete)
     assert isinstance(other, Seq2SeqTransformerGenerator) and other.output.weight is other.embedding.weight
     with torch.no_grad():
-        assert torch.equal(other.given(conditions).logprobs(tokens), net.given(conditions).logprobs(tokens))
+        assert torch.equal(other.conditional(conditions).logprobs(tokens), net.conditional(conditions).logprobs(tokens))
 
 
 def test_heads_must_divide_the_width() -> None:
@@ -162,13 +162,13 @@ def test_heads_must_divide_the_width() -> None:
 def test_copying_is_learned() -> None:
     torch.manual_seed(0)
     source = SequenceSpace(6, 4, end_id=0)
-    space = SequenceSpace(6, 4, end_id=0, given=source)
+    space = SequenceSpace(6, 4, end_id=0, condition=source)
     net = build_generator(Seq2SeqTransformer(width=32, heads=2, layers=1), space)
     learnt, held_out = random_sequences(source, 4_000, seed=0), random_sequences(source, 200, seed=1)
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
     for step in range(160):
         batch = learnt[torch.arange(64 * step, 64 * step + 64) % len(learnt)]
-        logprobs = net.given(batch).logprobs(batch).masked_fill(~sequence_mask(space, batch), 0.0)
+        logprobs = net.conditional(batch).logprobs(batch).masked_fill(~sequence_mask(space, batch), 0.0)
         optimizer.zero_grad()
         (-logprobs.sum() / len(batch)).backward()
         optimizer.step()

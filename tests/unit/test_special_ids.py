@@ -61,7 +61,7 @@ from rlgan.storage.export import load_run_generator, save_run_generator
 END, START, PADDING, UNK = 7, 3, 5, 2
 SOURCE = SequenceSpace(6, 3, end_id=4, unknown_id=1, padding_id=0)
 SPACE = SequenceSpace(8, 3, end_id=END, unknown_id=UNK, start_id=START, padding_id=PADDING)
-OF_PAIRS = replace(SPACE, given=SOURCE)
+OF_PAIRS = replace(SPACE, condition=SOURCE)
 CONDITIONS = torch.tensor([[2, 4, 0], [3, 3, 3]])
 
 GENERATORS = {
@@ -77,7 +77,7 @@ def generator(name: str) -> tuple[Generator, SequenceSpace, Tensor | None]:
     """A generator, its space, and one condition where it reads one."""
     space = OF_PAIRS if GENERATORS[name].reads_conditions else SPACE
     torch.manual_seed(0)
-    return build_generator(GENERATORS[name], space).eval(), space, CONDITIONS[:1] if space.given else None
+    return build_generator(GENERATORS[name], space).eval(), space, CONDITIONS[:1] if space.condition else None
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -109,14 +109,14 @@ def test_what_a_space_of_ours_has_without_being_told() -> None:
         ({"padding_id": 5}, "padding_id=5: has no effect with end_id=None"),
     ],
 )
-def test_ids_that_cannot_be_are_refused(values: dict[str, int], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_ids_that_cannot_be_are_refused(values: dict[str, int], described: str) -> None:
+    with pytest.raises(ConfigError, match=described):
         SequenceSpace(8, 3, **values)
 
 
 @every_generator
 def test_a_network_that_reads_a_start_names_the_lack_of_one(name: str) -> None:
-    space = replace(SPACE, start_id=None, given=SOURCE if GENERATORS[name].reads_conditions else None)
+    space = replace(SPACE, start_id=None, condition=SOURCE if GENERATORS[name].reads_conditions else None)
     with pytest.raises(ConfigError, match="start_id=None: this network reads a token before the first one"):
         build_generator(GENERATORS[name], space)
     build_generator(LatentConv(latent=2, width=3, blocks=1, window=3), replace(SPACE, start_id=None))
@@ -132,12 +132,16 @@ def test_the_first_token_follows_the_start_and_no_other_token(name: str) -> None
     tokens = torch.tensor([[1, 6, 2]])
 
     def first() -> tuple[Tensor, Tensor, Tensor]:
-        stepper = net.stepper().given(conditions)
+        stepper = net.stepper().conditional(conditions)
         state = stepper.start(1)
         weights = stepper.weights(state)[:, :8]
         # Without noise the relaxed token is the likeliest one.
-        rows, _ = net.given(conditions).relaxed(torch.zeros(1, 3, 8), 1.0, straight_through=False)
-        return net.given(conditions).logits(tokens)[:, 0].softmax(1), weights / weights.sum(1, keepdim=True), rows[:, 0]
+        rows, _ = net.conditional(conditions).relaxed(torch.zeros(1, 3, 8), 1.0, straight_through=False)
+        return (
+            net.conditional(conditions).logits(tokens)[:, 0].softmax(1),
+            weights / weights.sum(1, keepdim=True),
+            rows[:, 0],
+        )
 
     before = first()
     for probs in before[1:]:
@@ -159,7 +163,7 @@ def test_sequences_have_their_likelihood_by_enumeration(name: str) -> None:
     mask = sequence_mask(space, sequences)
     assert bool((sequences[~mask] == PADDING).all())
     given = None if conditions is None else conditions.expand(len(sequences), -1)
-    logprobs = net.given(given).logprobs(sequences).masked_fill(~mask, 0.0)
+    logprobs = net.conditional(given).logprobs(sequences).masked_fill(~mask, 0.0)
     probs = logprobs.double().sum(1).exp()
     assert float(probs.sum()) == pytest.approx(1.0, abs=1e-5)
 
@@ -301,11 +305,11 @@ def test_tasks_write_the_end_and_then_the_padding() -> None:
     drawn = uniform_conditions(SPACE, 50, seed=0)
     assert torch.equal(pad_after_end(SPACE, drawn), drawn)
     assert bool((drawn[:, 0] != END).all()) and bool((drawn == END).any())
-    law = TabularOracle.random(SPACE, seed=0)
-    assert float(law.probs().sum()) == pytest.approx(1.0)
-    samples = law.sample(100, seed=1)
+    distribution = TabularOracle.random(SPACE, seed=0)
+    assert float(distribution.probs().sum()) == pytest.approx(1.0)
+    samples = distribution.sample(100, seed=1)
     assert torch.equal(pad_after_end(SPACE, samples), samples)
-    assert bool(law.logprobs(samples).isfinite().all())
+    assert bool(distribution.logprobs(samples).isfinite().all())
 
 
 def test_a_kept_generator_keeps_its_ids_and_those_of_older_versions_are_read(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_settings_of_a_task_and_the_task_say_the_same(tmp_path: Path) -> None:
     for settings in every:
         task = build_task(settings)
         assert task.measures == settings.measures, settings.kind
-        assert task.has_known_law == settings.knows_law, settings.kind
+        assert task.has_known_distribution == settings.knows_distribution, settings.kind
         assert (task.conditions is not None) == settings.gives_conditions, settings.kind
         assert task.measures <= set(get_args(TaskMeasure))
     assert "summaries" in every[-1].measures

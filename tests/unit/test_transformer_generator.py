@@ -1,4 +1,4 @@
-"""The Transformer generator: one law, read by teacher forcing, by steps on a cache, by shared prefixes and relaxed."""
+"""The Transformer generator: one distribution, read by teacher forcing, on a cache, by shared prefixes and relaxed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_probabilities_of_all_sequences_sum_to_one_and_look_back_only() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_steps_on_a_cache_have_the_law_of_teacher_forcing(temperature: float) -> None:
+def test_steps_on_a_cache_have_the_distribution_of_teacher_forcing(temperature: float) -> None:
     net, tokens = generator(), random_sequences(SPACE, 4, seed=0)
     expected = (net.logits(tokens) / temperature).softmax(2)
     stepper = net.stepper(temperature)
@@ -103,8 +103,8 @@ def test_states_of_prefixes_share_one_cache_and_are_those_of_the_steps() -> None
             changed = tokens.clone()
             changed[:, position + 1] = other
             found = probabilities(stepper.weights(stepper.advance(state, other)), 5)
-            law = net.logits(changed).softmax(2)[:, position + 2]
-            torch.testing.assert_close(found, law, atol=1e-5, rtol=0)
+            distribution = net.logits(changed).softmax(2)[:, position + 2]
+            torch.testing.assert_close(found, distribution, atol=1e-5, rtol=0)
     again = stepper.prefix_states(tokens)
     assert all(torch.equal(one, other) for one, other in zip(states, again, strict=True))
     keys = states[2]
@@ -158,15 +158,17 @@ def test_samples_and_continuations_have_their_probabilities() -> None:
     mask = sequence_mask(ENDING, sequences)
     probs = net.logprobs(sequences).double().masked_fill(~mask, 0.0).sum(1).exp()
 
-    def assert_law(tokens: Tensor, law: Tensor) -> None:
+    def assert_distribution(tokens: Tensor, distribution: Tensor) -> None:
         counts = (tokens.unsqueeze(1) == sequences).all(2).sum(0)
         assert int(counts.sum()) == len(tokens)
-        deviations = (counts - len(tokens) * law).abs() / (len(tokens) * law * (1 - law)).sqrt().clamp_min(1e-9)
+        deviations = (counts - len(tokens) * distribution).abs() / (
+            len(tokens) * distribution * (1 - distribution)
+        ).sqrt().clamp_min(1e-9)
         assert float(deviations.max()) < 4.5
 
     rng = torch.Generator().manual_seed(0)
     drawn = sample(net.stepper(), ENDING, 20_000, rng, 3_000)
-    assert_law(drawn.tokens, probs)
+    assert_distribution(drawn.tokens, probs)
     expected = net.logprobs(drawn.tokens).masked_fill(~drawn.mask, 0.0)
     torch.testing.assert_close(drawn.logprobs, expected, atol=1e-5, rtol=0)
     prefix = torch.tensor([[2, 0, 0, 0]])
@@ -175,7 +177,7 @@ def test_samples_and_continuations_have_their_probabilities() -> None:
     tokens = torch.cat([part.tokens for part in finished])
     for end in range(3):
         agrees = (sequences[:, : end + 1] == prefix[:, : end + 1]).all(1)
-        assert_law(tokens[position == end], torch.where(agrees, probs, 0.0) / probs[agrees].sum())
+        assert_distribution(tokens[position == end], torch.where(agrees, probs, 0.0) / probs[agrees].sum())
 
 
 @pytest.mark.parametrize("straight_through", [False, True])

@@ -154,16 +154,20 @@ def test_a_sampler_without_truncation_is_the_plain_one_to_the_bit() -> None:
         ({"top_p": float("nan")}, "top_p=nan"),
     ],
 )
-def test_values_out_of_range_are_refused_by_name(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_values_out_of_range_are_refused_by_name(values: dict[str, Any], described: str) -> None:
+    with pytest.raises(ConfigError, match=described):
         Draw(**values)
 
 
 def test_a_generator_that_draws_no_tokens_cannot_draw_them_in_another_way() -> None:
     net = build_generator(LatentConv(latent=3, width=4, blocks=1, window=3), FIXED)
     assert sampler_of(net, FIXED, Draw(top_p=1.0)).sample(2, rng()).tokens.shape == (2, 3)
-    for draw, told in ((Draw(top_k=2), "top_k=2"), (Draw(top_p=0.5), r"top_p=0\.5"), (Draw(0.5), r"temperature=0\.5")):
-        with pytest.raises(ConfigError, match=told):
+    for draw, described in (
+        (Draw(top_k=2), "top_k=2"),
+        (Draw(top_p=0.5), r"top_p=0\.5"),
+        (Draw(0.5), r"temperature=0\.5"),
+    ):
+        with pytest.raises(ConfigError, match=described):
             sampler_of(net, FIXED, draw)
 
 
@@ -185,7 +189,7 @@ def test_a_generator_with_a_sampler_of_its_own_is_asked_for_nothing_else() -> No
         def stepper(self, temperature: float = 1.0) -> Any:
             raise AssertionError("it has a sampler of its own")
 
-        def given(self, conditions: Tensor | None) -> Any:
+        def conditional(self, conditions: Tensor | None) -> Any:
             raise AssertionError("nobody asks how likely anything is")
 
     sampler = sampler_of(Whole(), FIXED, Draw(0.5, 3), 17)

@@ -49,7 +49,7 @@ class FinalResult:
 
     Attributes:
         entrant: "trial 7", "MLE", "mle_continued", "oracle_ratio".
-        kind: a finalist of the search, a control that it has to beat, or the ceiling, which knows the law.
+        kind: a finalist of the search, a control that it has to beat, or the ceiling, which knows the distribution.
         seed: of the whole run, its start included.
         temperature: that divided the logits.
         validation: on validation data; whatever is chosen (temperature, winner) is chosen by these.
@@ -88,7 +88,7 @@ class SweepResults:
         study: that was searched.
         description: its question.
         task: on what.
-        objective: name of the measure that trials are told apart by; lower is better.
+        objective: name of the measure that trials are distinguished by; lower is better.
         sides: the metrics whose sum the objective is.
         dimensions: in the order of the space.
         trials: of the search, by number.

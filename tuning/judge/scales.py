@@ -25,7 +25,7 @@ class Scale:
         dimension: its name.
         low: least number; NaN where no value is a number.
         high: greatest number.
-        log: whether numbers are told apart by their logarithm.
+        log: whether numbers are distinguished by their logarithm.
         levels: every value that is no finite number, by its label, in an order that does not depend on the trials'.
     """
 

@@ -1,4 +1,4 @@
-"""By what trials are told apart: measures that see quality and coverage at once, on data that no figure is reported on.
+"""By what trials are distinguished: measures of quality and coverage at once, on data of which nothing is reported.
 
 A measure of quality alone is won by collapse: a lower temperature or a few safe sequences lower NLL_oracle and raise
 BLEU, and a discriminator's reward is won by fooling it (docs/metrics.md). So they are refused.
@@ -74,7 +74,7 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     """The measure to select by.
 
     Args:
-        task: what is measured; only a known law has KL gaps, only text has language models.
+        task: what is measured; only a known distribution has KL gaps, only text has language models.
         name: None takes the one that fits the task. Otherwise a name of `OBJECTIVES`, or logged metrics with `+`
             between them, of which one sees quality and another coverage: `lm_5gram+nll_gen`. How far a metric of one's
             own is from real sequences (`own_NAME_gap`) may stand alone, for it is two-sided by itself.
@@ -85,13 +85,13 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
             the task has both sides.
     """
     is_own = name is not None and all(_is_own_gap(side if "/" in side else f"eval/{side}") for side in name.split("+"))
-    if not task.has_known_law and "text" not in task.measures and not is_own:
+    if not task.has_known_distribution and "text" not in task.measures and not is_own:
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
             "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "
             "and run what was found on this one."
         )
-    fitting = "kl_sum" if task.has_known_law else "lm_rlm"
+    fitting = "kl_sum" if task.has_known_distribution else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]
     if name in OBJECTIVES:

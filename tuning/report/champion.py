@@ -66,9 +66,12 @@ def register_champion(
     run = read_run(uri, run_folder(folder, best.entrant, best.seed))
     tags = {
         "study": results.study,
+        "preset": f"{best.entrant} of this study",  # and not the one that the study begins from
         "entrant": best.entrant,
         "kind": best.kind,
         "seed": str(best.seed),
         f"test_{results.objective}": f"{objective_value(best.test, results.sides):.4f}",
     }
+    if results.again is not None and results.again.command is not None:
+        tags["trained_by"] = results.again.command
     return register(run.uri, run.run_id, Path(checkpoint), name, best.temperature, tags, finding)

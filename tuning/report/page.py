@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import CheckpointError
 from rlgan.report.html import Block, Paragraph, Picture, Preformatted, Section, Table, write_html
-from rlgan.report.tables import format_table, printable
+from rlgan.report.tables import format_table, printable, to_markdown
 
 from ..judge.importance import Importance, importances
 from ..judge.results import SweepResults, TrialResult, TrialState
@@ -30,6 +30,7 @@ REPORT = "report.html"
 
 _NUM_BEST = 5  # trials whose settings are shown
 _MOST_LINES = 12  # of an error; its end says most
+_NOTED = 10  # rows that a description shows
 _RACE = ("entrant", "kind", "τ", "validation", "test", "test, τ=1", "seeds")
 _EFFECTS = ("dimension", "loss of R²", "5 %", "95 %", "finding")
 _STATES: dict[TrialState, str] = {
@@ -150,6 +151,27 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
     parts.append("\n".join(["how it was judged", *(_wrapped(text, "- ") for text in _judged(results, judged))]))
     text = "\n\n".join(parts)
     return printable(text)
+
+
+def sweep_tags(results: SweepResults, analysis: Analysis) -> dict[str, str]:
+    """What a sweep's page in MLflow says of it: its finding, its winner, the head of its table, where its report is.
+
+    Args:
+        results: of the sweep.
+        analysis: of these results.
+    """
+    judged = analysis.verdict
+    parts = [judged.finding]
+    if judged.entries:
+        parts.append(to_markdown(_race_rows(judged)[:_NOTED], _RACE))
+    elif best := _best(results):
+        rows, columns = _best_table(results, best)
+        parts.append(to_markdown(rows[:_NOTED], columns))
+    if results.again is not None:
+        parts += [results.again.text, *([f"    {results.again.command}"] if results.again.command else [])]
+    parts.append(f"The report with its pictures: artifact `{REPORT}`.")
+    tags = {"mlflow.note.content": "\n\n".join(parts), "finding": judged.finding}
+    return tags if judged.winner is None else {**tags, "winner": judged.winner}
 
 
 # ---------------------------------------------------------------------------------------------------- sections

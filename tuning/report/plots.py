@@ -1,8 +1,8 @@
 """Pictures of a sweep: where its trials lie, how they learned, what they tried, what matters, and the final race.
 
-Colours can be told apart by the colour-blind (Okabe & Ito 2008). A diverged trial does not squash the others: an axis
-ends at Tukey's outer fence (third quartile + 3 interquartile ranges; 1977), what lies beyond is marked at the edge, and
-the caption says how many there are. Everything drawn is better when lower, so the good end is never cut.
+Colours can be distinguished by the colour-blind (Okabe & Ito 2008). A diverged trial does not squash the others: an
+axis ends at Tukey's outer fence (third quartile + 3 interquartile ranges; 1977), what lies beyond is marked at the
+edge, and the caption says how many there are. Everything drawn is better when lower, so the good end is never cut.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ class _Row:
         return self.width * ((number - low) / (high - low) if high > low else 0.5)
 
     def place(self, trial: TrialResult) -> float:
-        # Lines through the same level are spread a little, always alike, so that they can be told apart.
+        # Lines through the same level are spread a little, always alike, so that they can be distinguished.
         spreading = ((trial.index * 0.618) % 1.0 - 0.5) * 0.05
         name = self.scale.dimension
         if name not in trial.point:

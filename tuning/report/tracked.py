@@ -94,7 +94,7 @@ class SweepTracking:
                 self._end_trial(entry)
         for run in finals.runs.values():
             self._final_run(run)
-        ledger.told, finals.told = self._trial_event, self._final_run
+        ledger.described, finals.described = self._trial_event, self._final_run
 
     def _trial(self, index: int, truncate_after: int | None = None) -> Tracker:
         entry, name = self._ledger.entries[index], f"trial {index}"
@@ -178,7 +178,14 @@ class SweepTracking:
         error = {} if run.error is None else {ERROR: run.error}
         tracker.finish("FINISHED" if run.error is None else "FAILED", tags=error)
 
-    def finish(self, status: str, results: SweepResults, files: Iterable[Path], wait_s: float | None = None) -> None:
+    def finish(
+        self,
+        status: str,
+        results: SweepResults,
+        files: Iterable[Path],
+        wait_s: float | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         """Send what is left, and files.
 
         Args:
@@ -186,13 +193,14 @@ class SweepTracking:
             results: of the sweep as it stands.
             files: of its folder.
             wait_s: how long at most; None is the tracker's own.
+            tags: what its page says in words.
         """
         for name, tracker in self._trackers.items():
             if name not in self._ended:
                 tracker.finish("KILLED" if name.startswith("trial ") else "FINISHED")
         for path in files:
             self._tracker.log_artifact(path)
-        self._tracker.finish(status, wait_s, tags={SWEEP: _facts(results)})
+        self._tracker.finish(status, wait_s, tags={SWEEP: _facts(results), **(tags or {})})
 
 
 def _facts(results: SweepResults) -> str:

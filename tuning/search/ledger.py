@@ -98,12 +98,12 @@ class Ledger(Unpickled):
     def __init__(self, path: Path) -> None:
         self.entries: dict[int, Entry] = {}
         self.contradictions: Counter[str] = Counter()
-        self.told: Callable[[Event], None] = _nobody
+        self.described: Callable[[Event], None] = _nobody
         self._journal = Journal(path, self._apply)
 
     def _append(self, **event: Any) -> None:
         self._journal.append(**event)
-        self.told(event)
+        self.described(event)
 
     def _apply(self, event: Event) -> None:
         if event["event"] == "dropped":
@@ -254,7 +254,7 @@ class FinalLedger(Unpickled):
         self.chosen: Chosen | None = None
         self.runs: dict[tuple[str, int], FinalRun] = {}
         self.model: Model | None = None
-        self.told: Callable[[FinalRun], None] = _nobody
+        self.described: Callable[[FinalRun], None] = _nobody
         self._journal = Journal(path, self._apply)
 
     def _apply(self, event: Event) -> None:
@@ -287,7 +287,7 @@ class FinalLedger(Unpickled):
         self._journal.append(
             event="ran", entrant=entrant, kind=kind, seed=seed, results=results, seconds=seconds, error=error
         )
-        self.told(self.runs[entrant, seed])
+        self.described(self.runs[entrant, seed])
 
     def registered(self, model: Model) -> None:
         """The best generator is in the registry."""

@@ -277,7 +277,8 @@ class Proposals:
             return Proposal(point, config, draws, self._source.accept())
         most, number = self.contradictions.most_common(1)[0]
         raise ConfigError(
-            f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most} Widen the study."
+            f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most.rstrip('. ')}. "
+            "Widen the study."
         )
 
     def tell(self, proposed: Any, outcome: Outcome) -> None:

@@ -2,8 +2,8 @@
 
 The best of many trials is partly the luckiest. So the finalists run anew, from new starts, and so do maximum
 likelihood, as it is and at lower temperatures, the likelihood updates of the runs without their adversary, and, where
-the law is known, what a perfect discriminator would pay. Whatever is chosen is chosen on validation data; test data is
-reported.
+the distribution is known, what a perfect discriminator would pay. Whatever is chosen is chosen on validation data; test
+data is reported.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Entrant:
         config: as it begins.
         schedule: (updates done, changes of `config` from then on), in order.
         floor: of a finalist: the entrant that makes its likelihood updates without its adversary.
-        ceiling: of a finalist: the entrant that makes as many generator updates by the exact ratio; None where no law
-            is known.
+        ceiling: of a finalist: the entrant that makes as many generator updates by the exact ratio; None where no
+            distribution is known.
     """
 
     name: str
@@ -90,7 +90,7 @@ def entrants(space: Space, finalists: Sequence[Entry], task: Task) -> list[Entra
         add("MLE", of, "control", [(0, _likelihood(configs[0][1]))])
         floor, ceiling = (
             add(name, of, kind, [(update, control(one, name)) for update, one in configs])
-            if name == "mle_continued" or task.has_known_law
+            if name == "mle_continued" or task.has_known_distribution
             else None
             for name, kind in _BESIDE
         )

@@ -115,7 +115,7 @@ class _Searcher(Searcher):
         super().__init__(metric=OBJECTIVE, mode="min")
         self._space, self._objective, self._proposals, self._settings = space, objective, proposals, settings
         self._ledger, self._folders, self._deadline = ledger, folders, deadline
-        self._told: dict[str, int] = {}
+        self._described: dict[str, int] = {}
         self._tokens: dict[int, Any] = {}
         self.exhausted = False
         for index in sorted(ledger.entries):
@@ -147,7 +147,7 @@ class _Searcher(Searcher):
                 return Searcher.FINISHED
             point, self._tokens[index] = proposed.point, proposed.token
             self._ledger.begun(index, point, proposed.draws)
-        self._told[trial_id], name = index, f"trial_{index:04d}"
+        self._described[trial_id], name = index, f"trial_{index:04d}"
         return {
             **to_dict(self._space.base),
             **tune_keys(self._space.changes(point), self._settings, self._space),
@@ -175,7 +175,7 @@ class _Searcher(Searcher):
         return [*own, entry.taken_from] if entry.has_gone_on else [entry.taken_from, *own]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        index = self._told.pop(trial_id)
+        index = self._described.pop(trial_id)
         # The ledger is told after this.
         complete = (result or {}).get(COMPLETE)
         if error or complete or not self._deadline.is_past:

@@ -55,7 +55,7 @@ class SweepSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the proposals and of all trials. The final race takes those after it."""
     objective: str | None = None
-    """What trials are told apart by; null takes the two-sided measure that fits the task."""
+    """What trials are distinguished by; null takes the two-sided measure that fits the task."""
     finalists: Annotated[int, FreeOnResume()] = Field(3, ge=0)
     """Best trials that run again beside the controls, on test data; 0 for no final race."""
     seeds: Annotated[int, FreeOnResume()] = Field(5, ge=1)

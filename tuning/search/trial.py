@@ -44,7 +44,7 @@ FINAL = "final"
 """Key of a trial's configuration: whether it is measured at its end at all temperatures, on test data too."""
 
 OBJECTIVE = "objective"
-"""Name of the reported value that trials are told apart by; lower is better."""
+"""Name of the reported value that trials are distinguished by; lower is better."""
 UPDATE = "update"
 """Name of the reported number of adversarial updates done."""
 COMPLETE = "complete"

@@ -146,7 +146,9 @@ class Watch(Unpickled):
         known = [entry for entry in self._ledger.entries.values() if entry.results]
         if not known:
             return None
-        trials = [_seconds_of(entry, updates) for entry in known]
+        # The first measurement of a trial has the start of its actors and the discriminator's pretraining in it.
+        paced = [entry for entry in known if _has_pace(entry, updates)]
+        trials = [_seconds_of(entry, updates) for entry in paced or known]
         measures = [entry.measure_s for entry in known if entry.measure_s is not None]
         starts = what_is_read(self._starts, DURATION)
         return Costs(
@@ -194,15 +196,16 @@ class Watch(Unpickled):
         )
 
     def search_moved(self) -> None:
-        """A trial was measured or ended: say what follows from the first measurement, and from the first end."""
+        """A trial was measured or ended: say what follows from the first that is known, and from the first end."""
         ended = any(entry.state in ("finished", "stopped") for entry in self._ledger.entries.values())
         if self._measured and (self._ended or not ended):
             self.forecast()  # the search learns what the race needs
             return
-        told = self.forecast()
-        if told is not None:
+        updates = self._space.base.schedule.adversarial_updates
+        described = self.forecast()
+        if described is not None and any(_has_pace(entry, updates) for entry in self._ledger.entries.values()):
             self._measured, self._ended = True, ended
-            self._say(f"forecast: {told}")
+            self._say(f"forecast: {described}")
 
     def search_status(self) -> str:
         """How the search stands, in a line."""
@@ -263,6 +266,13 @@ class Watch(Unpickled):
             more = f", at most {duration(seconds / done * (of - done))} more" if done else ""
             found.append(f"a start that runs share: epoch {done} of at most {of} after {duration(seconds)}{more}")
         return found
+
+
+def _has_pace(entry: Entry, updates: int) -> bool:
+    """Whether it is known how long updates of a trial take, apart from its beginning."""
+    if not entry.results:
+        return False
+    return len(entry.times) > 1 or entry.state is not None or entry.results[-1][0] >= updates
 
 
 def _seconds_of(entry: Entry, updates: int) -> float:

@@ -176,7 +176,7 @@ def what_there_is_before(fields: Fields) -> Iterator[Problem]:
             "stays near the generator that pretraining ended with, and schedule.mle_epochs is 0. Set it to none, or "
             "pretrain.",
         )
-    if "oracle_ratio" in fields.controls and not task.knows_law:
+    if "oracle_ratio" in fields.controls and not task.knows_distribution:
         yield Problem(
             "control_needs_law",
             {"controls": UNSHOWN},

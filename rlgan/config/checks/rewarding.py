@@ -54,7 +54,7 @@ def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
             f"needs a reward for every token, and reward={reward.kind!r} pays sequences. Use credit terminal, or a "
             "discriminator that judges tokens.",
         )
-    if "oracle" in reward.reads and not task.knows_law:
+    if "oracle" in reward.reads and not task.knows_distribution:
         yield Problem(
             "reward_needs_law",
             {"reward": reward.kind},
@@ -73,10 +73,10 @@ def what_is_compared(fields: Fields) -> Iterator[Problem]:
     baseline, schedule = fields.baseline, fields.schedule
     group = schedule.g_group
     if "groups" in baseline.needs and schedule.num_sampled < 2:
-        told = "" if schedule.num_sampled == schedule.g_batch else ", of which 1 is generated"
+        described = "" if schedule.num_sampled == schedule.g_batch else ", of which 1 is generated"
         yield Problem(
             "nothing_to_compare",
-            {"schedule.g_batch": Shown(f"{schedule.g_batch}{told}")},
+            {"schedule.g_batch": Shown(f"{schedule.g_batch}{described}")},
             f"baseline={baseline.kind!r} compares sequences, at least 2 of them. Raise it.",
         )
     if group is not None and schedule.num_sampled % group:

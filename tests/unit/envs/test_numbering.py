@@ -166,7 +166,7 @@ def test_a_text_task_is_that_of_its_slow_twin(tmp_path: Path, tokens: str, found
     assert_is(task, expected)
     check_task(task)
     for note in expected.notes:
-        assert any(note in told for told in task.notes), (note, task.notes)
+        assert any(note in described for described in task.notes), (note, task.notes)
 
 
 @pytest.mark.heavy

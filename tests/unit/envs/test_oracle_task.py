@@ -1,4 +1,4 @@
-"""The LSTM law against loops written from its equations, the published oracle, and files that hold no oracle."""
+"""The LSTM distribution against loops written from its equations, the published one, and files that hold none."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_logprobs_equal_the_slow_twin():
     torch.testing.assert_close(LSTMOracle(parameters, max_length=6).logprobs(tokens), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_samples_and_entropy_follow_the_slow_twins_law():
+def test_samples_and_entropy_follow_the_slow_twins_distribution():
     parameters = arrays(vocab_size=3, embedding=2, hidden=4, seed=3)
     oracle = LSTMOracle(parameters, max_length=3)
     sequences = torch.tensor(list(itertools.product(range(3), repeat=3)))

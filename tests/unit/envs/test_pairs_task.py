@@ -134,8 +134,8 @@ def test_the_first_pair_is_shown_and_the_columns_that_are_read(write):
     two_files = with_splits(write, parallel(write, "a\nb\n", "b c\na\n"))
     assert noted(two_files, "b.txt: first pair, line 1: source 'a', target 'b c'")
     turns = records(write, [{"source": ["a", "b"], "target": ["x", "y"]}])
-    told = "first pair, line 1: source ['a', 'b'], target 'x'"
-    assert noted(with_splits(write, turns, domain=Dialogue()), f"pairs.jsonl: {told}")
+    described = "first pair, line 1: source ['a', 'b'], target 'x'"
+    assert noted(with_splits(write, turns, domain=Dialogue()), f"pairs.jsonl: {described}")
 
 
 def test_a_column_may_be_typed_as_text(write):
@@ -229,7 +229,7 @@ def test_of_a_dialogue_the_last_turns_are_kept(write):
     task = with_splits(write, records(write, objects), domain=Dialogue(max_turns=2))
     assert [source for source, _ in shown(task)] == ["b c <turn> d", "e", "g <turn> h"]
     assert task.conditions.token_names[:3] == ("<end>", "<unk>", "<turn>")
-    assert task.space.given.separator_id == 2
+    assert task.space.condition.separator_id == 2
     assert noted(task, "left out 2 turns before the last 2 of a source")
     check_task(task)
 
@@ -349,8 +349,8 @@ def test_lines_of_pairs_that_were_shared_out_are_those_of_the_file(write):
     for place in (3, 30):
         rows[place] = (SOURCES[place], "x y z !")
     task = build_task(PairsTask(input=table(write, rows), max_length=4, deduplicate=False))
-    told = [note.partition(", line")[2] for note in task.notes if "longer than 3 tokens" in note]
-    found = {int(number) for numbers in told for number in re.findall(r"\d+", numbers)}
+    described = [note.partition(", line")[2] for note in task.notes if "longer than 3 tokens" in note]
+    found = {int(number) for numbers in described for number in re.findall(r"\d+", numbers)}
     assert found == {4, 31}
 
 

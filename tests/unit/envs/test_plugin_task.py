@@ -84,8 +84,8 @@ def own(file: Path, name: str, **options: Any) -> PluginTask:
 
 def test_what_a_task_has_is_noted(file: Path) -> None:
     verses, exact = own(file, "verses"), own(file, "exact")
-    assert (verses.measures, verses.knows_law, verses.gives_conditions) == (frozenset({"text"}), False, False)
-    assert (exact.measures, exact.knows_law, exact.gives_conditions) == (frozenset(), True, False)
+    assert (verses.measures, verses.knows_distribution, verses.gives_conditions) == (frozenset({"text"}), False, False)
+    assert (exact.measures, exact.knows_distribution, exact.gives_conditions) == (frozenset(), True, False)
 
 
 def test_the_task_is_that_of_the_options(file: Path) -> None:
@@ -109,7 +109,7 @@ def test_reading_a_configuration_again_executes_nothing(file: Path) -> None:
     values = own(file, "exact").model_dump(mode="json")
     file.write_text("raise RuntimeError('executed')")
     again = PluginTask.model_validate(values)
-    assert again.knows_law
+    assert again.knows_distribution
 
 
 def test_options_and_facts_are_checked(file: Path) -> None:

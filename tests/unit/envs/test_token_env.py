@@ -197,13 +197,13 @@ print(info["text"].count(" "), 0 < reward < 1, many.reset()[0].shape, "ray" in s
 
 @pytest.mark.heavy
 def test_a_fresh_process_makes_it_by_name_without_an_import_of_ours():
-    told = subprocess.run(
+    described = subprocess.run(
         [sys.executable, "-W", "error", "-c", BY_NAME],
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     # Above it stands what the check of the mode "human" prints.
-    assert (told.returncode, told.stdout.splitlines()[-1:]) == (0, ["1 True (3, 2) False"]), told.stderr
+    assert (described.returncode, described.stdout.splitlines()[-1:]) == (0, ["1 True (3, 2) False"]), described.stderr
 
 
 @pytest.mark.parametrize("ends_together", [False, True])
@@ -359,7 +359,7 @@ def test_a_registered_environment_with_conditions_equals_gymnasiums_own_loop():
     task = build_task(TransductionTask(vocab_size=3, max_length=3, ends=True, num_train=20))
     world = {
         "space": task.space,
-        "reward_function": ConditionalProbability(task.conditions.law),
+        "reward_function": ConditionalProbability(task.conditions.distribution),
         "conditions": task.conditions.train,
         "condition_space": task.conditions.space,
     }
@@ -379,9 +379,9 @@ def test_a_registered_environment_with_conditions_equals_gymnasiums_own_loop():
     assert paid > 30
 
 
-def test_the_probability_given_a_condition_is_that_of_its_law():
+def test_the_probability_given_a_condition_is_that_of_its_distribution():
     task = build_task(TransductionTask(vocab_size=4, max_length=2, num_train=5, rule={"kind": "copy", "noise": 0.2}))
-    reward = ConditionalProbability(task.conditions.law)
+    reward = ConditionalProbability(task.conditions.distribution)
     check_reward_function(reward, task.space, task.conditions.space)
     tokens, mask = torch.tensor([[1, 2], [1, 2]]), torch.ones(2, 2, dtype=torch.bool)
     assert reward(tokens, mask, torch.tensor([[1, 2], [3, 2]])).tolist() == pytest.approx([0.85**2, 0.05 * 0.85])

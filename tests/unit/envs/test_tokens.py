@@ -406,10 +406,10 @@ def test_targets_of_one_source_cannot_be_split_and_more_of_them_do_not_help(data
     path = data_dir / "cases" / "one_source.tsv"
     with pytest.raises(
         DataError, match=r"1 distinct source, too few.*more targets do not help.*--task\.input\.valid"
-    ) as told:
+    ) as described:
         build_task(PairsTask(input=Table(data=str(path)), deduplicate=False))
-    assert "--task.input.test" in str(told.value) and f"--data {path} --task.column 1)" in str(told.value)
-    assert "more lines" not in str(told.value)
+    assert "--task.input.test" in str(described.value) and f"--data {path} --task.column 1)" in str(described.value)
+    assert "more lines" not in str(described.value)
 
 
 # One line out for one line in.

@@ -21,17 +21,17 @@ from rlgan.envs.testing import (
 
 
 def toy_policy() -> TabularOracle:
-    """The fixed tabular policy of the golden numbers, as a law."""
+    """The fixed tabular policy of the golden numbers, as a distribution."""
     first = torch.tensor(TOY_FIRST_LOGITS, dtype=torch.float64).softmax(0)
     second = torch.tensor(TOY_SECOND_LOGITS, dtype=torch.float64).softmax(1)
     return TabularOracle(SequenceSpace(3, 2), first.unsqueeze(1) * second)
 
 
-def test_golden_numbers_of_the_fixed_law():
+def test_golden_numbers_of_the_fixed_distribution():
     data, policy = TabularOracle.fixed(), toy_policy()
     assert data.entropy == pytest.approx(1.006346, abs=1e-6)
     assert policy.entropy == pytest.approx(1.055480, abs=1e-6)
-    # Mean negative log-likelihood per token of the policy's sequences under the data's law, and the reverse.
+    # Mean negative log-likelihood per token of the policy's sequences under the data's distribution, and the reverse.
     nll_oracle = -(policy.probs() * data.logprobs(data.sequences()).sum(1)).sum() / 2
     nll_gen = -(data.probs() * policy.logprobs(data.sequences()).sum(1)).sum() / 2
     assert nll_oracle.item() == pytest.approx(1.212674, abs=1e-6)
@@ -74,7 +74,7 @@ def test_entropy_is_per_real_token():
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_samples_follow_the_law(ends):
+def test_samples_follow_the_distribution(ends):
     oracle = TabularOracle.random(SequenceSpace(3, 3, end_id=0 if ends else None), seed=2)
     num_samples = 40_000
     samples = oracle.sample(num_samples, seed=0)
@@ -104,12 +104,12 @@ def test_the_task_keeps_its_contract(settings):
     check_task(build_task(settings))
 
 
-def test_the_fixed_law_stands_only_where_nothing_else_is_asked_for():
+def test_the_fixed_distribution_stands_only_where_nothing_else_is_asked_for():
     torch.testing.assert_close(
         build_task(ToyTask()).oracle.probs().view(3, 3), torch.tensor(TOY_PROBS, dtype=torch.float64)
     )
     for settings in (ToyTask(seed=0), ToyTask(vocab_size=3), ToyTask(max_length=2), ToyTask(ends=True)):
-        assert not settings.is_fixed_law
+        assert not settings.is_fixed_distribution
         assert "a law drawn with seed 0" in build_task(settings).notes[0]
 
 
@@ -144,7 +144,7 @@ def test_worlds_too_large_to_write_down_are_refused(sizes):
         ([[0.5, 0.25], [0.25, 0.0]], ConfigError, "after its terminator"),
     ],
 )
-def test_tables_that_are_no_law_are_refused(probs, error, message):
+def test_tables_that_are_no_distribution_are_refused(probs, error, message):
     with pytest.raises(error, match=message):
         TabularOracle(SequenceSpace(2, 2, end_id=0), torch.tensor(probs))
 

@@ -1,4 +1,4 @@
-"""The law of sequences given sequences, against sums over all of them and numbers worked by hand."""
+"""The distribution of sequences given sequences, against sums over all of them and numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import torch
 from pydantic import ValidationError
 
 from rlgan.envs import SequenceSpace, ShapeError, TransductionTask, build_task, sequence_mask
-from rlgan.envs.tasks.transduction import Copy, CopyLaw, RandomTable, Reverse, TableLaw, uniform_conditions
+from rlgan.envs.tasks.transduction import (
+    Copy,
+    CopyDistribution,
+    RandomTable,
+    Reverse,
+    TableDistribution,
+    uniform_conditions,
+)
 from rlgan.envs.testing import all_sequences, check_task
 
 SMALL = {"num_train": 400, "num_valid": 100, "num_test": 50}
@@ -19,7 +26,11 @@ RULES = [Copy(), Reverse(noise=0.3), RandomTable(), RandomTable(law_seed=4), Cop
 
 
 def laws(space: SequenceSpace):
-    return [CopyLaw(space, 0.2, reverses=False), CopyLaw(space, 0.0, reverses=True), TableLaw(space, 3)]
+    return [
+        CopyDistribution(space, 0.2, reverses=False),
+        CopyDistribution(space, 0.0, reverses=True),
+        TableDistribution(space, 3),
+    ]
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -35,9 +46,9 @@ def test_the_task_keeps_its_contract(rule, ends):
 def test_of_every_condition_the_probabilities_of_all_sequences_sum_to_1(space):
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
-    for law in laws(space):
+    for distribution in laws(space):
         for condition in sequences:
-            logprobs = law(condition.repeat(len(sequences), 1)).logprobs(sequences)
+            logprobs = distribution(condition.repeat(len(sequences), 1)).logprobs(sequences)
             assert (logprobs[~mask] == 0).all()
             assert logprobs.sum(1).double().exp().sum().item() == pytest.approx(1, abs=1e-5)
 
@@ -47,13 +58,13 @@ def test_the_entropy_is_that_of_all_sequences_over_their_mean_length(space):
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
     conditions = uniform_conditions(space, 7, seed=0)
-    for law in laws(space):
+    for distribution in laws(space):
         total = length = 0.0
         for condition in conditions:
-            logprobs = law(condition.repeat(len(sequences), 1)).logprobs(sequences).sum(1).double()
+            logprobs = distribution(condition.repeat(len(sequences), 1)).logprobs(sequences).sum(1).double()
             total -= float(torch.special.xlogy(logprobs.exp(), logprobs.exp()).sum())
             length += float((logprobs.exp() * mask.sum(1)).sum())
-        assert law(conditions).entropy == pytest.approx(total / length, abs=1e-6)
+        assert distribution(conditions).entropy == pytest.approx(total / length, abs=1e-6)
 
 
 def test_what_is_right_by_hand():
@@ -64,10 +75,10 @@ def test_what_is_right_by_hand():
         (False, [[1, 2, 3, 0], [3, 1, 0, 0], [1, 2, 3, 1]]),
         (True, [[3, 2, 1, 0], [1, 3, 0, 0], [1, 3, 2, 1]]),
     ):
-        logprobs = CopyLaw(space, 0.2, reverses=reverses)(conditions).logprobs(torch.tensor(right))
+        logprobs = CopyDistribution(space, 0.2, reverses=reverses)(conditions).logprobs(torch.tensor(right))
         mask = sequence_mask(space, torch.tensor(right))
         torch.testing.assert_close(logprobs, torch.where(mask, math.log(0.85), 0.0))
-    early = CopyLaw(space, 0.2, reverses=False)(conditions).logprobs(torch.tensor([[1, 0, 0, 0]] * 3))
+    early = CopyDistribution(space, 0.2, reverses=False)(conditions).logprobs(torch.tensor([[1, 0, 0, 0]] * 3))
     expected = torch.tensor([[0.85, 0.05, 1, 1], [0.05, 0.05, 1, 1], [0.85, 0.05, 1, 1]]).log()
     torch.testing.assert_close(early, expected)
 
@@ -75,22 +86,22 @@ def test_what_is_right_by_hand():
 def test_without_noise_a_sequence_is_its_condition_and_others_have_log_zero():
     task = build_task(TransductionTask(rule=Copy(noise=0.0), vocab_size=10, max_length=5, **SMALL))
     assert torch.equal(task.train, task.conditions.train)
-    law = task.oracle_of(task.conditions.test)
-    assert law.entropy == 0.0
-    assert (law.logprobs(task.test) == 0).all()
-    assert (law.logprobs((task.test + 1) % 10) == -math.inf).all()
+    distribution = task.oracle_of(task.conditions.test)
+    assert distribution.entropy == 0.0
+    assert (distribution.logprobs(task.test) == 0).all()
+    assert (distribution.logprobs((task.test + 1) % 10) == -math.inf).all()
     assert task.oracle_of(None) is None
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_samples_follow_the_law(ends):
+def test_samples_follow_the_distribution(ends):
     space = SequenceSpace(3, 3, end_id=0 if ends else None)
     sequences, num_samples = all_sequences(space), 20_000
-    for law in (CopyLaw(space, 0.4, reverses=True), TableLaw(space, 1)):
+    for distribution in (CopyDistribution(space, 0.4, reverses=True), TableDistribution(space, 1)):
         conditions = uniform_conditions(space, 2, seed=0)
-        samples = law(conditions.repeat(num_samples, 1)).sample(2 * num_samples, seed=0)
+        samples = distribution(conditions.repeat(num_samples, 1)).sample(2 * num_samples, seed=0)
         for row, condition in enumerate(conditions):
-            probs = law(condition.repeat(len(sequences), 1)).logprobs(sequences).sum(1).double().exp()
+            probs = distribution(condition.repeat(len(sequences), 1)).logprobs(sequences).sum(1).double().exp()
             frequencies = (samples[row::2].unsqueeze(1) == sequences).all(2).double().mean(0)
             assert ((frequencies - probs).abs() <= 4.5 * (probs * (1 - probs) / num_samples).sqrt()).all()
 
@@ -110,25 +121,25 @@ def test_conditions_are_uniform(end_id):
         assert abs(number / 30_000 - prob) <= 5 * math.sqrt(prob / 30_000)
 
 
-def test_splits_repeat_with_the_seed_and_laws_with_theirs():
+def test_splits_repeat_with_the_seed_and_distributions_with_theirs():
     settings = TransductionTask(rule=RandomTable(), vocab_size=3, max_length=3, **SMALL)
     task, again = build_task(settings), build_task(settings)
     assert task.fingerprint() == again.fingerprint()
     other_draw = build_task(settings.model_copy(update={"seed": 1}))
     assert not torch.equal(task.conditions.train, other_draw.conditions.train)
     conditions = task.conditions.valid
-    same_law = other_draw.oracle_of(conditions).logprobs(task.valid)
-    assert torch.equal(task.oracle_of(conditions).logprobs(task.valid), same_law)
-    other_law = build_task(settings.model_copy(update={"rule": RandomTable(law_seed=1)}))
-    assert not torch.equal(other_law.oracle_of(conditions).logprobs(task.valid), same_law)
+    same_distribution = other_draw.oracle_of(conditions).logprobs(task.valid)
+    assert torch.equal(task.oracle_of(conditions).logprobs(task.valid), same_distribution)
+    other_distribution = build_task(settings.model_copy(update={"rule": RandomTable(law_seed=1)}))
+    assert not torch.equal(other_distribution.oracle_of(conditions).logprobs(task.valid), same_distribution)
     assert not torch.equal(task.conditions.train[:50], task.conditions.test)
 
 
-def test_laws_can_be_sent_to_other_processes():
-    for law in laws(SequenceSpace(3, 3)):
-        conditions = uniform_conditions(law.space, 5, seed=0)
-        sent = pickle.loads(pickle.dumps(law))
-        assert torch.equal(sent(conditions).sample(5, 0), law(conditions).sample(5, 0))
+def test_distributions_can_be_sent_to_other_processes():
+    for distribution in laws(SequenceSpace(3, 3)):
+        conditions = uniform_conditions(distribution.space, 5, seed=0)
+        sent = pickle.loads(pickle.dumps(distribution))
+        assert torch.equal(sent(conditions).sample(5, 0), distribution(conditions).sample(5, 0))
 
 
 @pytest.mark.parametrize(
@@ -149,15 +160,15 @@ def test_settings_that_contradict_or_do_nothing_are_refused(settings, message):
 def test_what_does_not_fit_is_refused():
     space = SequenceSpace(3, 3)
     conditions = uniform_conditions(space, 4, seed=0)
-    for law in laws(space):
+    for distribution in laws(space):
         for wrong in (conditions[:, :2], conditions[0], conditions + 3):
             with pytest.raises(ShapeError, match="conditions (has shape|holds ids)"):
-                law(wrong)
+                distribution(wrong)
         for wrong in (conditions[:2], conditions[0], conditions - 3, conditions.repeat(1, 2)):
             with pytest.raises(ShapeError, match="tokens (has shape|holds ids)"):
-                law(conditions).logprobs(wrong)
+                distribution(conditions).logprobs(wrong)
         with pytest.raises(ShapeError, match="num_sequences=3: there is one for each of the 4 conditions"):
-            law(conditions).sample(3, seed=0)
+            distribution(conditions).sample(3, seed=0)
 
 
 class Unnormalised:
@@ -167,9 +178,9 @@ class Unnormalised:
         self.conditions = conditions
 
     def logprobs(self, tokens):
-        # A law of the first condition, and none of the others.
-        is_law = (self.conditions == first_condition).all(1, keepdim=True)
-        return torch.where(is_law, math.log(0.25), math.log(0.2)).expand(tokens.shape)
+        # A distribution of the first condition, and none of the others.
+        is_distribution = (self.conditions == first_condition).all(1, keepdim=True)
+        return torch.where(is_distribution, math.log(0.25), math.log(0.2)).expand(tokens.shape)
 
     def sample(self, num_sequences, seed):
         return torch.randint(4, (num_sequences, 2), generator=torch.Generator().manual_seed(seed))
@@ -189,8 +200,11 @@ def test_conditional_tasks_that_break_their_promise_are_noticed():
         (replace(given, test=given.test[:, :1]), r"conditions, test has shape \(50, 1\)"),
         (replace(given, token_names=("a",)), "conditions, 1 token names for V=4"),
         (replace(given, space=SequenceSpace(4, 2, end_id=0)), "conditions, train is not padded"),
-        (replace(given, valid=valid, law=Unnormalised), "next-token probabilities at position 0 sum to 0.79"),
-        (replace(given, valid=given.valid.flip(0), law=CopyLaw(given.space, 0.0, reverses=False)), "impossible"),
+        (replace(given, valid=valid, distribution=Unnormalised), "next-token probabilities at position 0 sum to 0.79"),
+        (
+            replace(given, valid=given.valid.flip(0), distribution=CopyDistribution(given.space, 0.0, reverses=False)),
+            "impossible",
+        ),
     ]:
         with pytest.raises(AssertionError, match=message):
             check_task(replace(task, conditions=broken))

@@ -65,7 +65,7 @@ def test_identical_sets_are_at_no_distance(number: int) -> None:
 
 
 def test_the_bias_of_small_sets_is_as_quoted() -> None:
-    # Two sets of one law, 64-d unit Gaussians: 4.44 with 500 members, 1.07 with 2,000.
+    # Two sets of one distribution, 64-d unit Gaussians: 4.44 with 500 members, 1.07 with 2,000.
     rng = np.random.default_rng(0)
     for number, expected in ((500, 4.44), (2_000, 1.07)):
         one, other = (gaussian_of(rng.normal(size=(number, 64))) for _ in range(2))

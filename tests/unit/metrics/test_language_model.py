@@ -98,16 +98,16 @@ def test_bigrams_by_hand() -> None:
     assert model.mean_nll([(0, 1)]) == pytest.approx(-(math.log(expected[0]) + math.log(expected[1])) / 2)
 
 
-def test_more_of_the_same_law_is_predicted_better_and_uniform_noise_worse() -> None:
-    law = random.Random(1)
+def test_more_of_the_same_distribution_is_predicted_better_and_uniform_noise_worse() -> None:
+    distribution = random.Random(1)
     chain = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], [0.1, 0.1, 0.7, 0.1]]
 
     def drawn(number: int) -> list[tuple[int, ...]]:
         found = []
         for _ in range(number):
-            tokens = [law.randrange(4)]
+            tokens = [distribution.randrange(4)]
             while len(tokens) < 12:
-                tokens += law.choices(range(4), chain[tokens[-1]])
+                tokens += distribution.choices(range(4), chain[tokens[-1]])
             found.append(tuple(tokens))
         return found
 
@@ -115,7 +115,7 @@ def test_more_of_the_same_law_is_predicted_better_and_uniform_noise_worse() -> N
     few, many = (KneserNey(drawn(number), 4, False, 3).mean_nll(held_out) for number in (20, 2000))
     entropy = (math.log(4) + 11 * -(0.7 * math.log(0.7) + 0.3 * math.log(0.1))) / 12
     assert entropy < many < few and many < entropy + 0.02
-    noise = [tuple(law.randrange(4) for _ in range(12)) for _ in range(500)]
+    noise = [tuple(distribution.randrange(4) for _ in range(12)) for _ in range(500)]
     assert KneserNey(drawn(2000), 4, False, 3).mean_nll(noise) > math.log(4)
 
 
@@ -126,9 +126,9 @@ def test_nothing_to_learn_from_is_refused(sequences: list[tuple[int, ...]], orde
 
 
 def test_it_says_how_far_it_is() -> None:
-    told: list[tuple[int, int]] = []
-    KneserNey([(1, 2), (2,)], 3, True, 4, on_order=lambda order, most: told.append((order, most)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    described: list[tuple[int, int]] = []
+    KneserNey([(1, 2), (2,)], 3, True, 4, on_order=lambda order, most: described.append((order, most)))
+    assert described == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_sequences_shorter_than_the_order_are_enough() -> None:

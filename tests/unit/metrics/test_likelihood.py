@@ -1,4 +1,4 @@
-"""Likelihood metrics: the TOY law by exact enumeration, padding, and the two KL gaps."""
+"""Likelihood metrics: the TOY distribution by exact enumeration, padding, and the two KL gaps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rlgan.base.errors import ShapeError
 from rlgan.metrics import headroom_captured, kl_gaps, mean_nll
 from tests.support import reference_metrics as twin
 
-# TOY: 3 tokens, 2 positions, a tabular policy and a tabular data law; nine sequences to enumerate.
+# TOY: 3 tokens, 2 positions, a tabular policy and a tabular data distribution; nine sequences to enumerate.
 FIRST_LOGITS = torch.tensor([0.2, -0.1, 0.4], dtype=torch.float64)
 SECOND_LOGITS = torch.tensor([[0.5, -0.3, 0.0], [-0.2, 0.1, 0.6], [0.3, 0.3, -0.7]], dtype=torch.float64)
-REAL_LAW = torch.tensor([[0.20, 0.05, 0.05], [0.10, 0.15, 0.05], [0.05, 0.10, 0.25]], dtype=torch.float64)
+REAL_DISTRIBUTION = torch.tensor([[0.20, 0.05, 0.05], [0.10, 0.15, 0.05], [0.05, 0.10, 0.25]], dtype=torch.float64)
 TOY_SEQUENCES = torch.tensor(list(itertools.product(range(3), repeat=2)))
 
 
@@ -29,24 +29,26 @@ def policy_logprobs() -> Tensor:
 
 
 def real_logprobs() -> Tensor:
-    """(9, 2) the same under the data law."""
+    """(9, 2) the same under the data distribution."""
     first, second = TOY_SEQUENCES.T
-    first_law = REAL_LAW.sum(1)
-    return torch.stack([first_law[first].log(), (REAL_LAW / first_law[:, None])[first, second].log()], dim=1)
+    first_distribution = REAL_DISTRIBUTION.sum(1)
+    return torch.stack(
+        [first_distribution[first].log(), (REAL_DISTRIBUTION / first_distribution[:, None])[first, second].log()], dim=1
+    )
 
 
-def expected_nll(law: Tensor, logprobs: Tensor) -> float:
-    """Mean of `mean_nll` over all sequences, each as often as the law has it."""
+def expected_nll(distribution: Tensor, logprobs: Tensor) -> float:
+    """Mean of `mean_nll` over all sequences, each as often as the distribution has it."""
     mask = torch.ones(1, 2, dtype=torch.bool)
-    return sum(prob.item() * mean_nll(row[None], mask) for prob, row in zip(law, logprobs, strict=True))
+    return sum(prob.item() * mean_nll(row[None], mask) for prob, row in zip(distribution, logprobs, strict=True))
 
 
 def test_toy_likelihoods_and_kl_gaps_by_enumeration() -> None:
-    policy_law, real_law = policy_logprobs().sum(1).exp(), REAL_LAW.flatten()
-    nll_oracle = expected_nll(policy_law, real_logprobs())
-    nll_gen = expected_nll(real_law, policy_logprobs())
-    nll_div = expected_nll(policy_law, policy_logprobs())
-    entropy = expected_nll(real_law, real_logprobs())
+    policy_distribution, real_distribution = policy_logprobs().sum(1).exp(), REAL_DISTRIBUTION.flatten()
+    nll_oracle = expected_nll(policy_distribution, real_logprobs())
+    nll_gen = expected_nll(real_distribution, policy_logprobs())
+    nll_div = expected_nll(policy_distribution, policy_logprobs())
+    entropy = expected_nll(real_distribution, real_logprobs())
     assert nll_oracle == pytest.approx(1.212674, abs=1e-6)
     assert nll_gen == pytest.approx(1.171577, abs=1e-6)
     assert nll_div == pytest.approx(1.055480, abs=1e-6)
@@ -62,13 +64,13 @@ def test_nll_oracle_alone_is_best_for_a_collapsed_generator_and_the_gap_sum_is_n
     # A generator that only ever makes the likeliest sequence (2, 2), p_d = 0.25, all but surely.
     logits = torch.zeros(9, dtype=torch.float64)
     logits[8] = 8.0
-    collapsed_law, real_law = logits.softmax(0), REAL_LAW.flatten()
-    nll_oracle = -(collapsed_law * real_law.log()).sum().item() / 2
+    collapsed_distribution, real_distribution = logits.softmax(0), REAL_DISTRIBUTION.flatten()
+    nll_oracle = -(collapsed_distribution * real_distribution.log()).sum().item() / 2
     gaps = kl_gaps(
         nll_oracle=nll_oracle,
-        nll_div=-(collapsed_law * collapsed_law.log()).sum().item() / 2,
-        nll_gen=-(real_law * collapsed_law.log()).sum().item() / 2,
-        entropy=-(real_law * real_law.log()).sum().item() / 2,
+        nll_div=-(collapsed_distribution * collapsed_distribution.log()).sum().item() / 2,
+        nll_gen=-(real_distribution * collapsed_distribution.log()).sum().item() / 2,
+        entropy=-(real_distribution * real_distribution.log()).sum().item() / 2,
     )
     assert nll_oracle < 1.006346  # lower than real data score, H(p_d)
     assert gaps.total > 5 * (0.330461 + 0.314389) / 2  # and yet far further away than the TOY policy

@@ -72,7 +72,7 @@ def test_hardly_any_gap_is_chance_and_no_warning() -> None:
         assert nearness_test(one, other).p_value > 0.999, number
 
 
-def test_who_learned_by_heart_is_found_and_who_learned_the_law_is_not() -> None:
+def test_who_learned_by_heart_is_found_and_who_learned_the_distribution_is_not() -> None:
     rng = np.random.default_rng(0)
 
     def drawn(number: int) -> list[tuple[int, ...]]:

@@ -44,26 +44,28 @@ def test_the_search_has_between_a_quarter_and_all(whole: float, race: float) -> 
     assert 0.25 * whole <= search_share(whole, race) <= whole
 
 
-def told(left_s: float | None, race_left_s: float | None, seeds: int = 5) -> Forecast:
+def described(left_s: float | None, race_left_s: float | None, seeds: int = 5) -> Forecast:
     return Forecast(COSTS, 2, 40, left_s, race_left_s, seeds, seed_s(COSTS, SIZE, 2))
 
 
 def test_what_fits_is_counted_in_whole_trials_and_whole_seeds() -> None:
-    fits = told(left_s=100.0, race_left_s=500.0)
+    fits = described(left_s=100.0, race_left_s=500.0)
     assert fits.trials_that_fit == 6  # three rows of 30 s, two at a time
     assert fits.seeds_that_fit == 2  # 2 · 225 <= 500
     assert fits.race_s == 5 * 225
-    assert told(None, None).trials_that_fit == 40 and told(None, None).seeds_that_fit == 5
-    assert told(-3.0, 10.0).trials_that_fit == 0 and told(-3.0, 10.0).seeds_that_fit == 0
+    assert described(None, None).trials_that_fit == 40 and described(None, None).seeds_that_fit == 5
+    assert described(-3.0, 10.0).trials_that_fit == 0 and described(-3.0, 10.0).seeds_that_fit == 0
 
 
 def test_it_is_told_in_words() -> None:
-    assert "in the 100 s that" not in str(told(100.0, 500.0)) and "in the 1.7 min that" in str(told(100.0, 500.0))
-    assert "6 of 40 trials fit" in str(told(100.0, 500.0))
-    assert "of its seeds 2 fit into the 8.3 min left for it. All would fit with --hours" in str(told(100.0, 500.0))
-    assert "so nothing will be judged" in str(told(100.0, 10.0))
-    assert str(told(100.0, 2000.0)).endswith("and fits into the 33 min left for it.")
-    assert str(told(None, None)).endswith("(5 seeds of 3.8 min).")
-    assert "race" not in str(told(100.0, None, seeds=0))
+    assert "in the 100 s that" not in str(described(100.0, 500.0)) and "in the 1.7 min that" in str(
+        described(100.0, 500.0)
+    )
+    assert "6 of 40 trials fit" in str(described(100.0, 500.0))
+    assert "of its seeds 2 fit into the 8.3 min left for it. All would fit with --hours" in str(described(100.0, 500.0))
+    assert "so nothing will be judged" in str(described(100.0, 10.0))
+    assert str(described(100.0, 2000.0)).endswith("and fits into the 33 min left for it.")
+    assert str(described(None, None)).endswith("(5 seeds of 3.8 min).")
+    assert "race" not in str(described(100.0, None, seeds=0))
     # 60 + 20 · 30 + 1.2 · 1125 = 2010 s = .5583 hours, rounded up.
-    assert "--hours 0.56;" in str(told(100.0, 500.0))
+    assert "--hours 0.56;" in str(described(100.0, 500.0))

@@ -289,17 +289,17 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 def test_verdicts_do_not_flatter() -> None:
     nothing, something = Estimate(0.0, -0.1, 0.1), Estimate(0.5, 0.3, 0.7)
     effects = (Effect("a", something, True), Effect("b", nothing, False))
-    told = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
+    described = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
     fit = "R² on trials it had not seen +0.50 [+0.30, +0.70]"
-    assert told.verdict == (
+    assert described.verdict == (
         f"Distinguishable from nothing: a; the model predicts ({fit}). "
         "Together, more or less than the sum of both: a × b."
     )
-    assert replace(told, effects=effects[1:]).verdict == (
+    assert replace(described, effects=effects[1:]).verdict == (
         f"No dimension is distinguishable from nothing, though the model predicts ({fit})."
     )
-    assert "predicts, weakly (R²" in replace(told, fit=Estimate(0.1, -0.1, 0.3)).verdict
-    assert replace(told, fit=nothing).verdict == (
+    assert "predicts, weakly (R²" in replace(described, fit=Estimate(0.1, -0.1, 0.3)).verdict
+    assert replace(described, fit=nothing).verdict == (
         "The trials do not tell which dimensions matter: the model predicts no better than the mean "
         "(R² on trials it had not seen +0.00 [-0.10, +0.10])."
     )

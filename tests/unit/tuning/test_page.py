@@ -14,7 +14,7 @@ from rlgan.base.errors import CheckpointError
 from rlgan.tuning.judge.importance import importances
 from rlgan.tuning.judge.results import Again, SweepResults
 from rlgan.tuning.judge.verdict import verdict
-from rlgan.tuning.report.page import Analysis, analyse, summary_text, write_page
+from rlgan.tuning.report.page import Analysis, analyse, summary_text, sweep_tags, write_page
 from tests.support.sweeps import DIMENSIONS, a_sweep
 
 pytestmark = pytest.mark.heavy
@@ -57,6 +57,17 @@ def test_the_summary_has_everything_and_the_finding_first(analysis: Analysis) ->
     assert -1 not in places, parts[places.index(-1)]
     assert places == sorted(places)
     assert max(len(line) for line in text.splitlines()) < 130
+
+
+def test_a_page_of_mlflow_has_the_finding_the_winner_and_the_head_of_the_table(analysis: Analysis) -> None:
+    results = replace(a_sweep(), again=Again("Thus again:", "rlgan train mle --seed 3"))
+    tags = sweep_tags(results, analysis)
+    judged, note = analysis.verdict, tags["mlflow.note.content"]
+    assert tags["finding"] == judged.finding and tags["winner"] == judged.winner
+    assert note.startswith(judged.finding + "\n\n| entrant | kind |") and "    rlgan train mle --seed 3\n" in note
+    assert note.endswith("artifact `report.html`.")
+    nothing = replace(a_sweep(), finals=(), trials=())
+    assert "winner" not in (bare := sweep_tags(nothing, quick(nothing))) and bare["finding"]
 
 
 def test_the_best_trials_are_shown_by_what_was_varied_alone(analysis: Analysis) -> None:

@@ -372,7 +372,7 @@ def test_what_cannot_be_drawn_is_counted(tmp_path: Path) -> None:
     failed = replace(whole, trials=(*whole.trials, *oddities()["all failed"].trials))
     broken = replace(whole, trials=(*whole.trials, *oddities()["never finite"].trials))
     for picture in ("plane", "trials", "parallel"):
-        told = caption(draw(picture, failed, tmp_path / "picture.png"))
-        assert "5 trials were never measured (5 failed)." in told
-        told = caption(draw(picture, broken, tmp_path / "picture.png"))
-        assert "3 trials lie beyond the axes or are not finite" in told
+        described = caption(draw(picture, failed, tmp_path / "picture.png"))
+        assert "5 trials were never measured (5 failed)." in described
+        described = caption(draw(picture, broken, tmp_path / "picture.png"))
+        assert "3 trials lie beyond the axes or are not finite" in described

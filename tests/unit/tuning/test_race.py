@@ -112,7 +112,7 @@ def test_a_study_from_scratch_meets_likelihood_that_was_trained() -> None:
     assert found["MLE"].config.schedule.mle_epochs > 0 and found["trial 0"].config.schedule.mle_epochs == 0
 
 
-def test_without_a_known_law_there_is_no_ceiling() -> None:
+def test_without_a_known_distribution_there_is_no_ceiling() -> None:
     space = space_of({"schedule.d_steps": Choice((1, 2))})
     task = build_task(TASK)
     object.__setattr__(task, "oracle", None)

@@ -23,10 +23,10 @@ class Listening(RandomSource):
 
     def __init__(self) -> None:
         super().__init__(0)
-        self.told: list[Outcome] = []
+        self.described: list[Outcome] = []
 
     def tell(self, proposed: Any, outcome: Outcome) -> None:
-        self.told.append(outcome)
+        self.described.append(outcome)
 
 
 def searcher(
@@ -60,7 +60,7 @@ def test_the_source_learns_the_sum_or_each_side(search: str, learned: tuple[floa
     measured(ledger, 2, forward=1.0, reverse=2.0)
     one.on_trial_complete("c", {COMPLETE: False})
     # One that was stopped early is told as such: its value is no one's that went on.
-    assert source.told == [Outcome(learned), Outcome(None), Outcome(learned, ((2, 3.0),))]
+    assert source.described == [Outcome(learned), Outcome(None), Outcome(learned, ((2, 3.0),))]
 
 
 def test_so_many_trials_and_no_more(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_the_time_cut_short_is_no_result(tmp_path: Path) -> None:
     one.on_trial_complete("a", {COMPLETE: False})
     measured(ledger, 1, 1.0, 2.0)
     one.on_trial_complete("b", {COMPLETE: True})
-    assert source.told == [Outcome((3.0,))]
+    assert source.described == [Outcome((3.0,))]
 
 
 def test_what_was_under_way_comes_first_and_new_points_are_those_of_a_sweep_that_never_stopped(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_was_under_way_comes_first_and_new_points_are_those_of_a_sweep_that
     first.ended(0, "finished")
     source = Listening()
     again, second = searcher(tmp_path / "cut", source)
-    assert source.told == [Outcome((2.0,))]
+    assert source.described == [Outcome((2.0,))]
     handed = [again.suggest(name) for name in "xyz"]
     assert [config[INDEX] for config in handed if isinstance(config, dict)] == [1, 2] and handed[-1] == "FINISHED"
     assert [second.entries[index].point for index in range(3)] == points

@@ -38,7 +38,7 @@ def test_each_task_has_a_two_sided_measure(oracle_task: Task) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "lm_rlm", "corpus_bleu", "nll_gen"])
-def test_pairs_without_a_law_have_no_two_sided_measure(name: str | None, oracle_task: Task) -> None:
+def test_pairs_without_a_distribution_have_no_two_sided_measure(name: str | None, oracle_task: Task) -> None:
     pairs = dataclasses.replace(oracle_task, name="pairs", oracle=None)
     with pytest.raises(ConfigError, match="a sweep on task pairs: nothing that is measured there sees quality and"):
         objective_for(pairs, name)

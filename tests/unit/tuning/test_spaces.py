@@ -144,8 +144,8 @@ def test_a_variant_that_the_base_has_keeps_the_bases_settings_of_it() -> None:
 
 def test_a_variant_that_no_search_chooses_may_be_varied_where_the_base_has_it() -> None:
     names = ["discriminator.*", "adversary.loss.*"]
-    law = {"discriminator": "language_model", "adversary.loss": "likelihood", "reward": "log_ratio"}
-    base = override(seqgan(), law | {"credit": "reward_to_go"})
+    distribution = {"discriminator": "language_model", "adversary.loss": "likelihood", "reward": "log_ratio"}
+    base = override(seqgan(), distribution | {"credit": "reward_to_go"})
     assert set(space(base, names).draw(drawer(0))) == {
         "discriminator.embedding", "discriminator.hidden", "discriminator.layers", "discriminator.dropout",
         "discriminator.tied", "adversary.loss.learns",

@@ -94,21 +94,21 @@ def test_all_that_is_said_to_be_of_the_start_decides_it() -> None:
 def test_a_start_tells_how_far_it_is_and_what_it_took(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, told = tiny_config({"mle_epochs": 3}), []
+    config, described = tiny_config({"mle_epochs": 3}), []
     step = Trainer.step
 
     def watched(trainer: Trainer, measure: bool = True) -> object:
-        told.extend(starts.what_is_read(tmp_path, starts.PROGRESS))
+        described.extend(starts.what_is_read(tmp_path, starts.PROGRESS))
         return step(trainer, measure)
 
     assert starts.what_is_read(tmp_path / "not yet", starts.PROGRESS) == []
     monkeypatch.setattr(Trainer, "step", watched)
     Starts(tmp_path).get(config, task)
-    assert [(one["epochs"], one["of"]) for one in told] == [(0, 3), (1, 3), (2, 3)]
-    assert all(one["seconds"] > 0 for one in told)
+    assert [(one["epochs"], one["of"]) for one in described] == [(0, 3), (1, 3), (2, 3)]
+    assert all(one["seconds"] > 0 for one in described)
     assert starts.what_is_read(tmp_path, starts.PROGRESS) == []
     (took,) = starts.what_is_read(tmp_path, starts.DURATION)
-    assert took["seconds"] > told[-1]["seconds"]
+    assert took["seconds"] > described[-1]["seconds"]
 
 
 def test_a_start_is_trained_with_all_that_decides_it(task: Task, tmp_path: Path) -> None:

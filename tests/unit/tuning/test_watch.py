@@ -64,8 +64,11 @@ def test_costs_are_those_of_the_ledger_and_of_the_starts(tmp_path: Path) -> None
     costs = watch.costs()
     assert costs is not None
     assert (costs.start_s, costs.trial_s, costs.measure_s) == (60.0, 10.0 + 6 * 2.0, 0.5)
-    # One measurement alone: as if all updates were like the first.
+    # One measurement alone would be taken as if all updates were like the first: nothing is learnt of it.
     measured(ledger, 1, (2, 10.0))
+    costs = watch.costs()
+    assert costs is not None and costs.trial_s == 22.0
+    ledger.ended(1, "stopped")
     costs = watch.costs()
     assert costs is not None and costs.trial_s == (22.0 + 40.0) / 2
 
@@ -118,10 +121,13 @@ def test_it_is_forecast_at_the_first_measurement_and_at_the_first_end(tmp_path: 
     assert lines == []
     measured(ledger, 0, (2, 10.0))
     watch.search_moved()
+    assert lines == []  # of these 10 s nobody knows what was the beginning
+    measured(ledger, 0, (2, 10.0), (4, 4.0))
+    watch.search_moved()
     (first,) = lines
-    # Of 36 s a quarter is for the search, and a trial takes 40 s; a seed of the race 85 s, and it has 27 s.
+    # Of 36 s a quarter is for the search, and a trial takes 22 s; a seed of the race 49 s, and it has 27 s.
     assert "0 of 8 trials fit" in first and "of its seeds 0 fit into the 27 s left for it, so nothing will be" in first
-    assert "All would fit with --hours 0.13;" in first  # 4 · 40 + 1.2 · 3 · 85 = 466 s
+    assert "All would fit with --hours 0.074;" in first  # 4 · 22 + 1.2 · 3 · 49 = 264.4 s
     measured(ledger, 1, (2, 10.0))
     watch.search_moved()
     assert len(lines) == 1

@@ -128,16 +128,16 @@ def test_prompts_and_completions_may_be_messages(write):
         ({"role": "assistant", "content": [{"image": "x"}]}, "messages.1.content is a list"),
     ],
 )
-def test_messages_that_are_none_are_refused(write, message, told):
+def test_messages_that_are_none_are_refused(write, message, described):
     path = write(json_lines({"messages": [{"role": "user", "content": "hi"}, message]}))
-    assert f"line 1: {told}" in refusal(path)
+    assert f"line 1: {described}" in refusal(path)
 
 
 def test_messages_without_content_are_counted(write):
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}
-    told = {"role": "assistant", "content": "x"}
-    turns = [{"role": "user", "content": "hi"}, call, {"role": "tool", "content": "5"}, told]
-    records = [{"messages": turns}, {"messages": [turns[0], call]}, {"messages": [turns[0], told]}]
+    described = {"role": "assistant", "content": "x"}
+    turns = [{"role": "user", "content": "hi"}, call, {"role": "tool", "content": "5"}, described]
+    records = [{"messages": turns}, {"messages": [turns[0], call]}, {"messages": [turns[0], described]}]
     found = read(write(json_lines(*records)))
     assert pairs(found) == [(["hi", "", "5"], "x"), ("hi", ""), ("hi", "x")]
     assert "read 2 messages without content (null, as of calls of tools) as empty text" in found.notes
@@ -172,8 +172,8 @@ def test_a_first_row_of_known_names_is_a_header_of_numbered_columns_too(write):
 def test_columns_by_path_number_or_name(write):
     nested = write(json_lines({"translation": {"en": "a", "de": "x"}}, {"translation": {"en": "b", "de": "y"}}))
     assert pairs(read(nested, "translation.en", "translation.de")) == [("a", "x"), ("b", "y")]
-    told = refusal(nested)
-    assert told.endswith("for instance --task.input.source translation.en --task.input.target translation.de.")
+    described = refusal(nested)
+    assert described.endswith("for instance --task.input.source translation.en --task.input.target translation.de.")
     table = write("id,de,en\n1,x,a\n2,y,b\n", "d.csv")
     assert pairs(read(table, "en", "de")) == pairs(read(table, "en", 1)) == [("a", "x"), ("b", "y")]
     assert pairs(read(table, 2, 1)) == [("en", "de"), ("a", "x"), ("b", "y")]

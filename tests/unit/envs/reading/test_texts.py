@@ -17,6 +17,7 @@ from rlgan.envs import DataError, PairsTask, TextTask, build_task
 from rlgan.envs.reading import How, PairFile, TextFile, Wanted, read_texts
 from rlgan.envs.reading.characters import split_lines
 from rlgan.envs.tasks.pair_files import PairsFile
+from rlgan.envs.vocabulary import as_byte_names, join_tokens
 
 TEXTS = ["a b c", "d e", 'say "f", g', "h"]
 PARQUET = {"text": TEXTS, "id": [1, 2, 3, 4]}
@@ -149,6 +150,11 @@ def test_a_very_long_line_is_one_line(write):
     assert list(read(write(f'"{long}",1\nb,2\n', "d.csv"), 0).texts) == [long, "b"]
 
 
+def test_a_tab_is_text_read_and_written():
+    assert join_tokens(list("a\tb\nc"), "characters") == "a\tb c"
+    assert join_tokens([as_byte_names("a\t"), as_byte_names("\u2028b")], "byte_pieces") == "a\t b"
+
+
 # Columns.
 
 
@@ -173,8 +179,10 @@ def test_what_cannot_be_told_is_asked_for_and_the_advice_helps(write):
     assert list(read(table, 0).texts) == ["a b", "d"]
     assert list(read(table, format="lines").texts) == ["a b\tc", "d\te"]
     objects = write('{"q": "a", "r": {"s": "b"}, "n": 5}\n', "d.jsonl")
-    told = refusal(objects)
-    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in told and told.endswith("--task.column q.")
+    described = refusal(objects)
+    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in described and described.endswith(
+        "--task.column q."
+    )
     assert list(read(objects, "r.s").texts) == ["b"]
     chat = write(json.dumps({"messages": [{"role": "user", "content": "hi"}]}) + "\n", "c.jsonl")
     assert refusal(chat).endswith("for instance --task.column messages.-1.content.")
