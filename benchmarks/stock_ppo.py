@@ -23,11 +23,12 @@ import torch
 
 from rlgan.config.config import Config
 from rlgan.config.paths import from_dict, override
-from rlgan.envs.tasks import OracleTask, build_task
+from rlgan.envs.tasks import OracleTask
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.presets import registry
+from rlgan.runs.data import kept_data, rebuilt_task
 from rlgan.runs.reward_function import reward_of_run
 from rlgan.runs.run import RunRequest, run
 from rlgan.sampling.sampler import sampler_of
@@ -137,7 +138,7 @@ def by_our_trainer(folder: Path, reward: AdversarialReward, steps: int, seed: in
         "controls": "none",
     }
     config = override(config, changes)
-    task = build_task(config.task)
+    task = rebuilt_task(config, kept_data(folder, f"--run {folder}"))
     with build_parts(config, task) as parts:
         trainer = Trainer(config, task, parts)
         trainer.step(measure=False)  # the round that a discriminator must have; the run's takes its place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlgan.base.search_priors import Choice
+from rlgan.cli.typed import train_command
 from rlgan.envs.tasks import OracleTask
 from rlgan.tuning import Study
 from rlgan.tuning.search.settings import SweepSettings
@@ -40,4 +41,4 @@ RATES = Study(
 def request(folder: Path, study: Study = STUDY, resume: bool = False, **settings: object) -> SweepRequest:
     """Eight trials of a grid, all to their end, no race, nothing tracked; unless `settings` say so."""
     given = SweepSettings(**{"search": "grid", "scheduler": "none", "trials": 8, "finalists": 0, **settings})
-    return SweepRequest(study, TASK, {"tracking.enabled": False}, given, folder, resume)
+    return SweepRequest(study, TASK, {"tracking.enabled": False}, given, folder, resume, command_of=train_command)
