@@ -15,6 +15,9 @@ SHORT = (
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
+DEFAULT = "quick"
+"""The preset of who names none."""
+
 if TYPE_CHECKING:
     from rlgan.config.config import Config
     from rlgan.envs.tasks import OracleTask, PairsTask, PluginTask, TextTask
@@ -123,6 +126,17 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
         raise ConfigError(described(error)) from None
 
 
+def preset_of(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Config:
+    """The preset that `resolve` begins from, for the task that is asked for.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    from rlgan.presets.registry import preset
+
+    return preset(options.preset or DEFAULT, task_of(options) or _own_task(overrides))
+
+
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
     """The configuration that the command line asks for: preset, then file, then options.
 
@@ -143,13 +157,13 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     from .hints import tree_with, where_it_belongs
 
     task = task_of(options) or _own_task(overrides)
-    label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)
+    label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
             f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
             f"{options.verb} {label}."
         )
-    config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
+    config = base if base is not None and options.preset is None else preset(options.preset or DEFAULT, task)
     if base is not None and options.preset is None and task is not None:
         config = config.model_copy(update={"task": task})
     file = None if options.config is None else read_settings(options.config)
