@@ -22,10 +22,11 @@ from typing import Any
 import torch
 
 from rlgan.config.config import Config
-from rlgan.config.paths import from_dict, override
+from rlgan.config.paths import from_kept, override
 from rlgan.envs.tasks import OracleTask
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.extensions import admit, plugins_in
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.presets import registry
 from rlgan.runs.data import kept_data, rebuilt_task
@@ -116,7 +117,8 @@ def by_rllib(reward: AdversarialReward, steps: int, seed: int) -> float:
 
 
 def by_our_trainer(folder: Path, reward: AdversarialReward, steps: int, seed: int) -> float:
-    config: Config = from_dict(read_run_config(folder))
+    config: Config = from_kept(read_run_config(folder))
+    admit(plugins_in(config), folder, f"--run {folder}", trust_code=False)
     batch = max(2, min(64, steps // reward.space.max_length))
     changes = {
         "seed": seed,

@@ -9,8 +9,12 @@ A plug-in is named in one of four ways:
 
 A configuration keeps the name, the options and a digest of the source (`Plugin`), so that a run goes on with the code
 that it began with, or says that it cannot. The source of a file travels with the run: by pickle to workers, and as a
-copy in the run's folder (`keep_sources`, `remember_sources`). What a plug-in of each kind must look like is checked
-where that kind is used, not here.
+copy in the run's folder (`keep_sources`). What a plug-in of each kind must look like is checked where that kind is
+used, not here.
+
+A folder that is read may be a stranger's, and so is every name, digest and source in it. With `reading_a_folder` its
+configuration is read without executing anything, and `admit` is the one gate for the code that it names: what it
+refuses is executed only where the user says `--trust-code`.
 """
 
 from __future__ import annotations
@@ -18,18 +22,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
 import json
 import linecache
 import math
+import pkgutil
+import re
 import sys
+import sysconfig
 import threading
 import traceback
 import types
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,10 +47,10 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.errors import CheckpointError, ConfigError, PluginError, nearest
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import Settings
@@ -101,6 +111,9 @@ _registered: dict[tuple[PluginKind, str], Source] = {}
 # By digest, so that it does not matter who remembered a source, nor when. Of files and modules alone.
 _sources: dict[str, Source] = {}
 _modules: dict[tuple[str, str], types.ModuleType] = {}
+# Kind, name and digest of what this process was told by its own user, not by a file that it read.
+_own: set[tuple[PluginKind, str, str]] = set()
+_is_reading: ContextVar[bool] = ContextVar("rlgan reads a folder", default=False)
 _built: dict[tuple[str, str, str], Any] = {}
 
 
@@ -156,7 +169,7 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
         return Loaded(source.registered, name, source.digest, source.path)
     target = _target(name, kind)
     place, _, attribute = target.rpartition(":")
-    module = _of_text(target, kind, source) if place.endswith(".py") else _imported(target, kind)
+    module = _of_text(target, kind, source) if place.endswith(".py") else _imported(target, kind, source.digest)
     if not hasattr(module, attribute):
         names = [one for one in vars(module) if not one.startswith("_")]
         raise ConfigError(
@@ -167,7 +180,7 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
 
 
 def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
-    """The source of a plug-in; nothing of it is executed, but modules are imported.
+    """The source of a plug-in; nothing of it is executed.
 
     Args:
         name: as in the head of this module.
@@ -178,7 +191,8 @@ def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
         ConfigError: it does not exist, or its source is another one.
     """
     _require_kind(kind)
-    if digest in _sources and (kind, name) not in _registered:
+    # Of a module only what is installed here can be executed, whatever text has come along.
+    if digest in _sources and name.rpartition(":")[0].endswith(".py") and (kind, name) not in _registered:
         return _sources[digest]
     found = _find(name, kind)
     if digest and found.digest != digest:
@@ -198,7 +212,7 @@ def _find(name: str, kind: PluginKind) -> Source:
     target = _target(name, kind)
     place = target.rpartition(":")[0]
     if not place.endswith(".py"):
-        return _source_of_module(_imported(target, kind))
+        return _source_of_module(target, kind)
     path = Path(place).expanduser()
     if not path.is_file():
         beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
@@ -215,12 +229,66 @@ def _find(name: str, kind: PluginKind) -> Source:
     return Source(text, _sha256(text), str(path.absolute()))
 
 
-def _source_of_module(module: types.ModuleType) -> Source:
-    try:
-        text = inspect.getsource(module)
-    except (OSError, TypeError):  # compiled, or without its source
-        return Source(None, _BY_NAME + module.__name__)
-    return Source(text, _sha256(text), inspect.getsourcefile(module) or "")
+def _source_of_module(target: str, kind: PluginKind) -> Source:
+    """Source of an installed module, found without importing it or the packages above it."""
+    place = target.rpartition(":")[0]
+    origin = _origins(place)[-1]
+    if origin is None:
+        parents = [".".join(place.split(".")[:number]) for number in range(1, place.count(".") + 2)]
+        missing = next(one for one, found in zip(parents, _origins(place), strict=False) if found is None)
+        raise ConfigError(
+            f"{kind} plug-in {target!r}: there is no module {missing!r}.{_near_module(place)} Install it in this "
+            "environment, or write FILE.py:NAME for a file of your own."
+        )
+    linecache.checkcache(origin)
+    # As `inspect.getsource` has it: every line has an end, whichever the file has.
+    text = "".join(linecache.getlines(origin)) if origin.endswith(".py") else ""
+    if not text:  # compiled, built in, or empty
+        return Source(None, _BY_NAME + place)
+    return Source(text, _sha256(text), origin)
+
+
+def _origins(place: str) -> list[str | None]:
+    """Files of the packages on the way to a module, and of the module; ends with None where there is none.
+
+    Nothing is imported, as `importlib.util.find_spec` does with the packages above a module. What is imported already
+    counts as it was imported. A file that there is none of, as for a folder without `__init__.py`, is "".
+    """
+    found: list[str | None] = []
+    folders: Any = None
+    parts = place.split(".")
+    for number in range(1, len(parts) + 1):
+        name = ".".join(parts[:number])
+        if name in sys.modules:
+            module = sys.modules[name]
+            origin, folders = getattr(module, "__file__", None), getattr(module, "__path__", None)
+        else:
+            spec = _spec(name, folders) if number == 1 or folders is not None else None
+            if spec is None:
+                return [*found, None]
+            origin, folders = spec.origin if spec.has_location else None, spec.submodule_search_locations
+        found.append(origin or "")
+    return found
+
+
+def _spec(name: str, folders: Iterable[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """Where a module lies: within the folders of the package above it, or None for one that stands alone."""
+    if folders is None:
+        found = (finder.find_spec(name, None) for finder in sys.meta_path)
+        return next((spec for spec in found if spec is not None), None)
+    # Not `PathFinder`, which reads the package above, that is not imported, where there is no `__init__.py`.
+    portions: list[str] = []
+    for folder in folders:
+        finder: Any = pkgutil.get_importer(folder)
+        spec: importlib.machinery.ModuleSpec | None = None if finder is None else finder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec
+        portions += [] if spec is None else spec.submodule_search_locations or []
+    if not portions:
+        return None
+    package = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    package.submodule_search_locations = portions
+    return package
 
 
 def _source_of_object(plugin: Any) -> Source:
@@ -257,8 +325,16 @@ def _entry_points(kind: PluginKind) -> dict[str, str]:
     return {name.removeprefix(f"{kind}."): value for name, value in named.items() if name.startswith(f"{kind}.")}
 
 
-def _imported(target: str, kind: PluginKind) -> types.ModuleType:
+def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
+    """A module of the source with a digest; that is compared before anything of it is executed."""
     place = target.rpartition(":")[0]
+    found = _source_of_module(target, kind)
+    if found.digest != digest:
+        raise ConfigError(
+            f"{kind} plug-in {target!r}: the module that is installed here, {found.path or place}, is another one than "
+            f"the run began with: digest {found.digest}, and the configuration has {digest}. Install it as it was, or "
+            "begin a new run with digest ''."
+        )
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
@@ -342,6 +418,10 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class NoDigestError(ConfigError):
+    """A file that is read names code, and does not say which."""
+
+
 class TakesPlugin(Settings):
     """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
 
@@ -378,9 +458,15 @@ class Plugin(TakesPlugin):
     @model_validator(mode="after")
     def _with_digest(self) -> Self:
         if not self.digest:
+            if _is_reading.get():
+                raise NoDigestError(
+                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so nothing says which code it is, and a "
+                    "file that is read may not name code so. Every run that was begun has one: restore the file."
+                )
             loaded = self.load()
             self.check_object(loaded)
             object.__setattr__(self, "digest", loaded.digest)
+            _own.add((self.plugin_kind, self.name, self.digest))
         return self
 
     @classmethod
@@ -636,23 +722,118 @@ def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
     return kept
 
 
-def remember(text: str, path: str) -> None:
-    """Let this process find the source of a file that came along with something; nothing of it is executed.
+def kept_text(plugin: Settings) -> str | None:
+    """Source of a plug-in that a description beside weights holds; None where a file of the user's has none."""
+    if not isinstance(plugin, Plugin) or not plugin.name.rpartition(":")[0].endswith(".py"):
+        return None
+    return source_of(plugin.name, plugin.plugin_kind, plugin.digest).text
+
+
+@contextmanager
+def reading_a_folder() -> Iterator[None]:
+    """Within it, settings are read out of a file that may be a stranger's: a plug-in without a digest is refused.
+
+    Anywhere else such a plug-in is loaded to fill its digest in, which executes it.
+
+    Raises:
+        CheckpointError: a plug-in in it has no digest.
+    """
+    token = _is_reading.set(True)
+    try:
+        yield
+    except ValidationError as error:
+        causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
+        if (found := next((cause for cause in causes if isinstance(cause, NoDigestError)), None)) is not None:
+            raise CheckpointError(str(found)) from None
+        raise
+    finally:
+        _is_reading.reset(token)
+
+
+def admit(
+    plugins: Iterable[Plugin],
+    folder: Path,
+    asked: str,
+    *,
+    trust_code: bool,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """The gate for code that a folder names, which may be a stranger's; nothing of it is executed here.
+
+    Unasked only what is the user's own is let through: a file that lies where the configuration says, with the same
+    content, neither in the folder itself nor among installed packages; an entry point of the group `rlgan.plugins`;
+    what was registered in this process; and what this process was told to use by something else than a folder. The
+    same content alone does not make code one's own: whoever names `subprocess.py` knows what is in it.
 
     Args:
-        text: of the file.
-        path: where it came from, for tracebacks.
+        plugins: that are going to be used, of the configuration in the folder.
+        folder: that was read: of a run, a model or a checkpoint.
+        asked: how the user named it, for messages.
+        trust_code: the user has read the code, and lets it be executed: what the folder keeps, and where it says.
+        texts: sources that the folder keeps elsewhere than in its `plugins`: the file that holds one → the source.
+
+    Raises:
+        CheckpointError: code that is not at hand, or may not be executed unasked.
     """
-    digest = _sha256(text)
-    _sources.setdefault(digest, Source(text, digest, path))
-
-
-def remember_sources(run_dir: Path) -> None:
-    """Let this process find the sources that a run's folder keeps; nothing of them is executed."""
-    for path in sorted((run_dir / FOLDER).glob("*.py")):
-        text = path.read_bytes().decode("utf-8", "replace")
+    plugins = list(plugins)
+    kept = {path: path.read_bytes().decode("utf-8", "replace") for path in sorted((folder / FOLDER).glob("*.py"))}
+    kept |= {Path(path): text for path, text in (texts or {}).items()}
+    for path, text in kept.items() if trust_code else ():
         digest = _sha256(text)
         _sources.setdefault(digest, Source(text, digest, str(path.absolute())))
+    for plugin in plugins:
+        who = f"{asked}: {plugin.plugin_kind} plug-in {plugin.name!r} is code of somebody's own, which"
+        is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in _own
+        if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
+            raise CheckpointError(
+                f"{who} {reason}. Read it, and let it be executed by --trust-code (trust_code=True from Python)."
+            )
+        try:
+            source_of(plugin.name, plugin.plugin_kind, plugin.digest)
+        except ConfigError as error:
+            copy = next((path for path, text in kept.items() if _sha256(text) == plugin.digest), None)
+            advice = (
+                ""
+                if copy is None
+                else f" Or read the source in {copy}, and let it be executed by --trust-code (trust_code=True from "
+                "Python)."
+            )
+            raise CheckpointError(f"{who} is not at hand: {error}{advice}") from None
+
+
+def needs_trust(plugins: Iterable[Plugin], folder: Path) -> bool:
+    """Whether another process goes on with a folder's plug-ins, where they are at hand, only by `--trust-code`."""
+    return any(_not_ones_own(plugin, folder) is not None for plugin in plugins)
+
+
+def _not_ones_own(plugin: Plugin, folder: Path) -> str | None:
+    """Why code that a folder names is not executed unasked; None where it is the user's own or is not at hand."""
+    kind, name = plugin.plugin_kind, plugin.name
+    if (kind, name) in _registered or name in _entry_points(kind):
+        return None
+    place = name.rpartition(":")[0]
+    is_file = place.endswith(".py")
+    origins = [place] if is_file else [one for one in _origins(place) if one]
+    paths = [Path(one).expanduser().resolve() for one in origins]
+    if any(path.is_relative_to(folder.resolve()) for path in paths):
+        return "lies in that folder itself, and came along with it"
+    if not is_file and name in _entry_points(kind).values():
+        return None
+    if not is_file and _origins(place)[-1] is not None:
+        return "is of an installed module that does not offer it as a plug-in (an entry point of rlgan.plugins)"
+    if is_file and any(_is_installed(path) for path in paths):
+        return "is a file of an installed package or of Python itself"
+    return None
+
+
+def _is_installed(path: Path) -> bool:
+    """Whether a file belongs to a Python, this or another one, rather than to its user."""
+    of_python = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    of_python.add(Path(__file__).resolve().parent)
+    names = ("site-packages", "dist-packages")
+    return any(path.is_relative_to(one) for one in of_python) or any(
+        part in names or re.fullmatch(r"python\d+\.\d+", part) for part in path.parts
+    )
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
@@ -669,7 +850,7 @@ def unpack(sources: Iterable[Mapping[str, str]]) -> None:
 
 
 def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
-    """Refuse to go on with a run whose plug-ins have changed since; what is gone is taken from the run's folder.
+    """Refuse to go on with a run whose plug-ins have changed since; what is gone is for `admit` to find.
 
     Args:
         plugins: of the run's configuration.
@@ -682,7 +863,6 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
         try:
             now = _find(plugin.name, plugin.plugin_kind).digest
         except ConfigError:
-            source_of(plugin.name, plugin.plugin_kind, plugin.digest)
             continue
         if now != plugin.digest:
             raise ConfigError(

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, from_dict, merge, override, to_dict
+from rlgan.config.paths import flatten, from_kept, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
@@ -528,7 +528,7 @@ def _read_today(before: Mapping[str, Any], now: Mapping[str, Any], files: Collec
             node = node.setdefault(name, {})
         node[leaf] = value
     try:
-        read = flatten(to_dict(from_dict(nested)))
+        read = flatten(to_dict(from_kept(nested)))
     except ConfigError:
         read = dict(before)  # another configuration in any case
     return {path: value for path, value in read.items() if path not in files}

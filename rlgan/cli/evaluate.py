@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from .options import add_file_options, moved_files, positive_float, positive_int
+from .options import add_file_options, add_trust, moved_files, positive_float, positive_int
 from .runs import LATEST_HELP, named
 
 
@@ -32,12 +32,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "minutes; likewise",
     )
     add_file_options(parser)
+    add_trust(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Measure a generator; see `VerbModule`."""
     from rlgan.evaluation.verdict import FILE, read_verdict
+    from rlgan.extensions import FOLDER
     from rlgan.runs.data import RUN_DATA
     from rlgan.runs.run import evaluate_run
     from rlgan.storage.checkpoint import CONFIG
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.storage.places import as_folder
 
     asked = named(options.run, "--run")
-    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE)) as run_dir:
+    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER)) as run_dir:
         verdict = read_verdict(run_dir)
         metrics = evaluate_run(
             run_dir,
@@ -54,6 +56,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             options.adversarial,
             options.language_model,
             files={**overrides, **moved_files(options)},
+            trust_code=options.trust_code,
             say=lambda line: print(line.replace(str(run_dir), asked), file=sys.stderr, flush=True),
         )
     if options.json:

@@ -88,6 +88,15 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trust-code, of verbs that read a folder or a model which may be a stranger's."""
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="execute code that came along with what is read, of somebody's own plug-ins: read it first",
+    )
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     also = "the same content as the run began with, where it lies now"

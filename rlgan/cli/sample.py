@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlgan.base.errors import ConfigError
 
-from .options import column, not_negative_float, positive_float, positive_int, share
+from .options import add_trust, column, not_negative_float, positive_float, positive_int, share
 from .runs import LATEST_HELP, named
 
 FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
@@ -90,11 +90,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "(default: from all)",
     )
     parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
-    parser.add_argument(
-        "--trust-code",
-        action="store_true",
-        help="execute the source that came along with a generator that is somebody's own code",
-    )
+    add_trust(parser)
     parser.add_argument(
         "--tracking-uri",
         default=None,
@@ -137,7 +133,7 @@ def _written(options: argparse.Namespace, folder: Path, temperature: float) -> l
     from rlgan.generators import Draw
     from rlgan.storage.export import Decoding, load_run_generator
 
-    exported = load_run_generator(folder, executes_source=options.trust_code)
+    exported = load_run_generator(folder, trust_code=options.trust_code)
     if options.input is None:
         return exported.sample(
             options.num or 10, temperature, options.seed or 0, top_k=options.top_k, top_p=options.top_p

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
-from .options import SHORT, add_choices, moved_files, resolve
+from .options import SHORT, add_choices, add_trust, moved_files, resolve
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder that holds run folders, in place of runs. A URI (s3://BUCKET/runs, gs://…, file:///…, …) is a "
         "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
     )
+    add_trust(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="resolve and check the configuration and data, then stop"
     )
@@ -57,6 +58,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     from rlgan.storage.places import is_uri, open_place
 
+    if options.trust_code:
+        raise ConfigError(
+            "--trust-code: has no effect without --resume, for a new run executes what it is told. Leave it out."
+        )
     config = resolve(options, overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
     if options.storage is not None and is_uri(options.storage):
@@ -84,7 +89,7 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 
 
 def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
-    from rlgan.config.paths import from_dict
+    from rlgan.config.paths import from_kept
     from rlgan.runs.data import RUN_DATA, file_options, kept_data, located, parsed_data, with_files
     from rlgan.storage.checkpoint import CONFIG, read_run_config
     from rlgan.storage.places import is_uri, open_place
@@ -115,7 +120,7 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
                     "Leave it out, or give the URI of a storage to which the run is to be sent."
                 )
             storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
-    base = located(from_dict(saved), kept)
+    base = located(from_kept(saved), kept)
     if options.preset is None:
         if options.tokens is not None:
             raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
@@ -125,7 +130,7 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
     config = resolve(options, overrides, base=base)
     from rlgan.runs.run import RunRequest
 
-    return RunRequest(config, run_dir, resume=True, storage=storage)
+    return RunRequest(config, run_dir, resume=True, storage=storage, trust_code=options.trust_code)
 
 
 def _local_folder(out: str | None) -> Path | None:

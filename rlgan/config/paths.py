@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import Settings, members_of, parts_of, settings_in
-from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known
+from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder
 
 from .config import Config
 
@@ -53,6 +53,16 @@ def from_dict(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise refused(error) from None
+
+
+def from_kept(values: Mapping[str, Any]) -> Config:
+    """A configuration out of a folder, which may be a stranger's; nothing that it names is executed.
+
+    Raises:
+        ConfigError: see `from_dict`; or a plug-in in it has no digest.
+    """
+    with reading_a_folder():
+        return from_dict(values)
 
 
 def refused(error: ValidationError) -> ConfigError:

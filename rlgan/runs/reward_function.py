@@ -14,8 +14,9 @@ from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from rlgan.base.errors import CheckpointError, ConfigError, nearest
-from rlgan.config.paths import from_dict
+from rlgan.base.errors import CheckpointError, ConfigError, PluginError, nearest
+from rlgan.config.paths import from_kept
+from rlgan.extensions import admit, plugins_in, reading_a_folder
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.policy.logit_maps import DiscriminatorReward
 from rlgan.policy.reward_base import LogitMap
@@ -34,7 +35,11 @@ _MAPS: dict[str, LogitMap] = {one.kind: one for one in (member() for member in g
 
 
 def reward_of_run(
-    source: str | Path, reward: LogitMap | str | None = None, tracking_uri: str | None = None
+    source: str | Path,
+    reward: LogitMap | str | None = None,
+    tracking_uri: str | None = None,
+    *,
+    trust_code: bool = False,
 ) -> AdversarialReward:
     """The discriminator of a run as a reward function.
 
@@ -42,16 +47,19 @@ def reward_of_run(
         source: folder of a run, folder of one of its checkpoints, or models:/NAME/VERSION of a registered model.
         reward: map of the logit, or its name: "logit" is the raw one; None takes the run's own.
         tracking_uri: of the MLflow server that has the model; None takes MLFLOW_TRACKING_URI, else runs/mlruns.db.
+        trust_code: whether the code of a discriminator that is somebody's own may be executed as it came along; without
+            it the file of that code must be where it was, with the same content. Read it first.
 
     Returns:
         The reward function, with the `space` of its sequences, and `decode`, which shows them as text.
 
     Raises:
-        CheckpointError: there is no discriminator, or it cannot be read.
+        CheckpointError: there is no discriminator, or it cannot be read; or it is code that is not at hand, or may not
+            be executed unasked.
         ConfigError: no such map; or none is asked for, and the run's reward is no map of the logit alone.
         TrackingError: the server cannot be reached, or has no such model.
     """
-    exported = _exported(str(source), tracking_uri)
+    exported = _exported(str(source), tracking_uri, trust_code)
     chosen = _map_of_run(exported, str(source)) if reward is None else _map_named(reward)
     return AdversarialReward(
         exported.network.scorer(),
@@ -63,18 +71,18 @@ def reward_of_run(
     )
 
 
-def _exported(source: str, tracking_uri: str | None) -> ExportedDiscriminator:
+def _exported(source: str, tracking_uri: str | None, trust_code: bool) -> ExportedDiscriminator:
     if source.startswith("models:/"):
         with _fetched(tracking_uri, source) as folder:
-            return load_run_discriminator(folder)
+            return load_run_discriminator(folder, trust_code=trust_code)
     folder = Path(source)
     if folder.parent.name == CHECKPOINTS and not (folder / CONFIG).exists():
-        return _of_checkpoint(folder.parent.parent, load_at(folder))
+        return _of_checkpoint(folder.parent.parent, load_at(folder), trust_code)
     if (folder / DISCRIMINATOR_FILES[1]).exists():
-        return load_run_discriminator(folder)
+        return load_run_discriminator(folder, trust_code=trust_code)
     # Versions up to 0.1.0 wrote it into checkpoints alone.
     read_run_config(folder)
-    return _of_checkpoint(folder, load_latest(folder))
+    return _of_checkpoint(folder, load_latest(folder), trust_code)
 
 
 @contextmanager
@@ -89,21 +97,24 @@ def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
         ) from None
 
 
-def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint) -> ExportedDiscriminator:
-    config = from_dict(read_run_config(run_dir))
+def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint, trust_code: bool) -> ExportedDiscriminator:
+    config = from_kept(read_run_config(run_dir))
     state = checkpoint.state.get("discriminator")
     if config.discriminator is None or state is None:
         raise CheckpointError(
             f"{run_dir}: has no discriminator (discriminator is none). Give the folder of a run that trains one."
         )
+    admit(plugins_in(config.discriminator), run_dir, str(run_dir), trust_code=trust_code)
     names = run_dir / GENERATOR_FILES[1]
     try:
         return exported_discriminator(
-            config.discriminator.model_dump(mode="json"),
+            config.discriminator,
             config.reward.model_dump(mode="json"),
             json.loads(names.read_text("utf-8")),
             state["weights"],
         )
+    except PluginError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path}: its discriminator cannot be read ({error}).") from None
 
@@ -111,7 +122,8 @@ def _of_checkpoint(run_dir: Path, checkpoint: LoadedCheckpoint) -> ExportedDiscr
 def _map_of_run(exported: ExportedDiscriminator, source: str) -> LogitMap:
     choice = f'Choose one by name: {", ".join(_MAPS)}; reward="logit" is the raw logit.'
     try:
-        settings = TypeAdapter(RewardSettings).validate_python(exported.reward)
+        with reading_a_folder():
+            settings = TypeAdapter(RewardSettings).validate_python(exported.reward)
     except ValidationError as error:
         raise ConfigError(f"{source}: its reward {dict(exported.reward)} cannot be read ({error}). {choice}") from None
     chosen = settings.logit_map

@@ -36,12 +36,12 @@ from rlgan.base.errors import CheckpointError
 from rlgan.base.settings import FreeOnResume, facts_below, is_within
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, from_dict, override, to_dict
+from rlgan.config.paths import flatten, from_kept, override, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
-from rlgan.extensions import plugins_in, remember_sources, require_unchanged
+from rlgan.extensions import admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
 from rlgan.report.final_table import SHOWN_TABLE
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
@@ -70,6 +70,8 @@ class RunRequest:
         runs_dir: where a folder is named.
         storage: where the run is kept beside its folder: the run's own place if it is resumed, the place that holds
             runs if it is new; None keeps it in its folder alone.
+        trust_code: whether code that came along with a run that is resumed may be executed; see
+            `rlgan.extensions.admit`.
     """
 
     config: Config
@@ -77,23 +79,15 @@ class RunRequest:
     resume: bool
     runs_dir: Path = Path("runs")
     storage: Place | None = None
-
-
-def resumable_config(run_dir: Path) -> Config:
-    """Configuration of the run in a folder.
-
-    Raises:
-        CheckpointError: the folder holds no run.
-    """
-    values = read_run_config(run_dir)
-    remember_sources(run_dir)
-    return from_dict(values)
+    trust_code: bool = False
 
 
 def dry_run(request: RunRequest) -> int:
     """Resolve the configuration, read the data, build every part, and stop; nothing is written."""
     for path, value in flatten(to_dict(request.config)).items():
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
+    if request.resume:
+        _admit(request)
     task = _task(request, request.config, print)
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
     for note in task.notes:
@@ -142,8 +136,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
     if request.resume:
         assert run_dir is not None
         _find(run_dir, place, config)
-        remember_sources(run_dir)
-        require_unchanged(plugins_in(config), f"--resume {run_dir}")
+        _admit(request)
         if (run_dir / LAST_FILE).exists():
             return _show_finished(run_dir, config, place)
     else:
@@ -174,6 +167,14 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
         mirror = _mirror(place, run_dir)
         session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
         return session.run(state)
+
+
+def _admit(request: RunRequest) -> None:
+    """Execute nothing that a run to go on with brought along, unless the user lets it; nor what has changed since."""
+    assert request.run_dir is not None
+    asked, plugins = f"--resume {request.run_dir}", plugins_in(request.config)
+    require_unchanged(plugins, asked)
+    admit(plugins, request.run_dir, asked, trust_code=request.trust_code)
 
 
 def _mirror(place: Place | None, run_dir: Path) -> Mirror | None:
@@ -249,6 +250,7 @@ def evaluate_run(
     language_model: bool = False,
     *,
     files: Mapping[str, str] | None = None,
+    trust_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
     """Measure the generator of a run on the test split of its task.
@@ -260,25 +262,30 @@ def evaluate_run(
         adversarial: judge it by a fresh evaluator, too: the run's own, or the default where it has none.
         language_model: score it by language models that are trained for it, too; those of the run, or the default.
         files: dotted path in the configuration → file, for what lies elsewhere now.
+        trust_code: whether code that came along with the run may be executed; see `rlgan.extensions.admit`.
         say: shows the user how figures are taken, and what cannot be checked.
 
     Returns:
         Name → value.
 
     Raises:
-        CheckpointError: the folder holds no run or generator, or its data is not what the run began with.
+        CheckpointError: the folder holds no run or generator, its data is not what the run began with, or it is
+            measured by code that is not at hand, or may not be executed unasked.
         ConfigError: there is nothing that an evaluator could judge, or too little; or no text to model.
         DataError: the data cannot be read.
     """
     from rlgan.evaluation.evaluator import Evaluator
 
     kept = kept_data(run_dir, f"--run {run_dir}")
-    config = with_files(located(resumable_config(run_dir), kept), files or {}, kept.asked)
+    config = with_files(located(from_kept(read_run_config(run_dir)), kept), files or {}, kept.asked)
+    # What is not needed here, such as its rewards, need not be there.
+    needed = [plugin for part in (config.task, config.evaluation) for plugin in plugins_in(part)]
+    admit(needed, run_dir, f"--run {run_dir}", trust_code=trust_code)
     if adversarial and config.evaluation.adversarial is None:
         config = override(config, {"evaluation.adversarial": FreshEvaluator().kind})
     if language_model and config.evaluation.language_model is None:
         config = override(config, {"evaluation.language_model": LearnedLanguageModel().kind})
-    exported = load_run_generator(run_dir)
+    exported = load_run_generator(run_dir, trust_code=trust_code)
     number = num_sequences or config.evaluation.final_sequences
     progress = Progress(lines=sys.stderr)
     with closing(progress), progress.watching(), torch_threads(config.workers.threads), stage("evaluate"):
@@ -321,7 +328,7 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
 
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
     # Where a file lies may change; what is in it may not, which is found when it is read.
-    before = from_dict(values)
+    before = from_kept(values)
     may_differ = {*(config_files(before).keys() & config_files(config).keys())}
     may_differ |= {path for path, _ in facts_below(Config, FreeOnResume)}
     # Both as they are read today: settings that came later have their defaults.

@@ -19,10 +19,10 @@ from rlgan.base.errors import CallbackError, PluginError, StorageError, UploadEr
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, from_dict, to_dict
+from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
-from rlgan.extensions import keep_sources, plugins_in
+from rlgan.extensions import keep_sources, needs_trust, plugins_in
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -126,7 +126,7 @@ class Session:
             self._progress.say(note)
         if resumed_from is not None:
             self._restore(resumed_from)
-            write_run_data(self._run_dir, self._config, self._task, from_dict(read_run_config(self._run_dir)))
+            write_run_data(self._run_dir, self._config, self._task, from_kept(read_run_config(self._run_dir)))
         else:
             write_run_data(self._run_dir, self._config, self._task)
             # The configuration makes the folder a run, and comes when there is something to go on with.
@@ -182,7 +182,8 @@ class Session:
     def _again(self) -> str:
         """The command that goes on with this run."""
         run = str(self._run_dir) if self._mirror is None else self._mirror.place.uri
-        return f"rlgan train --resume {shlex.quote(run)}"
+        trust = " --trust-code" if needs_trust(plugins_in(self._config), self._run_dir) else ""
+        return f"rlgan train --resume {shlex.quote(run)}{trust}"
 
     # ------------------------------------------------------------------ training
 

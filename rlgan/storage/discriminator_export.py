@@ -1,7 +1,8 @@
 """A trained discriminator on its own: weights, architecture and vocabulary, without the data it was trained on.
 
 A run folder holds `discriminator.safetensors` and `discriminator.json`, written together, beside the generator's; both
-are plain data and safe to load from strangers.
+are plain data and safe to load from strangers. Of a network of the user's own the source stands in the description, as
+in the generator's (`rlgan.storage.export`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlgan.base.errors import CheckpointError
+from rlgan.base.errors import CheckpointError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.discriminators import Discriminator, DiscriminatorSettings, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.vocabulary import Joining
+from rlgan.extensions import kept_text, reading_a_folder
 
-from .export import joining_of, names_of, space_of
+from .export import admit_network, joining_of, names_of, space_of
 
 _WEIGHTS, _DESCRIPTION = "discriminator.safetensors", "discriminator.json"
 DISCRIMINATOR_FILES = (_WEIGHTS, _DESCRIPTION)
@@ -69,6 +71,7 @@ def save_run_discriminator(
     """
     description = {
         "discriminator": settings.model_dump(mode="json"),
+        "source": kept_text(settings),
         "reward": dict(reward),
         **names_of(task),
     }
@@ -79,17 +82,25 @@ def save_run_discriminator(
     )
 
 
-def load_run_discriminator(run_dir: Path) -> ExportedDiscriminator:
+def load_run_discriminator(run_dir: Path, *, trust_code: bool = False) -> ExportedDiscriminator:
     """Read the discriminator of a run.
 
+    Args:
+        run_dir: folder of the run.
+        trust_code: whether code that came along with the folder may be executed; see `rlgan.extensions.admit`.
+
     Raises:
-        CheckpointError: the folder holds none, or it is damaged.
+        CheckpointError: the folder holds none, or it is damaged; or the network is code that is not at hand, or may
+            not be executed unasked.
+        PluginError: the plug-in cannot be built.
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
-        return exported_discriminator(
-            description["discriminator"], description["reward"], description, load_file(run_dir / _WEIGHTS)
-        )
+        settings = _settings(description["discriminator"])
+        admit_network(settings, run_dir, _DESCRIPTION, description.get("source"), trust_code)
+        return exported_discriminator(settings, description["reward"], description, load_file(run_dir / _WEIGHTS))
+    except (CheckpointError, PluginError):
+        raise
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
@@ -102,26 +113,32 @@ def load_run_discriminator(run_dir: Path) -> ExportedDiscriminator:
         ) from None
 
 
+def _settings(values: Any) -> DiscriminatorSettings:
+    with reading_a_folder():
+        found: DiscriminatorSettings = TypeAdapter(DiscriminatorSettings).validate_python(values)
+    return found
+
+
 def exported_discriminator(
-    settings: Mapping[str, Any], reward: Mapping[str, Any], names: Mapping[str, Any], weights: Mapping[str, Tensor]
+    settings: DiscriminatorSettings, reward: Mapping[str, Any], names: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> ExportedDiscriminator:
     """A discriminator of its parts.
 
     Args:
-        settings: architecture, as a configuration has it.
-        reward: settings of the run's reward, likewise.
+        settings: architecture; code of somebody's own was admitted.
+        reward: settings of the run's reward, as a configuration has them.
         names: sequences and vocabulary, as `export.names_of` returns them and `generator.json` holds them.
         weights: parameter name → tensor.
 
     Raises:
-        ValueError: settings that are none, or names that do not fit.
+        ValueError: names that do not fit.
         KeyError: something is missing.
         RuntimeError: weights of another architecture.
     """
     space, token_names = space_of(names), tuple(names["token_names"])
     if len(token_names) != space.vocab_size:
         raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-    network = build_discriminator(TypeAdapter(DiscriminatorSettings).validate_python(settings), space)
+    network = build_discriminator(settings, space)
     network.load_state_dict(dict(weights))
     given = names.get("given_names")
     return ExportedDiscriminator(

@@ -2,7 +2,7 @@
 
 A run folder holds `generator.safetensors` and `generator.json`, written together; both are plain data and safe to load
 from strangers. Of a network of the user's own the source stands in `generator.json` as text, and is executed only for
-who asks for it; otherwise the file itself must be where it was, with the same content.
+who asks for it; otherwise the file itself must be where it was, with the same content (`rlgan.extensions.admit`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
+from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
@@ -29,7 +30,7 @@ from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
-from rlgan.extensions import Plugin, remember, source_of
+from rlgan.extensions import admit, kept_text, plugins_in, reading_a_folder
 from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
 from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
@@ -161,13 +162,6 @@ class Decoding:
     replaces_unknown: bool = False
 
 
-def _source_text(settings: GeneratorSettings) -> str | None:
-    """Source of a network of the user's own that a file holds; None of all others."""
-    if not isinstance(settings, Plugin) or not settings.name.rpartition(":")[0].endswith(".py"):
-        return None
-    return source_of(settings.name, settings.plugin_kind, settings.digest).text
-
-
 def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, tensors: Tensors) -> None:
     """Write the generator of a run into its folder.
 
@@ -180,7 +174,7 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
     reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
-        "source": _source_text(settings),
+        "source": kept_text(settings),
         **names_of(task),
         "reading": None if reading is None else reading.model_dump(mode="json"),
     }
@@ -243,24 +237,25 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     )
 
 
-def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> ExportedGenerator:
+def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGenerator:
     """Read the generator of a run.
 
     Args:
         run_dir: folder of the run.
-        executes_source: whether the source that stands in the folder may be executed, of a network of somebody's own.
+        trust_code: whether code that came along with the folder may be executed; see `rlgan.extensions.admit`.
 
     Raises:
-        CheckpointError: the folder holds none, or it is damaged; or the network is a plug-in whose source is not at
-            hand, and the one in the folder may not be executed.
+        CheckpointError: the folder holds none, or it is damaged; or the network is code that is not at hand, or may
+            not be executed unasked.
         PluginError: the plug-in cannot be built.
     """
     try:
         description = json.loads((run_dir / _DESCRIPTION).read_text("utf-8"))
         space = space_of(description)
-        settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
+        with reading_a_folder():
+            settings = TypeAdapter(GeneratorSettings).validate_python(description["generator"])
         token_names = tuple(description["token_names"])
-        _require_source(settings, description.get("source"), run_dir, executes_source)
+        admit_network(settings, run_dir, _DESCRIPTION, description.get("source"), trust_code)
         generator = build_generator(settings, space)
         load_weights(generator, load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
@@ -286,23 +281,21 @@ def load_run_generator(run_dir: Path, *, executes_source: bool = False) -> Expor
         ) from None
 
 
-def _require_source(settings: GeneratorSettings, text: str | None, run_dir: Path, executes_source: bool) -> None:
-    """See to it that the code of a plug-in is at hand: the user's own, or the folder's where that may be executed."""
-    if not isinstance(settings, Plugin):
-        return
-    if executes_source and text is not None:
-        remember(text, str(run_dir / _DESCRIPTION))
-    try:
-        settings.load()
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{run_dir}: its generator is code of somebody's own, {settings.name}, which is not at hand: {error}"
-            + (
-                ""
-                if text is None or executes_source
-                else f" Or read the source in {run_dir / _DESCRIPTION}, and let it be executed by --trust-code."
-            )
-        ) from None
+def admit_network(settings: Settings, run_dir: Path, file: str, source: str | None, trust_code: bool) -> None:
+    """See to it that a network's code is at hand and may be executed, where it is somebody's own.
+
+    Args:
+        settings: of the network.
+        run_dir: folder that it was read from.
+        file: name of the description there.
+        source: that the description holds.
+        trust_code: see `rlgan.extensions.admit`.
+
+    Raises:
+        CheckpointError: the code is not at hand, or may not be executed unasked.
+    """
+    texts = {} if source is None else {str(run_dir / file): source}
+    admit(plugins_in(settings), run_dir, str(run_dir), trust_code=trust_code, texts=texts)
 
 
 def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None:

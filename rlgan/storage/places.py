@@ -10,6 +10,7 @@ Whoever reads the storage while a sender is killed, between any two operations, 
   first. So a checkpoint with a state is whole, and one without is passed over;
 * `config.json`, which makes a folder a run, comes after the first checkpoint; what says that a run is complete comes
   last; checkpoints are removed when the new one is whole;
+* sources of plug-ins go with the numbers, before what makes a folder a run;
 * a file is seen whole or not at all: object stores promise it, elsewhere it is written beside its place and renamed.
 
 Of what lies in a storage only the files of a run are fetched, told by their names; nothing is unpickled. A place has
@@ -36,13 +37,16 @@ from pyarrow import fs
 
 from rlgan.base.errors import CheckpointError, RlganError, StorageError
 from rlgan.base.files import cannot_write
+from rlgan.extensions import FOLDER
 
 from .checkpoint import CHECKPOINTS, CONFIG, STATE, TENSORS
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What is sent and fetched: files of the folder itself, and the two of each checkpoint. No such name leaves a folder.
+# What is sent and fetched: files of the folder itself, the two of each checkpoint, and sources of plug-ins, which are
+# named by their digest. No such name leaves a folder.
 _CHECKPOINT_FILE = re.compile(rf"{CHECKPOINTS}/([0-9]{{8,}})/({re.escape(TENSORS)}|{re.escape(STATE)})")
+_SOURCE_FILE = re.compile(rf"{re.escape(FOLDER)}/[0-9a-f]{{16}}\.py")
 # pyarrow's own; it hands everything else to fsspec when the scheme begins so.
 _OF_ARROW = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 _FSSPEC = "fsspec+"
@@ -265,7 +269,7 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
         place: folder of the run.
         target: local folder, made here; it appears when all is there.
         names: files to copy; None copies all files of a run.
-        if_there: files to copy beside those that are named, where they are there.
+        if_there: files to copy beside those that are named, where they are there; of a folder's name what is in it.
 
     Raises:
         CheckpointError: a name is missing there, the target exists with something in it, or the disk cannot be written.
@@ -281,7 +285,8 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
     beside = target.with_name(f".{target.name}.fetched")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        for name in sizes if names is None else (*names, *(name for name in if_there if name in sizes)):
+        beside_them = [name for name in sizes if name in if_there or name.rpartition("/")[0] in if_there]
+        for name in sizes if names is None else (*names, *beside_them):
             content = place.read(name)
             if len(content) != sizes[name]:
                 raise StorageError(
@@ -309,7 +314,7 @@ def as_folder(run: str, names: Collection[str], if_there: Collection[str] = ()) 
     Args:
         run: path or URI of a run's folder.
         names: the files that are needed.
-        if_there: files that are wanted where the run has them.
+        if_there: files, or folders of files, that are wanted where the run has them.
 
     Raises:
         CheckpointError: a file is missing in the storage.
@@ -363,7 +368,7 @@ class Mirror:
         names = _local_names(self._run_dir)
         checkpoints = _checkpoints(names)
         for name in sorted(names):
-            if "/" not in name and name not in self._last:
+            if name not in self._last and not _CHECKPOINT_FILE.fullmatch(name):
                 self._put(name)
         for folder in sorted(checkpoints, key=int):
             self._put_checkpoint(f"{CHECKPOINTS}/{folder}")
@@ -472,7 +477,7 @@ def _checked_name(name: str, where: str) -> str:
 
 
 def _is_of_a_run(name: str) -> bool:
-    return (_NAME.fullmatch(name) or _CHECKPOINT_FILE.fullmatch(name)) is not None
+    return any(one.fullmatch(name) for one in (_NAME, _CHECKPOINT_FILE, _SOURCE_FILE))
 
 
 def _local_names(run_dir: Path) -> set[str]:

@@ -69,6 +69,8 @@ def register(
     temperature: float,
     tags: Mapping[str, str],
     verdict: str | None = None,
+    *,
+    trust_code: bool = False,
 ) -> int:
     """Log the generator of a run with an MLflow run, and register it as a new version of a model.
 
@@ -82,6 +84,7 @@ def register(
         temperature: at which it samples unless a request says otherwise; divides the logits.
         tags: of the version.
         verdict: how it did, in a sentence or two; None takes what the run itself says.
+        trust_code: whether code that came along with the folder may be executed; see `rlgan.extensions.admit`.
 
     Returns:
         The version, from 1.
@@ -94,7 +97,7 @@ def register(
     if not 0.0 < temperature < math.inf:
         raise ConfigError(f"temperature={temperature}: must be a positive number.")
     require_model_name(name)
-    load_run_generator(generator_dir)  # what cannot be read must not be served
+    load_run_generator(generator_dir, trust_code=trust_code)  # what cannot be read must not be served
     with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
         from mlflow.entities import LoggedModelOutput
 

@@ -30,7 +30,7 @@ class ServedGenerator(PythonModel):
         Raises:
             CheckpointError: it is damaged.
         """
-        self._generator = load_run_generator(Path(context.artifacts["weights"]).parent, executes_source=True)
+        self._generator = load_run_generator(Path(context.artifacts["weights"]).parent, trust_code=True)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

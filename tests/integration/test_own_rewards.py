@@ -172,12 +172,12 @@ def ask(config: Config, folder: Path, *options: str) -> int:
 
 def forget() -> None:
     """As if this process had just begun."""
-    for known in (extensions._sources, extensions._modules, extensions._built):
+    for known in (extensions._sources, extensions._modules, extensions._built, extensions._own):
         known.clear()
 
 
 def test_a_stopped_run_goes_on_with_the_copy_in_its_folder(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small(reward=of_functions(file, "even", "noise"), controls=())
     assert ask(config, tmp_path / "whole") == 0
@@ -186,7 +186,11 @@ def test_a_stopped_run_goes_on_with_the_copy_in_its_folder(
         assert ask(config, tmp_path / "stopped") == 130
     file.unlink()  # another machine, another folder: the run has a copy
     forget()
-    assert main(["train", "--resume", str(tmp_path / "stopped")]) == 0
+    resume = ["train", "--resume", str(tmp_path / "stopped")]
+    capsys.readouterr()
+    assert main(resume) == 2 and "let it be executed by --trust-code" in capsys.readouterr().err
+    assert not extensions._modules
+    assert main([*resume, "--trust-code"]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "stopped")
     saved = json.loads((tmp_path / "whole" / "config.json").read_text())["reward"]["functions"]
     assert [one["digest"] for one in saved] == [extensions._sha256(TEXT)] * 2

@@ -15,11 +15,12 @@ import pytest
 from pydantic import ValidationError
 
 from rlgan import extensions
-from rlgan.base.errors import ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.settings import Settings
 from rlgan.extensions import (
     Plugin,
     PluginKind,
+    admit,
     check_options,
     is_plugin_name,
     keep_sources,
@@ -27,7 +28,6 @@ from rlgan.extensions import (
     load,
     plugins_in,
     register,
-    remember_sources,
     require_unchanged,
 )
 
@@ -53,6 +53,7 @@ class Two(Settings):
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_registered", "_sources", "_modules", "_built"):
         monkeypatch.setattr(extensions, name, {})
+    monkeypatch.setattr(extensions, "_own", set())
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def test_source_is_found_in_the_runs_folder(file: Path, tmp_path: Path) -> None:
     again = Reward.model_validate(plugin.model_dump(mode="json"))
     with pytest.raises(ConfigError, match="there is no file"):
         again.load()
-    remember_sources(tmp_path / "run")
+    admit([again], tmp_path / "run", "run", trust_code=True)
     assert again.load().object(["abc"]) == [-3.0]
     require_unchanged([again], "--resume run")
 
@@ -296,7 +297,7 @@ def test_changed_source_is_no_reason_to_read_another_run_but_to_go_on_with_it(fi
     keep_sources(tmp_path / "run", [plugin])
     extensions._sources.clear()
     file.write_text("def brevity(completions):\n    return [1.0] * len(completions)\n")
-    remember_sources(tmp_path / "run")
+    admit([plugin], tmp_path / "run", "run", trust_code=True)
     assert plugin.load().object(["abc"]) == [-3.0]
     with pytest.raises(ConfigError) as raised:
         require_unchanged([plugin], "--resume run")
@@ -308,14 +309,70 @@ def test_registered_plugin_of_a_run_must_be_registered_again(tmp_path: Path) -> 
     plugin = Reward(name="zero")
     keep_sources(tmp_path, [plugin])
     extensions._registered.clear()
-    remember_sources(tmp_path)
-    with pytest.raises(ConfigError, match="nothing is registered under this name"):
-        plugin.load()
+    with pytest.raises(CheckpointError, match="nothing is registered under this name"):
+        admit([plugin], tmp_path, "run", trust_code=True)
     register("reward", "zero", registered_function)
     assert plugin.load().object is registered_function
     register("reward", "zero", load)
     with pytest.raises(ConfigError, match="is another one than the run began with"):
         require_unchanged([plugin], "--resume run")
+
+
+# Modules of which there are two versions
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Folders with another version each of the package `versioned`, whose import leaves a file behind."""
+    folders = tmp_path / "a", tmp_path / "b"
+    for number, folder in enumerate(folders):
+        (folder / "versioned").mkdir(parents=True)
+        leaves = f"import pathlib\npathlib.Path({str(folder / 'ran')!r}).touch()\n"
+        (folder / "versioned" / "__init__.py").write_text(leaves)
+        (folder / "versioned" / "reward.py").write_text(f"def brevity(completions):\n    return [{number}.0]\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield folders
+    for name in [name for name in sys.modules if name.partition(".")[0] == "versioned"]:
+        del sys.modules[name]
+
+
+def test_source_of_a_module_is_read_without_importing_it(two: tuple[Path, Path]) -> None:
+    sys.path.insert(0, str(two[0]))
+    found = extensions.source_of("versioned.reward:brevity", "reward")
+    assert found.text == (two[0] / "versioned" / "reward.py").read_text()
+    assert not (two[0] / "ran").exists() and "versioned" not in sys.modules
+    assert load("versioned.reward:brevity", "reward").object([""]) == [0.0] and (two[0] / "ran").exists()
+    assert load("versioned.reward:brevity", "reward").digest == found.digest
+    assert hashlib.sha256(inspect.getsource(sys.modules["versioned.reward"]).encode()).hexdigest() == found.digest
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_another_version_of_a_module_is_refused_and_not_imported(two: tuple[Path, Path], is_remembered: bool) -> None:
+    sys.path.insert(0, str(two[0]))
+    packed = pickle.dumps(Reward(name="versioned.reward:brevity", digest=digest_of(two[0])))
+    if not is_remembered:
+        extensions._sources.clear()
+    sys.path[0] = str(two[1])
+    plugin = (
+        pickle.loads(packed) if is_remembered else Reward(name="versioned.reward:brevity", digest=digest_of(two[0]))
+    )
+    with pytest.raises(ConfigError, match="is another one than the run began with") as raised:
+        plugin.load()
+    assert digest_of(two[0]) in str(raised.value) and digest_of(two[1]) in str(raised.value)
+    assert not (two[1] / "ran").exists() and "versioned" not in sys.modules
+
+
+def test_another_version_of_a_module_that_is_imported_already_is_refused(two: tuple[Path, Path]) -> None:
+    sys.path.insert(0, str(two[1]))
+    assert load("versioned.reward:brevity", "reward").object([""]) == [1.0]
+    text = (two[0] / "versioned" / "reward.py").read_text()
+    extensions.unpack([{"text": text, "path": "elsewhere"}])
+    with pytest.raises(ConfigError, match="is another one than the run began with"):
+        load("versioned.reward:brevity", "reward", digest_of(two[0]))
+
+
+def digest_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "versioned" / "reward.py").read_bytes()).hexdigest()
 
 
 def test_line_ends_of_the_file_do_not_matter(file: Path) -> None:

@@ -306,6 +306,8 @@ def test_no_name_in_a_storage_leads_out_of_the_folder(run_dir: Path, tmp_path: P
         ".hidden",
         "..\\outside",
         "notes/outside",
+        "plugins/outside.py",
+        "plugins/0123456789abcdef.py/../../../outside",
         "a\nb",
         "out\0side",
     ]

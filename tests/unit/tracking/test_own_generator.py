@@ -36,5 +36,5 @@ def test_a_registered_generator_of_ones_own_is_drawn_from(
     # What a server does, which runs the code of a registry.
     for name in ("_sources", "_modules"):
         monkeypatch.setattr(extensions, name, {})
-    served = load_run_generator(toy.model_dir / "artifacts", executes_source=True)
+    served = load_run_generator(toy.model_dir / "artifacts", trust_code=True)
     assert served.sample(4, 0.5, 0) == found.out.splitlines()
