@@ -145,8 +145,8 @@ def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
     for name in known(kind):
         if name.replace("-", "_") == shipped.replace("-", "_"):
             raise ConfigError(
-                f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, registered "
-                "or an entry point). Register yours under another name."
+                f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, "
+                "registered or an entry point). Register yours under another name."
             )
 
 

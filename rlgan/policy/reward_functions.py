@@ -403,7 +403,11 @@ def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> l
         returned = _called_in_time(one, rows, texts, timeout_s)
     except RaisedError as raised:
         row = _row_that_raises(one, rows, texts, timeout_s)
-        where = "no row was found that makes it raise alone" if row is None else f"the first such row is {_shown(rows, row, texts)}"
+        where = (
+            "no row was found that makes it raise alone"
+            if row is None
+            else f"the first such row is {_shown(rows, row, texts)}"
+        )
         error = raised.error
         raise PluginError(
             f"{one.described}: raises {type(error).__name__}: {error}; {where}. Mend it, or let it return None for "
