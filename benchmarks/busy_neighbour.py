@@ -33,7 +33,7 @@ torch.set_num_threads(int(sys.argv[1]) or os.cpu_count())
 net, tokens = build_generator(LSTM(embedding=32, hidden=32), SequenceSpace(5000, 20)), torch.randint(5000, (64, 20))
 def step():
     net.zero_grad()
-    net.given(None).logprobs(tokens).mean().neg().backward()
+    net.conditional(None).logprobs(tokens).mean().neg().backward()
 step()
 number, begun = 0, time.perf_counter()
 while (passed := time.perf_counter() - begun) < float(sys.argv[2]):

@@ -91,7 +91,10 @@ def check_task(task: Task) -> None:
         _require(
             num_sequences == num_conditions, f"{split} has {num_sequences} sequences and {num_conditions} conditions"
         )
-    _require(task.oracle is None, "oracle: one law for all, but sequences are given something; that is conditions.law")
+    _require(
+        task.oracle is None,
+        "oracle: one distribution for all, but sequences are given something; that is conditions.distribution",
+    )
     distribution = task.oracle_of(task.conditions.valid)
     if distribution is not None:
         _check_oracle(task, distribution, len(task.valid))

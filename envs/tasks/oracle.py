@@ -191,7 +191,9 @@ class LSTMOracle:
             raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
         size = self.space.vocab_size
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
-            raise ShapeError(f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the law knows 0..{size - 1}.")
+            raise ShapeError(
+                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+            )
         picked = [
             logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
             for logits, chosen in self._logits_in_chunks(tokens)

@@ -53,7 +53,7 @@ class PluginTask(Plugin):
         task = _called(self, loaded)
         found: dict[str, object] = {
             "gives_conditions": task.conditions is not None,
-            "knows_law": task.has_known_distribution,
+            "knows_distribution": task.has_known_distribution,
             "measured": tuple(sorted(task.measures)),
         }
         for name, value in found.items():

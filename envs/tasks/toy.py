@@ -171,7 +171,9 @@ class TabularOracle:
                 f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with T at most {self.space.max_length}."
             )
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
-            raise ShapeError(f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the law knows 0..{size - 1}.")
+            raise ShapeError(
+                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+            )
         tokens = pad_after_end(self.space, tokens)
         prefix = torch.zeros(tokens.shape[0], dtype=torch.int64)
         logprobs = torch.empty(tokens.shape, dtype=torch.float64)
@@ -206,7 +208,9 @@ def build_toy_task(settings: ToyTask) -> Task:
         oracle.sample(number, int(split_seed))
         for number, split_seed in zip((settings.num_train, settings.num_valid, settings.num_test), seeds, strict=True)
     )
-    distribution = "the fixed law" if settings.is_fixed_distribution else f"a law drawn with seed {seed}"
+    distribution = (
+        "the fixed distribution" if settings.is_fixed_distribution else f"a distribution drawn with seed {seed}"
+    )
     return Task(
         name="toy",
         space=oracle.space,

@@ -177,37 +177,37 @@ class RowsOfTables:
         distributions: B tables; one may stand for several sequences.
     """
 
-    def __init__(self, laws: Sequence[TabularOracle]) -> None:
-        self._laws = laws
-        self.space = laws[0].space
+    def __init__(self, distributions: Sequence[TabularOracle]) -> None:
+        self._distributions = distributions
+        self.space = distributions[0].space
         self._rows: dict[int, list[int]] = {}
-        for row, distribution in enumerate(laws):
+        for row, distribution in enumerate(distributions):
             self._rows.setdefault(id(distribution), []).append(row)
 
     @cached_property
     def entropy(self) -> float:
         """Exact entropy in nats per token: the sum over all sequences, over the sum of their mean lengths."""
-        lengths = [float(distribution.mean_length) for distribution in self._laws]
+        lengths = [float(distribution.mean_length) for distribution in self._distributions]
         return sum(
-            distribution.entropy * length for distribution, length in zip(self._laws, lengths, strict=True)
+            distribution.entropy * length for distribution, length in zip(self._distributions, lengths, strict=True)
         ) / sum(lengths)
 
     def logprobs(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token given its prefix and its condition, as in `NoisyCopies.logprobs`."""
-        _check_rows(self.space, tokens, len(self._laws), "tokens")
+        _check_rows(self.space, tokens, len(self._distributions), "tokens")
         logprobs = torch.empty(tokens.shape)
         for rows in self._rows.values():
-            logprobs[rows] = self._laws[rows[0]].logprobs(tokens[rows])
+            logprobs[rows] = self._distributions[rows[0]].logprobs(tokens[rows])
         return logprobs
 
     def sample(self, num_sequences: int, seed: int) -> Tensor:
         """Draw a sequence for each condition, as `NoisyCopies.sample`."""
-        _check_number(num_sequences, len(self._laws))
+        _check_number(num_sequences, len(self._distributions))
         generator = torch.Generator().manual_seed(seed)
         uniforms = torch.rand(num_sequences, generator=generator, dtype=torch.float64)
         tokens = torch.empty(num_sequences, self.space.max_length, dtype=torch.int64)
         for rows in self._rows.values():
-            tokens[rows] = self._laws[rows[0]].at_quantiles(uniforms[rows])
+            tokens[rows] = self._distributions[rows[0]].at_quantiles(uniforms[rows])
         return tokens
 
 
@@ -251,7 +251,7 @@ class TableDistribution:
 
     def __init__(self, space: SequenceSpace, seed: int) -> None:
         self.space, self.seed = space, seed
-        self._laws: dict[int, TabularOracle] = {}
+        self._distributions: dict[int, TabularOracle] = {}
 
     def __call__(self, conditions: Tensor) -> RowsOfTables:
         """The distribution, row by row.
@@ -265,10 +265,10 @@ class TableDistribution:
         return RowsOfTables([self._distribution(index) for index in indices.tolist()])
 
     def _distribution(self, index: int) -> TabularOracle:
-        if index not in self._laws:
+        if index not in self._distributions:
             seed = np.random.SeedSequence((self.seed, index)).generate_state(1)[0]
-            self._laws[index] = TabularOracle.random(self.space, int(seed))
-        return self._laws[index]
+            self._distributions[index] = TabularOracle.random(self.space, int(seed))
+        return self._distributions[index]
 
 
 def build_transduction_task(settings: TransductionTask) -> Task:
@@ -340,7 +340,7 @@ def _check_rows(space: SequenceSpace, tokens: Tensor, num_rows: int, name: str) 
         )
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < space.vocab_size:
         raise ShapeError(
-            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: the law knows 0..{space.vocab_size - 1}."
+            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}."
         )
 
 

@@ -81,7 +81,7 @@ class ReadIf:
     """Read only where the condition holds; a user who sets it elsewhere is refused.
 
     Attributes:
-        condition: name of a condition in `rlgan.presets.registry.effects`, which also has the reason that a user reads.
+        condition: name of a condition in `rlgan.presets.effects`, which also has the reason that a user reads.
     """
 
     condition: str

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
+from .runs import LATEST_HELP, named
+
 if TYPE_CHECKING:
     from rlgan.tracking import LoggedRun
 
@@ -21,7 +23,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "tables and pictures that needs no other file. Of one sweep, its whole report."
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of a run or sweep, MLflow's id, or EXPERIMENT/NAME of a run"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of a run or sweep, MLflow's id, or EXPERIMENT/NAME of a run" + LATEST_HELP,
     )
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, else runs/mlruns.db)"
@@ -40,8 +45,9 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.")
-    runs = [read_run(options.tracking_uri, name) for name in options.runs]
-    _require_different(options.runs, runs)
+    names = [named(one, "RUN") for one in options.runs]
+    runs = [read_run(options.tracking_uri, name) for name in names]
+    _require_different(names, runs)
     sweeps = [one for one in runs if is_sweep(one)]
     if sweeps and len(runs) > 1:
         raise ConfigError(f"{sweeps[0].name}: is a sweep, which is compared by itself. Leave out the others, or it.")

@@ -7,11 +7,14 @@ import json
 import sys
 
 from .options import add_file_options, moved_files, positive_float, positive_int
+from .runs import LATEST_HELP, named
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.add_argument("--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage")
+    parser.add_argument(
+        "--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP
+    )
     parser.add_argument(
         "--temperature", type=positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
     )
@@ -41,7 +44,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.storage.export import GENERATOR_FILES
     from rlgan.storage.places import as_folder
 
-    with as_folder(options.run, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE)) as run_dir:
+    asked = named(options.run, "--run")
+    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE)) as run_dir:
         verdict = read_verdict(run_dir)
         metrics = evaluate_run(
             run_dir,
@@ -50,7 +54,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             options.adversarial,
             options.language_model,
             files={**overrides, **moved_files(options)},
-            say=lambda line: print(line.replace(str(run_dir), options.run), file=sys.stderr, flush=True),
+            say=lambda line: print(line.replace(str(run_dir), asked), file=sys.stderr, flush=True),
         )
     if options.json:
         print(json.dumps({**metrics, "verdict": None if verdict is None else verdict.statement}, indent=2))

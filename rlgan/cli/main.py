@@ -38,6 +38,7 @@ VERBS = (
     Verb("train", "train a generator (no preset: quick)", _module("train"), has_paths=True),
     Verb("sample", "print sequences of a trained generator", _module("sample")),
     Verb("evaluate", "measure a trained generator on its test split", _module("evaluate"), has_files=True),
+    Verb("runs", "list the runs of a folder", _module("runs")),
     Verb("presets", "list the presets", _module("list_presets")),
     Verb("oracle", "write a file of oracle parameters for --oracle-params: convert, generate", _module("oracle")),
     Verb("show-config", "print every setting of a preset", _module("show_config"), has_paths=True),

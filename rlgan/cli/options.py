@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,9 @@ SHORT = (
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
+DEFAULT = "quick"
+"""The preset of who names none."""
+
 if TYPE_CHECKING:
     from rlgan.config.config import Config
     from rlgan.envs.tasks import OracleTask, PairsTask, PluginTask, TextTask
@@ -26,7 +28,9 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
     add_task_options(parser)
     parser.add_argument("--seed", type=int, help="seed of the run (default 0)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings, between preset and options")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings in YAML, TOML or JSON, between preset and options"
+    )
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +126,17 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
         raise ConfigError(described(error)) from None
 
 
+def preset_of(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Config:
+    """The preset that `resolve` begins from, for the task that is asked for.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    from rlgan.presets.registry import preset
+
+    return preset(options.preset or DEFAULT, task_of(options) or _own_task(overrides))
+
+
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
     """The configuration that the command line asks for: preset, then file, then options.
 
@@ -134,6 +149,7 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
         ConfigError: anything unknown, contradictory or without effect.
     """
     from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
+    from rlgan.config.setting_files import read_settings
     from rlgan.presets.effects import require_effect
     from rlgan.presets.registry import PRESETS, preset
 
@@ -141,21 +157,21 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     from .hints import tree_with, where_it_belongs
 
     task = task_of(options) or _own_task(overrides)
-    label, named = overrides.get("preset"), options.preset or ("quick" if base is None else base.preset)
+    label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
             f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
             f"{options.verb} {label}."
         )
-    config = base if base is not None and options.preset is None else preset(options.preset or "quick", task)
+    config = base if base is not None and options.preset is None else preset(options.preset or DEFAULT, task)
     if base is not None and options.preset is None and task is not None:
         config = config.model_copy(update={"task": task})
-    changes: dict[str, Any] = {}
-    if options.config is not None:
-        changes |= flatten(_read_config(options.config))
+    file = None if options.config is None else read_settings(options.config)
+    changes: dict[str, Any] = {} if file is None else flatten(file.values)
     if options.seed is not None:
         overrides = {**overrides, "seed": options.seed}
     asked_for = merge(changes, overrides)
+    set_here = merge({}, overrides).keys()
     with typeable(lambda: tree_with(config, asked_for), SHORT):
         try:
             asked = override(config, asked_for)
@@ -164,7 +180,11 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
             belongs = where_it_belongs(error, config, asked_for)
             # One suggestion is advice, two are a riddle.
             option = "" if "Did you mean" in str(error) or belongs else option
-            raise ConfigError(f"{error}{option}{belongs}") from None
+            at = "" if file is None else file.line_of(f"{error.path}:", set_here)
+            raise ConfigError(f"{error}{option}{belongs}{at}") from None
+        except ConfigError as error:
+            at = "" if file is None else file.line_of(str(error), set_here)
+            raise ConfigError(f"{error}{at}") from None
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
@@ -188,21 +208,6 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
         return PluginTask.model_validate({"name": name, "options": values})
     except ValidationError as error:
         raise ConfigError(described(error)) from None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"--config {path}: cannot be read ({error.strerror}). Give a file of settings in JSON: a run's "
-            "config.json, or what `rlgan show-config PRESET` prints, changed."
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"--config {path}: not JSON ({error}).") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"--config {path}: holds {type(values).__name__}, expected an object of settings.")
-    return values
 
 
 def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rlgan.base.errors import ConfigError
 
 from .options import column, not_negative_float, positive_float, positive_int, share
+from .runs import LATEST_HELP, named
 
 FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
 """Of files, as `rlgan.envs.reading.how.FileFormat` has them: known here, for its import takes seconds."""
@@ -17,7 +18,7 @@ FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     origin = parser.add_mutually_exclusive_group(required=True)
-    origin.add_argument("--run", metavar="DIR", help="folder of the run, or its URI in a storage")
+    origin.add_argument("--run", metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP)
     origin.add_argument(
         "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
     )
@@ -179,7 +180,7 @@ def _of_run(options: argparse.Namespace) -> list[str]:
             "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
         )
     temperature = 1.0 if options.temperature is None else options.temperature
-    with as_folder(options.run, GENERATOR_FILES) as run_dir:
+    with as_folder(named(options.run, "--run"), GENERATOR_FILES) as run_dir:
         return _written(options, run_dir, temperature)
 
 

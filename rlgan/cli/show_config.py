@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from typing import TYPE_CHECKING
 
-from .options import add_choices, resolve
+from .options import add_choices, preset_of, resolve
+
+if TYPE_CHECKING:
+    from rlgan.config.config import Config
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_choices(parser)
+    parser.add_argument(
+        "--changed",
+        action="store_true",
+        help="only what is not a setting's default: what the preset chose, and what you did",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, as --config reads it")
 
 
@@ -20,10 +29,31 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from rlgan.config.paths import documentation, to_dict
 
     config = resolve(options, overrides)
+    if options.changed:
+        return _show_changed(config, preset_of(options, overrides), options.json)
     if options.json:
         print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
         return 0
     for path, value, text in documentation(config):
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
         print(textwrap.fill(text, width=100, initial_indent="    ", subsequent_indent="    "))
+    return 0
+
+
+def _show_changed(config: Config, base: Config, in_json: bool) -> int:
+    """Print what differs from the defaults, and who chose it."""
+    from pydantic_core import to_jsonable_python
+
+    from .typed import differences
+
+    here = dict(differences(base, config))
+    # A default that takes the place of what the preset chose is the user's choice, too.
+    shown = {path: to_jsonable_python(value) for path, value in {**dict(differences(None, config)), **here}.items()}
+    if in_json:
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return 0
+    lines = {path: f"{path} = {json.dumps(value, ensure_ascii=False)}" for path, value in shown.items()}
+    width = min(60, max(map(len, lines.values())))
+    for path, line in lines.items():
+        print(f"{line:<{width}}  # {'you' if path in here else f'preset {base.preset}'}")
     return 0

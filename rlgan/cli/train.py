@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rlgan.base.errors import ConfigError
 
 from .options import SHORT, add_choices, moved_files, resolve
+from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_choices(parser)
     parser.add_argument("--out", metavar="DIR", help="local folder of the run (default runs/PRESET-TASK-TIME)")
     parser.add_argument(
-        "--resume", metavar="DIR", help="go on with the run in this folder, or at this URI in a storage"
+        "--resume",
+        metavar="DIR",
+        help="go on with the run in this folder, or at this URI in a storage" + LATEST_HELP,
     )
     parser.add_argument(
         "--storage",
@@ -36,6 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Train; see `VerbModule`."""
+    if options.resume is not None:
+        options.resume = named(options.resume, "--resume")
     request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
     from rlgan.config.paths import to_dict
     from rlgan.runs.run import dry_run

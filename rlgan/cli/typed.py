@@ -77,15 +77,25 @@ def _idle(config: Config) -> list[str]:
 
 def _options(config: Config, base: Config) -> Iterator[str]:
     idle = _idle(config)
-    for path, text in _differences(base, config, ""):
+    for path, value in differences(base, config):
+        text = _text(value)
         if any(is_within(path, one) for one in idle):
             continue
         name = "--" + path.replace("_", "-")
         yield from [f"{name}={text}"] if text.startswith("-") else [name, text]
 
 
-def _differences(base: Settings | None, target: Settings, prefix: str) -> Iterator[tuple[str, str]]:
-    """Paths at which a target differs, and what is typed for them; a base of None stands for the defaults."""
+def differences(base: Settings | None, target: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Paths at which settings differ from others.
+
+    Args:
+        base: to differ from; None stands for the defaults.
+        target: of the same class.
+        prefix: stands before each path.
+
+    Yields:
+        Path and value; of an axis the name of its variant, then what differs from that one's defaults.
+    """
     for name, field in type(target).model_fields.items():
         value = getattr(target, name)
         before = field.get_default(call_default_factory=True) if base is None else getattr(base, name)
@@ -93,14 +103,14 @@ def _differences(base: Settings | None, target: Settings, prefix: str) -> Iterat
             continue
         path = prefix + name
         if not isinstance(value, Settings):
-            yield path, _text(value)
+            yield path, value
         elif type(before) is type(value):
-            yield from _differences(before, value, f"{path}.")
+            yield from differences(before, value, f"{path}.")
         elif "kind" in type(value).model_fields:
             yield path, str(value.kind)  # type: ignore[attr-defined]
-            yield from _differences(None, value, f"{path}.")
+            yield from differences(None, value, f"{path}.")
         else:
-            yield path, json.dumps(to_dict(value), ensure_ascii=False)
+            yield path, to_dict(value)
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A discriminator of the user's own: any `torch.nn.Module` from sequences to logits, positive means real.
 
     class Mine(nn.Module):
-        def __init__(self, space, width=32): ...        # space.vocab_size, space.max_length, space.given, ...
+        def __init__(self, space, width=32): ...        # space.vocab_size, space.max_length, space.condition, ...
         def forward(self, tokens, mask): ...            # (B, T) int64, (B, T) bool → (B,)
 
 What stands where the mask is False must not matter; T may be any length up to the greatest. What else a network can do

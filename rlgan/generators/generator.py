@@ -34,7 +34,7 @@ class GeneratorKind(Settings):
     reads_conditions: ClassVar[bool] = False
     """Whether it writes sequences that are given something."""
     has_likelihood: ClassVar[bool] = True
-    """Whether it knows how likely a sequence is: `Generator.given` then gives its distribution."""
+    """Whether it knows how likely a sequence is: `Generator.conditional` then gives its distribution."""
     draws_tokens: ClassVar[bool] = True
     """Whether it draws one token after another; else it writes the likeliest of rows that are soft in themselves."""
     attends: ClassVar[bool] = False
@@ -280,7 +280,7 @@ class AutoregressiveGenerator(Generator, Distribution):
         """
 
     def conditional(self, conditions: Tensor | None) -> Distribution:
-        """Itself; see `Generator.given`.
+        """Itself; see `Generator.conditional`.
 
         Raises:
             ValueError: conditions, which it cannot read.

@@ -74,12 +74,12 @@ class LatentConvGenerator(Generator):
         return logits.transpose(1, 2)
 
     def conditional(self, conditions: Tensor | None) -> Distribution:
-        """It has no distribution; see `Generator.given`.
+        """It has no distribution; see `Generator.conditional`.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError("a generator that draws no tokens has no law of them.")
+        raise ValueError("a generator that draws no tokens has no distribution of them.")
 
     def soft_rows(
         self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None, conditions: Tensor | None = None

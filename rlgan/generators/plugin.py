@@ -1,7 +1,7 @@
 """A generator of the user's own: any `torch.nn.Module` that reads tokens and gives logits of the next ones.
 
     class Mine(nn.Module):
-        def __init__(self, space, width=32): ...        # space.vocab_size, space.max_length, space.given, ...
+        def __init__(self, space, width=32): ...        # space.vocab_size, space.max_length, space.condition, ...
         def forward(self, tokens): ...                  # (B, T) int64 → (B, T, V) logits
 
 `tokens` begins with the start token: logits[:, t] are of the token that follows tokens[:, :t+1], and must not depend
@@ -104,7 +104,7 @@ class AdaptedGenerator(Generator):
         return kind(self, self.network.frozen(), temperature)
 
     def conditional(self, conditions: Tensor | None) -> Distribution:
-        """Its distribution of sequences under conditions; see `Generator.given`."""
+        """Its distribution of sequences under conditions; see `Generator.conditional`."""
         return AdaptedDistribution(self, self.readable(conditions))
 
     def readable(self, conditions: Tensor | None) -> Tensor | None:
@@ -178,7 +178,7 @@ class _AdaptedStepper(Stepper):
         self._conditions = conditions
 
     def conditional(self, conditions: Tensor | None) -> Stepper:
-        """The same for rows that are given conditions; see `Stepper.given`."""
+        """The same for rows that are given conditions; see `Stepper.conditional`."""
         readable = self._generator.readable(conditions)
         return type(self)(self._generator, self._network, self._temperature, readable)
 

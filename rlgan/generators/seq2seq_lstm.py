@@ -147,7 +147,7 @@ class Seq2SeqLSTMGenerator(Generator):
         self.dropout.p = self._dropout_rate if enabled else 0.0
 
     def conditional(self, conditions: Tensor | None) -> AttendingDistribution:
-        """Its distribution of sequences that are given conditions (B, S); see `Generator.given`.
+        """Its distribution of sequences that are given conditions (B, S); see `Generator.conditional`.
 
         Raises:
             ValueError: no conditions.
@@ -321,7 +321,7 @@ class Seq2SeqLSTMStepper(Stepper):
 
     @torch.no_grad()
     def conditional(self, conditions: Tensor | None) -> Seq2SeqLSTMStepper:
-        """The same for rows that are given conditions (R, S); see `Stepper.given`.
+        """The same for rows that are given conditions (R, S); see `Stepper.conditional`.
 
         Raises:
             ValueError: no conditions.

@@ -114,7 +114,7 @@ class Seq2SeqTransformerGenerator(Decoder, Generator):
         self.begin(settings)
 
     def conditional(self, conditions: Tensor | None) -> AttendingDistribution:
-        """Its distribution of sequences that are given conditions (B, S); see `Generator.given`.
+        """Its distribution of sequences that are given conditions (B, S); see `Generator.conditional`.
 
         Raises:
             ValueError: no conditions.
@@ -189,7 +189,7 @@ class Seq2SeqTransformerStepper(Stepper):
 
     @torch.no_grad()
     def conditional(self, conditions: Tensor | None) -> Seq2SeqTransformerStepper:
-        """The same for rows that are given conditions (R, S); see `Stepper.given`.
+        """The same for rows that are given conditions (R, S); see `Stepper.conditional`.
 
         Raises:
             ValueError: no conditions.

@@ -28,7 +28,7 @@ class AdversarialReward(RewardFunction, ConditionalRewardFunction):
 
     Args:
         judge: says logits (B,) of sequences, or (B, T) of their tokens.
-        space: the sequences that it judges; `space.given` what they are given.
+        space: the sequences that it judges; `space.condition` what they are given.
         reward: map of the logit; the raw logit unless another is asked for.
         token_names: how each id is shown; None shows ids.
         joining: how tokens become text.

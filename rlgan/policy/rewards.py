@@ -90,7 +90,7 @@ class RandomReward(Reward):
 class OracleReward(Reward):
     """A reward of each token by the task's exact distribution."""
 
-    not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the law")
+    not_searched: ClassVar[NotSearched] = NotSearched("a control: it knows the distribution")
     level: ClassVar[Level] = "token"
     reads: ClassVar[frozenset[Source]] = frozenset({"oracle"})
 

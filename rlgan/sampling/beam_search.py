@@ -89,7 +89,7 @@ class BeamsAndSamples(Settings):
             yield Problem(
                 "searched_beside_ratio",
                 at,
-                f"fakes that are found are not of the law p_θ, whose ratio reward={kind!r} and "
+                f"fakes that are found are not of the distribution p_θ, whose ratio reward={kind!r} and "
                 f"baseline={fields.baseline.kind!r} read. Use drawn.",
             )
 

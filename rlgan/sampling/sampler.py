@@ -176,7 +176,7 @@ class TruncatedStepper(Stepper):
         return self._stepper.start(num_rows, rng)
 
     def conditional(self, conditions: Tensor | None) -> TruncatedStepper:
-        """The same for rows that are given conditions; see `Stepper.given`."""
+        """The same for rows that are given conditions; see `Stepper.conditional`."""
         return TruncatedStepper(self._stepper.conditional(conditions), self._draw)
 
     def advance(self, state: State, tokens: Tensor) -> State:

@@ -81,7 +81,7 @@ class BestGenerator(Settings):
             yield Problem(
                 "measure_of_law",
                 at,
-                f"needs an exact law, which task={task.kind!r} has not. Use {fitting} or valid_nll.",
+                f"needs an exact distribution, which task={task.kind!r} has not. Use {fitting} or valid_nll.",
             )
         if self.measure == "kl_sum" and task.is_certain:
             yield Problem(

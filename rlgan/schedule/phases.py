@@ -80,7 +80,7 @@ class Schedule(Settings):
     """Sequences a generator update, those that are learned by example included."""
     g_group: Annotated[
         int | None,
-        NotSearched("all are of one law, and a larger group compares better"),
+        NotSearched("all are of one distribution, and a larger group compares better"),
         ReadIf("adversarial updates"),
     ] = Field(None, ge=2)
     """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""

@@ -154,7 +154,7 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "described"),
     [
         (["--generator.pretrained.path", "{folder}/vector.txt"], "no such file"),
         (["--generator.pretrained.path", "{folder}"], "is no file"),

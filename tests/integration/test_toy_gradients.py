@@ -621,7 +621,7 @@ def prefixed_gradient(policy: TabularGenerator, prefix_length: int) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("num_given", [0, 1])
+@pytest.mark.parametrize("prefix_length", [0, 1])
 def test_with_the_best_discriminator_every_length_of_prefix_gives_the_mle_gradient(prefix_length: int) -> None:
     # With n = 0 it is MaliGAN; the given part is likelihood, and the ratio repairs the rest.
     policy = TabularGenerator.toy(DOUBLE)

@@ -208,7 +208,7 @@ def test_no_embeddings_are_copied_into_a_fresh_evaluator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_test", "changes", "told"),
+    ("num_test", "changes", "described"),
     [
         (
             49,

@@ -211,7 +211,7 @@ MISTAKES = [
     (["train", "--oracle-params", "a", "--tokens", "char"], "--tokens: says how --data is cut"),
     (["train", "--sorce", "a"], "Did you mean --source?"),
     (["train", "--data", "a", "--tokens", "syllable"], "invalid choice: 'syllable'"),
-    (["train", "oracle_ratio", "--data", "a"], "the exact law of task='text' is not known"),
+    (["train", "oracle_ratio", "--data", "a"], "the exact distribution of task='text' is not known"),
     (["train", "--resume", "a", "--out", "b"], "--out: has no effect beside --resume"),
     (["train", "--resume", "missing"], "missing: is no folder of a run"),
     (["train", "--config", "missing.json"], "--config missing.json: cannot be read (No such file or directory)"),

@@ -64,7 +64,9 @@ def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | N
             preset(name, task)
         return
     if name in ("oracle_ratio", "oracle_likelihood") and task is not None:
-        with pytest.raises(ConfigError, match="reward='oracle_ratio': the exact law of task='text' is not known"):
+        with pytest.raises(
+            ConfigError, match="reward='oracle_ratio': the exact distribution of task='text' is not known"
+        ):
             preset(name, task)
         return
     config = preset(name, task)

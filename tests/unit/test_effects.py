@@ -87,7 +87,7 @@ def test_all_that_is_ever_not_read_is_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "described"),
     [
         ("mle", {"baseline": "ema"}, "baseline: would have no effect, for schedule.adversarial_updates is 0"),
         ("mle", {"objective.loss_normaliser": "token"}, "objective.loss_normaliser: would have no effect"),

@@ -72,7 +72,7 @@ def test_words_are_compared_as_utf_8(written: Callable[[str | bytes], str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "described"),
     [
         ("", "holds no vector"),
         ("7 3\n", "holds no vector"),

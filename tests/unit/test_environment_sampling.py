@@ -102,7 +102,7 @@ def test_sequences_and_judgements_are_the_same_bits(
     assert len(lengths) == 1 if space.end_id is None else len(lengths) > 3
 
 
-@pytest.mark.parametrize("num_given", [0, 2])
+@pytest.mark.parametrize("prefix_length", [0, 2])
 @pytest.mark.parametrize("generator", GENERATORS, ids=lambda settings: settings.kind)
 @pytest.mark.parametrize("space", PLAIN_WORLDS, ids=["fixed length", "ending early"])
 def test_monte_carlo_search_is_the_same_bits(

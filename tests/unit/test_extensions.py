@@ -203,7 +203,7 @@ def test_file_that_is_no_text(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "described"),
     [
         ({"weigth": 1}, "options.weigth: there is no such parameter; there are scale, weight. Did you mean 'weight'?"),
         ({}, "the parameter 'weight' has no default. Set it by options.weight."),

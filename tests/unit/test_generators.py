@@ -227,7 +227,7 @@ def test_a_network_can_do_what_its_settings_declare(settings: GeneratorKind) -> 
     if settings.has_likelihood:
         assert net.conditional(conditions).logprobs(torch.ones(2, 3, dtype=torch.int64)).shape == (2, 3)
     else:
-        with pytest.raises(ValueError, match="has no law"):
+        with pytest.raises(ValueError, match="has no distribution"):
             net.conditional(None)
 
 

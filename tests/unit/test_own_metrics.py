@@ -151,7 +151,7 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "described"),
     [
         ("return float('nan')", "returned nan (float) for 8 texts"),
         ("return '3'", "returned '3' (str)"),

@@ -177,7 +177,7 @@ def test_function_that_judged_nothing_has_no_metrics() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returned", "told"),
+    ("returned", "described"),
     [
         ("[1.0] * 4", "returned 4 rewards for 5 sequences"),
         ("1.0", "returned 1.0 (float) for 5 sequences"),
@@ -252,7 +252,7 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "described"),
     [
         ("def f(texts):\n    return []", "has the signature (texts), which is of no form of reward function"),
         ("def f(tokens):\n    return []", FORMS),

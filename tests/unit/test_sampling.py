@@ -171,10 +171,10 @@ def test_mixed_inputs_are_real_where_they_stand_and_own_draws_elsewhere() -> Non
     assert bool((read[:, 1] == 0).all())
     # The third is drawn given what was read, and not given what was real.
     with torch.no_grad():
-        laws = generator.logits(torch.tensor([[first, 0, 0] for first in range(3)])).softmax(2).double()
-    assert_distribution(torch.bincount(read[:, 0], minlength=3), laws[0, 0])
+        distributions = generator.logits(torch.tensor([[first, 0, 0] for first in range(3)])).softmax(2).double()
+    assert_distribution(torch.bincount(read[:, 0], minlength=3), distributions[0, 0])
     for first in range(3):
-        assert_distribution(torch.bincount(read[read[:, 0] == first, 2], minlength=3), laws[first, 2])
+        assert_distribution(torch.bincount(read[read[:, 0] == first, 2], minlength=3), distributions[first, 2])
     assert torch.equal(mixed_inputs(generator.stepper(), tokens, torch.full((number, 3), -1.0)), tokens)
 
 

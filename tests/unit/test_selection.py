@@ -108,7 +108,7 @@ LATENT: dict[str, Any] = {
         (
             "kl_sum",
             {"task": TextTask(data="lines.txt")},
-            "needs an exact law, which task='text' has not. Use lm_rlm or",
+            "needs an exact distribution, which task='text' has not. Use lm_rlm or",
         ),
         ("lm_rlm", {}, "is of language models of text, which task='oracle' is not. Use valid_nll"),
         ("corpus_bleu", {}, "compares texts with references, which task='oracle' has not. Use valid_nll"),

@@ -102,7 +102,7 @@ def test_what_a_space_of_ours_has_without_being_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "described"),
     [
         ({"start_id": 8}, r"start_id=8: must be one of the ids 0\.\.7, or None"),
         ({"padding_id": -1, "end_id": 1}, "padding_id=-1: must be one of the ids"),

@@ -140,7 +140,7 @@ def test_a_sampler_without_truncation_is_the_plain_one_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "described"),
     [
         ({"temperature": 0.0}, "temperature=0: must be a positive number"),
         ({"temperature": -1.0}, "temperature=-1: must be"),

@@ -46,7 +46,7 @@ OBJECTIVES = {
         Objective(
             "kl_sum",
             ("eval/kl_forward", "eval/kl_reverse"),
-            "what the law has and the generator lacks, and the other way round",
+            "what the distribution has and the generator lacks, and the other way round",
         ),
         Objective(
             "lm_rlm",
@@ -88,14 +88,14 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     if not task.has_known_distribution and "text" not in task.measures and not is_own:
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
-            "its trials could be told apart. Sweep on text, or on a task whose law is known (transduction), "
+            "its trials could be told apart. Sweep on text, or on a task whose distribution is known (transduction), "
             "and run what was found on this one."
         )
     fitting = "kl_sum" if task.has_known_distribution else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]
     if name in OBJECTIVES:
-        needed = "a known law" if name == "kl_sum" else "text"
+        needed = "a known distribution" if name == "kl_sum" else "text"
         raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
     sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
     if len(set(sides)) < len(sides):

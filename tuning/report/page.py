@@ -231,7 +231,7 @@ def _race_section(results: SweepResults, judged: Verdict, folder: Path) -> Secti
             Picture(
                 folder / "race.png",
                 "Each entrant of the final race on test data: the seeds, their mean and its interval.",
-                "Finalists are to be compared with the controls; the ceiling knows the law and is not to be beaten.",
+                "Finalists are to be compared with the controls; the ceiling knows the oracle and is not to be beaten.",
             ),
             "the final race: no entrant was measured with a seed that all have run",
         )

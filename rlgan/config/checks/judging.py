@@ -58,15 +58,15 @@ def who_gives_a_distribution(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "loss_tells_apart",
             {"adversary.loss": loss.kind},
-            f"tells reals from fakes, and discriminator={network.kind!r} is a law over tokens. Use adversary.loss "
-            "likelihood, or another discriminator.",
+            f"tells reals from fakes, and discriminator={network.kind!r} is a distribution over tokens. Use "
+            "adversary.loss likelihood, or another discriminator.",
         )
     if loss.is_of_a_distribution and not network.gives_distribution:
         yield Problem(
             "loss_of_a_distribution",
             {"adversary.loss": loss.kind},
-            f"is of a law over tokens, and discriminator={network.kind!r} is none. Use discriminator language_model, "
-            "or another loss.",
+            f"is of a distribution over tokens, and discriminator={network.kind!r} is none. Use discriminator "
+            "language_model, or another loss.",
         )
     if fields.objective.is_differentiated and not network.reads_soft_rows:
         yield Problem(

@@ -180,7 +180,7 @@ def what_there_is_before(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "control_needs_law",
             {"controls": UNSHOWN},
-            f"oracle_ratio needs an exact law, which task={task.kind!r} has not. Leave it out.",
+            f"oracle_ratio needs an exact distribution, which task={task.kind!r} has not. Leave it out.",
         )
     if "oracle_ratio" in fields.controls and task.is_certain:
         yield Problem(

@@ -58,7 +58,7 @@ def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
         yield Problem(
             "reward_needs_law",
             {"reward": reward.kind},
-            f"the exact law of task={task.kind!r} is not known. Use an oracle task.",
+            f"the exact distribution of task={task.kind!r} is not known. Use an oracle task.",
         )
     if "oracle" in reward.reads and task.is_certain:
         yield Problem(

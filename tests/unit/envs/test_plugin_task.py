@@ -115,8 +115,8 @@ def test_reading_a_configuration_again_executes_nothing(file: Path) -> None:
 def test_options_and_facts_are_checked(file: Path) -> None:
     with pytest.raises(ValidationError, match=r"options.copy: there is no such parameter.*'copies'"):
         own(file, "verses", copy=3)
-    with pytest.raises(ValidationError, match="task.knows_law=True: is False by"):
-        PluginTask.model_validate({"name": f"{file}:verses", "knows_law": True})
+    with pytest.raises(ValidationError, match="task.knows_distribution=True: is False by"):
+        PluginTask.model_validate({"name": f"{file}:verses", "knows_distribution": True})
 
 
 WRONG: dict[str, tuple[type[Exception], str]] = {

@@ -25,7 +25,7 @@ SMALL = {"num_train": 400, "num_valid": 100, "num_test": 50}
 RULES = [Copy(), Reverse(noise=0.3), RandomTable(), RandomTable(law_seed=4), Copy(noise=0.0), Copy(noise=1.0)]
 
 
-def laws(space: SequenceSpace):
+def distributions(space: SequenceSpace):
     return [
         CopyDistribution(space, 0.2, reverses=False),
         CopyDistribution(space, 0.0, reverses=True),
@@ -46,7 +46,7 @@ def test_the_task_keeps_its_contract(rule, ends):
 def test_of_every_condition_the_probabilities_of_all_sequences_sum_to_1(space):
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
-    for distribution in laws(space):
+    for distribution in distributions(space):
         for condition in sequences:
             logprobs = distribution(condition.repeat(len(sequences), 1)).logprobs(sequences)
             assert (logprobs[~mask] == 0).all()
@@ -58,7 +58,7 @@ def test_the_entropy_is_that_of_all_sequences_over_their_mean_length(space):
     sequences = all_sequences(space)
     mask = sequence_mask(space, sequences)
     conditions = uniform_conditions(space, 7, seed=0)
-    for distribution in laws(space):
+    for distribution in distributions(space):
         total = length = 0.0
         for condition in conditions:
             logprobs = distribution(condition.repeat(len(sequences), 1)).logprobs(sequences).sum(1).double()
@@ -136,7 +136,7 @@ def test_splits_repeat_with_the_seed_and_distributions_with_theirs():
 
 
 def test_distributions_can_be_sent_to_other_processes():
-    for distribution in laws(SequenceSpace(3, 3)):
+    for distribution in distributions(SequenceSpace(3, 3)):
         conditions = uniform_conditions(distribution.space, 5, seed=0)
         sent = pickle.loads(pickle.dumps(distribution))
         assert torch.equal(sent(conditions).sample(5, 0), distribution(conditions).sample(5, 0))
@@ -160,7 +160,7 @@ def test_settings_that_contradict_or_do_nothing_are_refused(settings, message):
 def test_what_does_not_fit_is_refused():
     space = SequenceSpace(3, 3)
     conditions = uniform_conditions(space, 4, seed=0)
-    for distribution in laws(space):
+    for distribution in distributions(space):
         for wrong in (conditions[:, :2], conditions[0], conditions + 3):
             with pytest.raises(ShapeError, match="conditions (has shape|holds ids)"):
                 distribution(wrong)
@@ -208,7 +208,7 @@ def test_conditional_tasks_that_break_their_promise_are_noticed():
     ]:
         with pytest.raises(AssertionError, match=message):
             check_task(replace(task, conditions=broken))
-    with pytest.raises(AssertionError, match=r"that is conditions.law"):
+    with pytest.raises(AssertionError, match=r"that is conditions.distribution"):
         check_task(replace(task, oracle=task.oracle_of(given.valid)))
 
 

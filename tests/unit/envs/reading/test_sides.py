@@ -121,7 +121,7 @@ def test_prompts_and_completions_may_be_messages(write):
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "described"),
     [
         ({"role": "assistant"}, "messages.1 is no message; its fields are 'role'"),
         ({"role": "assistant", "content": 5}, "messages.1.content is a number (5)"),
