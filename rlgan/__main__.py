@@ -3,6 +3,7 @@
 Here alone does `rlgan` know of `rlgan.tuning`.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ def _compare() -> VerbModule:
     return compare
 
 
+@functools.cache
 def _completion() -> VerbModule:
     from rlgan.cli import main
     from rlgan.cli.completion import Completion

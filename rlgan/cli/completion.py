@@ -21,7 +21,7 @@ _INSTALL = {
 _FILES, _FOLDERS = ("FILE", "FILE.npz", "FILE.html", "FILE.pkl", "OUT.npz"), ("DIR", "WHERE", "RUN")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Completion:
     """The verb, as `VerbModule` has it.
 
@@ -45,7 +45,7 @@ class Completion:
             raise ConfigError(
                 f"completion: needs shtab. Install the extra `completion` ({install_command('completion')})."
             ) from None
-        print(shtab.complete(self._parser(shtab.FILE, shtab.DIRECTORY), shell=options.shell))
+        print(shtab.complete(self._parser(shtab.FILE, shtab.DIRECTORY), options.shell))
         return 0
 
     def _parser(self, file: Any, folder: Any) -> argparse.ArgumentParser:
