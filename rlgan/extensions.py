@@ -144,6 +144,25 @@ def known(kind: PluginKind) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*registered, *_entry_points(kind)]))
 
 
+def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
+    """See to it that a name of what ships is not one of the user's own, too: one of both would be ignored.
+
+    Args:
+        kind: what it stands for.
+        shipped: name of what ships; dashes and underscores are alike.
+        where: the setting that it was given for, for the error.
+
+    Raises:
+        ConfigError: something is registered, or an entry point, under the name.
+    """
+    for name in known(kind):
+        if name.replace("-", "_") == shipped.replace("-", "_"):
+            raise ConfigError(
+                f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, "
+                "registered or an entry point). Register yours under another name."
+            )
+
+
 def is_plugin_name(name: str) -> bool:
     """Whether a name says by itself that it is a plug-in's: FILE.py:NAME or package.module:NAME."""
     module, colon, attribute = name.rpartition(":")

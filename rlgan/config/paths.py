@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.problems import ContradictionError
 from rlgan.base.settings import Settings, members_of, parts_of, settings_in
-from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder
+from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
 
 from .config import Config
 
@@ -215,6 +215,7 @@ def _variant_or_value(path: str, field: FieldInfo | None, value: Any) -> Any:
     variants = variants_of(field)
     if not variants or value is None or isinstance(value, Mapping):
         return value
+    _require_no_namesake(path, variants, value)
     if (plugin := _plugin_of(variants, value)) is not None:
         return plugin
     if not isinstance(value, str) or value not in variants:
@@ -231,6 +232,17 @@ def _plugin_of(variants: Mapping[str, type[Settings]], value: Any) -> dict[str, 
         if issubclass(variant, TakesPlugin) and (is_plugin_name(value) or value in known(variant.plugin_kind)):
             return _defaults(variant) | variant.of_plugin(value)
     return None
+
+
+def _require_no_namesake(path: str, variants: Mapping[str, type[Settings]], value: Any) -> None:
+    """A plug-in under the name of what ships would be ignored.
+
+    Raises:
+        ConfigError: the value names both.
+    """
+    kinds = {variant.plugin_kind for variant in variants.values() if issubclass(variant, TakesPlugin)}
+    for kind in kinds if isinstance(value, str) and value in variants else ():
+        require_no_namesake(kind, value, path)
 
 
 def _is_free_mapping(field: FieldInfo | None) -> bool:

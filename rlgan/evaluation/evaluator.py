@@ -36,7 +36,7 @@ from .adversarial import AdversarialMeasures, FreshEvaluator
 from .evidence import KL_SUM, LM_RLM, PAIR_SUM, Evidence, beside, in_groups, without_each
 from .evidence import Measure as TwoSided
 from .learned_language_model import LearnedLanguageModel
-from .own_metrics import OwnMetric, OwnMetrics, require_apart
+from .own_metrics import OwnMetric, OwnMetrics, metric_of, require_apart
 from .pair_measures import BleuTokens, PairMeasures
 from .sentence_encoders import EncoderName
 from .text_measures import TextMeasures
@@ -217,7 +217,7 @@ class Evaluator:
 
     def is_higher_better(self, measure: Measure) -> bool | None:
         """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
-        own = next((metric for metric in self._settings.metrics if metric.has(measure)), None)
+        own = metric_of(self._settings.metrics, measure)
         return None if own is None else own.direction == "max"
 
     def held_out_nll(

@@ -84,10 +84,10 @@ def is_own(name: str) -> bool:
 
 
 def require_apart(metrics: Sequence[OwnMetric]) -> None:
-    """See to it that metrics can be distinguished by their names.
+    """See to it that metrics, and all figures that they may return, can be distinguished by their names.
 
     Raises:
-        ConfigError: two have the same name.
+        ConfigError: two have the same name, one's name continues another's behind a `_`, or one ends as distances do.
     """
     names = [metric.short_name for metric in metrics]
     for index, name in enumerate(names):
@@ -96,6 +96,29 @@ def require_apart(metrics: Sequence[OwnMetric]) -> None:
                 f"evaluation.metrics: two are called {name!r}: {metrics[names.index(name)].name} and "
                 f"{metrics[index].name}. Name one of the functions otherwise."
             )
+        if f"_{name}".endswith(GAP):
+            raise ConfigError(
+                f"evaluation.metrics: {metrics[index].name} is called {name!r}, and what ends with {GAP!r} is the "
+                "distance of a metric from real sequences. Name the function otherwise."
+            )
+    for shorter in names:
+        for longer in names:
+            if longer.startswith(f"{shorter}_"):
+                raise ConfigError(
+                    f"evaluation.metrics: {OWN}{longer} would be the metric {longer!r}, and the figure "
+                    f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Name one of the functions "
+                    "otherwise."
+                )
+
+
+def metric_of(metrics: Sequence[OwnMetric], name: str) -> OwnMetric | None:
+    """The metric that a figure is of: the one with the longest name that it begins with; None of what ships.
+
+    Args:
+        metrics: of a run.
+        name: of a figure, without `eval/`.
+    """
+    return max((one for one in metrics if one.has(name)), key=lambda one: len(one.figure), default=None)
 
 
 class OwnMetrics:
@@ -164,7 +187,8 @@ class OwnMetrics:
             ConfigError: the metric has no such figure.
         """
         measured = self.measure(tokens, conditions)
-        metric = next(one for one in self._metrics if one.has(name))
+        metric = metric_of(self._metrics, name)
+        assert metric is not None  # the schedule's check refuses other names
         key = f"eval/{name}{GAP}" if metric.direction == "none" else f"eval/{name}"
         if key not in measured:
             there = [one.removeprefix("eval/") for one in measured if metric.has(one.removeprefix("eval/"))]
@@ -228,7 +252,7 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
             metric.timeout_s,
             lambda: (
                 f"{who}: has not returned after timeout_s={metric.timeout_s:g} seconds for {number} texts. Raise its "
-                "timeout_s in evaluation.metrics, or make it return."
+                "timeout_s (evaluation.metrics.N.timeout_s, where N counts metrics from 0), or make it return."
             ),
         )
     except RaisedError as raised:
@@ -237,9 +261,19 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
             f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}"
         ) from error
     name = metric.figure
-    values = {f"{name}_{key}": one for key, one in returned.items()} if isinstance(returned, Mapping) else None
-    found = {}
-    for key, value in (values if values is not None else {name: returned}).items():
+    many = isinstance(returned, Mapping)
+    values = [(f"{name}_{key}", one) for key, one in returned.items()] if many else [(name, returned)]
+    found: dict[str, float] = {}
+    for key, value in values:
+        if many and key.endswith(GAP):
+            raise PluginError(
+                f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, and what ends with {GAP!r} is the distance "
+                "from real sequences. Name the key otherwise."
+            )
+        if key in found:
+            raise PluginError(
+                f"{who}: returned two values as {key!r}: keys are told apart as text. Name one of them otherwise."
+            )
         read = as_number(value)
         if read is None:
             raise PluginError(

@@ -8,7 +8,6 @@ Either way nobody scores better by writing it than by writing one and the same w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -42,19 +41,6 @@ def strip(space: SequenceSpace, tokens: Tensor) -> list[NGram]:
         tokens = tokens.masked_fill(tokens == space.unknown_id, UNKNOWN)
     # Where `end_id` is None no row contains it, and every row stays whole.
     return [tuple(row[: row.index(space.end_id)]) if space.end_id in row else tuple(row) for row in tokens.tolist()]
-
-
-def ngram_counts(sequence: Sequence[int], order: int) -> Counter[NGram]:
-    """How often each n-gram occurs in one sequence.
-
-    Args:
-        sequence: L token ids.
-        order: n ≥ 1.
-
-    Returns:
-        Counts that add up to max(0, L − n + 1).
-    """
-    return Counter(zip(*(sequence[start:] for start in range(order)), strict=False))
 
 
 def require_stripped(sequences: Sequence[Sequence[int]], name: str, at_least: int) -> None:

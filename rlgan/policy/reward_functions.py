@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -350,8 +351,8 @@ def _mapped(rows: Finished, function: Callable[[Tensor], Tensor]) -> Finished:
     return replace(rows, tokens=function(rows.tokens), mask=function(rows.mask), conditions=given, targets=beside)
 
 
-def _only(rows: Finished, row: int) -> Finished:
-    return _mapped(rows, lambda part: part[row : row + 1])
+def _some(rows: Finished, first: int, end: int) -> Finished:
+    return _mapped(rows, lambda part: part[first:end])
 
 
 def _prompts(rows: Finished, texts: Texts) -> list[str]:
@@ -402,7 +403,11 @@ def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> l
         returned = _called_in_time(one, rows, texts, timeout_s)
     except RaisedError as raised:
         row = _row_that_raises(one, rows, texts, timeout_s)
-        where = "no row alone makes it raise" if row is None else f"the first such row is {_shown(rows, row, texts)}"
+        where = (
+            "no row was found that makes it raise alone"
+            if row is None
+            else f"the first such row is {_shown(rows, row, texts)}"
+        )
         error = raised.error
         raise PluginError(
             f"{one.described}: raises {type(error).__name__}: {error}; {where}. Mend it, or let it return None for "
@@ -425,15 +430,31 @@ def _called_in_time(one: _Function, rows: Finished, texts: Texts, timeout_s: flo
 
 
 def _row_that_raises(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> int | None:
-    """The first row for which a function raises by itself; None where it takes several."""
-    for row in range(len(rows.tokens)):
+    """The first row for which a function raises by itself, by halving; None where it takes several.
+
+    All calls together have the time of one: a batch may hold thousands of continuations, and an actor that looks for
+    a row for hours would be taken for lost.
+    """
+    ends_at = time.monotonic() + timeout_s
+
+    def raises(part: Finished) -> bool:
         try:
-            _called_in_time(one, _only(rows, row), texts, timeout_s)
+            _called_in_time(one, part, texts, max(ends_at - time.monotonic(), 0.0))
         except RaisedError:
-            return row
-        except PluginError:
-            return None  # it hangs, which is another error than the one to tell of
-    return None
+            return True
+        return False
+
+    first, end = 0, len(rows.tokens)
+    try:
+        while end - first > 1:
+            middle = (first + end) // 2
+            if raises(_some(rows, first, middle)):
+                end = middle
+            else:
+                first = middle
+        return first if raises(_some(rows, first, end)) else None
+    except PluginError:
+        return None  # it hangs, which is another error than the one to tell of
 
 
 def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> list[float]:

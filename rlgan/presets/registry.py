@@ -10,7 +10,7 @@ from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.config.paths import described, from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
-from rlgan.extensions import is_plugin_name, known
+from rlgan.extensions import is_plugin_name, known, require_no_namesake
 
 from . import pairs, quick, sequences
 from .named import name_of
@@ -49,6 +49,7 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     if shipped is None:
         there = [*PRESETS, *known("preset")]
         raise ConfigError(f"preset {name!r}: not known.{nearest(name, there)} Presets are {', '.join(there)}.")
+    require_no_namesake("preset", shipped, "preset")
     try:
         config = PRESETS[shipped](task)
     except ValidationError as error:

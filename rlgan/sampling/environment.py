@@ -106,7 +106,8 @@ class StepByStep(RowWriter):
         paid = torch.from_numpy(episodes.rewards).float().to(tokens.device)
         assert judgement.said is not None
         if judgement.said.dim() == 2:
-            assert torch.equal(paid, judgement.said.sum(1))
+            if not torch.equal(paid, judgement.said.sum(1)):
+                raise RuntimeError("the rewards of the episodes are not those of the judge: the environment is broken.")
             return judgement.said
         return paid
 

@@ -39,10 +39,11 @@ def running_cluster() -> str | None:
     if not note.is_file():
         return None
     address = note.read_text(encoding="utf-8").strip()
-    return address if _listens(address) else None
+    return address if listens(address) else None
 
 
-def _listens(address: str) -> bool:
+def listens(address: str) -> bool:
+    """Whether somebody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_S):

@@ -14,7 +14,7 @@ from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
-from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics
+from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics, metric_of
 from rlgan.generators import build_generator
 from rlgan.schedule.model_selection import BestGenerator, SelectionState, after_measurement
 from rlgan.schedule.phases import Schedule
@@ -184,6 +184,43 @@ def test_wrong_signature(write: Write, text: str) -> None:
 def test_two_of_one_name(write: Write) -> None:
     with pytest.raises(ValidationError, match="two are called 'length'"):
         EvaluationSettings(metrics=(write(LENGTH), write(LENGTH + "\n")))
+
+
+@pytest.mark.parametrize(("first", "second"), [("length", "length_words"), ("length_words", "length")])
+def test_name_that_continues_another_is_refused(write: Write, first: str, second: str) -> None:
+    metrics = tuple(write(LENGTH.replace("length", name), name) for name in (first, second))
+    with pytest.raises(ValidationError, match="the figure 'words' of the metric 'length'"):
+        EvaluationSettings(metrics=metrics)
+    apart = (write(LENGTH), write(LENGTH.replace("length", "lengths"), "lengths"))
+    assert EvaluationSettings(metrics=apart).metrics == apart
+
+
+@pytest.mark.parametrize("name", ["gap", "length_gap"])
+def test_name_of_a_distance_is_refused(write: Write, name: str) -> None:
+    with pytest.raises(ValidationError, match="what ends with '_gap' is the distance"):
+        EvaluationSettings(metrics=(write(LENGTH.replace("length", name), name),))
+
+
+def test_direction_is_that_of_the_metric_with_the_longest_name(write: Write) -> None:
+    length, words = (
+        write(LENGTH.replace("length", name), name, direction=direction)
+        for name, direction in (("length", "max"), ("length_words", "min"))
+    )
+    for metrics in ((length, words), (words, length)):  # as no configuration may have them
+        assert metric_of(metrics, "own_length") is length and metric_of(metrics, "own_length_characters") is length
+        assert metric_of(metrics, "own_length_words") is words
+    assert metric_of((length,), "chrf") is None
+
+
+@pytest.mark.parametrize("key", ["gap", "a_gap"])
+def test_key_of_a_distance_is_refused(task: Task, write: Write, key: str) -> None:
+    with pytest.raises(PluginError, match=f"returned the key '{key}', and what ends with '_gap'"):
+        OwnMetrics([write(f"def f(texts):\n    return {{'a': 1.0, '{key}': 2.0}}", "f")], task)
+
+
+def test_keys_that_are_one_text_are_refused(task: Task, write: Write) -> None:
+    with pytest.raises(PluginError, match="returned two values as 'own_f_1'"):
+        OwnMetrics([write("def f(texts):\n    return {1: 1.0, '1': 2.0}", "f")], task)
 
 
 def test_keys_must_be_the_same_for_real_texts(task: Task, write: Write) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rlgan import extensions
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.config.config import Config
+from rlgan.config.paths import override
 from rlgan.envs.tasks import PluginTask, ToyTask
 from rlgan.generators import Seq2SeqLSTM
 from rlgan.presets import pairs, quick, sequences
@@ -78,6 +79,34 @@ def registered() -> Iterator[str]:
     extensions.register("preset", "mine_of_a_test", mine)
     yield "mine_of_a_test"
     del extensions._registered["preset", "mine_of_a_test"]
+
+
+@pytest.mark.parametrize(("name", "shipped"), [("quick", "quick"), ("mle", "mle"), ("seqgan_quick", "seqgan-quick")])
+def test_name_of_a_preset_that_ships_is_refused(name: str, shipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions, "_registered", {})
+    extensions.register("preset", name, lambda task=None: {"seed": 5})
+    with pytest.raises(ConfigError, match=f"preset='{shipped}': is the name of a preset that ships"):
+        preset(shipped)
+    assert preset("seqgan").preset == "seqgan"  # others are what they were
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "shipped"),
+    [
+        ("reward", "reward", "logit"),
+        ("task", "task", "toy"),
+        ("generator", "generator", "lstm"),
+        ("discriminator", "discriminator", "lstm"),
+        ("reward", "reward", "plugin"),
+    ],
+)
+def test_name_of_a_variant_that_ships_is_refused(
+    kind: extensions.PluginKind, path: str, shipped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "_registered", {})
+    extensions.register(kind, shipped, Config)
+    with pytest.raises(ConfigError, match=f"{path}='{shipped}': is the name of a {kind} that ships"):
+        override(preset("quick"), {path: shipped})
 
 
 def test_every_preset_says_its_name() -> None:

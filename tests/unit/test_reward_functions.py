@@ -227,8 +227,34 @@ def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write
 
 def test_exception_of_the_batch_says_that_it_is_of_no_row(plain: Task, write: Write) -> None:
     plugin = write("def f(completions):\n    assert len(completions) == 1\n    return [1.0]")
-    with pytest.raises(PluginError, match="no row alone makes it raise"):
+    with pytest.raises(PluginError, match="no row was found that makes it raise alone"):
         functions(plain, plugin)(rows_of(plain))
+
+
+@pytest.mark.parametrize("bad", [(0,), (617,), (999,), (300, 617), (511, 512)])
+def test_row_that_raises_is_found_in_few_calls(plain: Task, write: Write, bad: tuple[int, ...]) -> None:
+    length = plain.space.max_length
+    tokens = torch.tensor([[number // 2**digit % 2 for digit in range(10)] for number in range(1000)])
+    tokens = torch.cat([tokens, torch.zeros(1000, max(length - 10, 0), dtype=torch.int64)], dim=1)
+    rows = Finished(tokens, torch.ones_like(tokens, dtype=torch.bool), None, None, 0)
+    plugin = write(
+        "CALLS = []\ndef f(tokens, mask):\n    CALLS.append(len(tokens))\n"
+        "    numbers = {sum(int(digit) * 2**i for i, digit in enumerate(row)) for row in tokens}\n"
+        f"    assert not numbers & {set(bad)}\n    return tokens.sum(1)"
+    )
+    with pytest.raises(PluginError, match=f"the first such row is row {bad[0]} of 1000"):
+        functions(plain, plugin)(rows)
+    assert len(plugin.load().object.__globals__["CALLS"]) <= 12  # the batch, ten halves, and the row
+
+
+def test_looking_for_the_row_has_the_time_of_one_call(plain: Task, write: Write) -> None:
+    plugin = write(
+        "import threading\nGO_ON = threading.Event()\ndef f(completions):\n"
+        "    if len(completions) == 5:\n        raise ValueError('all')\n    GO_ON.wait()\n    return []"
+    )
+    with pytest.raises(PluginError, match="raises ValueError: all; no row was found"):
+        functions(plain, plugin, timeout_s=0.2)(rows_of(plain))
+    plugin.load().object.__globals__["GO_ON"].set()
 
 
 def test_exit_of_the_process_is_an_error_of_the_function(plain: Task, write: Write) -> None:
