@@ -3,6 +3,7 @@
 Here alone does `rlgan` know of `rlgan.tuning`.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -22,9 +23,24 @@ def _compare() -> VerbModule:
     return compare
 
 
-VERBS = (
-    Verb("tune", "search which settings matter, and whether any of it beats likelihood", _tune, has_paths=True),
-    Verb("compare", "runs of an MLflow server side by side", _compare),
+@functools.cache
+def _completion() -> VerbModule:
+    from rlgan.cli import main
+    from rlgan.cli.completion import Completion
+
+    return Completion((*main.VERBS, *VERBS))
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        "tune",
+        "search which settings matter, and whether any of it beats likelihood",
+        "tune reward_baseline --data lines.txt --hours 2 --seeds 3",
+        _tune,
+        has_paths=True,
+    ),
+    Verb("compare", "runs of an MLflow server side by side", "compare runs/a runs/b --out a-and-b.html", _compare),
+    Verb("completion", "print a script by which a shell completes verbs and settings", "completion bash", _completion),
 )
 
 

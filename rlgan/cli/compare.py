@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Prints runs of an MLflow server side by side, with what they are to be compared with, and writes a page with\n"
+        "Prints runs of an MLflow server side by side, with what they are to be compared with, and writes a page with "
         "tables and pictures that needs no other file. Of one sweep, its whole report."
     )
-    parser.add_argument(
+    of_run = parser.add_argument_group("run")
+    of_run.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
         help="folder of a run or sweep, MLflow's id, or EXPERIMENT/NAME of a run" + LATEST_HELP,
     )
-    parser.add_argument(
+    of_run.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow server (default MLFLOW_TRACKING_URI, else runs/mlruns.db)"
     )
-    parser.add_argument("--out", metavar="FILE.html", default="comparison.html", help="default comparison.html")
+    of_run.add_argument("--out", metavar="FILE.html", default="comparison.html", help="default comparison.html")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:

@@ -46,7 +46,7 @@ class Finding:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Looks whether this machine has what a run needs: versions, devices, threads, Ray, MLflow, storage, disk,\n"
+        "Looks whether this machine has what a run needs: versions, devices, threads, Ray, MLflow, storage, disk, "
         "extras. Nothing is started. Exit status 1 if something that a run needs is missing."
     )
     parser.add_argument(

@@ -12,27 +12,31 @@ from .runs import LATEST_HELP, named
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    parser.add_argument(
+    of_run = parser.add_argument_group("run")
+    settings = parser.add_argument_group("settings")
+    of_run.add_argument(
         "--run", required=True, metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP
     )
-    parser.add_argument(
+    settings.add_argument(
         "--temperature", type=positive_float, default=1.0, metavar="τ", help="divides logits (default 1)"
     )
-    parser.add_argument("--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own")
-    parser.add_argument(
+    settings.add_argument(
+        "--num-sequences", type=positive_int, default=None, metavar="N", help="default: the run's own"
+    )
+    settings.add_argument(
         "--adversarial",
         action="store_true",
         help="let a fresh evaluator tell it from people, too, which takes minutes: generators of pairs, where the "
         "run's own settings do not ask for it already",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--language-model",
         action="store_true",
         help="train language models of the text and of its samples for LM and reverse-LM scores, too, which takes "
         "minutes; likewise",
     )
     add_file_options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    settings.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:

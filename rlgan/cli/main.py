@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
@@ -21,13 +23,17 @@ from .options import split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
 _EPILOG = """\
-Every setting is an option by its path: --generator.hidden 64, --schedule.g-batch 128, --workers.rollout 4.
-An axis takes the name of a variant: --credit terminal, --baseline leave_one_out, --discriminator none.
-`rlgan show-config PRESET` lists all paths with their values and meaning; `rlgan presets` lists the presets.
+Every setting is an option by its path: --generator.hidden 64,
+--schedule.g-batch 128, --workers.rollout 4. An axis takes the name of a
+variant: --credit terminal, --baseline leave_one_out, --discriminator none.
+`rlgan show-config PRESET` lists all paths with their values and meaning;
+`rlgan presets` lists the presets.
 """
 _FILES_EPILOG = """\
-Files of the run that have no option here are named by their path: --task.test FILE, --task.input.valid-source FILE.
+Files of the run that have no option here are named by their path:
+--task.test FILE, --task.input.valid-source FILE.
 """
+_COLUMNS = 79
 
 
 def _module(name: str) -> Callable[[], VerbModule]:
@@ -35,14 +41,53 @@ def _module(name: str) -> Callable[[], VerbModule]:
 
 
 VERBS = (
-    Verb("train", "train a generator (no preset: quick)", _module("train"), has_paths=True),
-    Verb("sample", "print sequences of a trained generator", _module("sample")),
-    Verb("evaluate", "measure a trained generator on its test split", _module("evaluate"), has_files=True),
-    Verb("runs", "list the runs of a folder", _module("runs")),
-    Verb("doctor", "look whether this machine has what a run needs", _module("doctor")),
-    Verb("presets", "list the presets", _module("list_presets")),
-    Verb("oracle", "write a file of oracle parameters for --oracle-params: convert, generate", _module("oracle")),
-    Verb("show-config", "print every setting of a preset", _module("show_config"), has_paths=True),
+    Verb(
+        "train",
+        "train a generator (no preset: quick)",
+        "train seqgan --data lines.txt --generator.hidden 64 --out runs/mine",
+        _module("train"),
+        has_paths=True,
+    ),
+    Verb(
+        "sample",
+        "print sequences of a trained generator",
+        "sample --run latest --num 5 --temperature 0.9 --seed 1",
+        _module("sample"),
+    ),
+    Verb(
+        "evaluate",
+        "measure a trained generator on its test split",
+        "evaluate --run runs/mine --num-sequences 2000",
+        _module("evaluate"),
+        has_files=True,
+    ),
+    Verb(
+        "register",
+        "put a run's generator into MLflow's model registry",
+        "register --run latest --name poems --temperature 0.9",
+        _module("register"),
+    ),
+    Verb("runs", "list the runs of a folder", "runs list", _module("runs")),
+    Verb(
+        "doctor",
+        "look whether this machine has what a run needs",
+        "doctor --storage s3://bucket/runs",
+        _module("doctor"),
+    ),
+    Verb("presets", "list the presets", "presets", _module("list_presets")),
+    Verb(
+        "oracle",
+        "write a file of oracle parameters for --oracle-params: convert, generate",
+        "oracle generate oracle.npz --vocab-size 500 --seed 1",
+        _module("oracle"),
+    ),
+    Verb(
+        "show-config",
+        "print every setting of a preset",
+        "show-config seqgan --generator.hidden 64 --changed",
+        _module("show_config"),
+        has_paths=True,
+    ),
 )
 
 
@@ -92,17 +137,33 @@ def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
             raise ConfigError(f"{name}: is empty. Give a value, or leave the option out.")
 
 
-def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
+def _wrapped(text: str) -> str:
+    """A description in lines of a terminal; what stands in two columns keeps them."""
+    lines = []
+    for line in text.splitlines():
+        columns = re.match(r"  \S+\s+", line)
+        lines.append(textwrap.fill(line, _COLUMNS, subsequent_indent=" " * len(columns[0]) if columns else ""))
+    return "\n".join(lines)
+
+
+def parser_of(all_verbs: Sequence[Verb]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of all verbs, none of which has its options yet, and that of each."""
     parser = _Parser(
         prog="rlgan", description="Adversarial training of discrete-sequence generators.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"rlgan {__version__}")
-    parsers = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
-    named = {verb.name: verb for verb in all_verbs}
+    parsers: Any = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for verb in all_verbs:
-        epilog = _EPILOG if verb.has_paths else _FILES_EPILOG if verb.has_files else None
+        more = _EPILOG if verb.has_paths else _FILES_EPILOG if verb.has_files else ""
+        epilog = f"Example:\n  rlgan {verb.example}\n\n{more}"
         form = argparse.RawDescriptionHelpFormatter
         parsers.add_parser(verb.name, help=verb.help, epilog=epilog, formatter_class=form, allow_abbrev=False)
+    return parser, parsers.choices
+
+
+def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
+    parser, parsers = parser_of(all_verbs)
+    named = {verb.name: verb for verb in all_verbs}
     typed = arguments[0] if arguments else ""
     if not typed or typed.startswith("-"):
         parser.parse_args(arguments)  # ends with the help where that was asked for
@@ -113,10 +174,11 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     verb = named[typed]
     module = verb.load()
     overrides: dict[str, str] = {}
-    module.add_options(parsers.choices[typed])
-    own = [option.removeprefix("--") for option in parsers.choices[typed]._option_string_actions]
+    module.add_options(parsers[typed])
+    parsers[typed].description = _wrapped(parsers[typed].description or "")
+    own = [option.removeprefix("--") for option in parsers[typed]._option_string_actions]
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:
-            arguments, overrides = split_overrides(arguments, parsers.choices[typed])
+            arguments, overrides = split_overrides(arguments, parsers[typed])
         _require_values(arguments, own)
         return module.run(parser.parse_args(arguments), overrides)

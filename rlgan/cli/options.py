@@ -15,6 +15,8 @@ SHORT = (
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
+TOKENS = ("word", "char", "bpe", "smiles", "regex")
+"""What --tokens takes."""
 DEFAULT = "quick"
 """The preset of who names none."""
 
@@ -25,35 +27,39 @@ if TYPE_CHECKING:
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Options for `resolve`."""
-    parser.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
     add_task_options(parser)
-    parser.add_argument("--seed", type=int, help="seed of the run (default 0)")
-    parser.add_argument(
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
+    settings.add_argument("--seed", type=int, metavar="N", help="seed of the run (default 0)")
+    settings.add_argument(
         "--config", type=Path, metavar="FILE", help="settings in YAML, TOML or JSON, between preset and options"
     )
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Options for `task_of`."""
-    parser.add_argument(
+    data = parser.add_argument_group("data")
+    data.add_argument(
         "--data",
         metavar="FILE",
         help="a text task from this file, one sequence a line, row or record: text, CSV, TSV, JSON, parquet, FASTA",
     )
-    parser.add_argument(
+    data.add_argument(
         "--pairs",
         metavar="FILE",
         help="a task of sources and targets from this file, a pair each row or record: CSV, TSV, JSON, parquet",
     )
-    parser.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
-    parser.add_argument("--target", metavar="FILE", help="and their targets, line by line")
-    parser.add_argument(
+    data.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
+    data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
+    data.add_argument(
         "--tokens",
-        choices=("word", "char", "bpe", "smiles", "regex"),
-        help="what a token of --data or of pairs is (default word): bpe are pieces of words, smiles atoms and bonds of "
-        "molecules, regex matches of --task.tokens.pattern (of pairs --task.vocabulary.source.pattern, target.pattern)",
+        choices=TOKENS,
+        metavar="KIND",
+        help="what a token of --data or of pairs is: word (default), char, bpe, smiles, regex; bpe are pieces of "
+        "words, smiles atoms and bonds of molecules, regex matches of --task.tokens.pattern (of pairs "
+        "--task.vocabulary.source.pattern, target.pattern)",
     )
-    parser.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+    data.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
 
 
 def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
@@ -90,12 +96,13 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
+    data = parser.add_argument_group("data")
     also = "the same content as the run began with, where it lies now"
-    parser.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
-    parser.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
-    parser.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
-    parser.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
-    parser.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
+    data.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
+    data.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
+    data.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
+    data.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
+    data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 
 def moved_files(options: argparse.Namespace) -> dict[str, str]:

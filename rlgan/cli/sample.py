@@ -17,71 +17,74 @@ FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
-    origin = parser.add_mutually_exclusive_group(required=True)
+    of_run = parser.add_argument_group("run")
+    data = parser.add_argument_group("data")
+    settings = parser.add_argument_group("settings")
+    origin = of_run.add_mutually_exclusive_group(required=True)
     origin.add_argument("--run", metavar="DIR", help="folder of the run, or its URI in a storage" + LATEST_HELP)
     origin.add_argument(
         "--model", metavar="URI", help="a registered generator: models:/NAME/VERSION or models:/NAME@ALIAS"
     )
-    parser.add_argument("--num", type=positive_int, default=None, metavar="N", help="how many (default 10)")
-    parser.add_argument(
+    settings.add_argument("--num", type=positive_int, default=None, metavar="N", help="how many (default 10)")
+    data.add_argument(
         "--input",
         default=None,
         metavar="FILE",
         help="sources to write for, one a line, row or record: generators of pairs",
     )
-    parser.add_argument(
+    data.add_argument(
         "--column",
         type=column,
         default=None,
         metavar="NAME",
         help="with --input: where the source stands in a file of several columns (default: by a well-known name)",
     )
-    parser.add_argument(
+    data.add_argument(
         "--format",
         choices=FORMATS,
         default=None,
         help="with --input: what that file holds (default: recognised)",
     )
-    parser.add_argument(
+    data.add_argument(
         "--encoding",
         default=None,
         metavar="NAME",
         help="with --input: character encoding of that file (default: that of the files it was trained on)",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--beam",
         type=positive_int,
         default=None,
         metavar="K",
         help="with --input: the likeliest that K beams find",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--length-exponent",
         type=not_negative_float,
         default=None,
         metavar="α",
         help="with --beam: log-probabilities are divided by ((5 + length)/6)^α (default 0)",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--replace-unknown",
         action="store_true",
         help="with --input: the word of the source that was most attended to stands where a word is unknown",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--temperature",
         type=positive_float,
         default=None,
         metavar="τ",
         help="divides logits (default 1; with --model, the registered one)",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--top-k",
         type=positive_int,
         default=None,
         metavar="K",
         help="draw each token from the K likeliest ones, after --temperature (default: from all)",
     )
-    parser.add_argument(
+    settings.add_argument(
         "--top-p",
         type=share,
         default=None,
@@ -89,13 +92,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="draw each token from the fewest likeliest ones that have the share P of the probability, after --top-k "
         "(default: from all)",
     )
-    parser.add_argument("--seed", type=int, default=None, help="of the draw (default 0)")
-    parser.add_argument(
+    settings.add_argument("--seed", type=int, metavar="N", default=None, help="of the draw (default 0)")
+    of_run.add_argument(
         "--trust-code",
         action="store_true",
         help="execute the source that came along with a generator that is somebody's own code",
     )
-    parser.add_argument(
+    of_run.add_argument(
         "--tracking-uri",
         default=None,
         metavar="URI",

@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     add_choices(parser)
-    parser.add_argument("--out", metavar="DIR", help="local folder of the run (default runs/PRESET-TASK-TIME)")
-    parser.add_argument(
+    of_run = parser.add_argument_group("run")
+    of_run.add_argument("--out", metavar="DIR", help="local folder of the run (default runs/PRESET-TASK-TIME)")
+    of_run.add_argument(
         "--resume",
         metavar="DIR",
         help="go on with the run in this folder, or at this URI in a storage" + LATEST_HELP,
     )
-    parser.add_argument(
+    of_run.add_argument(
         "--storage",
         metavar="WHERE",
         help="folder that holds run folders, in place of runs. A URI (s3://BUCKET/runs, gs://…, file:///…, …) is a "
         "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
     )
-    parser.add_argument(
+    of_run.add_argument(
         "--dry-run", action="store_true", help="resolve and check the configuration and data, then stop"
     )
 

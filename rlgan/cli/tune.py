@@ -23,27 +23,29 @@ from .verbs import STOPPED, UNJUDGED
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input;\n"
+        "Exit status: 0 done, or the time was spent and what there is was judged; 1 failed; 2 bad usage or bad input; "
         f"{UNJUDGED} nothing could be judged: no trial ended, or the final race has no seed that all have run; "
         f"{STOPPED} stopped by Ctrl-C.\n\nStudies:\n"
     ) + "\n".join(f"  {name:<16}{question}" for name, question in READY.items())
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
     add_task_options(parser)
+    of_run = parser.add_argument_group("run")
+    settings = parser.add_argument_group("settings")
+    of_run.add_argument("study", nargs="?", metavar="STUDY", help="one of these, or your own file in .toml or .py")
     for name, field in SweepSettings.model_fields.items():
         text = " ".join((field.description or "").split()).replace("%", "%%")
         default = "" if field.default is None else f" (default {field.default})"
         words = re.findall(r"'(\w+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
-        parser.add_argument(
+        settings.add_argument(
             f"--{_flag(name)}", metavar="|".join(words) or name.split("_")[-1].upper(), help=text + default
         )
-    parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
-    parser.add_argument(
+    of_run.add_argument("--out", metavar="DIR", help="folder of the sweep (default runs/tune-STUDY-TIME)")
+    of_run.add_argument(
         "--no-training",
         action="store_true",
         help="of a --resume: judge, report, upload and register what there is, and run nothing",
     )
-    parser.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
-    parser.add_argument(
+    of_run.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
+    of_run.add_argument(
         "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
     )
 

@@ -40,6 +40,7 @@ class Verb:
     Attributes:
         name: as it is typed.
         help: a line.
+        example: a command line of it, without `rlgan`; a test parses it.
         load: imports its module, which may take seconds; called only if the verb is typed.
         has_paths: whether it takes settings by their paths.
         has_files: whether it takes those that name a file, and no others.
@@ -47,6 +48,7 @@ class Verb:
 
     name: str
     help: str
+    example: str
     load: Callable[[], VerbModule]
     has_paths: bool = False
     has_files: bool = False

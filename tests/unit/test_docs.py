@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+from rlgan.__main__ import VERBS as ABOVE
 from rlgan.__main__ import run as rlgan
 from rlgan.cli.main import VERBS
 from rlgan.config.config import Config
@@ -128,11 +129,7 @@ def usage_error(parser: argparse.ArgumentParser, arguments: list[str]) -> str | 
     return None
 
 
-VERB_MODULES = {verb.name: verb.load for verb in VERBS}
-VERB_MODULES |= {
-    "tune": lambda: importlib.import_module("rlgan.cli.tune"),
-    "compare": lambda: importlib.import_module("rlgan.cli.compare"),
-}
+VERB_MODULES = {verb.name: verb.load for verb in (*VERBS, *ABOVE)}
 
 
 def options_of(verb: str) -> set[str]:

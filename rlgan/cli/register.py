@@ -1,0 +1,65 @@
+"""`rlgan register ...`: the generator of a run into MLflow's model registry."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rlgan.base.errors import ConfigError
+
+from .options import positive_float
+from .runs import LATEST_HELP, named
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the verb takes."""
+    parser.description = (
+        "Registers the generator of a run as a new version of a model of MLflow, which can be served, and sampled "
+        "from by `rlgan sample --model`. The model is made if there is none of that name."
+    )
+    of_run = parser.add_argument_group("run")
+    of_run.add_argument("--run", required=True, metavar="DIR", help="folder of the run" + LATEST_HELP)
+    of_run.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow server that has the run (default MLFLOW_TRACKING_URI, else mlruns.db beside the run)",
+    )
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("--name", required=True, metavar="NAME", help="of the model")
+    settings.add_argument(
+        "--temperature",
+        type=positive_float,
+        metavar="τ",
+        help="at which it samples unless a request says otherwise (default: the one that validation data chose for "
+        "the run, else 1)",
+    )
+    settings.add_argument(
+        "--tag", action="append", default=[], metavar="KEY=VALUE", help="of the version; may be given several times"
+    )
+
+
+def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    """Register; see `VerbModule`."""
+    from rlgan.evaluation.verdict import read_verdict
+    from rlgan.storage.checkpoint import read_run_config
+    from rlgan.tracking import read_run, register, require_model_name
+
+    require_model_name(options.name)
+    tags = dict(_tag(one) for one in options.tag)
+    folder = Path(named(options.run, "--run"))
+    config, verdict = read_run_config(folder), read_verdict(folder)
+    chosen = 1.0 if verdict is None or verdict.temperature is None else verdict.temperature
+    temperature = chosen if options.temperature is None else options.temperature
+    logged = read_run(options.tracking_uri, folder)
+    own: dict[str, str] = {name: str(config[name]) for name in ("preset", "seed") if name in config}
+    version = register(logged.uri, logged.run_id, folder, options.name, temperature, {**own, **tags})
+    print(f"models:/{options.name}/{version}: the generator of {folder}, at temperature {temperature:g}")
+    print(f"rlgan sample --model models:/{options.name}/{version}")
+    return 0
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, is_pair, value = text.partition("=")
+    if not key or not is_pair:
+        raise ConfigError(f"--tag {text}: is no KEY=VALUE. Write it so, such as --tag owner=me.")
+    return key, value
