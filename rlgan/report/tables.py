@@ -179,7 +179,7 @@ _PHASES = {
 
 
 def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figure:
-    """Small multiples over the units of a run, its phases shaded; a panel for whatever was logged.
+    """Write `learning_curves` to a file.
 
     Args:
         rows: of metrics.jsonl: "unit", "phase", "metrics".
@@ -190,6 +190,17 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
+    """
+    figure = learning_curves(rows)
+    save_figure(figure, path)
+    return figure
+
+
+def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Small multiples over the units of a run, its phases shaded; a panel for whatever was logged.
+
+    Args:
+        rows: of metrics.jsonl: "unit", "phase", "metrics".
     """
     rows = [row for row in rows if row["unit"] is not None]
     logged = {name for row in rows for name, value in row["metrics"].items() if value is not None}
@@ -212,7 +223,6 @@ def plot_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> Figur
         figure.legend(*zip(*shown, strict=True), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     else:
         figure.text(0.5, 0.5, "this run logged none of the curves that are drawn here", ha="center", va="center")
-    save_figure(figure, path)
     return figure
 
 

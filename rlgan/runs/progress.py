@@ -193,6 +193,26 @@ class Progress:
                 self._bar = None
 
 
+class Silence(Progress):
+    """Shows nothing; what is logged goes where the process sends its log."""
+
+    def look(self) -> None:
+        """Show nothing."""
+
+    def unit(self, unit: Iteration, left: dict[str, int] | None = None) -> None:
+        """See `Progress.unit`; the plan hears of it."""
+        if self._plan is not None and left is not None:
+            self._plan.set_left(left)
+
+    def _print(self, text: str) -> None:
+        self._last_line = self._activity.clock()
+
+    @contextmanager
+    def showing_log(self) -> Iterator[None]:
+        """Leave the log as it is."""
+        yield
+
+
 class _Said(logging.Handler):
     """Log records as lines among the others."""
 

@@ -121,7 +121,7 @@ def _require_enough_for_controls(config: Config, task: Task) -> None:
         require_drawable(control(config, name), task)
 
 
-def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
+def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progress | None = None) -> RunResult:
     """Do a run, or go on with one.
 
     Bad input is found before anything is written.
@@ -130,6 +130,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
         request: what to do.
         callbacks: see each iteration, and may end training, besides those of the configuration; a run that is resumed
             is given them again.
+        progress: shows what is going on; None for a terminal's bar, or lines on standard output.
 
     Returns:
         What became of it.
@@ -145,7 +146,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
         remember_sources(run_dir)
         require_unchanged(plugins_in(config), f"--resume {run_dir}")
         if (run_dir / LAST_FILE).exists():
-            return _show_finished(run_dir, config, place)
+            return _show_finished(run_dir, config, place, progress)
     else:
         if run_dir is not None:
             _require_unused(run_dir, place)
@@ -153,7 +154,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
             require_writable(place)
     callbacks = (*loaded_callbacks(config.callbacks), *callbacks)
     require_usable(callbacks)
-    progress = Progress()
+    progress = progress or Progress()
     with ExitStack() as stack:
         stack.callback(progress.close)
         stack.enter_context(progress.showing_log())
@@ -169,7 +170,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = ()) -> RunResult:
             assert run_dir is not None
             state = load_latest(run_dir)
         else:
-            run_dir = _new_folder(request)
+            run_dir = new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
         session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
@@ -221,9 +222,9 @@ def _require_unused(run_dir: Path, storage: Place | None) -> None:
         )
 
 
-def _show_finished(run_dir: Path, config: Config, place: Place | None) -> RunResult:
+def _show_finished(run_dir: Path, config: Config, place: Place | None, progress: Progress | None) -> RunResult:
     """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
-    progress = Progress()
+    progress = progress or Progress()
     progress.say(
         f"run {run_dir} is complete: its table as it was written. Its data is not read again; --dry-run beside "
         f"--resume finds whether it is as it was.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
@@ -293,8 +294,15 @@ def evaluate_run(
         return measurement.metrics | evaluator.measure_closely(measurement) | judged
 
 
-def _new_folder(request: RunRequest) -> Path:
-    """Make the folder of a new run: the one that was asked for, or the first whose name is free here and there."""
+def new_folder(request: RunRequest) -> Path:
+    """Make the folder of a new run: the one that was asked for, or the first whose name is free here and there.
+
+    Args:
+        request: for a new run.
+
+    Raises:
+        CheckpointError: no folder can be made there.
+    """
     config, wanted, storage = request.config, request.run_dir, request.storage
     name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = wanted or request.runs_dir / name, 1

@@ -124,11 +124,7 @@ class ExportedGenerator:
             refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
         if decoding.replaces_unknown and refusal is not None:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
-        if self.reading is None:
-            names = self.condition_names or tuple(map(str, range(self.space.condition.vocab_size)))
-            read = ReadSources(_of_names([str(text) for text in sources], path, names, self.space.condition), (), ())
-        else:
-            read = self.reading.read(sources, path, numbers)
+        read = self.read_sources(sources, path, numbers)
         conditions = read.conditions
         sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
         if decoding.beam is None:
@@ -142,6 +138,23 @@ class ExportedGenerator:
             self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
         )
         return texts, read.notes
+
+    def read_sources(self, sources: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+        """Sources as conditions (n, S), of a generator that is given something.
+
+        Args:
+            sources: one text each, or its parts where the generator reads text.
+            path: where they are from, for errors.
+            numbers: of the lines that the sources stand on; None: 1, 2, ...
+
+        Raises:
+            DataError: a source is empty, or no text is read and it is not made of the tokens that are.
+        """
+        if self.reading is not None:
+            return self.reading.read(sources, path, numbers)
+        assert self.space.condition is not None
+        names = self.condition_names or tuple(map(str, range(self.space.condition.vocab_size)))
+        return ReadSources(_of_names([str(text) for text in sources], path, names, self.space.condition), (), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class NoRay:
 sys.meta_path.insert(0, NoRay())
 import rlgan
 # The workers, and what lies above them.
-above = ("__main__", "train", "cli", "tuning", "runs", "workers")
+above = ("api", "__main__", "train", "cli", "tuning", "runs", "workers")
 for module in pkgutil.walk_packages(rlgan.__path__, "rlgan."):
     if module.name.split(".")[1] not in above:
         importlib.import_module(module.name)

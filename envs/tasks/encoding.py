@@ -1,0 +1,76 @@
+"""Texts of a reader as a task's sequences: what `decode` does, the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from rlgan.base.errors import ConfigError, DataError
+
+from ..sequence_space import SequenceSpace
+from ..tokenisers import NotCoveredError
+from ..vocabulary import Joining
+from .lines import padded
+from .pairs import PairsTask
+from .pieces import Cleaning, TokenSettings, is_learnt, restored_cutting
+from .sources import marks_of
+from .text import TextTask
+
+
+def encode_texts(
+    task: object, names: Sequence[str], joining: Joining, space: SequenceSpace, texts: Sequence[str]
+) -> Tensor:
+    """Texts as token ids, cut as the task cuts its own sequences.
+
+    Args:
+        task: settings of the task; of one that reads no files a text is tokens by their names.
+        names: how each id is shown.
+        joining: how tokens become text.
+        space: the task's sequences.
+        texts: n of them.
+
+    Returns:
+        (n, T) int64, padded after the terminator.
+
+    Raises:
+        ConfigError: the task's tokens were learned from its training text, so that a text cannot be cut without it.
+        DataError: a text is empty, too long, or has a token that the task has not; says which text it is.
+    """
+    cut = _cut_of_files(task, names) if isinstance(task, TextTask | PairsTask) else _cut_by_names(names, joining)
+    # A sequence with a terminator needs room for it; without one, all are of the greatest length.
+    most = space.max_length - (space.end_id is not None)
+    rows = []
+    for number, text in enumerate(texts):
+        try:
+            ids = cut(text)
+        except NotCoveredError as error:
+            raise DataError(f"text {number}: {error}") from None
+        except KeyError as error:
+            raise DataError(f"text {number}: {error.args[0]!r} is no token of this task. Leave the text out.") from None
+        if not ids or len(ids) > most or (space.end_id is None and len(ids) < most):
+            wanted = f"{most}" if space.end_id is None else f"1 to {most}"
+            raise DataError(
+                f"text {number}: has {len(ids)} tokens, and the task's sequences have {wanted}. Leave the text out, or "
+                "shorten it."
+            )
+        rows.append(ids)
+    return padded(rows, space)
+
+
+def _cut_of_files(task: TextTask | PairsTask, names: Sequence[str]) -> Callable[[str], list[int]]:
+    tokens: TokenSettings = task.tokens if isinstance(task, TextTask) else task.target_tokens
+    marks = () if isinstance(task, TextTask) else marks_of(task.domain)[1]
+    if is_learnt(tokens):
+        raise ConfigError(
+            f"score: the tokens of this run (tokens={tokens.kind!r}) were learned from its training text, and its "
+            "folder does not keep how. Train with tokens='word' or 'char' to score texts."
+        )
+    clean = Cleaning(tokens, task.lowercase, task.normalisation)
+    cutting, vocabulary = restored_cutting(tokens, names, marks, None)
+    return lambda text: vocabulary.encode(cutting.tokenise(clean(text)))
+
+
+def _cut_by_names(names: Sequence[str], joining: Joining) -> Callable[[str], list[int]]:
+    ids = {name: index for index, name in enumerate(names)}
+    return lambda text: [ids[name] for name in (text.split() if joining == "words" else text)]

@@ -1,0 +1,211 @@
+"""The Python face, without training: what it imports, the configuration that it asks for, and its errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlgan
+from rlgan import api
+from rlgan.base.errors import CheckpointError, ConfigError, DataError, RlganError
+from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.tasks import TextTask, ToyTask
+from rlgan.envs.tasks.encoding import encode_texts
+from rlgan.envs.tasks.pieces import BytePairs, Characters
+from rlgan.runs.run import RunRequest
+from rlgan.runs.session import RunResult
+from tests.support.documents import PROJECT
+
+HEAVY = ("torch", "ray", "pydantic", "mlflow", "pandas", "numpy", "matplotlib")
+
+
+def test_importing_rlgan_loads_nothing_heavy() -> None:
+    program = f"import sys, rlgan; print(rlgan.__version__, sorted(set({HEAVY}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert found.stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
+def test_each_public_name_is_there_and_others_are_not() -> None:
+    for name in rlgan.__all__:
+        assert getattr(rlgan, name) is not None, name
+    assert set(rlgan.__all__) <= set(dir(rlgan))
+    with pytest.raises(AttributeError, match="'sample'"):
+        rlgan.sample  # noqa: B018
+
+
+def test_train_stays_the_function_when_the_script_of_that_name_is_imported() -> None:
+    import importlib
+
+    importlib.import_module("rlgan.train")
+    assert rlgan.train is api.train
+
+
+def test_presets_are_listed_and_given() -> None:
+    assert rlgan.presets.names()[0] == "quick" and "seqgan" in rlgan.presets.names()
+    assert rlgan.presets.get("seqgan").preset == "seqgan"
+
+
+class Asked(Exception):
+    """Carries a request out of `train`, which was about to begin."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunRequest]:
+    """The requests that `train` made; runs are not done."""
+    found: list[RunRequest] = []
+
+    def note(request: RunRequest, *_: object) -> RunResult:
+        found.append(request)
+        raise Asked
+
+    monkeypatch.setattr(api, "run_it", note)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def ask(*arguments: Any, **named: Any) -> None:
+    with pytest.raises(Asked):
+        rlgan.train(*arguments, **named)
+
+
+def test_settings_are_dotted_nested_or_objects(asked: list[RunRequest]) -> None:
+    ask("seqgan", credit="terminal", schedule={"g_batch": 48}, settings={"schedule.d_steps": 2}, seed=7)
+    ask("seqgan", credit={"kind": "monte_carlo", "num_rollouts": 3}, generator={"hidden": 24}, reward="logit")
+    ask("seqgan", task=ToyTask(), discriminator={"kind": "tabular"})
+    first, second, third = (one.config for one in asked)
+    assert (first.seed, first.credit.kind, first.schedule.g_batch, first.schedule.d_steps) == (7, "terminal", 48, 2)
+    assert second.credit.num_continuations == 3 and second.generator.model_dump()["hidden"] == 24
+    assert second.reward.kind == "logit"
+    assert third.task == ToyTask() and third.discriminator is not None and third.discriminator.kind == "tabular"
+    assert first.preset == second.preset == "seqgan"
+
+
+def test_a_configuration_and_a_function_are_presets(asked: list[RunRequest]) -> None:
+    def small() -> dict[str, Any]:
+        return {"preset": "seqgan", "schedule.g_batch": 12}
+
+    ask(rlgan.presets.get("seqgan").model_copy(update={"seed": 5}))
+    ask(small)
+    assert asked[0].config.seed == 5
+    assert (asked[1].config.preset, asked[1].config.schedule.g_batch) == ("small", 12)
+
+
+def test_a_function_is_a_reward_and_does_not_hide_one_that_ships(asked: list[RunRequest]) -> None:
+    def brevity(completions: list[str], **columns: Any) -> list[float]:
+        return [-float(len(text)) for text in completions]
+
+    def logit(completions: list[str], **columns: Any) -> list[float]:
+        return [0.0] * len(completions)
+
+    ask("seqgan", reward=brevity)
+    ask("seqgan", reward=logit)
+    names = [one.config.reward.model_dump()["functions"][0]["name"] for one in asked]
+    assert names == ["brevity", "own_logit"]
+
+
+def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[list[dict[str, str]]] = []
+
+    def note(request: RunRequest, *_: object) -> RunResult:
+        assert request.run_dir is not None
+        path = request.run_dir / api.DATA_FILE
+        values = request.config.task.model_dump()
+        assert str(path) in (values.get("data"), values.get("input", {}).get("data"))
+        seen.append([json.loads(line) for line in path.read_text("utf-8").splitlines()])
+        raise Asked
+
+    monkeypatch.setattr(api, "run_it", note)
+    monkeypatch.chdir(tmp_path)
+    ask("quick", data=["two\nlines", "ü"])
+    ask("quick", data=[("a", "b"), ("c", "d")], out="mine")
+    ask("quick", data=(["a", "c"], ["b", "d"]))
+    pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
+    assert seen == [[{"text": "two\nlines"}, {"text": "ü"}], pairs, pairs]
+    assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
+
+
+def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunRequest], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    ask("quick", data=["a b", "b a"], out="mine")
+    assert [*(tmp_path / "mine").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "words"),
+    [
+        ({"data": []}, DataError, r"data: is empty"),
+        ({"data": ["a", 3]}, DataError, r"data\[1\]: is 3, expected a string"),
+        ({"data": [("a", "b"), "c"]}, DataError, r"data\[1\]: is 'c', expected a pair of strings"),
+        ({"data": (["a"], ["b", "c"])}, DataError, r"1 sources and 2 targets"),
+        ({"data": "a\nb"}, ConfigError, r"splitlines"),
+        ({"tokens": "char"}, ConfigError, r"there is no data"),
+        ({"data": "x.txt", "task": ToyTask()}, ConfigError, r"task: is given by data, too"),
+        ({"schedul": {"g_batch": 3}}, ConfigError, r"schedule"),
+        ({"schedule": {"g_btch": 3}}, ConfigError, r"schedule\.g_batch"),
+        ({"preset": "seqgam"}, ConfigError, r"seqgan"),
+        ({"preset": "mle", "reward": "logit"}, ConfigError, r"reward: would have no effect"),
+    ],
+)
+def test_bad_input_is_refused_in_words_of_python(
+    named: dict[str, Any], error: type[RlganError], words: str, asked: list[RunRequest], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words) as refused:
+        rlgan.train(**named)
+    assert "--" not in str(refused.value)
+    assert asked == [] and [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "python"),
+    [
+        ("Go on with it by --resume runs/a.b, or name", "Go on with it by rlgan.load('runs/a.b').resume(), or name"),
+        ("--out runs/x: already holds", "out='runs/x': already holds"),
+        ("Set --schedule.g-batch lower.", "Set schedule.g_batch lower."),
+        ("then --resume.", "then Run.resume()."),
+    ],
+)
+def test_advice_names_arguments(option: str, python: str) -> None:
+    assert api.in_python(option) == python
+
+
+def test_no_run_is_loaded_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        rlgan.load(tmp_path)
+    with pytest.raises(ConfigError, match="no run is given"):
+        rlgan.compare()
+
+
+SPACE = SequenceSpace(vocab_size=5, max_length=4, end_id=0, unknown_id=1)
+NAMES = ("</s>", "<unk>", "a", "b", "c")
+
+
+def test_texts_are_cut_as_the_task_cuts_its_own() -> None:
+    words = encode_texts(TextTask(data="x", lowercase=True), NAMES, "words", SPACE, ["a B c", "c d"])
+    assert words.tolist() == [[2, 3, 4, 0], [4, 1, 0, 0]]
+    letters = encode_texts(TextTask(data="x", tokens=Characters()), NAMES, "characters", SPACE, ["cab"])
+    assert letters.tolist() == [[4, 2, 3, 0]]
+    # Of a task without files a text is names of tokens.
+    assert encode_texts(ToyTask(), NAMES, "words", SPACE, ["b b"]).tolist() == [[3, 3, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "error", "words"),
+    [
+        (TextTask(data="x"), "a b c a", DataError, "text 1: has 4 tokens, and the task's sequences have 1 to 3"),
+        (TextTask(data="x"), " ", DataError, "text 1: has 0 tokens"),
+        (ToyTask(), "a e", DataError, "text 1: 'e' is no token"),
+        (TextTask(data="x", tokens=BytePairs()), "a", ConfigError, "learned"),
+    ],
+)
+def test_a_text_that_is_no_sequence_of_the_task_is_refused(
+    task: Any, text: str, error: type[RlganError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        encode_texts(task, NAMES, "words", SPACE, ["a", text])
