@@ -26,7 +26,7 @@ from rlgan.storage.export import GENERATOR_FILES, load_run_generator
 from .addresses import tracking_uri, without_password
 from .connection import asking, first_line, is_unknown, listed
 
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "gymnasium")
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "gymnasium", "typing_extensions")
 """Packages without which a registered generator cannot answer; its versions are those that are installed here."""
 
 _MODEL = "generator"  # its name among the models of the run

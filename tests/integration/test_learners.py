@@ -276,7 +276,7 @@ def test_rows_of_noise_alone_are_one_step_down_the_generator_s_loss() -> None:
         torch.testing.assert_close(moved, value.detach() - gradient, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("weighed", [2, 0])
+@pytest.mark.parametrize("weighted", [2, 0])
 def test_rows_of_noise_that_weigh_nothing_change_no_step(weighted: int) -> None:
     # What fills up the share of a learner, or is all of it, where rows do not divide evenly among several.
     group, _, judge = through(Soft(), LatentConv(latent=3, width=4, blocks=1, window=3))

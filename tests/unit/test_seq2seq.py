@@ -239,11 +239,11 @@ def test_dropout_is_of_likelihood_alone(settings: Settings) -> None:
 def test_whoever_reads_nothing_refuses_what_is_given_and_the_other_way_round(settings: Settings) -> None:
     conditions, _ = pairs(2)
     plain = build_generator(LSTM(embedding=2, hidden=2), SequenceSpace(5, 4))
-    for call in (plain.condition, plain.stepper().condition):
+    for call in (plain.conditional, plain.stepper().conditional):
         with pytest.raises(ValueError, match="cannot read conditions"):
             call(conditions)
     net = generator(settings)
-    for call in (net.condition, net.stepper().condition):
+    for call in (net.conditional, net.stepper().conditional):
         with pytest.raises(ValueError, match="needs conditions"):
             call(None)
 

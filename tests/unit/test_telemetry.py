@@ -26,7 +26,7 @@ def test_newest_values_and_losses_by_role_are_shown(monkeypatch: pytest.MonkeyPa
     shown.clear()
     monkeypatch.setattr(telemetry, "Gauge", Noted)
     faults = Faults(max_retries=3, call_timeout_s=1.0)
-    figures = telemetry.Telemetry(faults)
+    figures = telemetry.Dashboard(faults)
     figures.record({"timing/tokens_per_s": 5.0, "discriminator/buffer_real": 7.0, "generator/loss": 1.0})
     faults.record("learner", "a learner", "killed", 1, None)
     faults.reissued_shards = 4

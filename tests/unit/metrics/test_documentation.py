@@ -19,7 +19,7 @@ def test_every_public_metric_is_explained(name: str) -> None:
 
 def test_every_row_names_meaning_unit_range_alarm_and_definition() -> None:
     rows = [line for line in PAGE.splitlines() if re.match(r"\| `(?!final/)[a-z]+/", line)]
-    names = re.findall(r"(?m)^\| `((?!final/)[a-z]+/[a-z0-9_*]+)`", PAGE)
+    names = re.findall(r"(?m)^\| `((?!final/)[a-z]+/[A-Za-z0-9_*]+)`", PAGE)
     assert len(rows) == len(set(names)) > 20
     for row in rows:
         assert row.count("|") == 7, row

@@ -72,6 +72,8 @@ def test_the_model_says_what_it_takes_and_gives(registered: Registered) -> None:
     assert [(one["name"], one["type"]) for one in signature["outputs"]] == [("text", "string")]
     assert [(one["name"], one["type"], one["default"]) for one in signature["params"]] == [
         ("temperature", "double", TEMPERATURE),
+        ("top_k", "long", None),
+        ("top_p", "double", None),
         ("seed", "long", None),
     ]
     example = json.loads((registered.model_dir / "serving_input_example.json").read_text())
