@@ -244,6 +244,10 @@ class DeclaredReward(Protocol):
         """The function of one logit that it is or has; None without one."""
 
     @property
+    def own_code_s(self) -> float:
+        """Seconds that code of the user's own may take for one batch of finished sequences; 0 without any."""
+
+    @property
     def without_discriminator(self) -> str:
         """Kind of a reward to use where there is no discriminator."""
 
@@ -476,6 +480,18 @@ class DeclaredEvaluation(Protocol):
         """Metrics of the user's own."""
 
 
+class DeclaredWorkers(Protocol):
+    """Where a run computes."""
+
+    @property
+    def rollout(self) -> int:
+        """Rollout actors; 0 draws and scores in the process of the trainer."""
+
+    @property
+    def call_timeout_s(self) -> float:
+        """Seconds after which an actor that has not answered is taken for hung."""
+
+
 class Fields(Protocol):
     """A whole configuration, as far as one part may ask about the others."""
 
@@ -526,6 +542,10 @@ class Fields(Protocol):
     @property
     def evaluation(self) -> DeclaredEvaluation:
         """What is measured."""
+
+    @property
+    def workers(self) -> DeclaredWorkers:
+        """Where it computes."""
 
     @property
     def sampling(self) -> str:

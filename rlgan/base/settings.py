@@ -100,7 +100,8 @@ def facts_of(settings: Settings, fact: type[F], prefix: str = "") -> Iterator[tu
         prefix: of the paths, with its dot.
 
     Yields:
-        Dotted path, the annotation, and the value there; a group of settings once, and not the fields below it.
+        Dotted path, the annotation, and the value there; a group of settings once, and not the fields below it. Of
+        a list of settings each element has its number in the path, counted from 0.
     """
     for name, field in type(settings).model_fields.items():
         value, said = getattr(settings, name), _said(field, fact)
@@ -108,6 +109,10 @@ def facts_of(settings: Settings, fact: type[F], prefix: str = "") -> Iterator[tu
             yield prefix + name, said, value
         elif isinstance(value, Settings):
             yield from facts_of(value, fact, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            for index, part in enumerate(value):
+                if isinstance(part, Settings):
+                    yield from facts_of(part, fact, f"{prefix}{name}.{index}.")
 
 
 def parts_of(settings: Settings) -> Iterator[Settings]:
@@ -129,7 +134,8 @@ def facts_below(owner: type[Settings], fact: type[F], prefix: str = "") -> Itera
         prefix: of the paths, with its dot.
 
     Yields:
-        Dotted path and the annotation; a path of several variants comes once for each that says the fact.
+        Dotted path and the annotation; a path of several variants comes once for each that says the fact. All
+        elements of a list of settings have the path of one, with `*` for their numbers.
     """
     for name, field in owner.model_fields.items():
         said = _said(field, fact)
@@ -138,6 +144,8 @@ def facts_below(owner: type[Settings], fact: type[F], prefix: str = "") -> Itera
             continue
         for member in settings_in(field):
             yield from facts_below(member, fact, f"{prefix}{name}.")
+        for member in elements_in(field):
+            yield from facts_below(member, fact, f"{prefix}{name}.*.")
 
 
 def replaced(settings: S, values: Mapping[str, Any]) -> S:
@@ -155,8 +163,19 @@ def replaced(settings: S, values: Mapping[str, Any]) -> S:
             below.setdefault(name, {})[rest] = value
         else:
             here[name] = value
-    here |= {name: replaced(getattr(settings, name), inner) for name, inner in below.items()}
+    here |= {name: _replaced_in(getattr(settings, name), inner) for name, inner in below.items()}
     return settings.model_copy(update=here)
+
+
+def _replaced_in(part: Any, values: Mapping[str, Any]) -> Any:
+    """The same of a group of settings, or of a list of them."""
+    if not isinstance(part, tuple):
+        return replaced(part, values)
+    of_each: list[dict[str, Any]] = [{} for _ in part]
+    for path, value in values.items():
+        index, _, rest = path.partition(".")
+        of_each[int(index)][rest] = value
+    return tuple(replaced(one, own) if own else one for one, own in zip(part, of_each, strict=True))
 
 
 def is_within(path: str, whole: str) -> bool:
@@ -168,6 +187,13 @@ def settings_in(field: FieldInfo | None) -> list[type[Settings]]:
     """Classes of settings that a field may hold: groups, and the variants of an axis."""
     members = () if field is None else members_of(field.annotation)
     return [one for one in members if isinstance(one, type) and issubclass(one, Settings)]
+
+
+def elements_in(field: FieldInfo) -> list[type[Settings]]:
+    """Classes of settings that a field may hold a tuple of."""
+    tuples = [one for one in members_of(field.annotation) if typing.get_origin(one) is tuple]
+    members = [member for one in tuples for part in typing.get_args(one) for member in members_of(part)]
+    return [one for one in dict.fromkeys(members) if isinstance(one, type) and issubclass(one, Settings)]
 
 
 def members_of(annotation: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Task
 from rlgan.extensions import (
     Loaded,
@@ -53,7 +54,7 @@ class OwnMetric(Plugin):
     """Which values are better: min, max, or none of them, so that what counts is the distance from real sequences."""
     unit: str = ""
     """What a value is counted in, for the note below the table."""
-    timeout_s: Annotated[float, Field(gt=0.0)] = 600.0
+    timeout_s: Annotated[float, FreeOnResume()] = Field(600.0, gt=0.0)
     """Seconds that a call may take; the run then stops."""
 
     def check_object(self, loaded: Loaded) -> None:

@@ -108,6 +108,11 @@ class Reward(Settings):
         return None
 
     @property
+    def own_code_s(self) -> float:
+        """Seconds that code of the user's own may take for one batch of finished sequences; 0 without any."""
+        return 0.0
+
+    @property
     def without_discriminator(self) -> str:
         """Kind of a reward to use in its place where there is no discriminator."""
         return "constant"

@@ -136,6 +136,11 @@ class PluginReward(FinishedReward, TakesPlugin):
         """The one that the functions stand beside."""
         return self.map
 
+    @property
+    def own_code_s(self) -> float:
+        """Each function is called once a batch."""
+        return len(self.functions) * self.timeout_s
+
     def scorer(self, task: Task) -> RewardFunctions:
         """See `Reward.scorer`: the functions, which are tried on a few sequences first.
 

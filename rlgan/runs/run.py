@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import CheckpointError
-from rlgan.base.settings import FreeOnResume, facts_below, is_within
+from rlgan.base.settings import FreeOnResume, facts_of
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
@@ -327,18 +327,23 @@ def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     )
 
 
+def _without(tree: Any, paths: Collection[str], prefix: str = "") -> Any:
+    """JSON values without those at some dotted paths; elements of a list go by their number."""
+    if isinstance(tree, Mapping):
+        kept = {name: value for name, value in tree.items() if prefix + name not in paths}
+        return {name: _without(value, paths, f"{prefix}{name}.") for name, value in kept.items()}
+    if isinstance(tree, list):
+        return [_without(value, paths, f"{prefix}{index}.") for index, value in enumerate(tree)]
+    return tree
+
+
 def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> None:
     # Where a file lies may change; what is in it may not, which is found when it is read.
     before = from_dict(values)
-    may_differ = {*(config_files(before).keys() & config_files(config).keys())}
-    may_differ |= {path for path, _ in facts_below(Config, FreeOnResume)}
+    files = config_files(before).keys() & config_files(config).keys()
     # Both as they are read today: settings that came later have their defaults.
     saved, wanted = (
-        {
-            path: value
-            for path, value in flatten(to_dict(one)).items()
-            if not any(is_within(path, free) for free in may_differ)
-        }
+        flatten(_without(to_dict(one), {*files, *(path for path, *_ in facts_of(one, FreeOnResume))}))
         for one in (before, config)
     )
     if differences := config_differences(saved, wanted):

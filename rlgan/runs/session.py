@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CallbackError, PluginError, StorageError, UploadError
+from rlgan.base.errors import CallbackError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
@@ -58,6 +59,19 @@ class RunResult:
     table: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A run between two iterations.
+
+    Attributes:
+        position: iterations done.
+        state: for a checkpoint.
+    """
+
+    position: int
+    state: dict[str, Any]
+
+
 class Session:
     """One process working on one run.
 
@@ -94,6 +108,9 @@ class Session:
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
         self._kept_position: int | None = None
+        # Code that runs inside of an iteration may raise in the middle of one, where there is nothing to go on from.
+        self._may_raise = any(plugin.plugin_kind != "callback" for plugin in plugins_in(config))
+        self._whole: _Whole | None = None
         self._not_sent = ""  # the reason that was told last
 
     def run(self, resumed_from: LoadedCheckpoint | None) -> RunResult:
@@ -166,8 +183,11 @@ class Session:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
         except PluginError:
-            kept = f"its {self._kept_position} units of the last checkpoint are kept"
-            self._progress.say(f"stopped by a plug-in; {kept}. When the cause is gone, go on with: {self._again()}")
+            self._progress.say(
+                f"stopped by a plug-in; its {self._kept_position} units of the last checkpoint are kept. When the "
+                f"cause is gone, and the plug-in's source is what it was, go on with: {self._again()} (a plug-in "
+                "whose source is mended needs a new run)"
+            )
             raise
         finally:
             if lost := self._faults.summary():
@@ -190,13 +210,20 @@ class Session:
         trainer, callbacks = self._trainer, self._callbacks
         callbacks.start()
         while trainer.next_phase is not None and not self._stop_asked:
-            iteration = trainer.step()
+            if self._may_raise:
+                self._whole = self._now(deepcopy(callbacks.states()[0]))
             try:
-                self._log(callbacks.after(iteration))
-            except CallbackError:
-                self._log(iteration)
-                self._checkpoint()
+                iteration = trainer.step()
+            except PluginError:
+                self._keep_whole()
                 raise
+            try:
+                done = callbacks.after(iteration)
+            except RlganError:
+                self._log(iteration)
+                self._checkpoint_beside_error()
+                raise
+            self._log(done)
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
                 self._send()
@@ -222,13 +249,43 @@ class Session:
         except OSError as error:
             raise cannot_write(path, error) from error
 
+    def _now(self, callbacks: Mapping[str, Any]) -> _Whole:
+        """The run as it stands, between two iterations."""
+        state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: callbacks}
+        return _Whole(self._trainer.position.units, deepcopy(state) if self._may_raise else state)
+
     def _checkpoint(self) -> None:
-        position = self._trainer.position.units
-        state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: self._callbacks.state()}
-        save_checkpoint(self._run_dir, state, position)
-        self._kept_position = position
-        weights = self._trainer.current_weights()
-        save_run_generator(self._run_dir, self._config.generator, self._task, weights)
+        """Keep the run as it stands, also where a callback cannot say what it remembers.
+
+        Raises:
+            CallbackError: the `state` of a callback raised; the checkpoint is kept without it.
+        """
+        states, errors = self._callbacks.states()
+        self._keep(self._now(states))
+        if errors:
+            self._progress.say(
+                f"warning: the checkpoint of {self._kept_position} units is kept without the state of a callback, "
+                "which begins anew with --resume"
+            )
+            raise errors[0]
+
+    def _checkpoint_beside_error(self) -> None:
+        """The same while another error is on its way, which is the one to tell of."""
+        try:
+            self._checkpoint()
+        except CallbackError as error:
+            self._progress.say(f"warning: {error}")
+
+    def _keep_whole(self) -> None:
+        """Keep the last whole iteration, where a plug-in raised in the middle of the next."""
+        if self._whole is not None and self._whole.position != self._kept_position:
+            self._keep(self._whole)
+
+    def _keep(self, whole: _Whole) -> None:
+        state = whole.state
+        save_checkpoint(self._run_dir, state, whole.position)
+        self._kept_position = whole.position
+        save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
         if self._config.discriminator is not None:
             reward = self._config.reward.model_dump(mode="json")
             judge = state["discriminator"]["weights"]

@@ -5,8 +5,9 @@
             if iteration.metrics.get("eval/nll_gen", inf) < 2.5:
                 return Stop("NLL_gen fell below 2.5")
 
-A callback changes no number of the run: it sees copies and records, and random numbers of the run come from streams of
-their own. What it remembers between iterations it hands out by `state`, so that a run goes on as if never stopped.
+A callback that only reads changes no number of the run: the generator that it sees is a copy, and random numbers of the
+run come from streams of their own. Tensors of the task and of rollouts are the run's own, and not to be written into.
+What it remembers between iterations it hands out by `state`, so that a run goes on as if never stopped.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Stop:
 
 
 class RunView:
-    """A run as its callbacks see it: nothing that is reached from here changes it.
+    """A run as its callbacks see it.
+
+    Generators and configurations that are reached from here are copies or cannot be changed. The task and an
+    iteration's rollouts are the run's own, for they are large: read them, and write nothing into their tensors.
 
     Args:
         trainer: of the run.
@@ -62,7 +66,7 @@ class RunView:
 
     @property
     def task(self) -> Task:
-        """Real sequences, and how to show them."""
+        """Real sequences, and how to show them: the run's own, not to be written into."""
         return self._trainer.task
 
     @property
@@ -86,7 +90,8 @@ class RunView:
         """Add metrics of the callback's own to the row of this iteration, in metrics.jsonl and in MLflow.
 
         Args:
-            metrics: name → value; a name that the iteration has already is refused when the row is written.
+            metrics: name → value; a name that the iteration has already, or that another callback logs, is refused
+                when the row is written.
 
         Raises:
             RuntimeError: there is no row: it is called elsewhere than in `on_iteration`.
@@ -237,22 +242,35 @@ class Callbacks:
 
         Raises:
             CallbackError: a callback raised, returned something else than `Stop` or None, or logged a metric that the
-                iteration has already.
+                iteration or another callback has already.
+            ConfigError: training cannot end here; see `Trainer.stop`.
         """
         reasons = []
-        with self._view._row() as logged:
-            for callback in self._callbacks:
-                with _named(callback, "on_iteration", iteration):
-                    answer = callback.on_iteration(self._view, iteration)
-                if isinstance(answer, Stop):
-                    reasons.append(f"callback {callback.name}: {answer.reason}")
-                elif answer is not None:
+        logged: dict[str, float] = {}
+        of: dict[str, str] = {}  # whose each of them is
+        for callback in self._callbacks:
+            with self._view._row() as own, _named(callback, "on_iteration", iteration):
+                answer = callback.on_iteration(self._view, iteration)
+            if isinstance(answer, Stop):
+                reasons.append(f"callback {callback.name}: {answer.reason}")
+            elif answer is not None:
+                raise CallbackError(
+                    f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
+                    "Return Stop(reason) to end training, or None to go on."
+                )
+            for name in sorted(own):
+                if name in iteration.metrics:
                     raise CallbackError(
-                        f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
-                        "Return Stop(reason) to end training, or None to go on."
+                        f"callback {callback.name}: logged {name}, which is a metric of the run itself. Give it "
+                        "another name."
                     )
-        if taken := sorted(logged.keys() & iteration.metrics.keys()):
-            raise CallbackError(f"a callback logged {taken[0]}: is a metric of the run itself. Give it another name.")
+                if name in of:
+                    raise CallbackError(
+                        f"callback {callback.name}: logged {name}, which callback {of[name]} logged, too. Give one of "
+                        "them another name."
+                    )
+            logged |= own
+            of |= dict.fromkeys(own, callback.name)
         if reasons:
             self._trainer.stop(reasons[0])
         return replace(iteration, metrics={**iteration.metrics, **logged})
@@ -265,12 +283,23 @@ class Callbacks:
 
     def state(self) -> dict[str, Any]:
         """Name → state of each callback that remembers something."""
-        states = {}
-        for callback in self._callbacks:
-            with _named(callback, "state"):
-                if state := callback.state():
-                    states[callback.name] = state
+        states, errors = self.states()
+        if errors:
+            raise errors[0]
         return states
+
+    def states(self) -> tuple[dict[str, Any], list[CallbackError]]:
+        """The same of those callbacks whose `state` returns, and what the others raised."""
+        states: dict[str, Any] = {}
+        errors: list[CallbackError] = []
+        for callback in self._callbacks:
+            try:
+                with _named(callback, "state"):
+                    if state := callback.state():
+                        states[callback.name] = state
+            except CallbackError as error:
+                errors.append(error)
+        return states, errors
 
     def restore(self, states: Mapping[str, Any]) -> None:
         """Put back what `state` returned.
@@ -302,6 +331,8 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
         when = "" if iteration is None else f" after {iteration.phase} iteration {iteration.step}"
         path = getattr(sys.modules.get(type(callback).__module__), "__file__", None)
         raise CallbackError(
-            f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. Mend it, and go on with "
-            f"--resume.{own_lines(error, path)}"
+            f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause lies "
+            "outside of its code, remove it and go on with --resume. Code that was handed to rlgan.runs.run may be "
+            "mended, too; a callback that the configuration names belongs to the run as it is, and the mended one "
+            f"needs a new run.{own_lines(error, path)}"
         ) from error

@@ -100,7 +100,8 @@ class Trainer:
             metrics = done.metrics | {"timing/unit_s": time.perf_counter() - started}
             measurement, step = None, phase.num_done
             if measure and is_measured(self.config.evaluation, phase.name, step, is_last=phase.is_finished):
-                measurement = self.measure()
+                with self._shared.timings.timed("timing/evaluate_s"):
+                    measurement = self.measure()
                 metrics |= measurement.metrics | self._collapse.after(phase.name, measurement)
         metrics |= self._shared.timings.taken()
         if self._parts.telemetry is not None:
@@ -112,12 +113,16 @@ class Trainer:
 
         Args:
             reason: for people; kept in the state.
+
+        Raises:
+            ConfigError: a generator is selected, and none that was measured is better than another. The run stands as
+                before, and its state can be kept.
         """
         if self.next_phase is not None:
-            self.stopped = reason
             for phase in self._phases:
                 if not phase.is_finished:
                     phase.end()
+            self.stopped = reason
 
     # ------------------------------------------------------------------ where it stands
 
@@ -164,9 +169,11 @@ class Trainer:
         return self.generator_from(self.current_weights())
 
     def measure(self, num_sequences: int | None = None) -> Measurement:
-        """Measure the generator as it stands; see `Evaluator.measure`."""
-        measuring = stage("measure", "measuring")
-        with self._shared.timings.timed("timing/evaluate_s"), torch_threads(self.config.workers.threads), measuring:
+        """Measure the generator as it stands; see `Evaluator.measure`.
+
+        Only measurements of the schedule are timed: what a callback measures belongs to no iteration.
+        """
+        with torch_threads(self.config.workers.threads), stage("measure", "measuring"):
             return self.evaluator.measure(self.current_generator(), num_sequences=num_sequences)
 
     def release(self) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlgan.base.errors import CallbackError, CheckpointError
+from rlgan.base.errors import CallbackError, CheckpointError, ConfigError
 from rlgan.runs.run import RunRequest, run
 from rlgan.storage.checkpoint import load_latest
+from rlgan.training.adversarial import AdversarialTraining
 from rlgan.training.callbacks import Callback, RunView, Stop
 from rlgan.training.iteration import Iteration
 from tests.support.commands import rows_of
@@ -213,7 +214,10 @@ class Says(Callback):
     ("answer", "message"),
     [
         ("stop", "callback Says: on_iteration returned 'stop', a str"),
-        (lambda run: run.log({"eval/nll_gen": 0.0}), "a callback logged eval/nll_gen: is a metric of the run itself"),
+        (
+            lambda run: run.log({"eval/nll_gen": 0.0}),
+            "callback Says: logged eval/nll_gen, which is a metric of the run itself",
+        ),
         (lambda run: run.log({"own/name": "high"}), "own/name='high': is a str, expected a number"),
     ],
 )
@@ -222,6 +226,66 @@ def test_what_a_callback_may_not_say_is_refused(answer: Any, message: str, tmp_p
     with pytest.raises(CallbackError, match=re.escape(message)):
         begun(tmp_path / "run", Says(answer))
     assert load_latest(tmp_path / "run").position == 1
+
+
+def test_two_callbacks_that_log_one_name_are_refused(tmp_path: Path) -> None:
+    first, second = (Says(lambda run: run.log({"own/name": 1.0}), name) for name in ("first", "second"))
+    with pytest.raises(CallbackError, match="callback second: logged own/name, which callback first logged, too"):
+        begun(tmp_path / "run", first, second)
+    assert load_latest(tmp_path / "run").position == 1 and len(rows_of(tmp_path / "run")) == 1
+
+
+def test_what_a_callback_measures_is_timed_in_no_iteration(tmp_path: Path) -> None:
+    class Measures(Watcher):
+        def on_iteration(self, run: RunView, iteration: Iteration) -> Stop | None:
+            run.measure()
+            return super().on_iteration(run, iteration)
+
+    watcher = Measures()
+    begun(tmp_path / "run", watcher)
+    timed = ["timing/evaluate_s" in one.metrics for one in watcher.iterations]
+    assert timed == [one.measurement is not None for one in watcher.iterations] and not all(timed)
+
+
+class Forgets(Broken):
+    """Raises, and cannot say what it remembers."""
+
+    def state(self) -> dict[str, Any]:
+        if self.seen >= 3:
+            raise LookupError("nothing remembered")
+        return {}
+
+
+def test_error_of_a_callback_without_a_state_still_leaves_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CallbackError, match="on_iteration after discriminator iteration 1 raised ZeroDivisionError"):
+        begun(tmp_path / "run", Forgets(), Watcher())
+    loaded = load_latest(tmp_path / "run")
+    assert loaded.position == 3 and loaded.state["callbacks"].keys() == {"Watcher"}
+    assert "state raised LookupError: nothing remembered" in "".join(capsys.readouterr())
+
+
+def test_state_that_raises_at_a_checkpoint_loses_no_training(tmp_path: Path) -> None:
+    with pytest.raises(CallbackError, match="state raised LookupError"):
+        begun(tmp_path / "run", Forgets(mended=True))
+    assert load_latest(tmp_path / "run").position == 3
+
+
+def test_stop_that_cannot_be_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise ConfigError("nothing to select by")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdversarialTraining, "end", refused)
+        with pytest.raises(ConfigError, match="nothing to select by"):
+            begun(tmp_path / "run", Says(lambda run: Stop("enough") if run.position.units == 4 else None))
+    state = load_latest(tmp_path / "run").state
+    assert state["position"]["adversarial_updates"] == 1 and state["stopped"] is None
+    assert len(rows_of(tmp_path / "run")) == 4
+    begun(tmp_path / "whole")
+    resumed(tmp_path / "run")
+    assert_ends_alike(tmp_path / "run", tmp_path / "whole")
 
 
 def test_callbacks_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.logit_maps import Logit
 from rlgan.policy.reward_functions import PluginReward
 from rlgan.rollouts.collecting import RolloutPlan, Shard
+from rlgan.storage.checkpoint import load_latest
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from rlgan.workers.rollout import LocalRollouts, RolloutWorker
@@ -212,12 +213,17 @@ def test_a_run_does_not_go_on_with_another_function(
     assert main(["evaluate", "--run", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, 1e6])
 def test_a_function_that_fails_loses_nothing(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoint_every_s: float,
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     flag = tmp_path / "flag"
     functions = ({"name": f"{file}:picky", "options": {"flag": str(flag)}},)
-    config = small(reward=PluginReward(functions=functions), controls=())
+    config = small(reward=PluginReward(functions=functions), controls=(), checkpoint_every_s=checkpoint_every_s)
     assert ask(config, tmp_path / "whole") == 0
     real = Trainer.step
 
@@ -232,6 +238,7 @@ def test_a_function_that_fails_loses_nothing(
         assert ask(config, tmp_path / "failed") == 1
     printed = capsys.readouterr()
     assert "reward function 'picky'" in printed.err and "the service is gone" in printed.err
+    assert load_latest(tmp_path / "failed").position == 4  # all but the iteration that was not done
     assert "row 0 of" in printed.err and "line 18, in picky" in printed.err
     assert "its 4 units of the last checkpoint are kept" in printed.out + printed.err
     flag.unlink()

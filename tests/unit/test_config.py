@@ -808,6 +808,7 @@ def test_every_rule_is_tried() -> None:
     # Tests of their own: one is told after another, one is of no generator that ships.
     tried |= {
         "mixed_with_tokens",
+        "actor_waits_for_rewards",
         "generator_gives_no_soft_rows",
         "penalty_of_tokens_alone",
         "generator_attends_to_nothing",

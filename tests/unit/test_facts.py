@@ -39,6 +39,7 @@ EXPECTED: dict[type, set[str]] = {
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
     FreeOnResume: {
         "preset", "tracking", "checkpoint_every_s", "sampling", "reward.timeout_s",
+        "evaluation.metrics.*.timeout_s",
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
@@ -114,10 +115,13 @@ class Whole(Settings):
     side: Annotated[Left | Right, Field(discriminator="kind")] = Left()
     group: Annotated[Left, FreeOnResume()] = Left()
     maybe: Left | None = None
+    many: tuple[Annotated[Left | Right, Field(discriminator="kind")], ...] = ()
 
 
 def test_facts_follow_the_variants_and_groups_that_there_are() -> None:
-    assert {path for path, _ in facts_below(Whole, IsFile)} == {"side.path", "group.path", "maybe.path"}
+    assert {path for path, _ in facts_below(Whole, IsFile)} == {
+        *("side.path", "group.path", "maybe.path", "many.*.path")
+    }
     assert [(path, value) for path, _, value in facts_of(Whole(), IsFile)] == [("side.path", "l"), ("group.path", "l")]
     assert [path for path, *_ in facts_of(Whole(side=Right(), maybe=Left()), IsFile)] == ["group.path", "maybe.path"]
     # Of a group it is told once, and a free mapping is one value.
@@ -125,6 +129,17 @@ def test_facts_follow_the_variants_and_groups_that_there_are() -> None:
     assert [(path, value) for path, _, value in facts_of(Whole(side=Right()), NeverMovesNumbers)] == [
         ("side.options", {"path": "a key of the plug-in"})
     ]
+
+
+def test_facts_of_each_element_of_a_list() -> None:
+    whole = Whole(many=(Left(path="a"), Right(), Left(path="b")))
+    assert [(path, value) for path, _, value in facts_of(whole, IsFile)][2:] == [
+        ("many.0.path", "a"),
+        ("many.2.path", "b"),
+    ]
+    assert [path for path, *_ in facts_of(whole, NeverMovesNumbers)] == ["many.1.options"]
+    changed = replaced(whole, {"many.0.path": "c", "many.2.path": "d", "side.path": "e"})
+    assert changed == Whole(side=Left(path="e"), many=(Left(path="c"), Right(), Left(path="d")))
 
 
 def test_values_are_put_back_by_path() -> None:

@@ -10,12 +10,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rlgan.base.errors import ConfigError, PluginError
+from rlgan.base.errors import CheckpointError, ConfigError, PluginError
+from rlgan.config.config import Config
+from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator, selection_view
 from rlgan.evaluation.own_metrics import OwnMetric, OwnMetrics, metric_of
 from rlgan.generators import build_generator
+from rlgan.runs.run import _require_same_run
 from rlgan.schedule.model_selection import BestGenerator, SelectionState, after_measurement
 from rlgan.schedule.phases import Schedule
 from rlgan.tuning.judge.selection import objective_for
@@ -120,6 +123,19 @@ def test_figure_of_a_two_sided_metric_is_its_distance(task: Task, write: Write) 
     )
     own = mean_length(task.decode(evaluator.measure(generator).tokens))
     assert evaluator.figure(generator, "own_length") == abs(own - mean_length(task.decode(task.valid)))
+
+
+def test_resumed_run_may_give_a_metric_more_time(write: Write) -> None:
+    metric = write(LENGTH, timeout_s=5.0)
+
+    def config(**changes: Any) -> Config:
+        changed = metric.model_copy(update=changes)
+        evaluation = tiny_config().evaluation.model_copy(update={"metrics": (changed,)})
+        return tiny_config(evaluation=evaluation)
+
+    _require_same_run("--resume run", to_dict(config()), config(timeout_s=50.0))
+    with pytest.raises(CheckpointError, match=r"evaluation.metrics: .*'unit': 'words'"):
+        _require_same_run("--resume run", to_dict(config()), config(unit="words"))
 
 
 def test_unknown_measure_names_the_nearest(write: Write) -> None:

@@ -18,15 +18,17 @@ from rlgan.envs.tasks import build_task
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.policy.credit import MonteCarlo, Terminal
 from rlgan.policy.reward_base import Finished
 from rlgan.policy.reward_functions import (
+    PluginReward,
     RewardFunctions,
     WeightedFunction,
     check_functions,
     described_rewards,
     texts_of,
 )
-from tests.support.tiny import PAIRS, TASK
+from tests.support.tiny import PAIRS, TASK, tiny_config
 
 NUMBER = 5
 FORMS = "f(tokens, mask) or f(tokens, mask, conditions)"
@@ -293,6 +295,32 @@ def test_wrong_signature_is_told_when_the_configuration_is_built(write: Write, t
     with pytest.raises(ValidationError) as raised:
         write(text)
     assert described in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("credit", "timeout_s", "call_timeout_s", "is_refused"),
+    [
+        # 2 functions: the sequences, and once more to find the row that raises; continuations are one batch more.
+        (Terminal(), 10.0, 40.0, False),
+        (Terminal(), 10.0, 39.0, True),
+        (MonteCarlo(), 10.0, 60.0, False),
+        (MonteCarlo(), 10.0, 59.0, True),
+    ],
+)
+def test_actor_has_time_for_all_functions(
+    write: Write, credit: Terminal | MonteCarlo, timeout_s: float, call_timeout_s: float, is_refused: bool
+) -> None:
+    one = write("def f(completions):\n    return []")
+    other = write("def g(completions):\n    return []", name="g")
+    reward = PluginReward(functions=(one, other), timeout_s=timeout_s)
+
+    def codes(rollout: int) -> list[str]:
+        workers = tiny_config().workers.model_copy(update={"rollout": rollout, "call_timeout_s": call_timeout_s})
+        config = tiny_config().model_copy(update={"reward": reward, "credit": credit, "workers": workers})
+        return [problem.code for problem in config.problems()]
+
+    assert ("actor_waits_for_rewards" in codes(2)) is is_refused
+    assert "actor_waits_for_rewards" not in codes(0)  # nobody waits for an actor
 
 
 def test_unknown_option_names_the_nearest(write: Write) -> None:

@@ -30,6 +30,7 @@ def problems(fields: Fields, parts: Iterable[Settings]) -> Iterator[Problem]:
     yield from judging.who_gives_a_distribution(fields)
     yield from rewarding.what_is_rewarded(fields)
     yield from rewarding.what_is_compared(fields)
+    yield from rewarding.how_long_rewards_take(fields)
     yield from learning.what_is_differentiated(fields)
     yield from learning.without_likelihood(fields)
     for part in parts:

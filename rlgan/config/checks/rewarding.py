@@ -8,6 +8,24 @@ from rlgan.base.declarations import Fields, compares_sequences, of_the_batch
 from rlgan.base.problems import Problem, Shown
 
 
+def how_long_rewards_take(fields: Fields) -> Iterator[Problem]:
+    """Functions of the user's own that are slow, and allowed to be, must not be taken for an actor that hangs."""
+    workers, reward = fields.workers, fields.reward
+    # A task scores its sequences, then all their continuations; a function that raises is called once more, to find
+    # the row that makes it raise.
+    calls = 2 if fields.credit.num_continuations else 1
+    allowed_s = reward.own_code_s * (calls + 1)
+    is_called = fields.schedule.adversarial_updates > 0 and workers.rollout > 0
+    if reward.own_code_s and is_called and allowed_s > workers.call_timeout_s:
+        yield Problem(
+            "actor_waits_for_rewards",
+            {"workers.call_timeout_s": workers.call_timeout_s},
+            f"a rollout actor may wait {allowed_s:g} seconds for reward functions (reward.timeout_s, of all functions, "
+            f"{calls + 1} times), and would be taken for hung before. Raise workers.call_timeout_s above it, or lower "
+            "reward.timeout_s.",
+        )
+
+
 def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
     """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
     reward, credit, task = fields.reward, fields.credit, fields.task
