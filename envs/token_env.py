@@ -15,8 +15,8 @@ Where sequences are given something, every reset draws a condition, and it stand
 connectors as without conditions: Stable-Baselines3 has no Tuple, and wants another policy for a Dict.
 
 Where sequences may end early, `info["action_mask"]` says which tokens may come next. With `ends_together` a sequence
-that has ended waits for the horizon: its actions are no longer read, padding takes their place, and it is paid at the
-horizon, so that all episodes have T steps. The sequences of a vector environment are then scored in one call, as a
+that has ended waits for the horizon: its actions are no longer read, padding takes their place, and it is rewarded at
+the horizon, so that all episodes have T steps. The sequences of a vector environment are then scored in one call, as a
 batch that was drawn together is; the mask has padding alone in that time. `info["text"]` of the last step is the
 sequence as text.
 

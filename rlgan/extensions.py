@@ -50,6 +50,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from rlgan.base.descriptions import UndescribableError, remembered, source_text
 from rlgan.base.errors import CheckpointError, ConfigError, PluginError, nearest
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.search_priors import NotSearched
@@ -129,12 +130,12 @@ def register(kind: PluginKind, name: str, plugin: Any) -> None:
         plugin: a function, class or instance; workers get it by pickle.
 
     Raises:
-        ConfigError: an unknown kind, or a name that cannot be one.
+        ConfigError: an unknown kind, a name that cannot be one, or an object that holds what cannot be compared.
     """
     _require_kind(kind)
     if not name or ":" in name:
         raise ConfigError(f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.")
-    _registered[kind, name] = _source_of_object(plugin)
+    _registered[kind, name] = _source_of_object(plugin, f"register({kind!r}, {name!r})")
 
 
 def known(kind: PluginKind) -> tuple[str, ...]:
@@ -310,14 +311,23 @@ def _spec(name: str, folders: Iterable[str] | None) -> importlib.machinery.Modul
     return package
 
 
-def _source_of_object(plugin: Any) -> Source:
+def _source_of_object(plugin: Any, who: str) -> Source:
+    """Its digest is of the source, and of what the object holds besides: closure, defaults, attributes."""
     described = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
+    text = source_text(described)
     try:
-        text = inspect.getsource(described)
-    except (OSError, TypeError):  # of C, or typed into an interpreter that keeps no source
+        held = remembered(plugin)
+    except (UndescribableError, RecursionError) as error:
+        where = f"{error.where or 'it'} ({error.what})" if isinstance(error, UndescribableError) else "it"
+        raise ConfigError(
+            f"{who}: {where} cannot be compared with what another process would register, nor travel to workers. Make "
+            "it at the first call, or leave it out by __getstate__."
+        ) from None
+    if text is None:  # of C, or typed into an interpreter that keeps no source
         digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
-        return Source(None, digest, registered=plugin)
-    return Source(text, _sha256(text), inspect.getsourcefile(described) or "", registered=plugin)
+        return Source(None, f"{digest} {_sha256(held)}" if held else digest, registered=plugin)
+    digest = _sha256(f"{text}\0{held}" if held else text)
+    return Source(text, digest, inspect.getsourcefile(described) or "", registered=plugin)
 
 
 def _target(name: str, kind: PluginKind) -> str:

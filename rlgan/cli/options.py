@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rlgan.base.errors import ConfigError, nearest
 
 SHORT = (
-    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "config", "out", "resume", "storage",
-    "dry-run",
+    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "seeds", "config", "out", "resume",
+    "storage", "dry-run",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
-from .options import SHORT, add_choices, add_trust, moved_files, resolve
+from .options import SHORT, add_choices, add_trust, moved_files, positive_int, resolve
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -35,12 +36,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_trust(of_run)
     of_run.add_argument(
+        "--seeds",
+        type=positive_int,
+        metavar="N",
+        help="N runs, with --seed and those after it, each in FOLDER/seed-…; then their table with intervals over "
+        "seeds. The same command with --out FOLDER goes on where it stopped",
+    )
+    of_run.add_argument(
         "--dry-run", action="store_true", help="resolve and check the configuration and data, then stop"
     )
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Train; see `VerbModule`."""
+    if options.seeds is not None:
+        return _with_seeds(options, overrides)
     if options.resume is not None:
         options.resume = named(options.resume, "--resume")
     request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
@@ -54,6 +64,27 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         if options.dry_run:
             return dry_run(request)
         return STOPPED if run_it(request).stopped else 0
+
+
+def _with_seeds(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+    for name in ("resume", "storage", "dry_run"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: is not for --seeds, whose runs lie in one local folder. Leave out one. "
+                "To go on, give the same command with --out FOLDER."
+            )
+    if options.seeds == 1:
+        raise ConfigError("--seeds 1: one seed has no interval. Give 2 or more, or leave it out.")
+    config = resolve(options, overrides)
+    name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}-seeds"
+    folder = _local_folder(options.out) or Path("runs") / name
+    from rlgan.config.paths import to_dict
+    from rlgan.runs.seeds import run_seeds
+
+    from .advice import typeable
+
+    with typeable(lambda: to_dict(config), SHORT):
+        return 0 if run_seeds(config, folder, options.seeds, lambda line: print(line, flush=True)) else STOPPED
 
 
 def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:

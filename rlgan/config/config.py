@@ -131,7 +131,7 @@ class Config(Settings):
     adversary: Annotated[AdversarySettings, ReadIf("discriminator")] = AdversarySettings()
     """How the discriminator is trained."""
     reward: Annotated[RewardSettings, ReadIf("adversarial updates")] = Probability()
-    """What a sequence is paid."""
+    """The reward of a sequence or token."""
     credit: Annotated[CreditSettings, ReadIf("rollouts")] = MonteCarlo()
     """How the reward of a sequence becomes the value of a token."""
     baseline: Annotated[BaselineSettings, ReadIf("adversarial updates")] = NoBaseline()

@@ -48,7 +48,7 @@ class Ensemble(Discriminator):
         return min(member.rows_at_once for member in self.parts())
 
     def penalty(self) -> Tensor:
-        """The sum of the members': each pays its own."""
+        """The sum of the members': each has its own."""
         return torch.stack([member.penalty() for member in self.parts()]).sum()
 
     def scorer(self) -> Scorer:

@@ -73,7 +73,7 @@ class Ends:
     Attributes:
         run: the run.
         continued: as many likelihood updates without an adversary.
-        ceiling: paid by the exact ratio.
+        ceiling: rewarded by the exact ratio.
     """
 
     run: Evidence

@@ -30,7 +30,7 @@ class Recipe:
     """A choice on every axis of the generator's side.
 
     Attributes:
-        reward: what sequences, prefixes or tokens are paid.
+        reward: of sequences, prefixes or tokens.
         credit: how that becomes the value of a token.
         reference: what straying from a reference costs.
         baseline: what is subtracted.

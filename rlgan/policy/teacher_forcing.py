@@ -194,7 +194,7 @@ class MixedPrefix(TeacherForcing):
 
 
 class TeacherForcingByExample(TeacherForcing):
-    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and paid.
+    """Of the sequences of a generator update some are real and learned by likelihood, the others drawn and rewarded.
 
     Which pairs of a task that gives something are learned in which way is drawn anew for each update, and no pair is
     learned in both ways. A real sequence weighs as much as a generated one with advantage 1; the divisor of the loss

@@ -48,7 +48,7 @@ def control(config: Config, name: Control) -> Config:
         Its configuration, without a discriminator and without controls of its own.
 
     Raises:
-        ConfigError: the run's generator has no likelihood, and draws no tokens that could be paid.
+        ConfigError: the run's generator has no likelihood, and draws no tokens that could be rewarded.
     """
     if not config.generator.has_likelihood:
         raise ConfigError(

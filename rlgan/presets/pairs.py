@@ -185,7 +185,7 @@ def _dialogue(task: TaskSettings | None, credit: CreditSettings) -> Config:
 
 @shipped()
 def br_csgan(task: TaskSettings | None = None) -> Config:
-    """BR-CSGAN (Yang et al. 2018), RNNSearch side: CSGAN-NMT paid 0.7·(D - 0.6) + 0.3·BLEU; Monte Carlo 16."""
+    """BR-CSGAN (Yang et al. 2018), RNNSearch side: CSGAN-NMT rewarded by 0.7·(D - 0.6) + 0.3·BLEU; Monte Carlo 16."""
     weight, bias = 0.7, 0.6
     return csgan_nmt(task).model_copy(
         update={

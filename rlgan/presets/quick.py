@@ -121,25 +121,25 @@ def mle_continued(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def constant_reward(task: TaskSettings | None = None) -> Config:
-    """Control: `quick` paid 1 for everything, without a baseline (self-imitation)."""
+    """Control: `quick` with the reward 1 for everything, without a baseline (self-imitation)."""
     return control(quick(task), "constant_reward")
 
 
 @shipped()
 def random_reward(task: TaskSettings | None = None) -> Config:
-    """Control: `quick` paid random numbers."""
+    """Control: `quick` with random rewards."""
     return control(quick(task), "random_reward")
 
 
 @shipped()
 def oracle_ratio(task: TaskSettings | None = None) -> Config:
-    """Control: `quick` paid the exact log-ratio, what a perfect discriminator would pay: the ceiling."""
+    """Control: `quick` rewarded by the exact log-ratio, as by a perfect discriminator: the ceiling."""
     return control(quick(task), "oracle_ratio")
 
 
 @shipped()
 def oracle_likelihood(task: TaskSettings | None = None) -> Config:
-    """Control: `quick` paid the exact log-probability of its tokens: what chasing NLL_oracle alone comes to."""
+    """Control: `quick` rewarded by the exact log-probability of its tokens: what chasing NLL_oracle alone comes to."""
     ceiling = oracle_ratio(task)
     schedule = ceiling.schedule.model_copy(update={"teacher_forcing": NoTeacherForcing()})
     return ceiling.model_copy(update={"reward": OracleLikelihood(), "schedule": schedule})

@@ -284,7 +284,7 @@ def wgan_gp(task: TaskSettings | None = None) -> Config:
 
 @shipped()
 def lm_ratio(task: TaskSettings | None = None) -> Config:
-    """LM-ratio: a language model of reals, learned once and held, pays log p_φ - log p_θ: descends KL(p_θ‖p_φ)."""
+    """LM-ratio: a language model of reals, learned once, rewards by log p_φ - log p_θ: descends KL(p_θ‖p_φ)."""
     base = seqgan(task)
     return base.model_copy(
         update={

@@ -29,7 +29,7 @@ from rlgan.workers.assembly import build_parts
 from .judging import Contender, Contest, judge_run
 
 _CONTINUED: Control = "mle_continued"
-_CEILING: Control = "oracle_ratio"  # no control to beat: it is paid by what nobody knows
+_CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nobody knows
 
 _LIKELIHOODS = ("nll_gen", "nll_div")
 _OF_KNOWN_DISTRIBUTION = ("nll_oracle", *_LIKELIHOODS, "kl_forward", "kl_reverse", "kl_sum")

@@ -8,7 +8,7 @@ is of the same rows in the same order, so that both give the same bits. It takes
 
 Two choices make that possible. Sequences that have ended wait for the horizon (`ends_together`), so that all episodes
 of a vector environment are scored in one call. And as a chunk of rows is written by itself, but a batch is judged as a
-whole, episodes are written in environments that pay nothing and played once more, token by token, in one that pays.
+whole, episodes are written in environments without reward and played once more, token by token, in one with it.
 
 What is not an episode's reward stays outside: credit (prefixes judged as they stand, and Monte Carlo's means), and
 sequences that beams find.
@@ -97,19 +97,19 @@ class StepByStep(RowWriter):
     def judge(self, scorer: Scorer, space: SequenceSpace, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         """See `RowWriter.judge`: the rewards of the episodes, where tokens are judged their sum."""
         judgement = _Judgement(scorer, tokens.device)
-        pays: RewardFunction | ConditionalRewardFunction = (
+        function: RewardFunction | ConditionalRewardFunction = (
             judgement.alone if conditions is None else judgement.conditional
         )
-        episodes = _Episodes(space, len(tokens), pays, conditions)
+        episodes = _Episodes(space, len(tokens), function, conditions)
         for position in range(space.max_length):
             episodes.step(tokens[:, position])
-        paid = torch.from_numpy(episodes.rewards).float().to(tokens.device)
+        rewards = torch.from_numpy(episodes.rewards).float().to(tokens.device)
         assert judgement.said is not None
         if judgement.said.dim() == 2:
-            if not torch.equal(paid, judgement.said.sum(1)):
+            if not torch.equal(rewards, judgement.said.sum(1)):
                 raise RuntimeError("the rewards of the episodes are not those of the judge: the environment is broken.")
             return judgement.said
-        return paid
+        return rewards
 
 
 WRITERS: dict[Sampling, RowWriter] = {"batched": Batched(), "environment": StepByStep()}
@@ -122,7 +122,7 @@ class _Episodes:
     Args:
         space: the task's sequences.
         rows: R.
-        reward_function: pays them at the end.
+        reward_function: rewards them at the end.
         conditions: (R, S) int64 what they are given, or None.
 
     Attributes:

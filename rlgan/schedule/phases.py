@@ -102,7 +102,7 @@ class Schedule(Settings):
 
     @property
     def num_sampled(self) -> int:
-        """Sequences of a generator update that the generator draws, and that are paid."""
+        """Sequences of a generator update that the generator draws, and that are rewarded."""
         return self.g_batch - self.num_real
 
     def check(self, fields: Fields) -> Iterator[Problem]:

@@ -90,7 +90,7 @@ class RealSequences:
     # ------------------------------------------------------------------ begun with
 
     def beginnings(self, num_sequences: int, purpose: tuple[str, int], unit: int) -> Beginnings:
-        """What sequences that nobody pays begin with: fakes, and rows that are differentiated.
+        """What sequences without a reward begin with: fakes, and rows that are differentiated.
 
         Args:
             num_sequences: B.

@@ -80,7 +80,7 @@ LOOKS_LIKE_A_FILE = re.compile(
 )
 NAME_COLUMNS = {"--task.input.source", "--task.input.target"}
 """Beside --pairs these take a column, which may look like a file; elsewhere they take files."""
-SEEN_IN_TRAIN_ALONE = {"--out": 1, "--storage": 1, "--dry-run": 0}
+SEEN_IN_TRAIN_ALONE = {"--out": 1, "--storage": 1, "--seeds": 1, "--dry-run": 0}
 
 Found = Callable[[str, str], Iterator[Piece]]
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import inspect
+import os
 import pickle
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from rlgan import extensions
@@ -99,6 +105,107 @@ def test_object_without_source_is_known_by_its_qualified_name() -> None:
     assert load("length", "reward").digest == "qualified-name:builtins.len"
 
 
+def make(factor: float, words: tuple[str, ...] = ()) -> Any:
+    def scaled(completions: list[str]) -> list[float]:
+        return [factor * len(text) + len(words) for text in completions]
+
+    return scaled
+
+
+def make_class(factor: float) -> Any:
+    class Scaled:
+        scale = factor
+
+        def __call__(self, completions: list[str]) -> list[float]:
+            return [self.scale * len(text) for text in completions]
+
+    return Scaled
+
+
+def with_default(factor: float) -> Any:
+    def scaled(completions: list[str], factor: float = factor) -> list[float]:
+        return [factor * len(text) for text in completions]
+
+    return scaled
+
+
+def linear(value: float) -> torch.nn.Module:
+    network = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        network.weight.fill_(value)
+        network.bias.fill_(0.0)
+    return network
+
+
+def digest_of(plugin: Any) -> str:
+    register("reward", "one", plugin)
+    return load("one", "reward").digest
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        make,
+        make_class,
+        with_default,
+        linear,
+        lambda value: make_class(value)(),
+        lambda value: Instance((value,)),
+        lambda value: Instance([{"a": (value, None)}, {"b"}]),
+        lambda value: Instance(torch.tensor([1.0, value])),
+        lambda value: Instance(np.array([1.0, value])),
+        lambda value: Instance(Instance(value)),
+        lambda value: Instance(make(value)),
+        lambda value: Instance(linear(value)),
+        lambda value: Instance(value).called,
+        lambda value: functools.partial(with_default(0.0), factor=value),
+        lambda value: functools.partial(registered_function, factor=value),
+        lambda value: lambda completions: [value for _ in completions],
+    ],
+)
+def test_digest_is_of_what_an_object_holds_too(built: Callable[[float], Any]) -> None:
+    assert digest_of(built(1.0)) == digest_of(built(1.0)) != digest_of(built(-5.0))
+
+
+def test_two_lambdas_of_one_line_have_two_digests() -> None:
+    one, other = lambda completions: [1.0], lambda completions: [2.0]
+    assert digest_of(one) != digest_of(other)
+
+
+def test_digest_of_what_an_object_holds_is_the_same_in_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "registers.py"
+    path.write_text(
+        "from rlgan.extensions import load, register\n"
+        "class Words:\n    def __init__(self, words):\n        self.words, self.me = words, self\n"
+        "    def __call__(self, completions):\n        return [0.0 for _ in completions]\n"
+        "register('reward', 'words', Words({'a', 'b', 'c', 'd', 'e'}))\nprint(load('words', 'reward').digest)\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, str(path)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_object_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"register\('reward', 'locked'\): .number.deep \(_thread.lock\) cannot be"):
+        held = Instance(0)
+        held.deep = threading.Lock()  # type: ignore[attr-defined]
+        register("reward", "locked", Instance(held))
+
+
+def test_run_does_not_go_on_with_another_closure() -> None:
+    register("reward", "made", make(1.0))
+    plugin = Reward(name="made")
+    register("reward", "made", make(-5.0))
+    with pytest.raises(ConfigError, match="is another one than the run began with"):
+        require_unchanged([plugin], "--resume run")
+    register("reward", "made", make(1.0))
+    require_unchanged([plugin], "--resume run")
+
+
 def test_two_instances_of_a_class_stay_apart() -> None:
     register("reward", "a", Instance(1))
     register("reward", "b", Instance(2))
@@ -107,8 +214,11 @@ def test_two_instances_of_a_class_stay_apart() -> None:
 
 
 class Instance:
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: Any) -> None:
         self.number = number
+
+    def called(self, completions: list[str]) -> list[float]:
+        return [self.number for _ in completions]
 
 
 def test_entry_points_are_found_by_kind_and_name(monkeypatch: pytest.MonkeyPatch) -> None:

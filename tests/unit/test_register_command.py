@@ -30,7 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def registered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
 
-    def register(*arguments: Any) -> int:
+    def register(*arguments: Any, trust_code: bool) -> int:
+        assert not trust_code
         calls.append(arguments)
         return 4
 

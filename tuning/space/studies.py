@@ -211,7 +211,7 @@ STUDIES = {
                     "optimizers.generator.lr",
                     "optimizers.discriminator.lr",
                 ),
-                # Sequences are judged as a whole and paid at their end, or each token is: two of the four pairs.
+                # Sequences are judged as a whole and rewarded at their end, or each token is: two of the four pairs.
                 {
                     "discriminator": Choice(("cnn_highway", "causal_lstm")),
                     "discriminator.hidden": Choice((64, 128)),

@@ -8,7 +8,7 @@ from rlgan.base.declarations import DeclaredDiscriminator, Fields, reads_density
 from rlgan.base.problems import Problem
 
 
-def who_reads_conditions(fields: Fields) -> Iterator[Problem]:
+def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
     """What the task gives with each sequence, generator and discriminator must read, and nothing else."""
     task, generator, network = fields.task, fields.generator, fields.discriminator
     if task.gives_conditions and not generator.reads_conditions:
@@ -49,7 +49,7 @@ def who_reads_conditions(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def who_gives_a_distribution(fields: Fields) -> Iterator[Problem]:
+def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
     """A discriminator that is a distribution, the loss that it learns by and what is read of it belong together."""
     network, loss = fields.discriminator, fields.adversary.loss
     if network is None:
@@ -77,7 +77,7 @@ def who_gives_a_distribution(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def what_is_read_into_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterator[Problem]:
+def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterator[Problem]:
     """What a reward reads into a logit is what the loss makes it."""
     reward, baseline, adversary, balance = fields.reward, fields.baseline, fields.adversary, fields.schedule.balance
     loss, slope = adversary.loss, adversary.gradient_penalty
@@ -136,7 +136,7 @@ def what_is_read_into_logits(fields: Fields, network: DeclaredDiscriminator) -> 
         )
 
 
-def what_has_no_origin(fields: Fields) -> Iterator[Problem]:
+def origin_of_logits(fields: Fields) -> Iterator[Problem]:
     """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §19.3)."""
     reward, loss, balance = fields.reward, fields.adversary.loss, fields.schedule.balance
     if not fields.schedule.adversarial_updates or "discriminator" not in reward.reads:

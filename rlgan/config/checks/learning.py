@@ -8,7 +8,7 @@ from rlgan.base.declarations import Fields, of_the_batch
 from rlgan.base.problems import UNSHOWN, Problem
 
 
-def who_learns(fields: Fields) -> Iterator[Problem]:
+def learners(fields: Fields) -> Iterator[Problem]:
     """A discriminator that there is, is trained and read, and none is asked where there is none."""
     reward, schedule, objective = fields.reward, fields.schedule, fields.objective
     is_adversarial = schedule.adversarial_updates > 0
@@ -65,7 +65,7 @@ def who_learns(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def what_is_differentiated(fields: Fields) -> Iterator[Problem]:
+def differentiated_objectives(fields: Fields) -> Iterator[Problem]:
     """Objectives that go through the discriminator, or past it, read no reward."""
     objective = fields.objective
     if fields.sampling != "batched" and objective.makes_soft_rows:
@@ -108,7 +108,7 @@ def what_is_differentiated(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def without_likelihood(fields: Fields) -> Iterator[Problem]:
+def generators_without_likelihood(fields: Fields) -> Iterator[Problem]:
     """A generator that draws no tokens knows no likelihood, and learns from none."""
     generator, objective, evaluation = fields.generator, fields.objective, fields.evaluation
     if not objective.draws_tokens and generator.draws_tokens:
@@ -160,7 +160,7 @@ def without_likelihood(fields: Fields) -> Iterator[Problem]:
             )
 
 
-def what_there_is_before(fields: Fields) -> Iterator[Problem]:
+def pretraining(fields: Fields) -> Iterator[Problem]:
     """What pretraining, controls and the known distribution of a task are needed for."""
     schedule, task = fields.schedule, fields.task
     if not schedule.adversarial_updates and fields.controls:
@@ -197,7 +197,7 @@ def what_there_is_before(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def how_a_batch_is_learned(fields: Fields) -> Iterator[Problem]:
+def passes_over_a_batch(fields: Fields) -> Iterator[Problem]:
     """Every batch of a pass has as many sequences in each step."""
     objective, schedule, forcing = fields.objective, fields.schedule, fields.schedule.teacher_forcing
     batches = {}

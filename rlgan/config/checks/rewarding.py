@@ -8,7 +8,7 @@ from rlgan.base.declarations import Fields, compares_sequences, of_the_batch
 from rlgan.base.problems import Problem, Shown
 
 
-def how_long_rewards_take(fields: Fields) -> Iterator[Problem]:
+def time_of_rewards(fields: Fields) -> Iterator[Problem]:
     """Functions of the user's own that are slow, and allowed to be, must not be taken for an actor that hangs."""
     workers, reward = fields.workers, fields.reward
     # A task scores its sequences, then all their continuations; a function that raises is called once more, to find
@@ -26,7 +26,7 @@ def how_long_rewards_take(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
+def rewards_and_credit(fields: Fields) -> Iterator[Problem]:
     """Reward, credit and discriminator must speak of the same: sequences, prefixes, or tokens."""
     reward, credit, task = fields.reward, fields.credit, fields.task
     reads_discriminator = "discriminator" in reward.reads
@@ -86,7 +86,7 @@ def what_is_rewarded(fields: Fields) -> Iterator[Problem]:
         )
 
 
-def what_is_compared(fields: Fields) -> Iterator[Problem]:
+def comparisons_within_a_batch(fields: Fields) -> Iterator[Problem]:
     """Sequences of a group are compared with each other, at least two of them."""
     baseline, schedule = fields.baseline, fields.schedule
     group = schedule.g_group
