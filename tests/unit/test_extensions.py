@@ -459,16 +459,16 @@ def test_source_of_a_module_is_read_without_importing_it(two: tuple[Path, Path])
 @pytest.mark.parametrize("is_remembered", [True, False])
 def test_another_version_of_a_module_is_refused_and_not_imported(two: tuple[Path, Path], is_remembered: bool) -> None:
     sys.path.insert(0, str(two[0]))
-    packed = pickle.dumps(Reward(name="versioned.reward:brevity", digest=digest_of(two[0])))
+    packed = pickle.dumps(Reward(name="versioned.reward:brevity", digest=version_of(two[0])))
     if not is_remembered:
         extensions._sources.clear()
     sys.path[0] = str(two[1])
     plugin = (
-        pickle.loads(packed) if is_remembered else Reward(name="versioned.reward:brevity", digest=digest_of(two[0]))
+        pickle.loads(packed) if is_remembered else Reward(name="versioned.reward:brevity", digest=version_of(two[0]))
     )
     with pytest.raises(ConfigError, match="is another one than the run began with") as raised:
         plugin.load()
-    assert digest_of(two[0]) in str(raised.value) and digest_of(two[1]) in str(raised.value)
+    assert version_of(two[0]) in str(raised.value) and version_of(two[1]) in str(raised.value)
     assert not (two[1] / "ran").exists() and "versioned" not in sys.modules
 
 
@@ -478,10 +478,10 @@ def test_another_version_of_a_module_that_is_imported_already_is_refused(two: tu
     text = (two[0] / "versioned" / "reward.py").read_text()
     extensions.unpack([{"text": text, "path": "elsewhere"}])
     with pytest.raises(ConfigError, match="is another one than the run began with"):
-        load("versioned.reward:brevity", "reward", digest_of(two[0]))
+        load("versioned.reward:brevity", "reward", version_of(two[0]))
 
 
-def digest_of(folder: Path) -> str:
+def version_of(folder: Path) -> str:
     return hashlib.sha256((folder / "versioned" / "reward.py").read_bytes()).hexdigest()
 
 
