@@ -69,7 +69,7 @@ class Difference:
 
     @property
     def outcome(self) -> str:
-        """Whether the finalist "beats" it, "is worse than" it, or "is not distinguished from" it.
+        """Whether the finalist "beats" it, "is worse than" it, or "is not told apart from" it.
 
         Where a seed is missing nothing beats anything: those that survived may be those that were easy.
         """
