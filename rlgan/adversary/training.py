@@ -25,7 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import load_weights
+from rlgan.base.weights import load_weights, weights_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -500,7 +500,7 @@ class Adversary:
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""
         return {
-            "weights": {name: value.detach().clone() for name, value in self.network.state_dict().items()},
+            "weights": weights_of(self.network, version=0).complete,
             "optimizer": optimizer_state(self._optimizer),
             "real_buffer": self._real_buffer.state(),
             "fake_buffer": self._fake_buffer.state(),
