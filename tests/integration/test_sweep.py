@@ -120,7 +120,7 @@ class WatchedTrial(Trial):
         self._note("took up", str(checkpoint_dir))
 
     def _note(self, what: str, checkpoint_dir: str) -> None:
-        weights = b"".join(array.tobytes() for _, array in sorted(self.trainer.current_weights().items()))
+        weights = b"".join(tensor.numpy().tobytes() for _, tensor in sorted(self.trainer.current_weights().items()))
         note = [
             what,
             self.config[NAME],
