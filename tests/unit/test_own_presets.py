@@ -104,7 +104,7 @@ def test_name_of_a_variant_that_ships_is_refused(
     kind: extensions.PluginKind, path: str, shipped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extensions, "_registered", {})
-    extensions.register(kind, shipped, Config)
+    extensions.register(kind, shipped, lambda *values: values)
     with pytest.raises(ConfigError, match=f"{path}='{shipped}': is the name of a {kind} that ships"):
         override(preset("quick"), {path: shipped})
 
