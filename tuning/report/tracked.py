@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from rlgan.base.settings import NeverMovesNumbers, facts_below
 from rlgan.config.config import Config
 from rlgan.config.paths import to_dict
 from rlgan.tracking import DataInput, Tracker, TrackingSettings, run_tags
@@ -41,8 +43,9 @@ POPULATION = "population/"
 def identity(config: Config) -> str:
     """Twelve hexadecimal digits that two configurations share if they give the same numbers."""
     values = to_dict(config)
-    for name in ("preset", "tracking", "checkpoint_every_s", "controls", "sampling"):
-        del values[name]
+    for path, _ in facts_below(Config, NeverMovesNumbers):
+        *parents, name = path.split(".")
+        del reduce(dict.__getitem__, parents, values)[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from rlgan.config.paths import override
+from rlgan.presets.quick import quick
 from rlgan.tracking import TrackingSettings, read_run
 from rlgan.tuning.judge.results import SweepResults
 from rlgan.tuning.report.logged import read_sweep
-from rlgan.tuning.report.tracked import SweepTracking
+from rlgan.tuning.report.tracked import SweepTracking, identity
 from rlgan.tuning.search.ledger import FinalLedger, Ledger
 from tests.support.tiny_sweep import STUDY, TASK
 
@@ -32,3 +36,17 @@ def test_who_took_over_is_read_back_at_the_point_at_which_it_ended(tmp_path: Pat
     tracking.finish("FINISHED", whole, [], 60.0)
     there = read_sweep(read_run(uri, folder)).trials
     assert there == whole.trials and there[1].point == {"baseline": "ema", "schedule.d_steps": 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"preset": "mine"}, {"sampling": "environment"}, {"controls": ()}, {"checkpoint_every_s": 1.0},
+     {"tracking.experiment": "mine"}],
+)  # fmt: skip
+def test_what_moves_no_number_has_no_part_in_the_identity(changes: dict[str, object]) -> None:
+    assert identity(override(quick(), changes)) == identity(quick())
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"schedule.g_batch": 32}, {"evaluation.num_sequences": 100}])
+def test_what_moves_numbers_has(changes: dict[str, object]) -> None:
+    assert identity(override(quick(), changes)) != identity(quick())
