@@ -59,6 +59,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("needs a CUDA device, and torch sees none")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder_stays_bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves a file where another could find it: tests write into the folders that they are given."""
+    yield
+    entries = tmp_path_factory.getbasetemp().iterdir()
+    left = sorted(
+        path.name for path in entries if path.is_file() and path.name != ".lock"
+    )  # pytest locks with the latter
+    assert not left, f"tests wrote {left} into the folder that all tests share; write into tmp_path"
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A local Ray cluster of two CPUs on loopback, started once; one that is already running is used and left alone."""

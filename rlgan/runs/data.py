@@ -189,8 +189,9 @@ def located(config: Config, kept: KeptData) -> Config:
     """The configuration with its files where they lie now.
 
     A file is looked for where it lay when the run began, then at the same place beside the run's folder, which may have
-    been moved with it, then as the configuration names it, from the working directory and from the run's folder. One
-    that is nowhere keeps its name.
+    been moved with it, then as the configuration names it, from the working directory and from the run's folder. Where
+    it does not lie where it lay, a file of the same bytes goes before one that only has its name. One that is nowhere
+    keeps its name.
 
     Args:
         config: of the run.
@@ -202,10 +203,18 @@ def located(config: Config, kept: KeptData) -> Config:
         known = known if known.get("path") == name else {}  # of the same file, and not of one that was named since
         candidates = [known.get("absolute"), _joined(kept.folder, known.get("from_run"))]
         candidates += [name, _joined(kept.folder, name)]
-        found = next((one for one in candidates if one is not None and Path(one).exists()), name)
+        found = _first_there(candidates, known.get("sha256")) or name
         if found != name:
             changes[path] = found
     return override(config, changes) if changes else config
+
+
+def _first_there(candidates: Sequence[str | None], digest: object) -> str | None:
+    """Where the file lay, if something is there; else the first place that holds its bytes, else the first of all."""
+    there = [one for one in candidates if one is not None and Path(one).exists()]
+    if not there or there[0] == candidates[0]:
+        return there[0] if there else None
+    return next((one for one in there if Path(one).is_file() and _sha256(Path(one)) == digest), there[0])
 
 
 def absolute(config: Config) -> Config:
@@ -407,7 +416,8 @@ def _changed_files(config: Config, kept: KeptData) -> list[str]:
         if _sha256(Path(name)) != known["sha256"]:
             size = Path(name).stat().st_size
             before = "as before" if size == known["num_bytes"] else f"was {known['num_bytes']:,}"
-            described.append(f"{path}={name} has another content ({size:,} bytes, {before})")
+            lay = "" if _absolute(name) == known["absolute"] else f"; the run read it from {known['absolute']}"
+            described.append(f"{path}={name} has another content ({size:,} bytes, {before}{lay})")
     return described
 
 

@@ -77,19 +77,31 @@ def test_a_run_is_measured_from_another_folder_with_the_same_figures(
     assert here.status == there.status == 0 and there.out == here.out and json.loads(here.out)
 
     # On another machine neither the place of the file nor its name is the same.
-    copied = copy_of(began / "runs" / "a", tmp_path / "copied")
+    copied = copy_of(began / "runs" / "a", tmp_path / "moved" / "copied")
     known = json.loads((copied / "data.json").read_text())
     known["files"]["task.data"]["absolute"] = "/nowhere/lines.txt"
     (copied / "data.json").write_text(json.dumps(known))
-    answer = ask(capsys, "evaluate", "--run", "copied")
+    answer = ask(capsys, "evaluate", "--run", copied)
     assert answer.status == 2 and "the run read it from /nowhere/lines.txt" in answer.err
     assert "by --data FILE" in answer.err
+    # What has the file's name alone, where a run that was moved with its data would find it, is refused as another
+    # file; and passed over where the run's own bytes lie in a place that comes later.
+    namesake = tmp_path / "lines.txt"
+    namesake.write_text(CONTENT.replace("a b x", "b a x"))
+    answer = ask(capsys, "evaluate", "--run", copied)
+    assert answer.status == 2 and f"{namesake} has another content" in answer.err
+    assert "the run read it from /nowhere/lines.txt" in answer.err
+    (copied / "lines.txt").write_text(CONTENT)
+    answer = ask(capsys, "evaluate", "--run", copied, "--json")
+    assert answer.status == 0 and answer.out == here.out
+    namesake.unlink()
+    (copied / "lines.txt").unlink()
     (tmp_path / "other_name.txt").write_text(CONTENT)
     for named in (("--data", "other_name.txt"), ("--task.data", "other_name.txt")):
-        answer = ask(capsys, "evaluate", "--run", "copied", "--json", *named)
+        answer = ask(capsys, "evaluate", "--run", copied, "--json", *named)
         assert answer.status == 0 and answer.out == here.out
     (tmp_path / "other_name.txt").write_text(CONTENT.replace("a b x", "b a x"))
-    answer = ask(capsys, "evaluate", "--run", "copied", "--data", "other_name.txt")
+    answer = ask(capsys, "evaluate", "--run", copied, "--data", "other_name.txt")
     assert answer.status == 2 and "its data has changed" in answer.err
 
 

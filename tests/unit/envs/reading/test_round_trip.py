@@ -72,7 +72,7 @@ def test_pairs_are_read_back_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, writer: str, rows: list[tuple[str, str]], packing: str
 ) -> None:
     suffix, write = WRITERS[writer]
-    path = tmp_path_factory.getbasetemp() / f"pairs{suffix}{packing}"
+    path = tmp_path_factory.mktemp("pairs") / f"pairs{suffix}{packing}"
     path.write_bytes(PACKERS[packing](write(rows)))
     found = read_pairs_of_file(str(path), How(), *SIDES)
     assert list(zip(found.sources, found.targets, strict=True)) == rows
@@ -83,7 +83,7 @@ def test_pairs_are_read_back_as_they_were_written(
 def test_lines_are_read_back_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, last: bool
 ) -> None:
-    path: Path = tmp_path_factory.getbasetemp() / "lines.txt"
+    path: Path = tmp_path_factory.mktemp("lines") / "lines.txt"
     written = end.join(lines) + (end if last or not lines[-1] else "")
     path.write_bytes(written.encode())
     found = read_texts(str(path), How(format="lines"), Wanted("text", "--task.column"), "text")
@@ -94,7 +94,7 @@ def test_lines_are_read_back_as_they_were_written(
 @pytest.mark.property
 @given(value=st.text(st.characters(exclude_categories=("Cs",)), max_size=20))
 def test_one_line_comes_of_every_text(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
-    path: Path = tmp_path_factory.getbasetemp() / "one.json"
+    path: Path = tmp_path_factory.mktemp("one") / "one.json"
     path.write_text(json.dumps([{"text": value}]), encoding="utf-8")
     (found,) = read_texts(str(path), How(), Wanted("text", "--task.column"), "text").strings
     # What reads lines in other ways sees one line, too.
