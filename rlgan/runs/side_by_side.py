@@ -16,9 +16,10 @@ from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import Any
 
+from rlgan.evaluation.quantities import axis_name
 from rlgan.report.final_table import FIRST, TABLE, in_order, slug
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
-from rlgan.report.tables import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, printable, save_figure
+from rlgan.report.tables import PLANES, UPRIGHT_LETTERS, format_table, new_figure, printable, save_figure
 from rlgan.tracking import LoggedRun, history, read_table
 
 OURS = "this run"

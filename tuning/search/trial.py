@@ -16,7 +16,8 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.evaluation.evaluator import Evaluator, samples_shown, selection_view
+from rlgan.evaluation.evaluator import Evaluator, selection_view
+from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.runs.ray_tune import VARIED, SequenceGAN
 from rlgan.storage.checkpoint import load_latest
 from rlgan.storage.export import save_run_generator
