@@ -15,11 +15,11 @@ Better = Literal["lower", "higher"]
 Size = Literal["samples", "hypotheses", "as real", "prefixes", "neighbours", "sources", "pairs", "test", "training"]
 SIZES: Mapping[Size, str] = {
     "samples": "samples",
-    "hypotheses": "samples compared",
-    "as real": "samples compared",
+    "hypotheses": "samples",
+    "as real": "samples",
     "prefixes": "prefixes",
-    "neighbours": "samples compared",
-    "sources": "test sources",
+    "neighbours": "samples",
+    "sources": "sources",
     "pairs": "human pairs",
     "test": "test sequences",
     "training": "training sequences",

@@ -177,19 +177,20 @@ figure { margin: 1.2rem 0; }
 figcaption, caption { color: var(--soft); font-size: 0.92rem; text-align: left; padding: 0.3rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line); }
 /* What is wider than the page scrolls, and shows it: by a shadow on the side where there is more, and by a bar. */
-.wide { overflow-x: auto; margin: 1.2rem 0; scrollbar-width: auto; scrollbar-color: var(--soft) var(--band);
-  background: linear-gradient(to right, var(--back) 40%, transparent) local left / 3rem 100%,
-    linear-gradient(to left, var(--back) 40%, transparent) local right / 3rem 100%,
-    radial-gradient(farthest-side at 0 50%, var(--shade), transparent) scroll left / 1rem 100%,
-    radial-gradient(farthest-side at 100% 50%, var(--shade), transparent) scroll right / 1rem 100%;
-  background-repeat: no-repeat; }
-@supports not (scrollbar-color: auto) {
-  .wide::-webkit-scrollbar { height: 0.7rem; }
-  .wide::-webkit-scrollbar-track { background: var(--band); }
-  .wide::-webkit-scrollbar-thumb { background: var(--soft); border-radius: 0.35rem; }
+.wide { overflow-x: auto; margin: 1.2rem 0;
+  background: linear-gradient(to right, var(--back) 40%, transparent) local left / 3rem 100% no-repeat,
+    linear-gradient(to left, var(--back) 40%, transparent) local right / 3rem 100% no-repeat,
+    radial-gradient(farthest-side at 0 50%, var(--shade), transparent) scroll left / 1rem 100% no-repeat,
+    radial-gradient(farthest-side at 100% 50%, var(--shade), transparent) scroll right / 1rem 100% no-repeat; }
+/* A bar that is styled does not hide until it is used. */
+.wide::-webkit-scrollbar { height: 0.7rem; }
+.wide::-webkit-scrollbar-track { background: var(--band); }
+.wide::-webkit-scrollbar-thumb { background: var(--soft); border-radius: 0.35rem; }
+@supports not selector(::-webkit-scrollbar) {
+  .wide { scrollbar-width: auto; scrollbar-color: var(--soft) var(--band); }
 }
 table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
-caption span { position: sticky; left: 0; display: inline-block; max-width: min(56rem, calc(100vw - 3rem)); }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(56rem, calc(100vw - 4.5rem)); }
 th, td { padding: 0.3rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 tbody tr:nth-child(even) { background: var(--stripe); }

@@ -19,9 +19,12 @@ from rlgan.report.narrow import MOST_COLUMNS, beside, fitting_table, in_one_line
 
 from .comparison import FEWEST_SAMPLES, Comparison
 
+EMPTY = "(empty)"
+"""Stands for a sequence without a token."""
 _MOST_ROWS = 5
 _LINES_OF_TEXT = 3  # of a sample; tokens without meaning have one
 _NAMES = ("row", "τ")
+_WHERE = 13  # columns of what is named before where it lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +138,13 @@ def ending(comparison: Comparison, run_dir: Path, columns: int = MOST_COLUMNS, i
         parts.append(_samples(comparison, columns))
     if comparison.sentences:
         parts.append("\n".join(wrapped(sentence, columns) for sentence in comparison.sentences))
+    where = {
+        "whole table": f"table.txt: {len(comparison.rows)} rows; to the last digit {TABLE}",
+        "page": f"report.html{', an artifact in MLflow as the table' if is_tracked else ''}",
+        "folder": str(run_dir),
+    }
     parts.append(
-        f"whole table  table.txt: {len(comparison.rows)} rows; to the last digit {TABLE}\n"
-        f"page         report.html{', an artifact in MLflow as the table' if is_tracked else ''}\n"
-        f"folder       {run_dir}"
+        "\n".join(wrapped(f"{name:<{_WHERE}}{text}", columns, hang=" " * _WHERE) for name, text in where.items())
     )
     return "\n\n".join(parts)
 
@@ -181,7 +187,7 @@ def _samples(comparison: Comparison, columns: int) -> str:
     for one in shown:
         if one.source is not None:
             lines.append(shortened(in_one_line(f"source: {one.source}"), columns))
-        lines += beside(one.generated, one.real, columns, most)
+        lines += beside(one.generated or EMPTY, one.real or EMPTY, columns, most)
     return "\n".join(lines)
 
 
@@ -189,7 +195,11 @@ def samples_table(samples: Sequence[Beside]) -> tuple[list[dict[str, str]], tupl
     """Samples beside real sequences as rows, and their columns."""
     has_source = any(one.source is not None for one in samples)
     rows = [
-        {**({"source": one.source or ""} if has_source else {}), "generated": one.generated, "real": one.real}
+        {
+            **({"source": one.source or EMPTY} if has_source else {}),
+            "generated": one.generated or EMPTY,
+            "real": one.real or EMPTY,
+        }
         for one in samples
     ]
     return rows, (*(("source",) if has_source else ()), "generated", "real")

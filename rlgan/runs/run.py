@@ -44,6 +44,7 @@ from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.extensions import admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
+from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
 from rlgan.storage.places import Mirror, Place, fetch, require_writable
@@ -54,6 +55,7 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 from .data import config_files, kept_data, located, new_task, rebuilt_task, with_files
+from .measured import Measured, measured
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, SUMMARY, table_tags
 from .session import RunResult, Session, send_last
@@ -228,10 +230,11 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None, progress:
     progress = progress or Progress()
     # Older versions kept the whole table alone.
     said = run_dir / (SUMMARY if (run_dir / SUMMARY).exists() else LAST_FILE)
-    progress.say(
-        f"run {run_dir} is complete: what it said at its end. Its data is not read again; --dry-run beside "
-        f"--resume finds whether it is as it was.\n{said.read_text('utf-8').rstrip()}"
+    complete = (
+        f"run {run_dir} is complete: what it said at its end. Its data is not read again; --dry-run beside --resume "
+        "finds whether it is as it was."
     )
+    progress.say(f"{wrapped(complete, progress.columns)}\n\n{said.read_text('utf-8').rstrip()}")
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
     for name in ARTIFACTS:
@@ -255,7 +258,7 @@ def evaluate_run(
     files: Mapping[str, str] | None = None,
     trust_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> dict[str, float]:
+) -> Measured:
     """Measure the generator of a run on the test split of its task.
 
     Args:
@@ -269,7 +272,7 @@ def evaluate_run(
         say: shows the user how figures are taken, and what cannot be checked.
 
     Returns:
-        Name → value.
+        Figures with what is known of them, and the row of the run's table that they stand beside.
 
     Raises:
         CheckpointError: the folder holds no run or generator, its data is not what the run began with, or it is
@@ -300,7 +303,8 @@ def evaluate_run(
             say(note)
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
-        return measurement.metrics | evaluator.measure_closely(measurement) | judged
+        metrics = measurement.metrics | evaluator.measure_closely(measurement) | judged
+        return measured(evaluator, metrics, run_dir, temperature, number, config.evaluation.final_sequences)
 
 
 def new_folder(request: RunRequest) -> Path:
