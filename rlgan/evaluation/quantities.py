@@ -63,6 +63,12 @@ def quantity(name: str, own: Sequence[OwnMetric] = ()) -> Quantity:
     return found
 
 
+def sign_of(name: str) -> str:
+    """Which way a figure is better, as a sign behind its name; empty where neither is, or nothing is known of it."""
+    found = known_quantity(name)
+    return "" if found is None else found.arrow
+
+
 def place_of(name: str) -> int:
     """Where a figure stands in the order of `QUANTITIES`; those of the user's own come first."""
     if is_own(name):

@@ -6,7 +6,7 @@ The facts of a figure stand beside the metric that it is of, in `QUANTITIES` of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -75,3 +75,20 @@ def found_in(quantities: Iterable[Quantity], name: str) -> Quantity | None:
         name: of a figure, without `eval/`.
     """
     return next((one for one in quantities if one.name == name or fnmatchcase(name, one.name)), None)
+
+
+def legend_of(quantities: Sequence[Quantity]) -> str:
+    """How the columns of a table are read: units, and which way is better."""
+    if not quantities:
+        return ""
+    units: dict[str, list[str]] = {}
+    for one in quantities:
+        units.setdefault(one.unit, []).append(one.name)
+    counted = (
+        [f"{unit}: {', '.join(names)}" for unit, names in units.items()]
+        if len(units) > 1
+        else [f"All in {unit}" for unit in units]
+    )
+    ways = {one.better for one in quantities}
+    signs = {"lower": "↓ lower is better", "higher": "↑ higher is better", None: "no sign: best where real data are"}
+    return f"{'; '.join(counted)}. {', '.join(words for way, words in signs.items() if way in ways)}."

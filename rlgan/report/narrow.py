@@ -1,4 +1,4 @@
-"""Text that fits the lines of a terminal: tables, sentences, and two texts beside each other.
+"""Text that fits the lines of a terminal: tables, sentences, and texts beside each other.
 
 A column is what a letter of a terminal takes: a Chinese character and most emojis take two, a combining accent none.
 """
@@ -57,23 +57,22 @@ def wrapped(text: str, columns: int = MOST_COLUMNS, hang: str = "  ") -> str:
     )
 
 
-def beside(left: str, right: str, columns: int, most_lines: int = 1) -> list[str]:
-    """Two texts in two columns, each cut with an ellipsis after some lines.
+def in_columns(texts: Sequence[str], columns: int, most_lines: int = 1) -> list[str]:
+    """Texts beside each other in columns of one width, each cut with an ellipsis after some lines.
 
     Args:
-        left: any text.
-        right: any text.
+        texts: any.
         columns: of a whole line.
-        most_lines: of either.
+        most_lines: of each.
 
     Returns:
         Lines.
     """
-    each = (columns - len(_GAP)) // 2
-    sides = [_cell(text, each, most_lines) for text in (left, right)]
+    each = (columns - len(_GAP) * (len(texts) - 1)) // len(texts)
+    sides = [_cell(text, each, most_lines) for text in texts]
     number = max(map(len, sides))
-    first, second = (side + [""] * (number - len(side)) for side in sides)
-    return [f"{_padded(one, each)}{_GAP}{other}".rstrip() for one, other in zip(first, second, strict=True)]
+    lines = zip(*(side + [""] * (number - len(side)) for side in sides), strict=True)
+    return [_GAP.join(_padded(cell, each) for cell in line).rstrip() for line in lines]
 
 
 def _cell(text: str, columns: int, most_lines: int) -> list[str]:
@@ -93,23 +92,25 @@ def fitting_table(
     most: int = MOST_COLUMNS,
     decimals: int = 3,
     headers: Mapping[str, str] | None = None,
+    num_names: int = 1,
 ) -> tuple[str, tuple[str, ...]]:
     """The first columns of a table, as many as fit; a name that is too long is cut.
 
     Args:
         rows: as for `format_table`.
-        columns: in order; the first is left-aligned and always there, and so is the second.
+        columns: in order; the names and the first beside them are always there.
         most: columns of a line.
         decimals: of floats.
         headers: column → what stands above it; those that are missing have their name.
+        num_names: how many of the first columns name a row, and are left-aligned.
 
     Returns:
         The table, and the columns that found no room.
     """
     texts = _texts(rows, columns, decimals, headers)
     widths = [max(map(width, column)) for column in zip(*texts, strict=True)]
-    taken = _taken(widths, 1, most)
-    return _lines([line[:taken] for line in texts], most), tuple(columns[taken:])
+    taken = _taken(widths, num_names, most)
+    return _lines([line[:taken] for line in texts], most, num_names), tuple(columns[taken:])
 
 
 def stacked_tables(

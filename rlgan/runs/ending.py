@@ -13,14 +13,13 @@ from typing import Any
 from rlgan.evaluation.own_metrics import is_own
 from rlgan.evaluation.shown_samples import Beside
 from rlgan.evaluation.verdict import START, Verdict
-from rlgan.metrics.quantity import Quantity
+from rlgan.metrics.quantity import legend_of
 from rlgan.report.final_table import CEILINGS, OWN, TABLE, best_control, is_start, main_row
-from rlgan.report.narrow import MOST_COLUMNS, beside, fitting_table, in_one_line, shortened, wrapped
+from rlgan.report.narrow import MOST_COLUMNS, fitting_table, wrapped
+from rlgan.report.samples import Written, sample_text
 
 from .comparison import FEWEST_SAMPLES, Comparison
 
-EMPTY = "(empty)"
-"""Stands for a sequence without a token."""
 _MOST_ROWS = 5
 _LINES_OF_TEXT = 3  # of a sample; tokens without meaning have one
 _NAMES = ("row", "τ")
@@ -162,44 +161,13 @@ def _table(comparison: Comparison, columns: int) -> str:
     return f"{table}\n{wrapped(legend, columns, hang='')}"
 
 
-def legend_of(quantities: Sequence[Quantity]) -> str:
-    """How the columns of a table are read: units, and which way is better."""
-    if not quantities:
-        return ""
-    units: dict[str, list[str]] = {}
-    for one in quantities:
-        units.setdefault(one.unit, []).append(one.name)
-    counted = (
-        [f"{unit}: {', '.join(names)}" for unit, names in units.items()]
-        if len(units) > 1
-        else [f"All in {unit}" for unit in units]
-    )
-    ways = {one.better for one in quantities}
-    signs = {"lower": "↓ lower is better", "higher": "↑ higher is better", None: "no sign: best where real data are"}
-    return f"{'; '.join(counted)}. {', '.join(words for way, words in signs.items() if way in ways)}."
-
-
 def _samples(comparison: Comparison, columns: int) -> str:
-    shown, most = comparison.samples[:FEWEST_SAMPLES], _LINES_OF_TEXT if comparison.is_text else 1
-    lines = beside("this run at τ=1", "test split", columns)
-    each = (columns - 2) // 2
-    lines.append(f"{'-' * each}  {'-' * each}")
-    for one in shown:
-        if one.source is not None:
-            lines.append(shortened(in_one_line(f"source: {one.source}"), columns))
-        lines += beside(one.generated or EMPTY, one.real or EMPTY, columns, most)
-    return "\n".join(lines)
+    # Tokens of an oracle say nothing, however many there are.
+    most_lines = _LINES_OF_TEXT if comparison.is_text else 1
+    return sample_text([written("this run at τ=1", comparison.samples)], columns, FEWEST_SAMPLES, most_lines)
 
 
-def samples_table(samples: Sequence[Beside]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """Samples beside real sequences as rows, and their columns."""
-    has_source = any(one.source is not None for one in samples)
-    rows = [
-        {
-            **({"source": one.source or EMPTY} if has_source else {}),
-            "generated": one.generated or EMPTY,
-            "real": one.real or EMPTY,
-        }
-        for one in samples
-    ]
-    return rows, (*(("source",) if has_source else ()), "generated", "real")
+def written(name: str, samples: Sequence[Beside]) -> Written:
+    """Samples of a run as they are shown."""
+    sources = tuple(one.source for one in samples if one.source is not None)
+    return Written(name, tuple(one.generated for one in samples), tuple(one.real for one in samples), sources)

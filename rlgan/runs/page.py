@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rlgan.metrics.quantity import legend_of
 from rlgan.report.final_table import in_order, shown_order
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
+from rlgan.report.samples import sample_tables
 
 from .comparison import Comparison
-from .ending import key_columns, legend_of, rows_that_matter, samples_table
+from .ending import key_columns, rows_that_matter, written
 
 PAGE = "report.html"
 """Name of the page in the run's folder."""
@@ -29,9 +31,8 @@ def write_run_page(comparison: Comparison, run_dir: Path, curves: Path, plane: P
     """
     sections = [Section("Finding", [*_finding(comparison), _short_table(comparison)])]
     if comparison.samples:
-        rows, columns = samples_table(comparison.samples)
-        caption = "Samples of this run at τ=1, beside sequences of the test split"
-        sections.append(Section("Samples", [Table(rows, columns, caption, is_text=True)]))
+        shown = [written("this run at τ=1", comparison.samples)]
+        sections.append(Section("Samples", sample_tables(shown, "Beside sequences of the test split")))
     if plane is not None:
         alt = "Scatter plot of the rows of the table by quality and coverage."
         caption = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from rlgan.report.final_table import (
 from rlgan.report.tables import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from rlgan.tracking import Tracker
 
-from .ending import ending, row_of, samples_table
+from .ending import ending, row_of
 from .page import PAGE, write_run_page
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker,
     text = shown_table(rows)
     write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
     if comparison.samples:
-        shown = plain_table(*samples_table(comparison.samples))
+        columns = ("source", "generated", "real") if task.conditions is not None else ("generated", "real")
+        shown = plain_table([asdict(one) for one in comparison.samples], columns)
         write_atomically(run_dir / SHOWN_SAMPLES, lambda path: path.write_text(shown + "\n", "utf-8"))
     plot_learning_curves(tracker.rows(), run_dir / CURVES)
     if (plane := plane_of(points := _plane_rows(rows))) is not None:

@@ -7,15 +7,15 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import width
 
 from rlgan.report import narrow
 from rlgan.report.narrow import (
-    beside,
     columns_of,
     fitting_table,
+    in_columns,
     in_one_line,
     shortened,
     stacked_tables,
@@ -72,7 +72,7 @@ def test_a_chinese_character_takes_two_columns() -> None:
         and shortened("中文字符", 7) == "中文字…"
         and shortened("中文字符", 6) == "中文…"
     )
-    assert beside("中文", "ab", 12) == ["中文   ab"]  # 5 and 5 columns, 2 between
+    assert in_columns(["中文", "ab"], 12) == ["中文   ab"]  # 5 and 5 columns, 2 between
 
 
 def test_sentences_are_wrapped_and_a_path_is_left_whole() -> None:
@@ -101,6 +101,7 @@ def test_what_is_no_terminal_has_a_hundred_columns(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.property
+@settings(max_examples=50)
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(0, 12), st.integers(40, 120))
 def test_no_table_is_wider_than_it_may_be(names: list[str], number: int, most: int) -> None:
     columns = [f"a_rather_long_quantity_{index}" for index in range(number)]
@@ -117,9 +118,10 @@ def test_no_table_is_wider_than_it_may_be(names: list[str], number: int, most: i
 
 
 @pytest.mark.property
+@settings(max_examples=50)
 @given(TEXTS, TEXTS, st.integers(20, 100), st.integers(1, 3))
-def test_two_texts_beside_each_other_fit(left: str, right: str, columns: int, most: int) -> None:
-    lines = beside(left, right, columns, most)
+def test_texts_beside_each_other_fit(left: str, right: str, columns: int, most: int) -> None:
+    lines = in_columns([left, right, left], columns, most)
     assert 1 <= len(lines) <= most
     assert all(width(line) <= columns and line.isprintable() or "\u200c" in line or "\u200d" in line for line in lines)
     assert all(width(line) <= columns for line in lines)
