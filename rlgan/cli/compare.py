@@ -73,11 +73,12 @@ def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
 
 
 def _sweep(logged: LoggedRun, out: Path) -> None:
+    from rlgan.report.narrow import columns_of
     from rlgan.tuning.report.logged import read_sweep
     from rlgan.tuning.report.page import analyse, summary_text, write_page
 
     results = read_sweep(logged)
     analysis = analyse(results)
-    print(summary_text(results, analysis))
+    print(summary_text(results, analysis, columns_of(sys.stdout)))
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         shutil.copyfile(write_page(results, Path(temporary), analysis), out)

@@ -148,7 +148,7 @@ def _texts(
     """Header and rows as texts of one line each."""
     header, *body = cells(rows, columns, decimals)
     named = [(headers or {}).get(name, name) for name in header]
-    return [[in_one_line(cell) for cell in line] for line in (named, *body)]
+    return [[cell if cell.isprintable() else in_one_line(cell) for cell in line] for line in (named, *body)]
 
 
 def _taken(widths: Sequence[int], num_names: int, most: int) -> int:
