@@ -235,6 +235,34 @@ class Run:
         """Learning curves of what was logged, phases shaded; `.savefig("curves.png")` writes them."""
         return learning_curves(self._rows())
 
+    def extend(
+        self,
+        updates: int,
+        *,
+        callbacks: Sequence[Callback | type[Callback]] = (),
+        quiet: bool = False,
+    ) -> Run:
+        """Make more adversarial updates in a run that is complete.
+
+        It has the numbers of a run that was asked for all of them at once, but for the measurement after the last
+        update so far, which such a run makes only where its turn was. The final table is measured again, controls are
+        trained again for as many updates; tables so far are kept as table-at-200.txt, after 200 updates.
+
+        Args:
+            updates: how many more.
+            callbacks: those that it was given when it began.
+            quiet: whether nothing is shown.
+
+        Returns:
+            The run, complete or stopped.
+
+        Raises:
+            CheckpointError: the run is not complete.
+            ConfigError: it has no adversarial phase, or was ended early; or a longer run would have had other numbers
+                so far, for it selects a generator, or its temperature is spread over all updates.
+        """
+        return self._go_on(callbacks, quiet, more_updates=updates)
+
     def resume(
         self,
         *,
@@ -256,6 +284,11 @@ class Run:
         Raises:
             RlganError: it cannot be gone on with, with the reason.
         """
+        return self._go_on(callbacks, quiet)
+
+    def _go_on(
+        self, callbacks: Sequence[Callback | type[Callback]], quiet: bool, more_updates: int | None = None
+    ) -> Run:
         self._require_run("training to go on with")
         with in_words_of_python():
             kept = kept_data(self.folder, f"rlgan.load({self.source!r})")
@@ -267,7 +300,9 @@ class Run:
                 folder = Path("runs") / place.name
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
 
-            request = RunRequest(config, folder, resume=True, storage=place, trust_code=self.trusts_code)
+            request = RunRequest(
+                config, folder, resume=True, storage=place, trust_code=self.trusts_code, more_updates=more_updates
+            )
             result = run(request, built_callbacks(callbacks), progress_of(quiet))
             return Run(result.run_dir, trust_code=self.trusts_code)
 
