@@ -152,6 +152,7 @@ class Run:
         top_k: int | None = None,
         seed: int = 0,
         sources: Sequence[str] | None = None,
+        replace_unknown: bool = False,
     ) -> list[str]:
         """Sequences of its generator as text.
 
@@ -162,6 +163,7 @@ class Run:
             top_k: draws each token from so many of the likeliest; None from all.
             seed: of the draw; the same seed gives the same texts.
             sources: what to write for, of a generator of pairs.
+            replace_unknown: whether words of the source take the place of unknown ones, where the generator looked.
 
         Returns:
             One string a sequence.
@@ -178,12 +180,15 @@ class Run:
                         "sources: are missing. This generator writes for a source: a translation, an answer, a "
                         "summary. Give a list of strings."
                     )
+                if replace_unknown:
+                    raise ConfigError("replace_unknown: takes words of sources, and there are none. Leave it out.")
                 return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
             if num is not None:
                 raise ConfigError("num: has no effect beside sources, for each of which one is written. Leave it out.")
             if exported.space.condition is None:
                 raise ConfigError("sources: this generator reads no text. Leave them out.")
-            return exported.answer(list(sources), "sources", Decoding(Draw(temperature, top_k, top_p)), seed)[0]
+            decoding = Decoding(Draw(temperature, top_k, top_p), replaces_unknown=replace_unknown)
+            return exported.answer(list(sources), "sources", decoding, seed)[0]
 
     def score(self, texts: Sequence[str], *, sources: Sequence[str] | None = None) -> pandas.DataFrame:
         """How likely its generator holds texts, and what its discriminator says of them.
@@ -267,6 +272,7 @@ class Run:
         self,
         *,
         callbacks: Sequence[Callback | type[Callback]] = (),
+        storage: str | None = None,
         quiet: bool = False,
     ) -> Run:
         """Go on with a run that was stopped, with exactly the numbers of one that never was.
@@ -276,6 +282,7 @@ class Run:
 
         Args:
             callbacks: those that it was given when it began.
+            storage: URI of a shared storage where the run is kept, too, as of `train`; a complete run is sent there.
             quiet: whether nothing is shown.
 
         Returns:
@@ -284,10 +291,14 @@ class Run:
         Raises:
             RlganError: it cannot be gone on with, with the reason.
         """
-        return self._go_on(callbacks, quiet)
+        return self._go_on(callbacks, quiet, storage)
 
     def _go_on(
-        self, callbacks: Sequence[Callback | type[Callback]], quiet: bool, more_updates: int | None = None
+        self,
+        callbacks: Sequence[Callback | type[Callback]],
+        quiet: bool,
+        storage: str | None = None,
+        more_updates: int | None = None,
     ) -> Run:
         self._require_run("training to go on with")
         with in_words_of_python():
@@ -298,6 +309,10 @@ class Run:
             if is_uri(self.source):
                 place = open_place(self.source, "storage")
                 folder = Path("runs") / place.name
+                if storage is not None:
+                    raise ConfigError("storage: has no effect for a run that lies in one. Leave it out.")
+            elif storage is not None:
+                place = open_place(storage, "storage").below(folder.resolve().name)
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
 
             request = RunRequest(
