@@ -308,7 +308,8 @@ def test_a_finished_run_is_shown_again_and_not_changed(
     said = (folder / "summary.txt").read_text("utf-8")
     assert answer.out.endswith(said)
     described = " ".join(answer.out.removesuffix(said).split())
-    assert described.startswith(f"run {folder} is complete: ") and "Its data is not read again; --dry-run" in described
+    assert described.startswith(f"run {folder} is complete: ") and "Its data is not read again; " in described
+    assert "--dry-run` finds whether it is as it was." in described
     # A run of an older version kept the whole table alone.
     (folder / "summary.txt").unlink()
     older = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
