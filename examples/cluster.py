@@ -25,7 +25,9 @@ import rlgan
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=2, help="rollout workers, a CPU each; 0 computes all in this process")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="rollout workers, a CPU each; 0 computes all in this process"
+    )
     parser.add_argument("--storage", help="mounted folder or URI where the run is kept, too")
     options = parser.parse_args()
     run = rlgan.train(

@@ -2,9 +2,9 @@
 
     python examples/own_reward.py
 
-PEP 257 wants a command that ends in a period: "Return the path.", not "Returns the path". Many sentences of the standard
-library do not keep to that, and so does what learned from them by likelihood. Here each sentence is also rewarded for
-it, while the discriminator sees to it that sentences stay like real ones.
+PEP 257 wants a command that ends in a period: "Return the path.", not "Returns the path". A third of the standard
+library's sentences do not keep to that, nor does what learned from them by likelihood. Here each sentence is rewarded
+for it, too, while the discriminator sees to it that sentences stay like real ones.
 
 Prints the share of sentences that keep PEP 257, of real ones and of each generator, beside what the reward cost: how
 likely the generator holds unseen real sentences (nll_gen, nats a token) and how much its own repeat each other

@@ -3,10 +3,10 @@
     pip install 'stable-baselines3==2.9.2'
     python examples/stock_ppo.py
 
-One episode writes one name, a letter an action; the reward comes with the last letter and is the logit of a
-discriminator that tells names of Python's functions from those of a likelihood generator. The judge stays as it is: this
-is reinforcement learning against a fixed reward, and a policy that does little but please it finds its weak spots. So the
-names at the end show what the judge likes, which need not be what is real.
+One episode writes one name, a letter an action. The reward comes with the last letter: it is the logit of a
+discriminator that tells names of Python's functions from those of a likelihood generator. The judge learns no more,
+and a policy that does little but please a fixed judge finds its weak spots: the names at the end are what the judge
+likes, which need not be what is real.
 
 Prints: the mean logit of real names, of names of random letters, and of PPO's before and after, with names of each.
 docs/environment.md has the same for RLlib's PPO.
@@ -23,6 +23,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 import rlgan
+
 
 def written(env: VecEnv, model: PPO, number: int = 50) -> tuple[float, list[str]]:
     """Mean reward of so many episodes of a policy, and what they wrote."""
@@ -59,7 +60,9 @@ def main() -> None:
     world = {"space": reward.space, "reward_function": reward, "decode": reward.decode, "render_mode": None}
     env = make_vec_env("rlgan.envs:rlgan/Token-v0", n_envs=16, seed=0, env_kwargs=world)
     torch.set_num_threads(1)
-    model = PPO("MlpPolicy", env, n_steps=64, batch_size=256, n_epochs=4, gamma=1.0, ent_coef=0.01, seed=0, device="cpu")
+    model = PPO(
+        "MlpPolicy", env, n_steps=64, batch_size=256, n_epochs=4, gamma=1.0, ent_coef=0.01, seed=0, device="cpu"
+    )
     for title, steps in (("PPO before", 0), (f"PPO after {letters:,} letters", letters)):
         if steps:
             model.learn(steps)

@@ -40,9 +40,7 @@ def corpus() -> ModuleType:
 
 
 @pytest.fixture
-def say(
-    corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Say:
+def say(corpus: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Say:
     """Runs an example in a folder that has a copy of all of them; returns what it printed."""
     for path in EXAMPLES.glob("*.py"):
         shutil.copy(path, tmp_path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import rlgan
+from rlgan import api
 
 _NUM_LINES = 100
 _SMALL: dict[str, dict[str, Any]] = {
@@ -26,9 +26,8 @@ def make_small(replace: Callable[[Any, str, Any], None]) -> None:
     Args:
         replace: sets an attribute of a module: `setattr`, or pytest's `monkeypatch.setattr`.
     """
-    for name, small in {"train": _train, "tune": _tune}.items():
-        module = import_module(rlgan._PLACES[name])
-        replace(module, name, small(getattr(module, name)))
+    replace(api, "train", _train(api.train))
+    replace(api, "tune", _tune(api.tune))
 
 
 def _train(train: Callable[..., rlgan.Run]) -> Callable[..., rlgan.Run]:
