@@ -48,8 +48,14 @@ def main() -> None:
         generator={"hidden": 64, "embedding": 64},
         discriminator={"embedding": 32, "windows": [1, 2, 3, 4], "filters": [32, 32, 32, 32]},
         adversary={"sequences_per_round": 500},
-        schedule={"mle_epochs": 6, "discriminator_rounds": 3, "adversarial_updates": 60, "g_batch": 128, "d_epochs": 1},
-        evaluation={"every": 20, "temperatures": [1.0], "final_sequences": 1000, "metrics": [keep_pep257]},
+        schedule={"mle_epochs": 6, "discriminator_rounds": 3, "adversarial_updates": 40, "g_batch": 128, "d_epochs": 1},
+        evaluation={
+            "every": 20,
+            "temperatures": [1.0],
+            "num_sequences": 500,
+            "final_sequences": 500,
+            "metrics": [keep_pep257],
+        },
         settings={"evaluation.metrics.0.direction": "max"},
         controls=["mle_continued"],
     )

@@ -27,9 +27,11 @@ def main() -> None:
         "quick",
         data=lines,
         tokens="regex",
-        task={"tokens": {"pattern": WORDS_AND_MARKS, "min_count": 2}},
-        schedule={"mle_epochs": 8, "discriminator_rounds": 2, "adversarial_updates": 20},
-        evaluation={"temperatures": [1.0, 0.8], "final_sequences": 1000, "equal_trainings": 0},
+        task={"tokens": {"pattern": WORDS_AND_MARKS, "min_count": 2}, "max_length": 24},
+        generator={"hidden": 64, "embedding": 64},
+        schedule={"mle_epochs": 6, "discriminator_rounds": 2, "adversarial_updates": 10},
+        evaluation={"temperatures": [1.0, 0.8], "num_sequences": 500, "final_sequences": 500, "num_bleu": 250},
+        controls=["mle_continued"],
     )
     print("\nreal:", *lines[:: len(lines) // 3][:3], sep="\n  ")
     print("new:", *run.sample(3, temperature=0.8, seed=1), sep="\n  ")
