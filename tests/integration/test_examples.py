@@ -116,6 +116,7 @@ def test_a_served_generator_answers_as_it_does_in_python(say: Say) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_a_sweep_of_ones_own_question_is_judged(say: Say, tmp_path: Path, ray_session: None) -> None:
     pytest.importorskip("optuna")
     say("sweep")
@@ -124,6 +125,7 @@ def test_a_sweep_of_ones_own_question_is_judged(say: Say, tmp_path: Path, ray_se
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_the_number_of_workers_changes_no_figure(say: Say, ray_session: None) -> None:
     figures = {say("cluster", "--workers", workers).splitlines()[-1] for workers in ("0", "1")}
     assert len(figures) == 1 and "NLL_gen" in figures.pop()
