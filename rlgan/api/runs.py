@@ -27,6 +27,7 @@ from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import Decoding, ExportedGenerator, load_run_generator
 from rlgan.storage.places import Place, fetch, is_uri, open_place
 
+from .pages import page_of
 from .settings import built_callbacks, progress_of
 from .words import in_words_of_python
 
@@ -78,6 +79,10 @@ class Run:
             f"  {state}; generator {config.generator.kind}, reward {config.reward.kind}\n"
             f"  {said if len(said) <= _SHOWN_VERDICT else said[: _SHOWN_VERDICT - 1] + '…'}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return page_of(self)
 
     @property
     def _is_run(self) -> bool:

@@ -1,0 +1,61 @@
+"""A run as a notebook shows it: what may be said of it, its main figures, and what its generator writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from rlgan.report.final_table import TABLE, in_order, main_row, shown_order
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+_COLUMNS = 6  # quantities that are shown
+_SAMPLES = 5
+
+
+def page_of(run: Run) -> str:
+    """HTML of a run.
+
+    Args:
+        run: whose folder it is; what is not there yet is left out.
+    """
+    first, *others = repr(run).splitlines()
+    parts = [f"<b>{escape(first)}</b>", *(f"<div>{escape(line.strip())}</div>" for line in others)]
+    if run.is_finished:
+        verdict = run.verdict
+        # The first sentence stands above.
+        more = [] if verdict is None else list(verdict.sentences)[1:]
+        if more:
+            items = "".join(f"<li>{escape(sentence)}</li>" for sentence in more)
+            parts.append(f"<details><summary>What else follows from its table</summary><ul>{items}</ul></details>")
+        parts.append(_table(json.loads((run.folder / TABLE).read_text("utf-8"))))
+    if (run.folder / "samples.txt").exists() and (samples := run.samples):
+        title, texts = list(samples.items())[-1]
+        lines = "".join(f"<li><code>{escape(text)}</code></li>" for text in texts[:_SAMPLES])
+        parts.append(f"<div>Samples ({escape(title)}):</div><ul>{lines}</ul>")
+    return f"<div class='rlgan-run'>{''.join(parts)}</div>"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as they were trained, the run first, and the quantities that decide."""
+    shown = [row for row in shown_order(rows) if row["temperature"] in (1.0, None)]
+    main = main_row(rows) or shown[0]
+    names = in_order([name for name in main if name not in ("name", "temperature")])[:_COLUMNS]
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *names))
+    body = "".join(
+        f"<tr><td style='text-align:left'>{escape(row['name'])}</td>"
+        + "".join(f"<td>{_cell(row.get(name))}</td>" for name in names)
+        + "</tr>"
+        for row in shown
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
