@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rlgan.report.final_table import TABLE, in_order, main_row, shown_order
-
-if TYPE_CHECKING:
-    from .runs import Run
+from rlgan.report.final_table import in_order, main_row, shown_order
 
 _COLUMNS = 6  # quantities that are shown
 _SAMPLES = 5
 
 
-def page_of(run: Run) -> str:
+def page_of(
+    described: str, sentences: Sequence[str], rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Sequence[str]]
+) -> str:
     """HTML of a run.
 
     Args:
-        run: whose folder it is; what is not there yet is left out.
+        described: the run in lines, the first of which names it.
+        sentences: what else may be said of it.
+        rows: of its final table; none where there is none yet.
+        samples: title of a measurement → texts; the last are shown.
     """
-    first, *others = repr(run).splitlines()
+    first, *others = described.splitlines()
     parts = [f"<b>{escape(first)}</b>", *(f"<div>{escape(line.strip())}</div>" for line in others)]
-    if run.is_finished:
-        verdict = run.verdict
-        # The first sentence stands above.
-        more = [] if verdict is None else list(verdict.sentences)[1:]
-        if more:
-            items = "".join(f"<li>{escape(sentence)}</li>" for sentence in more)
-            parts.append(f"<details><summary>What else follows from its table</summary><ul>{items}</ul></details>")
-        parts.append(_table(json.loads((run.folder / TABLE).read_text("utf-8"))))
-    if (run.folder / "samples.txt").exists() and (samples := run.samples):
-        title, texts = list(samples.items())[-1]
+    if sentences:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        parts.append(f"<details><summary>What else follows from its table</summary><ul>{items}</ul></details>")
+    if rows:
+        parts.append(_table(rows))
+    for title, texts in list(samples.items())[-1:]:
         lines = "".join(f"<li><code>{escape(text)}</code></li>" for text in texts[:_SAMPLES])
         parts.append(f"<div>Samples ({escape(title)}):</div><ul>{lines}</ul>")
     return f"<div class='rlgan-run'>{''.join(parts)}</div>"

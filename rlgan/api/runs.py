@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from rlgan.training.callbacks import Callback
 
+SAMPLES = "samples.txt"
+"""Name of the file of a run's folder that has what its generator wrote at each measurement."""
 _SHOWN_VERDICT = 160  # characters of a line of `repr`
 _TITLE = re.compile(r"=== (mle \d+|discriminator \d+|adversarial \d+|final)")
 
@@ -82,7 +84,13 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return page_of(self)
+        verdict, rows, samples = None, [], {}
+        if self._is_run and self.is_finished:
+            verdict, rows = self.verdict, json.loads(self._text(TABLE, "no final table yet"))
+        if (self.folder / SAMPLES).exists():
+            samples = self.samples
+        # The first sentence stands in the description.
+        return page_of(repr(self), [] if verdict is None else verdict.sentences[1:], rows, samples)
 
     @property
     def _is_run(self) -> bool:
@@ -141,7 +149,7 @@ class Run:
         self._require_run("samples of its training")
         found: dict[str, list[str]] = {}
         shown: list[str] = []
-        for line in self._text("samples.txt", "no samples yet").splitlines():
+        for line in self._text(SAMPLES, "no samples yet").splitlines():
             if title := _TITLE.fullmatch(line):
                 shown = found[title.group(1)] = []
             else:
