@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.extras import require_package
-from rlgan.evaluation.evaluator import samples_shown
+from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.training.callbacks import Callback, RunView
 from rlgan.training.iteration import Iteration
 
