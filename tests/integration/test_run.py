@@ -122,7 +122,7 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     assert all(line in (undisturbed / "summary.txt").read_text() for line in written)
     page = (undisturbed / "report.html").read_text("utf-8")
     assert all(f"<td>{line}</td>" in page for line in written)
-    assert all(f"<td>{row['name']}</td>" in page for row in table)
+    assert all(f'<td class="name">{row["name"]}</td>' in page for row in table)
     assert logged.tags["mlflow.loggedArtifacts"] == (
         '[{"path": "final_table.json", "type": "table"}, {"path": "final_samples.json", "type": "table"}]'
     )
