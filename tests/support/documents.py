@@ -12,6 +12,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")),
 )
 RESULTS = tuple(f"benchmarks/results/{path.name}" for path in sorted((PROJECT / "benchmarks/results").glob("*.md")))
