@@ -42,7 +42,8 @@ base = "mle"
 "schedule.mle_batch" = [8, 16]
 """
 CHECKOUT = re.compile(
-    r"\.venv|python -m|pyproject\.toml|constraints\.txt|\bmake \w|rlgan/train\.py|" + re.escape(str(PROJECT))
+    r"\.venv|python -m|pyproject\.toml|constraints\.txt|\bmake (setup|train|test|check|docs)\b|rlgan/train\.py|"
+    + re.escape(str(PROJECT))
 )
 """What only somebody with a checkout has; no sentence for a user of the wheel may name it."""
 
