@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 
 from tests.support.documents import PROJECT
 
+pytestmark = pytest.mark.timeout(900)  # each command is a process that imports torch, on however busy a machine
 pytest.importorskip("build", reason="the wheel is built by the package build, which the extra dev brings")
 
 SOURCES = ("rlgan", "envs", "tuning")
@@ -228,7 +229,7 @@ def test_hints_are_what_somebody_with_the_wheel_can_type(stranger: Stranger) -> 
         assert ended.returncode == 2 and hint in ended.stderr, f"{words}:\n{ended.stdout}\n{ended.stderr}"
         assert not CHECKOUT.search(ended.stdout + ended.stderr), ended.stderr
     looked = stranger.types("doctor")
-    assert "pip install 'rlgan[pairs]'" in looked.stdout and not CHECKOUT.search(looked.stdout), looked.stdout
+    assert looked.returncode == 0 and not CHECKOUT.search(looked.stdout), looked.stdout
 
 
 @pytest.mark.ray
