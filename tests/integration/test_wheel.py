@@ -36,12 +36,6 @@ SMALL = {
     "evaluation": {"num_sequences": 20, "final_sequences": 20, "temperatures": [1.0]},
     "tracking": {"enabled": False},
 }
-STUDY = """
-title = "Does the batch matter?"
-base = "mle"
-[axes]
-"schedule.mle_batch" = [8, 16]
-"""
 CHECKOUT = re.compile(
     r"\.venv|python -m|pyproject\.toml|constraints\.txt|\bmake (setup|train|test|check|docs)\b|rlgan/train\.py|"
     + re.escape(str(PROJECT))
@@ -186,7 +180,6 @@ def stranger(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Stranger
     sentences = [f"word{line % 20} word{line // 20} word{7 * line % 20}" for line in range(200)]
     (folder / "my.txt").write_text("".join(f"{line}\n" for line in sentences), "utf-8")
     (folder / "talk.tsv").write_text("".join(f"{line}\t{line}\n" for line in sentences), "utf-8")
-    (folder / "study.toml").write_text(STUDY, "utf-8")
     return Stranger(folder, environment / "bin")
 
 
@@ -230,22 +223,3 @@ def test_hints_are_what_somebody_with_the_wheel_can_type(stranger: Stranger) -> 
         assert not CHECKOUT.search(ended.stdout + ended.stderr), ended.stderr
     looked = stranger.types("doctor")
     assert looked.returncode == 0 and not CHECKOUT.search(looked.stdout), looked.stdout
-
-
-@pytest.mark.ray
-def test_the_wheel_tunes(stranger: Stranger) -> None:
-    small = (
-        "--generator.hidden",
-        8,
-        "--generator.embedding",
-        8,
-        "--schedule.mle-epochs",
-        1,
-        "--tracking.enabled",
-        "false",
-    )
-    how = ("--search", "grid", "--scheduler", "none", "--trials", 2, "--finalists", 0)
-    tuned = stranger.types("tune", "study.toml", "--data", "my.txt", "--out", "runs/sweep", *how, *small)
-    assert tuned.returncode == 0, f"{tuned.stdout}\n{tuned.stderr}"
-    assert (stranger.folder / "runs/sweep/report").is_dir()
-    assert not CHECKOUT.search(tuned.stdout), tuned.stdout
