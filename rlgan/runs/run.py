@@ -8,6 +8,7 @@ A run folder holds:
     config.json            the resolved configuration
     data.json              which data it was: fingerprint, files and where they lay
     checkpoints/           the last states, safe to resume from
+    bases/                 what networks have frozen, which checkpoints name by its hash
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`

@@ -19,11 +19,13 @@ from rlgan.base.activity import stage
 from rlgan.base.errors import CallbackError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Base
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
 from rlgan.extensions import keep_sources, needs_trust, plugins_in
+from rlgan.storage.bases import without_copies
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -66,10 +68,12 @@ class _Whole:
     Attributes:
         position: iterations done.
         state: for a checkpoint.
+        bases: what its networks have frozen.
     """
 
     position: int
     state: dict[str, Any]
+    bases: tuple[Base, ...]
 
 
 class Session:
@@ -253,7 +257,9 @@ class Session:
     def _now(self, callbacks: Mapping[str, Any]) -> _Whole:
         """The run as it stands, between two iterations."""
         state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: callbacks}
-        return _Whole(self._trainer.position.units, deepcopy(state) if self._may_raise else state)
+        bases = self._trainer.bases
+        kept = deepcopy(state, without_copies(bases)) if self._may_raise else state
+        return _Whole(self._trainer.position.units, kept, bases)
 
     def _checkpoint(self) -> None:
         """Keep the run as it stands, also where a callback cannot say what it remembers.
@@ -284,7 +290,7 @@ class Session:
 
     def _keep(self, whole: _Whole) -> None:
         state = whole.state
-        save_checkpoint(self._run_dir, state, whole.position)
+        save_checkpoint(self._run_dir, state, whole.position, bases=whole.bases)
         self._kept_position = whole.position
         save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
         if self._config.discriminator is not None:
