@@ -240,6 +240,7 @@ class Run:
         *,
         callbacks: Sequence[Callback | type[Callback]] = (),
         quiet: bool = False,
+        accept_changed_plugins: bool = False,
     ) -> Run:
         """Go on with a run that was stopped, with exactly the numbers of one that never was.
 
@@ -249,6 +250,8 @@ class Run:
         Args:
             callbacks: those that it was given when it began.
             quiet: whether nothing is shown.
+            accept_changed_plugins: whether it goes on with functions and classes whose source has changed since; its
+                folder says so.
 
         Returns:
             The run, complete or stopped again; of a run in a storage the one in its folder below `runs`.
@@ -267,7 +270,14 @@ class Run:
                 folder = Path("runs") / place.name
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
 
-            request = RunRequest(config, folder, resume=True, storage=place, trust_code=self.trusts_code)
+            request = RunRequest(
+                config,
+                folder,
+                resume=True,
+                storage=place,
+                trust_code=self.trusts_code,
+                accept_changed_plugins=accept_changed_plugins,
+            )
             result = run(request, built_callbacks(callbacks), progress_of(quiet))
             return Run(result.run_dir, trust_code=self.trusts_code)
 

@@ -15,6 +15,10 @@ _OPTIONS = (
     (re.compile(r"--resume\b"), "Run.resume()"),
     (re.compile(r"--input\b"), "sources"),
     (re.compile(r"--trust-code( \(trust_code=True from Python\))?"), "trust_code=True"),
+    (
+        re.compile(r"--accept-changed-plugins( \(accept_changed_plugins=True from Python\))?"),
+        "accept_changed_plugins=True",
+    ),
 )
 _OPTION = re.compile(r"--([a-z][\w.-]*)")
 

@@ -18,7 +18,7 @@ refuses is executed only where the user says `--trust-code`.
 """
 
 from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
-from .keeping import FOLDER, keep_sources, kept_text, packed, require_unchanged, unpack
+from .keeping import ACCEPT_CHANGED, FOLDER, changed, keep_sources, kept_text, packed, require_unchanged, unpack
 from .loading import Loaded, load, own_lines
 from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, note, plugins_in, reading_a_folder
 from .sources import (
@@ -37,6 +37,7 @@ from .sources import (
 from .trust import admit, needs_trust
 
 __all__ = [
+    "ACCEPT_CHANGED",
     "ENTRY_POINTS",
     "FOLDER",
     "Loaded",
@@ -53,6 +54,7 @@ __all__ = [
     "bound",
     "brief",
     "call_in_time",
+    "changed",
     "check_options",
     "digest_of",
     "is_plugin_name",

@@ -15,6 +15,9 @@ from .sources import Source, digest_of, memory, source_now, source_of
 FOLDER = "plugins"
 """Folder of a run that holds the sources of its plug-ins."""
 
+ACCEPT_CHANGED = "--accept-changed-plugins (accept_changed_plugins=True from Python)"
+"""How a user says that a run is to go on with another source of a plug-in."""
+
 
 def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
     """Keep the sources of plug-ins in a run's folder, a file each, so that they are found there.
@@ -68,8 +71,21 @@ def unpack(sources: Iterable[Mapping[str, str]]) -> None:
         memory.sources.setdefault(digest, Source(one["text"], digest, one["path"]))
 
 
+def changed(plugins: Iterable[Plugin]) -> list[tuple[Plugin, str]]:
+    """Plug-ins under whose name another source is now, and its digest; what is gone is for `admit` to find."""
+    found: list[tuple[Plugin, str]] = []
+    for plugin in plugins:
+        try:
+            now = source_now(plugin.name, plugin.plugin_kind).digest
+        except ConfigError:
+            continue
+        if now != plugin.digest:
+            found.append((plugin, now))
+    return found
+
+
 def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
-    """Refuse to go on with a run whose plug-ins have changed since; what is gone is for `admit` to find.
+    """Refuse to go on with a run whose plug-ins have changed since.
 
     Args:
         plugins: of the run's configuration.
@@ -78,14 +94,10 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
     Raises:
         ConfigError: the source under a plug-in's name is another one now; names both digests.
     """
-    for plugin in plugins:
-        try:
-            now = source_now(plugin.name, plugin.plugin_kind).digest
-        except ConfigError:
-            continue
-        if now != plugin.digest:
-            raise ConfigError(
-                f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
-                f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
-                f"{plugin.digest[:16]}.py). Put the source back as it was, or begin a new run."
-            )
+    for plugin, now in changed(plugins):
+        raise ConfigError(
+            f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
+            f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
+            f"{plugin.digest[:16]}.py). Put the source back as it was, go on with the new one by "
+            f"{ACCEPT_CHANGED}, or begin a new run."
+        )

@@ -23,7 +23,7 @@ from rlgan.base.errors import CallbackError, CheckpointError
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.extensions import Plugin, own_lines
+from rlgan.extensions import ACCEPT_CHANGED, Plugin, own_lines
 from rlgan.generators import Generator
 from rlgan.schedule.phases import Position
 
@@ -332,7 +332,6 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
         path = getattr(sys.modules.get(type(callback).__module__), "__file__", None)
         raise CallbackError(
             f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause lies "
-            "outside of its code, remove it and go on with --resume. Code that was handed to rlgan.runs.run may be "
-            "mended, too; a callback that the configuration names belongs to the run as it is, and the mended one "
-            f"needs a new run.{own_lines(error, path)}"
+            "outside of its code, remove it and go on with --resume. Where you mend its source and the configuration "
+            f"names it, add {ACCEPT_CHANGED}.{own_lines(error, path)}"
         ) from error

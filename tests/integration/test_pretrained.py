@@ -118,8 +118,8 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
     assert not run(RunRequest(config, stopped, resume=True)).stopped
     assert_ends_alike(whole, stopped)
     assert_same(load_latest(whole).state, load_latest(stopped).state)
-    # The table does not learn, and is the same in every role and checkpoint.
-    assert len(list(stopped.glob("bases/*.safetensors"))) == 1
+    # A table does not learn, and is the same in every role and checkpoint of its network; there are two networks.
+    assert len(list(stopped.glob("bases/*.safetensors"))) == 2
     for state in whole.glob("checkpoints/*/state.json"):
         assert state.read_text().count('"embedding.pretrained": {"__base__"') >= 2
         assert not any(
