@@ -91,6 +91,7 @@ class Session:
         notes: lines for the log, after the task's own.
         callbacks: see each iteration, and may end training.
         changes: plug-ins with another source than the run was done with so far, which the user accepted.
+        tags: of the MLflow run, when this process ends, besides those of what happened.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class Session:
         notes: tuple[str, ...] = (),
         callbacks: Sequence[Callback] = (),
         changes: Sequence[PluginChange] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
+        self._tags = dict(tags or {})
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
         self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer)
@@ -170,7 +173,7 @@ class Session:
         )
         status = "FAILED"
         wait_s: float | None = None
-        tags = change_tags(self._run_dir)
+        tags = {**change_tags(self._run_dir), **self._tags}
         try:
             with self._stop_on_signals():
                 self._train()
