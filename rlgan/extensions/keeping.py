@@ -10,7 +10,7 @@ from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.settings import Settings
 
 from .settings import Plugin
-from .sources import Source, digest_of, memory, source_now, source_of
+from .sources import Code, Source, digest_of, memory, source_now, source_of
 
 FOLDER = "plugins"
 """Folder of a run that holds the sources of its plug-ins."""
@@ -19,7 +19,7 @@ ACCEPT_CHANGED = "--accept-changed-plugins (accept_changed_plugins=True from Pyt
 """How a user says that a run is to go on with another source of a plug-in."""
 
 
-def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
+def keep_sources(run_dir: Path, plugins: Iterable[Code]) -> list[Path]:
     """Keep the sources of plug-ins in a run's folder, a file each, so that they are found there.
 
     Args:
@@ -58,7 +58,7 @@ def kept_text(plugin: Settings) -> str | None:
     return source_of(plugin.name, plugin.plugin_kind, plugin.digest).text
 
 
-def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+def packed(plugins: Iterable[Code]) -> list[dict[str, str]]:
     """Sources of files as JSON values, for processes that get a configuration as such; see `unpack`."""
     sources = {one.digest: one for one in (source_of(each.name, each.plugin_kind, each.digest) for each in plugins)}
     return [{"text": one.text, "path": one.path} for one in sources.values() if one.text is not None]
@@ -71,9 +71,9 @@ def unpack(sources: Iterable[Mapping[str, str]]) -> None:
         memory.sources.setdefault(digest, Source(one["text"], digest, one["path"]))
 
 
-def changed(plugins: Iterable[Plugin]) -> list[tuple[Plugin, str]]:
+def changed(plugins: Iterable[Code]) -> list[tuple[Code, str]]:
     """Plug-ins under whose name another source is now, and its digest; what is gone is for `admit` to find."""
-    found: list[tuple[Plugin, str]] = []
+    found: list[tuple[Code, str]] = []
     for plugin in plugins:
         try:
             now = source_now(plugin.name, plugin.plugin_kind).digest
@@ -84,7 +84,7 @@ def changed(plugins: Iterable[Plugin]) -> list[tuple[Plugin, str]]:
     return found
 
 
-def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
+def require_unchanged(plugins: Iterable[Code], run: str) -> None:
     """Refuse to go on with a run whose plug-ins have changed since.
 
     Args:

@@ -17,7 +17,7 @@ import types
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from rlgan.base.descriptions import UndescribableError, remembered, source_text
 from rlgan.base.errors import ConfigError, nearest
@@ -47,6 +47,34 @@ class Source:
     digest: str
     path: str = ""
     registered: Any = None
+
+
+class Code(Protocol):
+    """What names code of the user's own: a plug-in's settings, or `NamedCode`."""
+
+    @property
+    def plugin_kind(self) -> PluginKind:
+        """What it stands for."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """As in the head of the package."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCode:
+    """Code of the user's own, by what it stands for, its name and the digest of its source."""
+
+    plugin_kind: PluginKind
+    name: str
+    digest: str
 
 
 @dataclass

@@ -15,7 +15,7 @@ from rlgan.base.errors import CheckpointError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept, to_dict
-from rlgan.extensions import Plugin, changed, plugins_in
+from rlgan.extensions import Code, changed, plugins_in
 
 PLUGIN_CHANGES = "plugin_changes.json"
 """File of a run that says which of its plug-ins were exchanged, and when; there is none where none was."""
@@ -41,7 +41,7 @@ class PluginChange:
         return f"{self.kind} plug-in {self.name!r} ({self.before[:16]} → {self.now[:16]})"
 
 
-def changes_of(plugins: Iterable[Plugin]) -> tuple[PluginChange, ...]:
+def changes_of(plugins: Iterable[Code]) -> tuple[PluginChange, ...]:
     """Which plug-ins have another source now, each once; what is not there at all is no change."""
     found = (PluginChange(one.plugin_kind, one.name, one.digest, now) for one, now in changed(plugins))
     return tuple(dict.fromkeys(found))
@@ -49,7 +49,12 @@ def changes_of(plugins: Iterable[Plugin]) -> tuple[PluginChange, ...]:
 
 def with_changes(config: Config, changes: Sequence[PluginChange]) -> Config:
     """A configuration with the digests of the sources that there are now."""
-    return from_kept(_with_digests(to_dict(config), {(one.name, one.before): one.now for one in changes}))
+    return from_kept(with_new_digests(to_dict(config), changes))
+
+
+def with_new_digests(tree: Any, changes: Iterable[PluginChange]) -> Any:
+    """JSON values with the digests of the sources that there are now in the place of those of before."""
+    return _replaced(tree, {one.before: one.now for one in changes})
 
 
 def require_objects(config: Config, changes: Sequence[PluginChange]) -> None:
@@ -68,18 +73,19 @@ def require_objects(config: Config, changes: Sequence[PluginChange]) -> None:
             plugin.check_object(plugin.load())
 
 
-def record_changes(run_dir: Path, changes: Sequence[PluginChange], position: int) -> None:
-    """Add to the run's history with which sources it goes on.
+def record_changes(run_dir: Path, changes: Sequence[PluginChange], done: int, unit: str = "iterations") -> None:
+    """Add to the history of a run, or of a sweep, with which sources it goes on.
 
     Args:
-        run_dir: folder of the run.
+        run_dir: its folder.
         changes: that were accepted.
-        position: iterations that were done before.
+        done: how much was done before.
+        unit: of what: "iterations" of a run, "trials" of a sweep.
 
     Raises:
         CheckpointError: the history is damaged, or cannot be written.
     """
-    rows = [*recorded_changes(run_dir), *({"after_iterations": position, **asdict(one)} for one in changes)]
+    rows = [*recorded_changes(run_dir), *({f"after_{unit}": done, **asdict(one)} for one in changes)]
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     write_atomically(run_dir / PLUGIN_CHANGES, lambda path: path.write_text(text, "utf-8"))
 
@@ -105,7 +111,7 @@ def recorded_changes(run_dir: Path) -> list[dict[str, Any]]:
 def change_tags(run_dir: Path) -> dict[str, str]:
     """For MLflow: which plug-ins were exchanged while the run went on."""
     rows = recorded_changes(run_dir)
-    said = "; ".join(f"{row['kind']} {row['name']} after {row['after_iterations']} iterations" for row in rows)
+    said = "; ".join(f"{row['kind']} {row['name']} after {row.get('after_iterations')} iterations" for row in rows)
     return {"changed_plugins": said} if rows else {}
 
 
@@ -116,14 +122,12 @@ def without_digests(tree: Any) -> Any:
     return [without_digests(value) for value in tree] if isinstance(tree, list) else tree
 
 
-_KEYS = {"after_iterations", "kind", "name"}
+_KEYS = {"kind", "name", "before", "now"}
 
 
-def _with_digests(tree: Any, new: Mapping[tuple[str, str], str]) -> Any:
+def _replaced(tree: Any, new: Mapping[str, str]) -> Any:
     if isinstance(tree, Mapping):
-        values = {name: _with_digests(value, new) for name, value in tree.items()}
-        name, digest = values.get("name"), values.get("digest")
-        if isinstance(name, str) and isinstance(digest, str) and (name, digest) in new:
-            values["digest"] = new[name, digest]
-        return values
-    return [_with_digests(value, new) for value in tree] if isinstance(tree, list | tuple) else tree
+        return {name: _replaced(value, new) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_replaced(value, new) for value in tree]
+    return new.get(tree, tree) if isinstance(tree, str) else tree

@@ -24,7 +24,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement, samples_shown
-from rlgan.extensions import keep_sources, needs_trust, plugins_in
+from rlgan.extensions import keep_sources, needs_trust, plugins_in, when_stuck
 from rlgan.storage.bases import without_copies
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
@@ -175,7 +175,7 @@ class Session:
         wait_s: float | None = None
         tags = {**change_tags(self._run_dir), **self._tags}
         try:
-            with self._stop_on_signals():
+            with self._stop_on_signals(), when_stuck(self._keep_whole):
                 self._train()
             if self._trainer.stopped is not None:
                 self._progress.say(f"training stopped by {self._trainer.stopped}")
