@@ -265,6 +265,11 @@ def _spec(name: str, folders: Iterable[str] | None) -> importlib.machinery.Modul
 
 def _source_of_object(plugin: Any, who: str) -> Source:
     """Its digest is of the source, and of what the object holds besides: closure, defaults, attributes."""
+    if hasattr(plugin, "cache_parameters") and ("<" in plugin.__qualname__ or plugin.__module__ == "__main__"):
+        raise ConfigError(
+            f"{who}: is a functools.lru_cache around {plugin.__qualname__}, which workers find in an installed module "
+            "alone. Register a function that calls it, or the one inside of it."
+        )
     described = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
     text = source_text(described)
     try:
@@ -279,7 +284,7 @@ def _source_of_object(plugin: Any, who: str) -> Source:
         digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
         return Source(None, f"{digest} {digest_of(held)}" if held else digest, registered=plugin)
     digest = digest_of(f"{text}\0{held}" if held else text)
-    return Source(text, digest, inspect.getsourcefile(described) or "", registered=plugin)
+    return Source(text, digest, inspect.getsourcefile(inspect.unwrap(described)) or "", registered=plugin)
 
 
 def target_of(name: str, kind: PluginKind) -> str:
