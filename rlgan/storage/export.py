@@ -26,7 +26,6 @@ from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
-from rlgan.envs.tasks.pieces import Words
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
@@ -122,7 +121,7 @@ class ExportedGenerator:
         if self.reading is None:
             refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
         else:
-            refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
+            refusal = no_words(self.reading.tokens.are_words, self.joining == "words")
         if decoding.replaces_unknown and refusal is not None:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
         read = self.read_sources(sources, path, numbers)
