@@ -16,7 +16,8 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ from rlgan.evaluation.verdict import Verdict, read_verdict
 from rlgan.extensions import PluginKind, known, register
 from rlgan.generators import Draw
 from rlgan.presets.effects import require_effect
+from rlgan.presets.own_data import summary_of_data
+from rlgan.presets.registry import follows, sizes_for
 from rlgan.presets.registry import preset as preset_named
 from rlgan.report.final_table import TABLE
 from rlgan.report.tables import learning_curves
@@ -139,7 +142,8 @@ def train(
         if task_values is not None and "task" in changes:
             raise ConfigError("task: is given by data, too. Leave out one of the two.")
         task = _own_task(changes) if task_values is None else _as_task(task_values)
-        config = _changed(_base(preset, task), changes)
+        base = _base(preset, task)
+        config = _changed(base, changes)
         run_dir = None if out is None else Path(out)
         request = RunRequest(config, run_dir, resume=False, storage=place)
         with ExitStack() as stack:
@@ -150,6 +154,8 @@ def train(
                         f"rlgan.load({str(run_dir)!r}).resume(), or name another folder."
                     )
                 request = stack.enter_context(_with_rows(request, rows))
+            if not isinstance(preset, Config):
+                request = replace(request, config=_sized(base, task, request.config, changes, quiet))
             return Run(run_it(request, _built(callbacks), _progress(quiet)).run_dir)
 
 
@@ -590,6 +596,19 @@ def _base(preset: str | Callable[..., Any] | Config, task: TaskSettings | None) 
         return preset if task is None else preset.model_copy(update={"task": task})
     name = preset if isinstance(preset, str) else _registered("preset", preset)
     return preset_named(name, task)
+
+
+def _sized(base: Config, task: TaskSettings | None, asked: Config, changes: Mapping[str, Any], quiet: bool) -> Config:
+    """The configuration with sizes by its data, where those of its preset follow the data and are not set."""
+    if not follows(base.preset):
+        return asked
+    progress = _progress(quiet)
+    with closing(progress), progress.watching():
+        data = summary_of_data(asked.task)
+    if data is None:
+        return asked
+    sizes = sizes_for(base.preset, task, data)
+    return override(base.model_copy(update={"task": asked.task}), merge(sizes, changes)) if sizes else asked
 
 
 def _changed(base: Config, changes: Mapping[str, Any]) -> Config:

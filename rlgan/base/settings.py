@@ -77,6 +77,11 @@ class OfTheStart:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowsData:
+    """A size that follows data of one's own, unless it is set, where the preset's is no paper's (`presets.sizes`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadIf:
     """Read only where the condition holds; a user who sets it elsewhere is refused.
 

@@ -43,6 +43,7 @@ from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.extensions import admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
+from rlgan.presets.own_data import size_notes
 from rlgan.report.final_table import SHOWN_TABLE
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
@@ -90,7 +91,7 @@ def dry_run(request: RunRequest) -> int:
         _admit(request)
     task = _task(request, request.config, print)
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
-    for note in task.notes:
+    for note in (*task.notes, *size_notes(request.config, task)):
         print(note, flush=True)
     loaded_callbacks(request.config.callbacks)
     _require_enough_for_controls(request.config, task)
@@ -166,7 +167,8 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
             run_dir = new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
-        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
+        notes = (*size_notes(config, task), *parts.notes)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, notes, callbacks)
         return session.run(state)
 
 
