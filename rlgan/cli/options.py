@@ -222,22 +222,15 @@ def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Co
 
 
 def _sizes(name: str, asked: Config, kept: Config | None) -> dict[str, Any]:
-    """Sizes that follow the data of a configuration; those of a run that is gone on with are what they were."""
+    """Sizes by the data, which is read while a person sees how long that takes."""
     from contextlib import closing
 
-    from rlgan.presets.own_data import summary_of_data
-    from rlgan.presets.registry import follows, sizes_for
-    from rlgan.presets.sizes import kept_sizes
+    from rlgan.presets.own_data import sizes_by_data
     from rlgan.runs.progress import Progress
 
-    if not follows(name) or asked.task.knows_distribution:
-        return {}
-    if kept is not None:
-        return kept_sizes(kept, asked)
     progress = Progress(lines=sys.stderr)
     with closing(progress), progress.watching():
-        data = summary_of_data(asked.task)
-    return {} if data is None else sizes_for(name, asked.task, data)
+        return sizes_by_data(name, asked.task, kept)
 
 
 def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:

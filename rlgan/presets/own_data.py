@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.settings import IsFile, facts_of
+from rlgan.base.settings import FollowsData, IsFile, facts_of
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import Task, TaskSettings, build_task
 
-from .registry import PRESETS, follows, preset
+from .registry import PRESETS, follows, preset, sizes_for
 from .sizes import DataSummary, sizes_of, summary_of
 
 _known: dict[str, DataSummary] = {}  # a few numbers for each data set that this process has read
@@ -58,6 +59,28 @@ def _key(settings: TaskSettings) -> str:
 
 def _files(settings: TaskSettings) -> list[Path]:
     return [Path(name) for _, _, name in facts_of(settings, IsFile) if name is not None]
+
+
+def sizes_by_data(name: str, task: TaskSettings, kept: Config | None = None) -> dict[str, Any]:
+    """What the data changes of a preset: dotted path → value, to stand below all that is set.
+
+    Args:
+        name: of the preset.
+        task: of the run, as it will be read.
+        kept: a run that is gone on with, whose sizes stay what they were; None chooses.
+
+    Returns:
+        Nothing where the preset's sizes are a paper's, or the task's distribution is known.
+
+    Raises:
+        DataError: as `summary_of_data`.
+    """
+    if not follows(name) or task.knows_distribution:
+        return {}
+    if kept is not None:
+        return {path: value for path, _, value in facts_of(kept, FollowsData)}
+    data = summary_of_data(task)
+    return {} if data is None else sizes_for(name, task, data)
 
 
 def size_notes(config: Config, task: Task) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from rlgan.base.settings import FollowsData, facts_of
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
 from rlgan.envs.transition import sequence_mask
@@ -180,9 +179,3 @@ def _round(number: float) -> int:
     """The nearest below of 1, 2, 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(max(1.0, number)))
     return int(max(step * power for step in (1, 2, 5) if step * power <= max(1.0, number)))
-
-
-def kept_sizes(kept: Config, asked: Config) -> dict[str, Any]:
-    """The sizes of a run that exists, for a configuration that is to go on with it: dotted path → value."""
-    there = flatten(to_dict(asked))
-    return {path: value for path, _, value in facts_of(kept, FollowsData) if path in there}
