@@ -140,9 +140,9 @@ def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
 
     monkeypatch.setattr("rlgan.runs.run.run", note)
     monkeypatch.chdir(tmp_path)
-    ask("quick", data=["two\nlines", "ü"])
-    ask("quick", data=[("a", "b"), ("c", "d")], out="mine")
-    ask("quick", data=(["a", "c"], ["b", "d"]))
+    ask("seqgan", data=["two\nlines", "ü"])
+    ask("seqgan", data=[("a", "b"), ("c", "d")], out="mine")
+    ask("seqgan", data=(["a", "c"], ["b", "d"]))
     pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
     assert seen == [[{"text": "two\nlines"}, {"text": "ü"}], pairs, pairs]
     assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
@@ -150,7 +150,7 @@ def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
 
 def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunRequest], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    ask("quick", data=["a b", "b a"], out="mine")
+    ask("seqgan", data=["a b", "b a"], out="mine")
     assert [*(tmp_path / "mine").iterdir()] == []
 
 
