@@ -181,7 +181,8 @@ def _command(one: Recommendation, words: Sequence[str]) -> str:
 def _shown(one: Recommendation, words: Sequence[str]) -> list[str]:
     if one.refusal:
         return [*textwrap.wrap(f"{one.preset}: not for this data: {one.refusal}", 100, subsequent_indent="  "), ""]
-    return [f"{one.preset}: {one.purpose}", f"  {_command(one, words)}", f"  {_time(one)}", ""]
+    time = textwrap.wrap(_time(one), 100, initial_indent="  ", subsequent_indent="  ")
+    return [f"{one.preset}: {one.purpose}", f"  {_command(one, words)}", *time, ""]
 
 
 def _time(one: Recommendation) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgan.base.activity import stage
+from rlgan.base.errors import ConfigError
 from rlgan.base.settings import FollowsData, IsFile, facts_of
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
@@ -92,7 +93,11 @@ def size_notes(config: Config, task: Task) -> tuple[str, ...]:
     """
     if config.task.knows_distribution or config.preset not in PRESETS:
         return ()
-    data, base = summary_of(task), preset(config.preset, config.task)
+    try:
+        base = preset(config.preset, config.task)
+    except ConfigError:
+        return ()  # a label alone, of a preset that is for other tasks
+    data = summary_of(task)
     values = flatten(to_dict(config))
     wanted = {path: value for path, value in sizes_of(data, base).items() if path in values}
     noun = token_noun(config.task)

@@ -174,7 +174,7 @@ def test_tables_and_records_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     texts = [{"text": "a b"}, {"text": "c d"}]
     frame = pandas.DataFrame(texts).assign(number=[1, 2])
     for given in (texts, frame, frame["text"], ({"caption": one["text"]} for one in texts), Records(texts)):
-        ask("quick", data=given)
+        ask("seqgan", data=given)
     assert seen == [texts] * 5
     pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
     seen.clear()
@@ -187,7 +187,7 @@ def test_tables_and_records_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         {"source": ["a", "c"], "target": ("b", "d")},
         {"source": table["source"], "target": table["target"]},
     ):
-        ask("quick", **named)
+        ask("seqgan", **named)
     assert seen == [pairs] * 6
 
 
@@ -205,8 +205,8 @@ class Records:
 def test_files_of_pairs_are_named_as_by_the_command_line(asked: list[RunRequest], tmp_path: Path) -> None:
     for name in ("a.tsv", "b.txt", "c.txt"):
         (tmp_path / name).write_text("a\tb\n")
-    ask("quick", pairs="a.tsv", tokens="char")
-    ask("quick", source=Path("b.txt"), target="c.txt")
+    ask("seqgan", pairs="a.tsv", tokens="char")
+    ask("seqgan", source=Path("b.txt"), target="c.txt")
     first, second = (one.config.task.model_dump() for one in asked)
     assert (first["input"]["kind"], first["input"]["data"]) == ("file", "a.tsv")
     assert first["vocabulary"]["source"]["kind"] == "char"
