@@ -66,6 +66,7 @@ def learned(config: Config, task: Task, budget_s: float) -> Row:
             if nll < best:
                 best, best_at, best_s, weights = nll, epoch, used, parts.learners.weights().complete
         has_ended = trainer.next_phase != "mle"
+        assert weights is not None  # of the first epoch at least
         parts.learners.load(weights)
         test_nll = trainer.evaluator.held_out_nll(trainer.current_generator(), task.test)
         return Row(best, test_nll, best_at, best_s, has_ended, used)
@@ -108,7 +109,11 @@ def main() -> None:
     print(f"{machine()}; {arguments.file}, {arguments.tokens}, {arguments.seconds:g} s each\n")
     print("| lines | tokens | longest | sequences | units | valid NLL | test NLL | best epoch | after s | in all s |")
     print("|---" * 10 + "|")
-    lines = read_texts(arguments.file, How(), Wanted("text", "--task.column"), "a text file").texts
+    lines = [
+        line
+        for line in read_texts(arguments.file, How(), Wanted("text", "--task.column"), "a text file").texts
+        if isinstance(line, str)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for number in arguments.lines:
             path = subset(lines, number, arguments.seed, Path(folder) / f"{number}.txt")

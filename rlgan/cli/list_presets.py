@@ -106,6 +106,7 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     """The task that the file or files are for, with the tokens that they seem to be of where none are named."""
     from rlgan.base.errors import DataError
     from rlgan.config.paths import ConfigPathError, merge, override
+    from rlgan.envs.tasks import PairsTask, TextTask
     from rlgan.envs.tasks.recognition import with_tokens
     from rlgan.presets.registry import preset
 
@@ -124,6 +125,8 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
         task = task_of(argparse.Namespace(**{**named, **one, "oracle_params": None}))
         try:
             settings = override(preset("mle", task), overrides).task
+            if not isinstance(settings, TextTask | PairsTask):
+                raise ConfigError("--task: a file is texts or pairs. Leave it out.")
             return with_tokens(settings, keeps=keeps)
         except (ConfigPathError, DataError) as error:
             refusals.append(error)
