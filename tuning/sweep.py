@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.base.files import write_atomically
-from rlgan.base.settings import FollowsData, facts_of
+from rlgan.base.settings import following
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
@@ -408,8 +408,7 @@ def _sizes(request: SweepRequest, base: Config, task: Task) -> Mapping[str, Any]
     if not request.resume:
         return sizes_for(name, request.task, summary_of(task))
     kept = read_request(request.folder).get("base")
-    there = {path for path, _, _ in facts_of(base, FollowsData)}
-    return {path: kept[path] for path in there & kept.keys()} if isinstance(kept, dict) else {}
+    return {path: kept[path] for path in following(base) if path in kept} if isinstance(kept, dict) else {}
 
 
 def _space(request: SweepRequest, sizes: Mapping[str, Any] | None = None) -> Space:

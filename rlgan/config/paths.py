@@ -459,7 +459,7 @@ def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
 def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     for name, field in owner.model_fields.items():
         value, text = node[name], " ".join((field.description or "").split())
-        if any(isinstance(fact, FollowsData) for fact in field.metadata):
+        if any(isinstance(fact, FollowsData) and f"{fact.of}." == prefix for fact in field.metadata):
             text += " " + FOLLOWS_DATA
         if name == "kind":
             continue

@@ -27,11 +27,11 @@ class LSTM(GeneratorKind):
 
     relaxes: ClassVar[bool] = True
     kind: Literal["lstm"] = "lstm"
-    embedding: Annotated[int, Choice((32, 64, 128)), FollowsData()] = Field(32, ge=1)
+    embedding: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of the token embedding, without the columns of `pretrained`."""
     pretrained: Pretrained = NoPretrained()
     """Columns beside them that begin as the vectors of a file."""
-    hidden: Annotated[int, Choice((32, 64, 128)), FollowsData()] = Field(32, ge=1)
+    hidden: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of each LSTM layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of LSTM layers."""

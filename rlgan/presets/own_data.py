@@ -8,7 +8,7 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.errors import ConfigError
-from rlgan.base.settings import FollowsData, IsFile, facts_of
+from rlgan.base.settings import IsFile, facts_of, following
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
 from rlgan.envs.tasks import Task, TaskSettings, build_task
@@ -79,7 +79,7 @@ def sizes_by_data(name: str, task: TaskSettings, kept: Config | None = None) -> 
     if not follows(name) or task.knows_distribution:
         return {}
     if kept is not None:
-        return {path: value for path, _, value in facts_of(kept, FollowsData)}
+        return following(kept)
     data = summary_of_data(task)
     return {} if data is None else sizes_for(name, task, data)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rlgan.base.settings import FollowsData, facts_of
+from rlgan.base.settings import following
 from rlgan.config.config import Config
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import Task
@@ -100,11 +100,7 @@ def sizes_of(data: DataSummary, config: Config) -> dict[str, Any]:
     Returns:
         Dotted path → value, of every field of the configuration that says `FollowsData`.
     """
-    schedule, evaluation, paths = (
-        config.schedule,
-        config.evaluation,
-        {path for path, *_ in facts_of(config, FollowsData)},
-    )
+    schedule, evaluation, paths = config.schedule, config.evaluation, following(config)
     own = getattr(config.generator, "hidden", 0)
     width = units(data, own) if "generator.hidden" in paths else own
     values: dict[str, Any] = {

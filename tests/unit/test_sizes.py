@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rlgan
-from rlgan.base.settings import FollowsData, facts_of
+from rlgan.base.settings import following
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import OracleTask, PairsTask, TextTask, build_task
@@ -102,7 +102,10 @@ def test_published_sizes_and_ceilings_follow_nothing(name: str) -> None:
 
 def test_what_says_that_it_follows_the_data_is_what_the_rule_gives() -> None:
     config = preset("quick", TEXT)
-    assert sizes_of(CAPTIONS, config).keys() == {path for path, *_ in facts_of(config, FollowsData)} == SIZED
+    assert sizes_of(CAPTIONS, config).keys() == following(config).keys() == SIZED
+    # A network of the same class elsewhere follows nothing.
+    learned = override(config, {"evaluation.language_model": "learned_language_model"})
+    assert sizes_of(CAPTIONS, learned).keys() == SIZED
     # And of networks with sizes of their own, only the rest.
     other = override(config, {"generator": "transformer"})
     assert sizes_of(CAPTIONS, other).keys() == SIZED - {"generator.embedding", "generator.hidden"}
