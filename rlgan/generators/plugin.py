@@ -58,6 +58,11 @@ class PluginGenerator(Plugin):
     relaxes: bool = False
     """Whether it says `reads_soft_rows`; filled in by rlgan."""
 
+    @property
+    def needs_conditions(self) -> bool:
+        """See `GeneratorKind`: what its `forward` takes, it takes always."""
+        return self.reads_conditions
+
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; what the network can do is noted."""
         network = module_class(self, loaded)
