@@ -1,0 +1,163 @@
+"""Settings that stand for a plug-in: a base for one variant of each axis."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from pydantic import Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import Settings
+
+from .loading import Loaded, load
+from .sources import PluginKind, Source, memory, source_of
+
+Scalar: TypeAlias = bool | int | float | str | None
+PlainValue: TypeAlias = Scalar | tuple[Scalar, ...]
+"""An option: what JSON can write and a command line can set."""
+
+_is_reading: ContextVar[bool] = ContextVar("rlgan reads a folder", default=False)
+
+
+class NoDigestError(ConfigError):
+    """A file that is read names code, and does not say which."""
+
+
+class TakesPlugin(Settings):
+    """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
+
+    plugin_kind: ClassVar[PluginKind]
+    """What the plug-in stands for."""
+
+    @classmethod
+    @abstractmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """The settings that a plug-in's name stands for, as JSON values."""
+
+
+class Plugin(TakesPlugin):
+    """Something of the user's own, in the place of what ships: a base for one variant of each axis.
+
+    The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
+    until it is used, so that reading the configuration of a run executes nothing of it.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("one's own")
+    kind: Literal["plugin"] = "plugin"
+    name: str = Field(min_length=1)
+    """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
+    options: Mapping[str, PlainValue] = Field(default_factory=dict)
+    """Handed over as keyword arguments."""
+    digest: str = ""
+    """Of the source, sha256; filled in by rlgan. A run does not go on with another source."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _with_digest(self) -> Self:
+        if not self.digest:
+            if _is_reading.get():
+                raise NoDigestError(
+                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so nothing says which code it is, and a "
+                    "file that is read may not name code so. Every run that was begun has one: restore the file."
+                )
+            loaded = self.load()
+            self.check_object(loaded)
+            object.__setattr__(self, "digest", loaded.digest)
+            memory.own.add((self.plugin_kind, self.name, self.digest))
+        return self
+
+    @classmethod
+    def of_plugin(cls, name: str) -> dict[str, Any]:
+        """See `TakesPlugin.of_plugin`."""
+        return {"name": name}
+
+    def load(self) -> Loaded:
+        """The object that the name stands for, of the source that the digest is of.
+
+        Raises:
+            ConfigError: see `load`.
+        """
+        return load(self.name, self.plugin_kind, self.digest)
+
+    def check_object(self, loaded: Loaded) -> None:
+        """Check what can be checked without data: signatures, bases. A kind of plug-in has its own.
+
+        Raises:
+            ConfigError: the object is not what the kind asks for.
+        """
+
+    @property
+    def short_name(self) -> str:
+        """What stands behind the colon, or the registered name: how metrics call it."""
+        return self.name.rpartition(":")[2]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # Whoever gets this in another process, perhaps on another machine, gets the source too.
+        return {**super().__getstate__(), "source": source_of(self.name, self.plugin_kind, self.digest)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        source: Source = state.pop("source")
+        super().__setstate__(state)
+        if source.registered is None:
+            memory.sources.setdefault(source.digest, source)
+        else:
+            memory.registered[self.plugin_kind, self.name] = source
+
+
+def plugins_in(settings: Settings) -> list[Plugin]:
+    """Every plug-in of a configuration, at any depth, in the order of its fields."""
+    found: list[Plugin] = [settings] if isinstance(settings, Plugin) else []
+    for value in (getattr(settings, name) for name in type(settings).model_fields):
+        parts = value if isinstance(value, tuple) else (value,)
+        found += [plugin for part in parts if isinstance(part, Settings) for plugin in plugins_in(part)]
+    return found
+
+
+def note(plugin: Plugin, name: str, value: object) -> None:
+    """Fill in a field that the object itself decides, such as what a network reads.
+
+    Args:
+        plugin: whose field it is, while its digest is filled in.
+        name: of the field.
+        value: what the object says.
+
+    Raises:
+        ConfigError: it was set to something else, which is not its default.
+    """
+    asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
+    if asked not in (value, default):
+        raise ConfigError(
+            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out."
+        )
+    object.__setattr__(plugin, name, value)
+
+
+@contextmanager
+def reading_a_folder() -> Iterator[None]:
+    """Within it, settings are read out of a file that may be a stranger's: a plug-in without a digest is refused.
+
+    Anywhere else such a plug-in is loaded to fill its digest in, which executes it.
+
+    Raises:
+        CheckpointError: a plug-in in it has no digest.
+    """
+    token = _is_reading.set(True)
+    try:
+        yield
+    except ValidationError as error:
+        causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
+        if (found := next((cause for cause in causes if isinstance(cause, NoDigestError)), None)) is not None:
+            raise CheckpointError(str(found)) from None
+        raise
+    finally:
+        _is_reading.reset(token)
