@@ -62,8 +62,8 @@ class ModelTokens(Settings):
             backend = found.backend_tokenizer
         except (OSError, ValueError, TypeError, AttributeError, KeyError, ImportError) as error:
             raise DataError(
-                f"{source.shown}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Give one that the library "
-                "tokenizers knows (a tokenizer.json)."
+                f"{source.shown}: its tokenizer cannot be read ({str(error).splitlines()[0]}). Give one that the "
+                "library tokenizers knows (a tokenizer.json)."
             ) from None
         template = found.chat_template
         if isinstance(template, dict):
@@ -109,19 +109,16 @@ class ModelTokens(Settings):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """V strings: how each id is shown, see `joining`."""
+        """V strings: how each id is shown, see `joining`. A byte and the letter that it is have the same."""
         tokens = self.loaded.convert_ids_to_tokens(list(range(self.size)))
         is_bytes = self.joining == "byte_pieces"
-        names, seen = [], set()
+        names = []
         for number, token in enumerate(tokens):
             name = f"<{number}>" if token is None else str(token)
             if not is_bytes:
                 is_byte = len(name) == 6 and name.startswith("<0x") and name.endswith(">")
                 text = bytes([int(name[3:5], 16)]) if is_byte else name.replace(_WORD_MARK, " ").encode()
                 name = byte_names(text)
-            if name in seen:  # as a byte is, that is also a token by its letter
-                name = f"{name}<{number}>"
-            seen.add(name)
             names.append(name)
         return tuple(names)
 
@@ -165,7 +162,9 @@ class ModelTokens(Settings):
 
     def rendered_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of prompts that the chat template wrote."""
-        return [] if not texts else [list(ids) for ids in self.loaded(list(texts), add_special_tokens=False)["input_ids"]]
+        return (
+            [] if not texts else [list(ids) for ids in self.loaded(list(texts), add_special_tokens=False)["input_ids"]]
+        )
 
     def completion_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of what was written, without an end; nothing in it is a special token."""
@@ -200,15 +199,15 @@ class ModelTokens(Settings):
                     return form, rest[len(form) :]
         raise DataError(
             f"{where}: the chat template of {self.name} drops or changes the assistant's turn: behind the prompt it "
-            f"writes {rest[:40]!r} for {said[:40]!r}. Give the model a template that writes the answer as it is, or set "
-            "task.template to plain."
+            f"writes {rest[:40]!r} for {said[:40]!r}. Give the model a template that writes the answer as it is, or "
+            "set task.template to plain."
         )
 
     def _rendered(self, messages: Sequence[Message], where: str, *, add_generation_prompt: bool = False) -> str:
         if self.template is None:
             raise DataError(
-                f"{where}: is a conversation, and the tokenizer of {self.name} has no chat template. Give a chat model, "
-                "put a chat_template.jinja beside its tokenizer.json, or give prompts and completions as text."
+                f"{where}: is a conversation, and the tokenizer of {self.name} has no chat template. Give a chat "
+                "model, put a chat_template.jinja beside its tokenizer.json, or give prompts and completions as text."
             )
         import jinja2
 
@@ -219,8 +218,8 @@ class ModelTokens(Settings):
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             roles = ", ".join(one["role"] for one in messages)
             raise DataError(
-                f"{where}: the chat template of {self.name} refuses this conversation ({error}); its roles are {roles}. "
-                "Mend the record, or leave it out."
+                f"{where}: the chat template of {self.name} refuses this conversation ({error}); its roles are "
+                f"{roles}. Mend the record, or leave it out."
             ) from None
         return str(text)
 

@@ -100,8 +100,8 @@ def read_records(path: str, how: How, description: str) -> RecordFile:
 
 def _objects(path: str, unit: str, found: Iterable[tuple[int, Any]]) -> list[tuple[int, Record]]:
     records = []
-    for number, value in found:
-        value = {"text": value} if isinstance(value, str) else value
+    for number, held in found:
+        value = {"text": held} if isinstance(held, str) else held
         if not isinstance(value, Mapping):
             raise DataError(
                 f"{path}, {unit} {number}: holds {type(value).__name__}, expected an object with named fields. Write "

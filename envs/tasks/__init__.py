@@ -23,7 +23,7 @@ from .transduction import TransductionTask, build_transduction_task
 
 TaskSettings = Annotated[
     OracleTask | TextTask | PairsTask | DemonstrationsTask | ToyTask | TransductionTask | PluginTask,
-    Field(discriminator="kind")
+    Field(discriminator="kind"),
 ]
 """Settings of any task, distinguished by `kind`."""
 

@@ -219,6 +219,6 @@ def _prompt(file: RecordFile, place: int, name: str, value: Any) -> Prompt:
 
 def _wrong(file: RecordFile, place: int, name: str, value: Any, expected: str) -> DataError:
     return DataError(
-        f"{file.where(place)}: field {name!r} is {json_type(value)} ({beginning(str(value))}); expected {expected}. Mend "
-        "the record, or leave it out."
+        f"{file.where(place)}: field {name!r} is {json_type(value)} ({beginning(str(value))}); expected {expected}. "
+        "Mend the record, or leave it out."
     )

@@ -25,9 +25,9 @@ from ..reading import Column, as_column, count, which_lines
 from ..reading.records import RecordFile, read_records
 from ..sequence_space import SequenceSpace
 from .demonstration_shapes import Demonstration, Shape, demonstration, shape_of
-from .lines import FromFiles, Limit, OverLong, fit, split_off
+from .lines import FromFiles, Limit, Normalisation, OverLong, fit, split_off
 from .numbering import Places, Rows, equal_texts, first_of_each
-from .prompts import PromptReading, Template, as_conversation
+from .prompts import PromptReading, as_conversation
 from .remarks import a_handful
 from .task import Conditions, Sides, Task, TaskMeasure
 
@@ -35,6 +35,7 @@ _SPLITS = ("train", "valid", "test")
 _LONGEST = 512  # tokens of a prompt, and of a completion, where nothing is said
 
 Form = Literal["prompts", "texts"]
+Template = Literal["auto", "chat", "plain"]
 
 
 class DemonstrationsTask(FromFiles):
@@ -43,19 +44,18 @@ class DemonstrationsTask(FromFiles):
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = True
-    has_model_tokens: ClassVar[bool] = True
     are_words: ClassVar[Sides] = (False, False)
     kind: Literal["demonstrations"] = "demonstrations"
 
-    data: Annotated[str, IsFile("demonstrations")] = Field(min_length=1)
+    demonstrations: Annotated[str, IsFile("demonstrations")] = Field(min_length=1)
     """File of the demonstrations, or folder that save_to_disk of datasets wrote; splits without one of their own come
     from it."""
 
     valid: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of those held out for early stopping and selection; None: split off from `data`."""
+    """File of those held out for early stopping and selection; None: split off."""
 
     test: Annotated[str | None, IsFile()] = Field(default=None, min_length=1)
-    """File of those held out for the figures that are reported; None: split off from `data`."""
+    """File of those held out for the figures that are reported; None: split off."""
 
     model: Annotated[ModelFolder | HubModel, Field(discriminator="kind")]
     """Language model whose tokenizer and chat template are used."""
@@ -82,12 +82,12 @@ class DemonstrationsTask(FromFiles):
     an error. Those held out are never dropped but cut."""
 
     max_length: int | None = Field(default=None, ge=2)
-    """Greatest number of tokens T of a completion, the one that ends it included; None: the longest training completion,
-    but at most 512."""
+    """Greatest number of tokens T of a completion, the one that ends it included; None: the longest training
+    completion, but at most 512."""
 
     over_long: OverLong = "drop"
-    """What becomes of a longer completion: its demonstration is dropped, it is cut to T tokens (and then has no end), or
-    it is an error. Those held out are never dropped but cut."""
+    """What becomes of a longer completion: its demonstration is dropped, it is cut to T tokens (and then has no end),
+    or it is an error. Those held out are never dropped but cut."""
 
     @field_validator("prompt", "completion", mode="before")
     @classmethod
@@ -113,6 +113,11 @@ class DemonstrationsTask(FromFiles):
                     f"{name}={value!r}: has no effect with form='texts', which have no prompts. Leave it out."
                 )
         return self
+
+    @property
+    def language_model(self) -> ModelFolder | HubModel:
+        """Whose tokens these are."""
+        return self.model
 
     @property
     def gives_conditions(self) -> bool:
@@ -183,7 +188,7 @@ def build_demonstrations_task(settings: DemonstrationsTask) -> Task:
     notes: list[str] = []
     files = {}
     for split in ("train", *settings.held_out_files):
-        path = settings.data if split == "train" else settings.held_out_files[split][1]
+        path = settings.demonstrations if split == "train" else settings.held_out_files[split][1]
         file = read_records(path, settings.how, "a file of demonstrations")
         notes += [f"{path}: {note}" for note in file.notes]
         files[split] = file
@@ -212,7 +217,7 @@ def demonstrations_task(
     """
     given = {"train": rows, "valid": valid, "test": test}
     named = {name: f"{name} rows" for name in ("valid", "test") if given[name] is not None}
-    task = DemonstrationsTask(data="train rows", model=model, **named, **settings)
+    task = DemonstrationsTask(demonstrations="train rows", model=model, **named, **settings)
     files = {
         split: RecordFile(f"{split} rows", list(one), list(range(1, len(one) + 1)), "row")
         for split, one in given.items()
@@ -228,13 +233,13 @@ def _built(
     settings: DemonstrationsTask, files: Mapping[str, RecordFile], tokens: ModelTokens, notes: list[str]
 ) -> Task:
     splits = _splits(settings, files, notes)
+    end, ends_turn = _end_of(settings, splits["train"], tokens)
     reading = PromptReading(
         tokens=tokens,
-        template=settings.template,
+        template="chat" if ends_turn else "plain",
         max_length=settings.max_prompt_length or 1,
         encoding=settings.encoding,
     )
-    end, ends_turn = _end_of(settings, splits["train"], tokens)
     groups = _groups([one for split in _SPLITS for one in splits[split].shown])
     wholes = np.split(groups, np.cumsum([len(splits[split]) for split in _SPLITS[:-1]]))
     ids = {
@@ -298,7 +303,9 @@ def _task(
     if settings.gives_conditions:
         given = Conditions(
             space=reading.space,
-            **{split: _filled(_prompts(ids[split]), reading.space) for split in _SPLITS},
+            train=_filled(_prompts(ids["train"]), reading.space),
+            valid=_filled(_prompts(ids["valid"]), reading.space),
+            test=_filled(_prompts(ids["test"]), reading.space),
             token_names=reading.names,
             joining=tokens.joining,
             reading=reading,
@@ -324,7 +331,9 @@ def _task(
     return Task(
         name="demonstrations",
         space=space,
-        **{split: _filled(ids[split].completions, space) for split in _SPLITS},
+        train=_filled(ids["train"].completions, space),
+        valid=_filled(ids["valid"].completions, space),
+        test=_filled(ids["test"].completions, space),
         token_names=names,
         joining=tokens.joining,
         notes=tuple(notes),
@@ -388,12 +397,13 @@ def _shown(settings: DemonstrationsTask, file: RecordFile, shape: Shape, notes: 
     return split
 
 
-def _normalised(one: Demonstration, form: str) -> Demonstration:
+def _normalised(one: Demonstration, form: Normalisation) -> Demonstration:
     if form == "none":
         return one
+    known: Literal["NFC", "NFKC"] = "NFC" if form == "nfc" else "NFKC"
 
     def of(text: str) -> str:
-        return unicodedata.normalize(form.upper(), text)
+        return unicodedata.normalize(known, text)
 
     prompt = one.prompt
     if isinstance(prompt, str):
@@ -421,13 +431,14 @@ def _end_of(settings: DemonstrationsTask, train: _Split, tokens: ModelTokens) ->
     chats = [one for one in train.shown if _is_chat(one, settings.template)]
     if chats and len(chats) < len(train):
         raise DataError(
-            f"{train.path}: {len(chats)} of {len(train)} prompts are conversations and the others texts, and both would "
-            "end in another way. Set --task.template chat to put the texts into the chat template, too."
+            f"{train.path}: {len(chats)} of {len(train)} prompts are conversations and the others texts, and each kind "
+            "ends in its own way. Set --task.template chat to put the texts into the chat template, too."
         )
     return (tokens.end_of_turn, True) if chats else (tokens.end_of_text, False)
 
 
 def _is_chat(one: Demonstration, template: Template) -> bool:
+    """Whether the chat template writes its prompt."""
     if one.prompt is None or template == "plain":
         return False
     return template == "chat" or not isinstance(one.prompt, str)
@@ -478,7 +489,7 @@ def _rows(ids: Sequence[Sequence[int]]) -> Rows:
 
 
 def _room(rows: Rows, more: int) -> int:
-    """Tokens of the longest row and so many more, but at most as many as where nothing is said; at least 1 and those."""
+    """Tokens of the longest row and so many more, at least 1 and those; at most as many as where nothing is said."""
     return max(1 + more, min(int(rows.lengths.max()) + more, _LONGEST))
 
 
@@ -515,7 +526,7 @@ def _filled(rows: Rows, space: SequenceSpace) -> Tensor:
     for place in range(len(rows)):
         ids = rows.row(place)
         tokens[place, : len(ids)] = ids
-        if len(ids) < space.max_length:
+        if len(ids) < space.max_length and space.end_id is not None:
             tokens[place, len(ids)] = space.end_id
     return torch.from_numpy(tokens)
 

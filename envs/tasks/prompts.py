@@ -1,7 +1,7 @@
 """Prompts as conditions: ids of a language model's tokens, behind which stands a mark that is none of them.
 
-A condition ends with the id V, where a model has the ids 0 to V - 1: so the model's own special tokens, the one that ends
-a turn among them, are ordinary tokens of a prompt, and nobody has to guess where it ends.
+A condition ends with the id V, where a model has the ids 0 to V - 1: so the model's own special tokens, the one that
+ends a turn among them, are ordinary tokens of a prompt, and nobody has to guess where it ends.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .demonstration_shapes import Prompt
 from .lines import padded
 from .sources import ReadSources
 
-Template = Literal["auto", "chat", "plain"]
+Template = Literal["chat", "plain"]
 """What becomes of a prompt: "chat" puts it into the model's chat template, a text as what the user says; "plain" reads
-text as it is; "auto" is chat for conversations and plain for texts."""
+text as it is."""
 
 
 class PromptReading(Settings):
@@ -64,7 +64,7 @@ class PromptReading(Settings):
             if isinstance(prompt, str) and self.template != "chat":
                 plain[place] = prompt
             elif self.template == "plain":
-                plain[place] = "\n".join(one["content"] for one in prompt or ())
+                plain[place] = "\n".join(one["content"] for one in as_conversation(prompt))
             else:
                 messages = as_conversation(prompt)
                 rendered[place] = self.tokens.prompt(messages, wheres[place])
@@ -97,7 +97,7 @@ class PromptReading(Settings):
             prompts.append(text if isinstance(text, str) else _in_turn(text))
         rows = self.ids_of(prompts, wheres)
         over_long = [number for number, ids in zip(places, rows, strict=True) if len(ids) > self.max_length]
-        notes = ()
+        notes: tuple[str, ...] = ()
         if over_long:
             which = which_lines(over_long)
             notes = (f"cut {count(len(over_long), 'prompt')} to the last {self.max_length} tokens, {which}",)

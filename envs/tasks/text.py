@@ -42,7 +42,7 @@ class TextTask(FromFiles):
 
     gives_conditions: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = False
-    has_model_tokens: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = False
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False

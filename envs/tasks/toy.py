@@ -33,7 +33,7 @@ class ToyTask(Settings):
 
     gives_conditions: ClassVar[bool] = False
     has_prompts: ClassVar[bool] = False
-    has_model_tokens: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

@@ -66,7 +66,7 @@ class TransductionTask(Settings):
 
     gives_conditions: ClassVar[bool] = True
     has_prompts: ClassVar[bool] = True
-    has_model_tokens: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

@@ -44,8 +44,8 @@ class DeclaredTask(Protocol):
         """Whether conditions are of the sequences' tokens, so that a sequence may go on from one."""
 
     @property
-    def has_model_tokens(self) -> bool:
-        """Whether tokens are those of a language model that somebody trained."""
+    def language_model(self) -> object | None:
+        """The model whose tokens these are; None where they are the task's own."""
 
 
 class DeclaredGenerator(Protocol):

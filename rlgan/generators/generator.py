@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.settings import Settings
@@ -42,6 +43,14 @@ class GeneratorKind(Settings):
     relaxes: ClassVar[bool] = False
     """Whether it gives soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
+
+    def settled(self) -> Self:
+        """The same with all that it would read of a file but weights, so that a run can be read without the file.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        return self
 
     @property
     def needs_conditions(self) -> bool:
@@ -223,7 +232,7 @@ class Generator(nn.Module, ABC):
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
 
-    def begin(self) -> tuple[str, ...]:
+    def take_files(self) -> tuple[str, ...]:
         """Take the weights of the files that its settings name, where a run begins with it; most name none.
 
         Returns:

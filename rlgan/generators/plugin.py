@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
@@ -57,6 +58,10 @@ class PluginGenerator(Plugin):
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
     relaxes: bool = False
     """Whether it says `reads_soft_rows`; filled in by rlgan."""
+
+    def settled(self) -> Self:
+        """See `GeneratorKind`; what a plug-in reads is its own."""
+        return self
 
     @property
     def needs_conditions(self) -> bool:

@@ -318,7 +318,7 @@ class GeneratorLearners:
         with global_stream(seed, "generator", "initial"):
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
-        self.notes = initial.begin() if begins else ()
+        self.notes = initial.take_files() if begins else ()
         start = weights_of(initial, 0)
         self._base, self._snapshot = start.base, None
         self.load(start.complete)

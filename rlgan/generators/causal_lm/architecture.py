@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,6 @@ from rlgan.base.pretrained import (
     HubModel,
     ModelFolder,
     folder_of,
-    read_config,
     require_language_models,
 )
 from rlgan.envs.sequence_space import SequenceSpace
@@ -25,41 +25,6 @@ from .attention import IMPLEMENTATION, register
 from .settings import CausalLM, FreshWeights, LoRA
 
 _UNIFORM_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-
-
-def config_of(settings: CausalLM) -> dict[str, Any] | None:
-    """The architecture of a model that somebody trained, as JSON; None for a fresh one.
-
-    Raises:
-        DataError: its folder has none, or it is no causal language model.
-    """
-    if isinstance(settings.weights, FreshWeights):
-        return None
-    if settings.config is not None:
-        return settings.config
-    found = read_config(settings.weights)
-    _require_causal(found, settings.weights.shown)
-    # Without what says nothing of the architecture, so that two copies of a model are the same.
-    return {name: value for name, value in found.items() if name not in ("_name_or_path", "transformers_version")}
-
-
-def _require_causal(config: dict[str, Any], shown: str) -> None:
-    require_language_models(f"model {shown}")
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
-
-    name, asked = config.get("model_type"), config.get("architectures") or []
-    causal = {one for found in KNOWN.values() for one in ((found,) if isinstance(found, str) else found)}
-    if name not in KNOWN:
-        own = " by code of its own, which is not executed" if "auto_map" in config else ""
-        raise DataError(
-            f"{shown}: its architecture is {name!r}{own}, which transformers does not know as a causal language model. "
-            "Give a model such as Llama, Qwen2, Mistral or GPT-2."
-        )
-    if asked and not causal.intersection(asked):
-        raise DataError(
-            f"{shown}: holds {', '.join(map(str, asked))}, which is no causal language model: it does not write one "
-            "token after another. Give a model whose architecture ends in ForCausalLM or LMHeadModel."
-        )
 
 
 def needed_positions(space: SequenceSpace) -> int:
@@ -89,32 +54,34 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     register()
     config = _fresh(settings.weights, space) if isinstance(settings.weights, FreshWeights) else None
     if config is None:
-        values = dict(config_of(settings) or {})
+        values = dict(settings.settled().config or {})
         name = values.pop("model_type")
         for one in ("torch_dtype", "dtype", "quantization_config"):
             values.pop(one, None)
         config = transformers.AutoConfig.for_model(name, **values)
     _require_room(config, space, settings)
     with quiet():
-        model: nn.Module = transformers.AutoModelForCausalLM.from_config(
+        model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation=IMPLEMENTATION, dtype=torch.float32
         )
     _require_known(model)
     if settings.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     if isinstance(settings.training, LoRA):
         model = _with_adapters(model, settings.training)
+    network: nn.Module = model
     if settings.dtype == "bfloat16":
-        for parameter in model.parameters():
+        for parameter in network.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)
-    return model
+    return network
 
 
 def _fresh(weights: FreshWeights, space: SequenceSpace) -> Any:
     import transformers
 
-    ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": space.pad_id}
+    # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
+    ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
     common = {"vocab_size": space.vocab_size, "tie_word_embeddings": weights.tied, **ids}
     inner, positions = weights.expansion * weights.width, needed_positions(space)
     if weights.architecture == "gpt2":
@@ -145,8 +112,8 @@ def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None
     shown = "generator" if isinstance(settings.weights, FreshWeights) else settings.weights.shown
     if config.vocab_size < space.vocab_size:
         raise ConfigError(
-            f"{shown}: its model has {config.vocab_size} tokens, and the task's sequences have {space.vocab_size}. Give "
-            "the task the tokenizer of this model."
+            f"{shown}: its model has {config.vocab_size} tokens, and the task's sequences have {space.vocab_size}. "
+            "Give the task the tokenizer of this model."
         )
     given = space.condition
     if given is not None and given.vocab_size - _is_mark(space) > space.vocab_size:
@@ -173,19 +140,21 @@ def _require_known(model: nn.Module) -> None:
         )
 
 
-def _with_adapters(model: nn.Module, lora: LoRA) -> nn.Module:
+def _with_adapters(model: Any, lora: LoRA) -> Any:
     import peft
 
     settings = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,  # type: ignore[arg-type]
+        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) or "all-linear",
+        # GPT-2 keeps its linear layers transposed.
+        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
         task_type="CAUSAL_LM",
     )
     try:
         with quiet():
-            adapted: nn.Module = peft.get_peft_model(model, settings)  # type: ignore[arg-type]
+            return peft.get_peft_model(model, settings)
     except ValueError as error:
         if "arget modules" not in str(error):
             raise
@@ -198,19 +167,18 @@ def _with_adapters(model: nn.Module, lora: LoRA) -> nn.Module:
             f"generator.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
             f"layers are {', '.join(sorted(linear))}; name some of these, or set it to [] for all."
         ) from None
-    return adapted
 
 
-def language_model(network: nn.Module) -> nn.Module:
+def language_model(network: nn.Module) -> Any:
     """The model itself, inside of what adapters wrap around it."""
     find = getattr(network, "get_base_model", None)
     return network if find is None else find()
 
 
-def has_plain_output(model: nn.Module) -> bool:
+def has_plain_output(model: Any) -> bool:
     """Whether logits are no more than the output layer's product, so that its weight may be read instead of it."""
     config = model.config
-    return isinstance(model.get_output_embeddings(), nn.Linear) and all(  # type: ignore[operator]
+    return isinstance(model.get_output_embeddings(), nn.Linear) and all(
         getattr(config, name, None) is None for name in _UNIFORM_HEAD
     )
 
@@ -250,15 +218,13 @@ def load_files(network: nn.Module, source: ModelFolder | HubModel) -> int:
             "again, or give a folder that holds the whole model and not an adapter of one."
         )
     own = language_model(network)
-    number = 0
     for path, part in loaded.named_modules():
         target = own.get_submodule(path)
         target = getattr(target, "base_layer", target)
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                target._parameters[name].data.copy_(parameter)  # type: ignore[union-attr]
-    number = sum(parameter.numel() for parameter in loaded.parameters())
-    return number
+                target._parameters[name].data.copy_(parameter)
+    return sum(parameter.numel() for parameter in loaded.parameters())
 
 
 @contextmanager
@@ -271,7 +237,9 @@ def quiet() -> Iterator[None]:
     of_transformers.set_verbosity(logging.CRITICAL)
     of_transformers.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         of_transformers.set_verbosity(level)
         if had_bar:

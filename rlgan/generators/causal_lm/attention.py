@@ -9,8 +9,8 @@ there already.
     softmax over prompt and own tokens = two softmaxes over one normaliser (Milakov & Gimelshein 2018), so that keys of
     a prompt are never copied for its rows: queries of all rows of a prompt stand side by side.
 
-    R rows, A places of rows, C prompts, P positions of a prompt, T of a sequence, L tokens read, H heads, K heads of keys
-    and values, G = H/K, D width of a head
+    R rows, A places of rows, C prompts, P positions of a prompt, T of a sequence, L tokens read, H heads, K heads of
+    keys and values, G = H/K, D width of a head
 """
 
 from __future__ import annotations

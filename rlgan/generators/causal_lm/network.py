@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from rlgan.base.weights import frozen_copy
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators.generator import Distribution, Generator
@@ -62,8 +63,8 @@ class CausalLMGenerator(Generator):
         """Where its weights are."""
         return next(self.parameters()).device
 
-    def begin(self) -> tuple[str, ...]:
-        """Take the weights of its folder; see `Generator.begin`."""
+    def take_files(self) -> tuple[str, ...]:
+        """Take the weights of its folder; see `Generator.take_files`."""
         weights = self._settings.weights
         if isinstance(weights, FreshWeights):
             return ()
@@ -78,13 +79,13 @@ class CausalLMGenerator(Generator):
 
     def stepper(self, temperature: float = 1.0) -> CausalLMStepper:
         """A frozen copy for sampling; see `Generator.stepper`."""
-        return CausalLMStepper(self, temperature)
+        return CausalLMStepper(frozen_copy(self), temperature)
 
     def conditional(self, conditions: Tensor | None) -> Distribution:
         """Its distribution of completions of prompts, or of texts; see `Generator.conditional`."""
         return _Completions(self, conditions)
 
-    # ------------------------------------------------------------------ what the distribution and the stepper are made of
+    # ------------------------------------------------------------------ for the distribution and the stepper
 
     def prompts(self, conditions: Tensor | None, num_rows: int) -> tuple[Tensor, Tensor]:
         """What is read before a sequence.

@@ -15,6 +15,8 @@ from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 from rlgan.generators.generator import GeneratorKind
 
+from .model_config import causal_config
+
 Architecture = Literal["gpt2", "llama", "qwen2"]
 
 
@@ -110,6 +112,12 @@ class CausalLM(GeneratorKind):
     """The architecture as transformers writes it in config.json; filled in by rlgan when a run of a folder or a model
     of the hub begins, so that the run can be read without it."""
 
+    def settled(self) -> CausalLM:
+        """See `GeneratorKind`: with the architecture of its folder, or of the hub's model."""
+        if self.config is not None or isinstance(self.weights, FreshWeights):
+            return self
+        return self.model_copy(update={"config": causal_config(self.weights)})
+
     @property
     def needs_conditions(self) -> bool:
         """See `GeneratorKind`: it goes on from nothing, too."""
@@ -131,10 +139,10 @@ class CausalLM(GeneratorKind):
             yield Problem(
                 "conditions_are_no_prompts",
                 {"generator": self.kind},
-                f"goes on from a prompt of the tokens that it writes, and what task={task.kind!r} gives has an alphabet "
-                "of its own. Set task.vocabulary to shared, or use generator seq2seq_transformer.",
+                f"goes on from a prompt of the tokens that it writes, and what task={task.kind!r} gives has an "
+                "alphabet of its own. Set task.vocabulary to shared, or use generator seq2seq_transformer.",
             )
-        if not isinstance(self.weights, FreshWeights) and not task.has_model_tokens:
+        if not isinstance(self.weights, FreshWeights) and task.language_model is None:
             yield Problem(
                 "tokens_are_not_the_models",
                 {"generator.weights": self.weights.kind},

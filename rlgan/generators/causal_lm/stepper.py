@@ -8,22 +8,42 @@ Where rows leave, the others stay where they are until a quarter of the places i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlgan.base.weights import frozen_copy
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.generators.generator import State, Stepper
 
 from .attention import Prompts, Step, Whole, reading
 
-if TYPE_CHECKING:
-    from .network import CausalLMGenerator
-
 _LEAST_USED = 0.75  # share of places with a row, below which rows move together
+
+
+class ReadsTokens(Protocol):
+    """What steps are made of; a generator has it."""
+
+    vocab_size: int
+    max_length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def prompts(self, conditions: Tensor | None, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Ids (B, P) that are read before a sequence, padded on the left, and which of them are real."""
+        ...
+
+    def features(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """What the output layer reads, (B, L, W), of ids (B, L) at positions (B, L)."""
+        ...
+
+    def output(self, features: Tensor) -> Tensor:
+        """Logits (..., V) float32 of features (..., W)."""
+        ...
 
 
 class CausalLMStepper(Stepper):
@@ -33,7 +53,7 @@ class CausalLMStepper(Stepper):
     keys and values (A, K, T, D).
 
     Args:
-        generator: whose copy; the same where it is frozen already.
+        generator: frozen, in evaluation mode; not copied.
         temperature: divides the logits.
         prompts: what rows were given, and the features of their last tokens; None until `conditional` says it.
     """
@@ -41,11 +61,11 @@ class CausalLMStepper(Stepper):
     @torch.no_grad()
     def __init__(
         self,
-        generator: CausalLMGenerator,
+        generator: ReadsTokens,
         temperature: float,
         prompts: tuple[Prompts, Tensor, Tensor] | None = None,
     ) -> None:
-        self._generator = frozen_copy(generator)
+        self._generator = generator
         self._temperature, self._prompts = temperature, prompts
         self._padded = padded_vocab_size(generator.vocab_size)
 
@@ -86,8 +106,7 @@ class CausalLMStepper(Stepper):
         prompts, features, number = self._of_rows(num_rows)
         room = self._generator.max_length
         kept = [
-            part.new_zeros(num_rows, part.shape[1], room, part.shape[3])
-            for part in (*prompts.keys, *prompts.values)
+            part.new_zeros(num_rows, part.shape[1], room, part.shape[3]) for part in (*prompts.keys, *prompts.values)
         ]
         places = torch.arange(num_rows, device=number.device)
         return torch.zeros_like(places), number, places, features[number], *kept
@@ -146,7 +165,7 @@ class CausalLMStepper(Stepper):
         read = tokens[:, :-1]
         reader = Whole(torch.ones_like(read, dtype=torch.bool), prompts, number)
         places = torch.arange(length, device=tokens.device)
-        positions = (prompts.lengths[number].unsqueeze(1) + places[: read.shape[1]])
+        positions = prompts.lengths[number].unsqueeze(1) + places[: read.shape[1]]
         with reading(reader):
             features = generator.features(read, positions)
         features = functional.pad(features, (0, 0, 0, length - read.shape[1]))
