@@ -287,8 +287,9 @@ NAMES = ("</s>", "<unk>", "a", "b", "c")
 
 
 def test_texts_are_cut_as_the_task_cuts_its_own() -> None:
-    words = encode_texts(TextTask(data="x", lowercase=True), NAMES, "words", SPACE, ["a B c", "c d"])
-    assert words.tolist() == [[2, 3, 4, 0], [4, 1, 0, 0]]
+    words = encode_texts(TextTask(data="x", lowercase=True), NAMES, "words", SPACE, ["a B c", "c d", "c b a c"])
+    # One of the greatest length has no room for a terminator, and none is drawn with it.
+    assert words.tolist() == [[2, 3, 4, 0], [4, 1, 0, 0], [4, 3, 2, 4]]
     letters = encode_texts(TextTask(data="x", tokens=Characters()), NAMES, "characters", SPACE, ["cab"])
     assert letters.tolist() == [[4, 2, 3, 0]]
     # Of a task without files a text is names of tokens.
@@ -298,7 +299,7 @@ def test_texts_are_cut_as_the_task_cuts_its_own() -> None:
 @pytest.mark.parametrize(
     ("task", "text", "error", "words"),
     [
-        (TextTask(data="x"), "a b c a", DataError, "text 1: has 4 tokens, and the task's sequences have 1 to 3"),
+        (TextTask(data="x"), "a b c a b", DataError, "text 1: has 5 tokens, and the task's sequences have 1 to 4"),
         (TextTask(data="x"), " ", DataError, "text 1: has 0 tokens"),
         (ToyTask(), "a e", DataError, "text 1: 'e' is no token"),
         (TextTask(data="x", tokens=BytePairs()), "a", ConfigError, "learned"),
