@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import TaskSettings
@@ -100,6 +100,12 @@ def settings_of(values: Mapping[str, Any]) -> SweepSettings:
         problem = error.errors(include_url=False)[0]
         if not problem["loc"]:
             raise ConfigError(problem["msg"].removeprefix("Value error, ")) from None
+        if problem["type"] == "extra_forbidden":
+            unknown, known = str(problem["loc"][0]), SweepSettings.model_fields
+            raise ConfigError(
+                f"{unknown}: says nothing of a sweep, which takes {', '.join(known)}.{nearest(unknown, known)} "
+                "Give settings of the runs by their paths."
+            ) from None
         name = str(problem["loc"][0]).replace("_", "-")
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise ConfigError(f"--{name} {problem['input']}: {message}.") from None
