@@ -289,6 +289,11 @@ class Reading(Settings):
         return known_encoding(value)
 
     @property
+    def are_words(self) -> bool:
+        """Whether a token is a word."""
+        return self.tokens.are_words
+
+    @property
     def separator(self) -> str | None:
         """Token that stands between the parts of a source; None where it has no parts."""
         return self.domain.separator
