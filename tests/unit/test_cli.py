@@ -19,8 +19,9 @@ from rlgan.config.config import Config
 from rlgan.config.paths import from_dict
 from rlgan.envs import PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles
-from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
+from rlgan.envs.tasks.pairs import SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Pattern, Smiles, Words
+from rlgan.envs.tasks.sources import Dialogue
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
 
