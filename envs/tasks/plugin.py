@@ -31,6 +31,8 @@ class PluginTask(Plugin):
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)
 
     gives_conditions: bool = False
