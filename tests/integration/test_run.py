@@ -113,6 +113,16 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     table = json.loads((undisturbed / "table.json").read_text())
     logged = read_run(None, undisturbed)
     assert read_table(logged, "table.json") == table
+    samples = read_table(logged, "final_samples.json")
+    assert samples is not None and len(samples) == 3  # evaluation.num_shown
+    written = (undisturbed / "samples.txt").read_text().partition("=== final\n")[2].splitlines()
+    task = build_task(small().task)
+    assert [one["generated"] for one in samples] == written
+    assert [one["real"] for one in samples] == task.decode(task.test[:3])
+    assert all(line in (undisturbed / "summary.txt").read_text() for line in written)
+    page = (undisturbed / "report.html").read_text("utf-8")
+    assert all(f"<td>{line}</td>" in page for line in written)
+    assert all(f'<td class="name">{row["name"]}</td>' in page for row in table)
     assert logged.tags["mlflow.loggedArtifacts"] == (
         '[{"path": "final_table.json", "type": "table"}, {"path": "final_samples.json", "type": "table"}]'
     )
