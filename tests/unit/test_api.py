@@ -33,6 +33,7 @@ def test_importing_rlgan_loads_nothing_heavy() -> None:
     assert found.stdout.split(maxsplit=1)[1].strip() == "[]"
 
 
+@pytest.mark.heavy
 def test_a_run_is_looked_at_and_loaded_without_ray() -> None:
     """Nothing of the face but training needs Ray: where it cannot be imported, the rest can be used."""
     program = """
