@@ -88,6 +88,7 @@ class PairsTask(FromFiles):
     gives_conditions: ClassVar[bool] = True
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     kind: Literal["pairs"] = "pairs"
 
     input: PairInput
@@ -167,6 +168,11 @@ class PairsTask(FromFiles):
     def target_tokens(self) -> TokenSettings:
         """What a token of a target is."""
         return self.vocabulary.of_sides[1]
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether sources and targets have one alphabet, so that a target may go on from its source."""
+        return isinstance(self.vocabulary, SharedVocabulary)
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:

@@ -34,6 +34,8 @@ class PluginTask(TimedPlugin):
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)
 
     timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)

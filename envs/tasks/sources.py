@@ -22,7 +22,7 @@ from ..reading import Text, count, known_encoding
 from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import Limit, Normalisation, OverLong, Tokens, fit
 from .numbering import Numbering, filled
-from .pieces import Cleaning, Cutting, TokenSettings, keeps_spaces, restored_cutting, split_at
+from .pieces import Cleaning, Cutting, TokenSettings, Words, keeps_spaces, restored_cutting, split_at
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -287,6 +287,11 @@ class Reading(Settings):
     @classmethod
     def _encoding_is_known(cls, value: str) -> str:
         return known_encoding(value)
+
+    @property
+    def are_words(self) -> bool:
+        """Whether a token is a word."""
+        return isinstance(self.tokens, Words)
 
     @property
     def separator(self) -> str | None:

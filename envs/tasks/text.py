@@ -41,6 +41,8 @@ class TextTask(FromFiles):
     """Sequences from the lines of a text file."""
 
     gives_conditions: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = False
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False

@@ -65,6 +65,8 @@ class TransductionTask(Settings):
     """Sequences given sequences, by an exactly known distribution."""
 
     gives_conditions: ClassVar[bool] = True
+    has_prompts: ClassVar[bool] = True
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

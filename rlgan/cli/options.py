@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rlgan.base.errors import ConfigError, nearest
 
 SHORT = (
-    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "seeds", "config", "out", "resume",
-    "storage", "dry-run",
+    "data", "pairs", "source", "target", "demonstrations", "model", "tokens", "oracle-params", "seed", "seeds",
+    "config", "out", "resume", "storage", "dry-run",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
@@ -22,7 +22,7 @@ DEFAULT = "quick"
 
 if TYPE_CHECKING:
     from rlgan.config.config import Config
-    from rlgan.envs.tasks import OracleTask, PairsTask, PluginTask, TextTask
+    from rlgan.envs.tasks import DemonstrationsTask, OracleTask, PairsTask, PluginTask, TextTask
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,16 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
     data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
     data.add_argument(
+        "--demonstrations",
+        metavar="FILE",
+        help="a task of prompts and completions for a language model, from a file or a folder of the library datasets",
+    )
+    data.add_argument(
+        "--model",
+        metavar="DIR|NAME",
+        help="with --demonstrations: the language model, a folder or its name on the Hugging Face hub",
+    )
+    data.add_argument(
         "--tokens",
         choices=TOKENS,
         metavar="KIND",
@@ -62,18 +72,20 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
 
 
-def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
-    """The task that --data, --pairs, --source and --target, --tokens and --oracle-params ask for; None if none does.
+def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | DemonstrationsTask | None:
+    """The task that --data, --pairs, --source, --demonstrations or --oracle-params asks for; None if none does.
 
     Raises:
         ConfigError: they contradict each other.
     """
-    from rlgan.envs.tasks import OracleTask, TextTask
+    from rlgan.base.pretrained import model_source
+    from rlgan.envs.tasks import DemonstrationsTask, OracleTask, TextTask
 
     asked = {
         "--data": options.data,
         "--pairs": options.pairs,
         "--source and --target": options.source or options.target,
+        "--demonstrations": options.demonstrations,
         "--oracle-params": options.oracle_params,
     }
     given = [name for name, value in asked.items() if value]
@@ -85,12 +97,20 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
             f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
             "of sources and targets is --pairs."
         )
-    if options.tokens and (not given or options.oracle_params):
+    if bool(options.demonstrations) != bool(options.model):
+        alone, other = ("--demonstrations", "--model") if options.demonstrations else ("--model", "--demonstrations")
+        raise ConfigError(
+            f"{alone}: has no {other} beside it. Give both: the file of what to learn, and the language model whose "
+            "tokens it is cut into (a folder, or a name on the hub)."
+        )
+    if options.tokens and (options.demonstrations or not given or options.oracle_params):
         raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
     if options.data:
         return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
         return _pairs_task(options)
+    if options.demonstrations:
+        return DemonstrationsTask(demonstrations=options.demonstrations, model=model_source(options.model))
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
 
 
@@ -111,6 +131,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
     data.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
     data.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
+    data.add_argument("--demonstrations", metavar="FILE", help="the run's demonstrations, likewise")
     data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
@@ -57,6 +58,15 @@ class PluginGenerator(TimedPlugin):
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
     relaxes: bool = False
     """Whether it says `reads_soft_rows`; filled in by rlgan."""
+
+    def settled(self) -> Self:
+        """See `GeneratorKind`; what a plug-in reads is its own."""
+        return self
+
+    @property
+    def needs_conditions(self) -> bool:
+        """See `GeneratorKind`: what its `forward` takes, it takes always."""
+        return self.reads_conditions
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; what the network can do is noted."""

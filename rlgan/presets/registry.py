@@ -12,14 +12,14 @@ from rlgan.config.paths import described, from_dict, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known, require_no_namesake
 
-from . import pairs, quick, sequences
+from . import language_models, pairs, quick, sequences
 from .named import name_of
 from .plugin import own_preset
 
 DEFAULT = "quick"
 """What a run is where no preset is named."""
 
-_ROOMS = (sequences, pairs, quick)
+_ROOMS = (sequences, pairs, quick, language_models)
 
 _FOUND: dict[str, Callable[[TaskSettings | None], Config]] = {
     name: function

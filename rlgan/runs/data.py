@@ -339,7 +339,7 @@ def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput
         fingerprint: of the task.
     """
     files = {path.removeprefix("task.").removeprefix("input."): file for path, file in config_files(config).items()}
-    whole = files.get("data") or files.get("target") or files.get("params")
+    whole = files.get("data") or files.get("target") or files.get("params") or files.get("demonstrations")
     found = []
     for split, context in (("train", "training"), ("valid", "validation"), ("test", "test")):
         own = files.get(split) or files.get(f"{split}_target")

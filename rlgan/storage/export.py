@@ -26,6 +26,7 @@ from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
+from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining
@@ -56,7 +57,7 @@ class ExportedGenerator:
     space: SequenceSpace
     token_names: tuple[str, ...]
     joining: Joining
-    reading: Reading | None = None
+    reading: Reading | PromptReading | None = None
     condition_names: tuple[str, ...] | None = None
 
     def sample(
@@ -121,7 +122,7 @@ class ExportedGenerator:
         if self.reading is None:
             refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
         else:
-            refusal = no_words(self.reading.tokens.are_words, self.joining == "words")
+            refusal = no_words(self.reading.are_words, self.joining == "words")
         if decoding.replaces_unknown and refusal is not None:
             raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
         read = self.read_sources(sources, path, numbers)
@@ -195,6 +196,11 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
     write_atomically(
         run_dir / _DESCRIPTION, lambda path: path.write_text(json.dumps(description, ensure_ascii=False), "utf-8")
     )
+
+
+def _reading_of(kept: Mapping[str, Any]) -> Reading | PromptReading:
+    """How sources become conditions, as a description tells; that of pairs has no kind."""
+    return PromptReading.model_validate(kept) if "kind" in kept else Reading.model_validate(kept)
 
 
 def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: SequenceSpace) -> Tensor:
@@ -273,7 +279,7 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         kept = description.get("reading")
-        reading = None if kept is None else Reading.model_validate(kept)
+        reading = None if kept is None else _reading_of(kept)
         names = description.get("given_names")
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(

@@ -33,6 +33,7 @@ EXPECTED: dict[type, set[str]] = {
         "task.data", "task.valid", "task.test", "task.params",
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
+        "task.demonstrations", "task.model.path", "generator.weights.path",  # new
         "generator.pretrained.path", "discriminator.pretrained.path",
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
@@ -86,7 +87,7 @@ def test_what_a_resumed_sweep_may_have_otherwise() -> None:
 def test_short_options_of_files() -> None:
     assert file_options() == {
         "data": "task.data", "pairs": "task.input.data", "source": "task.input.source", "target": "task.input.target",
-        "oracle_params": "task.params",
+        "oracle_params": "task.params", "demonstrations": "task.demonstrations",
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
             f"cannot read what task={task.kind!r} gives with each sequence. Use generator seq2seq_lstm or "
             "seq2seq_transformer.",
         )
-    if generator.reads_conditions and not task.gives_conditions:
+    if generator.needs_conditions and not task.gives_conditions:
         yield Problem(
             "generator_reads_conditions",
             {"generator": generator.kind},
