@@ -22,7 +22,7 @@ from ..reading import Text, count, known_encoding
 from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import Limit, Normalisation, OverLong, Tokens, fit
 from .numbering import Numbering, filled
-from .pieces import Cleaning, Cutting, TokenSettings, Words, keeps_spaces, restored_cutting, split_at
+from .pieces import Cleaning, Cutting, TokenSettings, keeps_spaces, restored_cutting, split_at
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -291,7 +291,7 @@ class Reading(Settings):
     @property
     def are_words(self) -> bool:
         """Whether a token is a word."""
-        return isinstance(self.tokens, Words)
+        return self.tokens.are_words
 
     @property
     def separator(self) -> str | None:
