@@ -29,13 +29,16 @@ from filelock import FileLock, Timeout
 
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.base.files import write_atomically
+from rlgan.base.settings import following
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.evaluation.evaluator import Evaluator
 from rlgan.extensions import NamedCode, keep_sources
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
-from rlgan.presets.registry import preset
+from rlgan.presets.own_data import size_notes
+from rlgan.presets.registry import follows, preset, sizes_for
+from rlgan.presets.sizes import summary_of
 from rlgan.runs.data import (
     absolute,
     config_files,
@@ -157,7 +160,7 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
         def results() -> SweepResults:
             return _results(request, space, task, objective, ledger, finals)
 
-        for note in task.notes:
+        for note in (*task.notes, *size_notes(space.base, task)):
             say(note)
         done = sum(entry.state is not None for entry in ledger.entries.values())
         say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
@@ -325,6 +328,7 @@ def preview(request: SweepRequest) -> list[str]:
     lines = [
         *found,
         *task.notes,
+        *size_notes(space.base, task),
         f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better",
         "dimensions:",
     ]
@@ -393,6 +397,8 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     require_something_to_change(request.settings, space)
     require_one_budget(space.base)
     base, task = _data(request, space.base, say)
+    if sizes := _sizes(request, space.base, task):
+        base = override(_space(request, sizes).base, config_files(base))
     space = replace(space, base=base)
     objective = _objective(space, task, request.settings.objective)
     source_of_proposals(request.settings, objective)  # says now if a library is missing
@@ -401,7 +407,18 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     return space, task, objective
 
 
-def _space(request: SweepRequest) -> Space:
+def _sizes(request: SweepRequest, base: Config, task: Task) -> Mapping[str, Any]:
+    """Sizes that all trials share: by the data when a sweep begins, and what they were when it goes on."""
+    name = request.study.preset
+    if not follows(name) or base.task.knows_distribution:
+        return {}
+    if not request.resume:
+        return sizes_for(name, request.task, summary_of(task))
+    kept = read_request(request.folder).get("base")
+    return {path: kept[path] for path in following(base) if path in kept} if isinstance(kept, dict) else {}
+
+
+def _space(request: SweepRequest, sizes: Mapping[str, Any] | None = None) -> Space:
     for path in (*request.study.changes, *request.changes):
         plain = path.replace("-", "_")
         if plain.startswith("controls"):
@@ -410,7 +427,7 @@ def _space(request: SweepRequest) -> Space:
             raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
-    return request.study.space(request.task, changes)
+    return request.study.space(request.task, changes, sizes)
 
 
 def _as_begun(request: SweepRequest, space: Space) -> Space:

@@ -47,6 +47,7 @@ from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.extensions import ACCEPT_CHANGED, admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
+from rlgan.presets.own_data import size_notes
 from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
@@ -104,7 +105,7 @@ def dry_run(request: RunRequest) -> int:
         request, _ = _admitted(request)
     task = _task(request, request.config, print)
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
-    for note in task.notes:
+    for note in (*task.notes, *size_notes(request.config, task)):
         print(note, flush=True)
     loaded_callbacks(request.config.callbacks)
     _require_enough_for_controls(request.config, task)
@@ -195,8 +196,9 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
             run_dir = new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
+        notes = (*size_notes(config, task), *parts.notes)
         session = Session(
-            config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks, changes, tags
+            config, task, trainer, parts.faults, run_dir, progress, mirror, notes, callbacks, changes, tags
         )
         return session.run(state)
 
