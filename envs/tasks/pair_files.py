@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -31,8 +31,24 @@ from ..reading import (
 )
 
 
-class ParallelFiles(Settings):
+class _Input(Settings):
+    fixed_format: ClassVar[str | None] = None
+    """Which format its files have, where the settings of reading have nothing to say of it."""
+    may_have_header: ClassVar[bool] = True
+    """Whether `header` says something of its files."""
+    suffixes: ClassVar[tuple[str, ...]] = ("",)
+    """What stands behind the name of a split in the settings that name its files."""
+
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """Where in a table the texts stand; none of what is no table."""
+        return ()
+
+
+class ParallelFiles(_Input):
     """Two files of which line i of one belongs to line i of the other."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ("-source", "-target")
 
     kind: Literal["parallel"] = "parallel"
 
@@ -89,6 +105,11 @@ class ParallelFiles(Settings):
         return self
 
     @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return (self.column,)
+
+    @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
         """Of each split with files of its own, the setting that names the sources' file, and its path."""
         files = {"valid": self.valid_source, "test": self.test_source}
@@ -99,7 +120,7 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-class _OneFile(Settings):
+class _OneFile(_Input):
     data: Annotated[str, IsFile("pairs")] = Field(min_length=1)
     """File of the pairs; splits without a file of their own come from it."""
 
@@ -139,9 +160,16 @@ class PairsFile(_OneFile):
             raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
         return self
 
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return self.source, self.target
+
 
 class Table(_OneFile):
     """A file of columns with a tab between them, one pair a line, whatever its name; there is no quoting."""
+
+    fixed_format: ClassVar[str | None] = "table"
 
     kind: Literal["tsv"] = "tsv"
 
@@ -167,9 +195,17 @@ class Table(_OneFile):
             raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
         return self
 
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return self.source, self.target
+
 
 class Records(_OneFile):
     """A file with a JSON object a line, whatever its name; sources may be lists of strings, targets of alternatives."""
+
+    fixed_format: ClassVar[str | None] = "jsonl"
+    may_have_header: ClassVar[bool] = False
 
     kind: Literal["jsonl"] = "jsonl"
 

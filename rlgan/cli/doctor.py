@@ -113,7 +113,7 @@ def _packages() -> Iterator[Finding]:
     wrong = list(_wanting(lines, extra=""))
     if not wrong:
         shown = ", ".join(f"{name} {version(name)}" for name in _SHOWN)
-        yield Finding("ok", "packages", f"{shown} and all others as pyproject.toml asks")
+        yield Finding("ok", "packages", f"{shown} and all others as this version asks")
     for name, said in wrong:
         yield Finding("missing", name, said, "install rlgan again in this environment: " + _reinstall())
 

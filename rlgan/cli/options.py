@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,19 +165,23 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
         raise ConfigError(described(error)) from None
 
 
-def preset_of(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Config:
-    """The preset that `resolve` begins from, for the task that is asked for.
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a command line asks for, and who chose it.
 
-    Raises:
-        ConfigError: as `resolve`.
+    Attributes:
+        config: all of it.
+        preset: what it began from.
+        sizes: dotted path → value that the data chose in its place, where nobody set another.
     """
-    from rlgan.presets.registry import preset
 
-    return preset(options.preset or DEFAULT, task_of(options) or _own_task(overrides))
+    config: Config
+    preset: Config
+    sizes: Mapping[str, Any]
 
 
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
-    """The configuration that the command line asks for: preset, then file, then options.
+    """The configuration that the command line asks for: preset, then sizes by the data, then file, then options.
 
     Args:
         options: parsed short options.
@@ -184,7 +190,13 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
 
     Raises:
         ConfigError: anything unknown, contradictory or without effect.
+        DataError: data that sizes follow is missing, unreadable or holds nothing to train on.
     """
+    return resolved(options, overrides, base).config
+
+
+def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Resolved:
+    """The same as `resolve`, with who chose what."""
     from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
     from rlgan.config.setting_files import read_settings
     from rlgan.presets.effects import require_effect
@@ -224,7 +236,22 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
             raise ConfigError(f"{error}{at}") from None
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
-    return asked
+        if base is not None and options.preset is None:
+            return Resolved(asked, config, {})
+        sizes = _sizes(options.preset or DEFAULT, asked, base)
+        return Resolved(override(config, merge(sizes, asked_for)) if sizes else asked, config, sizes)
+
+
+def _sizes(name: str, asked: Config, kept: Config | None) -> dict[str, Any]:
+    """Sizes by the data, which is read while a person sees how long that takes."""
+    from contextlib import closing
+
+    from rlgan.presets.own_data import sizes_by_data
+    from rlgan.runs.progress import Progress
+
+    progress = Progress(lines=sys.stderr)
+    with closing(progress), progress.watching():
+        return sizes_by_data(name, asked.task, kept)
 
 
 def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:

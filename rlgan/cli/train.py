@@ -36,6 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_trust(of_run)
     of_run.add_argument(
+        "--accept-changed-plugins",
+        action="store_true",
+        help="of a --resume: go on with plug-ins of yours whose source has changed; the run's folder says so",
+    )
+    of_run.add_argument(
         "--seeds",
         type=positive_int,
         metavar="N",
@@ -94,6 +99,8 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
         raise ConfigError(
             "--trust-code: has no effect without --resume, for a new run executes what it is told. Leave it out."
         )
+    if options.accept_changed_plugins:
+        raise ConfigError("--accept-changed-plugins: has no effect without --resume. Leave it out.")
     config = resolve(options, overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
     if options.storage is not None and is_uri(options.storage):
@@ -171,7 +178,14 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
     config = resolve(options, overrides, base=base)
     from rlgan.runs.run import RunRequest
 
-    return RunRequest(config, run_dir, resume=True, storage=storage, trust_code=options.trust_code)
+    return RunRequest(
+        config,
+        run_dir,
+        resume=True,
+        storage=storage,
+        trust_code=options.trust_code,
+        accept_changed_plugins=options.accept_changed_plugins,
+    )
 
 
 def _local_folder(out: str | None) -> Path | None:

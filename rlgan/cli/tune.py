@@ -17,7 +17,7 @@ from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.ready import READY
 
 from .advice import typeable
-from .options import add_task_options, moved_files, task_of
+from .options import add_task_options, add_trust, moved_files, task_of
 from .verbs import STOPPED, UNJUDGED
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="of a --resume: judge, report, upload and register what there is, and run nothing",
     )
     of_run.add_argument("--resume", metavar="DIR", help="go on with the sweep in this folder")
+    add_trust(of_run)
+    of_run.add_argument(
+        "--accept-changed-plugins",
+        action="store_true",
+        help="of a --resume: go on with plug-ins and a study of yours whose source has changed; the folder says so",
+    )
     of_run.add_argument(
         "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
     )
@@ -106,6 +112,12 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 
     from .typed import train_command
 
+    for name in ("trust_code", "accept_changed_plugins"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{_flag(name)}: has no effect without --resume, for a new sweep executes what it is told. Leave it "
+                "out."
+            )
     if options.study is None:
         raise ConfigError(f"name a study: {', '.join(READY)}, or your own file in .toml or .py.")
     name = load_study(options.study).name
@@ -133,4 +145,12 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
             f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
         )
     files = {**named, **moved_files(options)}
-    return taken_up(Path(options.resume), given, not options.no_training, files, train_command)
+    return taken_up(
+        Path(options.resume),
+        given,
+        not options.no_training,
+        files,
+        train_command,
+        trust_code=options.trust_code,
+        accept_changed_plugins=options.accept_changed_plugins,
+    )

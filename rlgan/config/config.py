@@ -47,6 +47,9 @@ class CallbackPlugin(Plugin):
 
     plugin_kind: ClassVar[PluginKind] = "callback"
 
+    timeout_s: Annotated[float | None, FreeOnResume()] = Field(None, gt=0.0)
+    """Seconds that a method of it may take; null for its attribute `timeout_s`, which is an hour unless it says so."""
+
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; whether it is a callback is checked where the class of callbacks is known."""
         if inspect.isclass(loaded.object):

@@ -23,7 +23,7 @@ from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.seeding import stream
-from rlgan.base.settings import ReadIf, Settings
+from rlgan.base.settings import FollowsData, ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
@@ -51,9 +51,9 @@ class EvaluationSettings(Settings):
     """Adversarial units between measurements."""
     mle_every: Annotated[int, ReadIf("pretraining")] = Field(5, ge=1)
     """Epochs of maximum-likelihood pretraining between measurements."""
-    num_sequences: int = Field(2_000, ge=2)
+    num_sequences: Annotated[int, FollowsData("evaluation")] = Field(2_000, ge=2)
     """Sequences sampled for a measurement during training."""
-    final_sequences: int = Field(10_000, ge=2)
+    final_sequences: Annotated[int, FollowsData("evaluation")] = Field(10_000, ge=2)
     """Sequences sampled for each row of the final table."""
     num_bleu: Annotated[int, ReadIf("text")] = Field(1_000, ge=2)
     """Of those, how many are hypotheses of BLEU and Self-BLEU; both depend on it. Text only."""

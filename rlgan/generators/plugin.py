@@ -29,7 +29,7 @@ from typing_extensions import Self
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, PluginKind, note
+from rlgan.extensions import Loaded, PluginKind, TimedPlugin, note
 from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
@@ -45,7 +45,7 @@ from .generator import Distribution, Generator, State, Stepper, shift_right
 _FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task that gives conditions"
 
 
-class PluginGenerator(Plugin):
+class PluginGenerator(TimedPlugin):
     """A network of the user's own; docs/extending.md has an example."""
 
     plugin_kind: ClassVar[PluginKind] = "generator"

@@ -247,7 +247,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
         stop_after(monkeypatch, 2)
         assert ask(capsys, "train", "--config", config, "--out", folder).status == 130
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "save_checkpoint", lambda *_: None)
+        monkeypatch.setattr(session, "save_checkpoint", lambda *_, **__: None)
         stop_after(monkeypatch, 3, RuntimeError)
         with pytest.raises(RuntimeError):
             main(["train", "--resume", str(folder)])

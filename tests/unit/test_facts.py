@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field
 
 from rlgan.base.settings import (
+    FollowsData,
     FreeOnResume,
     IsFile,
     NeverMovesNumbers,
@@ -44,6 +45,12 @@ EXPECTED: dict[type, set[str]] = {
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
+    },
+    FollowsData: {
+        "generator.embedding", "generator.hidden", "schedule.mle_epochs", "schedule.mle_batch",
+        "evaluation.num_sequences", "evaluation.final_sequences",
+        # Networks of the class of the generator's, to which `FollowsData.of` does not point.
+        "evaluation.language_model.network.embedding", "evaluation.language_model.network.hidden",
     },
     OfTheStart: {
         "seed", "generator", "optimizers.mle", "workers.threads", "workers.gpus_per_learner",

@@ -122,6 +122,7 @@ def test_what_is_named_in_python_is_there() -> None:
     takes = [set(inspect.signature(one).parameters) for one in (rlgan.train, rlgan.load, rlgan.Run.sample)]
     known = set().union(*takes, inspect.signature(rlgan.tune).parameters, SweepSettings.model_fields)
     known |= set(inspect.signature(rlgan.Run.extend).parameters)
+    known |= set(inspect.signature(rlgan.Run.resume).parameters)
     assert {name.replace("-", "_") for name in words._ARGUMENTS} <= known
     for written in (*words._OTHERS.values(), *words._OTHERS_OF_SWEEP.values()):
         name = written.partition("=")[0]
