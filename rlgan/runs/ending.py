@@ -18,7 +18,7 @@ from rlgan.report.final_table import CEILINGS, OWN, TABLE, best_control, is_star
 from rlgan.report.narrow import MOST_COLUMNS, fitting_table, wrapped
 from rlgan.report.samples import Written, sample_text
 
-from .comparison import FEWEST_SAMPLES, Comparison
+from .compared import FEWEST_SAMPLES, Comparison
 
 _MOST_ROWS = 5
 _LINES_OF_TEXT = 3  # of a sample; tokens without meaning have one
