@@ -172,7 +172,7 @@ class PairsTask(FromFiles):
     @property
     def has_prompts(self) -> bool:
         """Whether sources and targets have one alphabet, so that a target may go on from its source."""
-        return isinstance(self.vocabulary, SharedVocabulary)
+        return self.vocabulary.is_shared
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:
