@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import ConfigError
 
-from .options import TOKENS, positive_float, task_of
+from .options import TOKENS, add_task_options, positive_float, task_of
 
 if TYPE_CHECKING:
     from rlgan.envs.tasks import PairsTask, TextTask
@@ -115,6 +115,9 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
         names = " and ".join("--for" if name == "for_file" else f"--{name}" for name in given)
         raise ConfigError(f"{names}: a run has one task. Leave out all but one.")
     named = {name: getattr(options, name) for name in ("data", "pairs", "source", "target", "tokens")}
+    all_options = argparse.ArgumentParser()
+    add_task_options(all_options)
+    unasked = vars(all_options.parse_args([]))
     # Where each record has one text it is no pair.
     meant = [{"data": options.for_file}, {"pairs": options.for_file}] if options.for_file else [{}]
     keeps = options.tokens is not None or any(
@@ -122,7 +125,7 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     )
     refusals: list[ConfigError | DataError] = []
     for one in meant:
-        task = task_of(argparse.Namespace(**{**named, **one, "oracle_params": None}))
+        task = task_of(argparse.Namespace(**{**unasked, **named, **one}))
         try:
             settings = override(preset("mle", task), overrides).task
             if not isinstance(settings, TextTask | PairsTask):
