@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
 
+from rlgan.base.errors import ConfigError
+from rlgan.base.settings import Settings
+
 from ..reading import Wanted, read_texts
 from ..tokenisers import SMILES_PATTERN
 from .pair_files import read_pairs
@@ -27,7 +30,7 @@ _MOLECULE = re.compile(rf"(?:{SMILES_PATTERN})+")
 _OF_MOLECULES = re.compile(r"[()=#\[\]0-9]")
 
 
-def with_tokens(settings: FileTask, *, keeps: bool = False) -> FileTask:
+def with_tokens(settings: Settings, *, keeps: bool = False) -> FileTask:
     """A task whose tokens are of the kind that its training file is of.
 
     Args:
@@ -35,12 +38,15 @@ def with_tokens(settings: FileTask, *, keeps: bool = False) -> FileTask:
         keeps: leaves the tokens as they are, and only tells whether the file can be read.
 
     Raises:
+        ConfigError: the task is one of neither texts nor pairs.
         DataError: the file is missing or unreadable, or its records are no texts, or no pairs.
     """
     if isinstance(settings, TextTask):
         wanted = Wanted("text", "--task.column", settings.column)
         found = read_texts(settings.data, settings.how, wanted, "a text file with one sequence a line")
         return settings if keeps else settings.model_copy(update={"tokens": _TOKENS[kind_of(found.texts)]})
+    if not isinstance(settings, PairsTask):
+        raise ConfigError("--task: a file is texts or pairs. Leave it out.")
     pairs = read_pairs(settings.input, "train", settings.how)
     if keeps:
         return settings

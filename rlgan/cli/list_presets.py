@@ -106,7 +106,6 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     """The task that the file or files are for, with the tokens that they seem to be of where none are named."""
     from rlgan.base.errors import DataError
     from rlgan.config.paths import ConfigPathError, merge, override
-    from rlgan.envs.tasks import PairsTask, TextTask
     from rlgan.envs.tasks.recognition import with_tokens
     from rlgan.presets.registry import preset
 
@@ -127,10 +126,7 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     for one in meant:
         task = task_of(argparse.Namespace(**{**unasked, **named, **one}))
         try:
-            settings = override(preset("mle", task), overrides).task
-            if not isinstance(settings, TextTask | PairsTask):
-                raise ConfigError("--task: a file is texts or pairs. Leave it out.")
-            return with_tokens(settings, keeps=keeps)
+            return with_tokens(override(preset("mle", task), overrides).task, keeps=keeps)
         except (ConfigPathError, DataError) as error:
             refusals.append(error)
     raise refusals[0]

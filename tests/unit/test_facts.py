@@ -41,7 +41,8 @@ EXPECTED: dict[type, set[str]] = {
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
     FreeOnResume: {
         "preset", "tracking", "checkpoint_every_s", "sampling", "reward.timeout_s",
-        "evaluation.metrics.*.timeout_s",
+        "evaluation.metrics.*.timeout_s", "callbacks.*.timeout_s", "task.timeout_s", "generator.timeout_s",
+        "discriminator.timeout_s",
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",

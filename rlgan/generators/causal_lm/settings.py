@@ -146,6 +146,6 @@ class CausalLM(GeneratorKind):
             yield Problem(
                 "tokens_are_not_the_models",
                 {"generator.weights": self.weights.kind},
-                f"has a vocabulary of its own, and task={task.kind!r} has other tokens. Use task demonstrations "
-                "(--demonstrations FILE --model DIR), or set generator.weights to fresh.",
+                f"has a vocabulary of its own, and task={task.kind!r} has other tokens. Use the task demonstrations "
+                "with the same model, or set generator.weights to fresh.",
             )
