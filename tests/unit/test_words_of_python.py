@@ -19,8 +19,6 @@ OPTION = re.compile(r"(?<![\w-])--[a-z]")
 # What is typed in a shell, and has no counterpart.
 VERBS = "runs list|evaluate|doctor|presets|show-config|compare|register"
 COMMANDS = re.compile(rf"`?rlgan (?:{VERBS})\b[^`]*`?|`hf download[^`]*`")
-    r"`?rlgan (?:runs list|evaluate|doctor|presets|show-config|compare|register)\b[^`]*`?|`hf download[^`]*`"
-)
 OF_SWEEP = ("tuning/",)
 NO_MESSAGES = ("rlgan/cli/", "rlgan/api/", "rlgan/envs/", "rlgan/tuning/", "rlgan/__main__.py", "rlgan/report/html.py")
 OF_GIT = ("--no-optional-locks", "--error-unmatch", "--porcelain")
