@@ -93,7 +93,7 @@ def rows(
 def tiny(folder: Path) -> list[str]:
     path = folder / "lines.txt"
     path.write_text("".join(f"{who} {does} {what}\n" for who in "abc" for does in "def" for what in "ghij"), "utf-8")
-    return [str(path), "--lines", "30", "--hidden", "4", "8", "--seconds", "0.2"]
+    return [str(path), "--lines", "30", "--hidden", "4", "8", "--seconds", "0.2", "--set", "schedule.mle_batch", "8"]
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from .train import resumed
 
     asked = {**vars(options), "resume": named(options.run, "--run"), "preset": None, "tokens": None}
-    asked |= {"seed": None, "config": None}
+    asked |= {"seed": None, "config": None, "model": None}
     request = dataclasses.replace(resumed(argparse.Namespace(**asked), overrides), more_updates=options.updates)
     from rlgan.runs.run import run as run_it
 

@@ -54,7 +54,13 @@ def with_changes(config: Config, changes: Sequence[PluginChange]) -> Config:
 
 def with_new_digests(tree: Any, changes: Iterable[PluginChange]) -> Any:
     """JSON values with the digests of the sources that there are now in the place of those of before."""
-    return _replaced(tree, {one.before: one.now for one in changes})
+    changes = tuple(changes)
+    by_digest: dict[str, set[str]] = {}
+    for one in changes:
+        by_digest.setdefault(one.before, set()).add(one.now)
+    # Two files may have been the same: then it is by the name that one knows which of them this is.
+    alone = {before: now for before, (now, *others) in by_digest.items() if not others}
+    return _replaced(tree, alone, {(one.name, one.before): one.now for one in changes})
 
 
 def require_objects(config: Config, changes: Sequence[PluginChange]) -> None:
@@ -125,9 +131,11 @@ def without_digests(tree: Any) -> Any:
 _KEYS = {"kind", "name", "before", "now"}
 
 
-def _replaced(tree: Any, new: Mapping[str, str]) -> Any:
+def _replaced(tree: Any, new: Mapping[str, str], of_name: Mapping[tuple[Any, Any], str]) -> Any:
     if isinstance(tree, Mapping):
-        return {name: _replaced(value, new) for name, value in tree.items()}
+        found = {name: _replaced(value, new, of_name) for name, value in tree.items()}
+        named = of_name.get((tree.get("name"), tree.get("digest")))
+        return found if named is None else found | {"digest": named}
     if isinstance(tree, list | tuple):
-        return [_replaced(value, new) for value in tree]
+        return [_replaced(value, new, of_name) for value in tree]
     return new.get(tree, tree) if isinstance(tree, str) else tree
