@@ -125,6 +125,15 @@ def add_trust(parser: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_accept_changed(parser: argparse._ArgumentGroup, when: str = "") -> None:
+    """Add --accept-changed-plugins, of verbs that go on with a run."""
+    parser.add_argument(
+        "--accept-changed-plugins",
+        action="store_true",
+        help=f"{when}go on with plug-ins of yours whose source has changed; the run's folder says so",
+    )
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     data = parser.add_argument_group("data")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
-from .options import SHORT, add_choices, add_trust, moved_files, positive_int, resolve
+from .options import SHORT, add_accept_changed, add_choices, add_trust, moved_files, positive_int, resolve
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -35,11 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "second place: the run works in its local folder, and is sent there under its name after each checkpoint",
     )
     add_trust(of_run)
-    of_run.add_argument(
-        "--accept-changed-plugins",
-        action="store_true",
-        help="of a --resume: go on with plug-ins of yours whose source has changed; the run's folder says so",
-    )
+    add_accept_changed(of_run, "of a --resume: ")
     of_run.add_argument(
         "--seeds",
         type=positive_int,

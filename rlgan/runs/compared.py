@@ -25,6 +25,7 @@ class Comparison:
         verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
         final: measurement of the run's own generator.
         sentences: what follows from the table, the verdict first.
+        notes: on how its figures were measured.
         quantities: name of each quantity of the rows → what is known of it, in the order of a short table.
         samples: of the run as it is, each beside a real sequence.
         is_text: whether sequences say something to who reads them, which those of an oracle do not.
@@ -35,6 +36,7 @@ class Comparison:
     verdict: Verdict | None
     final: Measurement
     sentences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     samples: tuple[Beside, ...] = ()
     is_text: bool = True

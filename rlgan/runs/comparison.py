@@ -132,6 +132,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         verdict,
         final,
         sentences,
+        notes=evaluator.notes,
         quantities=_quantities(evaluator, rows),
         samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
         is_text=bool(task.measures),

@@ -158,7 +158,7 @@ def _table(comparison: Comparison, columns: int) -> str:
     legend = legend_of([comparison.quantities[name] for name in kept])
     if comparison.verdict is not None and comparison.verdict.comparisons:
         legend += " τ is the temperature: chosen on validation data, but for this run at 1."
-    return f"{table}\n{wrapped(legend, columns, hang='')}"
+    return "\n".join([table, *(wrapped(text, columns, hang="") for text in (legend, *comparison.notes))])
 
 
 def _samples(comparison: Comparison, columns: int) -> str:
