@@ -58,7 +58,7 @@ def with_new_digests(tree: Any, changes: Iterable[PluginChange]) -> Any:
     by_digest: dict[str, set[str]] = {}
     for one in changes:
         by_digest.setdefault(one.before, set()).add(one.now)
-    # Two files may have been the same: then it is by the name that one knows which of them this is.
+    # Two files may have been equal: where a name stands beside the digest, the name says which of them this is.
     alone = {before: now for before, (now, *others) in by_digest.items() if not others}
     return _replaced(tree, alone, {(one.name, one.before): one.now for one in changes})
 
@@ -134,8 +134,9 @@ _KEYS = {"kind", "name", "before", "now"}
 def _replaced(tree: Any, new: Mapping[str, str], of_name: Mapping[tuple[Any, Any], str]) -> Any:
     if isinstance(tree, Mapping):
         found = {name: _replaced(value, new, of_name) for name, value in tree.items()}
-        named = of_name.get((tree.get("name"), tree.get("digest")))
-        return found if named is None else found | {"digest": named}
+        if "name" in tree and "digest" in tree:
+            found["digest"] = of_name.get((tree["name"], tree["digest"]), tree["digest"])
+        return found
     if isinstance(tree, list | tuple):
         return [_replaced(value, new, of_name) for value in tree]
     return new.get(tree, tree) if isinstance(tree, str) else tree

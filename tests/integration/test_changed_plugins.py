@@ -168,6 +168,8 @@ def test_a_change_is_of_one_name_and_digest(file: Path, tmp_path: Path) -> None:
     other = PluginChange("reward", f"{file}:odd", extensions.digest_of(TEXT), "e" * 64)
     changed = to_dict(with_changes(config, (change, other)))
     assert changed["reward"]["functions"][0]["digest"] == "f" * 64
+    # The source of another plug-in was equal and has changed alone: this one stays.
+    assert to_dict(with_changes(config, (other,))) == to_dict(config)
     assert without_digests(changed) == without_digests(to_dict(config)) != to_dict(config)
     record_changes(tmp_path, (change,), 3)
     record_changes(tmp_path, (other,), 5)
