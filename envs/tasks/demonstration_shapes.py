@@ -27,11 +27,13 @@ from ..reading.columns import Column, Path, Wanted, folded, well_known_pairs
 from ..reading.json_records import json_type
 from ..reading.notes import beginning
 from ..reading.records import Record, RecordFile
+from .task import Records
 
 Prompt = str | list[Message] | None
 
 _CONVERSATIONS = ("messages", "conversations")
-_BESIDE = ("chosen", "rejected", "generated", "label", "margin", "score_chosen", "score_rejected")
+_OWN_NAMES = ("prompt", "completion", "completion_ids")
+"""Names by which reward functions of TRL are never handed a column of the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,6 @@ class Shape:
     prompt: str | None = None
     is_conversation: bool = False
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """Fields of a record that are read, or stand beside and are no column of the data."""
-        paths = [path for path in (self.prompt, self.completion) if path is not None]
-        return frozenset({path.partition(".")[0] for path in paths if path != "reward_model.ground_truth"} | {*_BESIDE})
-
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
@@ -64,7 +60,7 @@ class Demonstration:
     Attributes:
         prompt: text, or messages; None where a text stands alone.
         completion: text.
-        columns: the other fields of the record.
+        columns: all fields of the record but those called prompt, completion and completion_ids, as in TRL.
     """
 
     prompt: Prompt
@@ -122,8 +118,8 @@ def shape_of(file: RecordFile, prompt: Column | None, completion: Column | None,
         )
     if asked is not None:
         raise DataError(
-            f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Give the "
-            "demonstrations, too: prompt and completion."
+            f"{file.where(0)}: has prompts without completions (its fields are {_listed(record)}). Name the field that "
+            "holds the answer by --task.completion, or give prompt and completion."
         )
     raise DataError(
         f"{file.where(0)}: which of its fields are prompt and completion cannot be told; its fields are "
@@ -158,7 +154,7 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
         DataError: the record is of another shape; names it and its field.
     """
     record = file.records[place]
-    columns = {name: value for name, value in record.items() if name not in shape.fields}
+    columns = {name: value for name, value in record.items() if name not in _OWN_NAMES}
     value = _value(file, place, shape.completion, "completion", place > 0)
     if value is None:
         return None
@@ -184,6 +180,12 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
         if not prompt or (isinstance(prompt, str) and not prompt.strip()):
             return None
     return Demonstration(prompt, said, columns) if said.strip() else None
+
+
+def records_beside(shown: Sequence[Demonstration]) -> Records:
+    """What demonstrations hold beside their ids, by columns."""
+    names = dict.fromkeys(name for one in shown for name in one.columns)
+    return Records([one.prompt for one in shown], {name: [one.columns.get(name) for one in shown] for name in names})
 
 
 def _value(file: RecordFile, place: int, path: str, side: str, had: bool) -> Any:

@@ -24,7 +24,7 @@ from ..model_tokens import ModelTokens
 from ..reading import Column, as_column, count, which_lines
 from ..reading.records import RecordFile, read_records
 from ..sequence_space import SequenceSpace
-from .demonstration_shapes import Demonstration, Shape, demonstration, shape_of
+from .demonstration_shapes import Demonstration, Shape, demonstration, records_beside, shape_of
 from .lines import FromFiles, Limit, Normalisation, OverLong, fit, split_off
 from .numbering import Places, Rows, equal_texts, first_of_each
 from .prompts import PromptReading, as_conversation
@@ -313,6 +313,8 @@ def _task(
             test_words=_words(_prompts(ids["test"]), names),
             valid_sources=torch.from_numpy(ids["valid"].wholes),
             test_sources=torch.from_numpy(ids["test"].wholes),
+            train_records=records_beside(ids["train"].split.shown),
+            valid_records=records_beside(ids["valid"].split.shown),
         )
         notes.append(f"prompts: at most {reading.max_length} tokens")
     for split in _SPLITS:
@@ -342,6 +344,7 @@ def _task(
         test_words=_words(uncut["test"], names),
         measures=settings.measures,
         columns=("prompt", "completion") if settings.gives_conditions else ("text",),
+        model_tokens=tokens,
     )
 
 

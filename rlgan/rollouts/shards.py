@@ -22,11 +22,13 @@ class Beginnings:
         prefixes: (B, n) int64 first tokens; None where none are given.
         conditions: (B, S) int64; None where the task's sequences are given nothing.
         targets: (B, T) int64 that training sequence itself; None where nobody compares with it.
+        rows: (B,) int64 its number; likewise.
     """
 
     prefixes: Tensor | None = None
     conditions: Tensor | None = None
     targets: Tensor | None = None
+    rows: Tensor | None = None
 
 
 def draw_beginnings(
@@ -53,6 +55,7 @@ def draw_beginnings(
         prefixes=task.train[drawn, :prefix_length].long() if prefix_length else None,
         conditions=None if task.conditions is None else task.conditions.train[drawn].long(),
         targets=task.train[drawn].long() if with_targets else None,
+        rows=drawn if with_targets else None,
     )
 
 
@@ -91,6 +94,7 @@ def cut_into_shards(
             conditions=rows(begun.conditions, first),
             is_searched=rows(is_searched, first),
             targets=rows(begun.targets, first),
+            rows=rows(begun.rows, first),
             **common,
         )
         for first in range(0, num_sequences, shard_size)

@@ -108,7 +108,7 @@ class RealSequences:
         others = self._shuffled("examples", update)[schedule.num_real :][: schedule.num_sampled // copies]
         rows = others.repeat_interleave(copies)
         targets = self._task.train[rows].long() if self._compares else None
-        return Beginnings(conditions=self._conditions(rows), targets=targets)
+        return Beginnings(conditions=self._conditions(rows), targets=targets, rows=rows if self._compares else None)
 
     def _drawn(
         self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
