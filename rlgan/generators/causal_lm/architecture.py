@@ -66,7 +66,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
         )
     _require_known(model)
     if settings.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if isinstance(settings.training, LoRA):
         model = _with_adapters(model, settings.training)
     network: nn.Module = model
