@@ -261,7 +261,16 @@ def one_and_two(
     optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     groups = [
         GeneratorLearners(
-            generator, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0), objective, (JUDGE, Hinge()),
+            generator,
+            SPACE,
+            optimizers,
+            learner_role(number),
+            1,
+            0,
+            FAULTS,
+            Room(60.0),
+            objective,
+            (JUDGE, Hinge()),
             tokens_at_once=tokens_at_once if number else None,
         )  # fmt: skip
         for number in (0, 2)

@@ -23,9 +23,10 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators.generator import Distribution, Generator
 from rlgan.generators.vocabulary import token_logprobs
+from rlgan.layers.pretrained import FreshWeights, base_model, load_files
 
-from .architecture import build_network, has_plain_output, language_model, load_files
-from .settings import CausalLM, FreshWeights
+from .architecture import build_network, has_plain_output
+from .settings import CausalLM
 from .stepper import CausalLMStepper
 
 _CHUNK_ROWS = 128  # tokens whose logits are held at once
@@ -56,7 +57,7 @@ class CausalLMGenerator(Generator):
             if isinstance(value := getattr(module, name, None), float)
             and (name != "p" or isinstance(module, nn.Dropout))
         ]
-        self._is_plain = has_plain_output(language_model(self.network))
+        self._is_plain = has_plain_output(base_model(self.network))
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +69,7 @@ class CausalLMGenerator(Generator):
         weights = self._settings.weights
         if isinstance(weights, FreshWeights):
             return ()
-        number = load_files(self.network, weights)
+        number = load_files(self.network, weights, "AutoModelForCausalLM")
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         return (f"generator: {number:,} weights from {weights.shown}; {trained:,} are trained",)
 
@@ -133,7 +134,7 @@ class CausalLMGenerator(Generator):
         Returns:
             (B, L, W).
         """
-        model = language_model(self.network)
+        model = base_model(self.network)
         body = getattr(model, model.base_model_prefix)
         # A mask of four dimensions is not looked at by the model; the reader has its own.
         seen = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device) if mask is None else mask
@@ -144,7 +145,7 @@ class CausalLMGenerator(Generator):
 
     def output(self, features: Tensor) -> Tensor:
         """Logits (..., V) float32 of features (..., W)."""
-        model = language_model(self.network)
+        model = base_model(self.network)
         with self._computing():
             if self._is_plain:
                 layer = model.get_output_embeddings()
@@ -155,7 +156,7 @@ class CausalLMGenerator(Generator):
 
     def _shaped(self, logits: Tensor) -> Tensor:
         """Logits as the architecture scales and bounds them."""
-        config = language_model(self.network).config
+        config = base_model(self.network).config
         scale = getattr(config, "logit_scale", None)
         logits = logits if scale is None else logits * scale
         divided = getattr(config, "logits_scaling", None)
@@ -171,7 +172,7 @@ class CausalLMGenerator(Generator):
     def logprobs_of(self, features: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         """Log-probabilities (R,) of tokens (R,) from features (R, W), without ever holding all logits."""
         if self._is_plain and self._settings.dtype == "float32":
-            layer = language_model(self.network).get_output_embeddings()
+            layer = base_model(self.network).get_output_embeddings()
             weight = layer.weight[: self.vocab_size]
             bias = weight.new_zeros(self.vocab_size) if layer.bias is None else layer.bias[: self.vocab_size]
             return token_logprobs(features / temperature, weight, bias / temperature, tokens)
