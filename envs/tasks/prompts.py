@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from rlgan.base.errors import DataError
 from rlgan.base.settings import Settings
 
@@ -71,6 +73,19 @@ class PromptReading(Settings):
         found = dict(zip(plain, self.tokens.prompt_ids([*plain.values()]), strict=True))
         found |= dict(zip(rendered, self.tokens.rendered_ids([*rendered.values()]), strict=True))
         return [found[place] for place in range(len(prompts))]
+
+    def conditions(self, prompts: Sequence[Prompt], path: str) -> Tensor:
+        """Prompts as conditions (n, S) int64; of one that is too long the last tokens.
+
+        Args:
+            prompts: texts, or conversations.
+            path: where they are from, for errors.
+
+        Raises:
+            DataError: a conversation, and there is no chat template, or it refuses it.
+        """
+        rows = self.ids_of(prompts, [f"{path}, element {number}" for number in range(len(prompts))])
+        return padded([ids[-self.max_length :] for ids in rows], self.space)
 
     def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Prompts as conditions.

@@ -226,7 +226,9 @@ class Run:
         with in_words_of_python(), torch.no_grad():
             exported = self._generator()
             config = self.config
-            tokens = encode_texts(config.task, exported.token_names, exported.joining, exported.space, texts)
+            tokens = encode_texts(
+                config.task, exported.token_names, exported.joining, exported.space, texts, exported.model_tokens
+            )
             conditions = self._conditions(exported, texts, sources)
             mask = sequence_mask(exported.space, tokens)
             columns: dict[str, Any] = {"text": texts, "num_tokens": mask.sum(1).tolist()}

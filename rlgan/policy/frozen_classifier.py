@@ -53,8 +53,8 @@ class FrozenClassifier:
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
-                f"{self.folder}: the classifier cannot be read ({str(error).splitlines()[0]}). Save model and tokenizer "
-                "again by save_pretrained.",
+                f"{self.folder}: the classifier cannot be read ({str(error).splitlines()[0]}). Save model and "
+                "tokenizer again by save_pretrained.",
                 code="classifier_unreadable",
                 fields={"path": self.folder},
             ) from None
@@ -179,8 +179,8 @@ def classifier_of(folder: str) -> type[FrozenClassifier]:
     named = config.get("architectures") if isinstance(config, Mapping) else None
     if not any(str(one).endswith(_KIND) for one in named or ()):
         raise ConfigError(
-            f"reward {folder}: holds {', '.join(map(str, named or ['no architecture']))}, which gives no score. Give the "
-            f"folder of a model whose architecture ends in {_KIND}.",
+            f"reward {folder}: holds {', '.join(map(str, named or ['no architecture']))}, which gives no score. Give "
+            f"the folder of a model whose architecture ends in {_KIND}.",
             code="classifier_architecture",
             fields={"path": folder},
         )

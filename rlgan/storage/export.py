@@ -23,6 +23,7 @@ from rlgan.base.files import write_atomically
 from rlgan.base.seeding import stream
 from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
+from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
@@ -51,6 +52,7 @@ class ExportedGenerator:
         joining: how tokens become text.
         reading: how sources become what it is given; None where it is given nothing, or no text.
         condition_names: how each id of what it is given is shown; None where it is given nothing.
+        model_tokens: of the language model in whose tokens it writes; None where they are the task's own.
     """
 
     generator: Generator
@@ -59,6 +61,7 @@ class ExportedGenerator:
     joining: Joining
     reading: Reading | PromptReading | None = None
     condition_names: tuple[str, ...] | None = None
+    model_tokens: ModelTokens | None = None
 
     def sample(
         self,
@@ -91,7 +94,7 @@ class ExportedGenerator:
             )
         sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
         drawn = sampler.sample(num_sequences, stream(seed, "export"))
-        return decode(self.space, self.token_names, self.joining, drawn.tokens)
+        return self._texts(drawn.tokens)
 
     def answer(
         self,
@@ -133,12 +136,16 @@ class ExportedGenerator:
         else:
             tokens = sampler.likeliest(number, decoding.beam, decoding.length_exponent, conditions).tokens
         if not decoding.replaces_unknown:
-            return decode(self.space, self.token_names, self.joining, tokens), read.notes
+            return self._texts(tokens), read.notes
         assert self.reading is not None
         texts = texts_with_source_words(
             self.generator, self.space, self.token_names, tokens, conditions, read.words, self.reading.separator
         )
         return texts, read.notes
+
+    def _texts(self, tokens: Tensor) -> list[str]:
+        """(B, T) as text; what a language model writes keeps its lines."""
+        return decode(self.space, self.token_names, self.joining, tokens, in_one_line=self.model_tokens is None)
 
     def read_sources(self, sources: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions (n, S), of a generator that is given something.
@@ -184,12 +191,11 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
         task: for its sequences and vocabulary.
         tensors: all its weights, see `Weights.complete`.
     """
-    reading = None if task.conditions is None else task.conditions.reading
     description = {
         "generator": settings.model_dump(mode="json"),
         "source": kept_text(settings),
         **names_of(task),
-        "reading": None if reading is None else reading.model_dump(mode="json"),
+        **texts_of(task),
     }
     owned = {name: tensor.contiguous() for name, tensor in tensors.items()}
     write_atomically(run_dir / _WEIGHTS, lambda path: save_file(owned, path))
@@ -198,9 +204,32 @@ def save_run_generator(run_dir: Path, settings: GeneratorSettings, task: Task, t
     )
 
 
-def _reading_of(kept: Mapping[str, Any]) -> Reading | PromptReading:
-    """How sources become conditions, as a description tells; that of pairs has no kind."""
+def texts_of(task: Task) -> dict[str, Any]:
+    """How texts become sequences of a task and what they are given, as `reading_of` and `model_tokens_of` read it."""
+    reading = None if task.conditions is None else task.conditions.reading
+    # Prompts are read in the same tokens, and know them.
+    tokens = None if isinstance(reading, PromptReading) else task.model_tokens
+    return {
+        "reading": None if reading is None else reading.model_dump(mode="json"),
+        "model_tokens": None if tokens is None else tokens.model_dump(mode="json"),
+    }
+
+
+def reading_of(description: Mapping[str, Any]) -> Reading | PromptReading | None:
+    """How sources become conditions, as a description tells; that of pairs has no kind. None where none do."""
+    kept = description.get("reading")
+    if kept is None:
+        return None
     return PromptReading.model_validate(kept) if "kind" in kept else Reading.model_validate(kept)
+
+
+def model_tokens_of(description: Mapping[str, Any]) -> ModelTokens | None:
+    """Tokens of a language model in which sequences are written, as a description tells; None where they are not."""
+    reading = reading_of(description)
+    if isinstance(reading, PromptReading):
+        return reading.tokens
+    kept = description.get("model_tokens")
+    return None if kept is None else ModelTokens.model_validate(kept)
 
 
 def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: SequenceSpace) -> Tensor:
@@ -278,12 +307,16 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         load_weights(generator, load_file(run_dir / _WEIGHTS))
         if len(token_names) != space.vocab_size:
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
-        kept = description.get("reading")
-        reading = None if kept is None else _reading_of(kept)
         names = description.get("given_names")
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(
-            generator.eval(), space, token_names, joining_of(description), reading, condition_names
+            generator.eval(),
+            space,
+            token_names,
+            joining_of(description),
+            reading_of(description),
+            condition_names,
+            model_tokens_of(description),
         )
     except (CheckpointError, PluginError):
         raise
