@@ -251,6 +251,30 @@ class Run:
             return None
         return exported.read_sources(list(sources), "sources").conditions
 
+    def export(self, to: str | Path, *, merge: bool = False) -> Path:
+        """Write its language model as a folder that `transformers` loads, with tokenizer and model card.
+
+        `AutoModelForCausalLM.from_pretrained(to)` and `pipeline("text-generation", to)` read it; an adapter alone needs
+        `peft` and the model that it was trained beside.
+
+        Args:
+            to: the folder; it must not exist, or be empty.
+            merge: whether a trained adapter becomes part of the weights; else it is written alone.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: its generator is no model of transformers, or there is nothing to merge.
+            CheckpointError: the folder holds something, or the model beside the adapter has changed.
+        """
+        self._require_run("settings to write a model card of")
+        with in_words_of_python():
+            from rlgan.runs.exporting import export
+
+            export(self.folder, Path(to), merges=merge, trust_code=self.trusts_code)
+        return Path(to)
+
     def plot(self) -> Figure:
         """Learning curves of what was logged, phases shaded; `.savefig("curves.png")` writes them."""
         return learning_curves(self._rows())

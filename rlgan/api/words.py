@@ -24,6 +24,8 @@ _ARGUMENTS = (
 _OTHERS = {
     "accept-changed-plugins": "accept_changed_plugins=True",
     "dry-run": "dry_run=True",
+    "merge": "merge=True",
+    "to": "to",
     "input": "sources",
     "oracle-params": "task.params",
     "resume": "Run.resume()",
