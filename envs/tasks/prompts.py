@@ -27,6 +27,10 @@ Template = Literal["chat", "plain"]
 text as it is."""
 
 
+Source = Text | Sequence[Message]
+"""What somebody brings to be written for: a text, its turns or parts, or a conversation of {"role", "content"}."""
+
+
 class PromptReading(Settings):
     """How prompts that somebody brings become conditions: plain data."""
 
@@ -87,11 +91,11 @@ class PromptReading(Settings):
         rows = self.ids_of(prompts, [f"{path}, element {number}" for number in range(len(prompts))])
         return padded([ids[-self.max_length :] for ids in rows], self.space)
 
-    def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+    def read(self, texts: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Prompts as conditions.
 
         Args:
-            texts: one prompt each; a list is what user and assistant said in turn, the user first.
+            texts: one prompt each; a list of texts is what user and assistant said in turn, the user last.
             path: where they are from, for errors.
             numbers: of the lines that they stand on; None: 1, 2, ...
 
@@ -107,9 +111,9 @@ class PromptReading(Settings):
         prompts: list[Prompt] = []
         wheres = [f"{path}, line {number}" for number in places]
         for where, text in zip(wheres, texts, strict=True):
-            if not (text if isinstance(text, str) else "".join(text)).strip():
+            if not _said(text).strip():
                 raise DataError(f"{where}: is empty, and each line is a prompt. Take it out.")
-            prompts.append(text if isinstance(text, str) else _in_turn(text))
+            prompts.append(_prompt_of(text))
         rows = self.ids_of(prompts, wheres)
         over_long = [number for number, ids in zip(places, rows, strict=True) if len(ids) > self.max_length]
         notes: tuple[str, ...] = ()
@@ -123,6 +127,33 @@ class PromptReading(Settings):
 def as_conversation(prompt: Prompt) -> list[Message]:
     """A prompt as messages: a text is what the user says."""
     return [{"role": "user", "content": prompt or ""}] if prompt is None or isinstance(prompt, str) else prompt
+
+
+def as_text(source: Source, path: str) -> Text:
+    """A source of a generator that reads no conversations.
+
+    Raises:
+        DataError: it is one.
+    """
+    if isinstance(source, str):
+        return source
+    if all(isinstance(one, str) for one in source):
+        return [str(one) for one in source]
+    raise DataError(f"{path}: holds a conversation, and this generator reads texts. Give texts.")
+
+
+def _said(source: Source) -> str:
+    if isinstance(source, str):
+        return source
+    return "".join(one if isinstance(one, str) else str(one.get("content", "")) for one in source)
+
+
+def _prompt_of(source: Source) -> Prompt:
+    if isinstance(source, str):
+        return source
+    if all(isinstance(one, str) for one in source):
+        return _in_turn([str(one) for one in source])
+    return [one for one in source if not isinstance(one, str)]
 
 
 def _in_turn(said: Sequence[str]) -> list[Message]:

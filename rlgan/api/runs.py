@@ -14,6 +14,7 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept
 from rlgan.envs.tasks.encoding import encode_texts
+from rlgan.envs.tasks.prompts import Source
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.verdict import Verdict, read_verdict
 from rlgan.generators import Draw
@@ -164,7 +165,7 @@ class Run:
         top_p: float | None = None,
         top_k: int | None = None,
         seed: int = 0,
-        sources: Sequence[str] | None = None,
+        sources: Sequence[Source] | None = None,
         replace_unknown: bool = False,
     ) -> list[str]:
         """Sequences of its generator as text.
@@ -175,7 +176,8 @@ class Run:
             top_p: draws each token from the fewest likeliest ones with this share of the probability; None from all.
             top_k: draws each token from so many of the likeliest; None from all.
             seed: of the draw; the same seed gives the same texts.
-            sources: what to write for, of a generator of pairs.
+            sources: what to write for: texts, of a generator of pairs; prompts, or conversations as lists of {"role",
+                "content"}, of a language model, to which the task's chat template is applied.
             replace_unknown: whether words of the source take the place of unknown ones, where the generator looked.
 
         Returns:

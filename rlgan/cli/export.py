@@ -13,8 +13,8 @@ from .runs import LATEST_HELP, named
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Writes the generator of a run as a folder that transformers loads, with tokenizer, generation config and model "
-        "card: all weights, or the adapter alone where one was trained."
+        "Writes the generator of a run as a folder that transformers loads, with its tokenizer, generation config "
+        "and a model card: all weights, or the adapter alone where one was trained."
     )
     of_run = parser.add_argument_group("run")
     of_run.add_argument(

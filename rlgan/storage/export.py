@@ -8,34 +8,35 @@ who asks for it; otherwise the file itself must be where it was, with the same c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rlgan.base import seeding
 from rlgan.base.errors import CheckpointError, ConfigError, DataError, PluginError
 from rlgan.base.files import write_atomically
-from rlgan.base.seeding import stream
 from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.model_tokens import ModelTokens
-from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
-from rlgan.envs.tasks.prompts import PromptReading
+from rlgan.envs.tasks.prompts import PromptReading, Source, as_text
 from rlgan.envs.tasks.sources import Reading, ReadSources
 from rlgan.envs.tasks.task import Task, decode
-from rlgan.envs.vocabulary import JOININGS, Joining
+from rlgan.envs.vocabulary import JOININGS, Joining, join_tokens
 from rlgan.extensions import admit, kept_text, plugins_in, reading_a_folder
 from rlgan.generators import Draw, Generator, GeneratorSettings, build_generator
-from rlgan.sampling.sampler import sampler_of
+from rlgan.sampling.sampler import sampler_of, stepper_of, stream
 from rlgan.sampling.unknown_words import no_words, texts_with_source_words
 
+_NOT_WHOLE = "\N{REPLACEMENT CHARACTER}"  # what bytes are shown as that are no character yet
 _WEIGHTS, _DESCRIPTION = "generator.safetensors", "generator.json"
 GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
 """Names of the files that hold the generator, in a run's folder."""
@@ -87,18 +88,14 @@ class ExportedGenerator:
         Raises:
             ConfigError: its sequences are given something, or a value is out of range.
         """
-        if self.space.condition is not None:
-            raise ConfigError(
-                "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
-                "summary. Give a file with one source a line."
-            )
+        self.require_sources(None)
         sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
-        drawn = sampler.sample(num_sequences, stream(seed, "export"))
+        drawn = sampler.sample(num_sequences, seeding.stream(seed, "export"))
         return self._texts(drawn.tokens)
 
     def answer(
         self,
-        sources: Sequence[Text],
+        sources: Sequence[Source],
         path: str,
         decoding: Decoding,
         seed: int = 0,
@@ -120,8 +117,7 @@ class ExportedGenerator:
             ConfigError: it is given nothing; or unknown words are to be replaced, and there are none.
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
-        if self.space.condition is None:
-            raise ConfigError(f"--input {path}: this generator reads no text. Leave it out.")
+        self.require_sources(path)
         if self.reading is None:
             refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
         else:
@@ -132,7 +128,7 @@ class ExportedGenerator:
         conditions = read.conditions
         sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
         if decoding.beam is None:
-            tokens = sampler.sample(number, stream(seed, "export"), conditions=conditions).tokens
+            tokens = sampler.sample(number, seeding.stream(seed, "export"), conditions=conditions).tokens
         else:
             tokens = sampler.likeliest(number, decoding.beam, decoding.length_exponent, conditions).tokens
         if not decoding.replaces_unknown:
@@ -143,11 +139,65 @@ class ExportedGenerator:
         )
         return texts, read.notes
 
+    def require_sources(self, path: str | None) -> None:
+        """See to it that sources are given to a generator that reads them, and to no other.
+
+        Args:
+            path: where they are from; None where there are none.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if self.space.condition is not None and path is None:
+            raise ConfigError(
+                "--input: is missing. This generator writes what is asked for by a source: a prompt, a sentence to "
+                "translate, a document. Give a file with one source a line, or use --prompt.",
+                code="sources_missing",
+            )
+        if self.space.condition is None and path is not None:
+            shown = path if path.startswith("--") else f"--input {path}"
+            raise ConfigError(f"{shown}: this generator reads no text. Leave it out.", code="reads_no_sources")
+
+    def streamed(self, source: Source | None, path: str, draw: Draw, rng: torch.Generator) -> Iterator[str]:
+        """One sequence as text, piece by piece as it is drawn.
+
+        Args:
+            source: what it is written for; None of a generator that is given nothing.
+            path: where that is from, for errors.
+            draw: from which distribution.
+            rng: source of the draw; of several sequences in a row the same.
+
+        Raises:
+            ConfigError: the generator writes whole sequences, or reads no text.
+            DataError: see `read_sources`.
+        """
+        if not self.generator.draws_tokens or self.generator.own_sampler(self.space, draw, 1) is not None:
+            raise ConfigError(
+                f"--stream: {type(self.generator).__name__} writes whole sequences and not one token after another. "
+                "Remove it.",
+                code="stream_of_whole_sequences",
+            )
+        conditions = None if source is None else self.read_sources([source], path).conditions
+        names: list[str] = []
+        shown = ""
+        for token in stream(stepper_of(self.generator, draw), self.space, rng, conditions):
+            if token == self.space.end_id:
+                break
+            names.append(self.token_names[token])
+            text = join_tokens(names, self.joining, in_one_line=self.model_tokens is None)
+            # A character of several tokens is shown once it is whole.
+            if text.startswith(shown) and not text.endswith(_NOT_WHOLE):
+                yield text[len(shown) :]
+                shown = text
+        text = join_tokens(names, self.joining, in_one_line=self.model_tokens is None)
+        if text != shown:
+            yield text.removeprefix(shown)
+
     def _texts(self, tokens: Tensor) -> list[str]:
         """(B, T) as text; what a language model writes keeps its lines."""
         return decode(self.space, self.token_names, self.joining, tokens, in_one_line=self.model_tokens is None)
 
-    def read_sources(self, sources: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
+    def read_sources(self, sources: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions (n, S), of a generator that is given something.
 
         Args:
@@ -158,8 +208,10 @@ class ExportedGenerator:
         Raises:
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
-        if self.reading is not None:
+        if isinstance(self.reading, PromptReading):
             return self.reading.read(sources, path, numbers)
+        if self.reading is not None:
+            return self.reading.read([as_text(one, path) for one in sources], path, numbers)
         assert self.space.condition is not None
         names = self.condition_names or tuple(map(str, range(self.space.condition.vocab_size)))
         return ReadSources(_of_names([str(text) for text in sources], path, names, self.space.condition), (), ())

@@ -83,8 +83,10 @@ def differences(run_dir: Path, folder: Path) -> float:
     return float((own - theirs).abs().max())
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
-@pytest.mark.parametrize("how", ["whole", "merged", "adapter"])
+@pytest.mark.parametrize(
+    ("architecture", "how"),
+    [("gpt2", "whole"), ("gpt2", "merged"), ("gpt2", "adapter"), ("llama", "merged"), ("llama", "adapter")],
+)
 def test_exported_model_has_the_logits_of_the_run(architecture: str, how: str, made: Make, tmp_path: Path) -> None:
     run_dir = made(architecture, None if how == "whole" else LORA)
     saved = export(run_dir, tmp_path / "out", merges=how == "merged")
@@ -128,9 +130,6 @@ def test_card_says_what_it_is_of(made: Make, tmp_path: Path, capsys: pytest.Capt
 
 def test_adapter_belongs_to_the_model_that_it_was_trained_beside(made: Make, tmp_path: Path) -> None:
     run_dir = made("qwen2", LORA)
-    write_model(tmp_path / "model", "qwen2", positions=32)
-    weights = torch.load  # the same architecture with other weights
-    del weights
     import transformers
 
     torch.manual_seed(5)

@@ -52,7 +52,8 @@ def save_model(
     if has_adapter and not merges:
         return _save_adapter(network, settings, space, folder, source)
     # A copy, for merging changes the weights.
-    model: Any = copy.deepcopy(network).float().merge_and_unload() if has_adapter else base_model(network)
+    whole: Any = copy.deepcopy(network) if has_adapter else network
+    model: Any = whole.float().merge_and_unload() if has_adapter else base_model(whole)
     model.generation_config = generation_config(space, model.config)
     with quiet():
         model.save_pretrained(str(folder))
