@@ -27,7 +27,6 @@ from ..reading.columns import Column, Path, Wanted, folded, well_known_pairs
 from ..reading.json_records import json_type
 from ..reading.notes import beginning
 from ..reading.records import Record, RecordFile
-from .task import Records
 
 Prompt = str | list[Message] | None
 
@@ -180,12 +179,6 @@ def demonstration(file: RecordFile, place: int, shape: Shape) -> Demonstration |
         if not prompt or (isinstance(prompt, str) and not prompt.strip()):
             return None
     return Demonstration(prompt, said, columns) if said.strip() else None
-
-
-def records_beside(shown: Sequence[Demonstration]) -> Records:
-    """What demonstrations hold beside their ids, by columns."""
-    names = dict.fromkeys(name for one in shown for name in one.columns)
-    return Records([one.prompt for one in shown], {name: [one.columns.get(name) for one in shown] for name in names})
 
 
 def _value(file: RecordFile, place: int, path: str, side: str, had: bool) -> Any:

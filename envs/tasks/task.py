@@ -14,8 +14,7 @@ from ..sequence_space import SequenceSpace
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
-    from ..model_tokens import ModelTokens
-    from .demonstration_shapes import Prompt
+    from ..model_tokens import Message, ModelTokens
     from .prompts import PromptReading
     from .sources import Reading
 
@@ -80,7 +79,7 @@ class Records:
             are among them where they have names of their own.
     """
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[str | list[Message] | None]
     columns: Mapping[str, Sequence[Any]]
 
 

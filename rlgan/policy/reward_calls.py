@@ -1,14 +1,7 @@
 """How reward functions of the user's own are called: recognised by their signature, handed what they name, checked.
 
-The names of its parameters tell which form a function has:
-
-    f(tokens, mask)  f(tokens, mask, conditions)                → (B,) tensor
-    f(completions, **kwargs)  f(prompts, completions, **columns)  → B numbers (TRL)
-    compute_score(data_source, solution_str, ground_truth, extra_info)  → a number, or a dict with "score" (verl)
-    compute_score(data_sources, solution_strs, ground_truths, extra_infos)  → B of these (verl, in batches)
-
-Whatever a function returns, `async def` or not, becomes B numbers, NaN for None. What it logs, and what functions of
-verl return beside "score", becomes columns of B values.
+Which form a function has, its settings say (`reward_forms`). Whatever it returns, `async def` or not, becomes B numbers,
+NaN for None. What it logs, and what functions of verl return beside "score", becomes columns of B values.
 
 B sequences
 """
@@ -23,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -37,43 +30,12 @@ from rlgan.extensions import (
     bound,
     brief,
     call_in_time,
-    check_options,
     own_lines,
-    signature_of,
 )
 
 from .reward_base import Finished
+from .reward_forms import OFFERED, WITH_ALL, Form, WeightedFunction, described, form_of, parameters_of, takes_all
 
-if TYPE_CHECKING:
-    from .reward_functions import WeightedFunction
-
-Form = Literal["tokens", "texts", "samples", "batches"]
-"""What a function is of: tokens, texts (TRL), one text (verl), or texts in verl's words."""
-
-_OFFERED: Mapping[Form, tuple[str, ...]] = {
-    "tokens": ("tokens", "mask", "conditions", "targets", "seed", "rng"),
-    "texts": (
-        "prompts", "completions", "completion_ids", "targets", "seed", "rng", "trainer_state", "log_metric",
-        "log_extra",
-    ),
-    "samples": ("data_source", "solution_str", "ground_truth", "extra_info"),
-    "batches": ("data_sources", "solution_strs", "ground_truths", "extra_infos"),
-}  # fmt: skip
-_WITH_ALL = ("prompts", "completions", "completion_ids", "trainer_state", "log_metric", "log_extra")
-"""What **kwargs of a function of texts gets, besides the columns of the data."""
-_TOLD_BY: tuple[tuple[Form, frozenset[str]], ...] = (
-    ("texts", frozenset({"completions"})),
-    ("tokens", frozenset({"tokens", "mask"})),
-    ("samples", frozenset({"solution_str"})),
-    ("batches", frozenset({"solution_strs"})),
-    ("texts", frozenset({"completion_ids"})),
-    ("texts", frozenset({"prompts"})),
-)
-_FORMS = (
-    "f(tokens, mask) or f(tokens, mask, conditions), which return a tensor (B,); f(completions, **kwargs) or "
-    "f(prompts, completions, **kwargs), which return a list of B numbers; or "
-    "compute_score(data_source, solution_str, ground_truth, extra_info=None), which returns a number"
-)
 _SHOWN = 200  # characters of a text that an error shows
 _LOG_NAME = re.compile(r"[\w\-. /]+", re.ASCII)  # what MLflow takes in a name
 
@@ -186,26 +148,26 @@ class RewardCall:
         """Loaded and, where it is a class, built."""
         loaded = plugin.load()
         form = form_of(plugin, loaded.object)
-        named = _parameters(plugin, loaded.object)
-        offered = frozenset(_OFFERED[form])
+        named = parameters_of(plugin, loaded.object)
+        offered = frozenset(OFFERED[form])
         set_here = frozenset() if inspect.isclass(loaded.object) else frozenset(plugin.options)
-        takes_all = form == "texts" and _takes_all(plugin, loaded.object)
+        has_all = form == "texts" and takes_all(plugin, loaded.object)
         own = frozenset(named) - set_here
         return cls(
             plugin,
             bound(plugin, loaded),
             form,
-            (own & offered) | (frozenset(_WITH_ALL) if takes_all else frozenset()),
+            (own & offered) | (frozenset(WITH_ALL) if has_all else frozenset()),
             frozenset(name for name in own if named[name]),
             own - offered if form == "texts" else frozenset(),
-            takes_all,
+            has_all,
             loaded.path,
         )
 
     @property
     def described(self) -> str:
         """How errors call it."""
-        return _described(self.plugin)
+        return described(self.plugin)
 
     def columns_of(self, records: Records) -> frozenset[str]:
         """Which columns of the data it asks for."""
@@ -213,7 +175,7 @@ class RewardCall:
         if self.form in ("samples", "batches"):
             return there & {"data_source", "ground_truth", "reward_model", "extra_info"}
         wanted = there if self.takes_all else there & self.columns
-        return wanted - frozenset(self.plugin.options) - frozenset(_OFFERED[self.form])
+        return wanted - frozenset(self.plugin.options) - frozenset(OFFERED[self.form])
 
     def require_offered(self, task: Task) -> None:
         """See to it that a task has whatever the function cannot be called without.
@@ -416,45 +378,6 @@ class RewardCall:
                 )
             found.append(number_of_row)
         return found
-
-
-def form_of(plugin: WeightedFunction, target: Any) -> Form:
-    """What a function is of, by the names of its parameters.
-
-    Raises:
-        ConfigError: it has none of the forms, or not the parameters that its options set.
-    """
-    signature = signature_of(plugin, target, _FORMS)
-    names = signature.parameters.keys()
-    form = next((form for form, told_by in _TOLD_BY if told_by <= names), None)
-    if form is None:
-        raise ConfigError(
-            f"{_described(plugin)}: its signature {signature} is not supported. Name its parameters as in {_FORMS}.",
-            code="reward_signature",
-        )
-    # A class has taken the options already.
-    of_call = plugin.model_copy(update={"options": {}}) if inspect.isclass(target) else plugin
-    given = {*_OFFERED[form]}
-    if form == "texts":  # what has no default may be a column of the data, which is not there yet
-        given |= {name for name, is_needed in _parameters(plugin, target).items() if is_needed} - {*of_call.options}
-    check_options(of_call, signature, given)
-    return form
-
-
-def _parameters(plugin: WeightedFunction, target: Any) -> dict[str, bool]:
-    """Named parameters of what is called, and whether each has no default."""
-    parameters = signature_of(plugin, target, _FORMS).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {one.name: one.default is one.empty for one in parameters if one.kind in kinds}
-
-
-def _takes_all(plugin: WeightedFunction, target: Any) -> bool:
-    parameters = signature_of(plugin, target, _FORMS).parameters.values()
-    return any(one.kind is one.VAR_KEYWORD for one in parameters)
-
-
-def _described(plugin: WeightedFunction) -> str:
-    return f"reward function {plugin.short_name!r} ({plugin.name})"
 
 
 def shown_row(rows: Finished, row: int, texts: Texts) -> str:

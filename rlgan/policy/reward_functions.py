@@ -9,16 +9,14 @@ B sequences, F functions
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -30,44 +28,16 @@ from rlgan.base.search_priors import NotSearched
 from rlgan.base.settings import FreeOnResume
 from rlgan.envs.tasks.task import Records, Task
 from rlgan.envs.transition import pad_after_end, sequence_mask
-from rlgan.extensions import Loaded, Plugin, PluginKind, TakesPlugin, as_number, is_model_folder, is_of_files
+from rlgan.extensions import PluginKind, TakesPlugin, as_number
 from rlgan.sampling.records import Rollouts
 
-from .frozen_classifier import FrozenClassifier
 from .groups import separately_normalised
 from .logit_maps import LOGIT_MAPS, DiscriminatorReward, Probability
 from .reward_base import Finished, FinishedReward, LogitMap, Scored, Source
-from .reward_calls import RewardCall, Texts, form_of, mapped, shown_row, texts_of
+from .reward_calls import RewardCall, Texts, mapped, shown_row, texts_of
+from .reward_forms import WeightedFunction
 
 _NUM_CHECKED = 4  # sequences of the task that functions are tried on before a run
-
-
-class WeightedFunction(Plugin):
-    """A reward function, and what it weighs among others."""
-
-    plugin_kind: ClassVar[PluginKind] = "reward"
-
-    weight: float = 1.0
-    """Factor of the returned reward."""
-
-    @field_validator("name")
-    @classmethod
-    def _folder_stays_where_it_is(cls, name: str) -> str:
-        # A run that goes on may be started from another folder.
-        return str(Path(name).expanduser().absolute()) if is_model_folder(name, cls.plugin_kind) else name
-
-    @property
-    def short_name(self) -> str:
-        """See `Plugin.short_name`; of a classifier the name of its folder."""
-        return Path(self.name).name if is_of_files(self.digest) else super().short_name
-
-    def check_object(self, loaded: Loaded) -> None:
-        """See `Plugin.check_object`."""
-        form_of(self, loaded.object)
-        if inspect.isclass(loaded.object) and issubclass(loaded.object, FrozenClassifier):
-            label = self.options.get("label")
-            assert label is None or isinstance(label, str | int)
-            loaded.object.column_of(label)
 
 
 class PluginReward(FinishedReward, TakesPlugin):
