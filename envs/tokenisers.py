@@ -52,7 +52,8 @@ def grapheme_splitter() -> Callable[[str], list[str]]:
     if find_spec("regex") is None:
         raise ConfigError(
             "unit='grapheme': needs the package regex, which this Python does not have. Install the extra `pieces` "
-            f"({install_command('pieces')}), or choose unit='code_point'."
+            f"({install_command('pieces')}), or choose unit='code_point'.",
+            code="grapheme_needs_regex",
         )
     import regex
 
@@ -101,7 +102,9 @@ class PatternSplitter:
                     raise NotCoveredError(
                         f"{text[end:begin][:20]!r} at character {end + 1} is no token of {self.name}: {_shown(text)}. "
                         "Mend or take out what is none, or set uncovered to 'unknown', which reads such stretches as "
-                        "unknown tokens and counts them."
+                        "unknown tokens and counts them.",
+                        code="text_not_covered",
+                        fields={"text": text[end:begin], "character": end + 1},
                     )
                 tokens.append(UNK_NAME)
             if next_end > begin:
@@ -121,7 +124,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise ConfigError(
             f"pattern={pattern!r}: is no regular expression ({error}). Mend it; special characters that stand for "
-            "themselves have a backslash before them."
+            "themselves have a backslash before them.",
+            code="bad_pattern",
+            fields={"pattern": pattern},
         ) from None
 
 

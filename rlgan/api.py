@@ -132,12 +132,12 @@ def train(
         whole = asked.get("task")
         if isinstance(whole, Settings) or (isinstance(whole, Mapping) and "kind" in whole):
             if task_values is not None:
-                raise ConfigError("task: is given by data, too. Leave out one of the two.")
+                raise ConfigError("task: is given by data, too. Leave out one of the two.", code="task_and_data")
             task_values = to_dict(whole) if isinstance(whole, Settings) else dict(whole)
             del asked["task"]
         changes = merge(_flat(asked), _flat(settings or {}))
         if task_values is not None and "task" in changes:
-            raise ConfigError("task: is given by data, too. Leave out one of the two.")
+            raise ConfigError("task: is given by data, too. Leave out one of the two.", code="task_setting_and_data")
         task = _own_task(changes) if task_values is None else _as_task(task_values)
         config = _changed(_base(preset, task), changes)
         run_dir = None if out is None else Path(out)
@@ -147,7 +147,9 @@ def train(
                 if run_dir is not None and (run_dir / CONFIG).exists():
                     raise CheckpointError(
                         f"out={str(run_dir)!r}: already holds a run. Go on with it by "
-                        f"rlgan.load({str(run_dir)!r}).resume(), or name another folder."
+                        f"rlgan.load({str(run_dir)!r}).resume(), or name another folder.",
+                        code="api_out_exists",
+                        fields={"out": str(run_dir)},
                     )
                 request = stack.enter_context(_with_rows(request, rows))
             return Run(run_it(request, _built(callbacks), _progress(quiet)).run_dir)
@@ -199,7 +201,7 @@ def compare(*runs: Run | str | Path) -> pandas.DataFrame:
     import pandas
 
     if not runs:
-        raise ConfigError("compare: no run is given. Give runs, or their folders.")
+        raise ConfigError("compare: no run is given. Give runs, or their folders.", code="compare_no_run")
     loaded = [one if isinstance(one, Run) else load(one) for one in runs]
     tables = []
     for one in loaded:
@@ -360,7 +362,9 @@ class Run:
     def _require_run(self, what: str) -> None:
         if not self._is_run:
             raise CheckpointError(
-                f"{self.source}: is a registered generator, which has no {what}. Load the folder of its run."
+                f"{self.source}: is a registered generator, which has no {what}. Load the folder of its run.",
+                code="model_without_run",
+                fields={"source": self.source},
             )
 
     @property
@@ -450,13 +454,17 @@ class Run:
                 if exported.space.condition is not None:
                     raise ConfigError(
                         "sources: are missing. This generator writes for a source: a translation, an answer, a "
-                        "summary. Give a list of strings."
+                        "summary. Give a list of strings.",
+                        code="sources_missing",
                     )
                 return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
             if num is not None:
-                raise ConfigError("num: has no effect beside sources, for each of which one is written. Leave it out.")
+                raise ConfigError(
+                    "num: has no effect beside sources, for each of which one is written. Leave it out.",
+                    code="num_beside_sources",
+                )
             if exported.space.condition is None:
-                raise ConfigError("sources: this generator reads no text. Leave them out.")
+                raise ConfigError("sources: this generator reads no text. Leave them out.", code="sources_no_effect")
             return exported.answer(list(sources), "sources", Decoding(Draw(temperature, top_k, top_p)), seed)[0]
 
     def score(self, texts: Sequence[str], *, sources: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -500,7 +508,7 @@ class Run:
         if needs != (sources is not None) or (sources is not None and len(sources) != len(texts)):
             wanted = f"{len(texts)}, one a text" if needs else "none"
             given = "none" if sources is None else f"{len(sources)}"
-            raise ConfigError(f"sources: there are {given}, and this generator needs {wanted}.")
+            raise ConfigError(f"sources: there are {given}, and this generator needs {wanted}.", code="sources_number")
         if sources is None:
             return None
         return exported.read_sources(list(sources), "sources").conditions
@@ -550,9 +558,17 @@ class Run:
         try:
             return path.read_text("utf-8")
         except FileNotFoundError:
-            raise CheckpointError(f"{self.source}: has {missing}. Go on with it by .resume().") from None
+            raise CheckpointError(
+                f"{self.source}: has {missing}. Go on with it by .resume().",
+                code="run_incomplete",
+                fields={"source": self.source},
+            ) from None
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check permissions.") from None
+            raise CheckpointError(
+                f"{path}: cannot be read ({error.strerror}). Check permissions.",
+                code="run_file_unreadable",
+                fields={"path": path},
+            ) from None
 
 
 class _Fetched:
@@ -668,13 +684,19 @@ def _task_of(
     """Values of the task that `data` asks for, and the rows that are to be written down for it."""
     if data is None:
         if tokens is not None:
-            raise ConfigError("tokens: says how data is cut, and there is no data. Give data, or leave it out.")
+            raise ConfigError(
+                "tokens: says how data is cut, and there is no data. Give data, or leave it out.",
+                code="api_tokens_without_data",
+            )
         return None, None
     cut = tokens or "word"
     if isinstance(data, Path) or (isinstance(data, str) and "\n" not in data):
         return {"kind": "text", "data": str(data), "tokens": cut}, None
     if isinstance(data, str):
-        raise ConfigError("data: is one string of several lines. Give a path, or a list of strings: data.splitlines().")
+        raise ConfigError(
+            "data: is one string of several lines. Give a path, or a list of strings: data.splitlines().",
+            code="data_is_one_string",
+        )
     rows = _rows_of(data)
     if "text" in rows[0]:
         return {"kind": "text", "data": DATA_FILE, "tokens": cut}, rows
@@ -688,13 +710,14 @@ def _rows_of(data: Iterable[Any]) -> list[dict[str, str]]:
         sources, targets = map(list, data)
         if len(sources) != len(targets):
             raise DataError(
-                f"data: has {len(sources)} sources and {len(targets)} targets. Give as many of one as of the other."
+                f"data: has {len(sources)} sources and {len(targets)} targets. Give as many of one as of the other.",
+                code="data_unequal",
             )
         values: list[Any] = list(zip(sources, targets, strict=True))
     else:
         values = list(data)
     if not values:
-        raise DataError("data: is empty. Give strings, or pairs of strings.")
+        raise DataError("data: is empty. Give strings, or pairs of strings.", code="data_empty")
     is_pair = not isinstance(values[0], str)
     rows = []
     for number, value in enumerate(values):
@@ -705,7 +728,9 @@ def _rows_of(data: Iterable[Any]) -> list[dict[str, str]]:
             rows.append({"source": pair[0], "target": pair[1]})
         else:
             wanted = "a pair of strings" if is_pair else "a string"
-            raise DataError(f"data[{number}]: is {value!r:.80}, expected {wanted} as before it. Mend it.")
+            raise DataError(
+                f"data[{number}]: is {value!r:.80}, expected {wanted} as before it. Mend it.", code="data_element"
+            )
     return rows
 
 
@@ -713,7 +738,11 @@ def _write_rows(rows: Sequence[Mapping[str, str]], folder: Path) -> Path:
     """Write data into a folder, which is made where it is missing."""
     path = folder / DATA_FILE
     if path.exists():
-        raise DataError(f"{path}: is there already, and data would be written there. Name another folder by out.")
+        raise DataError(
+            f"{path}: is there already, and data would be written there. Name another folder by out.",
+            code="data_folder_taken",
+            fields={"path": path},
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -766,5 +795,5 @@ def _in_words_of_python() -> Iterator[None]:
         yield
     except RlganError as error:
         if error.args and isinstance(error.args[0], str):
-            error.args = (in_python(error.args[0]), *error.args[1:])
+            error.reword(in_python(error.args[0]))
         raise

@@ -134,7 +134,10 @@ def register(kind: PluginKind, name: str, plugin: Any) -> None:
     """
     _require_kind(kind)
     if not name or ":" in name:
-        raise ConfigError(f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.")
+        raise ConfigError(
+            f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.",
+            code="register_name",
+        )
     _registered[kind, name] = _source_of_object(plugin, f"register({kind!r}, {name!r})")
 
 
@@ -160,7 +163,9 @@ def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
         if name.replace("-", "_") == shipped.replace("-", "_"):
             raise ConfigError(
                 f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, "
-                "registered or an entry point). Register yours under another name."
+                "registered or an entry point). Register yours under another name.",
+                code="plugin_name_taken",
+                fields={where: shipped, "where": where},
             )
 
 
@@ -194,7 +199,9 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
         names = [one for one in vars(module) if not one.startswith("_")]
         raise ConfigError(
             f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name something that "
-            "it defines."
+            "it defines.",
+            code="plugin_no_attribute",
+            fields={"plugin": name},
         )
     return Loaded(getattr(module, attribute), attribute if ":" in name else name, source.digest, source.path)
 
@@ -218,7 +225,9 @@ def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
     if digest and found.digest != digest:
         raise ConfigError(
             f"{kind} plug-in {name!r}: its source is another one than the run began with: digest {found.digest}, and "
-            f"the configuration has {digest}. Put the source back as it was, or begin a new run with digest ''."
+            f"the configuration has {digest}. Put the source back as it was, or begin a new run with digest ''.",
+            code="plugin_source_changed",
+            fields={"plugin": name},
         )
     if found.registered is None:
         _sources.setdefault(found.digest, found)
@@ -238,13 +247,17 @@ def _find(name: str, kind: PluginKind) -> Source:
         beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(
             f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give the path "
-            "from the folder where rlgan is started, or from the root."
+            "from the folder where rlgan is started, or from the root.",
+            code="plugin_no_file",
+            fields={"plugin": name},
         )
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). Make it a Python file in UTF-8."
+            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). Make it a Python file in UTF-8.",
+            code="plugin_unreadable",
+            fields={"plugin": name},
         ) from None
     return Source(text, _sha256(text), str(path.absolute()))
 
@@ -258,7 +271,9 @@ def _source_of_module(target: str, kind: PluginKind) -> Source:
         missing = next(one for one, found in zip(parents, _origins(place), strict=False) if found is None)
         raise ConfigError(
             f"{kind} plug-in {target!r}: there is no module {missing!r}.{_near_module(place)} Install it in this "
-            "environment, or write FILE.py:NAME for a file of your own."
+            "environment, or write FILE.py:NAME for a file of your own.",
+            code="plugin_no_module",
+            fields={"plugin": target},
         )
     linecache.checkcache(origin)
     # As `inspect.getsource` has it: every line has an end, whichever the file has.
@@ -321,7 +336,9 @@ def _source_of_object(plugin: Any, who: str) -> Source:
         where = f"{error.where or 'it'} ({error.what})" if isinstance(error, UndescribableError) else "it"
         raise ConfigError(
             f"{who}: {where} cannot be compared with what another process would register, nor travel to workers. Make "
-            "it at the first call, or leave it out by __getstate__."
+            "it at the first call, or leave it out by __getstate__.",
+            code="plugin_not_describable",
+            fields={"plugin": who},
         ) from None
     if text is None:  # of C, or typed into an interpreter that keeps no source
         digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
@@ -339,11 +356,17 @@ def _target(name: str, kind: PluginKind) -> str:
         return entries[name]
     forms = "FILE.py:NAME, package.module:NAME, or a name that was registered"
     if ":" in name or name.endswith(".py"):
-        raise ConfigError(f"{kind} plug-in {name!r}: is not the name of a plug-in. Write {forms}.")
+        raise ConfigError(
+            f"{kind} plug-in {name!r}: is not the name of a plug-in. Write {forms}.",
+            code="plugin_bad_name",
+            fields={"plugin": name},
+        )
     there = known(kind)
     raise ConfigError(
         f"{kind} plug-in {name!r}: nothing is registered under this name; registered are {', '.join(there) or 'none'}."
-        f"{nearest(name, there)} Write {forms}."
+        f"{nearest(name, there)} Write {forms}.",
+        code="plugin_not_registered",
+        fields={"plugin": name},
     )
 
 
@@ -362,7 +385,9 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
         raise ConfigError(
             f"{kind} plug-in {target!r}: the module that is installed here, {found.path or place}, is another one than "
             f"the run began with: digest {found.digest}, and the configuration has {digest}. Install it as it was, or "
-            "begin a new run with digest ''."
+            "begin a new run with digest ''.",
+            code="plugin_module_changed",
+            fields={"plugin": target},
         )
     try:
         return importlib.import_module(place)
@@ -370,7 +395,9 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise ConfigError(
                 f"{kind} plug-in {target!r}: there is no module {error.name!r}.{_near_module(place)} Install it in "
-                "this environment, or write FILE.py:NAME for a file of your own."
+                "this environment, or write FILE.py:NAME for a file of your own.",
+                code="plugin_module_missing",
+                fields={"plugin": target},
             ) from None
         raise _import_error(target, kind, error, None) from error
     except Exception as error:  # a stranger's module may raise anything
@@ -416,7 +443,9 @@ def _import_error(target: str, kind: PluginKind, error: Exception, path: str | N
         )
     return ConfigError(
         f"{kind} plug-in {target!r}: importing it raises {type(error).__name__}: {error}. {advice}"
-        f"{own_lines(error, path)}"
+        f"{own_lines(error, path)}",
+        code="plugin_import_raised",
+        fields={"plugin": target},
     )
 
 
@@ -440,7 +469,9 @@ def _is_dotted(place: str) -> bool:
 
 def _require_kind(kind: str) -> None:
     if kind not in _KINDS:
-        raise ConfigError(f"plug-ins of kind {kind!r}: choose one of {', '.join(_KINDS)}.{nearest(kind, _KINDS)}")
+        raise ConfigError(
+            f"plug-ins of kind {kind!r}: choose one of {', '.join(_KINDS)}.{nearest(kind, _KINDS)}", code="plugin_kind"
+        )
 
 
 def _sha256(text: str) -> str:
@@ -490,7 +521,9 @@ class Plugin(TakesPlugin):
             if _is_reading.get():
                 raise NoDigestError(
                     f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so nothing says which code it is, and a "
-                    "file that is read may not name code so. Every run that was begun has one: restore the file."
+                    "file that is read may not name code so. Every run that was begun has one: restore the file.",
+                    code="plugin_no_digest",
+                    fields={"plugin": self.name},
                 )
             loaded = self.load()
             self.check_object(loaded)
@@ -581,7 +614,7 @@ def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], s
     if "raised" in outcome:
         raise RaisedError(outcome["raised"])
     if "returned" not in outcome:
-        raise PluginError(late())
+        raise PluginError(late(), code="plugin_too_slow")
     return outcome["returned"]
 
 
@@ -615,7 +648,9 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
     if not callable(target):
         raise ConfigError(
             f"{who}: is {type(target).__name__}, which cannot be called. Name a function, or a class with __call__: "
-            f"{forms}."
+            f"{forms}.",
+            code="plugin_not_callable",
+            fields={"plugin": who},
         )
     if isinstance(target, torch.nn.Module):
         return inspect.signature(target.forward)
@@ -625,14 +660,20 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
             return inspect.signature(one)
         except (TypeError, ValueError):  # of C
             raise ConfigError(
-                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}."
+                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}.",
+                code="plugin_no_signature",
+                fields={"plugin": who},
             ) from None
 
     if not inspect.isclass(target):
         return read(target)
     check_options(plugin, read(target), ())
     if not any("__call__" in vars(one) for one in target.__mro__):
-        raise ConfigError(f"{who}: its instances cannot be called. Give it a method __call__: {forms}.")
+        raise ConfigError(
+            f"{who}: its instances cannot be called. Give it a method __call__: {forms}.",
+            code="plugin_no_call",
+            fields={"plugin": who},
+        )
     call: Any = target.forward if issubclass(target, torch.nn.Module) else target.__call__
     signature = read(call)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
@@ -654,7 +695,9 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
             f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
-            f"it, or set its options.{own_lines(error, loaded.path)}"
+            f"it, or set its options.{own_lines(error, loaded.path)}",
+            code="plugin_build_raised",
+            fields={"plugin": plugin.name},
         ) from error
     _built[key] = built
     return partial(built)
@@ -674,7 +717,9 @@ def note(plugin: Plugin, name: str, value: object) -> None:
     asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
     if asked not in (value, default):
         raise ConfigError(
-            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out."
+            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out.",
+            code="plugin_fact_contradicted",
+            fields={name: asked},
         )
     object.__setattr__(plugin, name, value)
 
@@ -697,17 +742,27 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
     who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     for name in plugin.options:
         if name in given:
-            raise ConfigError(f"{who}: options.{name}: is handed over by rlgan. Name the option otherwise.")
+            raise ConfigError(
+                f"{who}: options.{name}: is handed over by rlgan. Name the option otherwise.",
+                code="plugin_option_reserved",
+                fields={"plugin": who},
+            )
         if name not in taken and not takes_all:
             free = sorted(taken - given)
             raise ConfigError(
                 f"{who}: options.{name}: there is no such parameter; there are {', '.join(free) or 'none'}."
-                f"{nearest(name, free)}"
+                f"{nearest(name, free)}",
+                code="plugin_option_unknown",
+                fields={"plugin": who},
             )
     for name, one in parameters.items():
         is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
         if is_needed and name not in given and name not in plugin.options:
-            raise ConfigError(f"{who}: the parameter {name!r} has no default. Set it by options.{name}.")
+            raise ConfigError(
+                f"{who}: the parameter {name!r} has no default. Set it by options.{name}.",
+                code="plugin_option_missing",
+                fields={"plugin": who},
+            )
 
 
 def plugins_in(settings: Settings) -> list[Plugin]:
@@ -773,7 +828,7 @@ def reading_a_folder() -> Iterator[None]:
     except ValidationError as error:
         causes = [problem.get("ctx", {}).get("error") for problem in error.errors(include_url=False)]
         if (found := next((cause for cause in causes if isinstance(cause, NoDigestError)), None)) is not None:
-            raise CheckpointError(str(found)) from None
+            raise CheckpointError(str(found), code=found.code, fields=found.fields) from None
         raise
     finally:
         _is_reading.reset(token)
@@ -815,7 +870,9 @@ def admit(
         is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in _own
         if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
             raise CheckpointError(
-                f"{who} {reason}. Read it, and let it be executed by --trust-code (trust_code=True from Python)."
+                f"{who} {reason}. Read it, and let it be executed by --trust-code (trust_code=True from Python).",
+                code="code_not_trusted",
+                fields={"plugin": who},
             )
         try:
             source_of(plugin.name, plugin.plugin_kind, plugin.digest)
@@ -827,7 +884,9 @@ def admit(
                 else f" Or read the source in {copy}, and let it be executed by --trust-code (trust_code=True from "
                 "Python)."
             )
-            raise CheckpointError(f"{who} is not at hand: {error}{advice}") from None
+            raise CheckpointError(
+                f"{who} is not at hand: {error}{advice}", code="plugin_not_at_hand", fields={"plugin": who}
+            ) from None
 
 
 def needs_trust(plugins: Iterable[Plugin], folder: Path) -> bool:
@@ -897,5 +956,7 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
             raise ConfigError(
                 f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
                 f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
-                f"{plugin.digest[:16]}.py). Put the source back as it was, or begin a new run."
+                f"{plugin.digest[:16]}.py). Put the source back as it was, or begin a new run.",
+                code="plugin_changed",
+                fields={"run": run},
             )

@@ -376,9 +376,13 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     settings, folder = request.settings, request.folder
     settings.require_effect()
     if not request.train and not request.resume:
-        raise ConfigError("--no-training: is for a sweep that was begun. Name it by --resume.")
+        raise ConfigError(
+            "--no-training: is for a sweep that was begun. Name it by --resume.", code="no_training_without_resume"
+        )
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"--out {folder}: is a file. Name a folder.")
+        raise CheckpointError(
+            f"--out {folder}: is a file. Name a folder.", code="sweep_out_is_file", fields={"out": folder}
+        )
     require_model_name(_registry_name(request))
     space = _space(request)
     if request.resume:
@@ -398,9 +402,11 @@ def _space(request: SweepRequest) -> Space:
     for path in (*request.study.changes, *request.changes):
         plain = path.replace("-", "_")
         if plain.startswith("controls"):
-            raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.")
+            raise ConfigError("controls: belong to a run; a sweep has its own. Leave them out.", code="sweep_controls")
         if plain == "seed":
-            raise ConfigError("seed: a sweep has one for all, which is --seed. Leave it out of the changes.")
+            raise ConfigError(
+                "seed: a sweep has one for all, which is --seed. Leave it out of the changes.", code="sweep_seed"
+            )
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
     return request.study.space(request.task, changes)
@@ -415,10 +421,13 @@ def _as_begun(request: SweepRequest, space: Space) -> Space:
     try:
         return request.study.as_begun(space, {name: text for name, text in begun.items() if name not in bundles})
     except ConfigError as error:
-        raise ConfigError(f"--resume {request.folder}: {error}") from None
+        raise ConfigError(
+            f"--resume {request.folder}: {error}", code="sweep_resume_request", fields={"resume": request.folder}
+        ) from None
     except (ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{request.folder / _REQUEST}: is damaged ({error}). Restore it, or start a new sweep."
+            f"{request.folder / _REQUEST}: is damaged ({error}). Restore it, or start a new sweep.",
+            code="damaged_sweep_request",
         ) from None
 
 
@@ -477,20 +486,25 @@ def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]
     elif path.exists():
         raise CheckpointError(
             f"--out {request.folder}: already holds a sweep. Go on with it by --resume {request.folder}, or name "
-            "another folder."
+            "another folder.",
+            code="sweep_exists",
+            fields={"out": request.folder},
         )
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"--out {request.folder}: no folder can be made there ({error.strerror}). Name another."
+            f"--out {request.folder}: no folder can be made there ({error.strerror}). Name another.",
+            code="sweep_cannot_make_folder",
+            fields={"out": request.folder},
         ) from None
     lock = FileLock(request.folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
-            f"{request.folder}: another process is at work on this sweep. Wait for it, or name another folder by --out."
+            f"{request.folder}: another process is at work on this sweep. Wait for it, or name another folder by --out.",
+            code="sweep_is_running",
         ) from None
     try:
         values = json.dumps({**asked, "words": request.words}, indent=2, ensure_ascii=False)
@@ -508,7 +522,9 @@ def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collectio
     if different:
         raise CheckpointError(
             f"--resume {request.folder}: is a sweep of another {', '.join(different)}. Leave the options out to go on "
-            "with it as it was, or start a new sweep."
+            "with it as it was, or start a new sweep.",
+            code="sweep_differs",
+            fields={"resume": request.folder},
         )
 
 
@@ -547,6 +563,14 @@ def read_request(folder: Path) -> dict[str, Any]:
             raise ValueError("holds no request")
         return values
     except OSError as error:
-        raise CheckpointError(f"--resume {folder}: is no folder of a sweep ({error.strerror}).") from None
+        raise CheckpointError(
+            f"--resume {folder}: is no folder of a sweep ({error.strerror}).",
+            code="not_a_sweep",
+            fields={"resume": folder},
+        ) from None
     except ValueError as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new sweep.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Restore it, or start a new sweep.",
+            code="damaged_sweep_file",
+            fields={"path": path},
+        ) from None

@@ -50,7 +50,9 @@ def known_encoding(value: str) -> str:
         known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
         raise ConfigError(
             f"encoding={value!r}: not a text encoding Python knows. Known are for instance {', '.join(known)}."
-            + nearest(value, known)
+            + nearest(value, known),
+            code="unknown_encoding",
+            fields={"encoding": value},
         ) from error
     return value
 
@@ -124,14 +126,18 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
         except UnicodeError as error:
             raise DataError(
                 f"{content.path}: is not {encoding} ({error}). Save it as {encoding}, or set {how.options}encoding to "
-                "what it was written in."
+                "what it was written in.",
+                code="wrong_encoding",
+                fields={"path": content.path},
             ) from error
     # A few stray NULs are dirt; many are a binary file or two bytes a character.
     if (num_zeros := data.count(b"\x00")) > 0.05 * len(data):
         raise DataError(
             f"{content.path}: looks binary, or like UTF-16 read as {encoding}: {num_zeros} of {len(data)} bytes "
             f"are NUL. Give a text file, or set {how.options}encoding to what it was written in (for instance "
-            "utf-16-le)."
+            "utf-16-le).",
+            code="binary_text",
+            fields={"path": content.path},
         )
     return data, notes
 
@@ -142,7 +148,9 @@ def _not_in_encoding(path: str, data: bytes, error: UnicodeDecodeError, encoding
         f"{path}, line {line}: byte {data[error.start]:#04x} at offset {error.start} is not {encoding} "
         f"({error.reason}). Save the file as {encoding}, or set {how.options}encoding to what it was written in (for "
         "instance cp1252)."
-        + (" It holds zero bytes, as UTF-16 and files that are no text do." if b"\x00" in data else "")
+        + (" It holds zero bytes, as UTF-16 and files that are no text do." if b"\x00" in data else ""),
+        code="undecodable_byte",
+        fields={"path": path, "line": line},
     )
 
 

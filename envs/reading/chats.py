@@ -50,7 +50,9 @@ def turns_of(where: str, name: str, messages: Sequence[Mapping[str, Any]]) -> li
         if shape is None:
             raise DataError(
                 f"{where}: {name}.{place} is no message; its fields are {', '.join(map(repr, message)) or 'none'}, and "
-                "a message has role and content (or from and value). Mend it, or leave the record out."
+                "a message has role and content (or from and value). Mend it, or leave the record out.",
+                code="chat_message_fields",
+                fields={"where": where},
             )
         turns.append((str(message[shape[0]]), _text_of(where, f"{name}.{place}.{shape[1]}", message[shape[1]])))
     return turns
@@ -67,7 +69,9 @@ def _text_of(where: str, name: str, content: object) -> str:
             return " ".join(map(str, texts))
     raise DataError(
         f"{where}: {name} is {json_type(content)} ({beginning(str(content))}); the content of a message is text. Write "
-        "it as a string, or leave the record out."
+        "it as a string, or leave the record out.",
+        code="chat_content_type",
+        fields={"where": where},
     )
 
 

@@ -28,7 +28,9 @@ def as_column(setting: str, value: object) -> object:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if value == "" or (isinstance(value, int) and value < 0):
-        raise ConfigError(f"{setting}={value!r}: no column. Count from 0, or give a name.")
+        raise ConfigError(
+            f"{setting}={value!r}: no column. Count from 0, or give a name.", code="bad_column", fields={setting: value}
+        )
     return value
 
 
@@ -187,7 +189,11 @@ class Path:
             else f"Set {wanted.option} to the {wanted.side}'s."
         )
         owner = f"{above!r} has" if above else "has"
-        return DataError(f"{where}: {owner} no field {key!r}; {what}. {remedy}{near}")
+        return DataError(
+            f"{where}: {owner} no field {key!r}; {what}. {remedy}{near}",
+            code="record_lacks_field",
+            fields={"where": where},
+        )
 
 
 def paths_to_texts(record: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -76,7 +76,7 @@ def read_content(path: str, wanted: str) -> Content:
     """
     data = _bytes_of(path, wanted)
     if not data:
-        raise DataError(f"{path}: is empty. Give {wanted}.")
+        raise DataError(f"{path}: is empty. Give {wanted}.", code="empty_file", fields={"path": path})
     packings: list[str] = []
     while packing := _packing_of(data):
         data = _unpacked(path, data, packing)
@@ -86,10 +86,14 @@ def read_content(path: str, wanted: str) -> Content:
         named = PACKED_SUFFIXES[suffixes[-1]]
         raise DataError(
             f"{path}: is named {suffixes[-1]} but is not {named} data. Pack it with {named}, or take {suffixes[-1]} "
-            "off its name."
+            "off its name.",
+            code="not_compressed",
+            fields={"path": path},
         )
     if not data:
-        raise DataError(f"{path}: is empty once it is unpacked. Give {wanted}.")
+        raise DataError(
+            f"{path}: is empty once it is unpacked. Give {wanted}.", code="empty_when_unpacked", fields={"path": path}
+        )
     _refuse_other_kinds(path, data)
     inner = [suffix for suffix in suffixes if suffix not in PACKED_SUFFIXES]
     notes = (f"unpacked {' and '.join(packings)} data",) if packings else ()
@@ -104,11 +108,15 @@ def _bytes_of(path: str, wanted: str) -> bytes:
         if file.is_dir():
             within = sorted(entry.name for entry in file.iterdir() if entry.is_file())
             names = f" It holds {', '.join(within[:5])}{', ...' if len(within) > 5 else ''}." if within else ""
-            raise DataError(f"{path}: is a directory. Give the file itself.{names}")
+            raise DataError(
+                f"{path}: is a directory. Give the file itself.{names}", code="is_directory", fields={"path": path}
+            )
         if file.exists() or path == "-":
             raise DataError(
                 f"{path}: is a pipe or a device and not a regular file. It is read more than once: write its content "
-                "to a file first (COMMAND > data.txt) and give that."
+                "to a file first (COMMAND > data.txt) and give that.",
+                code="not_regular_file",
+                fields={"path": path},
             )
         if _URL.match(path):
             raise DataError(
@@ -116,7 +124,9 @@ def _bytes_of(path: str, wanted: str) -> bytes:
                 f"{path}) and give that file."
                 if path.startswith("http")
                 else f"{path}: is an address, and files are read from this machine. Copy the file here and give its "
-                "path."
+                "path.",
+                code="is_address",
+                fields={"path": path},
             )
         hub = ""
         if _HUB_ADDRESS.fullmatch(path) and not file.parent.is_dir():
@@ -127,11 +137,17 @@ def _bytes_of(path: str, wanted: str) -> bytes:
             )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         meant = nearest(file.name, siblings, "" if str(PurePath(path).parent) == "." else f"{PurePath(path).parent}/")
-        raise DataError(f"{path}: no such file. Give {wanted}." + (hub or meant))
+        raise DataError(
+            f"{path}: no such file. Give {wanted}." + (hub or meant), code="no_such_file", fields={"path": path}
+        )
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: cannot be read ({error}). Give a file that this user may read.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}). Give a file that this user may read.",
+            code="unreadable_file",
+            fields={"path": path},
+        ) from error
 
 
 def _packing_of(data: bytes) -> str | None:
@@ -155,21 +171,43 @@ def _unpacked(path: str, data: bytes, packing: str) -> bytes:
             f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again; a text that only begins "
             f"like {packing} data is read when something stands before it."
             if packing == "bzip2"
-            else f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again."
+            else f"{path}: damaged or cut {packing} data ({error}). Fetch or pack the file again.",
+            code="damaged_packing",
+            fields={"path": path},
         ) from error
 
 
 def _refuse_other_kinds(path: str, data: bytes) -> None:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         if b"xl/workbook.xml" in data:
-            raise DataError(f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) there and give that file.")
+            raise DataError(
+                f"{path}: is an Excel workbook. Save the sheet as CSV (UTF-8) there and give that file.",
+                code="excel_workbook",
+                fields={"path": path},
+            )
         if b"word/document.xml" in data:
-            raise DataError(f"{path}: is a Word document. Save it as plain text (UTF-8) there and give that file.")
+            raise DataError(
+                f"{path}: is a Word document. Save it as plain text (UTF-8) there and give that file.",
+                code="word_document",
+                fields={"path": path},
+            )
         if b".npy" in data[:256]:
-            raise DataError(f"{path}: is an archive of numpy arrays. {_WRITTEN_AS_PARQUET}")
-        raise DataError(f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file within.")
+            raise DataError(
+                f"{path}: is an archive of numpy arrays. {_WRITTEN_AS_PARQUET}",
+                code="numpy_archive",
+                fields={"path": path},
+            )
+        raise DataError(
+            f"{path}: is a zip archive. Unpack it (unzip FILE) and give the file within.",
+            code="zip_archive",
+            fields={"path": path},
+        )
     if data[257:262] == b"ustar":
-        raise DataError(f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file within.")
+        raise DataError(
+            f"{path}: is a tar archive. Unpack it (tar xf FILE) and give the file within.",
+            code="tar_archive",
+            fields={"path": path},
+        )
     for magic, kind, remedy in _REFUSED:
         if data.startswith(magic):
-            raise DataError(f"{path}: is {kind}. {remedy}")
+            raise DataError(f"{path}: is {kind}. {remedy}", code="unreadable_format", fields={"path": path})

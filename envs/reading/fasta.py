@@ -50,7 +50,9 @@ def fasta_sequences(path: str, lines: Sequence[str]) -> tuple[list[int], list[st
             if not parts:
                 raise DataError(
                     f"{path}, line {number}: stands before the first name ({shown(line)}). In FASTA a line that begins "
-                    "with > comes before each sequence: take this line out."
+                    "with > comes before each sequence: take this line out.",
+                    code="fasta_no_name",
+                    fields={"path": path, "line": number},
                 )
             parts[-1].append(text)
     return numbers, ["".join("".join(part).split()) for part in parts]

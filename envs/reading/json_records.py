@@ -79,7 +79,9 @@ def refuse_one_object(path: str, text: str) -> DataError:
     if text[end:].strip():
         return DataError(
             f"{path}: holds JSON objects that are written over several lines. Write one a line (jq -c . {path} > "
-            "data.jsonl) and give that file."
+            "data.jsonl) and give that file.",
+            code="json_over_lines",
+            fields={"path": path},
         )
     return one_object(path, record, next((name for name, value in record.items() if isinstance(value, list)), None))
 
@@ -96,7 +98,9 @@ def one_object(path: str, record: Mapping[str, Any], around: str | None) -> Data
     return DataError(
         f"{path}: holds one JSON object, with {'the fields ' + ', '.join(map(repr, record))}; records are the elements "
         f"of an array, or objects of which each stands on a line of its own. Write its records so{within} and give "
-        "that file."
+        "that file.",
+        code="one_json_object",
+        fields={"path": path},
     )
 
 
@@ -128,7 +132,9 @@ def json_lines(path: str, lines: list[str], blank: list[int]) -> Iterator[tuple[
                 )
                 raise DataError(
                     f"{path}, line {number}: not JSON ({described}): {shown(line)}. Every line is one JSON object, as "
-                    '{"source": "...", "target": "..."}: mend this line, or leave it out.'
+                    '{"source": "...", "target": "..."}: mend this line, or leave it out.',
+                    code="json_line",
+                    fields={"path": path, "line": number},
                 ) from error
 
 
@@ -142,7 +148,9 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
     if text[place : place + 1] != "[":
         raise DataError(
             f"{path}: is not a JSON array; it begins with {shown(text[place:])}. Give an array of records, or one "
-            "record a line."
+            "record a line.",
+            code="not_json_array",
+            fields={"path": path},
         )
     number, place = 0, _after_space(text, place + 1)
     while text[place : place + 1] != "]" or number:
@@ -155,7 +163,9 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             line = text.count("\n", 0, at) + 1
             raise DataError(
                 f"{path}, line {line}: record {number} of the array is not JSON ({described}): "
-                f"{shown(text[at:].partition(chr(10))[0])}. Mend it, or leave the record out."
+                f"{shown(text[at:].partition(chr(10))[0])}. Mend it, or leave the record out.",
+                code="json_array_record",
+                fields={"path": path, "line": line},
             ) from error
         yield number, record
         place = _after_space(text, place)
@@ -167,14 +177,18 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
         line = text.count("\n", 0, place) + 1
         raise DataError(
             f"{path}, line {line}: after record {number} of the array a comma or its end should stand, and it goes on "
-            f"with {beginning(text[place:]) or 'nothing'!r}. The file may be cut: write it anew."
+            f"with {beginning(text[place:]) or 'nothing'!r}. The file may be cut: write it anew.",
+            code="json_array_cut",
+            fields={"path": path, "line": line},
         )
     if text[place + 1 :].strip():
         line = text.count("\n", 0, place) + 1
         raise DataError(
             f"{path}, line {line}: the array ends here and something follows it: "
             f"{shown(text[place + 1 :].strip())}. Give one array, or one record a line (jq -c '.[]' {path} > "
-            "data.jsonl)."
+            "data.jsonl).",
+            code="json_after_array",
+            fields={"path": path, "line": line},
         )
 
 

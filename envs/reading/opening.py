@@ -73,10 +73,14 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
         _require_no_text_settings(path, how, "parquet")
         return OpenedFile(path, "parquet", parquet=ParquetRows(path, content.data), notes=_about(content, "parquet"))
     if how.format == "parquet" or content.suffix == ".parquet":
-        raise DataError(f"{path}: is not parquet, though it is said to be. Give a parquet file, or name it as it is.")
+        raise DataError(
+            f"{path}: is not parquet, though it is said to be. Give a parquet file, or name it as it is.",
+            code="not_parquet",
+            fields={"path": path},
+        )
     data, notes = as_utf8(content, how)
     if not data:
-        raise DataError(f"{path}: is empty. Give {wanted}.")
+        raise DataError(f"{path}: is empty. Give {wanted}.", code="empty_table_file", fields={"path": path})
     if how.format in ("auto", "json") and (how.format == "json" or data[:4096].lstrip()[:1] == b"["):
         text = decoded(path, data, how)
         if how.format == "json" or content.suffix == ".json" or looks_like_json_array(text):
@@ -103,7 +107,9 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
             if value is not None:
                 raise DataError(
                     f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Leave it out, or set "
-                    f"{how.options}format table."
+                    f"{how.options}format table.",
+                    code="no_effect_on_lines",
+                    fields={f"{how.options}{name}": value, "path": path},
                 )
     opened.notes = [f"read {count(len(lines), 'line')}", *_about(content, opened.format), *notes, *more]
     return opened
@@ -125,14 +131,18 @@ def _recognised(
         if suffix == ".json":
             raise DataError(
                 f"{content.path}: is named .json and begins with {shown(text.split()[0])}. Give an array of records, "
-                f"or one record a line; for plain lines set {how.options}format lines."
+                f"or one record a line; for plain lines set {how.options}format lines.",
+                code="json_name_only",
+                fields={"path": content.path},
             )
     if suffix in FASTA_SUFFIXES or looks_like_fasta(lines):
         return "fasta", ""
     if looks_like_fastq(lines):
         raise DataError(
             f"{content.path}: is FASTQ. Take its sequences out first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
-            f"and give that file; for plain lines set {how.options}format lines."
+            f"and give that file; for plain lines set {how.options}format lines.",
+            code="fastq",
+            fields={"path": content.path},
         )
     if suffix in TABLE_SUFFIXES:
         return "table", _separator_of(lines, suffix, how)
@@ -179,7 +189,9 @@ def _require_no_text_settings(path: str, how: How, format: FileFormat) -> None:
     if how.encoding != "utf-8":
         raise DataError(
             f"{path}: is {NAMES_OF_FORMATS[format]}, which knows its encoding: {how.options}encoding={how.encoding!r} "
-            "has no effect. Leave it out."
+            "has no effect. Leave it out.",
+            code="format_has_encoding",
+            fields={f"{how.options}encoding": how.encoding, "path": path},
         )
 
 
@@ -189,5 +201,7 @@ def _require_no_table_settings(path: str, how: How, format: FileFormat) -> None:
         if value is not None:
             raise DataError(
                 f"{path}: is {NAMES_OF_FORMATS[format]}, where {how.options}{name}={value!r} has no effect. Leave it "
-                "out, or set format to what the file holds."
+                "out, or set format to what the file holds.",
+                code="no_effect_on_format",
+                fields={f"{how.options}{name}": value, "path": path},
             )

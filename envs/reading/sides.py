@@ -91,7 +91,9 @@ def read_pairs_of_file(path: str, how: How, source: Wanted, target: Wanted) -> P
         raise DataError(
             f"{path}: each of its {'lines' if opened.format == 'lines' else 'sequences'} is one text, and a pair has "
             f"two sides; it begins with {shown(opened.lines[0])}. Put a tab between source and target, set "
-            f"{how.options}separator to what stands between them, or give two files with --source and --target."
+            f"{how.options}separator to what stands between them, or give two files with --source and --target.",
+            code="no_pairs_in_lines",
+            fields={"path": path},
         )
     found = _of_table(opened, how, source, target) if opened.format == "table" else _of_records(opened, source, target)
     found.notes += first_pair(found)
@@ -156,16 +158,22 @@ def _columns_of_table(table: Table, how: How, source: Wanted, target: Wanted) ->
             raise DataError(
                 f"{table.path}, line {table.first[0]}: has 1 column ({shown(table.first[1][0])}), and a pair has two "
                 f"sides; the table is read with {table.dialect}. Set {how.options}separator to what stands between "
-                "source and target, or give two files with --source and --target."
+                "source and target, or give two files with --source and --target.",
+                code="pairs_of_one_column",
+                fields={"path": table.path, "line": table.first[0]},
             )
         raise DataError(
             f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and which is the {lacking.side} "
             f"cannot be told: {listed(table)}. Set {source.option} and {target.option} to their names, or to their "
-            "numbers counted from 0."
+            "numbers counted from 0.",
+            code="ambiguous_pair_columns",
+            fields={"path": table.path, "line": table.first[0]},
         )
     if given[0] == given[1]:
         raise DataError(
-            f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Name two columns."
+            f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Name two columns.",
+            code="same_pair_column",
+            fields={"path": table.path},
         )
     return (given[0], given[1]), None
 
@@ -176,7 +184,9 @@ def _refuse_repeated(table: Table, names: Sequence[str]) -> None:
         if table.names.count(name) > 1:
             raise DataError(
                 f"{table.path}, line {table.first[0]}: {name!r} stands {table.names.count(name)} times among the names "
-                "of columns. Rename one, or give columns by number, counted from 0."
+                "of columns. Rename one, or give columns by number, counted from 0.",
+                code="repeated_column_name",
+                fields={"path": table.path, "line": table.first[0]},
             )
 
 
@@ -190,7 +200,9 @@ def _several_known(where: str, known: Sequence[tuple[str, ...]], source: Wanted,
     example = known[0] if len(known[0]) == 2 else known[-1]
     return DataError(
         f"{where}: has the fields {described}; which are source and target cannot be told. Name them, for instance "
-        f"{source.option} {example[0]} {target.option} {example[1]}."
+        f"{source.option} {example[0]} {target.option} {example[1]}.",
+        code="ambiguous_pair_fields",
+        fields={"where": where},
     )
 
 
@@ -224,7 +236,9 @@ class _Chat:
         if turns is None:
             raise DataError(
                 f"{where}: {self._path.name!r} is no list of messages ({shown(str(value))}); a message has role and "
-                "content (or from and value). Mend it, or leave the record out."
+                "content (or from and value). Mend it, or leave the record out.",
+                code="no_message_list",
+                fields={"where": where},
             )
         before, answer, after = answered(turns)
         self.num_after += after
@@ -345,7 +359,9 @@ def _selected(where: str, record: Mapping[str, Any], source: Wanted, target: Wan
         raise DataError(
             f"{where}: {source.option}={chosen[0].name!r} and {target.option}={chosen[1].name!r} are the same field, "
             "or one holds the other, and a source would hold its own answer. Name two fields; of a list of messages "
-            "leave both out, and the turns before the last answer are the source."
+            "leave both out, and the turns before the last answer are the source.",
+            code="source_holds_target",
+            fields={source.option: chosen[0].name, target.option: chosen[1].name, "where": where},
         )
     return _Fields((source, chosen[0]), (target, chosen[1]), None, values)
 
@@ -360,7 +376,9 @@ def _other_side(where: str, record: Mapping[str, Any], wanted: Wanted, other: Wa
     fields = ", ".join(map(repr, record)) or "none"
     raise DataError(
         f"{where}: which of its fields is the {wanted.side} cannot be told beside {other.option}={other.column!r}; its "
-        f"fields are {fields}. Set {wanted.option}, too."
+        f"fields are {fields}. Set {wanted.option}, too.",
+        code="ambiguous_other_field",
+        fields={other.option: other.column, "where": where},
     )
 
 
@@ -377,5 +395,7 @@ def _unknown(where: str, record: Mapping[str, Any], source: Wanted, target: Want
         remedy = f"Set {source.option} and {target.option} to fields that hold texts."
     near = next((hint for name in ("source", "target") if name not in record and (hint := nearest(name, record))), "")
     return DataError(
-        f"{where}: which fields are source and target cannot be told; its fields are {fields}. {remedy}{near}"
+        f"{where}: which fields are source and target cannot be told; its fields are {fields}. {remedy}{near}",
+        code="unclear_pair_fields",
+        fields={"where": where},
     )

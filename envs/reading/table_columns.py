@@ -63,7 +63,11 @@ def table_of(
         rows = require_same_columns(opened.path, rows, dialect, how)
     first = next(rows, None)
     if first is None:
-        raise DataError(f"{opened.path}: all {len(opened.lines)} lines are empty. Give a table with rows.")
+        raise DataError(
+            f"{opened.path}: all {len(opened.lines)} lines are empty. Give a table with rows.",
+            code="only_empty_lines",
+            fields={"path": opened.path},
+        )
     number, cells = first
     by_name = any(isinstance(one.column, str) for one in wanted)
     is_header = how.header if how.header is not None else by_name or (how.known_names and are_known(cells))
@@ -95,7 +99,9 @@ def column_of(table: Table, wanted: Wanted) -> int:
     if names is None:
         raise DataError(
             f"{table.path}, line {number}: {wanted.option}={name!r} is the name of a column, and the first row holds "
-            "data. Give the column by its number, counted from 0, or let header be true."
+            "data. Give the column by its number, counted from 0, or let header be true.",
+            code="column_name_without_header",
+            fields={wanted.option: name, "path": table.path, "line": number},
         )
     if names.count(name) == 1:
         return names.index(name)
@@ -103,7 +109,9 @@ def column_of(table: Table, wanted: Wanted) -> int:
     raise DataError(
         f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the names of columns, which are "
         f"{', '.join(map(repr, names))}. Name one of them, or give columns by number, counted from 0."
-        f"{nearest(name, names)}"
+        f"{nearest(name, names)}",
+        code="unknown_column",
+        fields={wanted.option: name, "path": table.path, "line": number},
     )
 
 
@@ -114,7 +122,9 @@ def too_few_columns(table: Table, row: Row, wanted: Wanted, column: int) -> Data
     return DataError(
         f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}); the {wanted.side} is column "
         f"{column}, counted from 0. The table is read with {table.dialect}: mend this row, or set --task.separator to "
-        f"what stands between columns, or {wanted.option} to the {wanted.side}'s column."
+        f"what stands between columns, or {wanted.option} to the {wanted.side}'s column.",
+        code="column_missing_in_row",
+        fields={"path": table.path, "line": number},
     )
 
 

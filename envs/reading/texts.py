@@ -96,7 +96,11 @@ def read_texts(path: str, how: How, wanted: Wanted, description: str, *, lists: 
 
 def _refuse_column(path: str, wanted: Wanted, what: str) -> None:
     if wanted.column is not None:
-        raise DataError(f"{path}: is {what}, where {wanted.option}={wanted.column!r} has no effect. Leave it out.")
+        raise DataError(
+            f"{path}: is {what}, where {wanted.option}={wanted.column!r} has no effect. Leave it out.",
+            code="column_no_effect",
+            fields={wanted.option: wanted.column, "path": path},
+        )
 
 
 def _of_lines(opened: OpenedFile, how: How, wanted: Wanted) -> TextFile:
@@ -136,7 +140,9 @@ def _of_table(
         raise DataError(
             f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and which is the {wanted.side} "
             f"cannot be told: {listed(table)}. Set {wanted.option} to its name, or to its number counted from 0; for "
-            f"plain lines set {how.options}format lines."
+            f"plain lines set {how.options}format lines.",
+            code="ambiguous_column",
+            fields={"path": table.path, "line": table.first[0]},
         )
     numbers, texts = Numbers(), list[str]()
     for number, row in table.rows:
@@ -200,10 +206,16 @@ def _path_of(
         return Path(paths[0], (paths[0],))
     fields = ", ".join(map(repr, record)) or "none"
     if not paths:
-        raise DataError(f"{where}: holds no text; its fields are {fields}. Give records that have one.")
+        raise DataError(
+            f"{where}: holds no text; its fields are {fields}. Give records that have one.",
+            code="no_text_field",
+            fields={"where": where},
+        )
     raise DataError(
         f"{where}: which of its fields is the {wanted.side} cannot be told; its fields are {fields}, and texts stand "
-        f"at {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}."
+        f"at {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}.",
+        code="ambiguous_field",
+        fields={"where": where},
     )
 
 
@@ -229,12 +241,20 @@ def records_of(opened: OpenedFile, columns: Sequence[str] | None) -> Iterable[tu
         chosen = [name if name in names else name.partition(".")[0] for name in columns]
         for name in chosen:
             if names.count(name) > 1:
-                raise DataError(f"{opened.path}: has {names.count(name)} columns of the name {name!r}. Rename one.")
+                raise DataError(
+                    f"{opened.path}: has {names.count(name)} columns of the name {name!r}. Rename one.",
+                    code="column_repeated",
+                    fields={"path": opened.path},
+                )
         if all(name in names for name in chosen):
             return opened.parquet.records(list(dict.fromkeys(chosen)))
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{opened.path}: has {names.count(repeated)} columns of the name {repeated!r}. Rename one.")
+        raise DataError(
+            f"{opened.path}: has {names.count(repeated)} columns of the name {repeated!r}. Rename one.",
+            code="columns_repeated",
+            fields={"path": opened.path},
+        )
     return opened.parquet.records()
 
 
@@ -248,7 +268,9 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
         return record
     raise DataError(
         f"{where}: holds {json_type(record)} ({beginning(str(record))}), expected an object with a field for the "
-        f'{wanted.side}, as {{"{wanted.side}": "..."}}. Write it so, or leave it out.'
+        f'{wanted.side}, as {{"{wanted.side}": "..."}}. Write it so, or leave it out.',
+        code="record_is_no_object",
+        fields={"where": where},
     )
 
 
@@ -277,7 +299,9 @@ def refuse_object_of_records(opened: OpenedFile, number: int, record: Mapping[st
 
 def no_record(opened: OpenedFile) -> DataError:
     """The error of a file without a record."""
-    return DataError(f"{opened.path}: holds no record. Give a file that has some.")
+    return DataError(
+        f"{opened.path}: holds no record. Give a file that has some.", code="no_records", fields={"path": opened.path}
+    )
 
 
 def skipped(blank: Sequence[int]) -> list[str]:

@@ -69,7 +69,9 @@ class Values:
         except UnicodeEncodeError as error:
             raise DataError(
                 f"{where}: field {name!r} holds half of a surrogate pair ({text[error.start]!a}), which is no "
-                "character. Write the file anew with whole characters."
+                "character. Write the file anew with whole characters.",
+                code="lone_surrogate",
+                fields={"where": where},
             ) from error
         return one_line(text, self.spaces)
 
@@ -78,11 +80,15 @@ def _no_text(where: str, name: str, value: Any, wanted: Wanted, expected: str) -
     if isinstance(value, Mapping) and (paths := paths_to_texts(value, f"{name}.")):
         return DataError(
             f"{where}: field {name!r} is an object; expected {expected}. Its texts are {', '.join(map(repr, paths))}: "
-            f"name the {wanted.side}'s, for instance {wanted.option} {paths[0]}."
+            f"name the {wanted.side}'s, for instance {wanted.option} {paths[0]}.",
+            code="field_is_object",
+            fields={"where": where},
         )
     wrong = next((part for part in value if not isinstance(part, str)), value) if isinstance(value, list) else value
     within = "a list with " if isinstance(value, list) and wrong is not value else ""
     return DataError(
         f"{where}: field {name!r} is {within}{json_type(wrong)} ({beginning(json.dumps(wrong, default=str))}); "
-        f"expected {expected}. Write it as a string, or leave the record out."
+        f"expected {expected}. Write it as a string, or leave the record out.",
+        code="field_type",
+        fields={"where": where},
     )

@@ -81,7 +81,11 @@ class FromFiles(Settings):
     def _separator_can_stand_in_a_line(cls, value: str | None) -> str | None:
         value = {"\\t": "\t", "tab": "\t"}.get(value, value) if value is not None else None
         if value is not None and (not value or '"' in value or not set(value).isdisjoint("\r\n")):
-            raise ConfigError(f"separator={value!r}: cannot stand between columns. Give one character or several.")
+            raise ConfigError(
+                f"separator={value!r}: cannot stand between columns. Give one character or several.",
+                code="bad_separator",
+                fields={"separator": value},
+            )
         return value
 
     @model_validator(mode="after")
@@ -92,12 +96,16 @@ class FromFiles(Settings):
         for name, value in of_tables.items():
             if value is not None and self.format not in ("auto", "table"):
                 raise ConfigError(
-                    f"{name}={value!r}: has no effect with format={self.format!r}. Leave out one of the two."
+                    f"{name}={value!r}: has no effect with format={self.format!r}. Leave out one of the two.",
+                    code="no_effect_with_format",
+                    fields={name: value, "format": self.format},
                 )
         if self.quotes and self.separator is not None and len(self.separator) > 1:
             raise ConfigError(
                 f"quotes=True: has no effect with separator={self.separator!r}; CSV has one character between columns. "
-                "Leave out one of the two."
+                "Leave out one of the two.",
+                code="quotes_with_separator",
+                fields={"separator": self.separator},
             )
         return self
 
@@ -113,11 +121,12 @@ class FromFiles(Settings):
         if not self.is_split_here and self.split_seed is not None:
             without_effect.append(f"split_seed={self.split_seed}: has no effect where valid and test have files")
         if without_effect:
-            raise ConfigError("; ".join(without_effect) + ". Leave out one of the two.")
+            raise ConfigError("; ".join(without_effect) + ". Leave out one of the two.", code="split_without_effect")
         if sum(self.held_out_fractions.values()) >= 1:
             raise ConfigError(
                 f"valid_fraction and test_fraction: {self.held_out_fractions} leave nothing to train on. "
-                "Together they must stay below 1."
+                "Together they must stay below 1.",
+                code="nothing_to_train_on",
             )
         return self
 
@@ -207,7 +216,9 @@ def fit(
         raise DataError(
             f"{path}, {unit} {numbers[first]}: the {noun} has {rows.lengths[first]} tokens; {room} "
             f"({count(number, f'such {noun}')}). Raise {limit.setting}, or set {limit.remedy} to 'drop' "
-            "or 'cut'."
+            "or 'cut'.",
+            code="too_long",
+            fields={"path": path},
         )
     if limit.over_long == "cut":
         length = limit.max_length
@@ -218,7 +229,9 @@ def fit(
         shortest = int(rows.lengths.min())
         raise DataError(
             f"{path}: every {noun} is too long: the shortest has {shortest} tokens; {room}. "
-            f"Raise {limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'."
+            f"Raise {limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'.",
+            code="all_too_long",
+            fields={"path": path},
         )
     kept = np.flatnonzero(~is_over_long)
     notes = [f"dropped {count(number, noun)} longer than {limit.max_length - 1} tokens, {where}"]
@@ -261,7 +274,9 @@ def split_off(
             else "Give more lines, or files of their own for valid and test."
         )
         raise DataError(
-            f"{path}: {count(total, noun)}{dropped}, too few to split off {wanted} and still train on one. {remedy}"
+            f"{path}: {count(total, noun)}{dropped}, too few to split off {wanted} and still train on one. {remedy}",
+            code="too_few_to_split",
+            fields={"path": path},
         )
     order = np.random.default_rng(settings.split_seed or 0).permutation(total)
     splits = {}

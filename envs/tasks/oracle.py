@@ -92,7 +92,9 @@ class OracleTask(Settings):
                 if getattr(self, name) is not None:
                     raise ConfigError(
                         f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
-                        f"have their own sizes. Leave out one of the two."
+                        f"have their own sizes. Leave out one of the two.",
+                        code="no_effect_beside_params",
+                        fields={name: getattr(self, name), "params": self.params},
                     )
         return self
 
@@ -188,11 +190,12 @@ class LSTMOracle:
             ShapeError: not two-dimensional, or an id outside the vocabulary.
         """
         if tokens.dim() != 2:
-            raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).")
+            raise ShapeError(f"tokens has shape {tuple(tokens.shape)}: expected (B, T).", code="oracle_tokens_shape")
         size = self.space.vocab_size
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
             raise ShapeError(
-                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}.",
+                code="oracle_token_ids",
             )
         picked = [
             logits.gather(1, chosen.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
@@ -307,29 +310,45 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     remedy = f"Give a .npz file, as numpy.savez writes it, with the arrays {', '.join(PARAMETER_AXES)}."
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}. {remedy}")
+        raise DataError(f"{path}: {what}. {remedy}", code="oracle_no_file", fields={"path": path})
     try:
         with open(path, "rb") as file:
             # Without pickle nothing in the file can run code.
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: holds a single unnamed array. {remedy}")
+                raise DataError(
+                    f"{path}: holds a single unnamed array. {remedy}",
+                    code="oracle_unnamed_array",
+                    fields={"path": path},
+                )
             missing = [name for name in PARAMETER_AXES if name not in content.files]
             if missing:
                 found = ", ".join(content.files) or "nothing"
-                raise DataError(f"{path}: arrays missing: {', '.join(missing)}; found: {found}. {remedy}")
+                raise DataError(
+                    f"{path}: arrays missing: {', '.join(missing)}; found: {found}. {remedy}",
+                    code="oracle_file_lacks_arrays",
+                    fields={"path": path},
+                )
             return {name: content[name] for name in PARAMETER_AXES}
     except DataError:
         raise
     # A damaged archive fails in any of these ways, depending on where it was hit.
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable .npz file without pickled content ({error}). {remedy}") from error
+        raise DataError(
+            f"{path}: not a readable .npz file without pickled content ({error}). {remedy}",
+            code="oracle_file_unreadable",
+            fields={"path": path},
+        ) from error
 
 
 def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> dict[str, Tensor]:
     missing = [name for name in PARAMETER_AXES if name not in parameters]
     if missing:
-        raise DataError(f"{source}: arrays missing: {', '.join(missing)}. Give all of {', '.join(PARAMETER_AXES)}.")
+        raise DataError(
+            f"{source}: arrays missing: {', '.join(missing)}. Give all of {', '.join(PARAMETER_AXES)}.",
+            code="oracle_lacks_arrays",
+            fields={"source": source},
+        )
     sizes: dict[str, int] = {}
     checked = {}
     # The axes of the first arrays that name them fix V, E and H for the rest.
@@ -342,16 +361,30 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
         if not fits:
             raise DataError(
                 f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
-                f"({', '.join(map(str, expected))}): V tokens, E embedding, H hidden units, equal in all arrays."
+                f"({', '.join(map(str, expected))}): V tokens, E embedding, H hidden units, equal in all arrays.",
+                code="oracle_array_shape",
+                fields={"source": source},
             )
         if not np.issubdtype(array.dtype, np.floating):
-            raise DataError(f"{source}: array {name} has type {array.dtype}; expected float32, float64 or float16.")
+            raise DataError(
+                f"{source}: array {name} has type {array.dtype}; expected float32, float64 or float16.",
+                code="oracle_array_type",
+                fields={"source": source},
+            )
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise DataError(f"{source}: array {name} holds NaN, infinity or values beyond float32; all must be finite.")
+            raise DataError(
+                f"{source}: array {name} holds NaN, infinity or values beyond float32; all must be finite.",
+                code="oracle_array_values",
+                fields={"source": source},
+            )
         sizes.update(zip(axes, array.shape, strict=True))
         checked[name] = torch.from_numpy(array)
     if sizes["V"] < 2:
-        raise DataError(f"{source}: array embedding has {sizes['V']} row; a choice needs at least 2 tokens.")
+        raise DataError(
+            f"{source}: array embedding has {sizes['V']} row; a choice needs at least 2 tokens.",
+            code="oracle_one_token",
+            fields={"source": source},
+        )
     return checked

@@ -72,7 +72,9 @@ class ParallelFiles(Settings):
                 lacking = "target" if given == ["source"] else "source"
                 raise ConfigError(
                     f"{split}_{given[0]}={sides[given[0]]!r}: has no {split}_{lacking} beside it. Give both, or "
-                    "neither, and pairs are split off."
+                    "neither, and pairs are split off.",
+                    code="split_lacks_side",
+                    fields={f"{split}_{given[0]}": sides[given[0]]},
                 )
         return self
 
@@ -84,7 +86,9 @@ class ParallelFiles(Settings):
                 raise ConfigError(
                     f"{prefix}source={source!r}: is the file of {prefix}target too, and every source would be its own "
                     "target. Give the file of the sources and that of the targets; one file of both is given by "
-                    "--pairs."
+                    "--pairs.",
+                    code="same_file_twice",
+                    fields={f"{prefix}source": source},
                 )
         return self
 
@@ -136,7 +140,11 @@ class PairsFile(_OneFile):
     @model_validator(mode="after")
     def _columns_differ(self) -> PairsFile:
         if self.source is not None and self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
+            raise ConfigError(
+                f"source={self.source!r}: is the target's column too. Name two columns.",
+                code="source_is_target_column",
+                fields={"source": self.source},
+            )
         return self
 
 
@@ -161,10 +169,16 @@ class Table(_OneFile):
         if isinstance(self.source, str) != isinstance(self.target, str):
             raise ConfigError(
                 f"source={self.source!r}, target={self.target!r}: a name says that the first line holds names, a "
-                "number that it does not. Give both by name or both by number."
+                "number that it does not. Give both by name or both by number.",
+                code="mixed_columns",
+                fields={"source": self.source, "target": self.target},
             )
         if self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's column too. Name two columns.")
+            raise ConfigError(
+                f"source={self.source!r}: is the target's column too. Name two columns.",
+                code="source_is_target_in_table",
+                fields={"source": self.source},
+            )
         return self
 
 
@@ -183,7 +197,11 @@ class Records(_OneFile):
     @model_validator(mode="after")
     def _fields_differ(self) -> Records:
         if self.source == self.target:
-            raise ConfigError(f"source={self.source!r}: is the target's field too. Name two fields.")
+            raise ConfigError(
+                f"source={self.source!r}: is the target's field too. Name two fields.",
+                code="source_is_target_field",
+                fields={"source": self.source},
+            )
         return self
 
 
@@ -243,11 +261,15 @@ def _uneven(sources: TextFile, targets: TextFile) -> DataError:
     if number + 1 == len(longer.texts) and not longer.strings[-1].strip():
         return DataError(
             f"{longer.path} has {count(number + 1, longer.unit)} and {shorter.path} {number}; line i of one belongs to "
-            f"line i of the other. Of {longer.path} its last {longer.unit} is empty: delete it."
+            f"line i of the other. Of {longer.path} its last {longer.unit} is empty: delete it.",
+            code="trailing_empty_line",
+            fields={"path": longer.path},
         )
     return DataError(
         f"{sources.path} has {count(len(sources.texts), sources.unit)} and {targets.path} {len(targets.texts)}; line i "
         f"of one belongs to line i of the other. The first {longer.unit} without a partner is {longer.unit} "
         f"{longer.numbers[number]} of {longer.path}: {shown(longer.strings[number])}. Give files that were made "
-        "together; if a line is missing further up, every pair after it is wrong."
+        "together; if a line is missing further up, every pair after it is wrong.",
+        code="unequal_files",
+        fields={"path": sources.path},
     )

@@ -111,7 +111,9 @@ class PairsTask(FromFiles):
             if value is not None:
                 raise ConfigError(
                     f"{name}={value!r}: has no effect with input={self.input.kind!r}. Leave it out, or choose "
-                    "input='file', which reads every format."
+                    "input='file', which reads every format.",
+                    code="no_effect_with_input",
+                    fields={name: value, "input": self.input.kind},
                 )
         if self.header is False and not isinstance(self.input, Records):
             where = self.input
@@ -119,7 +121,8 @@ class PairsTask(FromFiles):
             for column in columns:
                 if isinstance(column, str):
                     raise ConfigError(
-                        f"header=False: {column!r} is the name of a column. Give columns by number, or leave it out."
+                        f"header=False: {column!r} is the name of a column. Give columns by number, or leave it out.",
+                        code="named_column_without_header",
                     )
         return self
 
@@ -136,7 +139,9 @@ class PairsTask(FromFiles):
         if self.min_length is not None and most is not None and self.min_length > most:
             raise ConfigError(
                 f"min_length={self.min_length}: max_length={self.max_length} leaves targets {most} tokens. Lower "
-                "min_length, or raise max_length."
+                "min_length, or raise max_length.",
+                code="min_above_max_length",
+                fields={"min_length": self.min_length, "max_length": self.max_length},
             )
         return self
 
@@ -261,7 +266,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
         kept = ", ".join(map(repr, targets_of.tokens)) or "none"
         raise DataError(
             f"{paths['train']}: the training targets have fewer than 2 distinct tokens that are kept (kept: {kept}); a "
-            "choice needs at least 2. Give more text, or lower vocabulary's min_count."
+            "choice needs at least 2. Give more text, or lower vocabulary's min_count.",
+            code="too_few_target_tokens",
         )
     between_turns = turn_id(settings.domain, source_side.cutting, sources_of)
     sources = sources_of.space(source_limit.max_length, separator_id=between_turns)
@@ -382,7 +388,9 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
         described = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
         raise DataError(
             f"{file.path}: holds no pair with something on both sides ({described or 'none at all'}). Give a file "
-            "with a source and a target for each pair."
+            "with a source and a target for each pair.",
+            code="no_whole_pair",
+            fields={"path": file.path},
         )
     if isinstance(settings.domain, Dialogue) and (num_earlier := source_writing.num_earlier):
         notes.append(f"left out {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")
@@ -440,7 +448,11 @@ def _with_tokens(split: _Split, path: str) -> tuple[_Split, list[str]]:
     if has_tokens.all():
         return split, []
     if not has_tokens.any():
-        raise DataError(f"{path}: no pair has a token on both sides. Choose other tokens, or mend their pattern.")
+        raise DataError(
+            f"{path}: no pair has a token on both sides. Choose other tokens, or mend their pattern.",
+            code="no_pair_has_tokens",
+            fields={"path": path},
+        )
     lost = split.numbers[~has_tokens].tolist()
     kept = split.take(np.flatnonzero(has_tokens))
     return kept, [f"skipped {count(len(lost), 'pair')} without a token on a side, {which_lines(lost, split.unit)}"]
@@ -497,7 +509,9 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
         longest = int(split.targets.lengths.max())
         raise DataError(
             f"{path}: every target is too short: the longest has {longest} tokens; min_length={min_length} asks for as "
-            f"many. Lower min_length to at most {longest}."
+            f"many. Lower min_length to at most {longest}.",
+            code="all_targets_too_short",
+            fields={"min_length": min_length, "path": path},
         )
     if not is_short.any():
         return split, []

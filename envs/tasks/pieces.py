@@ -122,7 +122,9 @@ class BytePairs(Settings):
         least = NUM_BYTES + len(SPECIAL_NAMES)
         if self.unit == "byte" and self.size < least:
             raise ConfigError(
-                f"size={self.size}: the bytes and the special ids alone are {least}. Raise it, or set unit='character'."
+                f"size={self.size}: the bytes and the special ids alone are {least}. Raise it, or set unit='character'.",
+                code="bpe_size_too_small",
+                fields={"size": self.size},
             )
         return self
 
@@ -156,7 +158,9 @@ def require_case(settings: TokenSettings, lowercase: bool) -> None:
     """
     if lowercase and isinstance(settings, Smiles):
         raise ConfigError(
-            "lowercase=true: in SMILES small letters are other atoms than large ones (c is aromatic). Leave it out."
+            "lowercase=true: in SMILES small letters are other atoms than large ones (c is aromatic). Leave it out.",
+            code="smiles_lowercase",
+            fields={"lowercase": True},
         )
 
 
@@ -246,7 +250,11 @@ class Cutting:
                 yield tokens
                 done += 1
         except NotCoveredError as error:
-            raise DataError(f"{path}, {unit} {numbers[done]}: {error}") from None
+            raise DataError(
+                f"{path}, {unit} {numbers[done]}: {error}",
+                code=error.code,
+                fields={"path": path, "line": numbers[done], **error.fields},
+            ) from None
 
     def notes(self) -> list[str]:
         """What no token covers, of all that was cut so far."""
@@ -397,7 +405,9 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
         if settings.size < least:
             raise DataError(
                 f"{name}: the training text has {num_characters} different characters, and size={settings.size} leaves "
-                f"no room for them. Raise it to {least} or more, or set unit='byte'."
+                f"no room for them. Raise it to {least} or more, or set unit='byte'.",
+                code="bpe_size_below_characters",
+                fields={"size": settings.size, "name": name},
             )
     tokenizer = _learnt(settings, plain(), settings.size - len(SPECIAL_NAMES) - len(used))
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -485,7 +495,8 @@ def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
             "tokens: 'bpe' needs the package tokenizers, which this Python does not have. From Python 3.11 on, install "
-            f"the extra `pieces` ({install_command('pieces')}), or choose word or char."
+            f"the extra `pieces` ({install_command('pieces')}), or choose word or char.",
+            code="bpe_needs_tokenizers",
         )
 
 

@@ -48,7 +48,11 @@ class PluginTask(Plugin):
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; the task is built, and what it has is noted."""
         if not callable(loaded.object):
-            raise ConfigError(f"task plug-in {self.name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+            raise ConfigError(
+                f"task plug-in {self.name!r}: is {brief(loaded.object)}. Name {_FORM}.",
+                code="task_plugin_form",
+                fields={"plugin": self.name},
+            )
         check_options(self, inspect.signature(loaded.object), ())
         task = _called(self, loaded)
         found: dict[str, object] = {
@@ -109,11 +113,17 @@ def text_task(
         if not texts:
             raise DataError(
                 f"task {name!r}, {split}: none of {len(splits[split])} texts has 1 to {longest - 1} tokens. Give "
-                "texts, or raise max_length."
+                "texts, or raise max_length.",
+                code="task_texts_length",
+                fields={"task": name},
             )
     vocabulary = Vocabulary.build(kept["train"])
     if len(vocabulary.tokens) < 2:
-        raise DataError(f"task {name!r}: the training texts have fewer than 2 different tokens. Give more text.")
+        raise DataError(
+            f"task {name!r}: the training texts have fewer than 2 different tokens. Give more text.",
+            code="task_too_few_tokens",
+            fields={"task": name},
+        )
     space = vocabulary.space(longest)
     encoded = {split: padded([vocabulary.encode(text) for text in texts], space) for split, texts in kept.items()}
     num_left = {split: len(splits[split]) - len(texts) for split, texts in kept.items()}
@@ -143,15 +153,19 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
         task = loaded.object(**settings.options)
     except RlganError as error:
         kind = DataError if isinstance(error, DataError) else ConfigError
-        raise kind(f"{who}: {error}") from error
+        raise kind(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"{who}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+            f"{who}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}",
+            code="task_plugin_raised",
+            fields={"plugin": who},
         ) from error
     if not isinstance(task, Task):
-        raise ConfigError(f"{who}: returned {brief(task)}. Name {_FORM}.")
+        raise ConfigError(
+            f"{who}: returned {brief(task)}. Name {_FORM}.", code="task_plugin_returns", fields={"plugin": who}
+        )
     try:
         check_task(task)
     except AssertionError as error:
-        raise ConfigError(f"{who}: {error}. Mend it.") from None
+        raise ConfigError(f"{who}: {error}. Mend it.", code="task_plugin_contract", fields={"plugin": who}) from None
     return task

@@ -194,16 +194,28 @@ def read_published_parameters(path: Path) -> dict[str, np.ndarray]:
         DataError: no such file, too large a one, one that asks for anything but arrays, or arrays that are no oracle.
     """
     if not path.is_file():
-        raise DataError(f"{path}: {'is a directory' if path.is_dir() else 'no such file'}. {_REMEDY}")
+        raise DataError(
+            f"{path}: {'is a directory' if path.is_dir() else 'no such file'}. {_REMEDY}",
+            code="pickle_no_file",
+            fields={"path": path},
+        )
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise DataError(f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read. {_REMEDY}")
+        raise DataError(
+            f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read. {_REMEDY}",
+            code="pickle_too_large",
+            fields={"path": path},
+        )
     try:
         arrays = _arrays(path.read_bytes())
     except _Refused as error:
-        raise DataError(f"{path}: holds {error}. Nothing of it was run. {_REMEDY}") from None
+        raise DataError(
+            f"{path}: holds {error}. Nothing of it was run. {_REMEDY}", code="pickle_refused", fields={"path": path}
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). {_REMEDY}") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). {_REMEDY}", code="pickle_unreadable", fields={"path": path}
+        ) from error
     parameters = dict(zip(PUBLISHED_ORDER, arrays, strict=True))
     oracle = LSTMOracle(parameters, max_length=1, source=str(path))
     return {name: oracle.parameters[name].numpy() for name in PUBLISHED_ORDER}

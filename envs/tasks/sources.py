@@ -31,7 +31,8 @@ def _checked_mark(value: str) -> str:
     if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
         raise ConfigError(
             f"{value!r} cannot be a token: it is one word, and not {' or '.join(SPECIAL_NAMES)}. Give another, for "
-            "instance <turn>."
+            "instance <turn>.",
+            code="bad_special_token",
         )
     return value
 
@@ -92,7 +93,11 @@ class Summarization(Settings):
     @model_validator(mode="after")
     def _tokens_differ(self) -> Summarization:
         if self.sentence_token == self.number_token:
-            raise ConfigError(f"number_token={self.number_token!r}: is the sentence_token too. Give another.")
+            raise ConfigError(
+                f"number_token={self.number_token!r}: is the sentence_token too. Give another.",
+                code="number_is_sentence_token",
+                fields={"number_token": self.number_token},
+            )
         return self
 
 
@@ -171,7 +176,8 @@ class Writing:
             raise DataError(
                 f"{where()}: the source is a list of {count(len(raw), 'string')}; with domain=translation it is one "
                 "string. Choose --task.domain dialogue (turns) or --task.domain summarization (sentences), or join "
-                "them."
+                "them.",
+                code="source_is_list",
             )
         return [part.strip() for string in raw for part in string.split(separator)]
 
@@ -265,20 +271,32 @@ class Reading(Settings):
         """
         places = np.array(range(1, len(texts) + 1) if numbers is None else numbers, dtype=np.int64)
         if not texts:
-            raise DataError(f"{path}: holds no line. Give a file with one source a line.")
+            raise DataError(
+                f"{path}: holds no line. Give a file with one source a line.",
+                code="no_source_lines",
+                fields={"path": path},
+            )
         writing = Writing(self.domain, self.tokens, self.lowercase, self.normalisation)
         cutting, vocabulary = restored_cutting(self.tokens, self.names, marks_of(self.domain)[0], self.pieces)
         written = []
         for number, raw in zip(places.tolist(), texts, strict=True):
             text = writing.source(raw, f"{path}, line {number}".__str__)
             if not text.strip():
-                raise DataError(f"{path}, line {number}: is empty, and each line is a source. Take it out.")
+                raise DataError(
+                    f"{path}, line {number}: is empty, and each line is a source. Take it out.",
+                    code="empty_source_line",
+                    fields={"path": path, "line": number},
+                )
             written.append(text)
         numbering = Numbering()
         rows = numbering.rows(cutting.placed(written, path, places))
         if not rows.lengths.all():
             number = int(places[rows.lengths == 0][0])
-            raise DataError(f"{path}, line {number}: no token covers any of it. Take it out.")
+            raise DataError(
+                f"{path}, line {number}: no token covers any of it. Take it out.",
+                code="source_without_tokens",
+                fields={"path": path, "line": number},
+            )
         limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
         rows, _, notes = fit(rows, limit, path=path, numbers=places, noun="source")
         notes += cutting.notes()

@@ -93,7 +93,11 @@ class TextTask(FromFiles):
         for name in cls.moved.keys() & values.keys():
             value = values.pop(name)
             if tokens.get(name, value) != value:
-                raise ConfigError(f"{name}={value!r}: tokens.{name} is {tokens[name]!r}. Leave out one of the two.")
+                raise ConfigError(
+                    f"{name}={value!r}: tokens.{name} is {tokens[name]!r}. Leave out one of the two.",
+                    code="set_twice_in_tokens",
+                    fields={name: value},
+                )
             tokens[name] = value
         return {**values, "tokens": tokens}
 
@@ -111,7 +115,9 @@ class TextTask(FromFiles):
     def _names_have_a_header(self) -> TextTask:
         if self.header is False and isinstance(self.column, str):
             raise ConfigError(
-                f"header=False: column={self.column!r} is the name of one. Give it by number, or leave header out."
+                f"header=False: column={self.column!r} is the name of one. Give it by number, or leave header out.",
+                code="column_name_no_header",
+                fields={"column": self.column},
             )
         return self
 
@@ -173,7 +179,9 @@ def build_text_task(settings: TextTask) -> Task:
         raise DataError(
             f"{settings.data}: the training lines have fewer than 2 distinct tokens that occur at least "
             f"min_count={least} times (kept: {kept}); a choice needs at least 2. "
-            "Give more text, lower min_count, or see whether tokens should be 'word' or 'char'."
+            "Give more text, lower min_count, or see whether tokens should be 'word' or 'char'.",
+            code="too_few_tokens",
+            fields={"min_count": least, "path": settings.data},
         )
     table = numbering.table(vocabulary)
     is_unknown = table == vocabulary.unknown_id
@@ -184,7 +192,9 @@ def build_text_task(settings: TextTask) -> Task:
         if not len(known):
             raise DataError(
                 f"{settings.data}: every training line holds a token outside the vocabulary ({_limits(settings)}). Set "
-                "unknown='keep' or keep more tokens."
+                "unknown='keep' or keep more tokens.",
+                code="every_line_has_unknowns",
+                fields={"path": settings.data},
             )
         split_notes.append(f"train: dropped {count(len(train.rows) - len(known), 'line')} with unknown tokens")
         splits["train"] = train.take(known)
@@ -306,7 +316,11 @@ def _read(path: str, settings: TextTask) -> _Lines:
         numbers.append(number)
         texts.append(text)
     if not texts:
-        raise DataError(f"{path}: all {len(empty)} {raw.noun}s are empty. Give {wanted}.")
+        raise DataError(
+            f"{path}: all {len(empty)} {raw.noun}s are empty. Give {wanted}.",
+            code="all_lines_empty",
+            fields={"path": path},
+        )
     skipped = [f"skipped {count(len(empty), f'empty {raw.noun}')}, {which_lines(empty, raw.unit)}"] if empty else []
     notes = [*about, *skipped, *clean.notes(), *first]
     return _Lines(path, raw.unit, np.array(numbers, dtype=np.int64), texts, notes)
@@ -329,7 +343,11 @@ def _with_tokens(split: _Split, lines: _Lines) -> _Split:
     kept = np.flatnonzero(split.rows.lengths)
     lost = split.numbers[split.rows.lengths == 0].tolist()
     if not len(kept):
-        raise DataError(f"{split.path}: no line has a token. Choose other tokens, or mend tokens.pattern.")
+        raise DataError(
+            f"{split.path}: no line has a token. Choose other tokens, or mend tokens.pattern.",
+            code="no_line_has_tokens",
+            fields={"path": split.path},
+        )
     if not lost:
         return split
     lines.notes.append(f"skipped {count(len(lost), 'line')} without a token, {which_lines(lost, lines.unit)}")

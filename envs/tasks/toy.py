@@ -76,7 +76,9 @@ class ToyTask(Settings):
         if self.space.max_length > 17 or self.space.vocab_size**self.space.max_length > MAX_SEQUENCES:
             raise ConfigError(
                 f"vocab_size={self.space.vocab_size}, max_length={self.space.max_length}: vocab_size ** max_length is "
-                f"at most {MAX_SEQUENCES}. Make one smaller, or use the oracle task."
+                f"at most {MAX_SEQUENCES}. Make one smaller, or use the oracle task.",
+                code="toy_too_large",
+                fields={"vocab_size": self.space.vocab_size, "max_length": self.space.max_length},
             )
         return self
 
@@ -97,14 +99,22 @@ class TabularOracle:
     def __init__(self, space: SequenceSpace, probs: Tensor) -> None:
         size, length = space.vocab_size, space.max_length
         if probs.numel() != size**length:
-            raise ShapeError(f"probs has shape {tuple(probs.shape)}: expected {size}**{length} entries in all.")
+            raise ShapeError(
+                f"probs has shape {tuple(probs.shape)}: expected {size}**{length} entries in all.", code="probs_shape"
+            )
         table = probs.double().reshape(-1)
         if not bool((table >= 0).all()) or abs(float(table.sum()) - 1) > 1e-6:
-            raise ConfigError(f"probs: least {float(table.min())}, sum {float(table.sum())}; expected >= 0 and sum 1.")
+            raise ConfigError(
+                f"probs: least {float(table.min())}, sum {float(table.sum())}; expected >= 0 and sum 1.",
+                code="probs_values",
+            )
         sequences = torch.tensor(list(itertools.product(range(size), repeat=length)))
         legal = (pad_after_end(space, sequences) == sequences).all(1)
         if bool((table[~legal] != 0).any()):
-            raise ConfigError("probs: a sequence with tokens after its terminator has a probability; expected 0.")
+            raise ConfigError(
+                "probs: a sequence with tokens after its terminator has a probability; expected 0.",
+                code="probs_after_end",
+            )
         self.space = space
         self._table = table / table.sum()
         self._legal = legal
@@ -168,11 +178,13 @@ class TabularOracle:
         size = self.space.vocab_size
         if tokens.dim() != 2 or tokens.shape[1] > self.space.max_length:
             raise ShapeError(
-                f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with T at most {self.space.max_length}."
+                f"tokens has shape {tuple(tokens.shape)}: expected (B, T) with T at most {self.space.max_length}.",
+                code="toy_tokens_shape",
             )
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
             raise ShapeError(
-                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}."
+                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}.",
+                code="toy_token_ids",
             )
         tokens = pad_after_end(self.space, tokens)
         prefix = torch.zeros(tokens.shape[0], dtype=torch.int64)

@@ -108,13 +108,19 @@ class TransductionTask(Settings):
     @model_validator(mode="after")
     def _sizes_fit_together(self) -> TransductionTask:
         if self.ends and self.max_length < 2:
-            raise ConfigError("max_length=1: with ends=true the terminator alone fills it. Set it to 2 or more.")
+            raise ConfigError(
+                "max_length=1: with ends=true the terminator alone fills it. Set it to 2 or more.",
+                code="terminator_fills",
+                fields={"max_length": 1},
+            )
         # Lengths past 8 are past the limit for every vocabulary, and their powers need not be computed.
         is_large = self.max_length > 8 or self.vocab_size ** (2 * self.max_length) > MAX_SEQUENCES
         if isinstance(self.rule, RandomTable) and is_large:
             raise ConfigError(
                 f"vocab_size={self.vocab_size}, max_length={self.max_length}: with rule=table, vocab_size ** (2 * "
-                f"max_length) is at most {MAX_SEQUENCES}. Make one smaller, or choose copy or reverse."
+                f"max_length) is at most {MAX_SEQUENCES}. Make one smaller, or choose copy or reverse.",
+                code="table_too_large",
+                fields={"vocab_size": self.vocab_size, "max_length": self.max_length},
             )
         return self
 
@@ -336,14 +342,20 @@ def _check_rows(space: SequenceSpace, tokens: Tensor, num_rows: int, name: str) 
     is_whole = name == "tokens" or (tokens.dim() == 2 and tokens.shape[1] == space.max_length)
     if tokens.dim() != 2 or len(tokens) != num_rows or tokens.shape[1] > space.max_length or not is_whole:
         raise ShapeError(
-            f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), a row a condition."
+            f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), a row a condition.",
+            code="transduction_shape",
         )
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < space.vocab_size:
         raise ShapeError(
-            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}."
+            f"{name} holds ids {int(tokens.min())}..{int(tokens.max())}: allowed are 0..{space.vocab_size - 1}.",
+            code="transduction_ids",
         )
 
 
 def _check_number(num_sequences: int, num_conditions: int) -> None:
     if num_sequences != num_conditions:
-        raise ShapeError(f"num_sequences={num_sequences}: there is one for each of the {num_conditions} conditions.")
+        raise ShapeError(
+            f"num_sequences={num_sequences}: there is one for each of the {num_conditions} conditions.",
+            code="one_sequence_per_condition",
+            fields={"num_sequences": num_sequences},
+        )

@@ -98,7 +98,11 @@ class Loss(Settings):
 
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
         what = "one distribution of both" if self.is_of_a_distribution else "pairs of a real and a fake"
-        raise ShapeError(f"adversary.loss={self.kind!r}: is of {what}, and cannot be taken apart.")
+        raise ShapeError(
+            f"adversary.loss={self.kind!r}: is of {what}, and cannot be taken apart.",
+            code="loss_cannot_split",
+            fields={"adversary.loss": self.kind},
+        )
 
     def of_generator(self, fake_logits: Tensor) -> Tensor:
         """What a generator descends that is differentiated through the discriminator, an element a logit.
@@ -115,8 +119,16 @@ class Loss(Settings):
             ShapeError: the loss compares with reals, of which there are none here, or judges nothing.
         """
         if self.is_of_a_distribution:
-            raise ShapeError(f"adversary.loss={self.kind!r}: is of a distribution over tokens, which judges nothing.")
-        raise ShapeError(f"adversary.loss={self.kind!r}: compares fakes with reals, and there are none.")
+            raise ShapeError(
+                f"adversary.loss={self.kind!r}: is of a distribution over tokens, which judges nothing.",
+                code="loss_of_distribution",
+                fields={"adversary.loss": self.kind},
+            )
+        raise ShapeError(
+            f"adversary.loss={self.kind!r}: compares fakes with reals, and there are none.",
+            code="loss_needs_reals",
+            fields={"adversary.loss": self.kind},
+        )
 
 
 class CrossEntropy(Loss):
@@ -396,7 +408,10 @@ def likelihood(
     _check(logprobs, is_real, mask)
     learned = is_real if learns == "reals" else torch.ones_like(is_real)
     if not bool(learned.any()):
-        raise ShapeError(f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.")
+        raise ShapeError(
+            f"is_real {tuple(is_real.shape)}: a likelihood of {learns} needs at least one sequence.",
+            code="likelihood_needs_sequences",
+        )
     return -(logprobs[learned].mean() if mask is None else logprobs[learned][mask[learned]].mean())
 
 
@@ -413,7 +428,10 @@ def _check(real_logits: Tensor, is_real: Tensor, mask: Tensor | None, needs_both
     if is_real.dim() != 1 or real_logits.shape != shape or shape[:1] != is_real.shape:
         raise ShapeError(
             f"real_logits {tuple(real_logits.shape)}, is_real {tuple(is_real.shape)} and mask "
-            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T)."
+            f"{None if mask is None else tuple(mask.shape)}: expected (B,), (B,) and None, or (B, T), (B,) and (B, T).",
+            code="loss_shapes",
         )
     if needs_both and not (is_real.any() and (~is_real).any()):
-        raise ShapeError(f"is_real is {bool(is_real.all())} throughout: this loss compares reals with fakes.")
+        raise ShapeError(
+            f"is_real is {bool(is_real.all())} throughout: this loss compares reals with fakes.", code="loss_needs_both"
+        )

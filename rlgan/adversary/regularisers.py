@@ -220,7 +220,9 @@ def gradient_penalty(
         return slope_penalty(lambda points: network(points, mask), between(real, fake, epsilon), settings.target)
     if not isinstance(network, EmbeddingDiscriminator):
         raise ConfigError(
-            "adversary.gradient_penalty.space='embedding': this discriminator has no embedding. Use onehot."
+            "adversary.gradient_penalty.space='embedding': this discriminator has no embedding. Use onehot.",
+            code="penalty_needs_embedding",
+            fields={"adversary.gradient_penalty.space": "embedding"},
         )
     real, fake = (network.embed(tokens) for tokens in ends)
     return slope_penalty(

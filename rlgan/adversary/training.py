@@ -87,7 +87,9 @@ class AdversarySettings(Settings):
         if self.weight_clip is None and self.clip_every != "step":
             raise ConfigError(
                 f"adversary.clip_every={self.clip_every!r}: no weights are clipped, for adversary.weight_clip is null. "
-                "Set adversary.weight_clip, or leave this at 'step'."
+                "Set adversary.weight_clip, or leave this at 'step'.",
+                code="clip_every_without_clip",
+                fields={"adversary.clip_every": self.clip_every},
             )
         return self
 

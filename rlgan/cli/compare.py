@@ -43,15 +43,26 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     out = Path(options.out)
     if out.suffix != ".html":
-        raise ConfigError(f"--out {out}: the page is HTML. Name a file that ends in .html")
+        raise ConfigError(
+            f"--out {out}: the page is HTML. Name a file that ends in .html",
+            code="compare_out_suffix",
+            fields={"out": out},
+        )
     if not out.resolve().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.")
+        raise ConfigError(
+            f"--out {out}: there is no folder {out.resolve().parent}. Make it, or name another file.",
+            code="compare_out_folder",
+            fields={"out": out},
+        )
     names = [named(one, "RUN") for one in options.runs]
     runs = [read_run(options.tracking_uri, name) for name in names]
     _require_different(names, runs)
     sweeps = [one for one in runs if is_sweep(one)]
     if sweeps and len(runs) > 1:
-        raise ConfigError(f"{sweeps[0].name}: is a sweep, which is compared by itself. Leave out the others, or it.")
+        raise ConfigError(
+            f"{sweeps[0].name}: is a sweep, which is compared by itself. Leave out the others, or it.",
+            code="compare_sweep_alone",
+        )
     if sweeps:
         _sweep(sweeps[0], out)
     else:
@@ -66,7 +77,11 @@ def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
     seen: dict[str, str] = {}
     for name, one in zip(given, runs, strict=True):
         if one.run_id in seen:
-            raise ConfigError(f"{name}: is the same run as {seen[one.run_id]}. Name it once.")
+            raise ConfigError(
+                f"{name}: is the same run as {seen[one.run_id]}. Name it once.",
+                code="compare_same_run",
+                fields={"name": name},
+            )
         seen[one.run_id] = name
 
 

@@ -43,7 +43,8 @@ class Completion:
             import shtab
         except ImportError:
             raise ConfigError(
-                f"completion: needs shtab. Install the extra `completion` ({install_command('completion')})."
+                f"completion: needs shtab. Install the extra `completion` ({install_command('completion')}).",
+                code="completion_needs_shtab",
             ) from None
         print(shtab.complete(self._parser(shtab.FILE, shtab.DIRECTORY), options.shell))
         return 0

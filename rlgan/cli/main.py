@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
     """Usage errors as ours: one paragraph, status 2, nearest spelling."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.")
+        raise ConfigError(f"{message}. `{self.prog} --help` shows what is allowed.", code="usage")
 
 
 def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> int:
@@ -111,10 +111,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
     except (PluginError, UploadError) as error:
-        print(f"rlgan: {error}", file=sys.stderr)
+        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:
-        print(f"rlgan: {error}", file=sys.stderr)
+        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlgan: interrupted", file=sys.stderr)
@@ -123,6 +123,11 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         # Nobody reads on (`rlgan presets | head -1`). Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _code(error: RlganError) -> str:
+    """The code behind a message, in brackets; docs/errors.md lists them."""
+    return f" [{error.code}]" if error.code else ""
 
 
 def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
@@ -134,7 +139,9 @@ def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
     for word, follows in zip(arguments, [*arguments[1:], None], strict=True):
         name, has_value, value = word.partition("=")
         if name.startswith("--") and name[2:] in own and (value if has_value else follows) == "":
-            raise ConfigError(f"{name}: is empty. Give a value, or leave the option out.")
+            raise ConfigError(
+                f"{name}: is empty. Give a value, or leave the option out.", code="empty_option", fields={"name": name}
+            )
 
 
 def _wrapped(text: str) -> str:
@@ -170,7 +177,11 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
         parser.print_help()
         return 2
     if typed not in named:
-        raise ConfigError(f"{typed!r}: not a verb. Verbs are {', '.join(named)}.{nearest(typed, named)}")
+        raise ConfigError(
+            f"{typed!r}: not a verb. Verbs are {', '.join(named)}.{nearest(typed, named)}",
+            code="unknown_verb",
+            fields={"name": typed},
+        )
     verb = named[typed]
     module = verb.load()
     overrides: dict[str, str] = {}

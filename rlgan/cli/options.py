@@ -78,15 +78,19 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     }
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.")
+        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.", code="two_tasks")
     if bool(options.source) != bool(options.target):
         alone, other = ("--source", "--target") if options.source else ("--target", "--source")
         raise ConfigError(
             f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
-            "of sources and targets is --pairs."
+            "of sources and targets is --pairs.",
+            code="lacks_other_side",
         )
     if options.tokens and (not given or options.oracle_params):
-        raise ConfigError("--tokens: says how --data is cut, and there is no --data. The same goes for pairs.")
+        raise ConfigError(
+            "--tokens: says how --data is cut, and there is no --data. The same goes for pairs.",
+            code="tokens_without_data",
+        )
     if options.data:
         return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
@@ -137,9 +141,9 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
     try:
         return PairsTask.model_validate(settings)
     except ValidationError as error:
-        from rlgan.config.paths import described
+        from rlgan.config.paths import refused
 
-        raise ConfigError(described(error)) from None
+        raise refused(error) from None
 
 
 def preset_of(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Config:
@@ -177,7 +181,9 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     if label in PRESETS and label != named:
         raise ConfigError(
             f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
-            f"{options.verb} {label}."
+            f"{options.verb} {label}.",
+            code="preset_is_label",
+            fields={"preset": label},
         )
     config = base if base is not None and options.preset is None else preset(options.preset or DEFAULT, task)
     if base is not None and options.preset is None and task is not None:
@@ -197,10 +203,12 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
             # One suggestion is advice, two are a riddle.
             option = "" if "Did you mean" in str(error) or belongs else option
             at = "" if file is None else file.line_of(f"{error.path}:", set_here)
-            raise ConfigError(f"{error}{option}{belongs}{at}") from None
+            error.reword(f"{error}{option}{belongs}{at}")
+            raise
         except ConfigError as error:
             at = "" if file is None else file.line_of(str(error), set_here)
-            raise ConfigError(f"{error}{at}") from None
+            error.reword(f"{error}{at}")
+            raise
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
     return asked
@@ -210,7 +218,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     """The task of the user's own that --task names, with its options: a preset is chosen for it, as for --data."""
     from pydantic import ValidationError
 
-    from rlgan.config.paths import described, merge, plain
+    from rlgan.config.paths import merge, plain, refused
     from rlgan.envs.tasks import PluginTask
     from rlgan.extensions import is_plugin_name, known
 
@@ -223,7 +231,7 @@ def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:
     try:
         return PluginTask.model_validate({"name": name, "options": values})
     except ValidationError as error:
-        raise ConfigError(described(error)) from None
+        raise refused(error) from None
 
 
 def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
@@ -243,7 +251,9 @@ def split_overrides(arguments: Sequence[str], parser: argparse.ArgumentParser) -
         path = name[2:]
         if not has_value:
             if not words or words[0].startswith("--"):
-                raise ConfigError(f"{name}: needs a value.{_nearest_option(path)}")
+                raise ConfigError(
+                    f"{name}: needs a value.{_nearest_option(path)}", code="option_needs_value", fields={"name": name}
+                )
             value = words.pop(0)
         overrides[path] = value
     return own, overrides

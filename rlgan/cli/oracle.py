@@ -73,11 +73,18 @@ def _drawn(options: argparse.Namespace) -> Mapping[str, np.ndarray]:
 
 def _require_new_npz(out: Path) -> None:
     if out.suffix != ".npz":
-        raise ConfigError(f"OUT {out}: must end in .npz, the format that --oracle-params reads. Name it so.")
+        raise ConfigError(
+            f"OUT {out}: must end in .npz, the format that --oracle-params reads. Name it so.", code="oracle_out_suffix"
+        )
     if out.exists():
-        raise ConfigError(f"OUT {out}: is there already. Name another file, or remove this one first.")
+        raise ConfigError(
+            f"OUT {out}: is there already. Name another file, or remove this one first.", code="oracle_out_exists"
+        )
     if not out.parent.is_dir():
-        raise ConfigError(f"OUT {out}: its folder {out.parent} does not exist. Make it first, or name another.")
+        raise ConfigError(
+            f"OUT {out}: its folder {out.parent} does not exist. Make it first, or name another.",
+            code="oracle_out_folder",
+        )
 
 
 def _write(out: Path, parameters: Mapping[str, np.ndarray]) -> None:

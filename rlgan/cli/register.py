@@ -64,5 +64,9 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 def _tag(text: str) -> tuple[str, str]:
     key, is_pair, value = text.partition("=")
     if not key or not is_pair:
-        raise ConfigError(f"--tag {text}: is no KEY=VALUE. Write it so, such as --tag owner=me.")
+        raise ConfigError(
+            f"--tag {text}: is no KEY=VALUE. Write it so, such as --tag owner=me.",
+            code="tag_form",
+            fields={"tag": text},
+        )
     return key, value

@@ -30,7 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """List runs; see `VerbModule`."""
     if not options.folder.is_dir() and options.folder != RUNS:
-        raise ConfigError(f"{options.folder}: is no folder. Name the one that holds runs (default {RUNS}).")
+        raise ConfigError(
+            f"{options.folder}: is no folder. Name the one that holds runs (default {RUNS}).",
+            code="runs_no_folder",
+            fields={"path": options.folder},
+        )
     found = runs_in(options.folder)
     if options.json:
         print(json.dumps([as_json(one) for one in found], indent=2))

@@ -105,25 +105,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Print sequences; see `VerbModule`."""
     if options.input is not None and options.num is not None:
-        raise ConfigError("--num: has no effect beside --input, for each of whose lines one is written. Leave it out.")
+        raise ConfigError(
+            "--num: has no effect beside --input, for each of whose lines one is written. Leave it out.",
+            code="num_beside_input",
+        )
     if options.encoding is not None and options.input is None:
-        raise ConfigError("--encoding: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--encoding: has no effect without --input. Give a file of sources, or leave it out.",
+            code="encoding_without_input",
+        )
     for name in ("column", "format"):
         if getattr(options, name) is not None and options.input is None:
-            raise ConfigError(f"--{name}: has no effect without --input. Give a file of sources, or leave it out.")
+            raise ConfigError(
+                f"--{name}: has no effect without --input. Give a file of sources, or leave it out.",
+                code="option_without_input",
+            )
     if options.beam is not None and options.input is None:
-        raise ConfigError("--beam: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--beam: has no effect without --input. Give a file of sources, or leave it out.", code="beam_without_input"
+        )
     if options.replace_unknown and options.input is None:
-        raise ConfigError("--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.")
+        raise ConfigError(
+            "--replace-unknown: has no effect without --input. Give a file of sources, or leave it out.",
+            code="replace_unknown_without_input",
+        )
     if options.seed is not None and options.beam is not None:
-        raise ConfigError("--seed: has no effect with --beam, which draws nothing. Leave it out.")
+        raise ConfigError(
+            "--seed: has no effect with --beam, which draws nothing. Leave it out.", code="seed_beside_beam"
+        )
     for name in ("top_k", "top_p"):
         if getattr(options, name) is not None and options.beam is not None:
             raise ConfigError(
-                f"--{name.replace('_', '-')}: has no effect with --beam, which draws nothing. Leave it out."
+                f"--{name.replace('_', '-')}: has no effect with --beam, which draws nothing. Leave it out.",
+                code="option_beside_beam",
             )
     if options.length_exponent is not None and options.beam is None:
-        raise ConfigError("--length-exponent: has no effect without --beam. Give both.")
+        raise ConfigError("--length-exponent: has no effect without --beam. Give both.", code="exponent_without_beam")
     lines = _of_run(options) if options.model is None else _of_model(options)
     for line in lines:
         print(line)
@@ -176,7 +193,8 @@ def _of_run(options: argparse.Namespace) -> list[str]:
 
     if options.tracking_uri is not None:
         raise ConfigError(
-            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model."
+            "--tracking-uri: has no effect beside --run, which asks no server. Leave it out, or give --model.",
+            code="tracking_uri_beside_run",
         )
     temperature = 1.0 if options.temperature is None else options.temperature
     with as_folder(named(options.run, "--run"), GENERATOR_FILES) as run_dir:

@@ -71,10 +71,11 @@ def _with_seeds(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         if getattr(options, name):
             raise ConfigError(
                 f"--{name.replace('_', '-')}: is not for --seeds, whose runs lie in one local folder. Leave out one. "
-                "To go on, give the same command with --out FOLDER."
+                "To go on, give the same command with --out FOLDER.",
+                code="not_with_seeds",
             )
     if options.seeds == 1:
-        raise ConfigError("--seeds 1: one seed has no interval. Give 2 or more, or leave it out.")
+        raise ConfigError("--seeds 1: one seed has no interval. Give 2 or more, or leave it out.", code="one_seed")
     config = resolve(options, overrides)
     name = f"{config.preset}-{config.task.kind}-{time.strftime('%Y%m%d-%H%M%S')}-seeds"
     folder = _local_folder(options.out) or Path("runs") / name
@@ -92,7 +93,8 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 
     if options.trust_code:
         raise ConfigError(
-            "--trust-code: has no effect without --resume, for a new run executes what it is told. Leave it out."
+            "--trust-code: has no effect without --resume, for a new run executes what it is told. Leave it out.",
+            code="trust_code_without_resume",
         )
     config = resolve(options, overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
@@ -104,14 +106,20 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
         if out is not None:
             raise ConfigError(
                 f"--out {out} and --storage {options.storage}: --out is the run's own folder, and a --storage that is "
-                "no URI the folder which holds it. Leave out one."
+                "no URI the folder which holds it. Leave out one.",
+                code="out_and_storage",
+                fields={"out": out},
             )
         if not options.storage:
-            raise ConfigError("--storage: is empty. Name a folder or a URI, or leave the option out for runs.")
+            raise ConfigError(
+                "--storage: is empty. Name a folder or a URI, or leave the option out for runs.", code="storage_empty"
+            )
         if re.match(r"[A-Za-z0-9+.-]+:", options.storage):
             raise ConfigError(
                 f"--storage {options.storage}: a URI has two slashes after its colon (s3://BUCKET/runs). A folder of "
-                f"this name is ./{options.storage}"
+                f"this name is ./{options.storage}",
+                code="storage_slashes",
+                fields={"storage": options.storage},
             )
         runs_dir = Path(options.storage)
     # Ray and RLlib take seconds to import; what was typed wrong has been said by now.
@@ -128,7 +136,10 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
 
     if is_uri(options.resume):
         if options.storage is not None:
-            raise ConfigError("--storage: has no effect beside --resume of a URI, which says it. Leave out one.")
+            raise ConfigError(
+                "--storage: has no effect beside --resume of a URI, which says it. Leave out one.",
+                code="storage_beside_resume_uri",
+            )
         storage = open_place(options.resume, "--resume")
         saved = storage.config()
         run_dir = _local_folder(options.out) or Path("runs") / storage.name
@@ -142,20 +153,28 @@ def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReque
             kept = kept_data(run_dir, asked)  # of an older version: nothing is known
     else:
         if options.out is not None:
-            raise ConfigError("--out: has no effect beside --resume, which goes on in its own folder. Leave out one.")
+            raise ConfigError(
+                "--out: has no effect beside --resume, which goes on in its own folder. Leave out one.",
+                code="out_beside_resume",
+            )
         run_dir, storage = Path(options.resume), None
         saved, kept = read_run_config(run_dir), kept_data(run_dir, f"--resume {run_dir}")
         if options.storage is not None:
             if not is_uri(options.storage):
                 raise ConfigError(
                     f"--storage {options.storage}: has no effect beside --resume, which goes on in its own folder. "
-                    "Leave it out, or give the URI of a storage to which the run is to be sent."
+                    "Leave it out, or give the URI of a storage to which the run is to be sent.",
+                    code="storage_beside_resume",
+                    fields={"storage": options.storage},
                 )
             storage = open_place(options.storage, "--storage").below(run_dir.resolve().name)
     base = located(from_kept(saved), kept)
     if options.preset is None:
         if options.tokens is not None:
-            raise ConfigError(f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.")
+            raise ConfigError(
+                f"--tokens: has no effect beside {kept.asked}, which keeps its tokens. Leave it out.",
+                code="tokens_beside_resume",
+            )
         # The task is that of the run, and --data says where its file lies now.
         base = with_files(base, moved_files(options), kept.asked)
         options = argparse.Namespace(**{**vars(options), **dict.fromkeys(file_options())})
@@ -170,6 +189,8 @@ def _local_folder(out: str | None) -> Path | None:
 
     if out is not None and is_uri(out):
         raise ConfigError(
-            f"--out {out}: is a URI, and --out names a local folder. For a shared storage give --storage."
+            f"--out {out}: is a URI, and --out names a local folder. For a shared storage give --storage.",
+            code="out_is_uri",
+            fields={"out": out},
         )
     return None if out is None else Path(out)

@@ -91,7 +91,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             result = sweeps.sweep(request, lambda line: print(line, flush=True))
         except ConfigPathError as error:
             option = "" if "." in error.path else nearest(error.path, _own_options())
-            raise ConfigError(f"{error}{option if option not in str(error) else ''}") from None
+            error.reword(f"{error}{option if option not in str(error) else ''}")
+            raise
     if result.end != "done":
         again = f"rlgan tune --resume {shlex.quote(str(request.folder))}"
         print("the time is spent" if result.end == "time" else "stopped", f"; go on with: {again}", sep="")
@@ -125,14 +126,16 @@ def _settings(values: Mapping[str, Any]) -> SweepSettings:
         problem = error.errors(include_url=False)[0]
         name = ".".join(map(str, problem["loc"][:1]))
         message = problem["msg"][0].lower() + problem["msg"][1:]
-        raise ConfigError(f"--{_flag(name)} {problem['input']}: {message}.") from None
+        raise ConfigError(
+            f"--{_flag(name)} {problem['input']}: {message}.", code="sweep_setting", fields={name: problem["input"]}
+        ) from None
 
 
 def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     from rlgan.tuning.space.studies import load_study
 
     if options.study is None:
-        raise ConfigError(f"name a study: {', '.join(READY)}, or your own file in .toml or .py.")
+        raise ConfigError(f"name a study: {', '.join(READY)}, or your own file in .toml or .py.", code="study_missing")
     study = load_study(options.study)
     folder = Path(options.out or Path("runs") / f"tune-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     return {
@@ -161,7 +164,8 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     if other:
         raise ConfigError(
             f"{', '.join(other)}: have no effect beside --resume, which goes on with the sweep as it was; only "
-            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out."
+            f"{', '.join(f'--{_flag(name)}' for name in free)} may be others. Leave them out.",
+            code="no_effect_beside_resume",
         )
     folder = Path(options.resume)
     words = read_request(folder)["words"]
@@ -176,5 +180,7 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
         }
     except (KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(
-            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep."
+            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep.",
+            code="sweep_json_damaged",
+            fields={"resume": folder},
         ) from None

@@ -54,7 +54,9 @@ class CallbackPlugin(Plugin):
         elif self.options:
             raise ConfigError(
                 f"callback plug-in {self.name!r}: options are for a class, and it is a {type(loaded.object).__name__}. "
-                "Name the class, or leave out its options."
+                "Name the class, or leave out its options.",
+                code="callback_options",
+                fields={"plugin": self.name},
             )
 
 
@@ -110,7 +112,9 @@ class Workers(Settings):
         if self.learners > 1 and 0.0 < self.gpus_per_learner < 1.0:
             raise ConfigError(
                 f"workers.gpus_per_learner={self.gpus_per_learner:g}: learners that sum their gradients cannot share a "
-                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1."
+                f"GPU. Set it to 1 or 0, or workers.learners={self.learners} to 1.",
+                code="learners_share_gpu",
+                fields={"workers.gpus_per_learner": self.gpus_per_learner, "workers.learners": self.learners},
             )
         return self
 

@@ -66,10 +66,14 @@ def filters_of_each(windows: tuple[int, ...], filters: tuple[int, ...]) -> tuple
     if not windows or len(filters) not in (1, len(windows)):
         raise ConfigError(
             f"discriminator.filters={list(filters)}: needs one number of filters for each of the "
-            f"{len(windows)} windows {list(windows)}, or one for all."
+            f"{len(windows)} windows {list(windows)}, or one for all.",
+            code="filters_per_window",
         )
     if min(windows) < 1 or min(filters) < 1:
-        raise ConfigError("discriminator.windows and discriminator.filters: every entry must be at least 1.")
+        raise ConfigError(
+            "discriminator.windows and discriminator.filters: every entry must be at least 1.",
+            code="windows_and_filters",
+        )
     return filters * len(windows) if len(filters) == 1 else filters
 
 

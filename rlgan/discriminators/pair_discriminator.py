@@ -63,7 +63,8 @@ class PairDiscriminator(Discriminator):
         if space.condition is None:
             raise ConfigError(
                 f"{type(self).__name__}: judges pairs, and these sequences are given nothing. Use a discriminator of "
-                "sequences."
+                "sequences.",
+                code="pairs_without_conditions",
             )
         self._source_space = space.condition
         table = FrozenEmbedding if is_frozen else nn.Embedding

@@ -67,7 +67,11 @@ class PluginDiscriminator(Plugin, Architecture):
         require_parameters(self, network.forward, names, _FORMS)
         granularity = getattr(network, "granularity", "sequence")
         if granularity not in get_args(Granularity):
-            raise ConfigError(f"{described(self)}: granularity={granularity!r}. Set it to 'sequence' or 'token'.")
+            raise ConfigError(
+                f"{described(self)}: granularity={granularity!r}. Set it to 'sequence' or 'token'.",
+                code="granularity",
+                fields={"granularity": granularity},
+            )
         note(self, "reads", "pairs" if judges_pairs else "sequences")
         note(self, "granularity", granularity)
         note(self, "soft_rows", bool(getattr(network, "reads_soft_rows", False)))
@@ -99,7 +103,9 @@ class AdaptedDiscriminator(Discriminator):
         if tokens.is_floating_point() and not self._settings.reads_soft_rows:
             raise ConfigError(
                 f"{who}: is shown soft rows, and does not say that it reads them. Set reads_soft_rows = True on its "
-                "class, and let forward take distributions (B, T, V); or use an objective and a penalty without them."
+                "class, and let forward take distributions (B, T, V); or use an objective and a penalty without them.",
+                code="no_soft_rows_declared",
+                fields={"plugin": who},
             )
         found = self.network(*((tokens, mask) if conditions is None else (tokens, mask, conditions)))
         if self._settings.granularity == "token":

@@ -33,7 +33,11 @@ class ResConv(Architecture):
     @model_validator(mode="after")
     def _check(self) -> ResConv:
         if self.window % 2 == 0:
-            raise ConfigError(f"discriminator.window={self.window}: has no middle. Use an odd number.")
+            raise ConfigError(
+                f"discriminator.window={self.window}: has no middle. Use an odd number.",
+                code="even_window",
+                fields={"discriminator.window": self.window},
+            )
         return self
 
 

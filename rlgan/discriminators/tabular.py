@@ -54,7 +54,8 @@ class TabularDiscriminator(Discriminator):
         if number > MAX_SEQUENCES:
             raise ConfigError(
                 f"discriminator='tabular': {described} are more than the {MAX_SEQUENCES:,} that a table has room for. "
-                "Use a smaller task, or another discriminator."
+                "Use a smaller task, or another discriminator.",
+                code="tabular_too_large",
             )
         self.space = space
         self.table = nn.Parameter(torch.zeros(number))

@@ -49,7 +49,9 @@ class Transformer(Architecture):
     def _check(self) -> Transformer:
         if self.width % self.heads:
             raise ConfigError(
-                f"discriminator.heads={self.heads}: must divide discriminator.width={self.width}, which they share."
+                f"discriminator.heads={self.heads}: must divide discriminator.width={self.width}, which they share.",
+                code="discriminator_heads",
+                fields={"discriminator.heads": self.heads, "discriminator.width": self.width},
             )
         return self
 

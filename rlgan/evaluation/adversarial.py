@@ -87,12 +87,16 @@ class FreshEvaluator(Settings):
         if self.network.copies_embeddings:
             raise ConfigError(
                 "network.embeddings='generator': no generator's embeddings are copied into a fresh evaluator. Set it "
-                "to own."
+                "to own.",
+                code="evaluator_embeddings",
+                fields={"network.embeddings": "generator"},
             )
         if self.dev_fraction + self.test_fraction >= 1.0:
             raise ConfigError(
                 f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing to learn "
-                "from. Together they must be below 1."
+                "from. Together they must be below 1.",
+                code="evaluator_fractions",
+                fields={"dev_fraction": self.dev_fraction, "test_fraction": self.test_fraction},
             )
         return self
 
@@ -393,7 +397,8 @@ class AdversarialMeasures:
                 raise ConfigError(
                     f"evaluation.adversarial: of the {len(rows)} human pairs of its {part} part {len(found[part])} "
                     "can be given the sequence of another condition that is none of their own, and there must be at "
-                    f"least {_FEWEST_PAIRS}. Give the task a larger test split, or set evaluation.adversarial to none."
+                    f"least {_FEWEST_PAIRS}. Give the task a larger test split, or set evaluation.adversarial to none.",
+                    code="evaluator_no_negatives",
                 )
         return found
 
@@ -412,7 +417,8 @@ def _figures(human: Accuracy, random: Accuracy) -> dict[str, float]:
 def _checked(sequences: Tensor, human: Tensor) -> Tensor:
     if sequences.shape != human.shape:
         raise ShapeError(
-            f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one for each condition."
+            f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one for each condition.",
+            code="evaluator_shape",
         )
     return sequences
 
@@ -429,5 +435,7 @@ def _require_enough(settings: FreshEvaluator, part: str, conditions: Tensor, row
     raise ConfigError(
         f"evaluation.adversarial.{field}={getattr(settings, field):g}: of {len(conditions)} human pairs the {part} "
         f"part gets {len(rows)} of {num_conditions} different conditions, and there must be at least {_FEWEST_PAIRS} "
-        f"of 2. {remedy} the task a larger test split, or set evaluation.adversarial to none."
+        f"of 2. {remedy} the task a larger test split, or set evaluation.adversarial to none.",
+        code="evaluator_too_few",
+        fields={f"evaluation.adversarial.{field}": getattr(settings, field)},
     )

@@ -213,7 +213,10 @@ class Evaluator:
             ConfigError: it is 0 for all of them.
         """
         if measure == "corpus_bleu" and self._pairs is not None and self._pairs.why_zero is not None:
-            raise ConfigError(f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.")
+            raise ConfigError(
+                f"schedule.selection.measure='corpus_bleu': {self._pairs.why_zero}, and select by chrf.",
+                code="bleu_selects_nothing",
+            )
 
     def is_higher_better(self, measure: Measure) -> bool | None:
         """Whether a figure of a metric of one's own is better where it is higher; None of what ships."""
@@ -556,6 +559,8 @@ def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextM
     if "minilm" in settings.encoders:
         raise ConfigError(
             f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, and task={task.name!r} has none. "
-            "Leave it out."
+            "Leave it out.",
+            code="minilm_reads_text",
+            fields={"task": task.name},
         )
     return None

@@ -60,7 +60,9 @@ class LearnedLanguageModel(Settings):
         if self.network.pretrained.reads_file:
             raise ConfigError(
                 f"network.pretrained={self.network.pretrained.kind!r}: it learns from its sequences alone. Set it to "
-                "none."
+                "none.",
+                code="learned_model_pretrained",
+                fields={"network.pretrained": self.network.pretrained.kind},
             )
         return self
 

@@ -95,12 +95,14 @@ def require_apart(metrics: Sequence[OwnMetric]) -> None:
         if name in names[:index]:
             raise ConfigError(
                 f"evaluation.metrics: two are called {name!r}: {metrics[names.index(name)].name} and "
-                f"{metrics[index].name}. Name one of the functions otherwise."
+                f"{metrics[index].name}. Name one of the functions otherwise.",
+                code="metric_named_twice",
             )
         if f"_{name}".endswith(GAP):
             raise ConfigError(
                 f"evaluation.metrics: {metrics[index].name} is called {name!r}, and what ends with {GAP!r} is the "
-                "distance of a metric from real sequences. Name the function otherwise."
+                "distance of a metric from real sequences. Name the function otherwise.",
+                code="metric_ends_with_gap",
             )
     for shorter in names:
         for longer in names:
@@ -108,7 +110,8 @@ def require_apart(metrics: Sequence[OwnMetric]) -> None:
                 raise ConfigError(
                     f"evaluation.metrics: {OWN}{longer} would be the metric {longer!r}, and the figure "
                     f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Name one of the functions "
-                    "otherwise."
+                    "otherwise.",
+                    code="metric_name_clash",
                 )
 
 
@@ -193,7 +196,11 @@ class OwnMetrics:
         key = f"eval/{name}{GAP}" if metric.direction == "none" else f"eval/{name}"
         if key not in measured:
             there = [one.removeprefix("eval/") for one in measured if metric.has(one.removeprefix("eval/"))]
-            raise ConfigError(f"schedule.selection.measure={name!r}: {metric.name} returned {', '.join(there)} alone.")
+            raise ConfigError(
+                f"schedule.selection.measure={name!r}: {metric.name} returned {', '.join(there)} alone.",
+                code="metric_has_no_key",
+                fields={"schedule.selection.measure": name},
+            )
         return measured[key]
 
     def _of_real(self, metric: OwnMetric, name: str) -> float:
@@ -205,7 +212,8 @@ class OwnMetrics:
         if name not in self._real:
             raise PluginError(
                 f"{_described(metric)}: returned {name!r} of the generator's texts, and not of real ones. Return the "
-                "same keys for all texts."
+                "same keys for all texts.",
+                code="metric_keys_differ",
             )
         return self._real[name]
 
@@ -238,7 +246,9 @@ def _signature(metric: OwnMetric, target: Any) -> inspect.Signature:
     signature = signature_of(metric, target, _FORM)
     first = next(iter(signature.parameters.values()), None)
     if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
-        raise ConfigError(f"{_described(metric)}: has the signature {signature}. Let it take texts: {_FORM}.")
+        raise ConfigError(
+            f"{_described(metric)}: has the signature {signature}. Let it take texts: {_FORM}.", code="metric_signature"
+        )
     of_call = metric.model_copy(update={"options": {}}) if inspect.isclass(target) else metric
     check_options(of_call, signature, (first.name, *_OFFERED))
     return signature
@@ -259,7 +269,9 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
     except RaisedError as raised:
         error = raised.error
         raise PluginError(
-            f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}"
+            f"{who}: raises {type(error).__name__}: {error} for {number} texts. Mend it.{own_lines(error, path)}",
+            code="metric_raised",
+            fields={"plugin": who},
         ) from error
     name = metric.figure
     many = isinstance(returned, Mapping)
@@ -269,17 +281,23 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
         if many and key.endswith(GAP):
             raise PluginError(
                 f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, and what ends with {GAP!r} is the distance "
-                "from real sequences. Name the key otherwise."
+                "from real sequences. Name the key otherwise.",
+                code="metric_key_ends_with_gap",
+                fields={"plugin": who},
             )
         if key in found:
             raise PluginError(
-                f"{who}: returned two values as {key!r}: keys are told apart as text. Name one of them otherwise."
+                f"{who}: returned two values as {key!r}: keys are told apart as text. Name one of them otherwise.",
+                code="metric_key_twice",
+                fields={"plugin": who},
             )
         read = as_number(value)
         if read is None:
             raise PluginError(
                 f"{who}: returned {brief(value)}{'' if key == name else f' as {key!r}'} for {number} texts. Return a "
-                "finite number, or a dictionary of them."
+                "finite number, or a dictionary of them.",
+                code="metric_value",
+                fields={"plugin": who},
             )
         found[key] = read
     return found

@@ -66,12 +66,14 @@ class PairMeasures:
         assert task.conditions is not None
         if find_spec("sacrebleu") is None:
             raise ConfigError(
-                f"BLEU and chrF of pairs take the library sacrebleu. Install it by: {install_command('pairs')}"
+                f"BLEU and chrF of pairs take the library sacrebleu. Install it by: {install_command('pairs')}",
+                code="needs_sacrebleu",
             )
         self._are_summaries = "summaries" in task.measures
         if self._are_summaries and find_spec("rouge_score") is None:
             raise ConfigError(
-                f"ROUGE of summaries takes the library rouge-score. Install it by: {install_command('pairs')}"
+                f"ROUGE of summaries takes the library rouge-score. Install it by: {install_command('pairs')}",
+                code="needs_rouge",
             )
         self._task = task
         assert task.test_words is not None

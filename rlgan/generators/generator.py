@@ -173,7 +173,8 @@ def no_soft_rows(asked: object) -> ConfigError:
     """The error of a generator, or its distribution, that is asked for soft rows and gives none."""
     return ConfigError(
         f"{type(asked).__name__}: gives no soft rows, through which an objective could be differentiated. Use an "
-        "objective that learns from drawn tokens, such as objective reinforce, or a generator that declares relaxes."
+        "objective that learns from drawn tokens, such as objective reinforce, or a generator that declares relaxes.",
+        code="generator_gives_no_rows",
     )
 
 

@@ -45,7 +45,11 @@ class LatentConv(GeneratorKind):
     @model_validator(mode="after")
     def _check(self) -> LatentConv:
         if self.window % 2 == 0:
-            raise ConfigError(f"generator.window={self.window}: has no middle. Use an odd number.")
+            raise ConfigError(
+                f"generator.window={self.window}: has no middle. Use an odd number.",
+                code="generator_even_window",
+                fields={"generator.window": self.window},
+            )
         return self
 
 
@@ -100,7 +104,9 @@ class LatentConvGenerator(Generator):
         if temperature != 1.0:
             raise ConfigError(
                 f"temperature={temperature:g}: generator='latent_conv' writes its likeliest tokens, whatever the "
-                "temperature. Leave it at 1."
+                "temperature. Leave it at 1.",
+                code="temperature_no_effect",
+                fields={"temperature": temperature},
             )
         return LatentConvStepper(self)
 

@@ -49,7 +49,9 @@ class LSTM(GeneratorKind):
     def _check(self) -> LSTM:
         if self.output_layers == "all" and self.layers == 1:
             raise ConfigError(
-                "generator.output_layers='all': has no effect with generator.layers=1. Set it to last, or add layers."
+                "generator.output_layers='all': has no effect with generator.layers=1. Set it to last, or add layers.",
+                code="output_layers_of_one",
+                fields={"generator.output_layers": "all"},
             )
         return self
 

@@ -68,7 +68,9 @@ class PluginGenerator(Plugin):
         if len(steps) == 1:
             raise ConfigError(
                 f"{described(self)}: has {steps[0]}, and drawing step by step takes both start and step. Give both, "
-                "or none."
+                "or none.",
+                code="step_without_start",
+                fields={"plugin": self.name},
             )
         if steps:
             first = "conditions" if reads_conditions else "num_rows"
@@ -203,7 +205,9 @@ class _AdaptedStepper(Stepper):
         if not bool(torch.isfinite(logits).all()):
             raise PluginError(
                 f"{described(self._network.plugin)}: a logit is NaN or infinite. Lower the learning rate, or mend the "
-                "network; a token that must not be drawn gets a large negative number."
+                "network; a token that must not be drawn gets a large negative number.",
+                code="generator_logit_not_finite",
+                fields={"plugin": self._network.plugin.name},
             )
         logits = logits / self._temperature
         weights = logits.new_zeros(len(logits), padded_vocab_size(self._generator.vocab_size))
@@ -267,11 +271,17 @@ class StatefulStepper(_AdaptedStepper):
             shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in state or ()]
             raise PluginError(
                 f"{described(plugin)}: a state of {number} rows is {shapes}. Make it a tuple of tensors whose first "
-                "dimension is the rows."
+                "dimension is the rows.",
+                code="generator_state",
+                fields={"plugin": plugin.name},
             )
         found = self._network.call("step", tuple(state), tokens)
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise PluginError(f"{described(plugin)}: step returned no pair. Return logits (R, V) and the next state.")
+            raise PluginError(
+                f"{described(plugin)}: step returned no pair. Return logits (R, V) and the next state.",
+                code="step_returns_no_pair",
+                fields={"plugin": plugin.name},
+            )
         logits = self._network.checked(found[0], (number, self._generator.vocab_size), "(R, V)")
         return (logits, *found[1])
 

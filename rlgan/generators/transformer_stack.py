@@ -56,7 +56,9 @@ class TransformerSizes(GeneratorKind):
     def _heads_divide(self) -> TransformerSizes:
         if self.width % self.heads:
             raise ConfigError(
-                f"generator.width={self.width}: is not divided by generator.heads={self.heads}. Use a multiple."
+                f"generator.width={self.width}: is not divided by generator.heads={self.heads}. Use a multiple.",
+                code="generator_heads",
+                fields={"generator.width": self.width, "generator.heads": self.heads},
             )
         return self
 

@@ -244,13 +244,17 @@ def read_word_vectors(
             if found_dimension < _LEAST_DIMENSION or (announced is None and not _is_number(fields[-1])):
                 begin = beginning(b" ".join(fields).decode(errors="replace"))
                 raise DataError(
-                    f"{path}, line 1: is no word with its numbers ({begin!r}). Give a text file of GloVe or word2vec."
+                    f"{path}, line 1: is no word with its numbers ({begin!r}). Give a text file of GloVe or word2vec.",
+                    code="vectors_first_line",
+                    fields={"path": path},
                 )
             if found_dimension != dimension:
                 names = [f"{owner}.pretrained.dimension" for owner in owners] or ["pretrained.dimension"]
                 raise DataError(
                     f"{path}: its vectors are of {found_dimension} numbers, and {' and '.join(names)} is {dimension}. "
-                    f"Set {' and '.join(names)} to {found_dimension}, or give another file."
+                    f"Set {' and '.join(names)} to {found_dimension}, or give another file.",
+                    code="vectors_dimension",
+                    fields={"path": path},
                 )
             if announced is not None:
                 continue
@@ -259,7 +263,9 @@ def read_word_vectors(
         if len(fields) <= dimension or any(_is_number(part) for part in word[1:]):
             raise DataError(
                 f"{path}, line {number}: has {max(0, len(fields) - 1)} numbers after the word, and the lines before "
-                f"{dimension}. Mend or fetch the file again."
+                f"{dimension}. Mend or fetch the file again.",
+                code="vectors_line_length",
+                fields={"path": path, "line": number},
             )
         token = wanted.get(word[0]) if len(word) == 1 else None
         if token is None:
@@ -267,15 +273,23 @@ def read_word_vectors(
         if token in line_of:
             raise DataError(
                 f"{path}, line {number}: the word {word[0].decode()!r} stands in line {line_of[token]}, too. Remove "
-                "one of them."
+                "one of them.",
+                code="vectors_word_twice",
+                fields={"path": path, "line": number},
             )
         line_of[token] = number
         table[token] = _numbers(path, number, numbers)
     if num_vectors == 0:
-        raise DataError(f"{path}: holds no vector. Give a text file with a word and its numbers a line.")
+        raise DataError(
+            f"{path}: holds no vector. Give a text file with a word and its numbers a line.",
+            code="vectors_empty",
+            fields={"path": path},
+        )
     if announced is not None and announced[0] != num_vectors:
         raise DataError(
-            f"{path}: its first line says {announced[0]} vectors, and there are {num_vectors}. Fetch the file again."
+            f"{path}: its first line says {announced[0]} vectors, and there are {num_vectors}. Fetch the file again.",
+            code="vectors_count",
+            fields={"path": path},
         )
     is_found = torch.zeros(vocab_size, dtype=torch.bool)
     is_found[list(line_of)] = True
@@ -336,7 +350,9 @@ def read_start(wanted: Mapping[str, WordVectors], task: Task, seed: int) -> Star
         if number == 0:
             raise DataError(
                 f"{settings.path}: has a vector of none of the {len(ids)} tokens (task.tokens, task.lowercase say what "
-                "they are). Give vectors of the language and spelling of the text."
+                "they are). Give vectors of the language and spelling of the text.",
+                code="vectors_no_token",
+                fields={"path": settings.path},
             )
         notes.append(
             f"{name}: {settings.path} has vectors of {number} of {len(ids)} tokens ({number / len(ids):.1%}); the "
@@ -353,18 +369,28 @@ def _lines(path: str) -> Iterator[tuple[int, list[bytes]]]:
             for number, line in enumerate(file, start=1):
                 yield number, line.split()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Give a file that this user may read.") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Give a file that this user may read.",
+            code="vectors_unreadable",
+            fields={"path": path},
+        ) from None
 
 
 def _open(path: str) -> BinaryIO:
     file = Path(path).expanduser()
     if not file.is_file():
         if file.exists():
-            raise DataError(f"{path}: is no file. Give the text file with the vectors itself.")
+            raise DataError(
+                f"{path}: is no file. Give the text file with the vectors itself.",
+                code="vectors_no_regular_file",
+                fields={"path": path},
+            )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         raise DataError(
             f"{path}: no such file. Give a text file of GloVe or word2vec, with a word and its numbers a line."
-            + nearest(file.name, siblings)
+            + nearest(file.name, siblings),
+            code="vectors_no_such_file",
+            fields={"path": path},
         )
     return file.open("rb")
 
@@ -388,11 +414,19 @@ def _numbers(path: str, line: int, fields: list[bytes]) -> np.ndarray:
     for field in fields:
         if not _is_number(field):
             shown = field.decode(errors="replace")
-            raise DataError(f"{path}, line {line}: {shown!r} is not a number. Mend or fetch the file again.")
+            raise DataError(
+                f"{path}, line {line}: {shown!r} is not a number. Mend or fetch the file again.",
+                code="vectors_no_number",
+                fields={"path": path, "line": line},
+            )
     # Rounded to what is kept first: 1e39 is finite, and no float32.
     with np.errstate(over="ignore"):
         numbers = np.array([float(field) for field in fields]).astype(np.float32)
     if not np.isfinite(numbers).all():
         shown = fields[int(np.argmin(np.isfinite(numbers)))].decode()
-        raise DataError(f"{path}, line {line}: {shown} is not finite. Mend or fetch the file again.")
+        raise DataError(
+            f"{path}, line {line}: {shown} is not finite. Mend or fetch the file again.",
+            code="vectors_not_finite",
+            fields={"path": path, "line": line},
+        )
     return numbers

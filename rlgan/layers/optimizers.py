@@ -62,7 +62,11 @@ class SGD(Settings):
     @model_validator(mode="after")
     def _check(self) -> SGD:
         if self.nesterov and not self.momentum:
-            raise ConfigError("nesterov=True: needs a momentum above 0. Set momentum, or nesterov to false.")
+            raise ConfigError(
+                "nesterov=True: needs a momentum above 0. Set momentum, or nesterov to false.",
+                code="nesterov_needs_momentum",
+                fields={"nesterov": True},
+            )
         return self
 
 

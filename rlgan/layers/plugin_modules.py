@@ -42,10 +42,16 @@ def module_class(plugin: Plugin, loaded: Loaded) -> type[nn.Module]:
     if made is None or not issubclass(made, nn.Module):
         raise ConfigError(
             f"{described(plugin)}: is {_what(found)}. Name a class derived from torch.nn.Module, or a function whose "
-            "annotation says which such class it returns: def make(space, ...) -> MyModule."
+            "annotation says which such class it returns: def make(space, ...) -> MyModule.",
+            code="plugin_is_no_module",
+            fields={"plugin": plugin.name},
         )
     if getattr(made, "forward", nn.Module.forward) is nn.Module.forward:
-        raise ConfigError(f"{described(plugin)}: {made.__name__} has no method forward. Give it one.")
+        raise ConfigError(
+            f"{described(plugin)}: {made.__name__} has no method forward. Give it one.",
+            code="plugin_has_no_forward",
+            fields={"plugin": plugin.name},
+        )
     signature = inspect.signature(found)
     if "space" not in signature.parameters:
         raise ConfigError(
@@ -53,7 +59,8 @@ def module_class(plugin: Plugin, loaded: Loaded) -> type[nn.Module]:
             f"greatest length. Write {found.__name__}({'self, ' if inspect.isclass(found) else ''}space, ...)."
             if not inspect.isclass(found)
             else f"{described(plugin)}: has no parameter 'space', by which it is told the size of the vocabulary and "
-            "the greatest length. Write def __init__(self, space, ...)."
+            "the greatest length. Write def __init__(self, space, ...).",
+            code="plugin_needs_space",
         )
     check_options(plugin, signature, ("space",))
     return made
@@ -85,7 +92,9 @@ def require_parameters(plugin: Plugin, method: Callable[..., Any], named: tuple[
     ]
     if tuple(names[: len(named)]) != named or others:
         raise ConfigError(
-            f"{described(plugin)}: its method is {method.__name__}({', '.join(['self', *names])}). Write {allowed}."
+            f"{described(plugin)}: its method is {method.__name__}({', '.join(['self', *names])}). Write {allowed}.",
+            code="plugin_method_parameters",
+            fields={"plugin": plugin.name},
         )
 
 
@@ -103,7 +112,9 @@ def build_module(plugin: Plugin, space: SequenceSpace) -> nn.Module:
         raise raised(plugin, "building it", error) from error
     if not isinstance(module, expected):
         raise PluginError(
-            f"{described(plugin)}: made {_what(module)}, and says that it makes {expected.__name__}. Return the latter."
+            f"{described(plugin)}: made {_what(module)}, and says that it makes {expected.__name__}. Return the latter.",
+            code="plugin_made_other_class",
+            fields={"plugin": plugin.name},
         )
     return module
 
@@ -112,7 +123,9 @@ def raised(plugin: Plugin, doing: str, error: Exception) -> PluginError:
     """The error of code of the user's own that raised, with the lines of the user's file."""
     path = plugin.load().path
     return PluginError(
-        f"{described(plugin)}: {doing} raises {type(error).__name__}: {error}. Mend it.{own_lines(error, path)}"
+        f"{described(plugin)}: {doing} raises {type(error).__name__}: {error}. Mend it.{own_lines(error, path)}",
+        code="plugin_network_raised",
+        fields={"plugin": plugin.name},
     )
 
 
@@ -172,7 +185,9 @@ class OwnModule(nn.Module):
         if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != shape:
             raise PluginError(
                 f"{described(self.plugin)}: returned {_what(found)} for logits {what}, which are {shape} here. Return "
-                "a tensor of floats of that shape."
+                "a tensor of floats of that shape.",
+                code="plugin_logits_shape",
+                fields={"plugin": self.plugin.name},
             )
         return found.float()
 
@@ -218,7 +233,9 @@ def _returned(plugin: Plugin, function: Callable[..., Any]) -> type[Any] | None:
         found = typing.get_type_hints(function).get("return")
     except Exception as error:  # annotations are the user's own code, too
         raise ConfigError(
-            f"{described(plugin)}: its annotations cannot be read ({type(error).__name__}: {error}). Mend them."
+            f"{described(plugin)}: its annotations cannot be read ({type(error).__name__}: {error}). Mend them.",
+            code="plugin_annotations",
+            fields={"plugin": plugin.name},
         ) from None
     return found if inspect.isclass(found) else None
 
@@ -254,7 +271,9 @@ def require_kept(plugin: Plugin, space: SequenceSpace, check: Callable[[], None]
     try:
         check()
     except AssertionError as error:
-        raise ConfigError(f"{described(plugin)}: {error}. Mend it.") from None
+        raise ConfigError(
+            f"{described(plugin)}: {error}. Mend it.", code="plugin_contract", fields={"plugin": plugin.name}
+        ) from None
     except (ConfigError, PluginError):
         raise
     except Exception as error:  # between the calls of the network there may be errors of what it returned

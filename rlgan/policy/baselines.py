@@ -269,7 +269,11 @@ class CriticBaseline(Baseline):
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
         if batch.state_values is None:
-            raise ShapeError("baseline='critic' needs the critic's values; there are none.")
+            raise ShapeError(
+                "baseline='critic' needs the critic's values; there are none.",
+                code="baseline_needs_critic",
+                fields={"baseline": "critic"},
+            )
         return Formed(batch.values - batch.state_values.detach())
 
 
@@ -298,7 +302,9 @@ class ImportanceWeights(Baseline):
     def _check(self) -> Self:
         if self.ramp_updates and not self.ramp_to:
             raise ConfigError(
-                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0."
+                f"baseline.ramp_updates={self.ramp_updates}: has no effect with baseline.ramp_to=0. Set it to 0.",
+                code="ramp_without_effect",
+                fields={"baseline.ramp_updates": self.ramp_updates},
             )
         return self
 
@@ -329,7 +335,11 @@ class ImportanceWeights(Baseline):
     def form(self, batch: Valued) -> Formed:
         """See `Baseline.form`."""
         if batch.log_ratios is None:
-            raise ShapeError("baseline='importance_weights' needs the discriminator's logits; there are none.")
+            raise ShapeError(
+                "baseline='importance_weights' needs the discriminator's logits; there are none.",
+                code="baseline_needs_logits",
+                fields={"baseline": "importance_weights"},
+            )
         over_all = self.normalise == "all"
         weighted = mean_one_weights(batch.log_ratios, batch.mask, over_all, batch.group, self.least_ess)
         ramp = min(1.0, batch.state.num_updates / self.ramp_updates) if self.ramp_updates else 1.0
@@ -394,7 +404,7 @@ def advantages(
             importance weights without log-ratios, a critic without its values.
     """
     if values.shape != mask.shape:
-        raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.")
+        raise ShapeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} differ.", code="baseline_shapes")
     formed = settings.form(Valued(values.detach(), mask, state, group, log_ratios, state_values))
     average = state.moving_average if formed.moving_average is None else formed.moving_average
     return Advantages(

@@ -58,7 +58,7 @@ class Rewards:
 
 def _there(rewards: Tensor | None, of: str) -> Tensor:
     if rewards is None:
-        raise ShapeError(f"credit needs rewards of {of}; there are none.")
+        raise ShapeError(f"credit needs rewards of {of}; there are none.", code="credit_needs_rewards")
     return rewards
 
 
@@ -151,7 +151,11 @@ class MonteCarlo(Credit):
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
         """See `Credit.values`."""
         if rewards.continuations is None:
-            raise ShapeError("credit='monte_carlo' needs rewards of continuations; there are none.")
+            raise ShapeError(
+                "credit='monte_carlo' needs rewards of continuations; there are none.",
+                code="credit_needs_continuations",
+                fields={"credit": "monte_carlo"},
+            )
         return monte_carlo_values(rewards.continuations, rewards.of_sequences(), mask)
 
 
@@ -213,7 +217,11 @@ class LambdaReturn(Credit):
     def values(self, rewards: Rewards, mask: Tensor, state_values: Tensor | None = None) -> Tensor:
         """See `Credit.values`."""
         if state_values is None:
-            raise ShapeError("credit='lambda_return' needs the critic's values of states; there are none.")
+            raise ShapeError(
+                "credit='lambda_return' needs the critic's values of states; there are none.",
+                code="credit_needs_critic",
+                fields={"credit": "lambda_return"},
+            )
         tokens = at_the_end(rewards.of_sequences(), mask) if rewards.tokens is None else rewards.tokens
         return lambda_returns(tokens, state_values, mask, self.gamma, self.decay)
 
@@ -239,7 +247,10 @@ def terminal_values(rewards: Tensor, mask: Tensor) -> Tensor:
         ShapeError: the batch sizes differ.
     """
     if rewards.shape != mask.shape[:1]:
-        raise ShapeError(f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).")
+        raise ShapeError(
+            f"rewards {tuple(rewards.shape)} and mask {tuple(mask.shape)}: expected (B,) and (B, T).",
+            code="credit_shapes",
+        )
     return rewards.detach().unsqueeze(1).expand(mask.shape).masked_fill(~mask, 0.0)
 
 
@@ -265,11 +276,15 @@ def monte_carlo_values(continuation_rewards: Tensor, final_rewards: Tensor, mask
     """
     batch, length = mask.shape
     if continuation_rewards.shape[:2] != (batch, length) or continuation_rewards.dim() != 3:
-        raise ShapeError(f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).")
+        raise ShapeError(
+            f"continuation_rewards {tuple(continuation_rewards.shape)}: expected ({batch}, {length}, N).",
+            code="continuations_shape",
+        )
     if continuation_rewards.shape[2] == 0 or final_rewards.shape != (batch,):
         raise ShapeError(
             f"continuation_rewards {tuple(continuation_rewards.shape)}, final_rewards {tuple(final_rewards.shape)}: "
-            f"expected at least one continuation and ({batch},)."
+            f"expected at least one continuation and ({batch},).",
+            code="continuations_and_final",
         )
     # Of equal rewards the mean is exactly theirs, as at the last token, where there is no sum to round.
     searched = within(continuation_rewards.mean(2, keepdim=True), continuation_rewards, 2).squeeze(2)

@@ -70,7 +70,7 @@ class Objective(Settings):
         Raises:
             ShapeError: the objective clips nothing.
         """
-        raise ShapeError("clipped_weights: the objective clips nothing.")
+        raise ShapeError("clipped_weights: the objective clips nothing.", code="objective_clips_nothing")
 
     def clipped(self, logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> tuple[int, int]:
         """How many tokens the clip holds, and how many are weighted; see `clipped_tokens`."""
@@ -166,7 +166,9 @@ class Gumbel(Objective):
         if self.straight_through and self.fakes != "soft":
             raise ConfigError(
                 f"objective.fakes={self.fakes!r}: straight-through rows are tokens already, so it has no effect. Leave "
-                "it soft."
+                "it soft.",
+                code="fakes_no_effect",
+                fields={"objective.fakes": self.fakes},
             )
         return self
 
@@ -254,7 +256,9 @@ def policy_gradient_weights(advantages: Tensor, mask: Tensor, normaliser: LossNo
         ShapeError: the shapes differ.
     """
     if advantages.shape != mask.shape:
-        raise ShapeError(f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.")
+        raise ShapeError(
+            f"advantages {tuple(advantages.shape)} and mask {tuple(mask.shape)} differ.", code="objective_shapes"
+        )
     return advantages.detach().masked_fill(~mask, 0.0) / _divisor(mask, normaliser)
 
 

@@ -143,7 +143,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it is no reward of sequences.
         """
-        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and finished sequences were asked for.")
+        raise ShapeError(
+            f"reward={self.kind!r}: is of {self.level}s, and finished sequences were asked for.",
+            code="reward_of_other_level",
+            fields={"reward": self.kind},
+        )
 
     def of_continuations(self, rollouts: Rollouts) -> Tensor:
         """Rewards of the continuations of every prefix.
@@ -157,7 +161,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it does not reward continuations.
         """
-        raise ShapeError(f"reward={self.kind!r}: rewards no continuations.")
+        raise ShapeError(
+            f"reward={self.kind!r}: rewards no continuations.",
+            code="reward_no_continuations",
+            fields={"reward": self.kind},
+        )
 
     def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
         """Rewards of tokens, or of the prefixes that end in them where the logits are of such.
@@ -172,7 +180,11 @@ class Reward(Settings):
         Raises:
             ShapeError: the rollouts lack what it reads, or it is no reward of tokens.
         """
-        raise ShapeError(f"reward={self.kind!r}: is of {self.level}s, and tokens were asked for.")
+        raise ShapeError(
+            f"reward={self.kind!r}: is of {self.level}s, and tokens were asked for.",
+            code="reward_not_of_tokens",
+            fields={"reward": self.kind},
+        )
 
 
 class FinishedReward(Reward):
@@ -211,7 +223,11 @@ class FinishedReward(Reward):
             ShapeError: there are none.
         """
         if real_logits is None:
-            raise ShapeError(f"reward={self.kind!r} needs the discriminator's logits of the sequences; there are none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs the discriminator's logits of the sequences; there are none.",
+                code="reward_needs_logits",
+                fields={"reward": self.kind},
+            )
         return real_logits.detach()
 
     def scores_there(self, scores: Tensor | None) -> Tensor:
@@ -221,7 +237,11 @@ class FinishedReward(Reward):
             ShapeError: there are none.
         """
         if scores is None:
-            raise ShapeError(f"reward={self.kind!r} needs scores of the sequences; there are none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs scores of the sequences; there are none.",
+                code="reward_needs_scores",
+                fields={"reward": self.kind},
+            )
         return scores.detach()
 
 

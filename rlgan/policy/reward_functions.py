@@ -117,7 +117,8 @@ class PluginReward(FinishedReward, TakesPlugin):
             if name in names[:index]:
                 raise ConfigError(
                     f"reward.functions: two are called {name!r}: {self.functions[names.index(name)].name} and "
-                    f"{self.functions[index].name}. Name one of the functions otherwise."
+                    f"{self.functions[index].name}. Name one of the functions otherwise.",
+                    code="reward_named_twice",
                 )
         return self
 
@@ -231,7 +232,8 @@ class RewardFunctions:
             names = ", ".join(plugin.short_name for plugin in self.plugins)
             raise PluginError(
                 f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. Let one of them "
-                "return a number for every row."
+                "return a number for every row.",
+                code="reward_all_none",
             )
         weights = np.array([plugin.weight for plugin in self.plugins])
         total = np.nansum(each * weights, axis=1)
@@ -261,7 +263,8 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
         raise ConfigError(
             f"{functions._functions[column].described}: returned {float(first[row, column]):g} for "
             f"{_shown(rows, row, functions.texts)}, and {float(again[row, column]):g} the second time. Let it take "
-            "`seed` or `rng` for what is random, and remember nothing between calls: any worker may compute a batch."
+            "`seed` or `rng` for what is random, and remember nothing between calls: any worker may compute a batch.",
+            code="reward_not_repeatable",
         )
 
 
@@ -318,7 +321,9 @@ class _Function:
             if name in self.needs and task.conditions is None:
                 raise ConfigError(
                     f"{self.described}: its parameter {name!r} has no default, and task={task.name!r} gives nothing "
-                    "with its sequences. Give it the default None, or use a task that does."
+                    "with its sequences. Give it the default None, or use a task that does.",
+                    code="reward_parameter_no_default",
+                    fields={"task": task.name},
                 )
 
     def arguments(self, rows: Finished, texts: Texts) -> dict[str, Any]:
@@ -394,7 +399,8 @@ def _form_of(plugin: WeightedFunction, target: Any) -> Form:
     else:
         raise ConfigError(
             f"{_described(plugin)}: has the signature {signature}, which is of no form of reward function. Name its "
-            f"parameters as in {_FORMS}."
+            f"parameters as in {_FORMS}.",
+            code="reward_signature",
         )
     # A class has taken the options already.
     of_call = plugin.model_copy(update={"options": {}}) if inspect.isclass(target) else plugin
@@ -416,7 +422,9 @@ def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> l
         error = raised.error
         raise PluginError(
             f"{one.described}: raises {type(error).__name__}: {error}; {where}. Mend it, or let it return None for "
-            f"what it cannot judge.{own_lines(error, one.path)}"
+            f"what it cannot judge.{own_lines(error, one.path)}",
+            code="reward_raised",
+            fields={"plugin": one.described},
         ) from error
     return _checked(one, returned, rows, texts)
 
@@ -473,9 +481,17 @@ def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> lis
     values = returned.detach().cpu().tolist() if isinstance(returned, Tensor) else returned
     values = values.tolist() if isinstance(values, np.ndarray) else values
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
-        raise PluginError(f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}")
+        raise PluginError(
+            f"{one.described}: returned {brief(returned)} for {number} sequences. {allowed}",
+            code="reward_returned",
+            fields={"plugin": one.described},
+        )
     if len(values) != number:
-        raise PluginError(f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}")
+        raise PluginError(
+            f"{one.described}: returned {len(values)} rewards for {number} sequences. {allowed}",
+            code="reward_returned_number",
+            fields={"plugin": one.described},
+        )
     found = []
     for row, value in enumerate(values):
         if value is None:
@@ -483,7 +499,11 @@ def _checked(one: _Function, returned: Any, rows: Finished, texts: Texts) -> lis
             continue
         number_of_row = as_number(value)
         if number_of_row is None:
-            raise PluginError(f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}")
+            raise PluginError(
+                f"{one.described}: returned {brief(value)} for {_shown(rows, row, texts)}. {allowed}",
+                code="reward_returned_value",
+                fields={"plugin": one.described},
+            )
         found.append(number_of_row)
     return found
 

@@ -54,7 +54,9 @@ class LogRatio(Reward):
         """See `Reward.of_tokens`: the logits are log p_φ."""
         if rollouts.token_logits is None:
             raise ShapeError(
-                "reward='log_ratio' needs the discriminator's log-probabilities of tokens; there are none."
+                "reward='log_ratio' needs the discriminator's log-probabilities of tokens; there are none.",
+                code="log_ratio_needs_logprobs",
+                fields={"reward": "log_ratio"},
             )
         return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
 
@@ -98,7 +100,11 @@ class OracleReward(Reward):
         """(B, T) nats of the sequences' tokens under the exact distribution."""
         oracle = task.oracle_of(rollouts.conditions)
         if oracle is None:
-            raise ShapeError(f"reward={self.kind!r} needs an exact distribution; task {task.name!r} has none.")
+            raise ShapeError(
+                f"reward={self.kind!r} needs an exact distribution; task {task.name!r} has none.",
+                code="reward_needs_distribution",
+                fields={"reward": self.kind},
+            )
         return oracle.logprobs(rollouts.tokens)
 
 

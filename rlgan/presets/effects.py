@@ -97,4 +97,8 @@ def require_effect(before: Mapping[str, Any], after: Config, paths: Iterable[str
     for path in paths:
         for idle, reason in unread(after):
             if is_within(path, idle) and any(is_within(one, path) for one in changed):
-                raise ConfigError(f"{path}: would have no effect, for {reason}. Leave it out.")
+                raise ConfigError(
+                    f"{path}: would have no effect, for {reason}. Leave it out.",
+                    code="setting_has_no_effect",
+                    fields={"path": path},
+                )

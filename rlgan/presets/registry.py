@@ -48,11 +48,19 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
         return own_preset(name, task, preset)
     if shipped is None:
         there = [*PRESETS, *known("preset")]
-        raise ConfigError(f"preset {name!r}: not known.{nearest(name, there)} Presets are {', '.join(there)}.")
+        raise ConfigError(
+            f"preset {name!r}: not known.{nearest(name, there)} Presets are {', '.join(there)}.",
+            code="unknown_preset",
+            fields={"preset": name},
+        )
     require_no_namesake("preset", shipped, "preset")
     try:
         config = PRESETS[shipped](task)
     except ValidationError as error:
         # A recipe that cannot be followed on this task: the same sentence as of any other contradiction.
-        raise ConfigError(f"preset {shipped!r} is not for this task. {described(error)}") from None
+        raise ConfigError(
+            f"preset {shipped!r} is not for this task. {described(error)}",
+            code="preset_not_for_task",
+            fields={"preset": shipped},
+        ) from None
     return from_dict(to_dict(config))

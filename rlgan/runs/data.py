@@ -83,7 +83,9 @@ def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = la
             lay = f"; the run read it from {kept.files[path]['absolute']}" if path in kept.files else ""
             raise DataError(
                 f"{kept.asked}: its file {path}={name} is not there{lay}. Bring it back, or name the same content "
-                f"where it lies now by {option_of(path)} FILE."
+                f"where it lies now by {option_of(path)} FILE.",
+                code="data_file_missing",
+                fields={path: name},
             )
     task = build_task(config.task)
     if kept.fingerprint is None:
@@ -92,7 +94,7 @@ def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = la
             "that nobody can tell whether it has changed since."
         )
     elif task.fingerprint() != kept.fingerprint:
-        raise CheckpointError(_has_changed(config, kept, task))
+        raise CheckpointError(_has_changed(config, kept, task), code="data_changed")
     return task
 
 
@@ -114,7 +116,9 @@ def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Ta
         raise CheckpointError(
             f"{asked}: its data has changed: the task {task.name!r} {f'of {named} ' if named else ''}gives other "
             "sequences here than where the sweep was begun. Bring the files back as they were, on every machine, or "
-            "start a new sweep."
+            "start a new sweep.",
+            code="sweep_data_differs",
+            fields={"run": asked},
         )
     return task
 
@@ -135,7 +139,9 @@ def require_same_files(config: Config, kept: KeptData) -> None:
         ):
             raise CheckpointError(
                 f"{kept.asked}: its file {path}={name} has changed: it began with {known['absolute']} of "
-                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new sweep."
+                f"{known['num_bytes']:,} bytes. Bring the file back as it was, or start a new sweep.",
+                code="sweep_file_changed",
+                fields={path: name},
             )
 
 
@@ -180,7 +186,8 @@ def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
             there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
             raise ConfigError(
                 f"{option_of(path)} {file}: {asked} keeps its settings, and an option may only say where its files lie "
-                f"now, which are {there}. Name one of these, or leave the option out."
+                f"now, which are {there}. Name one of these, or leave the option out.",
+                code="option_of_other_file",
             )
     return override(config, files) if files else config
 
@@ -274,7 +281,11 @@ def kept_data(folder: Path, asked: str, fingerprint: str | None = None) -> KeptD
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check the disk and permissions.") from None
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}). Check the disk and permissions.",
+            code="data_unreadable",
+            fields={"path": path},
+        ) from None
     return parsed_data(content, folder, asked, str(path))
 
 
@@ -306,7 +317,9 @@ def parsed_data(content: bytes, folder: Path, asked: str, where: str) -> KeptDat
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{where}: is damaged ({error}). It says which data the run began with; restore it, or remove it and the "
-            "run's newest checkpoint says the same."
+            "run's newest checkpoint says the same.",
+            code="damaged_data_record",
+            fields={"where": where},
         ) from None
     return kept
 

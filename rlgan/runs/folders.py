@@ -89,7 +89,8 @@ def latest_run(folder: Path, option: str) -> Path:
     if not paths:
         raise CheckpointError(
             f"{option} {LATEST}: there is no run in {folder.resolve()}. Name the folder of a run, or go to the folder "
-            f"that has {folder}/; `rlgan runs list DIR` shows the runs of another one."
+            f"that has {folder}/; `rlgan runs list DIR` shows the runs of another one.",
+            code="no_latest_run",
         )
     return max(paths, key=lambda path: (_changed(path), str(path)))
 

@@ -201,25 +201,33 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
         return
     if place.config() != read_run_config(run_dir):
         raise CheckpointError(
-            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage."
+            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage.",
+            code="folder_of_other_run",
+            fields={"path": run_dir},
         )
     here, there = load_latest(run_dir).position, place.newest_checkpoint()
     if there is not None and there > here:
         raise CheckpointError(
             f"{run_dir}: is a copy that was left behind: it has {here} units, and {place.uri} has {there}. Remove this "
-            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out."
+            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out.",
+            code="outdated_copy",
+            fields={"path": run_dir},
         )
 
 
 def _require_unused(run_dir: Path, storage: Place | None) -> None:
     if (run_dir / CONFIG).exists():
         raise CheckpointError(
-            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder."
+            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder.",
+            code="out_exists",
+            fields={"out": run_dir},
         )
     if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
         raise CheckpointError(
             f"--out {run_dir}: {place.uri} already holds a run. Go on with it by --resume {place.uri}, or name another "
-            "folder."
+            "folder.",
+            code="out_exists_in_storage",
+            fields={"out": run_dir},
         )
 
 
@@ -330,7 +338,9 @@ def new_folder(request: RunRequest) -> Path:
 def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"{folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write, by --out "
-        "or --storage."
+        "or --storage.",
+        code="cannot_make_folder",
+        fields={"path": folder},
     )
 
 
@@ -356,5 +366,7 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
     if differences := config_differences(saved, wanted):
         raise CheckpointError(
             f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
-            "to go on with it as it was, or start a new run."
+            "to go on with it as it was, or start a new run.",
+            code="run_differs",
+            fields={"run": asked},
         )

@@ -120,7 +120,11 @@ def _interval(values: Sequence[float]) -> dict[str, float]:
 def _table(path: Path) -> dict[str, dict[str, float]]:
     """Rows at temperature 1 by their names, the run's own under one name."""
     if not (path / LAST_FILE).exists():
-        raise CheckpointError(f"{path}: has no final table. Go on with it by --resume {path}.")
+        raise CheckpointError(
+            f"{path}: has no final table. Go on with it by --resume {path}.",
+            code="no_final_table",
+            fields={"path": path},
+        )
     rows = {}
     for row in json.loads((path / TABLE).read_text("utf-8")):
         if row["temperature"] == 1.0:

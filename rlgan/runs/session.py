@@ -388,7 +388,8 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
         again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
         raise UploadError(
             f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
-            f"{again}"
+            f"{again}",
+            code="upload_failed",
         ) from error
 
 

@@ -88,7 +88,8 @@ def texts_with_source_words(
         distribution = generator.conditional(conditions[rows])
         if not isinstance(distribution, AttendingDistribution):
             raise ConfigError(
-                "--replace-unknown: this generator does not say which words of a source it attends to. Leave it out."
+                "--replace-unknown: this generator does not say which words of a source it attends to. Leave it out.",
+                code="replace_unknown_needs_attention",
             )
         for row, attention, source in zip(
             tokens[rows].tolist(), distribution.attention(tokens[rows]), words[rows], strict=True

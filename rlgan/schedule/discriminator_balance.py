@@ -114,7 +114,9 @@ class Band(Balance):
     def _check(self) -> Self:
         if self.high < self.low:
             raise ConfigError(
-                f"schedule.balance.high={self.high:g}: is below schedule.balance.low={self.low:g}. Raise it."
+                f"schedule.balance.high={self.high:g}: is below schedule.balance.low={self.low:g}. Raise it.",
+                code="balance_band",
+                fields={"schedule.balance.high": self.high, "schedule.balance.low": self.low},
             )
         return self
 

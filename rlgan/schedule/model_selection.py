@@ -182,7 +182,9 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
             f"schedule.selection.measure={settings.measure!r}: is 0 of every generator that was measured in {done} "
             "adversarial units, so none is better than another. Select by valid_nll or chrf, pretrain for longer, or "
             "set schedule.selection to none. The run's folder has the last generator, for `rlgan sample` and `rlgan "
-            "evaluate`."
+            "evaluate`.",
+            code="selection_all_zero",
+            fields={"schedule.selection.measure": settings.measure},
         )
 
 

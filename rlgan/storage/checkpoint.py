@@ -136,10 +136,14 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
     if skipped:
         raise CheckpointError(
             f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, or "
-            "start a new run."
+            "start a new run.",
+            code="no_whole_checkpoint",
+            fields={"path": run_dir},
         )
     raise CheckpointError(
-        f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run."
+        f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run.",
+        code="no_checkpoint",
+        fields={"path": run_dir},
     )
 
 
@@ -153,12 +157,20 @@ def load_at(path: Path) -> LoadedCheckpoint:
         CheckpointError: there is none, or it is damaged.
     """
     if not (path / STATE).exists():
-        raise CheckpointError(f"{path}: is no checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.")
+        raise CheckpointError(
+            f"{path}: is no checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.",
+            code="not_a_checkpoint",
+            fields={"path": path},
+        )
     try:
         position = int(path.name)
         return LoadedCheckpoint(_load(path, position), position, path, ())
     except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Give another checkpoint of the run.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Give another checkpoint of the run.",
+            code="damaged_checkpoint",
+            fields={"path": path},
+        ) from None
 
 
 def peek(run_dir: Path, key: str) -> Any:
@@ -203,12 +215,22 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(
             f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}). Give the folder that "
-            "`rlgan train --out` named, in runs/ where nothing was named."
+            "`rlgan train --out` named, in runs/ where nothing was named.",
+            code="not_a_run",
+            fields={"path": run_dir},
         ) from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Restore it, or start a new run.") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}). Restore it, or start a new run.",
+            code="damaged_run_file",
+            fields={"path": path},
+        ) from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: holds {type(values).__name__}, expected an object. Restore it.")
+        raise CheckpointError(
+            f"{path}: holds {type(values).__name__}, expected an object. Restore it.",
+            code="run_file_type",
+            fields={"path": path},
+        )
     return values
 
 
@@ -332,7 +354,8 @@ def _prune(folder: Path, position: int, keep: int) -> None:
     except OSError as error:
         raise CheckpointError(
             f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is kept; remove this one, "
-            "then --resume."
+            "then --resume.",
+            code="cannot_remove_checkpoint",
         ) from error
 
 

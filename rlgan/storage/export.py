@@ -87,7 +87,8 @@ class ExportedGenerator:
         if self.space.condition is not None:
             raise ConfigError(
                 "--input: is missing. This generator writes what is asked for by a source: a translation, an answer, a "
-                "summary. Give a file with one source a line."
+                "summary. Give a file with one source a line.",
+                code="input_missing",
             )
         sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
         drawn = sampler.sample(num_sequences, stream(seed, "export"))
@@ -118,13 +119,17 @@ class ExportedGenerator:
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
         if self.space.condition is None:
-            raise ConfigError(f"--input {path}: this generator reads no text. Leave it out.")
+            raise ConfigError(
+                f"--input {path}: this generator reads no text. Leave it out.",
+                code="input_no_effect",
+                fields={"input": path},
+            )
         if self.reading is None:
             refusal: str | None = "what it is given are tokens of a task that draws them, all of which are known"
         else:
             refusal = no_words(isinstance(self.reading.tokens, Words), self.joining == "words")
         if decoding.replaces_unknown and refusal is not None:
-            raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.")
+            raise ConfigError(f"--replace-unknown: {refusal}. Leave it out.", code="replace_unknown_refused")
         read = self.read_sources(sources, path, numbers)
         conditions = read.conditions
         sampler, number = sampler_of(self.generator, self.space, decoding.draw), len(sources)
@@ -206,11 +211,17 @@ def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: Sequ
         tokens = line.split()
         if unknown := next((token for token in tokens if token not in ids), None):
             raise DataError(
-                f"{path}, line {number}: {unknown!r} is no token of this generator's task, which are {', '.join(ids)}."
+                f"{path}, line {number}: {unknown!r} is no token of this generator's task, which are {', '.join(ids)}.",
+                code="input_unknown_token",
+                fields={"path": path, "line": number},
             )
         if not tokens or len(tokens) > most or (space.end_id is None and len(tokens) < most):
             wanted = f"{most}" if space.end_id is None else f"1 to {most}"
-            raise DataError(f"{path}, line {number}: has {len(tokens)} tokens, and this generator is given {wanted}.")
+            raise DataError(
+                f"{path}, line {number}: has {len(tokens)} tokens, and this generator is given {wanted}.",
+                code="input_length",
+                fields={"path": path, "line": number},
+            )
         rows.append([ids[token] for token in tokens])
     return padded(rows, space)
 
@@ -286,11 +297,15 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
             f"{run_dir}: holds no trained generator ({missing} is missing). Give the folder of a run that has finished "
-            "at least its first checkpoint."
+            "at least its first checkpoint.",
+            code="no_trained_generator",
+            fields={"path": run_dir},
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ValidationError, SafetensorError) as error:
         raise CheckpointError(
-            f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may."
+            f"{run_dir}: its generator cannot be read ({error}). The run's checkpoints may.",
+            code="damaged_generator",
+            fields={"path": run_dir},
         ) from None
 
 
@@ -330,7 +345,9 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
             f"{asked}: its data has changed since the run began: its generator writes {len(exported.token_names):,} "
             f"tokens in sequences of at most {exported.space.max_length}, and its data now has "
             f"{len(task.token_names):,} in at most {task.space.max_length}, or others. Bring the data back as it was, "
-            "or start a new run."
+            "or start a new run.",
+            code="export_of_other_data",
+            fields={"run": asked},
         )
 
 

@@ -35,7 +35,9 @@ def asking(uri: str) -> Iterator[Any]:
     if path is not None and not path.exists():  # MLflow would make an empty one
         raise TrackingError(
             f"{path}: there is no tracking database. Name the tracking server (--tracking-uri, MLFLOW_TRACKING_URI), "
-            "or the right folder."
+            "or the right folder.",
+            code="no_tracking_database",
+            fields={"path": path},
         )
     be_brief()
     import mlflow
@@ -50,7 +52,8 @@ def asking(uri: str) -> Iterator[Any]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
             f"MLflow at {without_password(uri)} does not answer as it should ({first_line(error)}). Check the address, "
-            "and that the server runs."
+            "and that the server runs.",
+            code="mlflow_no_answer",
         ) from error
 
 

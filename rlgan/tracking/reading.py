@@ -115,7 +115,9 @@ def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
     except (ValueError, RecursionError) as error:
         raise TrackingError(
             f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or send it again by rlgan "
-            "train --resume DIR."
+            "train --resume DIR.",
+            code="damaged_artifact",
+            fields={"run": run.run_id},
         ) from None
     return rows
 
@@ -150,13 +152,17 @@ def _recorded(folder: Path) -> str:
     if not path.exists():
         raise CheckpointError(
             f"{folder}: holds no {RECORD}, so it is of no MLflow run. Give the folder of a run that was tracked "
-            "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME."
+            "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME.",
+            code="folder_of_no_mlflow_run",
+            fields={"path": folder},
         )
     run_id = RunRecord(path).run_id
     if not run_id:
         raise CheckpointError(
             f"{path}: names no MLflow run yet, for its server never answered. Send the run by rlgan train --resume "
-            f"{folder}"
+            f"{folder}",
+            code="mlflow_run_not_created",
+            fields={"path": path},
         )
     return run_id
 
@@ -172,7 +178,9 @@ def _by_id(client: Any, uri: str, run_id: str, where: str = "") -> LoggedRun:
             raise
         raise TrackingError(
             f"{where}MLflow at {without_password(uri)} has no run {run_id!r}. Give the id of a run that it has, "
-            "EXPERIMENT/RUN_NAME, or the folder of a run; another server is named by its URI."
+            "EXPERIMENT/RUN_NAME, or the folder of a run; another server is named by its URI.",
+            code="no_mlflow_run",
+            fields={"where": where},
         ) from None
     return _logged(found, uri, client.get_experiment(found.info.experiment_id).name)
 
@@ -187,7 +195,9 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     if not known:
         raise TrackingError(
             f"{run!r}: is no folder, and {server} has no experiment {splits[0][0]!r}."
-            f"{nearest(splits[0][0], experiments)} It has {listed(experiments)}."
+            f"{nearest(splits[0][0], experiments)} It has {listed(experiments)}.",
+            code="no_mlflow_experiment",
+            fields={"run": run},
         )
     for experiment, name in known:
         quote = '"' if "'" in name else "'"
@@ -195,7 +205,9 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
         if len(found) > 1:
             ids = ", ".join(one.info.run_id for one in found[:5])
             raise TrackingError(
-                f"{run!r}: {len(found)} runs of experiment {experiment!r} have this name. Give the id of one: {ids}"
+                f"{run!r}: {len(found)} runs of experiment {experiment!r} have this name. Give the id of one: {ids}",
+                code="mlflow_runs_of_one_name",
+                fields={"run": run},
             )
         if found:
             return _logged(found[0], uri, experiment)
@@ -203,7 +215,9 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     names = {one.info.run_name or "" for one in _search(client, experiments[experiment], "")}
     raise TrackingError(
         f"{run!r}: experiment {experiment!r} at {server} has no run {name!r}.{nearest(name, names)} It has "
-        f"{listed(names)}."
+        f"{listed(names)}.",
+        code="no_mlflow_run_of_name",
+        fields={"run": run},
     )
 
 

@@ -211,7 +211,9 @@ class Tracker:
                 rows.append(json.loads(line))
             except ValueError as error:
                 raise CheckpointError(
-                    f"{self._path}, line {number}: is damaged ({error}). Remove the line; its numbers are lost."
+                    f"{self._path}, line {number}: is damaged ({error}). Remove the line; its numbers are lost.",
+                    code="damaged_metrics_line",
+                    fields={"path": self._path, "line": number},
                 ) from None
         return rows
 

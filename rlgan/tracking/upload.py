@@ -84,7 +84,9 @@ class RunRecord:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error}). It says which MLflow run this folder belongs to; restore it, or "
-                "remove it and a new MLflow run gets all numbers."
+                "remove it and a new MLflow run gets all numbers.",
+                code="damaged_mlflow_record",
+                fields={"path": path},
             ) from None
 
     def attempt(self) -> str:
@@ -549,7 +551,11 @@ def _parsed(path: Path, line: bytes) -> dict[str, Any]:
         row: dict[str, Any] = json.loads(line)
         return row
     except ValueError as error:
-        raise CheckpointError(f"{path}: a line is damaged ({error}). Remove the line; its numbers are lost.") from None
+        raise CheckpointError(
+            f"{path}: a line is damaged ({error}). Remove the line; its numbers are lost.",
+            code="damaged_metrics",
+            fields={"path": path},
+        ) from None
 
 
 def _metrics(row: Mapping[str, Any]) -> list[Any]:

@@ -183,7 +183,9 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
             except Exception as error:  # a user's own code may raise anything
                 raise CallbackError(
                     f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Mend it, or set its "
-                    f"options.{own_lines(error, loaded.path)}"
+                    f"options.{own_lines(error, loaded.path)}",
+                    code="callback_build",
+                    fields={"callback": plugin.name},
                 ) from error
         callbacks.append(callback)
     require_usable(callbacks)
@@ -200,13 +202,16 @@ def require_usable(callbacks: Sequence[Callback]) -> None:
         if not isinstance(callback, Callback):
             raise CallbackError(
                 f"callback {callback!r}: is a {type(callback).__name__}. Derive its class from "
-                "rlgan.training.callbacks.Callback, and give an object of it."
+                "rlgan.training.callbacks.Callback, and give an object of it.",
+                code="callback_class",
             )
     names = [callback.name for callback in callbacks]
     for name in names:
         if names.count(name) > 1:
             raise CallbackError(
-                f"callback {name}: {names.count(name)} callbacks have this name. Give each a `name` of its own."
+                f"callback {name}: {names.count(name)} callbacks have this name. Give each a `name` of its own.",
+                code="callback_named_twice",
+                fields={"callback": name},
             )
 
 
@@ -256,18 +261,24 @@ class Callbacks:
             elif answer is not None:
                 raise CallbackError(
                     f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
-                    "Return Stop(reason) to end training, or None to go on."
+                    "Return Stop(reason) to end training, or None to go on.",
+                    code="callback_returned",
+                    fields={"callback": callback.name},
                 )
             for name in sorted(own):
                 if name in iteration.metrics:
                     raise CallbackError(
                         f"callback {callback.name}: logged {name}, which is a metric of the run itself. Give it "
-                        "another name."
+                        "another name.",
+                        code="callback_logged_builtin",
+                        fields={"callback": callback.name},
                     )
                 if name in of:
                     raise CallbackError(
                         f"callback {callback.name}: logged {name}, which callback {of[name]} logged, too. Give one of "
-                        "them another name."
+                        "them another name.",
+                        code="callback_logged_twice",
+                        fields={"callback": callback.name},
                     )
             logged |= own
             of |= dict.fromkeys(own, callback.name)
@@ -310,7 +321,9 @@ class Callbacks:
         if unknown := sorted(states.keys() - {callback.name for callback in self._callbacks}):
             raise CheckpointError(
                 f"callback {unknown[0]}: the run was begun with it, and the checkpoint holds its state. Give it again "
-                "to go on."
+                "to go on.",
+                code="callback_missing",
+                fields={"callback": unknown[0]},
             )
         for callback in self._callbacks:
             if callback.name in states:
@@ -334,5 +347,7 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
             f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause lies "
             "outside of its code, remove it and go on with --resume. Code that was handed to rlgan.runs.run may be "
             "mended, too; a callback that the configuration names belongs to the run as it is, and the mended one "
-            f"needs a new run.{own_lines(error, path)}"
+            f"needs a new run.{own_lines(error, path)}",
+            code="callback_raised",
+            fields={"callback": callback.name},
         ) from error

@@ -160,5 +160,6 @@ def _join(address: str) -> None:
         raise ConfigError(
             f"the Ray cluster at {address} (named by RAY_ADDRESS, or by `ray start` on this machine) cannot be joined: "
             f"{reason}. If it runs, give this process its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, with "
-            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run."
+            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run.",
+            code="cannot_join_cluster",
         ) from None

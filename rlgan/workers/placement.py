@@ -151,7 +151,8 @@ def require_room(asked: Sequence[Role], wait_s: float) -> None:
             request_resources(bundles=[])  # from now on the actors themselves are what keeps nodes
     if missing:
         raise ConfigError(
-            f"{missing} Lower the numbers or what each reserves, or add nodes (workers.start_timeout_s waits for them)."
+            f"{missing} Lower the numbers or what each reserves, or add nodes (workers.start_timeout_s waits for them).",
+            code="cluster_too_small",
         )
 
 

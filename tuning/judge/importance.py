@@ -424,7 +424,8 @@ def _forest(num_trees: int, seed: int) -> RandomForestRegressor:
     except ModuleNotFoundError:
         raise ConfigError(
             "importance of dimensions: needs scikit-learn, which comes with an extra. Install it by: "
-            f"{install_command('tune')}"
+            f"{install_command('tune')}",
+            code="importance_needs_sklearn",
         ) from None
     # The sample is a bootstrap already; another within it would leave each tree half of the few trials. Half of the
     # columns at each split lets weak dimensions, and pairs of which neither does anything alone, have their turn.

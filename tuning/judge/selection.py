@@ -89,29 +89,42 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         raise ConfigError(
             f"a sweep on task {task.name}: nothing that is measured there sees quality and coverage at once, by which "
             "its trials could be told apart. Sweep on text, or on a task whose distribution is known (transduction), "
-            "and run what was found on this one."
+            "and run what was found on this one.",
+            code="sweep_without_measure",
         )
     fitting = "kl_sum" if task.has_known_distribution else "lm_rlm"
     if name is None or name == fitting:
         return OBJECTIVES[fitting]
     if name in OBJECTIVES:
         needed = "a known distribution" if name == "kl_sum" else "text"
-        raise ConfigError(f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.")
+        raise ConfigError(
+            f"objective {name}: needs {needed}, which task {task.name} has not. Use {fitting}.",
+            code="objective_needs",
+            fields={"objective": name},
+        )
     sides = tuple(side if "/" in side else f"eval/{side}" for side in name.split("+"))
     if len(set(sides)) < len(sides):
         twice = next(side for side in sides if sides.count(side) > 1)
-        raise ConfigError(f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.")
+        raise ConfigError(
+            f"objective {name}: {twice} stands in it twice, which tips the balance. Name each side once.",
+            code="objective_side_twice",
+            fields={"objective": name},
+        )
     for side in sides:
         _require_honest(name, side, fitting, logged)
     if any(_is_own_gap(side) for side in sides):
         return Objective(name, sides, "chosen by the user: how far samples are from real sequences")
     if not any(side in _QUALITY for side in sides):
         raise ConfigError(
-            f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}."
+            f"objective {name}: sees coverage alone, which a blur keeps. Select by both sides at once: {fitting}.",
+            code="objective_coverage_only",
+            fields={"objective": name},
         )
     if not any(side in _COVERAGE for side in sides):
         raise ConfigError(
-            f"objective {name}: sees quality alone, which collapse wins. Select by both sides at once: {fitting}."
+            f"objective {name}: sees quality alone, which collapse wins. Select by both sides at once: {fitting}.",
+            code="objective_quality_only",
+            fields={"objective": name},
         )
     return Objective(name, sides, "chosen by the user")
 
@@ -126,7 +139,9 @@ def require_one_budget(config: Config) -> None:
     if selection.patience is not None:
         raise ConfigError(
             f"schedule.selection.patience={selection.patience}: ends trials at different numbers of updates, and they "
-            "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with."
+            "are compared at equal ones. Set it to null; a scheduler stops what is not worth going on with.",
+            code="selection_patience_in_sweep",
+            fields={"schedule.selection.patience": selection.patience},
         )
 
 
@@ -143,17 +158,25 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
         figure = side.removeprefix("eval/")
         raise ConfigError(
             f"objective {name}: {figure} is better in one direction alone, which says nothing of what is lost for it. "
-            f"Select by its distance from real sequences, {figure}{GAP}, which a metric of direction none has."
+            f"Select by its distance from real sequences, {figure}{GAP}, which a metric of direction none has.",
+            code="objective_one_direction",
+            fields={"objective": name},
         )
     for pattern, reason in _REFUSED.items():
         if re.fullmatch(pattern, side):
             of = "" if side.removeprefix("eval/") == name.removeprefix("eval/") else f"{side} "
-            raise ConfigError(f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.")
+            raise ConfigError(
+                f"objective {name}: {of}{reason}. Select by both sides at once: {fitting}.",
+                code="objective_refused",
+                fields={"objective": name},
+            )
     known = (*_QUALITY, *_COVERAGE, *own)
     if side not in known or (logged is not None and side not in logged):
         possible = [one for one in known if logged is None or one in logged]
         plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")
         raise ConfigError(
             f"objective {name}: {plain_side} was never logged on this task. There is {fitting}, or a sum of some "
-            f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
+            f"of {', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}",
+            code="objective_never_logged",
+            fields={"objective": name},
         )

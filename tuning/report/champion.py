@@ -61,7 +61,9 @@ def register_champion(
     if checkpoint is None:
         raise CheckpointError(
             f"{generators}: the generator of {best.entrant}, seed {best.seed}, is gone, so it cannot be registered. "
-            "Bring the folder back, or go on without."
+            "Bring the folder back, or go on without.",
+            code="champion_gone",
+            fields={"path": generators},
         )
     run = read_run(uri, run_folder(folder, best.entrant, best.seed))
     tags = {

@@ -85,7 +85,11 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be made ({error.strerror}). Name another folder.") from None
+        raise CheckpointError(
+            f"{folder}: cannot be made ({error.strerror}). Name another folder.",
+            code="page_folder",
+            fields={"path": folder},
+        ) from None
     judged = analysis.verdict
     plane = _drawn(
         plot_plane(results, judged, folder / "plane.png"),

@@ -49,7 +49,9 @@ class Journal:
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
                     f"{self._path}, line {number}: is no event of a sweep ({error!r}). Restore the file, or start a "
-                    "new sweep."
+                    "new sweep.",
+                    code="damaged_journal",
+                    fields={"path": self._path, "line": number},
                 ) from None
 
     def append(self, **event: Any) -> None:

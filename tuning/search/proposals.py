@@ -177,7 +177,8 @@ class OptunaSource:
         except ModuleNotFoundError:
             raise ConfigError(
                 "search by TPE: needs Optuna, which comes with an extra. Install it by: "
-                f"{install_command('tune')} Or search at random (--search random)."
+                f"{install_command('tune')} Or search at random (--search random).",
+                code="tpe_needs_optuna",
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
@@ -278,7 +279,8 @@ class Proposals:
         most, number = self.contradictions.most_common(1)[0]
         raise ConfigError(
             f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them thus: {most.rstrip('. ')}. "
-            "Widen the study."
+            "Widen the study.",
+            code="study_contradictory",
         )
 
     def tell(self, proposed: Any, outcome: Outcome) -> None:

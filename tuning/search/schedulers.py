@@ -37,7 +37,9 @@ def require_something_to_change(settings: SweepSettings, space: Space) -> None:
         raise ConfigError(
             f"--scheduler {settings.scheduler}: changes numbers on a scale (learning rates, weights, shares) while a "
             f"trial trains, and this study varies none: {', '.join(dict.fromkeys(varied))}. Use another scheduler, or "
-            "a study that varies such numbers."
+            "a study that varies such numbers.",
+            code="scheduler_needs_scales",
+            fields={"scheduler": settings.scheduler},
         )
 
 

@@ -129,7 +129,8 @@ class _Searcher(Searcher):
         if proposed is None or proposed.point != entry.schedule[0][1]:
             raise CheckpointError(
                 f"{self._folders.ledger}: trial {entry.index} is not what this study proposes. Restore the file, or "
-                "start a new sweep."
+                "start a new sweep.",
+                code="trial_not_proposed",
             )
         self._tokens[entry.index] = proposed.token
         if entry.state is not None:

@@ -93,17 +93,25 @@ class SweepSettings(Settings):
             if value is not None and self.scheduler not in said.kinds:
                 raise ConfigError(
                     f"--{name}: has no effect with --scheduler {self.scheduler}; it is for {' and '.join(said.kinds)}. "
-                    "Leave out one of the two."
+                    "Leave out one of the two.",
+                    code="scheduler_option",
                 )
         if self.is_population and self.search not in (None, "random"):
             raise ConfigError(
                 f"--search {self.search}: has no effect with --scheduler {self.scheduler}, which chooses by itself "
-                "what to try after a random beginning. Leave out one of the two."
+                "what to try after a random beginning. Leave out one of the two.",
+                code="search_with_scheduler",
+                fields={"search": self.search},
             )
         if self.is_population and self.trials < 4:
-            raise ConfigError(f"--trials {self.trials}: a population that learns from itself has at least 4 members.")
+            raise ConfigError(
+                f"--trials {self.trials}: a population that learns from itself has at least 4 members.",
+                code="population_too_small",
+                fields={"trials": self.trials},
+            )
         for name in ("seeds", "registry_name"):
             if not self.finalists and name in self.model_fields_set:
                 raise ConfigError(
-                    f"--{name.replace('_', '-')}: has no effect with --finalists 0. Leave out one of the two."
+                    f"--{name.replace('_', '-')}: has no effect with --finalists 0. Leave out one of the two.",
+                    code="race_option_without_race",
                 )

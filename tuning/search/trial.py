@@ -119,7 +119,8 @@ class Trial(SequenceGAN):
             raise ConfigError(
                 f"training stopped by {self.trainer.stopped}: trials of a sweep are compared at equal numbers of "
                 "updates. Leave out the callbacks, or let them return None; a scheduler stops what is not worth going "
-                "on with."
+                "on with.",
+                code="trial_stopped",
             )
 
     def _change(self) -> None:
