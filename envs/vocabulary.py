@@ -115,16 +115,16 @@ class Vocabulary:
     tokens: tuple[str, ...]
 
     end_id: ClassVar[int] = SPECIAL_NAMES.index(END_NAME)
-    """Terminator and padding; before the first token it is also the start."""
+    """Terminator and padding; also used as the start token."""
 
     unknown_id: ClassVar[int] = SPECIAL_NAMES.index(UNK_NAME)
-    """Stands for every token outside the vocabulary."""
+    """Replaces every token outside the vocabulary."""
 
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens):
             token = Counter(self.tokens).most_common(1)[0][0]
             raise DataError(
-                f"vocabulary: token {token!r} stands there twice. Every token has one id; remove one.",
+                f"vocabulary: the token {token!r} appears twice. Remove one.",
                 code="vocabulary_repeated_token",
             )
         for forbidden in ("", UNK_NAME):
@@ -250,19 +250,21 @@ class Vocabulary:
             content = json.loads(text)
         except ValueError as error:
             raise DataError(
-                f"vocabulary: not JSON ({error}). Give the text that Vocabulary.to_json wrote.",
+                f"vocabulary: not JSON ({error}). Give text that Vocabulary.to_json wrote.",
                 code="vocabulary_not_json",
             ) from error
         tokens = content.get("tokens") if isinstance(content, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise DataError(
-                'vocabulary: expected {"special": [...], "tokens": [...strings...]}, as to_json writes it.',
+                'vocabulary: expected {"special": [...], "tokens": [...strings...]}, as written by to_json.',
                 code="vocabulary_form",
             )
         if content.get("special") != list(SPECIAL_NAMES):
             raise DataError(
-                f"vocabulary: special ids are {content.get('special')!r}; this version has {list(SPECIAL_NAMES)!r}. "
-                "Build the vocabulary anew from the training text.",
+                (
+                    f"vocabulary: special ids are {content.get('special')!r}; this version has "
+                    f"{list(SPECIAL_NAMES)!r}. Rebuild the vocabulary from the training text."
+                ),
                 code="vocabulary_special_ids",
             )
         return cls(tuple(tokens))

@@ -132,12 +132,18 @@ def train(
         whole = asked.get("task")
         if isinstance(whole, Settings) or (isinstance(whole, Mapping) and "kind" in whole):
             if task_values is not None:
-                raise ConfigError("task: is given by data, too. Leave out one of the two.", code="task_and_data")
+                raise ConfigError(
+                    "task: cannot be combined with data, which defines the task. Remove one of the two.",
+                    code="task_and_data",
+                )
             task_values = to_dict(whole) if isinstance(whole, Settings) else dict(whole)
             del asked["task"]
         changes = merge(_flat(asked), _flat(settings or {}))
         if task_values is not None and "task" in changes:
-            raise ConfigError("task: is given by data, too. Leave out one of the two.", code="task_setting_and_data")
+            raise ConfigError(
+                "task: cannot be combined with data, which defines the task. Remove one of the two.",
+                code="task_setting_and_data",
+            )
         task = _own_task(changes) if task_values is None else _as_task(task_values)
         config = _changed(_base(preset, task), changes)
         run_dir = None if out is None else Path(out)
@@ -146,8 +152,10 @@ def train(
             if rows is not None:
                 if run_dir is not None and (run_dir / CONFIG).exists():
                     raise CheckpointError(
-                        f"out={str(run_dir)!r}: already holds a run. Go on with it by "
-                        f"rlgan.load({str(run_dir)!r}).resume(), or name another folder.",
+                        (
+                            f"out={str(run_dir)!r}: already contains a run. Continue it with "
+                            f"rlgan.load({str(run_dir)!r}).resume(), or use another folder."
+                        ),
                         code="api_out_exists",
                         fields={"out": str(run_dir)},
                     )
@@ -201,7 +209,7 @@ def compare(*runs: Run | str | Path) -> pandas.DataFrame:
     import pandas
 
     if not runs:
-        raise ConfigError("compare: no run is given. Give runs, or their folders.", code="compare_no_run")
+        raise ConfigError("compare: no run is given. Give at least one run or folder of a run.", code="compare_no_run")
     loaded = [one if isinstance(one, Run) else load(one) for one in runs]
     tables = []
     for one in loaded:
@@ -346,7 +354,7 @@ class Run:
         if not self._is_run:
             return f"Run {self.source}\n  a registered generator\n  it samples at temperature {self._temperature:g}"
         config = self.config
-        state = "finished" if self.is_finished else "not finished: .resume() goes on with it"
+        state = "finished" if self.is_finished else "not finished; .resume() continues it"
         verdict = None if not self.is_finished else self.verdict
         said = "no verdict" if verdict is None or not verdict.sentences else verdict.sentences[0]
         return (
@@ -362,7 +370,7 @@ class Run:
     def _require_run(self, what: str) -> None:
         if not self._is_run:
             raise CheckpointError(
-                f"{self.source}: is a registered generator, which has no {what}. Load the folder of its run.",
+                f"{self.source}: is a registered generator and has no {what}. Load the folder of its run.",
                 code="model_without_run",
                 fields={"source": self.source},
             )
@@ -400,7 +408,7 @@ class Run:
         import pandas
 
         self._require_run("table")
-        return pandas.DataFrame(json.loads(self._text(TABLE, "no final table yet: it is not finished")))
+        return pandas.DataFrame(json.loads(self._text(TABLE, "no final table yet: the run is not finished")))
 
     @property
     def verdict(self) -> Verdict | None:
@@ -460,11 +468,11 @@ class Run:
                 return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
             if num is not None:
                 raise ConfigError(
-                    "num: has no effect beside sources, for each of which one is written. Leave it out.",
+                    "num: has no effect with sources; one sequence is written for each source. Remove it.",
                     code="num_beside_sources",
                 )
             if exported.space.condition is None:
-                raise ConfigError("sources: this generator reads no text. Leave them out.", code="sources_no_effect")
+                raise ConfigError("sources: this generator reads no text. Remove them.", code="sources_no_effect")
             return exported.answer(list(sources), "sources", Decoding(Draw(temperature, top_k, top_p)), seed)[0]
 
     def score(self, texts: Sequence[str], *, sources: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -508,7 +516,7 @@ class Run:
         if needs != (sources is not None) or (sources is not None and len(sources) != len(texts)):
             wanted = f"{len(texts)}, one a text" if needs else "none"
             given = "none" if sources is None else f"{len(sources)}"
-            raise ConfigError(f"sources: there are {given}, and this generator needs {wanted}.", code="sources_number")
+            raise ConfigError(f"sources: {given} are given, but this generator needs {wanted}.", code="sources_number")
         if sources is None:
             return None
         return exported.read_sources(list(sources), "sources").conditions
@@ -538,7 +546,7 @@ class Run:
         Raises:
             RlganError: it cannot be gone on with, with the reason.
         """
-        self._require_run("training to go on with")
+        self._require_run("training to continue")
         with _in_words_of_python():
             kept = kept_data(self.folder, f"rlgan.load({self.source!r})")
             config = located(self.config, kept)
@@ -559,13 +567,13 @@ class Run:
             return path.read_text("utf-8")
         except FileNotFoundError:
             raise CheckpointError(
-                f"{self.source}: has {missing}. Go on with it by .resume().",
+                f"{self.source}: has {missing}. Continue it with .resume().",
                 code="run_incomplete",
                 fields={"source": self.source},
             ) from None
         except OSError as error:
             raise CheckpointError(
-                f"{path}: cannot be read ({error.strerror}). Check permissions.",
+                f"{path}: cannot be read ({error.strerror}). Check the permissions.",
                 code="run_file_unreadable",
                 fields={"path": path},
             ) from None
@@ -685,7 +693,7 @@ def _task_of(
     if data is None:
         if tokens is not None:
             raise ConfigError(
-                "tokens: says how data is cut, and there is no data. Give data, or leave it out.",
+                "tokens: has no effect without data. Give data, or remove it.",
                 code="api_tokens_without_data",
             )
         return None, None
@@ -694,7 +702,7 @@ def _task_of(
         return {"kind": "text", "data": str(data), "tokens": cut}, None
     if isinstance(data, str):
         raise ConfigError(
-            "data: is one string of several lines. Give a path, or a list of strings: data.splitlines().",
+            "data: is one string with several lines. Give a path, or a list of strings: data.splitlines().",
             code="data_is_one_string",
         )
     rows = _rows_of(data)
@@ -710,7 +718,7 @@ def _rows_of(data: Iterable[Any]) -> list[dict[str, str]]:
         sources, targets = map(list, data)
         if len(sources) != len(targets):
             raise DataError(
-                f"data: has {len(sources)} sources and {len(targets)} targets. Give as many of one as of the other.",
+                f"data: has {len(sources)} sources and {len(targets)} targets. Give equal numbers.",
                 code="data_unequal",
             )
         values: list[Any] = list(zip(sources, targets, strict=True))
@@ -729,7 +737,8 @@ def _rows_of(data: Iterable[Any]) -> list[dict[str, str]]:
         else:
             wanted = "a pair of strings" if is_pair else "a string"
             raise DataError(
-                f"data[{number}]: is {value!r:.80}, expected {wanted} as before it. Mend it.", code="data_element"
+                f"data[{number}]: is {value!r:.80}, but the elements before are {wanted}. Fix this element.",
+                code="data_element",
             )
     return rows
 
@@ -739,7 +748,7 @@ def _write_rows(rows: Sequence[Mapping[str, str]], folder: Path) -> Path:
     path = folder / DATA_FILE
     if path.exists():
         raise DataError(
-            f"{path}: is there already, and data would be written there. Name another folder by out.",
+            f"{path}: already exists, but the data must be written there. Use another folder with out.",
             code="data_folder_taken",
             fields={"path": path},
         )

@@ -135,7 +135,7 @@ def register(kind: PluginKind, name: str, plugin: Any) -> None:
     _require_kind(kind)
     if not name or ":" in name:
         raise ConfigError(
-            f"register({kind!r}, {name!r}): a name is not empty and has no colon. Use another name.",
+            f"register({kind!r}, {name!r}): a name must not be empty or contain a colon. Use another name.",
             code="register_name",
         )
     _registered[kind, name] = _source_of_object(plugin, f"register({kind!r}, {name!r})")
@@ -162,8 +162,10 @@ def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
     for name in known(kind):
         if name.replace("-", "_") == shipped.replace("-", "_"):
             raise ConfigError(
-                f"{where}={shipped!r}: is the name of a {kind} that ships, and of one of your own ({name!r}, "
-                "registered or an entry point). Register yours under another name.",
+                (
+                    f"{where}={shipped!r}: is the name of a built-in {kind}, and of your own one ({name!r}, registered "
+                    "or an entry point). Register yours under another name."
+                ),
                 code="plugin_name_taken",
                 fields={where: shipped, "where": where},
             )
@@ -198,8 +200,10 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
     if not hasattr(module, attribute):
         names = [one for one in vars(module) if not one.startswith("_")]
         raise ConfigError(
-            f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name something that "
-            "it defines.",
+            (
+                f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name an object "
+                "that it defines."
+            ),
             code="plugin_no_attribute",
             fields={"plugin": name},
         )
@@ -224,8 +228,10 @@ def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
     found = _find(name, kind)
     if digest and found.digest != digest:
         raise ConfigError(
-            f"{kind} plug-in {name!r}: its source is another one than the run began with: digest {found.digest}, and "
-            f"the configuration has {digest}. Put the source back as it was, or begin a new run with digest ''.",
+            (
+                f"{kind} plug-in {name!r}: its source has changed since the run began: its digest is {found.digest}, "
+                f"but the configuration has {digest}. Restore the source, or start a new run with digest ''."
+            ),
             code="plugin_source_changed",
             fields={"plugin": name},
         )
@@ -246,8 +252,10 @@ def _find(name: str, kind: PluginKind) -> Source:
     if not path.is_file():
         beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(
-            f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give the path "
-            "from the folder where rlgan is started, or from the root.",
+            (
+                f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give an "
+                "absolute path, or one relative to the current folder."
+            ),
             code="plugin_no_file",
             fields={"plugin": name},
         )
@@ -255,7 +263,7 @@ def _find(name: str, kind: PluginKind) -> Source:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). Make it a Python file in UTF-8.",
+            f"{kind} plug-in {name!r}: {path} cannot be read ({error}). It must be a Python file in UTF-8.",
             code="plugin_unreadable",
             fields={"plugin": name},
         ) from None
@@ -270,8 +278,10 @@ def _source_of_module(target: str, kind: PluginKind) -> Source:
         parents = [".".join(place.split(".")[:number]) for number in range(1, place.count(".") + 2)]
         missing = next(one for one, found in zip(parents, _origins(place), strict=False) if found is None)
         raise ConfigError(
-            f"{kind} plug-in {target!r}: there is no module {missing!r}.{_near_module(place)} Install it in this "
-            "environment, or write FILE.py:NAME for a file of your own.",
+            (
+                f"{kind} plug-in {target!r}: there is no module {missing!r}.{_near_module(place)} Install it in this "
+                "environment, or write FILE.py:NAME for your own file."
+            ),
             code="plugin_no_module",
             fields={"plugin": target},
         )
@@ -335,8 +345,10 @@ def _source_of_object(plugin: Any, who: str) -> Source:
     except (UndescribableError, RecursionError) as error:
         where = f"{error.where or 'it'} ({error.what})" if isinstance(error, UndescribableError) else "it"
         raise ConfigError(
-            f"{who}: {where} cannot be compared with what another process would register, nor travel to workers. Make "
-            "it at the first call, or leave it out by __getstate__.",
+            (
+                f"{who}: {where} cannot be compared between processes or sent to workers. Create it at the first call, "
+                "or exclude it with __getstate__."
+            ),
             code="plugin_not_describable",
             fields={"plugin": who},
         ) from None
@@ -354,10 +366,10 @@ def _target(name: str, kind: PluginKind) -> str:
     entries = _entry_points(kind)
     if name in entries:
         return entries[name]
-    forms = "FILE.py:NAME, package.module:NAME, or a name that was registered"
+    forms = "FILE.py:NAME, package.module:NAME, or a registered name"
     if ":" in name or name.endswith(".py"):
         raise ConfigError(
-            f"{kind} plug-in {name!r}: is not the name of a plug-in. Write {forms}.",
+            f"{kind} plug-in {name!r}: is not a valid name of a plug-in. Write {forms}.",
             code="plugin_bad_name",
             fields={"plugin": name},
         )
@@ -383,9 +395,11 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
     found = _source_of_module(target, kind)
     if found.digest != digest:
         raise ConfigError(
-            f"{kind} plug-in {target!r}: the module that is installed here, {found.path or place}, is another one than "
-            f"the run began with: digest {found.digest}, and the configuration has {digest}. Install it as it was, or "
-            "begin a new run with digest ''.",
+            (
+                f"{kind} plug-in {target!r}: the installed module {found.path or place} has changed since the run "
+                f"began: its digest is {found.digest}, but the configuration has {digest}. Install the earlier "
+                "version, or start a new run with digest ''."
+            ),
             code="plugin_module_changed",
             fields={"plugin": target},
         )
@@ -394,8 +408,10 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise ConfigError(
-                f"{kind} plug-in {target!r}: there is no module {error.name!r}.{_near_module(place)} Install it in "
-                "this environment, or write FILE.py:NAME for a file of your own.",
+                (
+                    f"{kind} plug-in {target!r}: there is no module {error.name!r}.{_near_module(place)} Install it in "
+                    "this environment, or write FILE.py:NAME for your own file."
+                ),
                 code="plugin_module_missing",
                 fields={"plugin": target},
             ) from None
@@ -435,15 +451,16 @@ def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
 
 
 def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:
-    advice = "Mend it, and try again."
+    advice = "Fix it, and try again."
     if isinstance(error, ModuleNotFoundError):
         advice = (
-            "Install what it imports wherever the run computes; a file of a plug-in stands alone, and cannot import "
-            "the files beside it."
+            "Install what it imports on all machines of the run. The file of a plug-in cannot import files beside it."
         )
     return ConfigError(
-        f"{kind} plug-in {target!r}: importing it raises {type(error).__name__}: {error}. {advice}"
-        f"{own_lines(error, path)}",
+        (
+            f"{kind} plug-in {target!r}: importing it raised {type(error).__name__}: {error}. "
+            f"{advice}{own_lines(error, path)}"
+        ),
         code="plugin_import_raised",
         fields={"plugin": target},
     )
@@ -486,7 +503,7 @@ class TakesPlugin(Settings):
     """A variant that the name of a plug-in chooses: `--reward mine.py:brevity`."""
 
     plugin_kind: ClassVar[PluginKind]
-    """What the plug-in stands for."""
+    """Kind of the plug-in."""
 
     @classmethod
     @abstractmethod
@@ -495,10 +512,10 @@ class TakesPlugin(Settings):
 
 
 class Plugin(TakesPlugin):
-    """Something of the user's own, in the place of what ships: a base for one variant of each axis.
+    """Your own code in place of a built-in variant: the base class of one variant of each axis.
 
-    The digest is filled in when the configuration is built. One that has a digest was built before: nothing is loaded
-    until it is used, so that reading the configuration of a run executes nothing of it.
+    The digest is filled in when the configuration is built. A plug-in with a digest was built before: it is loaded only
+    when it is used, so that reading the configuration of a run executes none of its code.
     """
 
     not_searched: ClassVar[NotSearched] = NotSearched("one's own")
@@ -506,9 +523,9 @@ class Plugin(TakesPlugin):
     name: str = Field(min_length=1)
     """`FILE.py:NAME`, `package.module:NAME`, or a registered name."""
     options: Mapping[str, PlainValue] = Field(default_factory=dict)
-    """Handed over as keyword arguments."""
+    """Keyword arguments of the plug-in."""
     digest: str = ""
-    """Of the source, sha256; filled in by rlgan. A run does not go on with another source."""
+    """SHA-256 digest of the source; filled in by rlgan. A run cannot continue with another source."""
 
     @model_validator(mode="before")
     @classmethod
@@ -520,8 +537,10 @@ class Plugin(TakesPlugin):
         if not self.digest:
             if _is_reading.get():
                 raise NoDigestError(
-                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so nothing says which code it is, and a "
-                    "file that is read may not name code so. Every run that was begun has one: restore the file.",
+                    (
+                        f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so it is unknown which code is "
+                        "meant, and rlgan does not execute it. Every run has a digest. Restore the file."
+                    ),
                     code="plugin_no_digest",
                     fields={"plugin": self.name},
                 )
@@ -647,8 +666,10 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
     who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     if not callable(target):
         raise ConfigError(
-            f"{who}: is {type(target).__name__}, which cannot be called. Name a function, or a class with __call__: "
-            f"{forms}.",
+            (
+                f"{who}: is {type(target).__name__}, which is not callable. Name a function, or a class with __call__: "
+                f"{forms}."
+            ),
             code="plugin_not_callable",
             fields={"plugin": who},
         )
@@ -660,7 +681,7 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
             return inspect.signature(one)
         except (TypeError, ValueError):  # of C
             raise ConfigError(
-                f"{who}: its parameters cannot be read. Wrap it into a function of Python: {forms}.",
+                f"{who}: its parameters cannot be read. Wrap it in a Python function: {forms}.",
                 code="plugin_no_signature",
                 fields={"plugin": who},
             ) from None
@@ -670,7 +691,7 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
     check_options(plugin, read(target), ())
     if not any("__call__" in vars(one) for one in target.__mro__):
         raise ConfigError(
-            f"{who}: its instances cannot be called. Give it a method __call__: {forms}.",
+            f"{who}: its instances are not callable. Add a method __call__: {forms}.",
             code="plugin_no_call",
             fields={"plugin": who},
         )
@@ -694,8 +715,10 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
         built: Any = loaded.object(**plugin.options)
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raises {type(error).__name__}: {error}. Mend "
-            f"it, or set its options.{own_lines(error, loaded.path)}",
+            (
+                f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
+                f"Fix it, or set its options.{own_lines(error, loaded.path)}"
+            ),
             code="plugin_build_raised",
             fields={"plugin": plugin.name},
         ) from error
@@ -717,7 +740,7 @@ def note(plugin: Plugin, name: str, value: object) -> None:
     asked, default = getattr(plugin, name), type(plugin).model_fields[name].default
     if asked not in (value, default):
         raise ConfigError(
-            f"{plugin.plugin_kind}.{name}={asked!r}: is {value!r} by {plugin.name!r} itself. Leave it out.",
+            f"{plugin.plugin_kind}.{name}={asked!r}: but {plugin.name!r} itself declares {value!r}. Remove it.",
             code="plugin_fact_contradicted",
             fields={name: asked},
         )
@@ -743,15 +766,17 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
     for name in plugin.options:
         if name in given:
             raise ConfigError(
-                f"{who}: options.{name}: is handed over by rlgan. Name the option otherwise.",
+                f"{who}: options.{name}: is provided by rlgan. Rename the option.",
                 code="plugin_option_reserved",
                 fields={"plugin": who},
             )
         if name not in taken and not takes_all:
             free = sorted(taken - given)
             raise ConfigError(
-                f"{who}: options.{name}: there is no such parameter; there are {', '.join(free) or 'none'}."
-                f"{nearest(name, free)}",
+                (
+                    f"{who}: options.{name}: there is no such parameter; parameters are "
+                    f"{', '.join(free) or 'none'}.{nearest(name, free)}"
+                ),
                 code="plugin_option_unknown",
                 fields={"plugin": who},
             )
@@ -759,7 +784,7 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
         is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
         if is_needed and name not in given and name not in plugin.options:
             raise ConfigError(
-                f"{who}: the parameter {name!r} has no default. Set it by options.{name}.",
+                f"{who}: the parameter {name!r} has no default. Set options.{name}.",
                 code="plugin_option_missing",
                 fields={"plugin": who},
             )
@@ -866,11 +891,14 @@ def admit(
         digest = _sha256(text)
         _sources.setdefault(digest, Source(text, digest, str(path.absolute())))
     for plugin in plugins:
-        who = f"{asked}: {plugin.plugin_kind} plug-in {plugin.name!r} is code of somebody's own, which"
+        who = f"{asked}: the {plugin.plugin_kind} plug-in {plugin.name!r} is foreign code that"
         is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in _own
         if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
             raise CheckpointError(
-                f"{who} {reason}. Read it, and let it be executed by --trust-code (trust_code=True from Python).",
+                (
+                    f"{who} {reason}. Inspect it, then allow its execution with --trust-code (trust_code=True in "
+                    "Python)."
+                ),
                 code="code_not_trusted",
                 fields={"plugin": who},
             )
@@ -881,11 +909,13 @@ def admit(
             advice = (
                 ""
                 if copy is None
-                else f" Or read the source in {copy}, and let it be executed by --trust-code (trust_code=True from "
-                "Python)."
+                else (
+                    f" Or inspect the source in {copy}, then allow its execution with --trust-code (trust_code=True in "
+                    "Python)."
+                )
             )
             raise CheckpointError(
-                f"{who} is not at hand: {error}{advice}", code="plugin_not_at_hand", fields={"plugin": who}
+                f"{who} is not available: {error}{advice}", code="plugin_not_at_hand", fields={"plugin": who}
             ) from None
 
 
@@ -904,11 +934,11 @@ def _not_ones_own(plugin: Plugin, folder: Path) -> str | None:
     origins = [place] if is_file else [one for one in _origins(place) if one]
     paths = [Path(one).expanduser().resolve() for one in origins]
     if any(path.is_relative_to(folder.resolve()) for path in paths):
-        return "lies in that folder itself, and came along with it"
+        return "is stored in that folder itself"
     if not is_file and name in _entry_points(kind).values():
         return None
     if not is_file and _origins(place)[-1] is not None:
-        return "is of an installed module that does not offer it as a plug-in (an entry point of rlgan.plugins)"
+        return "belongs to an installed module that does not offer it as a plug-in (an entry point of rlgan.plugins)"
     if is_file and any(_is_installed(path) for path in paths):
         return "is a file of an installed package or of Python itself"
     return None
@@ -954,9 +984,11 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
             continue
         if now != plugin.digest:
             raise ConfigError(
-                f"{run}: {plugin.plugin_kind} plug-in {plugin.name!r} is another one than the run began with: digest "
-                f"{now}, and the run has {plugin.digest} (its folder keeps the source in {FOLDER}/"
-                f"{plugin.digest[:16]}.py). Put the source back as it was, or begin a new run.",
+                (
+                    f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its "
+                    f"digest is {now}, but the run has {plugin.digest} (its folder keeps the source in "
+                    f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, or start a new run."
+                ),
                 code="plugin_changed",
                 fields={"run": run},
             )

@@ -53,7 +53,7 @@ class ParquetRows:
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
-            f"{self._path}: damaged or cut parquet data ({error}). Fetch or write the file again.",
+            f"{self._path}: damaged or truncated parquet data ({error}). Download or write the file again.",
             code="damaged_parquet",
             fields={"path": self._path},
         )

@@ -49,7 +49,7 @@ NUM_ENTROPY_SEQUENCES = 5000
 
 
 class OracleTask(Settings):
-    """Sequences from an LSTM whose distribution is exactly known."""
+    """Sequences from an LSTM whose distribution is known exactly."""
 
     gives_conditions: ClassVar[bool] = False
     knows_distribution: ClassVar[bool] = True
@@ -59,31 +59,31 @@ class OracleTask(Settings):
     kind: Literal["oracle"] = "oracle"
 
     params: Annotated[str | None, IsFile("oracle_params")] = None
-    """.npz file of the LSTM's arrays; None draws them from N(0,1) with `seed`."""
+    """.npz file with the arrays of the LSTM; None draws them from N(0,1) with `seed`."""
 
     vocab_size: int | None = Field(default=None, ge=2, le=1_000_000)
-    """Number of tokens; None: what `params` holds, else 5000."""
+    """Number of tokens; None: the size in `params`, or 5000 without it."""
 
     embedding: int | None = Field(default=None, ge=1, le=4096)
-    """Width of the LSTM's input; None: what `params` holds, else 32."""
+    """Width of the LSTM's input; None: the size in `params`, or 32 without it."""
 
     hidden: int | None = Field(default=None, ge=1, le=4096)
-    """Width of the LSTM's state; None: what `params` holds, else 32."""
+    """Width of the LSTM's state; None: the size in `params`, or 32 without it."""
 
     max_length: int = Field(default=20, ge=1, le=10_000)
-    """Tokens of every sequence."""
+    """Number of tokens of every sequence."""
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Draws the sequences of the splits and, without `params`, the LSTM's parameters."""
+    """Seed of the sequences of all splits and, without `params`, of the LSTM's parameters."""
 
     num_train: int = Field(default=10_000, ge=1)
-    """Sequences to learn from."""
+    """Number of training sequences."""
 
     num_valid: int = Field(default=1_000, ge=1)
-    """Sequences held out for early stopping and selection."""
+    """Number of validation sequences, for early stopping and model selection."""
 
     num_test: int = Field(default=2_000, ge=1)
-    """Sequences held out for the figures that are reported."""
+    """Number of test sequences, for the reported metrics."""
 
     @model_validator(mode="after")
     def _sizes_come_from_one_place(self) -> OracleTask:
@@ -91,8 +91,10 @@ class OracleTask(Settings):
             for name in ("vocab_size", "embedding", "hidden"):
                 if getattr(self, name) is not None:
                     raise ConfigError(
-                        f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
-                        f"have their own sizes. Leave out one of the two.",
+                        (
+                            f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
+                            "define the sizes. Remove one of the two."
+                        ),
                         code="no_effect_beside_params",
                         fields={name: getattr(self, name), "params": self.params},
                     )
@@ -194,7 +196,7 @@ class LSTMOracle:
         size = self.space.vocab_size
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
             raise ShapeError(
-                f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution knows 0..{size - 1}.",
+                (f"tokens holds ids {int(tokens.min())}..{int(tokens.max())}: the distribution has ids 0..{size - 1}."),
                 code="oracle_token_ids",
             )
         picked = [
@@ -299,8 +301,10 @@ def build_oracle_task(settings: OracleTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, "
-            f"hidden {oracle.hidden}, {oracle.space.max_length} tokens a sequence; {origin}",
+            (
+                f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, hidden "
+                f"{oracle.hidden}, {oracle.space.max_length} tokens per sequence; {origin}"
+            ),
             f"oracle: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences, seed {settings.seed}",
         ),
     )
@@ -317,7 +321,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise DataError(
-                    f"{path}: holds a single unnamed array. {remedy}",
+                    f"{path}: contains a single unnamed array. {remedy}",
                     code="oracle_unnamed_array",
                     fields={"path": path},
                 )
@@ -360,8 +364,11 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
         )
         if not fits:
             raise DataError(
-                f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
-                f"({', '.join(map(str, expected))}): V tokens, E embedding, H hidden units, equal in all arrays.",
+                (
+                    f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
+                    f"({', '.join(map(str, expected))}). V tokens, E embedding and H hidden units must be equal in all "
+                    "arrays."
+                ),
                 code="oracle_array_shape",
                 fields={"source": source},
             )
@@ -375,7 +382,10 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise DataError(
-                f"{source}: array {name} holds NaN, infinity or values beyond float32; all must be finite.",
+                (
+                    f"{source}: array {name} contains NaN, infinity or values outside float32. All values must be "
+                    "finite."
+                ),
                 code="oracle_array_values",
                 fields={"source": source},
             )
@@ -383,7 +393,7 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
         checked[name] = torch.from_numpy(array)
     if sizes["V"] < 2:
         raise DataError(
-            f"{source}: array embedding has {sizes['V']} row; a choice needs at least 2 tokens.",
+            f"{source}: array embedding has {sizes['V']} row; at least 2 tokens are needed.",
             code="oracle_one_token",
             fields={"source": source},
         )

@@ -21,7 +21,7 @@ from ..vocabulary import Vocabulary
 from .lines import padded
 from .task import Sides, Task, TaskMeasure
 
-_FORM = "a function whose parameters are its options, and which returns a rlgan.envs.Task"
+_FORM = "a function whose parameters are its options and which returns a rlgan.envs.Task"
 
 _built: dict[str, Task] = {}  # at most one: the task that a configuration was read by, until somebody asks for it
 
@@ -34,11 +34,11 @@ class PluginTask(Plugin):
     are_words: ClassVar[Sides] = (False, False)
 
     gives_conditions: bool = False
-    """Whether its sequences are given something; filled in by rlgan."""
+    """Whether the task has conditions; filled in by rlgan."""
     knows_distribution: bool = False
-    """Whether it has an exact distribution; filled in by rlgan."""
+    """Whether the task knows its exact distribution; filled in by rlgan."""
     measured: tuple[TaskMeasure, ...] = ()
-    """What can be measured of its sequences, in alphabetic order; filled in by rlgan."""
+    """What can be measured of its sequences, in alphabetical order; filled in by rlgan."""
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:
@@ -136,7 +136,7 @@ def text_task(
         token_names=vocabulary.names,
         joining=tokens,
         notes=tuple(
-            f"{name}: {split}: {len(kept[split])} texts, {number} left out for their length"
+            f"{name}: {split}: {len(kept[split])} texts, {number} dropped because of their length"
             for split, number in num_left.items()
         ),
         measures=frozenset({"text"}),
@@ -156,7 +156,7 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
         raise kind(f"{who}: {error}", code=error.code, fields=error.fields) from error
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"{who}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}",
+            f"{who}: raised {type(error).__name__}: {error}. Fix the plug-in.{own_lines(error, loaded.path)}",
             code="task_plugin_raised",
             fields={"plugin": who},
         ) from error
@@ -167,5 +167,7 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
     try:
         check_task(task)
     except AssertionError as error:
-        raise ConfigError(f"{who}: {error}. Mend it.", code="task_plugin_contract", fields={"plugin": who}) from None
+        raise ConfigError(
+            f"{who}: {error}. Fix the plug-in.", code="task_plugin_contract", fields={"plugin": who}
+        ) from None
     return task

@@ -29,10 +29,13 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     """Options for `resolve`."""
     add_task_options(parser)
     settings = parser.add_argument_group("settings")
-    settings.add_argument("preset", nargs="?", metavar="PRESET", help="see `rlgan presets` (default quick)")
+    settings.add_argument("preset", nargs="?", metavar="PRESET", help="preset, see `rlgan presets` (default quick)")
     settings.add_argument("--seed", type=int, metavar="N", help="seed of the run (default 0)")
     settings.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings in YAML, TOML or JSON, between preset and options"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="file of settings in YAML, TOML or JSON; overrides the preset, is overridden by options",
     )
 
 
@@ -42,24 +45,30 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--data",
         metavar="FILE",
-        help="a text task from this file, one sequence a line, row or record: text, CSV, TSV, JSON, parquet, FASTA",
+        help="train on this text file: one sequence per line, row or record (text, CSV, TSV, JSON, parquet, FASTA)",
     )
     data.add_argument(
         "--pairs",
         metavar="FILE",
-        help="a task of sources and targets from this file, a pair each row or record: CSV, TSV, JSON, parquet",
+        help="train on source-target pairs from this file: one pair per row or record (CSV, TSV, JSON, parquet)",
     )
-    data.add_argument("--source", metavar="FILE", help="the same from two files: sources, one a line")
-    data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
+    data.add_argument(
+        "--source", metavar="FILE", help="train on pairs from two files: this one has one source per line"
+    )
+    data.add_argument("--target", metavar="FILE", help="and this one their targets, line by line")
     data.add_argument(
         "--tokens",
         choices=TOKENS,
         metavar="KIND",
-        help="what a token of --data or of pairs is: word (default), char, bpe, smiles, regex; bpe are pieces of "
-        "words, smiles atoms and bonds of molecules, regex matches of --task.tokens.pattern (of pairs "
-        "--task.vocabulary.source.pattern, target.pattern)",
+        help=(
+            "tokens of --data or of pairs: word (default), char, bpe (pieces of words), smiles (atoms and bonds of "
+            "molecules), or regex (matches of --task.tokens.pattern; for pairs --task.vocabulary.source.pattern, "
+            "target.pattern)"
+        ),
     )
-    data.add_argument("--oracle-params", metavar="FILE.npz", help="an oracle task from these LSTM parameters")
+    data.add_argument(
+        "--oracle-params", metavar="FILE.npz", help="train on sequences from an oracle LSTM with these parameters"
+    )
 
 
 def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
@@ -78,17 +87,22 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     }
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)}: a run has one task. Leave out all but one.", code="two_tasks")
+        raise ConfigError(f"{' and '.join(given)}: a run has only one task. Remove all but one.", code="two_tasks")
     if bool(options.source) != bool(options.target):
         alone, other = ("--source", "--target") if options.source else ("--target", "--source")
         raise ConfigError(
-            f"{alone}: has no {other} beside it. Line i of one belongs to line i of the other: give both. One file "
-            "of sources and targets is --pairs.",
+            (
+                f"{alone}: {other} is missing. Line i of one belongs to line i of the other. Give both. To read "
+                "sources and targets from one file, use --pairs."
+            ),
             code="lacks_other_side",
         )
     if options.tokens and (not given or options.oracle_params):
         raise ConfigError(
-            "--tokens: says how --data is cut, and there is no --data. The same goes for pairs.",
+            (
+                "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
+                "remove --tokens."
+            ),
             code="tokens_without_data",
         )
     if options.data:
@@ -103,18 +117,18 @@ def add_trust(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help="execute code that came along with what is read, of somebody's own plug-ins: read it first",
+        help="allow the execution of plug-in code that was stored with the files to be read; inspect the code first",
     )
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     data = parser.add_argument_group("data")
-    also = "the same content as the run began with, where it lies now"
-    data.add_argument("--data", metavar="FILE", help=f"the run's text: {also}")
-    data.add_argument("--pairs", metavar="FILE", help="the run's pairs, likewise")
-    data.add_argument("--source", metavar="FILE", help="the run's sources, likewise")
-    data.add_argument("--target", metavar="FILE", help="the run's targets, likewise")
+    also = "its path on this machine; the content must be the same as when the run began"
+    data.add_argument("--data", metavar="FILE", help=f"the run's text file: {also}")
+    data.add_argument("--pairs", metavar="FILE", help="the run's file of pairs, likewise")
+    data.add_argument("--source", metavar="FILE", help="the run's file of sources, likewise")
+    data.add_argument("--target", metavar="FILE", help="the run's file of targets, likewise")
     data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 
@@ -180,8 +194,10 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
-            f"--preset {label}: is a label, and the run would be {named!r}. Name the preset without --preset: rlgan "
-            f"{options.verb} {label}.",
+            (
+                f"--preset {label}: only sets a label; the run would use {named!r}. Give the preset without --preset: "
+                f"rlgan {options.verb} {label}."
+            ),
             code="preset_is_label",
             fields={"preset": label},
         )

@@ -166,7 +166,7 @@ def changed(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
             now = ".".join([*parents, owner.moved[leaf]])
             if now in asked:
                 raise ConfigError(
-                    f"{path}={value!r}: is {now} of older versions, which is set, too. Leave out one.",
+                    f"{path}={value!r}: is the old name of {now}, which is set, too. Remove one of them.",
                     code="renamed_setting_twice",
                     fields={path: value, "path": path},
                 )
@@ -284,7 +284,7 @@ def _element_class(field: FieldInfo | None) -> type[Settings] | None:
 def _element(values: list[Any], index: str, path: str, member: type[Settings]) -> dict[str, Any]:
     """One of a list of settings, as a dictionary of the list that may be changed."""
     if not index.isdecimal() or int(index) >= len(values):
-        raise ConfigPathError(path, f"{path}: no such setting; there are {len(values)}, counted from 0.")
+        raise ConfigPathError(path, f"{path}: no such setting; the list has {len(values)} elements, counted from 0.")
     place = int(index)
     if isinstance(values[place], str):
         values[place] = _defaults(member) | {"name": values[place]}
@@ -319,7 +319,7 @@ def _parsed(field: FieldInfo | None, value: Any) -> Any:
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ConfigError(
-                f"{value!r}: looks like JSON but is not ({error}).", code="not_json", fields={"name": value}
+                f"{value!r}: looks like JSON but is not valid ({error}).", code="not_json", fields={"name": value}
             ) from None
     if field is not None and typing.get_origin(field.annotation) is tuple:
         if value.lower() == "none":
@@ -399,7 +399,7 @@ def _unknown_path(
     above = ".".join(parents)
     if name in owner.model_fields and name != "kind":
         full = ".".join(first_unknown)
-        return ConfigPathError(path, f"{path}: no such setting; {full} has no settings below it as it stands.")
+        return ConfigPathError(path, f"{path}: no such setting; {full} currently has no settings below it.")
     siblings = [f"{above}.{field}" if above else field for field in owner.model_fields if field != "kind"]
     kind = owner.model_fields["kind"].default if "kind" in owner.model_fields else None
     # Once each: several settings may hold the same class.

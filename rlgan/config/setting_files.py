@@ -24,8 +24,8 @@ else:
     import tomli as tomllib
 
 _WHAT = (
-    "Give a file of settings in YAML, TOML or JSON: a run's config.json, or what `rlgan show-config PRESET` prints, "
-    "changed."
+    "Give a file of settings in YAML, TOML or JSON: the config.json of a run, or an edited copy of the output of "
+    "`rlgan show-config PRESET`."
 )
 _MOST = 10_000
 _OF_SUFFIX = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}
@@ -94,10 +94,12 @@ def read_settings(path: Path) -> SettingFile:
     read = _READERS[_OF_SUFFIX.get(path.suffix.lower()) or _kind_by_content(text)]
     values, lines = read(path, text)
     if values is None:
-        raise ConfigError(f"--config {path}: holds no setting. {_WHAT}", code="config_empty", fields={"config": path})
+        raise ConfigError(
+            f"--config {path}: contains no settings. {_WHAT}", code="config_empty", fields={"config": path}
+        )
     if not isinstance(values, dict):
         raise ConfigError(
-            f"--config {path}: holds {type(values).__name__}, expected an object of settings.",
+            f"--config {path}: contains {type(values).__name__}; expected an object of settings.",
             code="config_no_object",
             fields={"config": path},
         )
@@ -105,8 +107,11 @@ def read_settings(path: Path) -> SettingFile:
         if value is not None and not isinstance(value, str | int | float):
             at = f", line {lines[place]}" if place in lines else ""
             raise ConfigError(
-                f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings are text, numbers, true "
-                "or false, lists and objects of these. Put it in quotes if text is meant.",
+                (
+                    f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings must be text, "
+                    "numbers, true or false, or lists and objects of these. If it is meant to be text, put it in "
+                    "quotes."
+                ),
                 code="config_value_type",
                 fields={"config": path},
             )
@@ -192,7 +197,10 @@ def _lines_of_yaml(path: Path, text: str) -> dict[str, int]:
             ):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or object"
                 raise ConfigError(
-                    f"--config {path}, line {line}: {shown!r} is not the name of a setting. Put it in quotes if it is.",
+                    (
+                        f"--config {path}, line {line}: {shown!r} is not the name of a setting. If it is, put it in "
+                        "quotes."
+                    ),
                     code="config_key",
                     fields={"config": path, "line": line},
                 )
@@ -201,7 +209,10 @@ def _lines_of_yaml(path: Path, text: str) -> dict[str, int]:
             place = _spelled(prefix + key.value)
             if place in lines:
                 raise ConfigError(
-                    f"--config {path}, line {line}: {place} is set in line {lines[place]} already. Leave out one.",
+                    (
+                        f"--config {path}, line {line}: {place} is already set in line {lines[place]}. Remove one of "
+                        "them."
+                    ),
                     code="config_key_twice",
                     fields={"config": path, "line": line},
                 )

@@ -145,6 +145,4 @@ def share_unfinished(space: SequenceSpace, tokens: Tensor) -> float:
 
 def _require_order(order: int) -> None:
     if order < 1:
-        raise ShapeError(
-            f"order={order}: an n-gram has at least 1 token.", code="diversity_order", fields={"order": order}
-        )
+        raise ShapeError(f"order={order}: must be at least 1.", code="diversity_order", fields={"order": order})

@@ -40,7 +40,9 @@ def effective_rank(matrix: Tensor) -> float:
     if not torch.isfinite(exact).all():
         return math.nan
     if not exact.any():
-        raise ShapeError(f"matrix {tuple(matrix.shape)} is 0 everywhere: it has no direction.", code="matrix_is_zero")
+        raise ShapeError(
+            f"matrix {tuple(matrix.shape)} is 0 everywhere: its effective rank is undefined.", code="matrix_is_zero"
+        )
     values = torch.linalg.svdvals(exact)
     shares = values / values.sum()
     return float(torch.special.entr(shares).sum().exp())
@@ -63,7 +65,7 @@ def first_fall(history: Sequence[float], share: float, patience: int = 1) -> int
     """
     if not 0.0 < share < 1.0 or patience < 1:
         raise ShapeError(
-            f"share={share}, patience={patience}: expected a share between 0 and 1, patience from 1 on.",
+            f"share={share}, patience={patience}: expected a share between 0 and 1, and a patience of at least 1.",
             code="collapse_share",
             fields={"share": share, "patience": patience},
         )
@@ -71,7 +73,7 @@ def first_fall(history: Sequence[float], share: float, patience: int = 1) -> int
         return None
     if not history[0] > 0.0:
         raise ShapeError(
-            f"history starts at {history[0]}: only of a positive start is there a share to fall below.",
+            f"history starts at {history[0]}: its first value must be positive.",
             code="collapse_history",
         )
     in_a_row = 0

@@ -41,7 +41,7 @@ def gaussian_of(encodings: NDArray[np.floating]) -> Gaussian:
     exact = encodings.astype(np.float64)
     if not np.isfinite(exact).all():
         raise ShapeError(
-            "encodings: hold a number that is not finite. Look at the encoder.", code="encodings_not_finite"
+            "encodings: contain a number that is not finite. Check the encoder.", code="encodings_not_finite"
         )
     mean = exact.mean(0)
     centred = exact - mean
@@ -73,7 +73,7 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """
     if one.mean.shape != other.mean.shape:
         raise ShapeError(
-            f"encodings of {one.mean.size} and {other.mean.size} dimensions: both sets must come from one encoder.",
+            f"encodings of dimension {one.mean.size} and {other.mean.size}: both sets must come from one encoder.",
             code="encodings_dimensions",
         )
     values, vectors = np.linalg.eigh(one.covariance)

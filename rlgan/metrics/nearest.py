@@ -38,9 +38,7 @@ class JaccardNeighbours:
     def __init__(self, training: Sequence[Sequence[int]], order: int = 3) -> None:
         require_stripped(training, "training", at_least=1)
         if order < 1:
-            raise ShapeError(
-                f"order={order}: an n-gram has at least 1 token.", code="nearest_order", fields={"order": order}
-            )
+            raise ShapeError(f"order={order}: must be at least 1.", code="nearest_order", fields={"order": order})
         self._order = order
         text = self._text(dict.fromkeys(map(tuple, training)))
         self._sizes = self._num_different(text)
@@ -164,7 +162,7 @@ def nearness_test(sampled: NDArray[np.floating], held_out: NDArray[np.floating])
 
     if not len(sampled) or not len(held_out):
         raise ShapeError(
-            f"{len(sampled)} sampled and {len(held_out)} held-out distances: both need at least 1.",
+            f"{len(sampled)} sampled and {len(held_out)} held-out distances: at least 1 of each is needed.",
             code="nearest_distances",
         )
     with warnings.catch_warnings():

@@ -30,7 +30,7 @@ class NgramFrequencies:
         require_stripped(sequences, "sequences", at_least=1)
         if max_order < 1:
             raise ShapeError(
-                f"max_order={max_order}: an n-gram has at least 1 token.",
+                f"max_order={max_order}: must be at least 1.",
                 code="frequencies_order",
                 fields={"max_order": max_order},
             )
@@ -63,7 +63,7 @@ class NgramFrequencies:
         """
         if self.max_order != other.max_order:
             raise ShapeError(
-                f"max_order={self.max_order} and {other.max_order}: both sets need the same.",
+                f"max_order={self.max_order} and {other.max_order}: both sets must have the same.",
                 code="frequencies_orders_differ",
                 fields={"max_order": self.max_order},
             )

@@ -50,7 +50,7 @@ def reference_bleu(space: SequenceSpace, tokens: Tensor, references: Tensor, ord
     """
     if order < 1:
         raise ShapeError(
-            f"order={order}: BLEU needs at least 1-grams. Use order=1 or more.",
+            f"order={order}: must be at least 1.",
             code="reference_bleu_order",
             fields={"order": order},
         )

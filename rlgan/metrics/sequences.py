@@ -61,5 +61,5 @@ def require_stripped(sequences: Sequence[Sequence[int]], name: str, at_least: in
         )
     if len(sequences) < at_least:
         raise ShapeError(
-            f"{name} holds {len(sequences)} sequences: needs at least {at_least}.", code="too_few_sequences"
+            f"{name} holds {len(sequences)} sequences: must hold at least {at_least}.", code="too_few_sequences"
         )

@@ -23,7 +23,7 @@ def grouped(rows: Tensor, group: int | None) -> Tensor:
     batch = rows.shape[0]
     size = group or batch
     if batch % size:
-        raise ShapeError(f"{batch} sequences cannot be cut into groups of {size}.", code="groups_do_not_fit")
+        raise ShapeError(f"{batch} sequences cannot be divided into groups of {size}.", code="groups_do_not_fit")
     return rows.view(batch // size, size, *rows.shape[1:])
 
 

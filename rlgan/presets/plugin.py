@@ -21,8 +21,8 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import Loaded, brief, load, own_lines
 
 _FORM = (
-    "a function of `task`, or of nothing, that returns a rlgan Config, or a dictionary of dotted paths with the preset "
-    "that it changes under the key 'preset'"
+    "a function with the parameter `task` or without parameters that returns a rlgan Config, or a dictionary of "
+    "dotted paths with the preset that it changes under the key 'preset'"
 )
 
 
@@ -45,7 +45,7 @@ def own_preset(name: str, task: TaskSettings | None, shipped: Callable[[str, Tas
         base = changes.pop("preset", "quick")
         if not isinstance(base, str) or base == name:
             raise ConfigError(
-                f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a preset that ships.",
+                f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a built-in preset.",
                 code="preset_plugin_base",
                 fields={"plugin": name},
             )
@@ -93,7 +93,10 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
         ) from None
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"preset plug-in {name!r}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}",
+            (
+                f"preset plug-in {name!r}: raised {type(error).__name__}: {error}. Fix "
+                f"it.{own_lines(error, loaded.path)}"
+            ),
             code="preset_plugin_raised",
             fields={"plugin": name},
         ) from error

@@ -49,7 +49,7 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     if shipped is None:
         there = [*PRESETS, *known("preset")]
         raise ConfigError(
-            f"preset {name!r}: not known.{nearest(name, there)} Presets are {', '.join(there)}.",
+            f"preset {name!r}: is unknown.{nearest(name, there)} Presets are {', '.join(there)}.",
             code="unknown_preset",
             fields={"preset": name},
         )
@@ -59,7 +59,7 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     except ValidationError as error:
         # A recipe that cannot be followed on this task: the same sentence as of any other contradiction.
         raise ConfigError(
-            f"preset {shipped!r} is not for this task. {described(error)}",
+            f"preset {shipped!r} does not fit this task. {described(error)}",
             code="preset_not_for_task",
             fields={"preset": shipped},
         ) from None

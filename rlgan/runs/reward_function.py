@@ -92,8 +92,10 @@ def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
             yield folder
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error} A version has a discriminator where its run trained one and registered it by this version of "
-            "rlgan or a later one; else give the run's folder.",
+            (
+                f"{error} A model version has a discriminator only if its run trained one and was registered by this "
+                "version of rlgan or a later one. Otherwise give the folder of the run."
+            ),
             code="version_without_discriminator",
         ) from None
 
@@ -140,7 +142,7 @@ def _map_of_run(exported: ExportedDiscriminator, source: str) -> LogitMap:
     chosen = settings.logit_map
     if not settings.is_elementwise or chosen is None:
         raise ConfigError(
-            f"{source}: its reward={settings.kind!r} is no map of the discriminator's logit alone. {choice}",
+            f"{source}: its reward={settings.kind!r} is not a map of the discriminator's logit. {choice}",
             code="exported_reward_no_map",
             fields={"reward": settings.kind, "source": source},
         )
@@ -152,8 +154,10 @@ def _map_named(reward: LogitMap | str) -> LogitMap:
         return reward
     if reward not in _MAPS:
         raise ConfigError(
-            f"reward={reward!r}: is no map of a discriminator's logit. There are {', '.join(_MAPS)}."
-            f"{nearest(reward, _MAPS)}",
+            (
+                f"reward={reward!r}: is not a map of a discriminator's logit. Maps are "
+                f"{', '.join(_MAPS)}.{nearest(reward, _MAPS)}"
+            ),
             code="reward_is_no_map",
             fields={"reward": reward},
         )

@@ -201,15 +201,17 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
         return
     if place.config() != read_run_config(run_dir):
         raise CheckpointError(
-            f"{run_dir}: is another run than the one in {place.uri}. Name another folder by --out, or another storage.",
+            f"{run_dir}: contains another run than {place.uri}. Use another folder with --out, or another storage.",
             code="folder_of_other_run",
             fields={"path": run_dir},
         )
     here, there = load_latest(run_dir).position, place.newest_checkpoint()
     if there is not None and there > here:
         raise CheckpointError(
-            f"{run_dir}: is a copy that was left behind: it has {here} units, and {place.uri} has {there}. Remove this "
-            f"folder and go on by --resume {place.uri}, or fetch the run into another folder by --out.",
+            (
+                f"{run_dir}: is an outdated copy: it has {here} iterations, but {place.uri} has {there}. Remove this "
+                f"folder and continue with --resume {place.uri}, or download the run into another folder with --out."
+            ),
             code="outdated_copy",
             fields={"path": run_dir},
         )
@@ -218,14 +220,16 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
 def _require_unused(run_dir: Path, storage: Place | None) -> None:
     if (run_dir / CONFIG).exists():
         raise CheckpointError(
-            f"--out {run_dir}: already holds a run. Go on with it by --resume {run_dir}, or name another folder.",
+            f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another folder.",
             code="out_exists",
             fields={"out": run_dir},
         )
     if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
         raise CheckpointError(
-            f"--out {run_dir}: {place.uri} already holds a run. Go on with it by --resume {place.uri}, or name another "
-            "folder.",
+            (
+                f"--out {run_dir}: {place.uri} already contains a run. Continue it with --resume {place.uri}, or use "
+                "another folder."
+            ),
             code="out_exists_in_storage",
             fields={"out": run_dir},
         )
@@ -235,8 +239,8 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None, progress:
     """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
     progress = progress or Progress()
     progress.say(
-        f"run {run_dir} is complete: its table as it was written. Its data is not read again; --dry-run beside "
-        f"--resume finds whether it is as it was.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
+        f"run {run_dir} is complete; this is its stored table. The data was not read again; to check whether it "
+        f"has changed, use --dry-run with --resume.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
     )
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
@@ -337,8 +341,10 @@ def new_folder(request: RunRequest) -> Path:
 
 def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
-        f"{folder}: no folder can be made there ({error.strerror}). Name a folder where this user may write, by --out "
-        "or --storage.",
+        (
+            f"{folder}: cannot be created ({error.strerror}). Use a folder where this user has write permission, with "
+            "--out or --storage."
+        ),
         code="cannot_make_folder",
         fields={"path": folder},
     )
@@ -365,8 +371,10 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
     )
     if differences := config_differences(saved, wanted):
         raise CheckpointError(
-            f"{asked}: is a run of another configuration: {'; '.join(differences)}. Leave the options out "
-            "to go on with it as it was, or start a new run.",
+            (
+                f"{asked}: is a run with another configuration: {'; '.join(differences)}. Remove the options to "
+                "continue it as it was, or start a new run."
+            ),
             code="run_differs",
             fields={"run": asked},
         )

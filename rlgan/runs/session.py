@@ -167,7 +167,7 @@ class Session:
             with self._stop_on_signals():
                 self._train()
             if self._trainer.stopped is not None:
-                self._progress.say(f"training stopped by {self._trainer.stopped}")
+                self._progress.say(f"training was stopped by {self._trainer.stopped}")
                 tags["stopped_by"] = self._trainer.stopped
             if self._trainer.selected is not None:
                 self._progress.say(self._trainer.selected)
@@ -184,9 +184,9 @@ class Session:
             return self._stopped()
         except PluginError:
             self._progress.say(
-                f"stopped by a plug-in; its {self._kept_position} units of the last checkpoint are kept. When the "
-                f"cause is gone, and the plug-in's source is what it was, go on with: {self._again()} (a plug-in "
-                "whose source is mended needs a new run)"
+                f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. "
+                f"After the cause is fixed outside the plug-in, continue with: {self._again()} (a plug-in with "
+                "changed source needs a new run)"
             )
             raise
         finally:
@@ -196,7 +196,7 @@ class Session:
             self._tracker.finish(status, wait_s, tags)
 
     def _stopped(self) -> RunResult:
-        self._progress.say(f"stopped after {self._kept_position} units; go on with: {self._again()}")
+        self._progress.say(f"stopped after {self._kept_position} iterations; to continue, run: {self._again()}")
         return RunResult(self._run_dir, stopped=True)
 
     def _again(self) -> str:
@@ -265,8 +265,8 @@ class Session:
         self._keep(self._now(states))
         if errors:
             self._progress.say(
-                f"warning: the checkpoint of {self._kept_position} units is kept without the state of a callback, "
-                "which begins anew with --resume"
+                f"warning: the checkpoint after {self._kept_position} iterations is saved without the state of a "
+                "callback, which starts again with --resume"
             )
             raise errors[0]
 
@@ -303,17 +303,17 @@ class Session:
         except StorageError as error:
             if str(error) != self._not_sent:
                 self._not_sent = str(error)
-                self._progress.say(f"warning: {error} The run goes on; this is tried again after each checkpoint.")
+                self._progress.say(f"warning: {error} The run continues, and tries again after each checkpoint.")
 
     def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
-            self._progress.say(f"warning: {reason}; going on from {loaded.path.name}, the last good one")
+            self._progress.say(f"warning: {reason}; continuing from {loaded.path.name}, the last intact checkpoint")
         self._trainer.restore(loaded.state)
         self._callbacks.restore(loaded.state.get(CALLBACKS, {}))  # older versions had none
         self._kept_position = loaded.position
         self._tracker.truncate_after(loaded.position)
         _truncate_samples(self._run_dir / "samples.txt", self._trainer)
-        self._progress.say(f"resumed after {loaded.position} units")
+        self._progress.say(f"resumed after {loaded.position} iterations")
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
@@ -323,7 +323,10 @@ class Session:
             if self._stop_asked:
                 raise KeyboardInterrupt
             self._stop_asked = True
-            self._progress.say("stopping after this unit (again: at once, losing what is not in the last checkpoint)")
+            self._progress.say(
+                "stopping after this iteration (press Ctrl-C again to stop at once and lose progress since the last "
+                "checkpoint)"
+            )
 
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may ask for signals
@@ -345,10 +348,10 @@ class Session:
         evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
         self._progress.say(
-            f"the final table takes about {in_words(left)}, and training took {in_words(trained_s)}. What makes it "
-            f"shorter in another run: less of --evaluation.final-sequences {evaluation.final_sequences}, "
-            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
-            f"--controls {controls}. Ctrl-C keeps the run; its table begins again with --resume."
+            f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
+            f"another run, lower --evaluation.final-sequences {evaluation.final_sequences}, "
+            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings} "
+            f"or --controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
     def _report(self) -> list[dict[str, Any]]:
@@ -387,8 +390,10 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
     except StorageError as error:
         again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
         raise UploadError(
-            f"{error} Nothing is lost: the run is whole in {run_dir}. When the storage takes files again, send it by: "
-            f"{again}",
+            (
+                f"{error} Nothing is lost: the complete run is in {run_dir}. When the storage is available again, "
+                f"upload it with: {again}"
+            ),
             code="upload_failed",
         ) from error
 

@@ -82,7 +82,7 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
         ValueError: `position` is negative, `keep` is below 1, or a key cannot be kept.
     """
     if position < 0 or keep < 1:
-        raise ValueError(f"position={position}, keep={keep}: positions begin at 0, and one checkpoint at least stays.")
+        raise ValueError(f"position={position}, keep={keep}: position must be at least 0, and keep at least 1.")
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_encode(state, "", tensors), allow_nan=False)
     packed = save(tensors)
@@ -135,13 +135,15 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
             skipped.append(f"checkpoint {place.name} is damaged ({error})")
     if skipped:
         raise CheckpointError(
-            f"{run_dir}: no whole checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, or "
-            "start a new run.",
+            (
+                f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, "
+                "or start a new run."
+            ),
             code="no_whole_checkpoint",
             fields={"path": run_dir},
         )
     raise CheckpointError(
-        f"{run_dir}: holds no checkpoint. Give the folder of a run that kept one, or start a new run.",
+        f"{run_dir}: contains no checkpoint. Give the folder of a run with a checkpoint, or start a new run.",
         code="no_checkpoint",
         fields={"path": run_dir},
     )
@@ -158,7 +160,7 @@ def load_at(path: Path) -> LoadedCheckpoint:
     """
     if not (path / STATE).exists():
         raise CheckpointError(
-            f"{path}: is no checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.",
+            f"{path}: is not a checkpoint ({STATE} is missing). Give a folder below {CHECKPOINTS}/.",
             code="not_a_checkpoint",
             fields={"path": path},
         )
@@ -167,7 +169,7 @@ def load_at(path: Path) -> LoadedCheckpoint:
         return LoadedCheckpoint(_load(path, position), position, path, ())
     except (OSError, ValueError, TypeError, LookupError, RecursionError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: is damaged ({error}). Give another checkpoint of the run.",
+            f"{path}: is damaged ({error}). Use another checkpoint of the run.",
             code="damaged_checkpoint",
             fields={"path": path},
         ) from None
@@ -214,8 +216,10 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(
-            f"{run_dir}: is no folder of a run ({path.name}: {error.strerror}). Give the folder that "
-            "`rlgan train --out` named, in runs/ where nothing was named.",
+            (
+                f"{run_dir}: is not the folder of a run ({path.name}: {error.strerror}). Give the folder from `rlgan "
+                "train --out`, or one in runs/ (the default)."
+            ),
             code="not_a_run",
             fields={"path": run_dir},
         ) from None
@@ -227,7 +231,7 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(values, dict):
         raise CheckpointError(
-            f"{path}: holds {type(values).__name__}, expected an object. Restore it.",
+            f"{path}: contains {type(values).__name__}, expected an object. Restore it.",
             code="run_file_type",
             fields={"path": path},
         )
@@ -258,7 +262,7 @@ def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         if path in tensors:
-            raise ValueError(f"{path}: two tensors have this path, for a key contains '/'")
+            raise ValueError(f"{path}: two tensors have this path, because a key contains '/'")
         # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR_KEY: path}
@@ -272,12 +276,12 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         return {_FLOAT_KEY: repr(float(value))}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{path}: a checkpoint holds tensors and JSON values, not {type(value).__name__}")
+    raise TypeError(f"{path}: a checkpoint can contain tensors and JSON values, not {type(value).__name__}")
 
 
 def _key(key: Any, path: str) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{path}: keys of a checkpoint are text, not {type(key).__name__} {key!r}")
+        raise TypeError(f"{path}: keys of a checkpoint must be text, not {type(key).__name__} {key!r}")
     if key in _RESERVED:
         raise ValueError(f"{path}: the key {key!r} is reserved")
     return key
@@ -300,22 +304,22 @@ def _load(path: Path, position: int) -> dict[str, Any]:
         document = json.loads((path / STATE).read_text(encoding="utf-8"))
         form, version = document["format"], document["rlgan"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{STATE} is not what was written: {error}") from error
+        raise ValueError(f"{STATE} does not match its checksum: {error}") from error
     if form != _FORMAT:
         raise ValueError(
-            f"{STATE} has format {form} of rlgan {version}; this is rlgan {__version__}, which reads {_FORMAT}"
+            f"{STATE} has format {form} of rlgan {version}, but rlgan {__version__} reads format {_FORMAT}"
         )
     if document["position"] != position:
-        raise ValueError(f"it holds position {document['position']}")
+        raise ValueError(f"it contains position {document['position']}")
     # Floats are written so that reading gives the same bits, hence writing again gives the same text.
     if _sha256(json.dumps(document["state"]).encode()) != document["state_sha256"]:
-        raise ValueError(f"{STATE} is not what was written")
+        raise ValueError(f"{STATE} does not match its checksum")
     packed = (path / TENSORS).read_bytes()
     if _sha256(packed) != document["tensors_sha256"]:
-        raise ValueError(f"{TENSORS} is not what was written: {len(packed):,} bytes of another checksum")
+        raise ValueError(f"{TENSORS} does not match its checksum ({len(packed):,} bytes)")
     state = _decode(document["state"], load(packed))
     if not isinstance(state, dict):
-        raise ValueError(f"{STATE} holds {type(state).__name__}, expected an object")
+        raise ValueError(f"{STATE} contains {type(state).__name__}, expected an object")
     return state
 
 
@@ -353,8 +357,10 @@ def _prune(folder: Path, position: int, keep: int) -> None:
             shutil.rmtree(place)
     except OSError as error:
         raise CheckpointError(
-            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is kept; remove this one, "
-            "then --resume.",
+            (
+                f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is saved. Remove this "
+                "one, then --resume."
+            ),
             code="cannot_remove_checkpoint",
         ) from error
 

@@ -141,7 +141,7 @@ def require_model_name(name: str) -> None:
     """
     if not re.fullmatch(r"[^/@:\s][^/@:]*", name):
         raise ConfigError(
-            f"name={name!r}: a registered model needs a name without '/', ':' and '@'. Choose another.",
+            f"name={name!r}: the name of a registered model must not contain '/', ':' or '@'. Choose another.",
             code="registry_name",
             fields={"name": name},
         )
@@ -163,7 +163,7 @@ def find_generator(uri: str | None, model: str) -> RegisteredGenerator:
     parts = _ADDRESS.fullmatch(model)
     if parts is None:
         raise ConfigError(
-            f"{model!r}: is no address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS.",
+            f"{model!r}: is not the address of a registered model. Give models:/NAME/VERSION or models:/NAME@ALIAS.",
             code="registry_address",
             fields={"model": model},
         )
@@ -265,8 +265,10 @@ def _run(client: Any, run_id: str) -> Any:
         if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise TrackingError(
-            f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} that a generator could belong "
-            "to. Give the id of a run that it has.",
+            (
+                f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} to which a generator could "
+                "belong. Give the id of an existing run."
+            ),
             code="registry_no_run",
         ) from None
 
@@ -304,7 +306,7 @@ def _fingerprint(dataset: Any) -> str:
 
 def _page(facts: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """A description in Markdown."""
-    lines = [f"A generator of discrete sequences that rlgan trained. {facts.get('verdict', '')}".rstrip(), ""]
+    lines = [f"A generator of discrete sequences, trained with rlgan. {facts.get('verdict', '')}".rstrip(), ""]
     lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in facts.items() if key != "verdict"]
     lines += [f"- **{key.replace('_', ' ')}**: {value}" for key, value in tags.items() if key not in facts]
     return _cut("\n".join(lines))
@@ -312,7 +314,7 @@ def _page(facts: Mapping[str, str], tags: Mapping[str, str]) -> str:
 
 def _about(name: str, version: str, page: str) -> str:
     """The description of a model: of its newest version, and how to use it."""
-    use = f"Version {version} is the newest. Sample from it: `rlgan sample --model models:/{name}/{version}`"
+    use = f"Version {version} is the newest. To sample from it: `rlgan sample --model models:/{name}/{version}`"
     return f"{use}\n\n{page}"
 
 
@@ -356,7 +358,7 @@ def _version(client: Any, uri: str, model: str, name: str, version: str | None, 
     there = [f"/{one.version}" for one in _pages(client.search_model_versions, f"name = '{name}'")]
     there += [f"@{one}" for one in client.get_registered_model(name).aliases]
     raise TrackingError(
-        f"{model}: {server} has no such version of {name!r}. It has {listed(there)}.",
+        f"{model}: {server} has no such version of {name!r}. Existing versions are {listed(there)}.",
         code="no_model_version",
         fields={"model": model},
     )
@@ -383,8 +385,11 @@ def _download(client: Any, uri: str, version: Any, path: str, folder: Path, mode
         fetched = get_artifact_repository(location, uri, uri).download_artifacts(path, str(folder))
     except (MlflowException, OSError) as error:
         raise CheckpointError(
-            f"{model}: its file {path} cannot be fetched from {without_password(location)} ({first_line(error)}). Give "
-            "a generator that rlgan registered, and see that its files can be reached from here.",
+            (
+                f"{model}: its file {path} cannot be downloaded from {without_password(location)} "
+                f"({first_line(error)}). Give a generator that rlgan registered, and check that its files are "
+                "reachable from here."
+            ),
             code="model_file_missing",
             fields={"model": model},
         ) from None
@@ -399,7 +404,7 @@ def _temperature(path: Path, model: str) -> float:
     value = known.get("temperature")
     if not isinstance(value, float) or not 0.0 < value < math.inf:
         raise CheckpointError(
-            f"{model}: is no generator that rlgan registered, for it has no parameter temperature. Give another model.",
+            f"{model}: was not registered by rlgan, because it has no parameter temperature. Give another model.",
             code="not_our_model",
             fields={"model": model},
         )

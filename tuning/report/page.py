@@ -86,7 +86,7 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f"{folder}: cannot be made ({error.strerror}). Name another folder.",
+            f"{folder}: cannot be created ({error.strerror}). Use another folder.",
             code="page_folder",
             fields={"path": folder},
         ) from None

@@ -186,11 +186,11 @@ def _no_axis(base: Config, name: str, known: Sequence[str]) -> ConfigError:
     for path, reason in not_searched().items():
         if plain == path or plain.startswith(f"{path}."):
             return ConfigError(
-                f"{name}: is not searched: {reason}.", code="dimension_not_searched", fields={"name": name}
+                f"{name}: cannot be searched: {reason}.", code="dimension_not_searched", fields={"name": name}
             )
     if plain in all_paths(to_dict(base)):
         return ConfigError(
-            f"{name}: is no dimension by itself. Those below it are chosen by {plain}.*",
+            f"{name}: is a group, not a dimension. Use {plain}.* for the dimensions below it.",
             code="dimension_is_group",
             fields={"name": name},
         )

@@ -96,7 +96,7 @@ class Study:
                     ) from None
         if not chosen and not self.bundles:
             raise ConfigError(
-                f"study {self.name}: nothing is left to vary; every dimension is fixed.",
+                f"study {self.name}: nothing varies, because every dimension is fixed. Leave at least one free.",
                 code="study_varies_nothing",
                 fields={"study": self.name},
             )
@@ -110,8 +110,10 @@ class Study:
                 continue
             if prior is None:
                 raise ConfigError(
-                    f"study {self.name}: {path}: is an option of a plug-in, and nothing says what may be tried of it. "
-                    "Give its values, or an interval, in the study.",
+                    (
+                        f"study {self.name}: {path}: is an option of a plug-in, so its range is unknown. Give its "
+                        "values, or an interval, in the study."
+                    ),
                     code="study_plugin_option",
                     fields={"study": self.name},
                 )
@@ -145,8 +147,10 @@ class Study:
                     check_value(axis.path, dict(axis.only_if), value)
                 except ConfigError as error:
                     raise ConfigError(
-                        f"{error} The sweep was begun with it: go on with the version that it was begun with, or start "
-                        "a new sweep.",
+                        (
+                            f"{error} The sweep began with it. Use the same version of rlgan as then, or start a new "
+                            "sweep."
+                        ),
                         code="study_of_older_version",
                     ) from None
             kept.append(then)
@@ -289,13 +293,13 @@ def load_study(name_or_file: str) -> Study:
             study = runpy.run_path(str(path)).get("STUDY")
         except Exception as error:  # a user's own code may raise anything
             raise ConfigError(
-                f"{path}: raises {type(error).__name__}: {error}. Mend it, and try again.",
+                f"{path}: raised {type(error).__name__}: {error}. Fix it, and try again.",
                 code="study_raised",
                 fields={"path": path},
             ) from error
         if not isinstance(study, Study):
             raise ConfigError(
-                f"{path}: sets no STUDY of rlgan.tuning.Study (it has {type(study).__name__}).",
+                f"{path}: does not set STUDY to a rlgan.tuning.Study (it has {type(study).__name__}).",
                 code="study_sets_nothing",
                 fields={"path": path},
             )
@@ -316,7 +320,7 @@ def _from_toml(path: Path, values: Mapping[str, Any]) -> Study:
     for name, value in values.items():
         if name not in _FIELDS:
             raise ConfigError(
-                f"{path}: {name}: no such field; there are {', '.join(_FIELDS)}.{nearest(name, _FIELDS)}",
+                f"{path}: {name}: no such field; fields are {', '.join(_FIELDS)}.{nearest(name, _FIELDS)}",
                 code="study_field",
                 fields={"path": path},
             )
