@@ -117,7 +117,7 @@ class GroupDeviation(Normalisation):
 
 
 class RunningScale(Normalisation):
-    """Advantages divided by a moving average of their mean absolute value, this batch included (docs/algorithms.md §8)."""
+    """Advantages divided by a moving average of their mean magnitude, this batch included (docs/algorithms.md §8)."""
 
     kind: Literal["running_scale"] = "running_scale"
     decay: Annotated[float, Uniform(0.0, 0.99)] = Field(0.9, ge=0.0, lt=1.0)

@@ -28,7 +28,9 @@ def is_measured(settings: EvaluationSettings, phase: Phase, step: int, is_last: 
 
 
 class CollapseWatch:
-    """Warns once the generator continues in far fewer ways than at the end of pretraining (docs/algorithms.md §20).
+    """Warns once the generator continues in far fewer ways than at the end of pretraining.
+
+    The metric `generator/collapse_alarm` of docs/metrics.md says how far.
 
     Args:
         share: of the effective rank at the end of pretraining below which it warns; None watches nothing.

@@ -173,7 +173,7 @@ def ask(config: Config, folder: Path, *options: str) -> int:
 
 def forget() -> None:
     """As if this process had just begun."""
-    for known in (extensions._sources, extensions._modules, extensions._built, extensions._own):
+    for known in (extensions.memory.sources, extensions.memory.modules, extensions.memory.built, extensions.memory.own):
         known.clear()
 
 
@@ -190,11 +190,11 @@ def test_a_stopped_run_goes_on_with_the_copy_in_its_folder(
     resume = ["train", "--resume", str(tmp_path / "stopped")]
     capsys.readouterr()
     assert main(resume) == 2 and "let it be executed by --trust-code" in capsys.readouterr().err
-    assert not extensions._modules
+    assert not extensions.memory.modules
     assert main([*resume, "--trust-code"]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "stopped")
     saved = json.loads((tmp_path / "whole" / "config.json").read_text())["reward"]["functions"]
-    assert [one["digest"] for one in saved] == [extensions._sha256(TEXT)] * 2
+    assert [one["digest"] for one in saved] == [extensions.digest_of(TEXT)] * 2
 
 
 def test_a_run_does_not_go_on_with_another_function(
@@ -211,7 +211,7 @@ def test_a_run_does_not_go_on_with_another_function(
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
     described = capsys.readouterr().err
     assert "is another one than the run began with" in described
-    assert extensions._sha256(TEXT) in described and extensions._sha256(file.read_text()) in described
+    assert extensions.digest_of(TEXT) in described and extensions.digest_of(file.read_text()) in described
     assert rows_of(tmp_path / "run") == before
     # What was trained can be looked at all the same.
     assert main(["evaluate", "--run", str(tmp_path / "run")]) == 0
@@ -272,7 +272,7 @@ def test_bad_functions_are_told_before_anything_is_written(
 def test_the_configuration_shows_functions_and_their_digest(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show-config", "seqgan", "--reward", f"{file}:even", "--reward.functions.0.weight", "0.5"]) == 0
     shown = capsys.readouterr().out
-    assert extensions._sha256(TEXT) in shown and "reward.map" in shown
+    assert extensions.digest_of(TEXT) in shown and "reward.map" in shown
     config = override(tiny_config(), {"reward": f"{file}:even"})
     assert to_dict(config)["reward"]["functions"][0]["name"] == f"{file}:even"
 

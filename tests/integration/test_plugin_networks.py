@@ -79,8 +79,8 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not_and_is_sampl
     sampled = ask(capsys, "sample", "--run", tmp_path / "whole", "--num", 3)
     assert sampled.status == 0 and len(sampled.out.splitlines()) == 3
     file.unlink()  # a generator of somebody's own is code, which is not executed unasked
-    monkeypatch.setattr(extensions, "_sources", {})
-    monkeypatch.setattr(extensions, "_modules", {})
+    monkeypatch.setattr(extensions.memory, "sources", {})
+    monkeypatch.setattr(extensions.memory, "modules", {})
     refused = ask(capsys, "sample", "--run", tmp_path / "whole", "--num", 3)
     assert refused.status == 2 and "--trust-code" in refused.err
     trusted = ask(capsys, "sample", "--run", tmp_path / "whole", "--num", 3, "--trust-code")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,17 @@ def test_samples_are_those_of_the_command_line(run: rlgan.Run, capsys: pytest.Ca
     )
     assert run.sample(4, temperature=0.7, top_p=0.9, seed=3) == printed.out.splitlines()
     assert rlgan.load(run.folder).sample(2, seed=1) == run.sample(2, seed=1)
+
+
+def test_a_run_is_sampled_from_and_scored_without_ray(run: rlgan.Run) -> None:
+    program = (
+        "import sys; sys.modules['ray'] = None; import rlgan; run = rlgan.load(sys.argv[1]); "
+        "print(run.sample(2, seed=5)); print(run.score(['a saw e']).shape, len(run.table), run)"
+    )
+    command = [sys.executable, "-c", program, str(run.folder)]
+    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.splitlines()[0] == str(run.sample(2, seed=5))
 
 
 def test_a_text_is_scored_token_by_token(run: rlgan.Run) -> None:

@@ -133,9 +133,9 @@ def length(texts):
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if this process had just begun."""
-    for name in ("_sources", "_modules", "_built"):
-        monkeypatch.setattr(extensions, name, {})
-    monkeypatch.setattr(extensions, "_own", set())
+    for name in ("sources", "modules", "built"):
+        monkeypatch.setattr(extensions.memory, name, {})
+    monkeypatch.setattr(extensions.memory, "own", set())
 
 
 def coded(folder: Path) -> Config:
@@ -291,7 +291,7 @@ def test_an_installed_function_that_runs_commands_is_not_called(
     for name in ("subprocess:getoutput", f"{source}:getoutput"):
         run_dir = copy_of(with_code / "run", tmp_path / f"run-{len(name)}")
         config = json.loads((run_dir / "config.json").read_text("utf-8"))
-        digest = extensions._sha256(source.read_text("utf-8"))
+        digest = extensions.digest_of(source.read_text("utf-8"))
         options = {"cmd": f"touch {mark}"}
         config["task"] = {"kind": "plugin", "name": name, "options": options, "digest": digest}
         (run_dir / "config.json").write_text(json.dumps(config), "utf-8")

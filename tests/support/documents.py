@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((PROJECT / "docs").glob("*.md"))))
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")),
+)
 RESULTS = tuple(f"benchmarks/results/{path.name}" for path in sorted((PROJECT / "benchmarks/results").glob("*.md")))
 
 PROGRAMS = ("rlgan", "python", "make", "ray", "pytest", "pip", "mlflow", "head", "curl")
@@ -183,6 +187,25 @@ def links(path: str, text: str) -> Iterator[Piece]:
     for found in re.finditer(r"\[[^\]]+\]\(([^)\s]+)\)", plain):
         if not re.match(r"[a-z]+:", found[1]):
             yield Piece(f"{path}:{plain.count(chr(10), 0, found.start()) + 1}", found[1], is_block=False)
+
+
+def sections(path: str, text: str) -> Iterator[Piece]:
+    """Numbers of headings that have one: `## 19.1 Critics` is 19.1, `# 4. maligan` is 4."""
+    plain = prose(text)
+    for found in re.finditer(r"^#+ (\d+(?:\.\d+)*)\.? ", plain, re.MULTILINE):
+        yield Piece(f"{path}:{plain.count(chr(10), 0, found.start()) + 1}", found[1])
+
+
+def citations(path: str, text: str) -> Iterator[Piece]:
+    """Numbers of sections that a program cites; those of a paper stand behind its year (`et al. 2019, §2.2`)."""
+    for found in re.finditer(r"(?<!\d{4}, )§ ?(\d+(?:\.\d+)*)", text):
+        yield Piece(f"{path}:{text.count(chr(10), 0, found.start()) + 1}", found[1], is_block=False)
+
+
+def pages_cited(path: str, text: str) -> Iterator[Piece]:
+    """Pages of docs/ that a program names."""
+    for found in re.finditer(r"\bdocs/[\w/]+\.md\b", text):
+        yield Piece(f"{path}:{text.count(chr(10), 0, found.start()) + 1}", found[0], is_block=False)
 
 
 def anchors(text: str) -> set[str]:

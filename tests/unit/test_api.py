@@ -30,6 +30,23 @@ def test_importing_rlgan_loads_nothing_heavy() -> None:
     assert found.stdout.split(maxsplit=1)[1].strip() == "[]"
 
 
+def test_a_run_is_looked_at_and_loaded_without_ray() -> None:
+    """Nothing of the face but training needs Ray: where it cannot be imported, the rest can be used."""
+    program = """
+import sys
+sys.modules["ray"] = None
+import rlgan
+for name in rlgan.__all__:
+    getattr(rlgan, name)
+try:
+    rlgan.train("seqgan", data="nowhere.txt", schedule={"g_btch": 3})
+except ValueError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0 and "schedule.g_batch" in found.stdout, found.stderr[-2000:]
+
+
 def test_each_public_name_is_there_and_others_are_not() -> None:
     for name in rlgan.__all__:
         assert getattr(rlgan, name) is not None, name
@@ -63,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunRequest]:
         found.append(request)
         raise Asked
 
-    monkeypatch.setattr(api, "run_it", note)
+    monkeypatch.setattr("rlgan.runs.run.run", note)
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -121,7 +138,7 @@ def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
         seen.append([json.loads(line) for line in path.read_text("utf-8").splitlines()])
         raise Asked
 
-    monkeypatch.setattr(api, "run_it", note)
+    monkeypatch.setattr("rlgan.runs.run.run", note)
     monkeypatch.chdir(tmp_path)
     ask("quick", data=["two\nlines", "ü"])
     ask("quick", data=[("a", "b"), ("c", "d")], out="mine")

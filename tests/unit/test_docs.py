@@ -468,6 +468,44 @@ def test_a_link_leads_somewhere(piece: Piece) -> None:
         assert anchor in known, f"{piece}: {target.name} has no heading #{anchor}; it has {', '.join(sorted(known))}"
 
 
+def programs() -> list[str]:
+    """All Python of the project, and its other files that cite pages."""
+    found = {
+        path
+        for folder in ("rlgan", "envs", "tuning", "tests", "benchmarks")
+        for path in (PROJECT / folder).rglob("*.py")
+    }
+    found |= {path for path in PROJECT.iterdir() if path.suffix in (".toml", ".yaml")} | {PROJECT / "Makefile"}
+    return sorted({path.resolve().relative_to(PROJECT).as_posix() for path in found})
+
+
+def test_a_cited_section_of_algorithms_is_there_and_the_contents_lead_to_it() -> None:
+    numbered = {
+        piece.text: piece.where
+        for path in DOCUMENTS
+        if path.startswith("docs/algorithms/")
+        for piece in documents.sections(path, (PROJECT / path).read_text("utf-8"))
+    }
+    cited = pieces(documents.citations, programs())
+    assert len(cited) > 50
+    for piece in cited:
+        assert piece.text in numbered, f"{piece.where}: docs/algorithms has no section {piece.text}"
+    contents = (PROJECT / "docs/algorithms.md").read_text("utf-8")
+    rows = re.findall(r"(?m)^\| ([\d., ]+) \| \[.*?\]\((.*?)\)", contents)
+    listed = {number: f"docs/{page}" for numbers, page in rows for number in numbers.split(", ")}
+    for number, page in listed.items():
+        assert numbered[number].rpartition(":")[0] == page, f"docs/algorithms.md: section {number} is not in {page}"
+    for number, where in numbered.items():  # a section of a section is found below it
+        assert any(f"{number}.".startswith(f"{one}.") for one in listed), f"{where}: not in docs/algorithms.md"
+
+
+def test_a_page_that_a_program_names_is_there() -> None:
+    named = pieces(documents.pages_cited, programs())
+    assert len(named) > 50
+    for piece in named:
+        assert (PROJECT / piece.text).exists(), f"{piece}: there is no such page"
+
+
 @pytest.mark.parametrize("piece", pieces(documents.toml_blocks), ids=lambda piece: piece.where)
 def test_a_study_in_toml_is_one(piece: Piece, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"

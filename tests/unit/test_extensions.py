@@ -57,9 +57,9 @@ class Two(Settings):
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_registered", "_sources", "_modules", "_built"):
-        monkeypatch.setattr(extensions, name, {})
-    monkeypatch.setattr(extensions, "_own", set())
+    for name in ("registered", "sources", "modules", "built"):
+        monkeypatch.setattr(extensions.memory, name, {})
+    monkeypatch.setattr(extensions.memory, "own", set())
 
 
 @pytest.fixture
@@ -356,7 +356,7 @@ def test_reading_settings_with_a_digest_executes_nothing(file: Path) -> None:
 
 def test_another_source_is_refused_with_both_digests(file: Path) -> None:
     plugin = Reward(name=f"{file}:brevity")
-    extensions._sources.clear()
+    extensions.memory.sources.clear()
     file.write_text(TEXT + "\n")
     changed = hashlib.sha256((TEXT + "\n").encode()).hexdigest()
     with pytest.raises(ConfigError) as raised:
@@ -376,8 +376,8 @@ def test_all_plugins_of_settings_in_order(file: Path) -> None:
 def test_source_travels_to_another_process_by_pickle(file: Path) -> None:
     packed = pickle.dumps(Reward(name=f"{file}:brevity"))
     file.unlink()
-    extensions._sources.clear()
-    extensions._modules.clear()
+    extensions.memory.sources.clear()
+    extensions.memory.modules.clear()
     plugin = pickle.loads(packed)
     assert plugin.load().object(["abc"]) == [-3.0]
     # Tracebacks show the user's lines, though the file is not there.
@@ -392,8 +392,8 @@ def test_source_is_found_in_the_runs_folder(file: Path, tmp_path: Path) -> None:
     (kept,) = keep_sources(tmp_path / "run", [plugin, plugin])
     assert kept.read_text() == TEXT
     file.unlink()
-    extensions._sources.clear()
-    extensions._modules.clear()
+    extensions.memory.sources.clear()
+    extensions.memory.modules.clear()
     again = Reward.model_validate(plugin.model_dump(mode="json"))
     with pytest.raises(ConfigError, match="there is no file"):
         again.load()
@@ -405,7 +405,7 @@ def test_source_is_found_in_the_runs_folder(file: Path, tmp_path: Path) -> None:
 def test_changed_source_is_no_reason_to_read_another_run_but_to_go_on_with_it(file: Path, tmp_path: Path) -> None:
     plugin = Reward(name=f"{file}:brevity")
     keep_sources(tmp_path / "run", [plugin])
-    extensions._sources.clear()
+    extensions.memory.sources.clear()
     file.write_text("def brevity(completions):\n    return [1.0] * len(completions)\n")
     admit([plugin], tmp_path / "run", "run", trust_code=True)
     assert plugin.load().object(["abc"]) == [-3.0]
@@ -418,7 +418,7 @@ def test_registered_plugin_of_a_run_must_be_registered_again(tmp_path: Path) -> 
     register("reward", "zero", registered_function)
     plugin = Reward(name="zero")
     keep_sources(tmp_path, [plugin])
-    extensions._registered.clear()
+    extensions.memory.registered.clear()
     with pytest.raises(CheckpointError, match="nothing is registered under this name"):
         admit([plugin], tmp_path, "run", trust_code=True)
     register("reward", "zero", registered_function)
@@ -461,7 +461,7 @@ def test_another_version_of_a_module_is_refused_and_not_imported(two: tuple[Path
     sys.path.insert(0, str(two[0]))
     packed = pickle.dumps(Reward(name="versioned.reward:brevity", digest=version_of(two[0])))
     if not is_remembered:
-        extensions._sources.clear()
+        extensions.memory.sources.clear()
     sys.path[0] = str(two[1])
     plugin = (
         pickle.loads(packed) if is_remembered else Reward(name="versioned.reward:brevity", digest=version_of(two[0]))

@@ -78,12 +78,12 @@ def registered() -> Iterator[str]:
 
     extensions.register("preset", "mine_of_a_test", mine)
     yield "mine_of_a_test"
-    del extensions._registered["preset", "mine_of_a_test"]
+    del extensions.memory.registered["preset", "mine_of_a_test"]
 
 
 @pytest.mark.parametrize(("name", "shipped"), [("quick", "quick"), ("mle", "mle"), ("seqgan_quick", "seqgan-quick")])
 def test_name_of_a_preset_that_ships_is_refused(name: str, shipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extensions, "_registered", {})
+    monkeypatch.setattr(extensions.memory, "registered", {})
     extensions.register("preset", name, lambda task=None: {"seed": 5})
     with pytest.raises(ConfigError, match=f"preset='{shipped}': is the name of a preset that ships"):
         preset(shipped)
@@ -103,7 +103,7 @@ def test_name_of_a_preset_that_ships_is_refused(name: str, shipped: str, monkeyp
 def test_name_of_a_variant_that_ships_is_refused(
     kind: extensions.PluginKind, path: str, shipped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extensions, "_registered", {})
+    monkeypatch.setattr(extensions.memory, "registered", {})
     extensions.register(kind, shipped, lambda *values: values)
     with pytest.raises(ConfigError, match=f"{path}='{shipped}': is the name of a {kind} that ships"):
         override(preset("quick"), {path: shipped})

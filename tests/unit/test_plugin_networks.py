@@ -318,7 +318,7 @@ def test_settings_take_their_source_along(tmp_path: Path) -> None:
 
 
 def test_registration_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extensions, "_registered", {})
+    monkeypatch.setattr(extensions.memory, "registered", {})
     extensions.register("generator", "gru", plugin_networks.Gru)
     extensions.register("discriminator", "bag", plugin_networks.Bag)
     settings = PluginGenerator.model_validate({"name": "gru", "options": {"width": 3}})
@@ -329,7 +329,7 @@ def test_registration_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     assert PluginDiscriminator(name="bag").reads_soft_rows
     sent = pickle.dumps(settings)
-    extensions._registered.clear()
+    extensions.memory.registered.clear()
     with pytest.raises(ConfigError, match="nothing is registered under this name"):
         build_generator(settings, SPACE)
     assert build_generator(pickle.loads(sent), SPACE).network.module.gru.hidden_size == 3  # type: ignore[attr-defined]

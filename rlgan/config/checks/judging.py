@@ -155,7 +155,7 @@ def readings_of_logits(fields: Fields, network: DeclaredDiscriminator) -> Iterat
 
 
 def origin_of_logits(fields: Fields) -> Iterator[Problem]:
-    """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §19.3)."""
+    """Where logits are known up to a constant, something must be taken off rewards (docs/algorithms.md §8, §19.4.2)."""
     reward, loss, balance = fields.reward, fields.adversary.loss, fields.schedule.balance
     if not fields.schedule.adversarial_updates or "discriminator" not in reward.reads:
         return

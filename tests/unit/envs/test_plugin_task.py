@@ -169,4 +169,4 @@ def test_a_task_that_is_registered_is_found_by_its_name() -> None:
         with pytest.raises((ConfigError, ValidationError), match="nothing is registered under this name"):
             PluginTask(name="mine_of_a_tset")
     finally:
-        del extensions._registered["task", "mine_of_a_test"]
+        del extensions.memory.registered["task", "mine_of_a_test"]

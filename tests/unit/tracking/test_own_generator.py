@@ -27,14 +27,14 @@ def test_a_registered_generator_of_ones_own_is_drawn_from(
     found = ask(capsys, *sample)
     assert found.status == 0 and len(found.out.splitlines()) == 4, found.err
     file.unlink()
-    for name in ("_sources", "_modules"):
-        monkeypatch.setattr(extensions, name, {})
+    for name in ("sources", "modules"):
+        monkeypatch.setattr(extensions.memory, name, {})
     refused = ask(capsys, *sample)
     assert refused.status == 2 and "let it be executed by --trust-code" in refused.err
-    assert not extensions._modules, "nothing of it was executed"
+    assert not extensions.memory.modules, "nothing of it was executed"
     assert ask(capsys, *sample, "--trust-code").out == found.out
     # What a server does, which runs the code of a registry.
-    for name in ("_sources", "_modules"):
-        monkeypatch.setattr(extensions, name, {})
+    for name in ("sources", "modules"):
+        monkeypatch.setattr(extensions.memory, name, {})
     served = load_run_generator(toy.model_dir / "artifacts", trust_code=True)
     assert served.sample(4, 0.5, 0) == found.out.splitlines()

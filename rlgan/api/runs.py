@@ -1,0 +1,325 @@
+"""A run to look at: what it logged, what came of it, its generator; going on with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.config.config import Config
+from rlgan.config.paths import from_kept
+from rlgan.envs.tasks.encoding import encode_texts
+from rlgan.envs.transition import sequence_mask
+from rlgan.evaluation.verdict import Verdict, read_verdict
+from rlgan.generators import Draw
+from rlgan.report.final_table import TABLE
+from rlgan.report.tables import learning_curves
+from rlgan.runs.data import kept_data, located
+from rlgan.runs.publishing import LAST_FILE
+from rlgan.runs.reward_function import reward_of_run
+from rlgan.storage.checkpoint import CONFIG, read_run_config
+from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
+from rlgan.storage.export import Decoding, ExportedGenerator, load_run_generator
+from rlgan.storage.places import Place, fetch, is_uri, open_place
+
+from .settings import built_callbacks, progress_of
+from .words import in_words_of_python
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from rlgan.training.callbacks import Callback
+
+_SHOWN_VERDICT = 160  # characters of a line of `repr`
+_TITLE = re.compile(r"=== (mle \d+|discriminator \d+|adversarial \d+|final)")
+
+
+class Run:
+    """A run that is complete, stopped or under way: what it logged, what came of it, and its generator.
+
+    Everything is read from its folder when it is asked for, so that a run under way is seen as it stands.
+
+    Args:
+        folder: of the run.
+        source: how it was named, where that is not the folder.
+        temperature: at which it samples unless another is asked for.
+        trust_code: whether code that came along with the run may be executed.
+        tracking_uri: of the MLflow server that the model is from.
+    """
+
+    def __init__(
+        self,
+        folder: Path | Fetched,
+        source: str | None = None,
+        temperature: float = 1.0,
+        trust_code: bool = False,
+        tracking_uri: str | None = None,
+    ) -> None:
+        self._fetched = None if isinstance(folder, Path) else folder
+        self.folder = folder if isinstance(folder, Path) else folder.folder
+        self.source = str(self.folder) if source is None else source
+        self._temperature, self.trusts_code, self._tracking_uri = temperature, trust_code, tracking_uri
+
+    def __repr__(self) -> str:
+        if not self._is_run:
+            return f"Run {self.source}\n  a registered generator\n  it samples at temperature {self._temperature:g}"
+        config = self.config
+        state = "finished" if self.is_finished else "not finished; .resume() continues it"
+        verdict = None if not self.is_finished else self.verdict
+        said = "no verdict" if verdict is None or not verdict.sentences else verdict.sentences[0]
+        return (
+            f"Run {self.source}: preset {config.preset}, task {config.task.kind}, seed {config.seed}\n"
+            f"  {state}; generator {config.generator.kind}, reward {config.reward.kind}\n"
+            f"  {said if len(said) <= _SHOWN_VERDICT else said[: _SHOWN_VERDICT - 1] + '…'}"
+        )
+
+    @property
+    def _is_run(self) -> bool:
+        return (self.folder / CONFIG).exists()
+
+    def _require_run(self, what: str) -> None:
+        if not self._is_run:
+            raise CheckpointError(
+                f"{self.source}: is a registered generator and has no {what}. Load the folder of its run.",
+                code="model_without_run",
+                fields={"source": self.source},
+            )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the final table is there."""
+        return (self.folder / LAST_FILE).exists()
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        self._require_run("configuration")
+        return from_kept(read_run_config(self.folder))
+
+    @property
+    def metrics(self) -> pandas.DataFrame:
+        """What was logged: a row an iteration, with "phase", "step", "unit", and a column a metric; docs/metrics.md."""
+        import pandas
+
+        rows = [
+            {name: value for name, value in row.items() if name != "metrics"} | row["metrics"] for row in self._rows()
+        ]
+        return pandas.DataFrame(rows)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        self._require_run("metrics")
+        text = self._text("metrics.jsonl", "no metrics yet")
+        # The last line of a run under way may still be written.
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """The final comparison: a row a generator and temperature, a column a quantity; docs/metrics.md has units."""
+        import pandas
+
+        self._require_run("table")
+        return pandas.DataFrame(json.loads(self._text(TABLE, "no final table yet: the run is not finished")))
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What may be said of the run beside its controls; None where there was nothing to judge."""
+        self._require_run("verdict")
+        return read_verdict(self.folder)
+
+    @property
+    def samples(self) -> dict[str, list[str]]:
+        """What the generator wrote at each measurement: title ("mle 10", "adversarial 20", "final") → texts."""
+        self._require_run("samples of its training")
+        found: dict[str, list[str]] = {}
+        shown: list[str] = []
+        for line in self._text("samples.txt", "no samples yet").splitlines():
+            if title := _TITLE.fullmatch(line):
+                shown = found[title.group(1)] = []
+            else:
+                shown.append(line)
+        return found
+
+    def sample(
+        self,
+        num: int | None = None,
+        *,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        seed: int = 0,
+        sources: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Sequences of its generator as text.
+
+        Args:
+            num: how many; None is 10. A generator of pairs writes one for each source.
+            temperature: divides the logits; None is 1, or what the model was registered with.
+            top_p: draws each token from the fewest likeliest ones with this share of the probability; None from all.
+            top_k: draws each token from so many of the likeliest; None from all.
+            seed: of the draw; the same seed gives the same texts.
+            sources: what to write for, of a generator of pairs.
+
+        Returns:
+            One string a sequence.
+
+        Raises:
+            ConfigError: a value is out of range, or sources are missing, or have no effect.
+        """
+        temperature = self._temperature if temperature is None else temperature
+        with in_words_of_python():
+            exported = self._generator()
+            if sources is None:
+                if exported.space.condition is not None:
+                    raise ConfigError(
+                        "sources: are missing. This generator writes for a source: a translation, an answer, a "
+                        "summary. Give a list of strings.",
+                        code="sources_missing",
+                    )
+                return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
+            if num is not None:
+                raise ConfigError(
+                    "num: has no effect with sources; one sequence is written for each source. Remove it.",
+                    code="num_beside_sources",
+                )
+            if exported.space.condition is None:
+                raise ConfigError("sources: this generator reads no text. Remove them.", code="sources_no_effect")
+            return exported.answer(list(sources), "sources", Decoding(Draw(temperature, top_k, top_p)), seed)[0]
+
+    def score(self, texts: Sequence[str], *, sources: Sequence[str] | None = None) -> pandas.DataFrame:
+        """How likely its generator holds texts, and what its discriminator says of them.
+
+        Args:
+            texts: n of them, cut into tokens as the run's data was.
+            sources: what each was written for, of a generator of pairs.
+
+        Returns:
+            n rows: "text"; "num_tokens", with the terminator; "log_likelihood" in nats, summed over tokens, of a
+            generator that has one; "discriminator_logit", the larger the more it looks real (where each token is
+            judged, the sum), of a run with a discriminator.
+
+        Raises:
+            ConfigError: there are as many sources as texts, or none; the run's tokens were learned (byte pairs).
+            DataError: a text is empty, too long, or is made of tokens that the run has not.
+        """
+        import pandas
+        import torch
+
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        with in_words_of_python(), torch.no_grad():
+            exported = self._generator()
+            config = self.config
+            tokens = encode_texts(config.task, exported.token_names, exported.joining, exported.space, texts)
+            conditions = self._conditions(exported, texts, sources)
+            mask = sequence_mask(exported.space, tokens)
+            columns: dict[str, Any] = {"text": texts, "num_tokens": mask.sum(1).tolist()}
+            if config.generator.has_likelihood:
+                logprobs = exported.generator.conditional(conditions).logprobs(tokens)
+                columns["log_likelihood"] = logprobs.double().masked_fill(~mask, 0.0).sum(1).tolist()
+            if (self.folder / DISCRIMINATOR_FILES[0]).exists():
+                judge = reward_of_run(self.folder, "logit", trust_code=self.trusts_code)
+                columns["discriminator_logit"] = judge(tokens, mask, conditions).tolist()
+        return pandas.DataFrame(columns)
+
+    @staticmethod
+    def _conditions(exported: ExportedGenerator, texts: Sequence[str], sources: Sequence[str] | None) -> Any:
+        needs = exported.space.condition is not None
+        if needs != (sources is not None) or (sources is not None and len(sources) != len(texts)):
+            wanted = f"{len(texts)}, one a text" if needs else "none"
+            given = "none" if sources is None else f"{len(sources)}"
+            raise ConfigError(f"sources: {given} are given, but this generator needs {wanted}.", code="sources_number")
+        if sources is None:
+            return None
+        return exported.read_sources(list(sources), "sources").conditions
+
+    def plot(self) -> Figure:
+        """Learning curves of what was logged, phases shaded; `.savefig("curves.png")` writes them."""
+        return learning_curves(self._rows())
+
+    def resume(
+        self,
+        *,
+        callbacks: Sequence[Callback | type[Callback]] = (),
+        quiet: bool = False,
+    ) -> Run:
+        """Go on with a run that was stopped, with exactly the numbers of one that never was.
+
+        A function or class that `train` was given is needed again: in another process, give it its name first by
+        `rlgan.register`.
+
+        Args:
+            callbacks: those that it was given when it began.
+            quiet: whether nothing is shown.
+
+        Returns:
+            The run, complete or stopped again; of a run in a storage the one in its folder below `runs`.
+
+        Raises:
+            RlganError: it cannot be gone on with, with the reason.
+        """
+        self._require_run("training to continue")
+        with in_words_of_python():
+            kept = kept_data(self.folder, f"rlgan.load({self.source!r})")
+            config = located(self.config, kept)
+            place: Place | None = None
+            folder = self.folder
+            if is_uri(self.source):
+                place = open_place(self.source, "storage")
+                folder = Path("runs") / place.name
+            from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
+
+            request = RunRequest(config, folder, resume=True, storage=place, trust_code=self.trusts_code)
+            result = run(request, built_callbacks(callbacks), progress_of(quiet))
+            return Run(result.run_dir, trust_code=self.trusts_code)
+
+    def _generator(self) -> ExportedGenerator:
+        return load_run_generator(self.folder, trust_code=self.trusts_code)
+
+    def _text(self, name: str, missing: str) -> str:
+        path = self.folder / name
+        try:
+            return path.read_text("utf-8")
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{self.source}: has {missing}. Continue it with .resume().",
+                code="run_incomplete",
+                fields={"source": self.source},
+            ) from None
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: cannot be read ({error.strerror}). Check the permissions.",
+                code="run_file_unreadable",
+                fields={"path": path},
+            ) from None
+
+
+class Fetched:
+    """A folder that was fetched, for as long as this is held.
+
+    Args:
+        enter: fetches it, into what the stack keeps.
+    """
+
+    def __init__(self, enter: Callable[[ExitStack], Path]) -> None:
+        stack = ExitStack()
+        self.folder = enter(stack)
+        weakref.finalize(self, stack.close)
+
+
+def fetched(uri: str) -> Fetched:
+    """The folder of a run in a storage, as a copy."""
+    from tempfile import TemporaryDirectory
+
+    place = open_place(uri, "load")
+
+    def enter(stack: ExitStack) -> Path:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="rlgan-"))) / place.name
+        fetch(place, folder)
+        return folder
+
+    return Fetched(enter)

@@ -1,0 +1,119 @@
+"""What arguments of Python ask for, as a configuration: axes, functions and classes of the user's own, dotted paths."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.base.settings import Settings
+from rlgan.config.config import Config
+from rlgan.config.paths import override, to_dict, variants_at
+from rlgan.envs.tasks import TaskSettings
+from rlgan.extensions import PluginKind, known, register
+from rlgan.presets.effects import require_effect
+from rlgan.presets.registry import preset as preset_named
+from rlgan.runs.progress import Progress, Silence
+
+if TYPE_CHECKING:
+    from rlgan.training.callbacks import Callback
+
+_KINDS: dict[str, PluginKind] = {
+    "reward": "reward",
+    "generator": "generator",
+    "discriminator": "discriminator",
+    "task": "task",
+    "evaluation.metrics": "metric",
+    "callbacks": "callback",
+}
+"""Setting → what a function or class that is given for it stands for."""
+
+
+def base_of(preset: str | Callable[..., Any] | Config, task: TaskSettings | None) -> Config:
+    """The configuration that settings change."""
+    if isinstance(preset, Config):
+        return preset if task is None else preset.model_copy(update={"task": task})
+    name = preset if isinstance(preset, str) else registered("preset", preset)
+    return preset_named(name, task)
+
+
+def changed(base: Config, changes: Mapping[str, Any]) -> Config:
+    """A configuration with changes, each of which has an effect.
+
+    Raises:
+        ConfigError: anything unknown, contradictory or without effect.
+    """
+    config = override(base, changes)
+    require_effect(to_dict(base), config, changes)
+    return config
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings as dotted paths to plain values; functions and classes are registered, and their names stand there."""
+    found: dict[str, Any] = {}
+    for name, given in values.items():
+        path = f"{above}{name}"
+        kind = _KINDS.get(path)
+        value = to_dict(given) if isinstance(given, Settings) else given
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{path}.")
+        elif kind is not None and callable(value):
+            found[path] = registered(kind, value)
+        elif kind is not None and isinstance(value, list | tuple):
+            found[path] = [registered(kind, one) if callable(one) else one for one in value]
+        else:
+            found[path] = str(value) if isinstance(value, Path) else value
+    return {path.removesuffix(".kind"): value for path, value in found.items()}
+
+
+def registered(kind: PluginKind, plugin: Any) -> str:
+    """The name under which a function, class or instance of the user's own stands in a configuration."""
+    if isinstance(plugin, functools.partial):
+        named: Any = plugin.func
+    else:
+        named = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
+    name = re.sub(r"\W", "", named.__name__) or "function"
+    if kind in ("reward", "generator", "discriminator", "task") and name in variants_at(kind):
+        name = f"own_{name}"  # a name that ships means what ships
+    register(kind, name, plugin)
+    return name
+
+
+def own_task(changes: Mapping[str, Any]) -> TaskSettings | None:
+    """The task of the user's own that is asked for, with its options: a preset is chosen for it, as for data."""
+    name = changes.get("task")
+    if not isinstance(name, str) or (name not in known("task") and ":" not in name):
+        return None
+    above = "task.options."
+    options = {path.removeprefix(above): value for path, value in changes.items() if path.startswith(above)}
+    return as_task({"kind": "plugin", "name": name, "options": options})
+
+
+def as_task(values: Mapping[str, Any]) -> TaskSettings:
+    """Settings of a task from plain values.
+
+    Raises:
+        ConfigError: they are not such.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from rlgan.config.paths import refused
+
+    try:
+        task: TaskSettings = TypeAdapter(TaskSettings).validate_python(dict(values))
+    except ValidationError as error:
+        raise refused(error) from None
+    return task
+
+
+def built_callbacks(callbacks: Sequence[Callback | type[Callback]]) -> tuple[Callback, ...]:
+    """Callbacks, of which classes are built without arguments."""
+    return tuple(one() if inspect.isclass(one) else one for one in callbacks)
+
+
+def progress_of(quiet: bool) -> Progress:
+    """What shows a person what is going on."""
+    return Silence() if quiet else Progress()

@@ -1,0 +1,115 @@
+"""`rlgan.train`: a run begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.settings import Settings
+from rlgan.config.config import Config
+from rlgan.config.paths import merge, to_dict
+from rlgan.storage.checkpoint import CONFIG
+from rlgan.storage.places import open_place
+
+from .data import task_of, with_rows
+from .runs import Run
+from .settings import as_task, base_of, built_callbacks, changed, flat, own_task, progress_of
+from .words import in_words_of_python
+
+if TYPE_CHECKING:
+    from rlgan.training.callbacks import Callback
+
+
+def train(
+    preset: str | Callable[..., Any] | Config = "quick",
+    *,
+    data: str | Path | Iterable[Any] | None = None,
+    tokens: str | None = None,
+    reward: Any = None,
+    generator: Any = None,
+    discriminator: Any = None,
+    callbacks: Sequence[Callback | type[Callback]] = (),
+    out: str | Path | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    quiet: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    **axes: Any,
+) -> Run:
+    """Train a generator, and compare it with its controls.
+
+    Ctrl-C (in a notebook: interrupt the kernel) ends the run after a checkpoint; `Run.resume` goes on with it. Where
+    Ray is already initialised, its cluster is used and left as it is.
+
+    Args:
+        preset: name of one that ships (`rlgan.presets.names()`), a function that is one, or a whole configuration.
+        data: what to learn from: the path of a file with one sequence a line, row or record; or a list of strings, one
+            a sequence; or pairs, as a list of (source, target), or as two lists (sources, targets). Lists are written
+            into the run's folder. None takes the task of the preset, or of `task`.
+        tokens: what a token of `data` is: "word" (the default), "char", "bpe", "smiles".
+        reward: what a sequence is rewarded by: a name, a function of one's own or its FILE.py:NAME, or a mapping of
+            settings.
+        generator: the network: a name, a class of one's own, or a mapping of settings such as {"hidden": 64}.
+        discriminator: the same of the discriminator.
+        callbacks: see each iteration, and may end training; classes are built without arguments.
+        out: folder of the run; None names one below `runs`.
+        storage: URI of a shared storage where the run is kept, too.
+        seed: of the run; None takes the configuration's (0).
+        quiet: whether nothing is shown.
+        settings: dotted path → value: {"schedule.g_batch": 64}.
+        axes: settings by the name of an axis: a value, or a mapping of what lies below it: credit="terminal",
+            schedule={"g_batch": 64}.
+
+    Returns:
+        The run, complete or stopped.
+
+    Raises:
+        RlganError: bad input, with what to do; nothing was written then.
+        UploadError: the run is complete or stopped, and its folder did not get into its storage.
+    """
+    named = {"reward": reward, "generator": generator, "discriminator": discriminator}
+    asked = {name: value for name, value in named.items() if value is not None} | axes
+    if seed is not None:
+        asked["seed"] = seed
+    with in_words_of_python():
+        place = None if storage is None else open_place(storage, "storage")
+        task_values, rows = task_of(data, tokens)
+        whole = asked.get("task")
+        if isinstance(whole, Settings) or (isinstance(whole, Mapping) and "kind" in whole):
+            if task_values is not None:
+                raise ConfigError(
+                    "task: cannot be combined with data, which defines the task. Remove one of the two.",
+                    code="task_and_data",
+                )
+            task_values = to_dict(whole) if isinstance(whole, Settings) else dict(whole)
+            del asked["task"]
+        changes = merge(flat(asked), flat(settings or {}))
+        if task_values is not None and "task" in changes:
+            raise ConfigError(
+                "task: cannot be combined with data, which defines the task. Remove one of the two.",
+                code="task_setting_and_data",
+            )
+        task = own_task(changes) if task_values is None else as_task(task_values)
+        config = changed(base_of(preset, task), changes)
+        run_dir = None if out is None else Path(out)
+        # Ray and RLlib take seconds to import, and what was given wrong has been said by now.
+        from rlgan.runs.run import RunRequest
+        from rlgan.runs.run import run as run_it
+
+        request = RunRequest(config, run_dir, resume=False, storage=place)
+        with ExitStack() as stack:
+            if rows is not None:
+                if run_dir is not None and (run_dir / CONFIG).exists():
+                    raise CheckpointError(
+                        (
+                            f"out={str(run_dir)!r}: already contains a run. Continue it with "
+                            f"rlgan.load({str(run_dir)!r}).resume(), or use another folder."
+                        ),
+                        code="api_out_exists",
+                        fields={"out": str(run_dir)},
+                    )
+                request = stack.enter_context(with_rows(request, rows))
+            return Run(run_it(request, built_callbacks(callbacks), progress_of(quiet)).run_dir)

@@ -1,0 +1,76 @@
+"""One loader for what users bring: reward functions, metrics, tasks, networks, presets and callbacks of their own.
+
+A plug-in is named in one of four ways:
+
+    FILE.py:NAME            an object of a Python file
+    package.module:NAME     an object of an installed module
+    NAME                    what was registered from Python (`register`), or an entry point of the group
+                            `rlgan.plugins` with the name KIND.NAME
+
+A configuration keeps the name, the options and a digest of the source (`Plugin`), so that a run goes on with the code
+that it began with, or says that it cannot. The source of a file travels with the run: by pickle to workers, and as a
+copy in the run's folder (`keep_sources`). What a plug-in of each kind must look like is checked where that kind is
+used, not here.
+
+A folder that is read may be a stranger's, and so is every name, digest and source in it. With `reading_a_folder` its
+configuration is read without executing anything, and `admit` is the one gate for the code that it names: what it
+refuses is executed only where the user says `--trust-code`.
+"""
+
+from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
+from .keeping import FOLDER, keep_sources, kept_text, packed, require_unchanged, unpack
+from .loading import Loaded, load, own_lines
+from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, note, plugins_in, reading_a_folder
+from .sources import (
+    ENTRY_POINTS,
+    Memory,
+    PluginKind,
+    Source,
+    digest_of,
+    is_plugin_name,
+    known,
+    memory,
+    register,
+    require_no_namesake,
+    source_of,
+)
+from .trust import admit, needs_trust
+
+__all__ = [
+    "ENTRY_POINTS",
+    "FOLDER",
+    "Loaded",
+    "Memory",
+    "NoDigestError",
+    "PlainValue",
+    "Plugin",
+    "PluginKind",
+    "RaisedError",
+    "Source",
+    "TakesPlugin",
+    "admit",
+    "as_number",
+    "bound",
+    "brief",
+    "call_in_time",
+    "check_options",
+    "digest_of",
+    "is_plugin_name",
+    "keep_sources",
+    "kept_text",
+    "known",
+    "load",
+    "memory",
+    "needs_trust",
+    "note",
+    "own_lines",
+    "packed",
+    "plugins_in",
+    "reading_a_folder",
+    "register",
+    "require_no_namesake",
+    "require_unchanged",
+    "signature_of",
+    "source_of",
+    "unpack",
+]

@@ -1,0 +1,202 @@
+"""Calling code of the user's own: options and signatures checked before, time and results while it runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlgan.base.errors import ConfigError, PluginError, nearest
+from rlgan.base.threads import torch_threads
+
+from .loading import Loaded, own_lines
+from .settings import Plugin
+from .sources import memory
+
+
+class RaisedError(Exception):
+    """Code of the user's own raised.
+
+    Attributes:
+        error: what it raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+def call_in_time(call: Callable[[], Any], timeout_s: float, late: Callable[[], str]) -> Any:
+    """Call code of the user's own, which may never return: it is then left behind, and keeps no process alive.
+
+    Args:
+        call: the code, with its arguments; it runs in a thread of its own, without gradients, and with as many threads
+            of torch as the caller has.
+        timeout_s: seconds that it may take.
+        late: what to say when they are over.
+
+    Returns:
+        What the code returned.
+
+    Raises:
+        RaisedError: the code raised.
+        PluginError: it did not return in time.
+    """
+    num_threads = torch.get_num_threads()
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            # A new thread has torch's defaults, and the number of threads decides how sums are rounded.
+            with torch_threads(num_threads), torch.no_grad():
+                outcome["returned"] = call()
+        except BaseException as error:  # `sys.exit()` of a plug-in is an error of it, too
+            outcome["raised"] = error
+
+    thread = threading.Thread(target=run, name="rlgan plug-in", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if "raised" in outcome:
+        raise RaisedError(outcome["raised"])
+    if "returned" not in outcome:
+        raise PluginError(late(), code="plugin_too_slow")
+    return outcome["returned"]
+
+
+def brief(value: Any, most: int = 200) -> str:
+    """A value that a plug-in returned, as errors show it: with its type, and cut to `most` characters."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return f"{text if len(text) <= most else f'{text[:most]}...'} ({type(value).__name__})"
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number of any library as a float; None for whatever is none."""
+    plain = value.item() if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0 else value
+    is_number = isinstance(plain, int | float | np.integer | np.floating)
+    return float(plain) if is_number and math.isfinite(plain) else None
+
+
+def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
+    """Signature of what is called: of a class that of its instances, without `self`.
+
+    Args:
+        plugin: whose object it is; its options are those of the class, where it is one.
+        target: the object.
+        forms: what is asked for, as a sentence part.
+
+    Raises:
+        ConfigError: it cannot be called, or its class does not take the options.
+    """
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+    if not callable(target):
+        raise ConfigError(
+            (
+                f"{who}: is {type(target).__name__}, which is not callable. Name a function, or a class with __call__: "
+                f"{forms}."
+            ),
+            code="plugin_not_callable",
+            fields={"plugin": who},
+        )
+    if isinstance(target, torch.nn.Module):
+        return inspect.signature(target.forward)
+
+    def read(one: Any) -> inspect.Signature:
+        try:
+            return inspect.signature(one)
+        except (TypeError, ValueError):  # of C
+            raise ConfigError(
+                f"{who}: its parameters cannot be read. Wrap it in a Python function: {forms}.",
+                code="plugin_no_signature",
+                fields={"plugin": who},
+            ) from None
+
+    if not inspect.isclass(target):
+        return read(target)
+    check_options(plugin, read(target), ())
+    if not any("__call__" in vars(one) for one in target.__mro__):
+        raise ConfigError(
+            f"{who}: its instances are not callable. Add a method __call__: {forms}.",
+            code="plugin_no_call",
+            fields={"plugin": who},
+        )
+    call: Any = target.forward if issubclass(target, torch.nn.Module) else target.__call__
+    signature = read(call)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
+    """The function of a plug-in with its options: a class is built with them, once a process; a function called so.
+
+    Raises:
+        PluginError: building the class raises.
+    """
+    if not inspect.isclass(loaded.object):
+        return partial(loaded.object, **plugin.options)
+    key = loaded.digest, plugin.name, json.dumps(dict(plugin.options), sort_keys=True)
+    if key in memory.built:
+        return partial(memory.built[key])
+    try:
+        built: Any = loaded.object(**plugin.options)
+    except Exception as error:  # a user's own code may raise anything
+        raise PluginError(
+            (
+                f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
+                f"Fix it, or set its options.{own_lines(error, loaded.path)}"
+            ),
+            code="plugin_build_raised",
+            fields={"plugin": plugin.name},
+        ) from error
+    memory.built[key] = built
+    return partial(built)
+
+
+def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[str]) -> None:
+    """Check a plug-in's options against what takes them.
+
+    Args:
+        plugin: whose options they are.
+        signature: of its function, or of its class.
+        given: names of the parameters that are handed over besides.
+
+    Raises:
+        ConfigError: an option that there is no parameter for, or a parameter that nothing is handed to.
+    """
+    parameters = signature.parameters
+    taken = {name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    given = set(given)
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
+    for name in plugin.options:
+        if name in given:
+            raise ConfigError(
+                f"{who}: options.{name}: is provided by rlgan. Rename the option.",
+                code="plugin_option_reserved",
+                fields={"plugin": who},
+            )
+        if name not in taken and not takes_all:
+            free = sorted(taken - given)
+            raise ConfigError(
+                (
+                    f"{who}: options.{name}: there is no such parameter; parameters are "
+                    f"{', '.join(free) or 'none'}.{nearest(name, free)}"
+                ),
+                code="plugin_option_unknown",
+                fields={"plugin": who},
+            )
+    for name, one in parameters.items():
+        is_needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        if is_needed and name not in given and name not in plugin.options:
+            raise ConfigError(
+                f"{who}: the parameter {name!r} has no default. Set options.{name}.",
+                code="plugin_option_missing",
+                fields={"plugin": who},
+            )

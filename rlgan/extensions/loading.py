@@ -1,0 +1,147 @@
+"""From the name of a plug-in to the object: the source is compared first, and then executed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import linecache
+import sys
+import traceback
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from rlgan.base.errors import ConfigError, nearest
+
+from .sources import PluginKind, Source, memory, near_module, source_of, source_of_module, target_of
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A plug-in, ready to use.
+
+    Attributes:
+        object: the function, class or instance.
+        name: short: what stands behind the colon, or the registered name.
+        digest: of its source.
+        path: of the file with its source; "" where it has none.
+    """
+
+    object: Any
+    name: str
+    digest: str
+    path: str
+
+
+def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
+    """Load a plug-in.
+
+    Args:
+        name: as in the head of this module.
+        kind: what it stands for.
+        digest: of the source that is wanted; "" takes the one that is there.
+
+    Returns:
+        The object with its short name and digest.
+
+    Raises:
+        ConfigError: it does not exist, has another digest, or its file cannot be imported.
+    """
+    source = source_of(name, kind, digest)
+    if source.registered is not None:
+        return Loaded(source.registered, name, source.digest, source.path)
+    target = target_of(name, kind)
+    place, _, attribute = target.rpartition(":")
+    module = _of_text(target, kind, source) if place.endswith(".py") else _imported(target, kind, source.digest)
+    if not hasattr(module, attribute):
+        names = [one for one in vars(module) if not one.startswith("_")]
+        raise ConfigError(
+            (
+                f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name an object "
+                "that it defines."
+            ),
+            code="plugin_no_attribute",
+            fields={"plugin": name},
+        )
+    return Loaded(getattr(module, attribute), attribute if ":" in name else name, source.digest, source.path)
+
+
+def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
+    """A module of the source with a digest; that is compared before anything of it is executed."""
+    place = target.rpartition(":")[0]
+    found = source_of_module(target, kind)
+    if found.digest != digest:
+        raise ConfigError(
+            (
+                f"{kind} plug-in {target!r}: the installed module {found.path or place} has changed since the run "
+                f"began: its digest is {found.digest}, but the configuration has {digest}. Install the earlier "
+                "version, or start a new run with digest ''."
+            ),
+            code="plugin_module_changed",
+            fields={"plugin": target},
+        )
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"{kind} plug-in {target!r}: there is no module {error.name!r}.{near_module(place)} Install it in "
+                "this environment, or write FILE.py:NAME for your own file.",
+                code="plugin_module_missing",
+                fields={"plugin": target},
+            ) from None
+        raise _import_error(target, kind, error, None) from error
+    except Exception as error:  # a stranger's module may raise anything
+        spec = importlib.util.find_spec(place)
+        raise _import_error(target, kind, error, None if spec is None else spec.origin) from error
+
+
+def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
+    """The module that a file's text makes; executed once a process."""
+    key = source.digest, source.path
+    if key in memory.modules:
+        return memory.modules[key]
+    assert source.text is not None
+    path = source.path or target.rpartition(":")[0]
+    module = types.ModuleType(f"rlgan_plugin_{source.digest[:16]}")
+    module.__file__ = path
+    # On another machine there is no such file, and tracebacks and `inspect` are to show its lines all the same.
+    linecache.cache[path] = (len(source.text), None, source.text.splitlines(keepends=True), path)
+    sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+    try:
+        exec(compile(source.text, path, "exec"), module.__dict__)
+    except Exception as error:  # a user's own code may raise anything
+        del sys.modules[module.__name__]
+        raise _import_error(target, kind, error, path) from error
+    memory.modules[key] = module
+    return module
+
+
+def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:
+    advice = "Fix it, and try again."
+    if isinstance(error, ModuleNotFoundError):
+        advice = (
+            "Install what it imports on all machines of the run. The file of a plug-in cannot import files beside it."
+        )
+    return ConfigError(
+        (
+            f"{kind} plug-in {target!r}: importing it raised {type(error).__name__}: {error}. "
+            f"{advice}{own_lines(error, path)}"
+        ),
+        code="plugin_import_raised",
+        fields={"plugin": target},
+    )
+
+
+def own_lines(error: BaseException, path: str | None) -> str:
+    """The lines of a user's file in a traceback, on lines of their own; all of them where none is of that file.
+
+    Args:
+        error: that was raised.
+        path: of the user's file.
+    """
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f"\n  {path}, line {error.lineno}\n    {(error.text or '').strip()}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == path] or frames[-1:]
+    return "".join(f"\n  {one.filename}, line {one.lineno}, in {one.name}\n    {one.line}" for one in own)
