@@ -24,11 +24,12 @@ def refused(
     Args:
         kind: class of the error, or several of which one is enough; pydantic's `ValidationError` counts as the error
             that `rlgan.config.paths` makes of it.
-        code: see docs/errors.md.
+        code: see docs/errors.md; of a list of cases also "code: VALUES", where VALUES is as `match`.
         fields: name of a setting, argument, `path` or `line` → value; paths are compared as text.
         match: regular expression of values that the message must show, such as the nearest name; no sentences.
     """
-    with pytest.raises(kind, match=match) as caught:
+    code, _, values = code.partition(": ")
+    with pytest.raises(kind, match=match or values or None) as caught:
         yield caught
     error = caught.value
     told = of_pydantic(error) if isinstance(error, ValidationError) else error

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from rlgan.base.errors import CheckpointError
 from rlgan.base.files import write_atomically
 from rlgan.storage.checkpoint import config_differences, load_latest, read_run_config, save_checkpoint, write_run_config
+from tests.support.errors import refused
 
 DTYPES = (
     torch.float32,
@@ -269,7 +270,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
 
 
 def test_a_folder_without_checkpoints_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no checkpoint. Give the folder of a run"):
+    with refused(CheckpointError, "no_checkpoint"):
         load_latest(tmp_path)
 
 
@@ -314,7 +315,7 @@ def test_a_pickle_under_our_names_is_refused_and_not_executed(tmp_path: Path, na
         document = json.loads((path / "state.json").read_text())
         document["tensors_sha256"] = sha256((path / "tensors.safetensors").read_bytes())
         (path / "state.json").write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with refused(CheckpointError, "no_whole_checkpoint"):
         load_latest(tmp_path)
     assert not fired.exists()
     torch.load(BytesIO((path / names[0]).read_bytes()), weights_only=False)
@@ -430,7 +431,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_is_named_and_the_new_one_is_ke
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(shutil, "rmtree", rmtree)
-    with pytest.raises(CheckpointError, match=r"00000001: cannot be removed \(Permission denied\)"):
+    with refused(CheckpointError, "cannot_remove_checkpoint", match="00000001"):
         save_checkpoint(tmp_path, state_of(2), 2, keep=1)
     assert load_latest(tmp_path).position == 2
 
@@ -473,7 +474,7 @@ def test_a_small_file_is_old_or_new_never_half(
 
 
 def test_a_missing_folder_is_told_as_such(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"none/config.json: cannot be written \(No such file or directory\)"):
+    with refused(CheckpointError, "cannot_write", match="none/config.json"):
         write_run_config(tmp_path / "none", {})
 
 
@@ -489,17 +490,17 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"is no folder of a run \(config.json: No such file or directory\)"),
-        (b'{"a": 1', "config.json: is damaged .* Restore it, or start a new run"),
-        (b"\x80\x04\x95", "config.json: is damaged"),
-        (b"[" * 100_000, "config.json: is damaged .*recursion"),
-        (b"[1]", "config.json: holds list, expected an object"),
+        (None, "not_a_run: config.json"),
+        (b'{"a": 1', "damaged_run_file: config.json"),
+        (b"\x80\x04\x95", "damaged_run_file: config.json"),
+        (b"[" * 100_000, "damaged_run_file: config.json"),
+        (b"[1]", "run_file_type: config.json"),
     ],
 )
 def test_a_folder_that_holds_no_run_is_told_as_such(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
+    with refused(CheckpointError, message):
         read_run_config(tmp_path)
 
 

@@ -13,6 +13,7 @@ from rlgan.config.paths import from_dict, override
 from rlgan.config.setting_files import read_settings
 from rlgan.presets.registry import preset
 from tests.support.commands import ask
+from tests.support.errors import refused
 
 YAML = """\
 # a smaller run
@@ -108,10 +109,10 @@ def test_what_is_no_file_of_settings_is_refused(tmp_path: Path, name: str, text:
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with refused(ConfigError, "config_unreadable"):
         read_settings(tmp_path / "none.yaml")
     (tmp_path / "b.yaml").write_bytes(b"seed: \xff")
-    with pytest.raises(ConfigError, match="is not UTF-8"):
+    with refused(ConfigError, "config_not_utf8"):
         read_settings(tmp_path / "b.yaml")
 
 

@@ -19,6 +19,7 @@ from rlgan.base.errors import DataError
 from rlgan.envs.tasks import LSTMOracle
 from rlgan.envs.tasks.oracle import PARAMETER_AXES
 from rlgan.envs.tasks.published_oracle import MAX_BYTES, PUBLISHED_ORDER, read_published_parameters
+from tests.support.errors import refused
 
 SIZES = {"V": 7, "E": 3, "H": 4}
 
@@ -175,7 +176,7 @@ def harm(mark: Path) -> list[bytes]:
 def test_what_asks_for_more_than_arrays_is_refused_and_not_run(index, tmp_path):
     mark = tmp_path / "mark"
     path = written(tmp_path / "p.pkl", harm(mark)[index])
-    with pytest.raises(DataError, match=r"p\.pkl: holds .*\. Nothing of it was run\. Give save/target_params\.pkl"):
+    with refused(DataError, "pickle_refused", match=r"p\.pkl.*save/target_params\.pkl"):
         read_published_parameters(path)
     assert not mark.exists()
 
@@ -233,19 +234,19 @@ def test_what_is_no_list_of_the_arrays_is_refused(content, message, tmp_path):
 def test_arrays_that_are_no_oracle_are_refused_by_name(tmp_path):
     arrays = parameters()
     arrays["Uf"] = arrays["Uf"][:, :2]
-    with pytest.raises(DataError, match=r"p\.pkl: array Uf has shape \(4, 2\)"):
+    with refused(DataError, "oracle_array_shape", match=r"p\.pkl.*\(4, 2\)"):
         read_published_parameters(written(tmp_path / "p.pkl", pickle.dumps(list(arrays.values()), 2)))
 
 
 def test_missing_directories_and_large_files_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
+    with refused(DataError, "pickle_no_file"):
         read_published_parameters(tmp_path / "no.pkl")
-    with pytest.raises(DataError, match="is a directory"):
+    with refused(DataError, "pickle_no_file"):
         read_published_parameters(tmp_path)
     large = tmp_path / "large.pkl"
     with large.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(DataError, match="at most 67,108,864 are read"):
+    with refused(DataError, "pickle_too_large", match="67,108,864"):
         read_published_parameters(large)
 
 

@@ -18,6 +18,7 @@ from rlgan.envs.reading import How, PairFile, TextFile, Wanted, read_texts
 from rlgan.envs.reading.characters import split_lines
 from rlgan.envs.tasks.pair_files import PairsFile
 from rlgan.envs.vocabulary import as_byte_names, join_tokens
+from tests.support.errors import refused
 
 TEXTS = ["a b c", "d e", 'say "f", g', "h"]
 PARQUET = {"text": TEXTS, "id": [1, 2, 3, 4]}
@@ -432,17 +433,17 @@ def test_a_name_that_says_packed_of_a_file_that_is_not_is_refused(write, suffix)
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("https://a.org/b.txt", r"is an address.*\(curl -L -o FILE https://a.org/b.txt\)"),
-        ("s3://bucket/b.txt", "is an address"),
-        ("hf://datasets/a/b", "is an address"),
-        ("someone/some_data", r"load_dataset\('someone/some_data', split='train'\).to_parquet"),
-        ("-", "is a pipe or a device"),
-        ("/dev/stdin", "is a pipe or a device"),
-        ("nowhere.txt", "no such file"),
+        ("https://a.org/b.txt", "is_address: org/b.txt"),
+        ("s3://bucket/b.txt", "is_address"),
+        ("hf://datasets/a/b", "is_address"),
+        ("someone/some_data", "no_such_file: 'someone/some_data'.*split='train'"),
+        ("-", "not_regular_file"),
+        ("/dev/stdin", "not_regular_file"),
+        ("nowhere.txt", "no_such_file"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_is_named_with_what_to_do(path, message):
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         read(path)
 
 
@@ -482,9 +483,9 @@ def test_what_becomes_of_texts_is_told_by_records_and_rows(write):
     notes = build_task(TextTask(data=data, **short)).notes
     assert any("skipped 1 empty text, record 7" in note for note in notes)
     assert any("longer than 4 tokens, records 5, 6" in note for note in notes)
-    with pytest.raises(DataError, match=r"m.json, record 5: the line has 5 tokens"):
+    with refused(DataError, "too_long", match="m.json"):
         build_task(TextTask(data=data, over_long="error", **short))
-    with pytest.raises(DataError, match=r"m.json, record 8: 'X' at character 2 is no token of SMILES"):
+    with refused(DataError, "text_not_covered", {"character": 2, "text": "X"}, match="m.json"):
         build_task(TextTask(data=data, tokens="smiles"))
     pairs = [{"source": "a b", "target": " ".join("xyxyx"[:number])} for number in range(1, 6)]
     files = PairsFile(data=write(json.dumps(pairs), "p.json"))
