@@ -74,9 +74,9 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "folder as file": (lambda folder: ["--data", str(folder)], "is a directory"),
     "empty file": (text_file(b""), "lines.txt: is empty"),
     "only white space": (text_file(b"  \n\t\n\r\n"), "lines are empty"),
-    "binary": (text_file(b"\x00\x01\x02\x00" * 50), "looks binary"),
+    "binary": (text_file(b"\x00\x01\x02\x00" * 50), "[binary_text]"),
     "wrongly encoded": (text_file(GOOD + "café\n".encode("latin-1")), "lines.txt, line 193: byte 0xe9"),
-    "utf-16 without its mark": (text_file(GOOD.decode().encode("utf-16-le")), "looks binary, or like UTF-16"),
+    "utf-16 without its mark": (text_file(GOOD.decode().encode("utf-16-le")), "[binary_text]"),
     "a zip archive": (text_file(b"PK\x03\x04" + bytes(99)), "lines.txt: is a zip archive. Unpack it"),
     "null where a text should be": (
         text_file(b'{"text": "a"}\n{"text": null}\n'),
@@ -111,16 +111,16 @@ CASES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         lambda folder: ["--oracle-params", text_file(GOOD)(folder)[1]],
         "not a readable .npz file",
     ),
-    "data and oracle": (lambda _: ["--data", "a", "--oracle-params", "b"], "a run has one task"),
-    "tokens without data": (lambda _: ["--tokens", "char"], "there is no --data"),
-    "out below a file": (blocked_out, "no folder can be made there (Not a directory)"),
-    "a file as out": (file_as_out, "no folder can be made there (File exists)"),
-    "out with a run": (used_out, "already holds a run. Go on with it by --resume"),
-    "resume of no run": (lambda folder: ["--resume", str(folder)], "is no folder of a run"),
+    "data and oracle": (lambda _: ["--data", "a", "--oracle-params", "b"], "[two_tasks]"),
+    "tokens without data": (lambda _: ["--tokens", "char"], "[tokens_without_data]"),
+    "out below a file": (blocked_out, "cannot be created (Not a directory)"),
+    "a file as out": (file_as_out, "cannot be created (File exists)"),
+    "out with a run": (used_out, "[out_exists]"),
+    "resume of no run": (lambda folder: ["--resume", str(folder)], "[not_a_run]"),
     "resume of a damaged configuration": (resumed("{"), "config.json: is damaged"),
     "resume of an unknown configuration": (resumed('{"seed": 1, "sead": 2}'), "sead=2: no such setting"),
-    "resume without a checkpoint": (resumed(None), "holds no checkpoint"),
-    "resume of damaged checkpoints": (resumed(None, damaged=True), "no whole checkpoint"),
+    "resume without a checkpoint": (resumed(None), "[no_checkpoint]"),
+    "resume of damaged checkpoints": (resumed(None, damaged=True), "[no_whole_checkpoint]"),
 }
 
 
@@ -163,7 +163,7 @@ def test_a_dirty_file_is_read_and_what_was_done_is_said(
         "read 196 lines",
         "skipped 2 empty lines",
         "read 1 control character as a space",
-        "took away 1 byte order mark",
+        "removed 1 byte order mark",
         "dropped 1 line longer than 5 tokens" if over_long == "drop" else "cut 1 line to 6 tokens",
     ):
         assert note in answer.out

@@ -278,7 +278,7 @@ def test_a_second_ctrl_c_ends_at_once(config_file: Path, tmp_path: Path, capsys:
         monkeypatch.setattr(Trainer, "step", step)
         answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
     assert answer.status == 130
-    assert "stopping after this unit" in answer.out and "stopped after 0 units; go on with" in answer.out
+    assert "stopping after this iteration" in answer.out and "stopped after 0 units; go on with" in answer.out
 
 
 def test_a_finished_run_is_shown_again_and_not_changed(
@@ -289,7 +289,7 @@ def test_a_finished_run_is_shown_again_and_not_changed(
     answer = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
     assert answer.status == 0
     described, _, table = answer.out.partition("\n")
-    assert described.startswith(f"run {folder} is complete: ") and "Its data is not read again; --dry-run" in described
+    assert described.startswith(f"run {folder} is complete: ") and "The data was not read again" in described
     assert table == (folder / "table.txt").read_text()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

@@ -25,13 +25,13 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     assert statement(tables)[1] == "kl_sum, this run less MLE start: -5.000 [-5.000, -5.000]: differs."
     for table, value in zip(tables, (0.0, 5.0, 0.0), strict=True):
         table["MLE start"]["kl_sum"] = value
-    assert statement(tables)[1].endswith(": no difference shown.")
+    assert statement(tables)[1].endswith(": no significant difference.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "1"], "--seeds 1: one seed has no interval"),
+        (["--seeds", "1"], "[one_seed]"),
         (["--seeds", "2", "--resume", "runs/a"], "--resume: is not for --seeds"),
         (["--seeds", "2", "--storage", "file:///x"], "--storage: is not for --seeds"),
     ],

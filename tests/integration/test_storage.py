@@ -204,7 +204,7 @@ def test_an_upload_that_fails_is_said_once_and_tried_again(
     answer = ask(capsys, "train", "--config", config_file, "--storage", shared.as_uri(), "--out", "here")
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.count("warning: ") == 1
-    assert "generator.json cannot be written (no route). The run goes on; this is tried again after each" in answer.out
+    assert "generator.json cannot be written (no route). The run continues, and tries again after each" in answer.out
     assert_ends_alike(work / "here", undisturbed)
     assert contents(shared / "here") == contents(work / "here")
 
@@ -226,7 +226,7 @@ def test_a_run_whose_last_upload_fails_is_whole_here_and_can_be_sent(
     assert answer.status == 1
     assert answer.err.startswith("rlgan: file://") and answer.err.count("\n") == 1
     assert "(no route). Nothing is lost: the run is whole in a b/here." in answer.err
-    send = command(answer.err, "send it by")
+    send = command(answer.err, "upload it with")
     assert send == ["train", "--resume", "a b/here", "--storage", shared.as_uri()]
     assert not (shared / "here").exists()
     assert ask(capsys, *send).status == 0
@@ -268,7 +268,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "URI as out": (["--out", "s3://b/x"], "--out s3://b/x: is a URI, and --out names a local folder"),
     "name for no storage": (["--storage", "file:///tmp", "--out", "a b"], "'a b' cannot be the name of a run"),
     "resume of nothing": (["--resume", "file:///tmp/no-run"], "file:///tmp/no-run: is no folder of a run"),
-    "resume twice": (["--resume", "file:///tmp/x", "--storage", "file:///tmp"], "--storage: has no effect beside"),
+    "resume twice": (["--resume", "file:///tmp/x", "--storage", "file:///tmp"], "[storage_beside_resume_uri]"),
 }
 
 
@@ -300,7 +300,7 @@ def test_a_storage_that_cannot_be_written_is_refused_before_anything_starts(
     for arguments in (["--config", config_file, "--storage", uri], ["--resume", f"{uri}/here"]):
         answer = ask(capsys, "train", *arguments)
         assert (answer.status, answer.out) == (2, "")
-        assert "cannot be written (read-only). Check that the storage can be reached" in answer.err
+        assert "cannot be written (read-only). Check that the storage is reachable" in answer.err
     assert list(work.iterdir()) == [] and contents(shared) == before
     # Who only reads needs no more.
     assert ask(capsys, "sample", "--run", f"{uri}/here").status == 0

@@ -69,7 +69,7 @@ def done(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_a_sweep_goes_on_without_its_server_and_says_so_once(done: Done) -> None:
     assert done.result.end == "done"
     assert [entry.state for entry in done.result.ledger.entries.values()] == ["finished"] * 3
-    assert len([line for line in done.first if "does not take our numbers" in line]) == 1
+    assert len([line for line in done.first if "does not accept metrics" in line]) == 1
     assert any("is not registered yet" in line for line in done.first)
     # Nothing was trained again to bring it there.
     assert not any(line.startswith(("trial ", "final race")) for line in done.again)

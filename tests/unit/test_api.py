@@ -174,9 +174,9 @@ def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunR
 def test_bad_input_is_refused_in_words_of_python(
     named: dict[str, Any], error: type[RlganError], words: str, asked: list[RunRequest], tmp_path: Path
 ) -> None:
-    with refused(error, words) as refused:
+    with refused(error, words) as caught:
         rlgan.train(**named)
-    assert "--" not in str(refused.value)
+    assert "--" not in str(caught.value)
     assert asked == [] and [*tmp_path.iterdir()] == []
 
 

@@ -181,7 +181,7 @@ def test_a_run_that_went_back_is_not_resumed_from_what_it_left_behind(tmp_path: 
 
 @pytest.mark.parametrize(("position", "keep"), [(-1, 2), (0, 0)])
 def test_positions_and_counts_that_make_no_sense_are_refused(tmp_path: Path, position: int, keep: int) -> None:
-    with pytest.raises(ValueError, match="positions begin at 0"):
+    with pytest.raises(ValueError, match="position must be at least 0"):
         save_checkpoint(tmp_path, {}, position, keep)
 
 

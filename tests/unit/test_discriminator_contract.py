@@ -287,7 +287,7 @@ def test_judges_of_pairs_need_something_that_is_given(settings: DiscriminatorSet
     with pytest.raises(ConfigError, match=rf"{name}: judges pairs, and these sequences are given nothing"):
         build_discriminator(settings, SPACE)
     for score in (built(settings), built(settings).scorer()):
-        with pytest.raises(ValueError, match=rf"{name} needs conditions to read"):
+        with pytest.raises(ValueError, match=rf"{name} needs conditions"):
             score(tokens, mask)
 
 

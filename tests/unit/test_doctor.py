@@ -70,7 +70,7 @@ def test_a_cluster_that_is_named_must_answer(
     answer = ask(capsys, "doctor")
     assert answer.status == 1 and answer.out.endswith("\nmissing: Ray\n") and "→ unset RAY_ADDRESS" in answer.out
     monkeypatch.setenv("RAY_ADDRESS", server)
-    assert findings(ask(capsys, "doctor", "--json"))["Ray"]["found"] == f"a cluster at {server}: runs join it"
+    assert findings(ask(capsys, "doctor", "--json"))["Ray"]["found"] == f"a cluster at {server}: runs will join it"
 
 
 def test_a_server_that_is_silent_is_a_note_for_runs_go_on(

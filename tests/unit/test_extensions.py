@@ -282,7 +282,7 @@ def test_unknown_name_names_the_registered_ones() -> None:
 
 
 def test_names_that_cannot_be(file: Path) -> None:
-    assert "is not the name of a plug-in" in complaint(str(file))
+    assert "is not a valid name of a plug-in" in complaint(str(file))
     with refused(ConfigError, "plugin_kind"):
         register("rewards", "a", len)  # type: ignore[arg-type]
     with refused(ConfigError, "register_name"):
@@ -305,7 +305,7 @@ def test_syntax_error_shows_its_line(file: Path) -> None:
 
 def test_file_that_imports_its_neighbour_is_told_that_it_stands_alone(file: Path) -> None:
     file.write_text("import neighbour_of_mine\n")
-    assert "a file of a plug-in stands alone" in complaint(f"{file}:brevity")
+    assert "cannot import files beside it" in complaint(f"{file}:brevity")
 
 
 def test_file_that_is_no_text(file: Path) -> None:

@@ -23,7 +23,7 @@ def task_error(cause: Exception) -> exceptions.RayTaskError:
     [
         (exceptions.ActorDiedError(), "The actor died unexpectedly before finishing this task"),
         (exceptions.ActorUnavailableError("no answer", None), "no answer"),
-        (exceptions.GetTimeoutError("late"), "it did not answer in time"),
+        (exceptions.GetTimeoutError("late"), "it did not respond in time"),
         (exceptions.WorkerCrashedError(), "died unexpectedly"),
         (exceptions.OutOfMemoryError("line\n  the node was running low on memory \n"), "running low on memory"),
         (Fault("a peer is gone"), "a peer is gone"),

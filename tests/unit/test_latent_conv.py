@@ -80,7 +80,7 @@ def test_it_has_no_temperature_and_nothing_to_relax() -> None:
         net.stepper(0.8)
     with pytest.raises(ValueError, match="nothing to relax"):
         net.soft_rows(SPACE, torch.arange(2), Relaxation(1.0, straight_through=False))
-    with pytest.raises(ValueError, match="a source of it"):
+    with pytest.raises(ValueError, match="random number generator"):
         net.stepper().start(3)
     with refused(ValidationError, "generator_even_window", {"generator.window": 4}):
         LatentConv(window=4)

@@ -132,7 +132,7 @@ def test_gradients_within_the_norm_are_left_alone(clip_norm: float | None) -> No
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_a_gradient_that_is_not_finite_ends_the_run(bad: float) -> None:
-    with pytest.raises(FloatingPointError, match="the update was not made"):
+    with pytest.raises(FloatingPointError, match="the update was not applied"):
         clip_gradients(with_gradients(torch.tensor([1.0, bad])), 5.0)
 
 

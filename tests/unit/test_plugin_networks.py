@@ -225,10 +225,10 @@ WRONG = {
     "Normed": "depend on the other sequences of the batch",
     "Nan": "a logit is NaN or infinite",
     "Short": r"returned a tensor \(\d, \d, 5\) of float32 for logits \(B, T, V\), which are \(\d, \d, 5\) here",
-    "Noisy": "in evaluation mode the same tokens give other logits",
-    "Loud": "in evaluation mode the same tokens give other logits",
+    "Noisy": "in evaluation mode the same tokens give different logits",
+    "Loud": "in evaluation mode the same tokens give different logits",
     "Idle": "the parameter network.module.spare.weight has no gradient",
-    "Forgetful": "neither a parameter nor a buffer that is saved",
+    "Forgetful": "neither a parameter nor a saved buffer",
     "Raising": r"(?s)forward of tensors \(\d, \d\) raises RuntimeError: no such layer.*the line that is shown",
     "Unbuildable": "building it raises KeyError: 'width'",
     "WrongStep": "drawing step by step gives other probabilities of token 0",
@@ -249,7 +249,7 @@ def test_a_generator_that_reads_a_condition_must_care_for_it() -> None:
 
 
 WRONG_JUDGES = {
-    "ReadsPadding": "what stands where the mask is False changes a logit",
+    "ReadsPadding": "tokens where the mask is False change a logit",
     "Square": r"returned a tensor \(6, 1\) of float32 for logits \(B,\), which are \(6,\) here",
     "Peeping": "not causal: a logit before token 1 changes",
 }

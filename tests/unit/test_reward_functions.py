@@ -283,12 +283,12 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
 @pytest.mark.parametrize(
     ("text", "described"),
     [
-        ("def f(texts):\n    return []", "has the signature (texts), which is of no form of reward function"),
+        ("def f(texts):\n    return []", "its signature (texts) is not supported"),
         ("def f(tokens):\n    return []", FORMS),
-        ("f = 3", "is int, which cannot be called"),
-        ("class f:\n    pass", "its instances cannot be called"),
+        ("f = 3", "is int, which is not callable"),
+        ("class f:\n    pass", "its instances are not callable"),
         ("f = dict.fromkeys", FORMS),
-        ("def f(completions, weight):\n    return []", "the parameter 'weight' has no default. Set it by"),
+        ("def f(completions, weight):\n    return []", "the parameter 'weight' has no default. Set"),
         ("class f:\n    def __init__(self, n): ...\n    def __call__(self, completions): ...", "options.n"),
     ],
 )  # fmt: skip

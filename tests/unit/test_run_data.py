@@ -69,7 +69,7 @@ def test_another_content_of_the_same_shape_is_refused_with_what_differs(begun: t
         rebuild(folder, config)
     message = str(raised.value)
     assert message.startswith(
-        f"--run r: its data has changed since the run began: task.data={path} has another content ({size:,} bytes, as "
+        f"--run r: its data has changed since the run began: task.data={path} has different content ({size:,} bytes, as "
         "before); tokens: 7 as before, the first that differs is no. "
     )
     assert message.endswith("Bring the file back, name a copy of what was there by --data FILE, or start a new run.")
@@ -223,7 +223,7 @@ def test_where_nothing_is_known_that_is_said_once(begun: tuple[Path, Config]) ->
     (folder / RUN_DATA).unlink()
     said: list[str] = []
     rebuilt_task(config, kept_data(folder, "--run r"), said.append)
-    assert len(said) == 1 and "an older version of rlgan wrote this run" in said[0]
+    assert len(said) == 1 and "this run was written by an older version of rlgan" in said[0]
 
 
 @pytest.mark.parametrize(

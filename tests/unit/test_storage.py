@@ -401,17 +401,17 @@ def test_a_scheme_that_only_fsspec_knows_is_a_storage_too(memory: str, run_dir: 
 REFUSED = {
     "nope://bucket/x": "Protocol not known: nope",
     "sftp://host/x": 'needs a package that is not installed (SFTPFileSystem requires "paramiko"',
-    "s3://key:secret@bucket/x": "holds a password",
+    "s3://key:secret@bucket/x": "contains a password",
     "s3://bucket/x?access_key=secret": "its query has 'access_key'",
     "s3://bucket/x?secret": "its query has 'secret'",
-    "file:///no/such/folder": "'/no' does not exist there",
-    "file:///tmp/../x": "has '..' in its path",
+    "file:///no/such/folder": "'/no' does not exist",
+    "file:///tmp/../x": "contains '..' in its path",
     "file://host/x": "cannot be opened (Unsupported hostname",
-    "file:///": "names no folder",
-    "s3://": "names no folder",
-    "simplecache::file:///tmp": "has '::' or '#'",
-    "file:///tmp#secret": "has '::' or '#'",
-    "file://[/x": "is no URI",
+    "file:///": "does not name a folder",
+    "s3://": "does not name a folder",
+    "simplecache::file:///tmp": "contains '::' or '#'",
+    "file:///tmp#secret": "contains '::' or '#'",
+    "file://[/x": "is not a valid URI",
 }
 
 

@@ -318,11 +318,11 @@ def _finding(results: SweepResults, winner: Entry | None, best: Entry | None, di
             f"validation data, {first.outcome} it ({first})."
         )
         if rest:
-            text += " Nor " + "; nor ".join(f"{one.control}: it {one.outcome} it ({one})" for one in rest) + "."
+            text += "".join(f" It {one.outcome} {one.control} ({one})." for one in rest)
         if beaten:
-            text += f" It beats {_listed(beaten)}."
+            text += f" It is significantly better than {_listed(beaten)}."
     if winner is not None and winner.kind != "finalist":
-        text += f"  On validation data {winner.entrant}, which is not a finalist, was the best of all but a ceiling."
+        text += f" On validation data {winner.entrant}, which is not a finalist, was the best of all but a ceiling."
     return text
 
 

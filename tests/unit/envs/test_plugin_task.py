@@ -123,8 +123,8 @@ def test_options_and_facts_are_checked(file: Path) -> None:
 WRONG: dict[str, tuple[type[Exception], str]] = {
     "unpadded": (ValidationError, "test is not padded after the terminator"),
     "short_of_names": (ValidationError, "1 token names for V=4"),
-    "without_references": (ValidationError, "'references' are of conditions, and there are none"),
-    "invented": (ValidationError, r"measures: there is no \['beauty'\]; there are text, references, summaries"),
+    "without_references": (ValidationError, "'references' needs conditions"),
+    "invented": (ValidationError, r"measures: \['beauty'\] is unknown; known are text, references, summaries"),
     "raising": (PluginError, r"(?s)raises OSError: the disk is full. Mend it.*the line that is shown"),
     "none": (ValidationError, "returned None .NoneType.. Name a function"),
     "number": (ValidationError, "is 3 .int.. Name a function"),

@@ -204,23 +204,23 @@ def changed(array: bytes) -> bytes:
 
 EMBEDDING = parameters()["embedding"]
 WRONG = {
-    "empty": (b"", "no whole pickle"),
-    "text": (b"hello, world\n", "no whole pickle"),
-    "cut": (WRITERS["python 3, protocol 2"](list(parameters().values()))[:-40], "no whole pickle"),
-    "an npz": (b"PK\x03\x04", "which no list of arrays needs"),
+    "empty": (b"", "incomplete pickle"),
+    "text": (b"hello, world\n", "incomplete pickle"),
+    "cut": (WRITERS["python 3, protocol 2"](list(parameters().values()))[:-40], "incomplete pickle"),
+    "an npz": (b"PK\x03\x04", "which does not belong in a list of arrays"),
     "another list": (pickle.dumps([1, 2, 3]), "a list of 3 instead of a list of 15 arrays"),
     "numbers": (pickle.dumps(list(range(15))), "a int where the array embedding belongs"),
     "one array": (pickle.dumps(EMBEDDING, 2), "a single array instead of a list of 15 arrays"),
     "a mapping": (pickle.dumps(parameters(), 2), "the instruction EMPTY_DICT"),
     "integers": (changed(protocol_0(EMBEDDING.astype(np.int32), code=b"i4")), "an array of type 'i4'"),
     "objects": (changed(protocol_0(EMBEDDING, code=b"O8", order=b"|")), "an array of type 'O8'"),
-    "records": (pickle.dumps([np.zeros(3, "f4,f4")] * 15, 2), "which no list of arrays needs"),
+    "records": (pickle.dumps([np.zeros(3, "f4,f4")] * 15, 2), "which does not belong in a list of arrays"),
     "too few bytes": (changed(protocol_0(EMBEDDING).replace(b"I7\n", b"I700000\n")), "with 84 bytes"),
-    "a huge shape": (changed(protocol_0(EMBEDDING).replace(b"I7\n", b"L%dL\n" % 10**40)), "no row of sizes"),
-    "a negative shape": (changed(protocol_0(EMBEDDING).replace(b"I7\n", b"I-7\n")), "no row of sizes"),
-    "a number with many digits": (b"L" + b"9" * 10_000 + b"L\n.", "no whole pickle"),
+    "a huge shape": (changed(protocol_0(EMBEDDING).replace(b"I7\n", b"L%dL\n" % 10**40)), "not a tuple of sizes"),
+    "a negative shape": (changed(protocol_0(EMBEDDING).replace(b"I7\n", b"I-7\n")), "not a tuple of sizes"),
+    "a number with many digits": (b"L" + b"9" * 10_000 + b"L\n.", "incomplete pickle"),
     "a place far out in the memo": (b"I1\nr\xff\xff\xff\x7f.", "a int instead of"),
-    "bytes of half the memory": (b"\x8e" + struct.pack("<Q", 2**40) + b".", "no whole pickle"),
+    "bytes of half the memory": (b"\x8e" + struct.pack("<Q", 2**40) + b".", "incomplete pickle"),
     "a bytearray": (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "the instruction BYTEARRAY8"),
 }
 

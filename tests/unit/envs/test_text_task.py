@@ -145,8 +145,8 @@ def test_the_length_chosen_by_itself_has_a_limit(write, tokens, length, cap):
         (b"a b\r\nb c\r\n", "read 2 lines"),
         (b"a b\rb c\r", "read 2 lines"),
         (b"a b\nb c", "read 2 lines"),
-        (b"\xef\xbb\xbfa b\nb c\n", "took away 1 byte order mark"),
-        (b"a b\n\xef\xbb\xbfb c\n", "took away 1 byte order mark"),
+        (b"\xef\xbb\xbfa b\nb c\n", "removed 1 byte order mark"),
+        (b"a b\n\xef\xbb\xbfb c\n", "removed 1 byte order mark"),
         (b"\n  \na b\n\t\nb c\n\n", "skipped 4 empty lines"),
         ("a b\n\u3000\nb c\n".encode(), "skipped 1 empty line, line 2"),
         (b"a\x00b\nb\x0cc\x1b\n" + b"\n" * 50, "read 3 control characters as a space"),
@@ -154,7 +154,7 @@ def test_the_length_chosen_by_itself_has_a_limit(write, tokens, length, cap):
         (b"a\tb\nb  c \n", "read 2 lines"),
         ("a\u2028b\nb c\n".encode(), "read 2 lines"),
         (gzip.compress(b"a b\nb c\n", mtime=0), "read 2 lines"),
-        ("a b\nb c\n".encode("utf-16"), "took away 1 byte order mark, which says utf-16-le"),
+        ("a b\nb c\n".encode("utf-16"), "removed 1 byte order mark, which says utf-16-le"),
     ],
 )
 def test_what_text_files_bring_along_is_taken_off_and_counted(write, content, note):
@@ -198,7 +198,7 @@ REFUSED = {
     "only_empty_lines": (b"\n \n\r\n", {}, r"all 3 lines are empty"),
     "latin1": (b"a b\nc\nna\xefve b\n", {}, r"data.txt, line 3: byte 0xef at offset 8 is not utf-8"),
     "utf16_without_mark": ("a b\nb c\n".encode("utf-16-le"), {}, r"looks binary, or like UTF-16 read as utf-8"),
-    "binary": (bytes(range(256)) * 4, {}, r"line 2: byte 0x80 at offset 128 is not utf-8 .* It holds zero bytes"),
+    "binary": (bytes(range(256)) * 4, {}, r"line 2: byte 0x80 at offset 128 is not utf-8 .* contains zero bytes"),
     "zeros": (bytes(1000), {}, r"1000 of 1000 bytes are NUL"),
     "odd_utf16": (b"\xff\xfea", {"encoding": "utf-16"}, r"is not utf-16"),
     "cut_gzip": (gzip.compress(POEM.encode())[:-10], {}, r"damaged or cut gzip data"),

@@ -113,7 +113,7 @@ def test_text_and_frames_are_those_of_the_task():
 
     world = {"space": SequenceSpace(3, 3, end_id=0), "reward_function": weighted_sum, "decode": decode}
     env = TokenEnv(**world, render_mode="ansi")
-    with pytest.raises(ResetNeeded, match="render: no sequence is begun"):
+    with pytest.raises(ResetNeeded, match="render: no sequence has been started"):
         env.render()
     env.reset()
     frames = [env.render()]
@@ -445,7 +445,7 @@ def test_a_good_reward_function_passes():
         (lambda tokens, mask: weighted_sum(tokens, mask).unsqueeze(1), "shape"),
         (lambda tokens, mask: weighted_sum(tokens, mask).long(), "float"),
         (lambda tokens, mask: weighted_sum(tokens, mask) / 0, "NaN or infinity"),
-        (lambda tokens, mask: weighted_sum(tokens.zero_(), mask), "changes the tensors"),
+        (lambda tokens, mask: weighted_sum(tokens.zero_(), mask), "modifies its input tensors"),
         (lambda tokens, mask: weighted_sum(tokens, mask) + torch.rand(()), "second time"),
         (lambda tokens, mask: weighted_sum(tokens, mask) - weighted_sum(tokens, mask).mean(), "other sequences"),
     ],
@@ -489,7 +489,7 @@ class Forgives(TokenEnv):
     [
         (NeverEnds, "terminated=False"),
         (PaysEarly, "reward"),
-        (SharesItsState, "handed out"),
+        (SharesItsState, "returned earlier"),
         (Truncates, "truncated"),
         (Forgives, "is accepted"),
     ],
@@ -523,7 +523,7 @@ class ShowsAnother(TokenEnv):
     [
         (AlwaysTheFirst, "same condition"),
         (ForgetsItsSeed, "seed|random"),
-        (ShowsAnother, "none of the conditions|observation"),
+        (ShowsAnother, "not one of the conditions|observation"),
     ],
 )
 def test_environments_that_draw_conditions_wrongly_are_noticed(broken, message):

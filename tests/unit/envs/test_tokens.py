@@ -120,7 +120,7 @@ def test_what_is_no_smiles_is_refused_by_its_line_or_counted(tmp_path):
         text_task(tmp_path, ["CCO", "", "CXxO", "CCN"] * 3, tokens="smiles")
     lines = [f"C{'C' * number}O" for number in range(30)] + ["CXxO"]
     task = text_task(tmp_path, lines, tokens=Smiles(uncovered="unknown"))
-    assert noted(task, "read as unknown tokens 2 characters of ", "which no token covers")
+    assert noted(task, "read as unknown tokens 2 characters of ", "that no token covers")
     assert "C<unk>O" in [*task.decode(task.train), *task.decode(task.valid), *task.decode(task.test)]
 
 
@@ -169,7 +169,7 @@ def test_what_a_pattern_does_not_cover_is_refused_unknown_or_left_out(tmp_path):
         text_task(tmp_path, lines, tokens=Pattern(pattern=r"\w"))
     task = text_task(tmp_path, lines, tokens=Pattern(pattern=r"\w", uncovered="drop"))
     # 20 lines of 10 times 5 and 10 times 7 characters, each with a space.
-    assert noted(task, "left out 20 characters of 120 (16.67%), which no token covers")
+    assert noted(task, "left out 20 characters of 120 (16.67%) that no token covers")
     assert sorted(task.decode(task.train))[0] == "a0b0" or "a1b1" in task.decode(task.train)
     unknown = text_task(tmp_path, lines, tokens=Pattern(pattern=r"\w+", uncovered="unknown"))
     assert noted(unknown, "train: ", "33.3%", "are unknown")
@@ -391,10 +391,8 @@ def test_what_is_left_of_lines_too_long_is_too_little_to_split(tmp_path):
 
 def test_a_handful_of_held_out_sequences_is_told(tmp_path):
     task = text_task(tmp_path, LINES)
-    assert noted(
-        task, "test: 5 sequences only, whose figures mean little", "--task.test-fraction", "(--task.test FILE)"
-    )
-    assert not noted(text_task(tmp_path, LINES, valid_fraction=0.3, test_fraction=0.3), "mean little")
+    assert noted(task, "test: 5 sequences only, whose figures unreliable", "--task.test-fraction", "(--task.test FILE)")
+    assert not noted(text_task(tmp_path, LINES, valid_fraction=0.3, test_fraction=0.3), "unreliable")
     pairs = pairs_task(tmp_path, [(line, line) for line in LINES])
     assert noted(pairs, "valid: 5 pairs only", "(--task.input.valid FILE)")
 

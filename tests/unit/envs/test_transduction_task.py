@@ -209,7 +209,7 @@ def test_conditional_tasks_that_break_their_promise_are_noticed():
     ]:
         with pytest.raises(AssertionError, match=message):
             check_task(replace(task, conditions=broken))
-    with pytest.raises(AssertionError, match=r"that is conditions.distribution"):
+    with pytest.raises(AssertionError, match=r"needs conditions.distribution"):
         check_task(replace(task, oracle=task.oracle_of(given.valid)))
 
 

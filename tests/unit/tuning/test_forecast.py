@@ -63,7 +63,7 @@ def test_it_is_told_in_words() -> None:
     )
     assert "6 of 40 trials fit" in str(described(100.0, 500.0))
     assert "of its seeds 2 fit into the 8.3 min left for it. All would fit with --hours" in str(described(100.0, 500.0))
-    assert "so nothing will be judged" in str(described(100.0, 10.0))
+    assert "so there will be no result" in str(described(100.0, 10.0))
     assert str(described(100.0, 2000.0)).endswith("and fits into the 33 min left for it.")
     assert str(described(None, None)).endswith("(5 seeds of 3.8 min).")
     assert "race" not in str(described(100.0, None, seeds=0))

@@ -152,7 +152,7 @@ def test_of_pure_noise_nothing_is_claimed() -> None:
         if clear(found) or any(pair.clear for pair in found.interactions):
             claimed.append(seed)
         else:
-            assert "do not tell" in found.verdict or "No dimension is distinguishable" in found.verdict
+            assert "do not show" in found.verdict or "No dimension is significantly different" in found.verdict
     assert len(claimed) <= 1, claimed
 
 
@@ -270,11 +270,11 @@ def test_too_few_trials_are_no_importance_but_a_reason() -> None:
     for num, reason in ((7, "7 trials were measured, and fewer than 8 tell nothing"), (0, "no trial was measured")):
         (found,) = importances(replace(whole, trials=whole.trials[:num]))
         assert (found.missing, found.effects, found.fit, found.num_trials) == (reason, (), None, num)
-        assert found.verdict == f"Nothing can be said of single dimensions: {reason}."
+        assert found.verdict == f"The importance of single dimensions is unknown: {reason}."
     same = results(points(12), lambda _: 1.0)
     assert "all trials have the same kl_sum" in first(same).verdict
     apart = (replace(whole.trials[0], curve=((5, 1.0),)), *whole.trials[1:])
-    assert "no number of updates after which all were measured" in first(replace(whole, trials=apart)).verdict
+    assert "no number of updates was measured for all trials" in first(replace(whole, trials=apart)).verdict
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,18 +290,18 @@ def test_verdicts_do_not_flatter() -> None:
     nothing, something = Estimate(0.0, -0.1, 0.1), Estimate(0.5, 0.3, 0.7)
     effects = (Effect("a", something, True), Effect("b", nothing, False))
     described = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
-    fit = "R² on trials it had not seen +0.50 [+0.30, +0.70]"
+    fit = "R² on unseen trials +0.50 [+0.30, +0.70]"
     assert described.verdict == (
         f"Distinguishable from nothing: a; the model predicts ({fit}). "
         "Together, more or less than the sum of both: a × b."
     )
     assert replace(described, effects=effects[1:]).verdict == (
-        f"No dimension is distinguishable from nothing, though the model predicts ({fit})."
+        f"No dimension is significantly different from a dimension without effect, although the model predicts ({fit})."
     )
     assert "predicts, weakly (R²" in replace(described, fit=Estimate(0.1, -0.1, 0.3)).verdict
     assert replace(described, fit=nothing).verdict == (
-        "The trials do not tell which dimensions matter: the model predicts no better than the mean "
-        "(R² on trials it had not seen +0.00 [-0.10, +0.10])."
+        "The trials do not show which dimensions matter: the model predicts no better than the mean "
+        "(R² on unseen trials +0.00 [-0.10, +0.10])."
     )
 
 

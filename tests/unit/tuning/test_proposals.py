@@ -70,7 +70,7 @@ def test_contradictions_are_dropped_and_counted_by_reason() -> None:
         assert proposed.config.schedule.g_steps == proposed.point["schedule.g_steps"]
     assert found == [{"baseline": "none", "schedule.g_steps": 1}, {"baseline": "none", "schedule.g_steps": 2}]
     ((reason, number),) = proposals.contradictions.items()
-    assert number == 2 and reason.startswith("weighs by the density ratio of sequences")
+    assert number == 2 and reason.startswith("weights by the density ratio of sequences")
 
 
 @pytest.mark.heavy

@@ -73,11 +73,11 @@ def test_a_finalist_beats_only_if_the_interval_excludes_0() -> None:
     # Differences −1, −2, −3: mean −2, s = 1, t(0.975, 2) / √3 = 2.4842: [−4.484, +0.484].
     weak = judge(trial_7={1.0: [4.0, 3.0, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert str(weak.differences[0]) == "difference -2.000 [-4.484, +0.484], 3 seeds"
-    assert weak.differences[0].outcome == "is not told apart from"
+    assert weak.differences[0].outcome == "is not significantly different from"
     assert weak.finding == (
-        "No finalist is shown to beat tempered MLE: trial 7, the best of them on validation data, is not told apart "
-        "from it (difference -2.000 [-4.484, +0.484], 3 seeds). Nor MLE at τ=1: it is not told apart from it "
-        "(difference -2.000 [-4.484, +0.484], 3 seeds)."
+        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation data, is not "
+        "significantly different from it (difference -2.000 [-4.484, +0.484], 3 seeds). It is not significantly "
+        "different from MLE at τ=1 (difference -2.000 [-4.484, +0.484], 3 seeds)."
     )
     # Differences −2, −2.5, −3: mean −2.5, s = 0.5: ± 1.2421.
     strong = judge(trial_7={1.0: [3.0, 2.5, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
@@ -120,14 +120,14 @@ def test_a_tie_is_no_victory_and_the_control_comes_first() -> None:
     got = judge(trial_7={1.0: [2.0, 3.0]}, MLE={1.0: [2.0, 3.0]})
     assert [entry.entrant for entry in got.entries] == ["MLE", "trial 7"] and got.winner == "MLE"
     assert got.differences[0].interval == Interval(0.0, 0.0, 0.0, 2)
-    assert got.differences[0].outcome == "is not told apart from"
+    assert got.differences[0].outcome == "is not significantly different from"
 
 
 def test_one_seed_has_no_interval_and_beats_nothing() -> None:
     got = judge(trial_7={1.0: [1.0]}, MLE={1.0: [5.0]})
-    assert got.differences[0].outcome == "is not told apart from"
+    assert got.differences[0].outcome == "is not significantly different from"
     assert "(difference -4.000, 1 seed and so no interval)" in got.finding
-    assert "One seed shows no difference between chance and merit." in got.notes
+    assert "With one seed, chance and real differences cannot be separated." in got.notes
 
 
 def test_seeds_that_one_lacks_are_left_out_of_the_pairs_and_named() -> None:
@@ -155,7 +155,7 @@ def test_what_is_not_finite_is_named_and_never_wins(broken: float) -> None:
     assert {entry.entrant: entry.temperature for entry in got.entries} == {"MLE": 1.0, "trial 7": 0.5}
     gone = judge(trial_7={1.0: [1.0, broken]}, MLE={1.0: [2.0, 2.0]})
     assert (gone.entries[1].entrant, gone.entries[1].temperature, gone.entries[1].test) == ("trial 7", None, None)
-    assert gone.finding == "No finalist could be measured, so none beats anything."
+    assert gone.finding == "No finalist could be measured."
     assert any(note.startswith("trial 7 has no place") for note in gone.notes)
     # On test data alone: the pair is left out and named.
     half = judge(trial_7={1.0: [(1.0, 1.0), (1.0, broken), (1.0, 1.5)]}, MLE={1.0: [2.0, 2.0, 2.0]})
@@ -219,8 +219,8 @@ def test_the_ceiling_never_wins() -> None:
 def test_races_that_lack_much_say_so() -> None:
     assert judge().finding.startswith("There was no final race")
     assert judge().notes == () and judge().winner is None
-    assert judge(MLE={1.0: [2.0]}).finding == "No finalist could be measured, so none beats anything."
-    assert judge(trial_7={1.0: [2.0]}).finding.endswith("there was no control to beat.")
+    assert judge(MLE={1.0: [2.0]}).finding == "No finalist could be measured."
+    assert judge(trial_7={1.0: [2.0]}).finding.endswith("there was no control to compare with.")
 
 
 def test_results_that_contradict_themselves_are_refused() -> None:
@@ -249,7 +249,9 @@ def test_who_failed_with_a_seed_is_no_winner_and_beats_nobody() -> None:
     )
     assert got.winner == "trial_8" and got.finalist == "trial_8"
     alone = judge(MLE={1.0: easy_and_hard}, trial_7={1.0: [0.5, 0.4, None, None, None]})
-    assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {"is not told apart from"}
+    assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {
+        "is not significantly different from"
+    }
     assert "has no result with seed 3, 4, 5" in alone.finding
 
 

@@ -141,14 +141,14 @@ def test_messages_without_content_are_counted(write):
     records = [{"messages": turns}, {"messages": [turns[0], call]}, {"messages": [turns[0], described]}]
     found = read(write(json_lines(*records)))
     assert pairs(found) == [(["hi", "", "5"], "x"), ("hi", ""), ("hi", "x")]
-    assert "read 2 messages without content (null, as of calls of tools) as empty text" in found.notes
+    assert "read 2 messages without content (null, as in tool calls) as empty text" in found.notes
     assert not any("without content" in note for note in read(write(json_lines(records[2]))).notes)
 
 
 def test_an_object_around_all_pairs_is_refused_with_the_way_to_write_them(write):
     whole = {"n": 1, "data": [{"source": "a", "target": "x"}]}
     for content in (json.dumps(whole), json.dumps(whole, indent=1)):
-        assert "holds one JSON object" in refusal(path := write(content, "d.json"))
+        assert "contains a single JSON object" in refusal(path := write(content, "d.json"))
         assert f"(jq -c '.[\"data\"][]' {path} > data.jsonl)" in refusal(path)
     one = {"source": "a", "target": "x", "more": [{"y": "z"}]}
     assert (
@@ -178,7 +178,7 @@ def test_columns_by_path_number_or_name(write):
     table = write("id,de,en\n1,x,a\n2,y,b\n", "d.csv")
     assert pairs(read(table, "en", "de")) == pairs(read(table, "en", 1)) == [("a", "x"), ("b", "y")]
     assert pairs(read(table, 2, 1)) == [("en", "de"), ("a", "x"), ("b", "y")]
-    assert any("looks like names of columns" in note for note in read(table, 2, 1).notes)
+    assert any("looks like column names" in note for note in read(table, 2, 1).notes)
     assert pairs(read(table, 2, 1, header=True)) == [("a", "x"), ("b", "y")]
     # Of two columns the one that is left is the other side's, and beside a field a known one.
     assert pairs(read(write("a\tx\n"), 1)) == [("x", "a")]
@@ -202,7 +202,7 @@ AMBIGUOUS = {
     ),
     "pair_and_chat": (
         json_lines({"prompt": "a", "completion": "b", "messages": []}),
-        "which are source and target can",
+        "it is not clear which are source and target",
     ),
     "nothing_known": (
         json_lines({"a": "b", "c": "d"}),
@@ -215,7 +215,7 @@ AMBIGUOUS = {
     "both_the_same": ("a\tb\tc\n", "--task.input.source and --task.input.target are both column 1", 1, 1),
     "one_within_the_other": (
         json_lines({"messages": [{"role": "user", "content": "a"}]}),
-        "a source would hold its own answer",
+        "a source would contain its own answer",
         "messages",
         "messages.-1.content",
     ),

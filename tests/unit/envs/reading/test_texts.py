@@ -83,12 +83,12 @@ def test_sequences_of_fasta_are_joined_and_their_names_left_out(write):
     # A text that is quoted as in mails is none, and neither is one with a name alone.
     assert list(read(write(">hello you\nand you\n")).texts) == [">hello you", "and you"]
     assert list(read(write(">a\n>b\n")).texts) == [">a", ">b"]
-    assert "stands before the first name" in refusal(write("MKV\n>a\nMKV\n", "a.fasta"))
+    assert "comes before the first name" in refusal(write("MKV\n>a\nMKV\n", "a.fasta"))
 
 
 def test_fastq_is_named_with_the_way_to_convert_it(write):
     path = write("@r1\nACGT\n+\nIIII\n@r2\nAC\n+\nII\n", "r.fastq")
-    assert f"is FASTQ. Take its sequences out first (awk 'NR % 4 == 2' {path} > reads.txt)" in refusal(path)
+    assert f"is FASTQ. Extract its sequences first (awk 'NR % 4 == 2' {path} > reads.txt)" in refusal(path)
     assert len(read(path, format="lines").texts) == 8
 
 
@@ -108,7 +108,7 @@ def test_fastq_is_named_with_the_way_to_convert_it(write):
         ("a\u2028b\u2029c\n", ["a b c"], "read 2 line separators (U+2028, U+2029) as a space"),
         ("a\x1c\x1d\x1e\x1fb\x7f\n" + "x" * 99, ["a    b ", "x" * 99], "read 5 control characters as a space"),
         ("\u00e4 \u00a0\u2019\tb\n", ["\u00e4 \u00a0\u2019\tb"], None),
-        ("\ufeffa\n\ufeffb\n", ["a", "b"], "took away 1 byte order mark"),
+        ("\ufeffa\n\ufeffb\n", ["a", "b"], "removed 1 byte order mark"),
         ("\n\n", ["", ""], None),
         ("a\n\n", ["a", ""], None),
     ],
@@ -195,12 +195,12 @@ def test_a_line_that_looks_like_a_name_is_told_and_can_be_left_out(write):
     path = write("SMILES\n" + "CCO\nCCN\n" * 10)
     found = read(path)
     assert found.texts[0] == "SMILES"
-    assert any("line 1 ('SMILES') looks like the name of a column" in note for note in found.notes)
+    assert any("line 1 ('SMILES') looks like a column name" in note for note in found.notes)
     without = read(path, header=True)
     assert without.texts[0] == "CCO" and without.numbers[0] == 2
     assert "left out line 1, which names the column: 'SMILES'" in without.notes
     sentences = write("utt_1\n" + "a b\nc d e\n" * 10)
-    assert any("looks like the name" in note for note in read(sentences).notes)
+    assert any("looks like a column name" in note for note in read(sentences).notes)
     assert not any("looks like" in note for note in read(write("one\n" + "two\nthree four\n" * 10)).notes)
     assert len(read(path, header=False).notes) == 1
 
@@ -351,11 +351,11 @@ BAD_RECORDS = {
         "holds one JSON object, with the fields 'n', 'data'; records are the elements of an array, or objects of which "
         "each stands on a line of its own. Write its records so (jq -c '.[\"data\"][]' ",
     ),
-    "objects": (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "holds JSON objects that are written over several lines"),
-    "empty_array": (b"[]", "holds no record"),
+    "objects": (b'{\n "text": "a"\n}\n{\n "text": "b"\n}\n', "contains JSON objects that span several lines"),
+    "empty_array": (b"[]", "contains no records"),
     "parquet_null": (parquet({"text": ["a", None]}), "row 2: field 'text' is null"),
     "parquet_number": (parquet({"text": [1, 2]}), "row 1: field 'text' is a number (1)"),
-    "parquet_cut": (parquet(PARQUET)[:-30], "damaged or cut parquet data"),
+    "parquet_cut": (parquet(PARQUET)[:-30], "damaged or truncated parquet data"),
     "parquet_twice": (
         parquet(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])),
         "has 2 columns of the name 'text'",
@@ -411,11 +411,11 @@ REFUSED = {
     "pdf": (b"%PDF-1.4\n", "is a PDF document"),
     "png": (b"\x89PNG\r\n\x1a\n", "is an image"),
     "pickle": (b"\x80\x04\x95abc", "is a pickle, which is never loaded here"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "the pointer that Git LFS leaves"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
     "empty": (b"", "is empty"),
     "only_a_mark": (b"\xef\xbb\xbf", "is empty"),
-    "empty_gz": (gzip.compress(b""), "is empty once it is unpacked"),
-    **{f"cut{suffix}": (pack(b"a b c\n" * 999)[:-9], "damaged or cut") for suffix, pack in PACKERS.items()},
+    "empty_gz": (gzip.compress(b""), "is empty after unpacking"),
+    **{f"cut{suffix}": (pack(b"a b c\n" * 999)[:-9], "damaged or truncated") for suffix, pack in PACKERS.items()},
 }
 
 
