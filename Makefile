@@ -15,7 +15,7 @@ SUPPORTED := import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit(
 # Left over from another project, these would put its packages before ours, or ours outside .venv.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
-.PHONY: setup train check test test-all lint format bench clean help
+.PHONY: setup train check test test-all lint format bench docs clean help
 .DEFAULT_GOAL := help
 
 setup: $(STAMP) ## install rlgan and its tools, at the tested versions, into .venv
@@ -44,6 +44,10 @@ format: $(STAMP) ## mend what can be mended by itself
 
 bench: $(STAMP) ## speed, as ratios measured in one process; a quarter of an hour with ARGS="--full-epoch"
 	$(PY) -m benchmarks.speed $(ARGS)
+
+docs: $(STAMP) ## the site, into build/docs; what leads nowhere and what is undocumented fails it
+	$(PY) -m sphinx -b html -c docs -d build/doctrees -W --keep-going -q . build/docs
+	@echo "file://$(CURDIR)/build/docs/index.html"
 
 clean: ## remove what tools left behind; runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -25,7 +25,7 @@ def admit(
     """The gate for code that a folder names, which may be a stranger's; nothing of it is executed here.
 
     Unasked only what is the user's own is let through: a file that lies where the configuration says, with the same
-    content, neither in the folder itself nor among installed packages; an entry point of the group `rlgan.plugins`;
+    content, neither in the folder itself nor among installed packages; an entry point of the group "rlgan.plugins";
     what was registered in this process; and what this process was told to use by something else than a folder. The
     same content alone does not make code one's own: whoever names `subprocess.py` knows what is in it.
 
