@@ -20,6 +20,7 @@ from rlgan.tuning.report.logged import is_sweep, read_sweep
 from rlgan.tuning.report.page import summary_text
 from rlgan.tuning.sweep import SweepResult, sweep
 from tests.support.commands import ask
+from tests.support.errors import refused
 from tests.support.tiny_sweep import STUDY, TASK, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -136,11 +137,11 @@ def test_compare_makes_the_report_without_the_folder(
 def test_a_folder_has_one_process_at_a_time(done: Done) -> None:
     with (
         FileLock(done.folder / ".lock"),
-        pytest.raises(CheckpointError, match="another process is at work on this sweep"),
+        refused(CheckpointError, "sweep_is_running"),
     ):
         sweep(request(done.folder, resume=True, search="random", trials=3, finalists=1, seeds=2, seed=5), print)
 
 
 def test_another_sweep_of_the_same_name_is_refused(done: Done) -> None:
-    with pytest.raises(CheckpointError, match="already holds a sweep. Go on with it by --resume"):
+    with refused(CheckpointError, "sweep_exists"):
         sweep(request(done.folder), print)

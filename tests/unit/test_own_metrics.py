@@ -231,7 +231,7 @@ def test_direction_is_that_of_the_metric_with_the_longest_name(write: Write) -> 
 
 @pytest.mark.parametrize("key", ["gap", "a_gap"])
 def test_key_of_a_distance_is_refused(task: Task, write: Write, key: str) -> None:
-    with pytest.raises(PluginError, match=f"returned the key '{key}', and what ends with '_gap'"):
+    with refused(PluginError, "metric_key_ends_with_gap", match=f"'{key}'"):
         OwnMetrics([write(f"def f(texts):\n    return {{'a': 1.0, '{key}': 2.0}}", "f")], task)
 
 

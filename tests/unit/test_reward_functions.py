@@ -245,7 +245,7 @@ def test_row_that_raises_is_found_in_few_calls(plain: Task, write: Write, bad: t
         "    numbers = {sum(int(digit) * 2**i for i, digit in enumerate(row)) for row in tokens}\n"
         f"    assert not numbers & {set(bad)}\n    return tokens.sum(1)"
     )
-    with pytest.raises(PluginError, match=f"the first such row is row {bad[0]} of 1000"):
+    with refused(PluginError, "reward_raised", match=f"row {bad[0]} of 1000"):
         functions(plain, plugin)(rows)
     assert len(plugin.load().object.__globals__["CALLS"]) <= 12  # the batch, ten halves, and the row
 
@@ -360,7 +360,7 @@ def test_function_that_is_random_by_itself_is_refused(plain: Task, write: Write)
 @pytest.mark.parametrize("name", ["conditions", "targets"])
 def test_function_that_needs_what_the_task_does_not_give(plain: Task, pairs: Task, write: Write, name: str) -> None:
     plugin = write(f"def f(tokens, mask, {name}):\n    return mask.sum(1)")
-    with pytest.raises(ConfigError, match=f"its parameter '{name}' has no default"):
+    with refused(ConfigError, "reward_parameter_no_default", match=f"'{name}'"):
         check_functions(functions(plain, plugin), plain, 0)
     check_functions(functions(pairs, plugin), pairs, 0)
     check_functions(functions(plain, write(f"def f(tokens, mask, {name}=None):\n    return mask.sum(1)")), plain, 0)

@@ -206,7 +206,7 @@ def test_only_what_compares_has_a_scorer() -> None:
 
 @pytest.mark.parametrize("reward", [Mixed(), ReferenceBleu(), ReferenceRouge()], ids=lambda reward: reward.kind)
 def test_rewards_beside_a_target_need_scores(reward: Mixed | ReferenceBleu | ReferenceRouge) -> None:
-    with pytest.raises(ShapeError, match=f"reward='{reward.kind}' needs scores of the sequences"):
+    with refused(ShapeError, "reward_needs_scores", {"reward": reward.kind}):
         reward.of_finished(torch.zeros(2), None)
 
 

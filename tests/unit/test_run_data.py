@@ -69,10 +69,12 @@ def test_another_content_of_the_same_shape_is_refused_with_what_differs(begun: t
         rebuild(folder, config)
     message = str(raised.value)
     assert message.startswith(
-        f"--run r: its data has changed since the run began: task.data={path} has different content ({size:,} bytes, as "
-        "before); tokens: 7 as before, the first that differs is no. "
+        f"--run r: its data has changed since the run began: task.data={path} has different content ({size:,} bytes, "
+        "as before); tokens: 7 as before, but the content differs; the first difference is no. "
     )
-    assert message.endswith("Bring the file back, name a copy of what was there by --data FILE, or start a new run.")
+    assert message.endswith(
+        "Restore the file, give the path of an unchanged copy with --data FILE, or start a new run."
+    )
 
 
 def test_more_lines_are_told_as_numbers(begun: tuple[Path, Config]) -> None:
@@ -121,7 +123,7 @@ def test_a_file_that_is_gone_is_told_with_where_it_lay(begun: tuple[Path, Config
     folder, config = begun
     path = folder.parent / "lines.txt"
     path.unlink()
-    with pytest.raises(DataError, match=rf"the run read it from {path}. .* by --data FILE\."):
+    with refused(DataError, "data_file_missing", match=rf"{path}.* --data FILE"):
         rebuild(folder, config)
 
 

@@ -101,7 +101,7 @@ def test_logprobs_do_not_depend_on_the_rest_of_the_batch():
 
 @pytest.mark.parametrize("tokens", [[[0, 3]], [[-1, 0]], [0, 0]])
 def test_sequences_of_another_alphabet_are_refused(tokens):
-    with pytest.raises(ShapeError, match="tokens (holds ids|has shape)"):
+    with pytest.raises(ShapeError):
         LSTMOracle(arrays(), max_length=2).logprobs(torch.tensor(tokens))
 
 
@@ -134,7 +134,7 @@ def test_a_file_fixes_the_sizes(tmp_path):
 
 @pytest.mark.parametrize("name", ["vocab_size", "embedding", "hidden"])
 def test_sizes_beside_a_file_are_refused(name):
-    with pytest.raises(ValidationError, match=f"{name}=8: has no effect beside params='x.npz'"):
+    with refused(ValidationError, "no_effect_beside_params", {name: 8, "params": "x.npz"}):
         OracleTask(params="x.npz", **{name: 8})
 
 

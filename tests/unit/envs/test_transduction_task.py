@@ -163,10 +163,10 @@ def test_what_does_not_fit_is_refused():
     conditions = uniform_conditions(space, 4, seed=0)
     for distribution in distributions(space):
         for wrong in (conditions[:, :2], conditions[0], conditions + 3):
-            with pytest.raises(ShapeError, match="conditions (has shape|holds ids)"):
+            with pytest.raises(ShapeError, match="^conditions "):
                 distribution(wrong)
         for wrong in (conditions[:2], conditions[0], conditions - 3, conditions.repeat(1, 2)):
-            with pytest.raises(ShapeError, match="tokens (has shape|holds ids)"):
+            with pytest.raises(ShapeError, match="^tokens "):
                 distribution(conditions).logprobs(wrong)
         with refused(ShapeError, "one_sequence_per_condition", {"num_sequences": 3}):
             distribution(conditions).sample(3, seed=0)

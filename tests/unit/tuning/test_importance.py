@@ -25,6 +25,7 @@ from rlgan.tuning.judge.importance import (
 )
 from rlgan.tuning.judge.results import SweepResults, TrialResult
 from rlgan.tuning.judge.scales import label, scale
+from tests.support.errors import refused
 from tests.support.sweeps import a_sweep
 
 pytestmark = pytest.mark.heavy
@@ -279,7 +280,7 @@ def test_too_few_trials_are_no_importance_but_a_reason() -> None:
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    with pytest.raises(ConfigError, match=r"'.\[tune\]'"):
+    with refused(ConfigError, "importance_needs_sklearn", match=r"'.\[tune\]'"):
         importances(results(points(12), lambda point: point["noise"]))
 
 

@@ -49,7 +49,7 @@ def test_mean_deviation_and_interval_by_hand() -> None:
     assert str(spread([1.0, 2.0, 6.0])) == "3.000 ± 2.646"
     assert str(interval([1.0, 2.0, 6.0])) == "+3.000 [-3.572, +9.572], 3 seeds"
     assert interval([1.5]) == Interval(1.5, None, None, 1)
-    assert str(interval([1.5])) == "+1.500, 1 seed and so no interval"
+    assert str(interval([1.5])) == "+1.500, 1 seed, so no interval"
     assert math.isnan(spread([1.0, math.nan]).mean) and math.isnan(spread([1.0, math.inf]).mean)
 
 
@@ -126,7 +126,7 @@ def test_a_tie_is_no_victory_and_the_control_comes_first() -> None:
 def test_one_seed_has_no_interval_and_beats_nothing() -> None:
     got = judge(trial_7={1.0: [1.0]}, MLE={1.0: [5.0]})
     assert got.differences[0].outcome == "is not significantly different from"
-    assert "(difference -4.000, 1 seed and so no interval)" in got.finding
+    assert "(difference -4.000, 1 seed, so no interval)" in got.finding
     assert "With one seed, chance and real differences cannot be separated." in got.notes
 
 
@@ -193,7 +193,7 @@ def test_a_share_of_a_headroom_that_is_not_told_from_0_is_none() -> None:
         "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not told from 0"
     )
     one = judge(trial_7={1.0: [3.5]}, mle_continued={1.0: [4.0]}, oracle_ratio={1.0: [2.0]}).headroom
-    assert one.interval is None and "+2.000, 1 seed and so no interval over mle_continued" in str(one)
+    assert one.interval is None and "+2.000, 1 seed, so no interval over mle_continued" in str(one)
 
 
 def test_headroom_is_undefined_without_those_it_is_made_of() -> None:
