@@ -154,6 +154,7 @@ class Run:
         top_k: int | None = None,
         seed: int = 0,
         sources: Sequence[str] | None = None,
+        replace_unknown: bool = False,
     ) -> list[str]:
         """Sequences of its generator as text.
 
@@ -164,6 +165,7 @@ class Run:
             top_k: draws each token from so many of the likeliest; None from all.
             seed: of the draw; the same seed gives the same texts.
             sources: what to write for, of a generator of pairs.
+            replace_unknown: whether words of the source take the place of unknown ones, where the generator looked.
 
         Returns:
             One string a sequence.
@@ -181,6 +183,11 @@ class Run:
                         "summary. Give a list of strings.",
                         code="sources_missing",
                     )
+                if replace_unknown:
+                    raise ConfigError(
+                        "replace_unknown: has no effect without sources. Give sources, or remove it.",
+                        code="replace_unknown_without_sources",
+                    )
                 return exported.sample(10 if num is None else num, temperature, seed, top_k=top_k, top_p=top_p)
             if num is not None:
                 raise ConfigError(
@@ -189,7 +196,8 @@ class Run:
                 )
             if exported.space.condition is None:
                 raise ConfigError("sources: this generator reads no text. Remove them.", code="sources_no_effect")
-            return exported.answer(list(sources), "sources", Decoding(Draw(temperature, top_k, top_p)), seed)[0]
+            decoding = Decoding(Draw(temperature, top_k, top_p), replaces_unknown=replace_unknown)
+            return exported.answer(list(sources), "sources", decoding, seed)[0]
 
     def score(self, texts: Sequence[str], *, sources: Sequence[str] | None = None) -> pandas.DataFrame:
         """How likely its generator holds texts, and what its discriminator says of them.
@@ -241,10 +249,39 @@ class Run:
         """Learning curves of what was logged, phases shaded; `.savefig("curves.png")` writes them."""
         return learning_curves(self._rows())
 
+    def extend(
+        self,
+        updates: int,
+        *,
+        callbacks: Sequence[Callback | type[Callback]] = (),
+        quiet: bool = False,
+    ) -> Run:
+        """Make more adversarial updates in a run that is complete.
+
+        It has the numbers of a run that was asked for all of them at once, but for the measurement after the last
+        update so far, which such a run makes only where its turn was. The final table is measured again, controls are
+        trained again for as many updates; tables so far are kept as table-at-200.txt, after 200 updates.
+
+        Args:
+            updates: how many more.
+            callbacks: those that it was given when it began.
+            quiet: whether nothing is shown.
+
+        Returns:
+            The run, complete or stopped.
+
+        Raises:
+            CheckpointError: the run is not complete.
+            ConfigError: it has no adversarial phase, or was ended early; or a longer run would have had other numbers
+                so far, for it selects a generator, or its temperature is spread over all updates.
+        """
+        return self._go_on(callbacks, quiet, more_updates=updates)
+
     def resume(
         self,
         *,
         callbacks: Sequence[Callback | type[Callback]] = (),
+        storage: str | None = None,
         quiet: bool = False,
     ) -> Run:
         """Go on with a run that was stopped, with exactly the numbers of one that never was.
@@ -254,6 +291,7 @@ class Run:
 
         Args:
             callbacks: those that it was given when it began.
+            storage: URI of a shared storage where the run is kept, too, as of `train`; a complete run is sent there.
             quiet: whether nothing is shown.
 
         Returns:
@@ -262,6 +300,15 @@ class Run:
         Raises:
             RlganError: it cannot be gone on with, with the reason.
         """
+        return self._go_on(callbacks, quiet, storage)
+
+    def _go_on(
+        self,
+        callbacks: Sequence[Callback | type[Callback]],
+        quiet: bool,
+        storage: str | None = None,
+        more_updates: int | None = None,
+    ) -> Run:
         self._require_run("training to continue")
         with in_words_of_python():
             kept = kept_data(self.folder, f"rlgan.load({self.source!r})")
@@ -271,9 +318,18 @@ class Run:
             if is_uri(self.source):
                 place = open_place(self.source, "storage")
                 folder = Path("runs") / place.name
+                if storage is not None:
+                    raise ConfigError(
+                        "storage: has no effect for a run that is already in a storage. Remove it.",
+                        code="storage_no_effect",
+                    )
+            elif storage is not None:
+                place = open_place(storage, "storage").below(folder.resolve().name)
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
 
-            request = RunRequest(config, folder, resume=True, storage=place, trust_code=self.trusts_code)
+            request = RunRequest(
+                config, folder, resume=True, storage=place, trust_code=self.trusts_code, more_updates=more_updates
+            )
             result = run(request, built_callbacks(callbacks), progress_of(quiet))
             return Run(result.run_dir, trust_code=self.trusts_code)
 

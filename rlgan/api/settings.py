@@ -9,14 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlgan.base.errors import ConfigError
 from rlgan.base.settings import Settings
 from rlgan.config.config import Config
-from rlgan.config.paths import override, to_dict, variants_at
+from rlgan.config.paths import ConfigPathError, flatten, merge, override, to_dict, variants_at
+from rlgan.config.paths import changed as changed_tree
+from rlgan.config.setting_files import read_settings
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import PluginKind, known, register
 from rlgan.presets.effects import require_effect
 from rlgan.presets.registry import preset as preset_named
 from rlgan.runs.progress import Progress, Silence
+
+from .words import in_python
 
 if TYPE_CHECKING:
     from rlgan.training.callbacks import Callback
@@ -40,14 +45,33 @@ def base_of(preset: str | Callable[..., Any] | Config, task: TaskSettings | None
     return preset_named(name, task)
 
 
-def changed(base: Config, changes: Mapping[str, Any]) -> Config:
+def changed(base: Config, changes: Mapping[str, Any], file: str | Path | None = None) -> Config:
     """A configuration with changes, each of which has an effect.
 
+    Args:
+        base: before them.
+        changes: dotted path → plain value.
+        file: of settings in YAML, TOML or JSON, which come before the changes; it may be of a whole configuration, so
+            that what it says in vain is let pass.
+
     Raises:
-        ConfigError: anything unknown, contradictory or without effect.
+        ConfigError: anything unknown, contradictory or without effect; says where in the file it stands.
     """
-    config = override(base, changes)
-    require_effect(to_dict(base), config, changes)
+    if file is None:
+        config = override(base, changes)
+        require_effect(to_dict(base), config, changes)
+        return config
+    read = read_settings(Path(file))
+    below = flatten(read.values)
+    try:
+        config = override(base, merge(below, changes))
+    except ConfigPathError as error:
+        error.reword(f"{error}{read.line_of(f'{error.path}:', changes)}")
+        raise
+    except ConfigError as error:
+        error.reword(f"{error}{read.line_of(str(error), changes)}")
+        raise
+    require_effect(changed_tree(base, below), config, changes)
     return config
 
 
@@ -116,4 +140,4 @@ def built_callbacks(callbacks: Sequence[Callback | type[Callback]]) -> tuple[Cal
 
 def progress_of(quiet: bool) -> Progress:
     """What shows a person what is going on."""
-    return Silence() if quiet else Progress()
+    return Silence() if quiet else Progress(words=in_python)

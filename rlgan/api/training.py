@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from rlgan.config.paths import merge, to_dict
 from rlgan.storage.checkpoint import CONFIG
 from rlgan.storage.places import open_place
 
-from .data import task_of, with_rows
+from .data import Asked, Given, task_of, with_rows
 from .runs import Run
 from .settings import as_task, base_of, built_callbacks, changed, flat, own_task, progress_of
 from .words import in_words_of_python
@@ -27,6 +26,9 @@ def train(
     preset: str | Callable[..., Any] | Config = "quick",
     *,
     data: str | Path | Iterable[Any] | None = None,
+    pairs: str | Path | Iterable[Any] | None = None,
+    source: str | Path | Iterable[str] | None = None,
+    target: str | Path | Iterable[str] | None = None,
     tokens: str | None = None,
     reward: Any = None,
     generator: Any = None,
@@ -36,6 +38,7 @@ def train(
     storage: str | None = None,
     seed: int | None = None,
     quiet: bool = False,
+    config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     **axes: Any,
 ) -> Run:
@@ -46,9 +49,13 @@ def train(
 
     Args:
         preset: name of one that ships (`rlgan.presets.names()`), a function that is one, or a whole configuration.
-        data: what to learn from: the path of a file with one sequence a line, row or record; or a list of strings, one
-            a sequence; or pairs, as a list of (source, target), or as two lists (sources, targets). Lists are written
-            into the run's folder. None takes the task of the preset, or of `task`.
+        data: what to learn from: the path of a file with one sequence a line, row or record; or strings, one a
+            sequence; or records or a table (`pandas`, `datasets`) with a column "text". Pairs are taken, too, as by
+            `pairs`. What is no file is written into the run's folder. None takes the task of the preset, or of `task`.
+        pairs: the path of a file of sources and targets; or (source, target) pairs; or records or a table with columns
+            "source" and "target".
+        source: the path of a file with a source a line, or strings; `target` beside it.
+        target: what belongs to each source, likewise.
         tokens: what a token of `data` is: "word" (the default), "char", "bpe", "smiles".
         reward: what a sequence is rewarded by: a name, a function of one's own or its FILE.py:NAME, or a mapping of
             settings.
@@ -59,6 +66,7 @@ def train(
         storage: URI of a shared storage where the run is kept, too.
         seed: of the run; None takes the configuration's (0).
         quiet: whether nothing is shown.
+        config: path of a file of settings in YAML, TOML or JSON, which all that is given here goes before.
         settings: dotted path → value: {"schedule.g_batch": 64}.
         axes: settings by the name of an axis: a value, or a mapping of what lies below it: credit="terminal",
             schedule={"g_batch": 64}.
@@ -76,40 +84,37 @@ def train(
         asked["seed"] = seed
     with in_words_of_python():
         place = None if storage is None else open_place(storage, "storage")
-        task_values, rows = task_of(data, tokens)
+        given = task_of(Given(data, pairs, source, target, tokens))
         whole = asked.get("task")
         if isinstance(whole, Settings) or (isinstance(whole, Mapping) and "kind" in whole):
-            if task_values is not None:
-                raise ConfigError(
-                    "task: cannot be combined with data, which defines the task. Remove one of the two.",
-                    code="task_and_data",
-                )
-            task_values = to_dict(whole) if isinstance(whole, Settings) else dict(whole)
+            if given.task is not None:
+                raise _two_tasks()
+            given = Asked(to_dict(whole) if isinstance(whole, Settings) else dict(whole))
             del asked["task"]
         changes = merge(flat(asked), flat(settings or {}))
-        if task_values is not None and "task" in changes:
-            raise ConfigError(
-                "task: cannot be combined with data, which defines the task. Remove one of the two.",
-                code="task_setting_and_data",
-            )
-        task = own_task(changes) if task_values is None else as_task(task_values)
-        config = changed(base_of(preset, task), changes)
+        if given.task is not None and "task" in changes:
+            raise _two_tasks()
+        task = own_task(changes) if given.task is None else as_task(given.task)
+        resolved = changed(base_of(preset, task), changes, config)
         run_dir = None if out is None else Path(out)
+        if run_dir is not None and (run_dir / CONFIG).exists():
+            raise CheckpointError(
+                (
+                    f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another "
+                    "folder."
+                ),
+                code="api_out_exists",
+                fields={"out": run_dir},
+            )
         # Ray and RLlib take seconds to import, and what was given wrong has been said by now.
-        from rlgan.runs.run import RunRequest
-        from rlgan.runs.run import run as run_it
+        from rlgan.runs.run import RunRequest, run
 
-        request = RunRequest(config, run_dir, resume=False, storage=place)
-        with ExitStack() as stack:
-            if rows is not None:
-                if run_dir is not None and (run_dir / CONFIG).exists():
-                    raise CheckpointError(
-                        (
-                            f"out={str(run_dir)!r}: already contains a run. Continue it with "
-                            f"rlgan.load({str(run_dir)!r}).resume(), or use another folder."
-                        ),
-                        code="api_out_exists",
-                        fields={"out": str(run_dir)},
-                    )
-                request = stack.enter_context(with_rows(request, rows))
-            return Run(run_it(request, built_callbacks(callbacks), progress_of(quiet)).run_dir)
+        request = RunRequest(resolved, run_dir, resume=False, storage=place)
+        with with_rows(request, given) as whole_request:
+            return Run(run(whole_request, built_callbacks(callbacks), progress_of(quiet)).run_dir)
+
+
+def _two_tasks() -> ConfigError:
+    return ConfigError(
+        "task: cannot be combined with data, which defines the task. Remove one of the two.", code="task_and_data"
+    )

@@ -47,6 +47,13 @@ VERBS = (
         has_paths=True,
     ),
     Verb(
+        "extend",
+        "make more adversarial updates in a run that is complete",
+        "extend --run runs/mine --updates 200",
+        _module("extend"),
+        has_files=True,
+    ),
+    Verb(
         "sample",
         "print sequences from a trained generator",
         "sample --run latest --num 5 --temperature 0.9 --seed 1",

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         return _with_seeds(options, overrides)
     if options.resume is not None:
         options.resume = named(options.resume, "--resume")
-    request = _resumed(options, overrides) if options.resume is not None else _new(options, overrides)
+    request = resumed(options, overrides) if options.resume is not None else _new(options, overrides)
     from rlgan.config.paths import to_dict
     from rlgan.runs.run import dry_run
     from rlgan.runs.run import run as run_it
@@ -141,7 +141,16 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     return RunRequest(config, out, resume=False, runs_dir=runs_dir, storage=storage)
 
 
-def _resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
+    """The request to go on with the run that --resume names.
+
+    Args:
+        options: parsed.
+        overrides: dotted path → text.
+
+    Raises:
+        RlganError: there is no such run, or it is asked for with what it does not take.
+    """
     from rlgan.config.paths import from_kept
     from rlgan.runs.data import RUN_DATA, file_options, kept_data, located, parsed_data, with_files
     from rlgan.storage.checkpoint import CONFIG, read_run_config

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import shlex
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlgan.base.errors import CheckpointError, ConfigError, nearest
+from rlgan.base.errors import ConfigError, nearest
 from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.ready import READY
 
 from .advice import typeable
 from .options import add_task_options, moved_files, task_of
 from .verbs import STOPPED, UNJUDGED
+
+if TYPE_CHECKING:
+    from rlgan.tuning.sweep import SweepRequest
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,33 +59,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Do a sweep; see `rlgan.cli.verbs.VerbModule`."""
     given = {name: value for name in SweepSettings.model_fields if (value := getattr(options, name)) is not None}
-    from rlgan.config.paths import ConfigPathError, merge, to_dict
+    from rlgan.config.paths import ConfigPathError, merge
     from rlgan.presets.registry import preset
     from rlgan.tuning import sweep as sweeps
-    from rlgan.tuning.space.studies import load_study
 
     from .hints import tree_with
-    from .typed import train_command
 
-    asked = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
-
-    request = sweeps.SweepRequest(
-        study=load_study(asked["study"]),
-        task=asked["task"],
-        changes=asked["changes"],
-        settings=asked["settings"],
-        folder=asked["folder"],
-        resume=options.resume is not None,
-        train=not options.no_training,
-        files=asked.get("files", {}),
-        words={
-            "study": asked["study"],
-            "task": None if asked["task"] is None else to_dict(asked["task"]),
-            "changes": asked["changes"],
-            "settings": asked["settings"].model_dump(mode="json", exclude_unset=True),
-        },
-        command_of=train_command,
-    )
+    request = _resumed(options, overrides, given) if options.resume is not None else _new(options, overrides, given)
     base = preset(request.study.preset, request.task)
     asked_for = merge(request.study.changes, request.changes)
     with typeable(lambda: tree_with(base, asked_for), _own_options()):
@@ -123,45 +107,28 @@ def _flag(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _settings(values: Mapping[str, Any]) -> SweepSettings:
-    from pydantic import ValidationError
-
-    try:
-        return SweepSettings.model_validate(dict(values))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = ".".join(map(str, problem["loc"][:1]))
-        message = problem["msg"][0].lower() + problem["msg"][1:]
-        raise ConfigError(
-            f"--{_flag(name)} {problem['input']}: {message}.", code="sweep_setting", fields={name: problem["input"]}
-        ) from None
-
-
-def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> SweepRequest:
+    from rlgan.tuning.requests import new_request, settings_of
     from rlgan.tuning.space.studies import load_study
+
+    from .typed import train_command
 
     if options.study is None:
         raise ConfigError(
             f"a study is missing. Give one of {', '.join(READY)}, or your own file in .toml or .py.",
             code="study_missing",
         )
-    study = load_study(options.study)
-    folder = Path(options.out or Path("runs") / f"tune-{study.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    return {
-        "study": options.study if options.study in READY else str(Path(options.study).resolve()),
-        "task": task_of(options),
-        "changes": dict(overrides),
-        "settings": _settings(given),
-        "folder": folder,
-    }
+    name = load_study(options.study).name
+    folder = Path(options.out or Path("runs") / f"tune-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    request = new_request(options.study, task_of(options), overrides, settings_of(given), folder, train_command)
+    return dataclasses.replace(request, train=not options.no_training)
 
 
-def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
-    from pydantic import TypeAdapter, ValidationError
-
-    from rlgan.envs.tasks import TaskSettings
+def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: Mapping[str, Any]) -> SweepRequest:
     from rlgan.runs.data import is_file_path
-    from rlgan.tuning.sweep import read_request
+    from rlgan.tuning.requests import taken_up
+
+    from .typed import train_command
 
     names = ("out", "tokens")
     other = [f"--{_flag(name)}" for name in names if getattr(options, name) is not None]
@@ -178,20 +145,5 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
             ),
             code="no_effect_beside_resume",
         )
-    folder = Path(options.resume)
-    words = read_request(folder)["words"]
-    try:
-        return {
-            "study": words["study"],
-            "task": None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"]),
-            "changes": words["changes"],
-            "settings": _settings({**words["settings"], **given}),
-            "folder": folder,
-            "files": {**named, **moved_files(options)},
-        }
-    except (KeyError, TypeError, ValidationError) as error:
-        raise CheckpointError(
-            f"--resume {folder}: its sweep.json is damaged ({error!r}). Restore it, or start a new sweep.",
-            code="sweep_json_damaged",
-            fields={"resume": folder},
-        ) from None
+    files = {**named, **moved_files(options)}
+    return taken_up(Path(options.resume), given, not options.no_training, files, train_command)

@@ -10,7 +10,7 @@ import logging
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -57,10 +57,16 @@ class Progress:
     Args:
         activity: what is looked at.
         lines: where lines go; None for standard output.
+        words: says a line as its reader names what it speaks of: options, or arguments of Python.
     """
 
-    def __init__(self, activity: Activity = PROCESS, lines: TextIO | None = None) -> None:
-        self._activity, self._lines = activity, lines
+    def __init__(
+        self,
+        activity: Activity = PROCESS,
+        lines: TextIO | None = None,
+        words: Callable[[str], str] = str,
+    ) -> None:
+        self._activity, self._lines, self._words = activity, lines, words
         self._plan: Plan | None = None
         self._bar: tqdm | None = None
         self._heard: list[tuple[str, float]] = []  # before there was a plan
@@ -147,7 +153,7 @@ class Progress:
         with self._lock:
             if self._bar is not None:
                 self._bar.clear()
-            self._print(text)
+            self._print(self._words(text))
 
     def _print(self, text: str) -> None:
         self._last_line = self._activity.clock()

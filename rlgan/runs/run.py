@@ -23,6 +23,7 @@ A folder has one writer at a time.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -54,9 +55,12 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 from .data import config_files, kept_data, located, new_task, rebuilt_task, with_files
+from .extending import UPDATES, begin_extension, extended
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
 from .session import RunResult, Session, send_last
+
+_EXTEND = " To add iterations to a complete run, use `rlgan extend`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class RunRequest:
             runs if it is new; None keeps it in its folder alone.
         trust_code: whether code that came along with a run that is resumed may be executed; see
             `rlgan.extensions.admit`.
+        more_updates: adversarial updates that a complete run makes beyond those of its configuration; None for a run
+            that goes on with what it has left.
     """
 
     config: Config
@@ -80,6 +86,7 @@ class RunRequest:
     runs_dir: Path = Path("runs")
     storage: Place | None = None
     trust_code: bool = False
+    more_updates: int | None = None
 
 
 def dry_run(request: RunRequest) -> int:
@@ -138,7 +145,9 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
         assert run_dir is not None
         _find(run_dir, place, config)
         _admit(request)
-        if (run_dir / LAST_FILE).exists():
+        if request.more_updates is not None:
+            config = extended(config, run_dir, request.more_updates)
+        elif (run_dir / LAST_FILE).exists():
             return _show_finished(run_dir, config, place, progress)
     else:
         if run_dir is not None:
@@ -158,15 +167,20 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
         with stage("parts", "building networks and starting actors"):
             parts = stack.enter_context(build_parts(config, task, begins=not request.resume))
             trainer = Trainer(config, task, parts)
-        state = None
+        state, tags = None, {}
         if request.resume:
             assert run_dir is not None
             state = load_latest(run_dir)
+            if request.more_updates is not None:
+                before, after = (one.schedule.adversarial_updates for one in (request.config, config))
+                begin_extension(run_dir, config, before)
+                tags["extended"] = f"{UPDATES} {before} → {after}"  # the server's parameter stays as it was
+                progress.say(f"extended from {before} to {after} adversarial updates")
         else:
             run_dir = new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
-        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks)
+        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks, tags)
         return session.run(state)
 
 
@@ -199,12 +213,14 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
     """A folder may be sent over what is in the storage only if it is the same run, and as far."""
     if not place.holds_run():
         return
-    if place.config() != read_run_config(run_dir):
+    ours, theirs = read_run_config(run_dir), place.config()
+    if _without(theirs, {UPDATES}) != _without(ours, {UPDATES}):
         raise CheckpointError(
             f"{run_dir}: contains another run than {place.uri}. Use another folder with --out, or another storage.",
             code="folder_of_other_run",
             fields={"path": run_dir},
         )
+    # One that was extended here, and has not been sent since, is the same run.
     here, there = load_latest(run_dir).position, place.newest_checkpoint()
     if there is not None and there > here:
         raise CheckpointError(
@@ -240,7 +256,8 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None, progress:
     progress = progress or Progress()
     progress.say(
         f"run {run_dir} is complete; this is its stored table. The data was not read again; to check whether it "
-        f"has changed, use --dry-run with --resume.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
+        f"has changed, use `rlgan train --resume {shlex.quote(str(run_dir))} "
+        f"--dry-run`.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
     )
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
@@ -370,11 +387,11 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
         for one in (before, config)
     )
     if differences := config_differences(saved, wanted):
+        longer = any(one.startswith(f"{UPDATES}:") for one in differences)
         raise CheckpointError(
             (
                 f"{asked}: is a run with another configuration: {'; '.join(differences)}. Remove the options to "
-                "continue it as it was, or start a new run."
+                f"continue it as it was, or start a new run.{_EXTEND if longer else ''}"
             ),
             code="run_differs",
-            fields={"run": asked},
         )

@@ -85,6 +85,7 @@ class Session:
         mirror: of that folder in a shared storage; None where there is none.
         notes: lines for the log, after the task's own.
         callbacks: see each iteration, and may end training.
+        tags: of the MLflow run, when this process ends, besides those of what happened.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Session:
         mirror: Mirror | None = None,
         notes: tuple[str, ...] = (),
         callbacks: Sequence[Callback] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
+        self._tags = dict(tags or {})
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
         self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer)
@@ -162,7 +165,7 @@ class Session:
         )
         status = "FAILED"
         wait_s: float | None = None
-        tags: dict[str, str] = {}
+        tags = dict(self._tags)
         try:
             with self._stop_on_signals():
                 self._train()

@@ -391,7 +391,7 @@ class Mirror:
         self._there: set[str] | None = None  # names that lie there; None until the storage was asked
 
     def send(self) -> None:
-        """Send what changed, and remove the checkpoints that the run's folder no longer has.
+        """Send what changed, and remove the checkpoints, and those of the last files, that the folder no longer has.
 
         Raises:
             StorageError: the storage cannot be written; what was sent stays, and the next call goes on with the rest.
@@ -418,6 +418,8 @@ class Mirror:
         for name in self._last:
             if name in names:
                 self._put(name)
+            else:  # of a run that was complete, and has more to do now
+                self._remove_file(name)
         assert self._there is not None
         for folder in sorted(_checkpoints(self._there) - checkpoints, key=int):
             self._remove_checkpoint(f"{CHECKPOINTS}/{folder}")

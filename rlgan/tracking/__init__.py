@@ -9,7 +9,7 @@ from __future__ import annotations
 from .origin import DataInput
 from .reading import LoggedRun, children, history, read_run, read_table
 from .registry import RegisteredGenerator, fetch, find_generator, register, require_model_name
-from .tracker import Tracker, TrackingSettings, run_tags
+from .tracker import Tracker, TrackingSettings, drop_end, run_tags
 
 __all__ = [
     "DataInput",
@@ -18,6 +18,7 @@ __all__ = [
     "Tracker",
     "TrackingSettings",
     "children",
+    "drop_end",
     "fetch",
     "find_generator",
     "history",

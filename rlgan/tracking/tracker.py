@@ -25,7 +25,7 @@ from rlgan.base.settings import Settings
 
 from .addresses import be_brief, tracking_uri
 from .origin import DataInput
-from .upload import RunUpload, Uploader, whole_lines
+from .upload import RECORD, RunRecord, RunUpload, Uploader, whole_lines
 
 _FINISH_WAIT_S = 60.0
 
@@ -69,6 +69,24 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def drop_end(run_dir: Path) -> None:
+    """Drop the rows of a run's end, because more units follow; their places are taken by rows of other numbers.
+
+    Args:
+        run_dir: folder of the run; nobody tracks it meanwhile.
+
+    Raises:
+        CheckpointError: a line or the record is damaged, or the disk cannot be written.
+    """
+    tracker = Tracker(TrackingSettings(enabled=False), run_dir)
+    rows = tracker.rows()
+    num_dropped = sum(row["unit"] is None for row in rows)
+    if num_dropped and (run_dir / RECORD).exists():
+        # Before the rows go: whoever is killed in between sends a row twice, and none too few.
+        RunRecord(run_dir / RECORD).drop_rows(num_dropped)
+    tracker.truncate_after(max((row["unit"] for row in rows if row["unit"] is not None), default=0))
 
 
 class Tracker:

@@ -76,6 +76,7 @@ class RunRecord:
             if path.exists():
                 values = json.loads(path.read_text(encoding="utf-8"))
             self.run_id, self.key = str(values.get("run_id", "")), str(values.get("key", ""))
+            self.num_dropped = int(values.get("num_dropped", 0))  # older versions had none
             self._artifacts = {
                 (one["path"], one["folder"]): _Artifact(one["sha256"], one["waiting"])
                 for one in values.get("artifacts", [])
@@ -98,7 +99,7 @@ class RunRecord:
             What the run is to be tagged with.
         """
         with self._lock:
-            self.run_id, self.key = "", uuid.uuid4().hex
+            self.run_id, self.key, self.num_dropped = "", uuid.uuid4().hex, 0
             self._artifacts = dict.fromkeys(self._artifacts, _Artifact(None, True))
             self._write()
             return self.key
@@ -109,6 +110,15 @@ class RunRecord:
             if run_id != self.run_id:
                 self.run_id = run_id
                 self._write()
+
+    def drop_rows(self, number: int) -> None:
+        """Note that so many rows at the end of metrics.jsonl are there no more, which the server may have.
+
+        What follows them is counted behind them: the server knows of a run only how many rows it got.
+        """
+        with self._lock:
+            self.num_dropped += number
+            self._write()
 
     def want(self, path: Path, folder: str | None) -> None:
         """Note that the server should have a file as it is now."""
@@ -144,7 +154,9 @@ class RunRecord:
             for (name, folder), one in self._artifacts.items()
             if self._within(self._path.parent / name)
         ]
-        values = {"run_id": self.run_id, "key": self.key, "artifacts": artifacts}
+        values: dict[str, Any] = {"run_id": self.run_id, "key": self.key, "artifacts": artifacts}
+        if self.num_dropped:
+            values["num_dropped"] = self.num_dropped
         text = json.dumps(values, ensure_ascii=False)
         write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -430,7 +442,7 @@ class Uploader:
         if run.goes_on and run.server_status != "RUNNING":
             self._client.update_run(run.record.run_id, status="RUNNING")
             run.server_status = "RUNNING"
-        number = 0 if run.num_bytes == 0 else run.num_rows
+        number = run.record.num_dropped if run.num_bytes == 0 else run.num_rows
         end = run.num_bytes
         waiting: list[tuple[int, list[Any]]] = []
         for line in whole_lines(run.path, run.num_bytes):

@@ -22,9 +22,18 @@ def is_measured(settings: EvaluationSettings, phase: Phase, step: int, is_last: 
         step: number of the iteration within its phase, from 1.
         is_last: whether it is the last of its phase, after which the generator is always measured.
     """
-    if phase == "discriminator":
-        return False
-    return is_last or step % (settings.mle_every if phase == "mle" else settings.every) == 0
+    return phase != "discriminator" and (is_last or is_due(settings, phase, step))
+
+
+def is_due(settings: EvaluationSettings, phase: Phase, step: int) -> bool:
+    """Whether an iteration is one of those after which the generator is measured, also where it is not the last.
+
+    Args:
+        settings: how often.
+        phase: of likelihood, or the adversarial one.
+        step: number of the iteration within its phase, from 1.
+    """
+    return step % (settings.mle_every if phase == "mle" else settings.every) == 0
 
 
 class CollapseWatch:
@@ -40,12 +49,14 @@ class CollapseWatch:
         self._share = share
         self._ranks: list[float] = []  # that of the end of pretraining, and those since
 
-    def after(self, phase: Phase, measurement: Measurement) -> dict[str, float]:
+    def after(self, phase: Phase, measurement: Measurement, is_due: bool = True) -> dict[str, float]:
         """Look at a measurement.
 
         Args:
             phase: in which it was taken.
             measurement: of the generator.
+            is_due: whether a longer run would have taken it, too; one that was taken only because the run ends there
+                is judged, and not remembered, so that a run can be extended as if it had always been longer.
 
         Returns:
             Metrics; empty where nothing is watched.
@@ -56,18 +67,20 @@ class CollapseWatch:
         if phase == "mle":
             self._ranks = [rank]
             return {}
-        self._ranks.append(rank)
+        ranks = [*self._ranks, rank]
+        if is_due:
+            self._ranks = ranks
         if self._share is None:
             return {}
-        fell = first_fall(self._ranks, self._share)
-        if fell == len(self._ranks) - 1:
+        fell = first_fall(ranks, self._share)
+        if fell == len(ranks) - 1:
             logger.warning(
                 (
                     "possible mode collapse: the effective rank of the next-token distributions is %.1f; at the start "
                     "of adversarial training it was %.1f"
                 ),
                 rank,
-                self._ranks[0],
+                ranks[0],
             )
         return {"generator/collapse_alarm": float(fell is not None)}
 

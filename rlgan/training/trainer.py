@@ -29,7 +29,7 @@ from .adversarial import AdversarialTraining
 from .discriminator_training import DiscriminatorPretraining, DiscriminatorRounds
 from .gathering import Gathering
 from .iteration import Iteration
-from .measuring import CollapseWatch, is_measured
+from .measuring import CollapseWatch, is_due, is_measured
 from .parts import Parts
 from .pretraining import Pretraining
 from .real_sequences import RealSequences, require_drawable
@@ -102,7 +102,8 @@ class Trainer:
             if measure and is_measured(self.config.evaluation, phase.name, step, is_last=phase.is_finished):
                 with self._shared.timings.timed("timing/evaluate_s"):
                     measurement = self.measure()
-                metrics |= measurement.metrics | self._collapse.after(phase.name, measurement)
+                due = is_due(self.config.evaluation, phase.name, step)
+                metrics |= measurement.metrics | self._collapse.after(phase.name, measurement, due)
         metrics |= self._shared.timings.taken()
         if self._parts.telemetry is not None:
             self._parts.telemetry.record(metrics)

@@ -217,7 +217,7 @@ class Says(Callback):
         ("stop", "callback Says: on_iteration returned 'stop', a str"),
         (
             lambda run: run.log({"eval/nll_gen": 0.0}),
-            "callback Says: logged eval/nll_gen, which is a metric of the run itself",
+            "callback Says: logged eval/nll_gen, which is a built-in metric",
         ),
         (lambda run: run.log({"own/name": "high"}), "own/name='high': is a str, expected a number"),
     ],

@@ -244,7 +244,7 @@ def test_a_function_that_fails_loses_nothing(
     assert "reward function 'picky'" in printed.err and "the service is gone" in printed.err
     assert load_latest(tmp_path / "failed").position == 4  # all but the iteration that was not done
     assert "row 0 of" in printed.err and "line 18, in picky" in printed.err
-    assert "its 4 units of the last checkpoint are kept" in printed.out + printed.err
+    assert "the 4 iterations of the last checkpoint are kept" in printed.out + printed.err
     flag.unlink()
     assert main(["train", "--resume", str(tmp_path / "failed")]) == 0
     assert_ends_alike(tmp_path / "whole", tmp_path / "failed")

@@ -110,7 +110,7 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
     config = small_with_few_sentences(files)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(RunRequest(config, whole, resume=False))
-    assert "vectors of 3 of 9 tokens" in capsys.readouterr().out
+    assert "vectors for 3 of 9 tokens" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         assert run(RunRequest(config, stopped, resume=False)).stopped

@@ -32,8 +32,8 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     ("arguments", "message"),
     [
         (["--seeds", "1"], "[one_seed]"),
-        (["--seeds", "2", "--resume", "runs/a"], "--resume: is not for --seeds"),
-        (["--seeds", "2", "--storage", "file:///x"], "--storage: is not for --seeds"),
+        (["--seeds", "2", "--resume", "runs/a"], "[not_with_seeds]"),
+        (["--seeds", "2", "--storage", "file:///x"], "[not_with_seeds]"),
     ],
 )
 def test_what_has_no_effect_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

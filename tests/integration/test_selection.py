@@ -132,9 +132,7 @@ def test_the_tokeniser_of_a_script_is_named_wherever_its_figures_stand(
     path = few_of(data_dir / "cases" / "zh.tsv", tmp_path)
     config = write_config(tmp_path / "config.json", translator(path, "chrf"), tracked=True)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
-    described = (
-        "BLEU: of words as sacrebleu's tokeniser zh cuts them (100% of the letters of the references are of scripts"
-    )
+    described = "BLEU: of words as tokenised by sacrebleu's zh (100% of the letters in the references belong to scripts"
     assert answer.status == 0 and answer.out.count(described) >= 2  # before the run and below its table
     assert described in (tmp_path / "run" / "table.txt").read_text("utf-8")
     tags = sqlite3.connect(tmp_path / "mlruns.db").execute("select value from tags where key = 'bleu_tokens'")

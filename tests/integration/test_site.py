@@ -70,13 +70,14 @@ PAGE = """# A page
 @pytest.mark.timeout(900)  # it reads every module, on however busy a machine
 def test_what_is_wrong_fails_the_build(tmp_path: Path) -> None:
     """One build of a few pages that has everything wrong at once; each complaint names the page or the name."""
-    (tmp_path / "docs").mkdir()
+    pages = tmp_path / "docs"
+    pages.mkdir()
     for name in ("conf.py", "site_pages.py", "site_root"):
         found = PROJECT / "docs" / name
-        (shutil.copytree if found.is_dir() else shutil.copy)(found, tmp_path / "docs" / name)
-    (tmp_path / "docs/index.md").write_text(PAGE, "utf-8")
-    (tmp_path / "docs/alone.md").write_text("# Nobody's\n", "utf-8")
-    conf = tmp_path / "docs/conf.py"
+        (shutil.copytree if found.is_dir() else shutil.copy)(found, pages / name)
+    (pages / "index.md").write_text(PAGE, "utf-8")
+    (pages / "alone.md").write_text("# Nobody's\n", "utf-8")
+    conf = pages / "conf.py"
     conf.write_text(conf.read_text("utf-8") + BROKEN, "utf-8")
     built = build("dummy", tmp_path, tmp_path)
     assert built.returncode == 1, built.stderr

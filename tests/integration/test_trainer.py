@@ -718,7 +718,7 @@ def test_the_best_generator_of_those_measured_takes_the_place_of_the_last(measur
     assert described[9]["selection/since"] == sum(unit > best for unit in looked_at)
     # What is reported at the end is of the one that was selected.
     assert adversarial[-1]["eval/nll_gen"] == trainer.measure().metrics["eval/nll_gen"]
-    assert trainer.selected is not None and f"adversarial unit {best}, {measure}" in trainer.selected
+    assert trainer.selected is not None and f"adversarial iteration {best}, {measure}" in trainer.selected
 
 
 def test_a_run_that_only_harms_ends_early_with_its_start(task: Task) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 import rlgan
@@ -17,6 +19,7 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks import TextTask, ToyTask
 from rlgan.envs.tasks.encoding import encode_texts
 from rlgan.envs.tasks.pieces import BytePairs, Characters
+from rlgan.extensions.sources import memory
 from rlgan.runs.run import RunRequest
 from rlgan.runs.session import RunResult
 from tests.support.documents import PROJECT
@@ -66,6 +69,15 @@ def test_train_stays_the_function_when_the_script_of_that_name_is_imported() -> 
 def test_presets_are_listed_and_given() -> None:
     assert rlgan.presets.names()[0] == "quick" and "seqgan" in rlgan.presets.names()
     assert rlgan.presets.get("seqgan").preset == "seqgan"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered() -> Iterator[None]:
+    """Functions that are handed over have names in this process; other tests list those that ship."""
+    before = dict(memory.registered)
+    yield
+    memory.registered.clear()
+    memory.registered.update(before)
 
 
 class Asked(Exception):
@@ -149,6 +161,80 @@ def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
     assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
 
 
+def test_tables_and_records_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[list[dict[str, str]]] = []
+
+    def note(request: RunRequest, *_: object) -> RunResult:
+        assert request.run_dir is not None
+        lines = (request.run_dir / api.DATA_FILE).read_text("utf-8").splitlines()
+        seen.append([json.loads(line) for line in lines])
+        raise Asked
+
+    monkeypatch.setattr("rlgan.runs.run.run", note)
+    monkeypatch.chdir(tmp_path)
+    texts = [{"text": "a b"}, {"text": "c d"}]
+    frame = pandas.DataFrame(texts).assign(number=[1, 2])
+    for given in (texts, frame, frame["text"], ({"caption": one["text"]} for one in texts), Records(texts)):
+        ask("quick", data=given)
+    assert seen == [texts] * 5
+    pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
+    seen.clear()
+    table = pandas.DataFrame(pairs)
+    for named in (
+        {"data": table},
+        {"pairs": table},
+        {"pairs": [("a", "b"), ["c", "d"]]},
+        {"data": Records(pairs)},
+        {"source": ["a", "c"], "target": ("b", "d")},
+        {"source": table["source"], "target": table["target"]},
+    ):
+        ask("quick", **named)
+    assert seen == [pairs] * 6
+
+
+class Records:
+    """As `datasets.Dataset` is iterated."""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self._rows = rows
+        self.column_names = list(rows[0])
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return iter(self._rows)
+
+
+def test_files_of_pairs_are_named_as_by_the_command_line(asked: list[RunRequest], tmp_path: Path) -> None:
+    for name in ("a.tsv", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("a\tb\n")
+    ask("quick", pairs="a.tsv", tokens="char")
+    ask("quick", source=Path("b.txt"), target="c.txt")
+    first, second = (one.config.task.model_dump() for one in asked)
+    assert (first["input"]["kind"], first["input"]["data"]) == ("file", "a.tsv")
+    assert first["vocabulary"]["source"]["kind"] == "char"
+    assert (second["input"]["kind"], second["input"]["source"], second["input"]["target"]) == (
+        "parallel",
+        "b.txt",
+        "c.txt",
+    )
+
+
+def test_a_file_of_settings_comes_before_arguments_and_its_line_is_said(
+    asked: list[RunRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("schedule:\n  g_batch: 24\n  d_steps: 3\n")
+    ask("seqgan", config="mine.yaml", schedule={"d_steps": 2})
+    assert (asked[0].config.schedule.g_batch, asked[0].config.schedule.d_steps) == (24, 2)
+    (tmp_path / "wrong.yaml").write_text("schedule:\n  g_batch: 24\n  d_stps: 3\n")
+    with pytest.raises(ConfigError, match=r"schedule\.d_stps.*wrong\.yaml, line 3") as refused:
+        rlgan.train("seqgan", config="wrong.yaml")
+    assert "schedule.d_steps" in str(refused.value)
+    with pytest.raises(ConfigError, match=r"^config='nowhere\.yaml': cannot be read"):
+        rlgan.train("seqgan", config="nowhere.yaml")
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(ConfigError, match=r"line 2: seed is set in line 1 already"):
+        rlgan.train("seqgan", config="twice.yaml")
+
+
 def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunRequest], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     ask("quick", data=["a b", "b a"], out="mine")
@@ -159,16 +245,26 @@ def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunR
     ("named", "error", "words"),
     [
         ({"data": []}, DataError, "data_empty"),
-        ({"data": ["a", 3]}, DataError, "data_element"),
-        ({"data": [("a", "b"), "c"]}, DataError, "data_element: 'c'"),
-        ({"data": (["a"], ["b", "c"])}, DataError, "data_unequal"),
-        ({"data": "a\nb"}, ConfigError, "data_is_one_string"),
+        ({"data": ["a", 3]}, DataError, r"data_element: data\[1\]: is 3.* a string"),
+        ({"data": [("a", "b"), "c"]}, DataError, r"data_element: data\[1\]: is 'c'.* a pair of strings"),
+        ({"data": (["a"], ["b", "c"])}, DataError, "data_unequal: 1 and 2"),
+        ({"source": ["a"], "target": ["b", "c"]}, DataError, "data_unequal: 1 and 2"),
+        ({"source": ["a"]}, ConfigError, "api_lacks_side: source: target"),
+        ({"source": ["a"], "target": "b.txt"}, ConfigError, "api_path_and_list"),
+        ({"source": ["a", 2], "target": ["b", "c"]}, DataError, r"data_side_element: source\[1\]: is 2"),
+        ({"data": ["a"], "pairs": [("a", "b")]}, ConfigError, "api_two_tasks: data, pairs"),
+        ({"pairs": ["a"]}, DataError, "api_pairs_are_texts"),
+        ({"data": [{"caption": "a", "id": "b"}]}, DataError, "data_columns_unclear: caption, id"),
+        ({"data": [{"text": "a"}, {"text": None}]}, DataError, r"data_element: data\[1\].* a string as 'text'"),
+        ({"data": [{"source": "a", "target": "b"}, {"source": "a"}]}, DataError, r"data_element: data\[1\]"),
+        ({"data": ""}, ConfigError, "data_is_empty_string"),
+        ({"data": "a\nb"}, ConfigError, "data_is_one_string: splitlines"),
         ({"tokens": "char"}, ConfigError, "api_tokens_without_data"),
         ({"data": "x.txt", "task": ToyTask()}, ConfigError, "task_and_data"),
-        ({"schedul": {"g_batch": 3}}, ConfigError, "setting_unknown"),
-        ({"schedule": {"g_btch": 3}}, ConfigError, "setting_unknown"),
-        ({"preset": "seqgam"}, ConfigError, "unknown_preset"),
-        ({"preset": "mle", "reward": "logit"}, ConfigError, "setting_has_no_effect"),
+        ({"schedul": {"g_batch": 3}}, ConfigError, "setting_unknown: schedule"),
+        ({"schedule": {"g_btch": 3}}, ConfigError, r"setting_unknown: schedule\.g_batch"),
+        ({"preset": "seqgam"}, ConfigError, "unknown_preset: seqgan"),
+        ({"preset": "mle", "reward": "logit"}, ConfigError, "setting_has_no_effect: reward"),
     ],
 )
 def test_bad_input_is_refused_in_words_of_python(
@@ -178,19 +274,6 @@ def test_bad_input_is_refused_in_words_of_python(
         rlgan.train(**named)
     assert "--" not in str(caught.value)
     assert asked == [] and [*tmp_path.iterdir()] == []
-
-
-@pytest.mark.parametrize(
-    ("option", "python"),
-    [
-        ("Go on with it by --resume runs/a.b, or name", "Go on with it by rlgan.load('runs/a.b').resume(), or name"),
-        ("--out runs/x: already holds", "out='runs/x': already holds"),
-        ("Set --schedule.g-batch lower.", "Set schedule.g_batch lower."),
-        ("then --resume.", "then Run.resume()."),
-    ],
-)
-def test_advice_names_arguments(option: str, python: str) -> None:
-    assert api.in_python(option) == python
 
 
 def test_no_run_is_loaded_where_there_is_none(tmp_path: Path) -> None:

@@ -144,8 +144,8 @@ def test_a_random_state_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"a": {"b": object()}}, "a/b: a checkpoint holds tensors and JSON values, not object"),
-        ({"a": {1: 2}}, "a: keys of a checkpoint are text, not int 1"),
+        ({"a": {"b": object()}}, "a/b: a checkpoint can contain tensors and JSON values, not object"),
+        ({"a": {1: 2}}, "a: keys of a checkpoint must be text, not int 1"),
         ({"a/b": torch.ones(1), "a": {"b": torch.ones(1)}}, "a/b: two tensors have this path"),
         ({"a": {"__tensor__": "b"}}, "a: the key '__tensor__' is reserved"),
         ({"__float__": "1"}, "the key '__float__' is reserved"),
@@ -230,24 +230,24 @@ def renumber(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("tensors.safetensors", truncate, r"tensors.safetensors is not what was written: [0-9]+ bytes"),
-        ("tensors.safetensors", flip, "tensors.safetensors is not what was written"),
-        ("tensors.safetensors", swap_in_other_tensors, "tensors.safetensors is not what was written"),
+        ("tensors.safetensors", truncate, r"tensors.safetensors does not match its checksum .[0-9]+ bytes"),
+        ("tensors.safetensors", flip, "tensors.safetensors does not match its checksum"),
+        ("tensors.safetensors", swap_in_other_tensors, "tensors.safetensors does not match its checksum"),
         ("tensors.safetensors", Path.unlink, "No such file"),
         (
             "tensors.safetensors",
             lambda path: path.write_bytes(b""),
-            "tensors.safetensors is not what was written: 0 bytes",
+            "tensors.safetensors does not match its checksum .0 bytes",
         ),
-        ("state.json", truncate, "state.json is not what was written"),
-        ("state.json", change_number, "state.json is not what was written"),
+        ("state.json", truncate, "state.json does not match its checksum"),
+        ("state.json", change_number, "state.json does not match its checksum"),
         ("state.json", Path.unlink, "No such file"),
-        ("state.json", lambda path: path.write_bytes(b"\x80\x04\x95"), "state.json is not what was written"),
-        ("state.json", lambda path: path.write_text("[1, 2]"), "state.json is not what was written"),
-        ("state.json", lambda path: path.write_text('{"a": 1}'), "state.json is not what was written"),
+        ("state.json", lambda path: path.write_bytes(b"\x80\x04\x95"), "state.json does not match its checksum"),
+        ("state.json", lambda path: path.write_text("[1, 2]"), "state.json does not match its checksum"),
+        ("state.json", lambda path: path.write_text('{"a": 1}'), "state.json does not match its checksum"),
         ("state.json", lambda path: path.write_text("[" * 100_000), "recursion"),
-        ("state.json", as_version_2, "has format 2 of rlgan 9.1; this is rlgan .*, which reads 1"),
-        ("state.json", renumber, "it holds position 7"),
+        ("state.json", as_version_2, "has format 2 of rlgan 9.1; this is rlgan .* reads format 1"),
+        ("state.json", renumber, "it contains position 7"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over_and_said(

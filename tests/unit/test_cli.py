@@ -119,8 +119,8 @@ def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path:
 
 def test_a_label_is_no_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(capsys, "show-config", "--preset", "scratchgan").err == (
-        "rlgan: --preset scratchgan: is a label, and the run would be 'quick'. Name the preset without --preset: rlgan "
-        "show-config scratchgan.\n"
+        "rlgan: --preset scratchgan: only sets a label; the run would use 'quick'. Give the preset without "
+        "--preset: rlgan show-config scratchgan.\n"
     )
     assert config_of(capsys, "mle", "--preset", "mine") == preset("mle").model_copy(update={"preset": "mine"})
     assert config_of(capsys, "mle", "--preset", "mle") == preset("mle")

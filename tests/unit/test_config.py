@@ -433,7 +433,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
             JUDGED
             | {"reward": Logit(), "schedule": {"balance": Equilibrium()}}
             | {"adversary": {"weight_clip": 0.1, "loss": {"kind": loss}}},
-            f"nothing_is_weighed at schedule.balance='equilibrium' | '{loss}' has no such costs",
+            f"nothing_is_weighed at schedule.balance='equilibrium' | '{loss}' has no separate losses",
         )
         for loss in ("relativistic", "wasserstein")
     ),

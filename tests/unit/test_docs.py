@@ -173,8 +173,7 @@ class Checker:
 
     def _unknown_file(self, piece: Piece, typed: list[str]) -> str | None:
         document = piece.where.rpartition(":")[0]
-        text = (PROJECT / document).read_text("utf-8")
-        made = {one for command in documents.commands(document, text) for one in made_by(command)}
+        made = {one for page in with_linked(document) for one in made_in(page)}
         columns = NAME_COLUMNS if "--pairs" in typed else set()
         for before, word in zip(["", *typed], typed, strict=False):
             if before in columns:
@@ -182,7 +181,8 @@ class Checker:
             is_file = LOOKS_LIKE_A_FILE.fullmatch(word) and "://" not in word
             if is_file and word not in READERS_FILES | made and not (PROJECT / word).exists():
                 return (
-                    f"{word} is no file of this project, no command of {document} makes it, and it is not among "
+                    f"{word} is no file of this project, no command of {document} makes it, nor one of a page in that "
+                    "folder to which it links, and it is not among "
                     "READERS_FILES of tests/unit/test_docs.py"
                 )
         return None
@@ -293,6 +293,21 @@ class Checker:
         except click.UsageError as error:
             return error.format_message()
         return None
+
+
+def with_linked(document: str) -> Iterator[str]:
+    """A document, and the pages beside it to which it links."""
+    yield document
+    for piece in documents.links(document, (PROJECT / document).read_text("utf-8")):
+        if re.fullmatch(r"\w+\.md", piece.text):
+            yield (Path(document).parent / piece.text).as_posix()
+
+
+def made_in(document: str) -> list[str]:
+    """Files that the commands of a document write."""
+    return [
+        one for piece in documents.commands(document, (PROJECT / document).read_text("utf-8")) for one in made_by(piece)
+    ]
 
 
 def made_by(command: Piece) -> list[str]:

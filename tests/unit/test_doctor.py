@@ -57,7 +57,9 @@ def findings(answer: Answer) -> dict[str, dict[str, str]]:
 
 def test_all_is_there_and_nothing_is_left(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     answer = ask(capsys, "doctor")
-    assert (answer.status, answer.err) == (0, "") and answer.out.endswith("\nall that a run needs is there\n")
+    assert (answer.status, answer.err) == (0, "") and answer.out.endswith(
+        "\neverything that a run needs is available\n"
+    )
     looked_at = {line[8:26].strip() for line in answer.out.splitlines() if line[:1].islower()}
     assert looked_at >= {"Python", "CPUs and threads", "Ray", "MLflow", "storage", "disk", "extra tune"}
     assert list(tmp_path.iterdir()) == []

@@ -132,7 +132,7 @@ def test_what_is_missing_is_as_large_as_what_was_found() -> None:
 def test_a_start_tells_its_share_and_draws_apart(written: Callable[[str], str]) -> None:
     settings = WordVectors(path=written("cat 1 2 3\nowl 4 5 6\n"), dimension=3)
     start = read_start({"generator": settings, "discriminator": settings}, TASK, seed=1)
-    assert "vectors of 2 of 4 tokens (50.0%)" in start.notes[0] and start.notes[1].startswith("discriminator: ")
+    assert "vectors for 2 of 4 tokens (50.0%)" in start.notes[0] and start.notes[1].startswith("discriminator: ")
     one, other = start.tables["generator"], start.tables["discriminator"]
     assert torch.equal(one[[2, 4]], torch.tensor([[1.0, 2, 3], [4, 5, 6]])) and torch.equal(one[[2, 4]], other[[2, 4]])
     assert not torch.equal(one[0], other[0])

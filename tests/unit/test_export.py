@@ -237,9 +237,9 @@ def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
     assert (answer.status, answer.out) == (0, plain.out) and len(answer.out.splitlines()) == 2
     assert answer.err == f"{file}: read 4 lines\n{file}: skipped 2 empty lines at the end\n"
     file.write_text("eine Katze\n\nein Hund\n")
-    assert f"{file}, line 2: is empty, and each line is a source" in ask(capsys, *asked).err
+    assert f"{file}, line 2: is empty, but each line must be a source" in ask(capsys, *asked).err
     file.write_text("\n\n")
-    assert f"{file}: holds no line" in ask(capsys, *asked).err
+    assert f"{file}: contains no lines" in ask(capsys, *asked).err
 
 
 def test_sources_may_stand_in_any_file(translator: tuple[Path, Task], capsys: pytest.CaptureFixture[str]) -> None:

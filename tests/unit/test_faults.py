@@ -123,7 +123,7 @@ def test_summary_counts_by_role() -> None:
     for role in ("rollout worker", "discriminator", "rollout worker"):
         faults.record(role, role, "x", 1, None)
     faults.reissued_shards = 5
-    assert faults.summary() == ("lost and replaced: 1 × discriminator, 2 × rollout worker; 5 shards computed again")
+    assert faults.summary() == ("lost and replaced: 1 × discriminator, 2 × rollout worker; 5 shards recomputed")
 
 
 def test_another_version_is_refused_with_both_and_the_node() -> None:

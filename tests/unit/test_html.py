@@ -90,7 +90,7 @@ def test_pictures_and_tables_hold_what_they_were_given(picture: Path) -> None:
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
-    with pytest.raises(ValueError, match=r"x.png: is no PNG"):
+    with pytest.raises(ValueError, match=r"x.png: is not a PNG"):
         render("title", [Section("s", [Picture(tmp_path / "x.png", "x")])])
     with pytest.raises(FileNotFoundError):
         render("title", [Section("s", [Picture(tmp_path / "y.png", "y")])])

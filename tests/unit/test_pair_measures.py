@@ -144,8 +144,8 @@ def test_a_perfect_translator_into_chinese(data_dir: Path, asked: BleuTokens, us
 
 
 def test_the_tokeniser_is_named_with_its_reason(data_dir: Path, task: Task, tmp_path: Path) -> None:
-    described = "BLEU: of words as sacrebleu's tokeniser {} cuts them ({})"
-    share = "{}% of the letters of the references are of scripts without spaces"
+    described = "BLEU: of words as tokenised by sacrebleu's {} ({})"
+    share = "{}% of the letters in the references belong to scripts without spaces"
     assert PairMeasures(task, "auto").notes == (described.format("13a", share.format(0)),)
     evaluator = Evaluator(chinese(data_dir), EvaluationSettings(), seed=0)
     assert evaluator.notes == (described.format("zh", share.format(100)),) and evaluator.tags == {"bleu_tokens": "zh"}

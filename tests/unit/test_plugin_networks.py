@@ -230,8 +230,8 @@ WRONG = {
     "Idle": "the parameter network.module.spare.weight has no gradient",
     "Forgetful": "neither a parameter nor a saved buffer",
     "Raising": r"(?s)forward of tensors \(\d, \d\) raises RuntimeError: no such layer.*the line that is shown",
-    "Unbuildable": "building it raises KeyError: 'width'",
-    "WrongStep": "drawing step by step gives other probabilities of token 0",
+    "Unbuildable": "building it raised KeyError: 'width'",
+    "WrongStep": "sampling step by step gives other probabilities of token 0",
 }
 
 
@@ -250,7 +250,7 @@ def test_a_generator_that_reads_a_condition_must_care_for_it() -> None:
 
 WRONG_JUDGES = {
     "ReadsPadding": "tokens where the mask is False change a logit",
-    "Square": r"returned a tensor \(6, 1\) of float32 for logits \(B,\), which are \(6,\) here",
+    "Square": r"returned a tensor \(6, 1\) of float32 for logits \(B,\), which must have shape \(6,\) here",
     "Peeping": "not causal: a logit before token 1 changes",
 }
 
@@ -264,10 +264,10 @@ def test_a_discriminator_that_breaks_its_contract_is_refused_by_name(name: str) 
 
 NO_NETWORKS = {
     "FILE": "is an object of str. Name a class derived from torch.nn.Module",
-    "unannotated": "the function unannotated, which does not say what it returns",
+    "unannotated": "the function unannotated, which has no return annotation",
     "NoSpace": r"has no parameter 'space'.* Write def __init__\(self, space, ...\)",
     "OtherParameters": r"its method is forward\(self, inputs, mask\). Write forward\(self, tokens\)",
-    "HalfSteps": "has step, and drawing step by step takes both start and step",
+    "HalfSteps": "has step, but sampling step by step needs both start and step",
     "Missing": "has no 'Missing'",
 }
 

@@ -270,7 +270,7 @@ def test_function_that_hangs_is_named_after_the_time_out(plain: Task, write: Wri
     plugin = write("import threading\nGO_ON = threading.Event()\ndef f(completions):\n    GO_ON.wait()\n    return []")
     with pytest.raises(PluginError) as raised:
         functions(plain, plugin, timeout_s=0.01)(rows_of(plain))
-    assert "'f'" in str(raised.value) and "reward.timeout_s=0.01 seconds, in a batch of 5" in str(raised.value)
+    assert "'f'" in str(raised.value) and "reward.timeout_s=0.01 seconds, for a batch of 5" in str(raised.value)
     plugin.load().object.__globals__["GO_ON"].set()
     for thread in threading.enumerate():
         if thread.name == "rlgan plug-in":

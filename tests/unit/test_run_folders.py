@@ -121,7 +121,7 @@ def test_verbs_that_name_a_run_take_the_latest(
 
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ask(capsys, "runs", "list").out == "runs: no runs. `rlgan train` makes one.\n"
+    assert ask(capsys, "runs", "list").out == "runs: no runs. Start one with `rlgan train`.\n"
     assert ask(capsys, "runs", "list", "elsewhere").status == 2
     make_run(tmp_path / "runs" / "a", NOW)
     assert ask(capsys, "runs", "list").out.splitlines()[2].startswith("a     seqgan  text")

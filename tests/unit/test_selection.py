@@ -109,11 +109,11 @@ LATENT: dict[str, Any] = {
         (
             "kl_sum",
             {"task": TextTask(data="lines.txt")},
-            "needs an exact distribution, which task='text' has not. Use lm_rlm or",
+            "needs an exact distribution, which task='text' does not have. Use lm_rlm or",
         ),
-        ("lm_rlm", {}, "is of language models of text, which task='oracle' is not. Use valid_nll"),
-        ("corpus_bleu", {}, "compares texts with references, which task='oracle' has not. Use valid_nll"),
-        ("chrf", {"task": TextTask(data="lines.txt")}, "which task='text' has not. Use valid_nll"),
+        ("lm_rlm", {}, "needs language models of text, but task='oracle' has no text. Use valid_nll"),
+        ("corpus_bleu", {}, "compares texts with references, but task='oracle' has none. Use valid_nll"),
+        ("chrf", {"task": TextTask(data="lines.txt")}, "which task='text' does not have. Use valid_nll"),
     ],
 )
 def test_what_cannot_be_measured_of_a_task_is_refused(measure: Measure, settings: dict[str, Any], said: str) -> None:

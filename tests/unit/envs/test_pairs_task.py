@@ -191,7 +191,7 @@ def test_pairs_with_an_empty_side_are_skipped_and_their_lines_told(write):
 def test_what_files_bring_along_is_taken_off_and_counted(write):
     task = with_splits(write, parallel(write, "\ufeffa\x00b\r\n" + 20 * "c " + "\r\n", "x\ny z\n"))
     assert shown(task)[0] == ("a b", "x")
-    assert noted(task, "read 1 control character as a space in") and noted(task, "took away 1 byte order mark in")
+    assert noted(task, "read 1 control character as a space in") and noted(task, "removed 1 byte order mark in")
     lines = with_splits(write, records(write, [{"source": "a\nb\x00", "target": "x y"}]))
     assert shown(lines) == [("a b", "x y")]
     assert noted(lines, "read 2 control characters within strings as a space")
@@ -200,7 +200,7 @@ def test_what_files_bring_along_is_taken_off_and_counted(write):
 def test_several_targets_of_a_record_make_a_pair_each(write):
     task = with_splits(write, records(write, [{"source": "a", "target": ["x", "y z"]}, {"source": "b", "target": []}]))
     assert shown(task) == [("a", "x"), ("a", "y z")]
-    assert noted(task, "1 record with several targets, of which each makes a pair")
+    assert noted(task, "1 record with several targets; each target makes a pair")
     assert noted(task, "skipped 1 pair with an empty target, line 2")
     assert "train: 1 source with several targets, 2 in all" in task.notes
 
@@ -517,7 +517,7 @@ UNREADABLE = {
     ),
     "no_pair": (
         lambda write: parallel(write, "a\n\n", "\nx\n"),
-        r"holds no pair with something on both sides \(1 with an empty source and 1 with an empty target\)",
+        r"contains no pair with text on both sides \(1 with an empty source and 1 with an empty target\)",
     ),
     "only_a_header": (lambda write: table(write, [("en", "de")], source="en", target="de"), r"\(none at all\)"),
     "missing": (
@@ -559,11 +559,11 @@ UNREADABLE = {
     ),
     "half_a_character": (
         lambda write: Records(data=write('{"source": "a\\ud800", "target": "b"}\n', "p")),
-        r"p, line 1: field 'source' holds half of a surrogate pair \('\\ud800'\)",
+        r"p, line 1: field 'source' contains half of a surrogate pair \('\\ud800'\)",
     ),
     "turns_in_a_translation": (
         lambda write: records(write, [{"source": ["a", "b"], "target": "b"}]),
-        r"line 1: the source is a list of 2 strings; with domain=translation",
+        r"line 1: the source is a list of 2 strings, but with domain=translation",
     ),
     "too_few": (lambda write: table(write, PAIRS), r"2 distinct sources, too few to split off 1 for valid and 1"),
 }

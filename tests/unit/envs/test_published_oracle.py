@@ -209,7 +209,7 @@ WRONG = {
     "cut": (WRITERS["python 3, protocol 2"](list(parameters().values()))[:-40], "incomplete pickle"),
     "an npz": (b"PK\x03\x04", "which does not belong in a list of arrays"),
     "another list": (pickle.dumps([1, 2, 3]), "a list of 3 instead of a list of 15 arrays"),
-    "numbers": (pickle.dumps(list(range(15))), "a int where the array embedding belongs"),
+    "numbers": (pickle.dumps(list(range(15))), "a int in the place of array embedding"),
     "one array": (pickle.dumps(EMBEDDING, 2), "a single array instead of a list of 15 arrays"),
     "a mapping": (pickle.dumps(parameters(), 2), "the instruction EMPTY_DICT"),
     "integers": (changed(protocol_0(EMBEDDING.astype(np.int32), code=b"i4")), "an array of type 'i4'"),

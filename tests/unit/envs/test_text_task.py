@@ -150,7 +150,7 @@ def test_the_length_chosen_by_itself_has_a_limit(write, tokens, length, cap):
         (b"\n  \na b\n\t\nb c\n\n", "skipped 4 empty lines"),
         ("a b\n\u3000\nb c\n".encode(), "skipped 1 empty line, line 2"),
         (b"a\x00b\nb\x0cc\x1b\n" + b"\n" * 50, "read 3 control characters as a space"),
-        ("a\x85b\nb c\n".encode(), "read 1 control character as a space"),
+        ("a\x85b\nb c\n".encode(), "replaced 1 control character with a space"),
         (b"a\tb\nb  c \n", "read 2 lines"),
         ("a\u2028b\nb c\n".encode(), "read 2 lines"),
         (gzip.compress(b"a b\nb c\n", mtime=0), "read 2 lines"),
@@ -180,7 +180,7 @@ def test_other_encodings_are_read_when_named(write):
 
 def test_the_notes_tell_the_vocabulary_and_the_splits(write):
     notes = build_task(TextTask(data=write(POEM))).notes
-    assert "vocabulary: 16 word ids, of them 2 special; sequences of at most 3 tokens with the terminator" in notes
+    assert "vocabulary: 16 word ids, 2 of them special; sequences of at most 3 tokens including the terminator" in notes
     assert "train: 38 sequences, 76 tokens, 0 unknown (0.00%)" in notes
 
 
@@ -197,12 +197,16 @@ REFUSED = {
     "empty": (b"", {}, r"data.txt: is empty"),
     "only_empty_lines": (b"\n \n\r\n", {}, r"all 3 lines are empty"),
     "latin1": (b"a b\nc\nna\xefve b\n", {}, r"data.txt, line 3: byte 0xef at offset 8 is not utf-8"),
-    "utf16_without_mark": ("a b\nb c\n".encode("utf-16-le"), {}, r"looks binary, or like UTF-16 read as utf-8"),
+    "utf16_without_mark": (
+        "a b\nb c\n".encode("utf-16-le"),
+        {},
+        r"looks like a binary file, or like UTF-16 read as utf-8",
+    ),
     "binary": (bytes(range(256)) * 4, {}, r"line 2: byte 0x80 at offset 128 is not utf-8 .* contains zero bytes"),
     "zeros": (bytes(1000), {}, r"1000 of 1000 bytes are NUL"),
     "odd_utf16": (b"\xff\xfea", {"encoding": "utf-16"}, r"is not utf-16"),
-    "cut_gzip": (gzip.compress(POEM.encode())[:-10], {}, r"damaged or cut gzip data"),
-    "damaged_gzip": (gzip.compress(POEM.encode())[:20] + b"\xff" * 40, {}, r"damaged or cut gzip data"),
+    "cut_gzip": (gzip.compress(POEM.encode())[:-10], {}, r"damaged or truncated gzip data"),
+    "damaged_gzip": (gzip.compress(POEM.encode())[:20] + b"\xff" * 40, {}, r"damaged or truncated gzip data"),
     "too_long": (
         b"a b c d\na b c\n",
         {"max_length": 3},
@@ -220,7 +224,7 @@ REFUSED = {
     "all_unknown": (
         b"a b x\na b y\na b z\na b w\n",
         {"min_count": 2, "unknown": "drop"},
-        r"every training line holds a token outside the vocabulary",
+        r"every training line contains a token outside the vocabulary",
     ),
 }
 

@@ -169,8 +169,8 @@ def test_a_reset_to_what_is_no_condition_is_refused(options, message):
     [
         ({"space": SequenceSpace(3, 2), "ends_together": True}, "ends_together=True: .* no terminator.* 2 tokens"),
         ({"space": SequenceSpace(3, 2), "observes_mask": True}, "observes_mask=True: .* no terminator"),
-        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': there are 'ansi', 'human'"),
-        ({"decode_condition": str}, "decode_condition: sequences are given nothing"),
+        ({"render_mode": "rgb_array"}, "render_mode='rgb_array': must be one of 'ansi', 'human'"),
+        ({"decode_condition": str}, "decode_condition: has no effect"),
     ],
 )
 def test_options_without_effect_are_refused(changes, message):
@@ -393,12 +393,12 @@ def test_the_probability_given_a_condition_is_that_of_its_distribution():
     [
         ({"condition_space": None}, ConfigError, "condition_space=None: conditions is given"),
         ({"conditions": None}, ConfigError, "conditions=None: condition_space is given"),
-        ({"space": None, "reward_function": None}, ConfigError, "the toy world is given nothing"),
-        ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: holds none"),
+        ({"space": None, "reward_function": None}, ConfigError, "the default toy environment has none"),
+        ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: is empty"),
         ({"conditions": CONDITIONS[:, :1]}, ShapeError, r"shape \(4, 1\).*expected \(n, 2\) int64"),
         ({"conditions": CONDITIONS.int()}, ShapeError, "torch.int32: expected"),
         ({"conditions": CONDITIONS + 1}, ShapeError, "holds ids 1..3: condition_space has 0..2"),
-        ({"conditions": torch.tensor([[1, 0]])}, ShapeError, "other ids than padding after a terminator"),
+        ({"conditions": torch.tensor([[1, 0]])}, ShapeError, "ids other than padding after a terminator"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(changes, error, message):
@@ -446,7 +446,7 @@ def test_a_good_reward_function_passes():
         (lambda tokens, mask: weighted_sum(tokens, mask).long(), "float"),
         (lambda tokens, mask: weighted_sum(tokens, mask) / 0, "NaN or infinity"),
         (lambda tokens, mask: weighted_sum(tokens.zero_(), mask), "modifies its input tensors"),
-        (lambda tokens, mask: weighted_sum(tokens, mask) + torch.rand(()), "second time"),
+        (lambda tokens, mask: weighted_sum(tokens, mask) + torch.rand(()), "called again"),
         (lambda tokens, mask: weighted_sum(tokens, mask) - weighted_sum(tokens, mask).mean(), "other sequences"),
     ],
 )

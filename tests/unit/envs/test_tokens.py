@@ -178,13 +178,13 @@ def test_what_a_pattern_does_not_cover_is_refused_unknown_or_left_out(tmp_path):
 def test_lines_of_which_nothing_is_left_are_skipped_and_counted(tmp_path):
     lines = [f"a b{number}" for number in range(20)] + ["---", "..."]
     task = text_task(tmp_path, lines, tokens=Pattern(pattern=r"\w", uncovered="drop"))
-    assert noted(task, "skipped 2 lines without a token, lines 21, 22")
+    assert noted(task, "skipped 2 lines without any token, lines 21, 22")
     with refused(DataError, "no_line_has_tokens"):
         text_task(tmp_path, ["--", ".."], tokens=Pattern(pattern=r"\w", uncovered="drop"))
     rows = [(f"a{number}", f"b{number}") for number in range(20)] + [("..", "b"), ("a", "--")]
     shared = SharedVocabulary(tokens=Pattern(pattern=r"\w", uncovered="drop"))
     task = pairs_task(tmp_path, rows, vocabulary=shared)
-    assert noted(task, "skipped ", "without a token on a side, line")
+    assert noted(task, "skipped ", "without any token on one side, line")
     assert len(task.train) + len(task.valid) + len(task.test) == 20
 
 

@@ -111,7 +111,7 @@ def test_the_fixed_distribution_stands_only_where_nothing_else_is_asked_for():
     )
     for settings in (ToyTask(seed=0), ToyTask(vocab_size=3), ToyTask(max_length=2), ToyTask(ends=True)):
         assert not settings.is_fixed_distribution
-        assert "a distribution drawn with seed 0" in build_task(settings).notes[0]
+        assert "a random distribution with seed 0" in build_task(settings).notes[0]
 
 
 def test_splits_are_different_draws_and_repeat_with_the_seed():

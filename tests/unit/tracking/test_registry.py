@@ -281,7 +281,7 @@ def test_a_run_still_samples_at_temperature_one(registered: Registered, capsys: 
         ("models:/toi/1", "has no registered model 'toi'. Did you mean 'toy'? It has toy."),
         ("models:/toy/7", "has no such version of 'toy'. It has /1."),
         ("models:/toy@best", "has no such version of 'toy'. It has /1."),
-        ("runs:/abc/generator", "is no address of a registered model"),
+        ("runs:/abc/generator", "is not the address of a registered model"),
         ("models:/../1", "has no registered model"),
     ],
 )
@@ -301,7 +301,7 @@ def test_aliases_are_among_what_there_is(own: Registered) -> None:
 
 def test_a_registry_that_cannot_be_reached_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     answer = ask(capsys, "sample", "--model", "models:/toy/1", "--tracking-uri", "http://me:secret@127.0.0.1:9")
-    assert answer.status == 2 and "MLflow at http://…@127.0.0.1:9 does not answer" in answer.err
+    assert answer.status == 2 and "MLflow at http://…@127.0.0.1:9 does not respond" in answer.err
     assert "secret" not in answer.err
 
 

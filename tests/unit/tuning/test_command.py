@@ -42,13 +42,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["missing.toml"], "missing.toml: no such file"),
         (["discriminator", "--trials", "many"], "--trials many: input should be a valid integer"),
         (["discriminator", "--scheduler", "hyperband"], "--scheduler hyperband: input should be 'asha', 'none'"),
-        (["discriminator", "--objective", "nll_oracle"], "objective nll_oracle: sees quality alone, which collapse"),
-        (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram was never logged on this task"),
+        (
+            ["discriminator", "--objective", "nll_oracle"],
+            "objective nll_oracle: measures quality only, so mode collapse",
+        ),
+        (["discriminator", "--objective", "lm_5gram+nll_gen"], "lm_5gram is not logged for this task"),
         (["discriminator", "--schedule.d-step", "3"], "no such setting.*Did you mean --schedule.d-steps"),
-        (["discriminator", "--controls", "none"], "controls: belong to a run"),
-        (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has one task"),
+        (["discriminator", "--controls", "none"], "controls: cannot be set for a sweep"),
+        (["discriminator", "--data", "a.txt", "--oracle-params", "b.npz"], "a run has only one task"),
         (["discriminator", "--grace", "0.5", "--scheduler", "none"], "--grace: has no effect with --scheduler none"),
-        (["--resume", "nowhere"], "--resume nowhere: is no folder of a sweep"),
+        (["--resume", "nowhere"], "--resume nowhere: is not the folder of a sweep"),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_nothing_is_written(
@@ -97,7 +100,7 @@ def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str],
     (tmp_path / "old" / "sweep.json").write_text('{"words": {"study": "discriminator"}}')
     damaged = ask(capsys, "tune", "--resume", "old")
     assert damaged.status == 2 and "--resume old: its sweep.json is damaged (KeyError('task'))" in damaged.err
-    assert "--schedule.d-steps, --seed: have no effect beside --resume" in answer.err
+    assert "--schedule.d-steps, --seed: cannot be changed with --resume" in answer.err
     assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err
 
 
@@ -113,4 +116,4 @@ def test_files_may_be_named_beside_resume(capsys: pytest.CaptureFixture[str], tm
         answer = ask(capsys, "tune", "--resume", "old", "--dry-run", *named)
         assert answer.status == 2 and "--resume old: its data has changed since the run began" in answer.err
     answer = ask(capsys, "tune", "--resume", "old", "--dry-run", "--data", "other.txt", "--tokens", "char")
-    assert answer.status == 2 and "--tokens: have no effect beside --resume" in answer.err
+    assert answer.status == 2 and "--tokens: cannot be changed with --resume" in answer.err

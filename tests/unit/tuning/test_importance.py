@@ -90,7 +90,7 @@ def test_what_dominates_is_first_and_what_does_nothing_is_not_claimed() -> None:
     assert [effect.dimension for effect in found.effects][:2] == ["lr", "reward"]
     assert clear(found) == {"lr", "reward"}
     assert found.fit is not None and found.fit.low > 0.5
-    assert found.verdict.startswith("Distinguishable from nothing: lr, reward; the model predicts (R²")
+    assert found.verdict.startswith("Dimensions with a significant effect: lr, reward; the model predicts (R²")
     assert not any(pair.clear for pair in found.interactions)
 
 
@@ -268,7 +268,7 @@ def test_the_end_is_not_looked_at_twice_nor_with_few_trials() -> None:
 
 def test_too_few_trials_are_no_importance_but_a_reason() -> None:
     whole = results(points(12), lambda point: point["noise"])
-    for num, reason in ((7, "7 trials were measured, and fewer than 8 tell nothing"), (0, "no trial was measured")):
+    for num, reason in ((7, "7 trials were measured, but at least 8 are needed"), (0, "no trial was measured")):
         (found,) = importances(replace(whole, trials=whole.trials[:num]))
         assert (found.missing, found.effects, found.fit, found.num_trials) == (reason, (), None, num)
         assert found.verdict == f"The importance of single dimensions is unknown: {reason}."
@@ -293,7 +293,7 @@ def test_verdicts_do_not_flatter() -> None:
     described = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
     fit = "R² on unseen trials +0.50 [+0.30, +0.70]"
     assert described.verdict == (
-        f"Distinguishable from nothing: a; the model predicts ({fit}). "
+        f"Dimensions with a significant effect: a; the model predicts ({fit}). "
         "Together, more or less than the sum of both: a × b."
     )
     assert replace(described, effects=effects[1:]).verdict == (

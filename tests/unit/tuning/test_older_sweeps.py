@@ -206,7 +206,7 @@ def test_a_study_that_was_changed_is_another(
 
 @pytest.mark.parametrize("text", ["7", "'none'", "open('x')", "Choice((1, 2))", "Choice(values=open('x'))", "Choice("])
 def test_a_file_that_is_damaged_is_told(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="is no prior"):
+    with pytest.raises(ValueError, match="is not a prior"):
         read_prior(text)
     played = Played(monkeypatch)
     played.sweep(tmp_path / "a", 1)

@@ -167,7 +167,7 @@ def test_bundles_change_their_settings_together() -> None:
     [
         ("baselin", "no such dimension.*Did you mean 'baseline'"),
         ("workers.rollout", "is not searched: who computes, never what"),
-        ("optimizers.mle.lr", "is not searched: of the start"),
+        ("optimizers.mle.lr", "cannot be searched: belongs to the start"),
         ("schedule", r"is no dimension by itself\. Those below it are chosen by schedule\.\*"),
     ],
 )

@@ -97,9 +97,9 @@ def test_a_study_in_python(tmp_path: Path) -> None:
         ('[axes]\nbaseline = "all"\n[bundles.size]\nsmall = 3', r"bundles\.size: must be a table of label"),
         (
             '[axes]\nbaseline = "all"\n[bundles.size]\nsmall = {"discriminator.windows" = [1]}',
-            r"bundle size, small: discriminator\.filters=.*needs one number of filters",
+            r"bundle size, small: discriminator\.filters=.*must be one number of filters",
         ),
-        ("[axes]", r"nothing is left to vary"),
+        ("[axes]", r"nothing varies"),
         ("[axes", r"cannot be read as TOML"),
     ],
 )

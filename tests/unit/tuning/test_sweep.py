@@ -125,7 +125,7 @@ def test_the_command_tells_of_a_sweep_without_a_verdict_by_its_status(
     Played(monkeypatch, "time", race_completes=False)
     monkeypatch.setattr(sweep_module, "search", lambda *_: "time")
     answer = ask(capsys, "tune", "discriminator", "--out", str(tmp_path / "a"), "--tracking.enabled", "false")
-    assert answer.status == 3 and "nothing could be judged: no trial ended with a value" in answer.err
+    assert answer.status == 3 and "no result: no trial finished with a value" in answer.err
     assert "go on with: rlgan tune --resume" in answer.out
     assert not list((tmp_path / "a" / "report").glob("*.png"))
 
@@ -147,7 +147,7 @@ def test_a_winner_is_registered_once_and_another_one_again(tmp_path: Path, monke
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"seed": 5}, "seed: a sweep has one for all"), ({"controls": []}, "controls: belong to a run")],
+    [({"seed": 5}, "seed: cannot be changed by a setting"), ({"controls": []}, "controls: cannot be set for a sweep")],
 )
 def test_what_a_sweep_decides_is_refused_in_a_study_too(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     study = Study("mine", "?", "quick", {"schedule.d_steps": None}, CHANGES | changes)

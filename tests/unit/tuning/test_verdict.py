@@ -89,10 +89,10 @@ def test_a_finalist_beats_only_if_the_interval_excludes_0() -> None:
     worse = judge(trial_7={1.0: [8.0, 7.5, 7.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert worse.differences[0].outcome == "is worse than"
     assert worse.finding.startswith(
-        "No finalist is shown to beat tempered MLE: trial 7, the best of them on validation"
+        "No finalist is significantly better than tempered MLE: trial 7, the best of them on validation"
     )
     assert "is worse than it (difference +2.500 [+1.258, +3.742], 3 seeds)" in worse.finding
-    assert worse.finding.endswith("On validation data the best of all but a ceiling was MLE, not a finalist.")
+    assert worse.finding.endswith("On validation data MLE, which is not a finalist, was the best of all but a ceiling.")
     assert worse.winner == "MLE" and strong.winner == strong.finalist == "trial 7"
 
 
@@ -104,7 +104,7 @@ def test_the_tempered_start_is_what_has_to_be_beaten_first() -> None:
     )  # fmt: skip
     assert [one.control for one in got.differences] == ["tempered MLE", "MLE at τ=1", "mle_continued"]
     assert [one.outcome for one in got.differences] == ["is worse than", "beats", "beats"]
-    assert got.finding.startswith("No finalist is shown to beat tempered MLE: trial 7")
+    assert got.finding.startswith("No finalist is significantly better than tempered MLE: trial 7")
     assert " It beats MLE at τ=1 (difference" in got.finding and ", mle_continued (difference" in got.finding
 
 
@@ -138,7 +138,7 @@ def test_seeds_that_one_lacks_are_left_out_of_the_pairs_and_named() -> None:
     assert str(difference).endswith(
         "2 seeds; trial 7 has no result with seed 2; tempered MLE has no result with seed 4"
     )
-    assert "MLE has no result with seed 4: its means are of fewer seeds." in got.notes
+    assert "MLE has no result for seed 4: its means are over fewer seeds." in got.notes
     none = judge(trial_7={1.0: [1.0, None]}, MLE={1.0: [None, 2.0]})
     assert none.differences[0].interval is None and "no seed has both" in none.finding
 
@@ -156,7 +156,7 @@ def test_what_is_not_finite_is_named_and_never_wins(broken: float) -> None:
     gone = judge(trial_7={1.0: [1.0, broken]}, MLE={1.0: [2.0, 2.0]})
     assert (gone.entries[1].entrant, gone.entries[1].temperature, gone.entries[1].test) == ("trial 7", None, None)
     assert gone.finding == "No finalist could be measured."
-    assert any(note.startswith("trial 7 has no place") for note in gone.notes)
+    assert any(note.startswith("trial 7 is not ranked") for note in gone.notes)
     # On test data alone: the pair is left out and named.
     half = judge(trial_7={1.0: [(1.0, 1.0), (1.0, broken), (1.0, 1.5)]}, MLE={1.0: [2.0, 2.0, 2.0]})
     assert half.differences[0].left_out == ("trial 7 is not finite with seed 2",)
@@ -225,10 +225,10 @@ def test_races_that_lack_much_say_so() -> None:
 
 def test_results_that_contradict_themselves_are_refused() -> None:
     found = race(MLE={1.0: [2.0]})
-    with pytest.raises(ValueError, match="rlm_5gram: is a side of the objective and was not measured"):
+    with pytest.raises(ValueError, match="rlm_5gram: is a side of the objective but was not measured"):
         verdict(replace(found, sides=("rlm_5gram",)))
     twice = (*found.finals, replace(found.finals[0], kind="finalist"))
-    with pytest.raises(ValueError, match="MLE: is of two kinds, control and finalist"):
+    with pytest.raises(ValueError, match="MLE: has two kinds, control and finalist"):
         verdict(replace(found, finals=twice))
 
 

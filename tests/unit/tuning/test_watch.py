@@ -127,7 +127,7 @@ def test_it_is_forecast_at_the_first_measurement_and_at_the_first_end(tmp_path: 
     (first,) = lines
     # Of 36 s a quarter is for the search, and a trial takes 22 s; a seed of the race 49 s, and it has 27 s.
     assert "0 of 8 trials fit" in first and "of its seeds 0 fit into the 27 s left for it, so nothing will be" in first
-    assert "All would fit with --hours 0.074;" in first  # 4 · 22 + 1.2 · 3 · 49 = 264.4 s
+    assert "Use --hours 0.074 to fit all" in first  # 4 · 22 + 1.2 · 3 · 49 = 264.4 s
     measured(ledger, 1, (2, 10.0))
     watch.search_moved()
     assert len(lines) == 1

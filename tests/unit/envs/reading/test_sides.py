@@ -124,7 +124,7 @@ def test_prompts_and_completions_may_be_messages(write):
 @pytest.mark.parametrize(
     ("message", "described"),
     [
-        ({"role": "assistant"}, "messages.1 is no message; its fields are 'role'"),
+        ({"role": "assistant"}, "messages.1 is not a message; its fields are 'role'"),
         ({"role": "assistant", "content": 5}, "messages.1.content is a number (5)"),
         ({"role": "assistant", "content": [{"image": "x"}]}, "messages.1.content is a list"),
     ],
@@ -194,7 +194,7 @@ def test_two_columns_need_no_names(write):
 
 
 AMBIGUOUS = {
-    "three_columns": ("a\tb\tc\n", "has 3 columns, and which is the source cannot be told: 0 ('a'), 1 ('b'), 2 ('c')"),
+    "three_columns": ("a\tb\tc\n", "has 3 columns, and it is not clear which is the source: 0 ('a'), 1 ('b'), 2 ('c')"),
     "three_names": ("Id,Kopf,Rumpf\n1,a,b\n", "has 3 columns"),
     "two_pairs": (
         json_lines({"source": "a", "target": "b", "question": "c", "answer": "d"}),
@@ -209,9 +209,9 @@ AMBIGUOUS = {
         "name two, for instance --task.input.source a --task.input.targe",
     ),
     "one_text": (json_lines({"text": "b"}), "its fields are 'text'"),
-    "plain_lines": ("a b\nc\n", "each of its lines is one text, and a pair has two sides; it begins with 'a b'"),
-    "fasta": (">a\nMK\n", "each of its sequences is one text"),
-    "one_column": ("a\nb\n", "each of its lines is one text"),
+    "plain_lines": ("a b\nc\n", "each of its lines is a single text, but a pair has two sides; it begins with 'a b'"),
+    "fasta": (">a\nMK\n", "each of its sequences is a single text"),
+    "one_column": ("a\nb\n", "each of its lines is a single text"),
     "both_the_same": ("a\tb\tc\n", "--task.input.source and --task.input.target are both column 1", 1, 1),
     "one_within_the_other": (
         json_lines({"messages": [{"role": "user", "content": "a"}]}),
@@ -233,10 +233,10 @@ def test_what_cannot_be_told_is_refused(write, name):
 
 def test_rows_of_tables_must_be_even_but_for_the_kind_that_never_asked(write):
     path = write("a\tx\nb\ty\tmore\n", "d.tsv")
-    assert "line 2: has 3 columns ('b\\ty\\tmore'), and line 1 has 2" in refusal(path)
+    assert "line 2: has 3 columns ('b\\ty\\tmore'), but line 1 has 2" in refusal(path)
     found = read(path, 0, 1, format="table", separator="\t", quotes=False, same_columns=False)
     assert pairs(found) == [("a", "x"), ("b", "y")]
-    assert "1 row with another number of columns than line 1" in found.notes
+    assert "1 row with a different number of columns than line 1" in found.notes
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_what_a_file_holds_is_recognised_under_any_name(write, form):
 def test_sequences_of_fasta_are_joined_and_their_names_left_out(write):
     found = read(write(">sp|P1| one\nMKV\nLL \n\n>two\nAC-G*\r\n>three\n"))
     assert list(found.texts) == ["MKVLL", "AC-G*", ""] and list(found.numbers) == [1, 5, 7]
-    assert "3 sequences, without the lines of their names" in found.notes
+    assert "3 sequences, without the name lines" in found.notes
     # A text that is quoted as in mails is none, and neither is one with a name alone.
     assert list(read(write(">hello you\nand you\n")).texts) == [">hello you", "and you"]
     assert list(read(write(">a\n>b\n")).texts) == [">a", ">b"]
@@ -102,11 +102,11 @@ def test_fastq_is_named_with_the_way_to_convert_it(write):
         ("a\r\nb\r\n", ["a", "b"], None),
         ("a\rb\r", ["a", "b"], None),
         ("a\rb", ["a", "b"], None),
-        ("a\rb\nc\r\nd", ["a b", "c", "d"], "read 1 control character as a space (1 carriage return)"),
-        ("a\r\r\nb\n", ["a ", "b"], "read 1 control character as a space (1 carriage return)"),
+        ("a\rb\nc\r\nd", ["a b", "c", "d"], "replaced 1 control character with a space (1 carriage return)"),
+        ("a\r\r\nb\n", ["a ", "b"], "replaced 1 control character with a space (1 carriage return)"),
         ("a\x0bb\x0cc\x85d\n", ["a b c d"], "(1 vertical tab, 1 form feed, 1 next line)"),
-        ("a\u2028b\u2029c\n", ["a b c"], "read 2 line separators (U+2028, U+2029) as a space"),
-        ("a\x1c\x1d\x1e\x1fb\x7f\n" + "x" * 99, ["a    b ", "x" * 99], "read 5 control characters as a space"),
+        ("a\u2028b\u2029c\n", ["a b c"], "replaced 2 line separators (U+2028, U+2029) with a space"),
+        ("a\x1c\x1d\x1e\x1fb\x7f\n" + "x" * 99, ["a    b ", "x" * 99], "replaced 5 control characters with a space"),
         ("\u00e4 \u00a0\u2019\tb\n", ["\u00e4 \u00a0\u2019\tb"], None),
         ("\ufeffa\n\ufeffb\n", ["a", "b"], "removed 1 byte order mark"),
         ("\n\n", ["", ""], None),
@@ -174,14 +174,14 @@ def test_columns_by_number_name_or_path(write):
 
 def test_what_cannot_be_told_is_asked_for_and_the_advice_helps(write):
     table = write("a b\tc\nd\te\n", "d.tsv")
-    assert "has 2 columns, and which is the text cannot be told: 0 ('a b'), 1 ('c'). Set --task.column" in refusal(
+    assert "has 2 columns, and it is not clear which is the text: 0 ('a b'), 1 ('c'). Set --task.column" in refusal(
         table
     )
     assert list(read(table, 0).texts) == ["a b", "d"]
     assert list(read(table, format="lines").texts) == ["a b\tc", "d\te"]
     objects = write('{"q": "a", "r": {"s": "b"}, "n": 5}\n', "d.jsonl")
     described = refusal(objects)
-    assert "its fields are 'q', 'r', 'n', and texts stand at 'q', 'r.s'" in described and described.endswith(
+    assert "the fields are 'q', 'r', 'n', and those with text are 'q', 'r.s'" in described and described.endswith(
         "--task.column q."
     )
     assert list(read(objects, "r.s").texts) == ["b"]
@@ -198,7 +198,7 @@ def test_a_line_that_looks_like_a_name_is_told_and_can_be_left_out(write):
     assert any("line 1 ('SMILES') looks like a column name" in note for note in found.notes)
     without = read(path, header=True)
     assert without.texts[0] == "CCO" and without.numbers[0] == 2
-    assert "left out line 1, which names the column: 'SMILES'" in without.notes
+    assert "skipped line 1, which names the column: 'SMILES'" in without.notes
     sentences = write("utt_1\n" + "a b\nc d e\n" * 10)
     assert any("looks like a column name" in note for note in read(sentences).notes)
     assert not any("looks like" in note for note in read(write("one\n" + "two\nthree four\n" * 10)).notes)
@@ -244,7 +244,8 @@ def test_quotes_in_tables_with_tabs_are_those_of_csv_only_where_they_must_be(wri
 QUOTED = '"a, b"\n"say ""c"""\n\n"d | e"\n'
 UNQUOTED = ["a, b", 'say "c"', "d | e"]
 IN_QUOTES = (
-    "every line is in quotes, and is read as a table of one column, without them; where they belong to the text, "
+    "every line is in quotes: the file is read as a table with one column, without the quotes. If the quotes are "
+    "part of the text, "
 )
 
 
@@ -312,10 +313,10 @@ def test_separator_and_quotes_can_be_set(write):
 
 
 BAD_TABLES = {
-    "ragged": ("id,text\n1,a\n2,b, c\n", {}, r"line 3: has 3 columns ('2,b, c'), and line 1 has 2"),
+    "ragged": ("id,text\n1,a\n2,b, c\n", {}, r"line 3: has 3 columns ('2,b, c'), but line 1 has 2"),
     "short": ("id,text\n1,a\n2\n", {}, r"line 3: has 1 column ('2'), and line 1 has 2"),
-    "open_quote": ('id,text\n1,a\n2,"b\n3,c\n', {}, r"line 3: the quotes of this row are not those of CSV"),
-    "after_quote": ('id,text\n1,"a"b\n', {}, r"line 2: the quotes of this row are not those of CSV"),
+    "open_quote": ('id,text\n1,a\n2,"b\n3,c\n', {}, r"line 3: the quotes of this row are not valid CSV"),
+    "after_quote": ('id,text\n1,"a"b\n', {}, r"line 2: the quotes of this row are not valid CSV"),
     "no_name": ("id,text\n1,a\n", {"column": "txet"}, "--task.column='txet' is not among"),
     "twice": ("text,text\n1,a\n", {"column": "text"}, "--task.column='text' stands 2 times among"),
     "no_column": ("id,text\n1,a\n", {"column": 2}, "the text is column 2, counted from 0"),
@@ -340,12 +341,12 @@ BAD_RECORDS = {
     "broken": (b'{"text": "a"}\n{"text": "b"\n', "line 2: not JSON (Expecting ',' delimiter at character 13)"),
     "no_object": (b'{"text": "a"}\n[1]\n', "line 2: holds a list ([1])"),
     "twice": (b'{"text": "a", "text": "b"}\n', "line 1: not JSON (field 'text' stands 2 times in one object)"),
-    "surrogate": (b'{"text": "\\ud800"}\n', "field 'text' holds half of a surrogate pair"),
-    "array_cut": (b'[{"text": "a"}, {"text": "b"}', "line 1: after record 2 of the array a comma or its end should"),
+    "surrogate": (b'{"text": "\\ud800"}\n', "field 'text' contains half of a surrogate pair"),
+    "array_cut": (b'[{"text": "a"}, {"text": "b"}', "line 1: expected a comma or the end of the array after record 2"),
     "array_broken": (b'[{"text": "a"},\n{"text": b}]', "line 2: record 2 of the array is not JSON"),
-    "array_more": (b'[{"text": "a"}]\n[{"text": "b"}]', "line 1: the array ends here and something follows it"),
-    "array_number": (b'[{"text": "a"}, 5]', "record 2: holds a number (5), expected an object"),
-    "one_object": (b'{\n "data": [{"text": "a"}]\n}\n', "holds one JSON object, with the fields 'data'; records are"),
+    "array_more": (b'[{"text": "a"}]\n[{"text": "b"}]', "line 1: the array ends here, but more text follows"),
+    "array_number": (b'[{"text": "a"}, 5]', "record 2: is a number (5); expected an object"),
+    "one_object": (b'{\n "data": [{"text": "a"}]\n}\n', ("contains a single JSON object, with the fields 'data'. Records must be")),
     "one_line": (
         b'{"n": 2, "data": [{"text": "a"}, {"text": "b"}]}\n\n',
         "holds one JSON object, with the fields 'n', 'data'; records are the elements of an array, or objects of which "
@@ -358,7 +359,7 @@ BAD_RECORDS = {
     "parquet_cut": (parquet(PARQUET)[:-30], "damaged or truncated parquet data"),
     "parquet_twice": (
         parquet(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])),
-        "has 2 columns of the name 'text'",
+        "has 2 columns named 'text'",
     ),
 }  # fmt: skip
 
@@ -372,7 +373,7 @@ def test_bad_records_are_refused_with_their_line(write, name):
 def test_one_record_with_lists_is_a_record(write):
     several = '{"data": [{"text": "a"}]}\n'
     assert list(read(write(several * 2), "data.-1.text").texts) == ["a", "a"]
-    assert "texts stand at 'data.-1.text'" in refusal(write(several * 2))
+    assert "those with text are 'data.-1.text'" in refusal(write(several * 2))
     assert list(read(write('{"text": "a", "more": [{"text": "b"}]}')).texts) == ["a"]
     assert list(read(write('{"prompt": [{"role": "user", "content": "a"}]}'), lists=True).texts) == ["a"]
 
@@ -387,7 +388,7 @@ def test_control_characters_within_strings_are_spaces(write):
 def test_text_that_only_begins_like_json_is_text(write):
     for lines in (["{curly} a", "b"], ["[Chorus]", "la"], ["[1] a", "b"], ['"Hello"', "he said"], ["{}", "a"]):
         assert list(read(write("\n".join(lines))).texts) == lines
-    assert "is named .json and begins with 'hello'" in refusal(write("hello\n", "d.json"))
+    assert "has the name of a .json file but begins with 'hello'" in refusal(write("hello\n", "d.json"))
     assert "line 1: not JSON" in refusal(write("hello\n", "d.jsonl"))
 
 
