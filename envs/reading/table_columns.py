@@ -107,7 +107,7 @@ def column_of(table: Table, wanted: Wanted) -> int:
         )
     if names.count(name) == 1:
         return names.index(name)
-    what = f"stands {names.count(name)} times" if name in names else "is not"
+    what = f"appears {names.count(name)} times" if name in names else "is not"
     raise DataError(
         (
             f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the column names "

@@ -158,5 +158,6 @@ def test_scores_that_were_all_zero_end_the_run(
     config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu"))
     monkeypatch.setattr("rlgan.training.trainer.Evaluator.figure", lambda *_: 0.0)
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
-    assert answer.status == 2 and "'corpus_bleu': is 0 of every generator that was measured in 2 " in answer.err
+    assert answer.status == 2 and "'corpus_bleu': is 0 for every generator" in answer.err
+    assert "[selection_all_zero]" in answer.err
     assert (tmp_path / "run" / "generator.safetensors").exists() and not (tmp_path / "run" / "table.txt").exists()

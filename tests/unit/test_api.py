@@ -231,7 +231,7 @@ def test_a_file_of_settings_comes_before_arguments_and_its_line_is_said(
     with pytest.raises(ConfigError, match=r"^config='nowhere\.yaml': cannot be read"):
         rlgan.train("seqgan", config="nowhere.yaml")
     (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(ConfigError, match=r"line 2: seed is set in line 1 already"):
+    with pytest.raises(ConfigError, match=r"line 2: seed is already set in line 1"):
         rlgan.train("seqgan", config="twice.yaml")
 
 

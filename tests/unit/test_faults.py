@@ -87,8 +87,8 @@ def test_enough_is_enough_and_the_last_loss_is_told(max_retries: int) -> None:
     faults, line = Faults(max_retries, call_timeout_s=1.0), Line(100)
     with pytest.raises(
         WorkerLostError,
-        match=rf"the actor was lost {max_retries + 1} times in a row, and workers.max_retries={max_retries}\. "
-        r"The last time: The actor died unexpectedly",
+        match=rf"the actor was lost {max_retries + 1} times in a row \(workers.max_retries={max_retries}\)\. "
+        r"Last time: The actor died unexpectedly",
     ) as caught:
         faults.retry("role", "the actor", line.call, line.replace)
     assert line.calls == max_retries + 1

@@ -126,7 +126,7 @@ def test_others_give_way_until_there_is_room(room: Room) -> None:
 def test_no_room_in_time_ends_the_run(room: Room) -> None:
     Group.needed = 1
     with pytest.raises(
-        WorkerLostError, match=r"No node had room for 0\.3 seconds .*: 1 × learner: .*: 0\.25 CPUs\. Add"
+        WorkerLostError, match=r"no node had free resources for 0\.3 seconds .*: 1 × learner: .*: 0\.25 CPUs\. Add"
     ):
         room.reserve(Role("learner", 1, 1.0, 0.0))
     assert Group.removed == 1

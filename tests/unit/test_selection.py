@@ -164,9 +164,7 @@ def test_without_an_adversarial_phase_there_is_nobody_to_select() -> None:
 @pytest.mark.parametrize("measure", ["corpus_bleu", "chrf"])
 def test_scores_that_are_all_zero_select_nothing(measure: Measure) -> None:
     settings = BestGenerator(measure=measure, every=1)
-    with pytest.raises(
-        ConfigError, match=rf"^schedule.selection.measure='{measure}': is 0 of every generator .* in 3 "
-    ):
+    with refused(ConfigError, "selection_all_zero", {"schedule.selection.measure": measure}, match=" in 3 "):
         require_any_gain(settings, walk(settings, [0.0, 0.0, 0.0])[-1], 3)
     require_any_gain(settings, walk(settings, [0.0, 0.1, 0.0])[-1], 3)
     require_any_gain(settings, walk(settings, [0.1, 0.0, 0.0])[-1], 3)

@@ -254,7 +254,7 @@ def _left_out(entrant: str, by_seed: Mapping[int, float], seeds: set[int]) -> li
     words = []
     for found, what in ((missing, "has no result"), (broken, "is not finite")):
         if found:
-            words.append(f"{entrant} {what} with seed {', '.join(map(str, found))}")
+            words.append(f"{entrant} {what} for seed {', '.join(map(str, found))}")
     return words
 
 

@@ -468,7 +468,7 @@ def test_a_character_that_marks_words_is_read_as_a_space(write):
     vocabulary = SharedVocabulary(tokens=BytePairs(unit="character", size=60))
     task = with_splits(write, parallel(write, "a\u2581b\nb a\n", "b a\na b\n"), vocabulary=vocabulary)
     assert shown(task)[0] == ("a b", "b a")
-    assert noted(task, "read 1 character \u2581, which marks words among pieces, as a space")
+    assert noted(task, "read 1 character \u2581, which marks words in byte-pair tokens, as a space")
 
 
 @pytest.mark.heavy
@@ -501,15 +501,15 @@ def test_pieces_without_the_library_say_what_to_install(monkeypatch):
 UNREADABLE = {
     "uneven": (
         lambda write: parallel(write, "a\nb\nlast one\n", "x\ny\n"),
-        r"a.txt has 3 lines and .*b.txt 2; .* first line without a partner is line 3 of .*a.txt: 'last one'",
+        r"a.txt has 3 lines and .*b.txt has 2; .* first line without a partner is line 3 of .*a.txt: 'last one'",
     ),
     "uneven_the_other_way": (
         lambda write: parallel(write, "a\n", "x\ny\n"),
-        r"a.txt has 1 line and .*b.txt 2; .* is line 2 of .*b.txt: 'y'",
+        r"a.txt has 1 line and .*b.txt has 2; .* is line 2 of .*b.txt: 'y'",
     ),
     "uneven_by_an_empty_line": (
         lambda write: parallel(write, "a\nb\n", "x\ny\n \n"),
-        r"b.txt has 3 lines and .*a.txt 2; .* Of .*b.txt its last line is empty: delete it\.$",
+        r"b.txt has 3 lines and .*a.txt has 2; .* The last line of .*b.txt is empty\. Delete it\.$",
     ),
     "uneven_by_more_than_an_empty_line": (
         lambda write: parallel(write, "a\n", "x\ny\n\n"),
@@ -526,7 +526,7 @@ UNREADABLE = {
     ),
     "one_column": (
         lambda write: table(write, [("a", "b"), ("only this",)]),
-        r"pairs.tsv, line 2: has 1 column \('only this'\); the target is column 1, counted from 0",
+        r"pairs.tsv, line 2: has 1 column \('only this'\), but the target is column 1, counted from 0",
     ),
     "wrong_name": (
         lambda write: table(write, [("english", "german"), ("a", "b")], source="englsh", target="german"),

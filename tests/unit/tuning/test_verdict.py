@@ -134,10 +134,8 @@ def test_seeds_that_one_lacks_are_left_out_of_the_pairs_and_named() -> None:
     got = judge(trial_7={1.0: [1.0, None, 1.0, 1.5]}, MLE={1.0: [2.0, 2.0, 2.5, None]})
     difference = got.differences[0]
     assert difference.interval is not None and (difference.interval.num, difference.interval.mean) == (2, -1.25)
-    assert difference.left_out == ("trial 7 has no result with seed 2", "tempered MLE has no result with seed 4")
-    assert str(difference).endswith(
-        "2 seeds; trial 7 has no result with seed 2; tempered MLE has no result with seed 4"
-    )
+    assert difference.left_out == ("trial 7 has no result for seed 2", "tempered MLE has no result for seed 4")
+    assert str(difference).endswith("2 seeds; trial 7 has no result for seed 2; tempered MLE has no result for seed 4")
     assert "MLE has no result for seed 4: its means are over fewer seeds." in got.notes
     none = judge(trial_7={1.0: [1.0, None]}, MLE={1.0: [None, 2.0]})
     assert none.differences[0].interval is None and "no seed has both" in none.finding
@@ -252,7 +250,7 @@ def test_who_failed_with_a_seed_is_no_winner_and_beats_nobody() -> None:
     assert alone.winner == "MLE" and {one.outcome for one in alone.differences} == {
         "is not significantly different from"
     }
-    assert "has no result with seed 3, 4, 5" in alone.finding
+    assert "has no result for seed 3, 4, 5" in alone.finding
 
 
 def test_the_headroom_is_of_the_finalists_own_floor_and_ceiling() -> None:
