@@ -67,28 +67,22 @@ class SequenceSpace:
                 )
         if self.separator_id is not None and self.separator_id == self.end_id:
             raise ConfigError(
-                (
-                    f"separator_id={self.separator_id}: is also end_id, but turns follow each other. Give the "
-                    "separator an id of its own."
-                ),
+                f"separator_id={self.separator_id}: is also end_id, but turns follow each other. Give the "
+                "separator an id of its own.",
                 code="separator_is_end",
                 fields={"separator_id": self.separator_id},
             )
         if self.unknown_id is not None and self.unknown_id == self.end_id:
             raise ConfigError(
-                (
-                    f"unknown_id={self.unknown_id}: is also end_id, which ends a sequence. Give the unknown token an "
-                    "id of its own."
-                ),
+                f"unknown_id={self.unknown_id}: is also end_id, which ends a sequence. Give the unknown token an "
+                "id of its own.",
                 code="unknown_is_end",
                 fields={"unknown_id": self.unknown_id},
             )
         if self.padding_id is not None and self.end_id is None:
             raise ConfigError(
-                (
-                    f"padding_id={self.padding_id}: has no effect with end_id=None, because all sequences have full "
-                    "length. Set it to None."
-                ),
+                f"padding_id={self.padding_id}: has no effect with end_id=None, because all sequences have full "
+                "length. Set it to None.",
                 code="padding_without_end",
                 fields={"padding_id": self.padding_id},
             )
@@ -110,10 +104,8 @@ class SequenceSpace:
         """
         if self.start_id is None:
             raise ConfigError(
-                (
-                    "start_id=None: this network reads a start token before the first token. Give the sequence space a "
-                    "start_id; if the vocabulary has no start token, use end_id."
-                ),
+                "start_id=None: this network reads a start token before the first token. Give the sequence space a "
+                "start_id; if the vocabulary has no start token, use end_id.",
                 code="network_needs_start",
                 fields={"start_id": None},
             )

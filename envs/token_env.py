@@ -173,10 +173,8 @@ class _World:
                 rewards = cast(ConditionalRewardFunction, self.reward_function)(finished, mask, given)
         if rewards.shape != finished.shape[:1]:
             raise ShapeError(
-                (
-                    f"reward function {type(self.reward_function).__name__}: returned shape {tuple(rewards.shape)} for "
-                    f"{len(finished)} sequences; expected ({len(finished)},), one score per sequence."
-                ),
+                f"reward function {type(self.reward_function).__name__}: returned shape {tuple(rewards.shape)} for "
+                f"{len(finished)} sequences; expected ({len(finished)},), one score per sequence.",
                 code="reward_function_shape",
             )
         return np.asarray(rewards.detach().cpu().numpy(), dtype=np.float64)
@@ -583,19 +581,15 @@ def _checked_world(
     if space is None or reward_function is None:
         given, lacking = ("reward_function", "space") if space is None else ("space", "reward_function")
         raise ConfigError(
-            (
-                f"{lacking}=None: {given} is given, and one does not determine the other. Give both, or neither for "
-                "the toy environment."
-            ),
+            f"{lacking}=None: {given} is given, and one does not determine the other. Give both, or neither for "
+            "the toy environment.",
             code="env_space_and_reward",
         )
     for name, asked in (("ends_together", ends_together), ("observes_mask", observes_mask)):
         if asked and space.end_id is None:
             raise ConfigError(
-                (
-                    f"{name}=True: sequences of this space have no terminator, so all have {space.max_length} tokens "
-                    "and every token is always allowed. Remove it."
-                ),
+                f"{name}=True: sequences of this space have no terminator, so all have {space.max_length} tokens "
+                "and every token is always allowed. Remove it.",
                 code="env_no_terminator",
             )
     kept = None

@@ -51,10 +51,8 @@ def grapheme_splitter() -> Callable[[str], list[str]]:
     """
     if find_spec("regex") is None:
         raise ConfigError(
-            (
-                "unit='grapheme': needs the package regex, which is not installed. Install the extra `pieces` "
-                f"({install_command('pieces')}), or choose unit='code_point'."
-            ),
+            "unit='grapheme': needs the package regex, which is not installed. Install the extra `pieces` "
+            f"({install_command('pieces')}), or choose unit='code_point'.",
             code="grapheme_needs_regex",
         )
     import regex
@@ -102,11 +100,9 @@ class PatternSplitter:
             if begin > end:
                 if self.uncovered == "error":
                     raise NotCoveredError(
-                        (
-                            f"{text[end:begin][:20]!r} at character {end + 1} is not a token of {self.name}: "
-                            f"{_shown(text)}. Fix or remove such text, or set uncovered to 'unknown', which reads it "
-                            "as unknown tokens and counts them."
-                        ),
+                        f"{text[end:begin][:20]!r} at character {end + 1} is not a token of {self.name}: "
+                        f"{_shown(text)}. Fix or remove such text, or set uncovered to 'unknown', which reads it "
+                        "as unknown tokens and counts them.",
                         code="text_not_covered",
                         fields={"text": text[end:begin], "character": end + 1},
                     )
@@ -127,10 +123,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            (
-                f"pattern={pattern!r}: is not a valid regular expression ({error}). Fix it; put a backslash before "
-                "special characters that stand for themselves."
-            ),
+            f"pattern={pattern!r}: is not a valid regular expression ({error}). Fix it; put a backslash before "
+            "special characters that stand for themselves.",
             code="bad_pattern",
             fields={"pattern": pattern},
         ) from None

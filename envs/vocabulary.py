@@ -261,10 +261,8 @@ class Vocabulary:
             )
         if content.get("special") != list(SPECIAL_NAMES):
             raise DataError(
-                (
-                    f"vocabulary: special ids are {content.get('special')!r}; this version has "
-                    f"{list(SPECIAL_NAMES)!r}. Rebuild the vocabulary from the training text."
-                ),
+                f"vocabulary: special ids are {content.get('special')!r}; this version has "
+                f"{list(SPECIAL_NAMES)!r}. Rebuild the vocabulary from the training text.",
                 code="vocabulary_special_ids",
             )
         return cls(tuple(tokens))

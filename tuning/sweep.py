@@ -493,10 +493,8 @@ def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]
         _require_same(request, asked, files)
     elif path.exists():
         raise CheckpointError(
-            (
-                f"--out {request.folder}: already contains a sweep. Continue it with --resume {request.folder}, or use "
-                "another folder."
-            ),
+            f"--out {request.folder}: already contains a sweep. Continue it with --resume {request.folder}, or use "
+            "another folder.",
             code="sweep_exists",
             fields={"out": request.folder},
         )
@@ -513,10 +511,7 @@ def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]
         lock.acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
-            (
-                f"{request.folder}: another process is running this sweep. Wait for it, or use another folder with "
-                "--out."
-            ),
+            f"{request.folder}: another process is running this sweep. Wait for it, or use another folder with --out.",
             code="sweep_is_running",
         ) from None
     try:
@@ -534,10 +529,8 @@ def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collectio
     different = [name for name, value in asked.items() if before.get(name) != value]
     if different:
         raise CheckpointError(
-            (
-                f"--resume {request.folder}: is a sweep with another {', '.join(different)}. Remove the options to "
-                "continue it as it was, or start a new sweep."
-            ),
+            f"--resume {request.folder}: is a sweep with another {', '.join(different)}. Remove the options to "
+            "continue it as it was, or start a new sweep.",
             code="sweep_differs",
             fields={"resume": request.folder},
         )

@@ -49,11 +49,8 @@ def known_encoding(value: str) -> str:
     except (LookupError, UnicodeError, ValueError) as error:
         known = ("utf-8", "utf-16", "latin-1", "cp1252", "ascii", "gb18030", "big5", "shift_jis", "euc-kr")
         raise ConfigError(
-            (
-                f"encoding={value!r}: not a text encoding that Python knows. Use one of Python's encodings, for "
-                f"instance {', '.join(known)}."
-            )
-            + nearest(value, known),
+            f"encoding={value!r}: not a text encoding that Python knows. Use one of Python's encodings, for "
+            f"instance {', '.join(known)}." + nearest(value, known),
             code="unknown_encoding",
             fields={"encoding": value},
         ) from error
@@ -128,21 +125,17 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
             raise _not_in_encoding(content.path, data, error, encoding, how) from error
         except UnicodeError as error:
             raise DataError(
-                (
-                    f"{content.path}: is not {encoding} ({error}). Save it as {encoding}, or set {how.options}encoding "
-                    "to the encoding of the file."
-                ),
+                f"{content.path}: is not {encoding} ({error}). Save it as {encoding}, or set {how.options}encoding "
+                "to the encoding of the file.",
                 code="wrong_encoding",
                 fields={"path": content.path},
             ) from error
     # A few stray NULs are dirt; many are a binary file or two bytes a character.
     if (num_zeros := data.count(b"\x00")) > 0.05 * len(data):
         raise DataError(
-            (
-                f"{content.path}: looks like a binary file, or like UTF-16 read as {encoding}: {num_zeros} of "
-                f"{len(data)} bytes are NUL. Give a text file, or set {how.options}encoding to the encoding of the "
-                "file (for instance utf-16-le)."
-            ),
+            f"{content.path}: looks like a binary file, or like UTF-16 read as {encoding}: {num_zeros} of "
+            f"{len(data)} bytes are NUL. Give a text file, or set {how.options}encoding to the encoding of the "
+            "file (for instance utf-16-le).",
             code="binary_text",
             fields={"path": content.path},
         )
@@ -152,11 +145,9 @@ def as_utf8(content: Content, how: How) -> tuple[bytes, list[str]]:
 def _not_in_encoding(path: str, data: bytes, error: UnicodeDecodeError, encoding: str, how: How) -> DataError:
     line = data.count(b"\n" if b"\n" in data else b"\r", 0, error.start) + 1
     return DataError(
-        (
-            f"{path}, line {line}: byte {data[error.start]:#04x} at offset {error.start} is not {encoding} "
-            f"({error.reason}). Save the file as {encoding}, or set {how.options}encoding to the encoding of the file "
-            "(for instance cp1252)."
-        )
+        f"{path}, line {line}: byte {data[error.start]:#04x} at offset {error.start} is not {encoding} "
+        f"({error.reason}). Save the file as {encoding}, or set {how.options}encoding to the encoding of the file "
+        "(for instance cp1252)."
         + (" The file contains zero bytes, as UTF-16 files and binary files do." if b"\x00" in data else ""),
         code="undecodable_byte",
         fields={"path": path, "line": line},

@@ -49,11 +49,9 @@ def turns_of(where: str, name: str, messages: Sequence[Mapping[str, Any]]) -> li
         shape = next((shape for shape in _SHAPES if all(field in message for field in shape)), None)
         if shape is None:
             raise DataError(
-                (
-                    f"{where}: {name}.{place} is not a message; its fields are "
-                    f"{', '.join(map(repr, message)) or 'none'}. A message has the fields role and content (or from "
-                    "and value). Fix the message, or remove the record."
-                ),
+                f"{where}: {name}.{place} is not a message; its fields are "
+                f"{', '.join(map(repr, message)) or 'none'}. A message has the fields role and content (or from "
+                "and value). Fix the message, or remove the record.",
                 code="chat_message_fields",
                 fields={"where": where},
             )
@@ -71,10 +69,8 @@ def _text_of(where: str, name: str, content: object) -> str:
         if all(isinstance(text, str) for text in texts):
             return " ".join(map(str, texts))
     raise DataError(
-        (
-            f"{where}: {name} is {json_type(content)} ({beginning(str(content))}); the content of a message must be "
-            "text. Write it as a string, or remove the record."
-        ),
+        f"{where}: {name} is {json_type(content)} ({beginning(str(content))}); the content of a message must be "
+        "text. Write it as a string, or remove the record.",
         code="chat_content_type",
         fields={"where": where},
     )

@@ -86,10 +86,8 @@ def read_content(path: str, wanted: str) -> Content:
     if suffixes and suffixes[-1] in PACKED_SUFFIXES and not packings:
         named = PACKED_SUFFIXES[suffixes[-1]]
         raise DataError(
-            (
-                f"{path}: has the name of a {suffixes[-1]} file but contains no {named} data. Compress it with "
-                f"{named}, or remove {suffixes[-1]} from its name."
-            ),
+            f"{path}: has the name of a {suffixes[-1]} file but contains no {named} data. Compress it with "
+            f"{named}, or remove {suffixes[-1]} from its name.",
             code="not_compressed",
             fields={"path": path},
         )
@@ -114,19 +112,15 @@ def _bytes_of(path: str, wanted: str) -> bytes:
             raise DataError(f"{path}: is a directory. Give a file.{names}", code="is_directory", fields={"path": path})
         if file.exists() or path == "-":
             raise DataError(
-                (
-                    f"{path}: is a pipe or a device, not a regular file. rlgan reads the file more than once. Write "
-                    "its content to a file first (COMMAND > data.txt) and give that file."
-                ),
+                f"{path}: is a pipe or a device, not a regular file. rlgan reads the file more than once. Write "
+                "its content to a file first (COMMAND > data.txt) and give that file.",
                 code="not_regular_file",
                 fields={"path": path},
             )
         if _URL.match(path):
             raise DataError(
-                (
-                    f"{path}: is an address; rlgan reads local files only. Download it first (curl -L -o FILE {path}) "
-                    "and give that file."
-                )
+                f"{path}: is an address; rlgan reads local files only. Download it first (curl -L -o FILE {path}) "
+                "and give that file."
                 if path.startswith("http")
                 else (
                     f"{path}: is an address; rlgan reads local files only. Copy the file to this machine and give its "
@@ -175,10 +169,8 @@ def _unpacked(path: str, data: bytes, packing: str) -> bytes:
             return bytes(stream.read())
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
-            (
-                f"{path}: damaged or truncated {packing} data ({error}). Download or compress the file again. If it is "
-                f"a text that only begins like {packing} data, put another character before its first one."
-            )
+            f"{path}: damaged or truncated {packing} data ({error}). Download or compress the file again. If it is "
+            f"a text that only begins like {packing} data, put another character before its first one."
             if packing == "bzip2"
             else f"{path}: damaged or truncated {packing} data ({error}). Download or compress the file again.",
             code="damaged_packing",

@@ -78,10 +78,8 @@ def refuse_one_object(path: str, text: str) -> DataError:
     record, end = json.JSONDecoder(strict=False).raw_decode(text, _after_space(text, 0))
     if text[end:].strip():
         return DataError(
-            (
-                f"{path}: contains JSON objects that span several lines. Write one object per line (jq -c . {path} > "
-                "data.jsonl) and give that file."
-            ),
+            f"{path}: contains JSON objects that span several lines. Write one object per line (jq -c . {path} > "
+            "data.jsonl) and give that file.",
             code="json_over_lines",
             fields={"path": path},
         )
@@ -98,10 +96,8 @@ def one_object(path: str, record: Mapping[str, Any], around: str | None) -> Data
     """
     within = f" (jq -c '.[\"{around}\"][]' {path} > data.jsonl)" if around is not None else ""
     return DataError(
-        (
-            f"{path}: contains a single JSON object, with {'the fields ' + ', '.join(map(repr, record))}. Records must "
-            f"be the elements of an array, or one object per line. Write them like that{within} and give that file."
-        ),
+        f"{path}: contains a single JSON object, with {'the fields ' + ', '.join(map(repr, record))}. Records must "
+        f"be the elements of an array, or one object per line. Write them like that{within} and give that file.",
         code="one_json_object",
         fields={"path": path},
     )
@@ -134,10 +130,8 @@ def json_lines(path: str, lines: list[str], blank: list[int]) -> Iterator[tuple[
                     f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
                 )
                 raise DataError(
-                    (
-                        f"{path}, line {number}: not JSON ({described}): {shown(line)}. Each line must be a JSON "
-                        f"object, such as {'source': '...', 'target': '...'}. Fix this line, or remove it."
-                    ),
+                    f"{path}, line {number}: not JSON ({described}): {shown(line)}. Each line must be a JSON "
+                    'object, such as {"source": "...", "target": "..."}. Fix this line, or remove it.',
                     code="json_line",
                     fields={"path": path, "line": number},
                 ) from error
@@ -152,10 +146,8 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
     place = _after_space(text, 0)
     if text[place : place + 1] != "[":
         raise DataError(
-            (
-                f"{path}: is not a JSON array; it begins with {shown(text[place:])}. Give an array of records, or one "
-                "record per line."
-            ),
+            f"{path}: is not a JSON array; it begins with {shown(text[place:])}. Give an array of records, or one "
+            "record per line.",
             code="not_json_array",
             fields={"path": path},
         )
@@ -169,10 +161,8 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             described = error.msg if isinstance(error, json.JSONDecodeError) else error
             line = text.count("\n", 0, at) + 1
             raise DataError(
-                (
-                    f"{path}, line {line}: record {number} of the array is not JSON ({described}): "
-                    f"{shown(text[at:].partition(chr(10))[0])}. Fix the record, or remove it."
-                ),
+                f"{path}, line {line}: record {number} of the array is not JSON ({described}): "
+                f"{shown(text[at:].partition(chr(10))[0])}. Fix the record, or remove it.",
                 code="json_array_record",
                 fields={"path": path, "line": line},
             ) from error
@@ -185,20 +175,16 @@ def json_array(path: str, text: str) -> Iterator[tuple[int, Any]]:
             break
         line = text.count("\n", 0, place) + 1
         raise DataError(
-            (
-                f"{path}, line {line}: expected a comma or the end of the array after record {number}, found "
-                f"{beginning(text[place:]) or 'nothing'!r}. The file may be truncated. Write it again."
-            ),
+            f"{path}, line {line}: expected a comma or the end of the array after record {number}, found "
+            f"{beginning(text[place:]) or 'nothing'!r}. The file may be truncated. Write it again.",
             code="json_array_cut",
             fields={"path": path, "line": line},
         )
     if text[place + 1 :].strip():
         line = text.count("\n", 0, place) + 1
         raise DataError(
-            (
-                f"{path}, line {line}: the array ends here, but more text follows: {shown(text[place + 1 :].strip())}. "
-                f"Give one array, or one record per line (jq -c '.[]' {path} > data.jsonl)."
-            ),
+            f"{path}, line {line}: the array ends here, but more text follows: {shown(text[place + 1 :].strip())}. "
+            f"Give one array, or one record per line (jq -c '.[]' {path} > data.jsonl).",
             code="json_after_array",
             fields={"path": path, "line": line},
         )

@@ -106,10 +106,8 @@ def open_file(path: str, how: How, wanted: str, is_header: IsHeader, *, always_t
         for name, value in (("separator", how.separator), ("quotes", how.quotes or None)):
             if value is not None:
                 raise DataError(
-                    (
-                        f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Remove it, or set "
-                        f"{how.options}format table."
-                    ),
+                    f"{path}: {how.options}{name}={value!r} has no effect on plain lines. Remove it, or set "
+                    f"{how.options}format table.",
                     code="no_effect_on_lines",
                     fields={f"{how.options}{name}": value, "path": path},
                 )
@@ -132,10 +130,8 @@ def _recognised(
             raise refuse_one_object(content.path, text)
         if suffix == ".json":
             raise DataError(
-                (
-                    f"{content.path}: has the name of a .json file but begins with {shown(text.split()[0])}. Give an "
-                    f"array of records, or one record per line. For plain lines set {how.options}format lines."
-                ),
+                f"{content.path}: has the name of a .json file but begins with {shown(text.split()[0])}. Give an "
+                f"array of records, or one record per line. For plain lines set {how.options}format lines.",
                 code="json_name_only",
                 fields={"path": content.path},
             )
@@ -143,10 +139,8 @@ def _recognised(
         return "fasta", ""
     if looks_like_fastq(lines):
         raise DataError(
-            (
-                f"{content.path}: is FASTQ. Extract its sequences first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
-                f"and give that file. For plain lines set {how.options}format lines."
-            ),
+            f"{content.path}: is FASTQ. Extract its sequences first (awk 'NR % 4 == 2' {content.path} > reads.txt) "
+            f"and give that file. For plain lines set {how.options}format lines.",
             code="fastq",
             fields={"path": content.path},
         )
@@ -194,10 +188,8 @@ def _require_no_text_settings(path: str, how: How, format: FileFormat) -> None:
     _require_no_table_settings(path, how, format)
     if how.encoding != "utf-8":
         raise DataError(
-            (
-                f"{path}: is {NAMES_OF_FORMATS[format]}, which defines its own encoding: "
-                f"{how.options}encoding={how.encoding!r} has no effect. Remove it."
-            ),
+            f"{path}: is {NAMES_OF_FORMATS[format]}, which defines its own encoding: "
+            f"{how.options}encoding={how.encoding!r} has no effect. Remove it.",
             code="format_has_encoding",
             fields={f"{how.options}encoding": how.encoding, "path": path},
         )
@@ -208,10 +200,8 @@ def _require_no_table_settings(path: str, how: How, format: FileFormat) -> None:
         value = getattr(how, name)
         if value is not None:
             raise DataError(
-                (
-                    f"{path}: is {NAMES_OF_FORMATS[format]}, so {how.options}{name}={value!r} has no effect. Remove "
-                    "it, or set format to the format of the file."
-                ),
+                f"{path}: is {NAMES_OF_FORMATS[format]}, so {how.options}{name}={value!r} has no effect. Remove "
+                "it, or set format to the format of the file.",
                 code="no_effect_on_format",
                 fields={f"{how.options}{name}": value, "path": path},
             )

@@ -89,12 +89,10 @@ def read_pairs_of_file(path: str, how: How, source: Wanted, target: Wanted) -> P
     opened = open_file(path, how, description, lambda cells: bool(well_known_pairs(cells)), always_table=True)
     if opened.format in ("lines", "fasta"):
         raise DataError(
-            (
-                f"{path}: each of its {'lines' if opened.format == 'lines' else 'sequences'} is a single text, but a "
-                f"pair has two sides; it begins with {shown(opened.lines[0])}. Put a tab between source and target, "
-                f"set {how.options}separator to the separator of the file, or give two files with --source and "
-                "--target."
-            ),
+            f"{path}: each of its {'lines' if opened.format == 'lines' else 'sequences'} is a single text, but a "
+            f"pair has two sides; it begins with {shown(opened.lines[0])}. Put a tab between source and target, "
+            f"set {how.options}separator to the separator of the file, or give two files with --source and "
+            "--target.",
             code="no_pairs_in_lines",
             fields={"path": path},
         )
@@ -159,29 +157,23 @@ def _columns_of_table(table: Table, how: How, source: Wanted, target: Wanted) ->
         lacking = source if given[0] is None else target
         if table.width == 1:
             raise DataError(
-                (
-                    f"{table.path}, line {table.first[0]}: has 1 column ({shown(table.first[1][0])}), but a pair has "
-                    f"two sides. The table is read with {table.dialect}. Set {how.options}separator to the separator "
-                    "between source and target, or give two files with --source and --target."
-                ),
+                f"{table.path}, line {table.first[0]}: has 1 column ({shown(table.first[1][0])}), but a pair has "
+                f"two sides. The table is read with {table.dialect}. Set {how.options}separator to the separator "
+                "between source and target, or give two files with --source and --target.",
                 code="pairs_of_one_column",
                 fields={"path": table.path, "line": table.first[0]},
             )
         raise DataError(
-            (
-                f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
-                f"is the {lacking.side}: {listed(table)}. Set {source.option} and {target.option} to their names, or "
-                "to their numbers counted from 0."
-            ),
+            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
+            f"is the {lacking.side}: {listed(table)}. Set {source.option} and {target.option} to their names, or "
+            "to their numbers counted from 0.",
             code="ambiguous_pair_columns",
             fields={"path": table.path, "line": table.first[0]},
         )
     if given[0] == given[1]:
         raise DataError(
-            (
-                f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Give two different "
-                "columns."
-            ),
+            f"{table.path}: {source.option} and {target.option} are both column {given[0]}. Give two different "
+            "columns.",
             code="same_pair_column",
             fields={"path": table.path},
         )
@@ -193,10 +185,8 @@ def _refuse_repeated(table: Table, names: Sequence[str]) -> None:
     for name in names:
         if table.names.count(name) > 1:
             raise DataError(
-                (
-                    f"{table.path}, line {table.first[0]}: the column name {name!r} appears {table.names.count(name)} "
-                    "times. Rename one, or give columns by number, counted from 0."
-                ),
+                f"{table.path}, line {table.first[0]}: the column name {name!r} appears {table.names.count(name)} "
+                "times. Rename one, or give columns by number, counted from 0.",
                 code="repeated_column_name",
                 fields={"path": table.path, "line": table.first[0]},
             )
@@ -211,10 +201,8 @@ def _several_known(where: str, known: Sequence[tuple[str, ...]], source: Wanted,
     described = ", and ".join(" and ".join(map(repr, names)) for names in known)
     example = known[0] if len(known[0]) == 2 else known[-1]
     return DataError(
-        (
-            f"{where}: has the fields {described}; it is not clear which are source and target. Name them, for "
-            f"instance {source.option} {example[0]} {target.option} {example[1]}."
-        ),
+        f"{where}: has the fields {described}; it is not clear which are source and target. Name them, for "
+        f"instance {source.option} {example[0]} {target.option} {example[1]}.",
         code="ambiguous_pair_fields",
         fields={"where": where},
     )
@@ -249,10 +237,8 @@ class _Chat:
         turns = self._values.turns(where, self._path.name, value)
         if turns is None:
             raise DataError(
-                (
-                    f"{where}: {self._path.name!r} is not a list of messages ({shown(str(value))}). A message has the "
-                    "fields role and content (or from and value). Fix the field, or remove the record."
-                ),
+                f"{where}: {self._path.name!r} is not a list of messages ({shown(str(value))}). A message has the "
+                "fields role and content (or from and value). Fix the field, or remove the record.",
                 code="no_message_list",
                 fields={"where": where},
             )
@@ -373,11 +359,9 @@ def _selected(where: str, record: Mapping[str, Any], source: Wanted, target: Wan
     ]
     if chosen[0].is_within(chosen[1]) or chosen[1].is_within(chosen[0]):
         raise DataError(
-            (
-                f"{where}: {source.option}={chosen[0].name!r} and {target.option}={chosen[1].name!r} are the same "
-                "field, or one contains the other, so a source would contain its own answer. Name two different "
-                "fields. For a list of messages leave both out: the turns before the last answer are then the source."
-            ),
+            f"{where}: {source.option}={chosen[0].name!r} and {target.option}={chosen[1].name!r} are the same "
+            "field, or one contains the other, so a source would contain its own answer. Name two different "
+            "fields. For a list of messages leave both out: the turns before the last answer are then the source.",
             code="source_holds_target",
             fields={source.option: chosen[0].name, target.option: chosen[1].name, "where": where},
         )
@@ -393,10 +377,8 @@ def _other_side(where: str, record: Mapping[str, Any], wanted: Wanted, other: Wa
         return Path(found[0], (found[0],))
     fields = ", ".join(map(repr, record)) or "none"
     raise DataError(
-        (
-            f"{where}: it is not clear which field is the {wanted.side} beside {other.option}={other.column!r}; the "
-            f"fields are {fields}. Set {wanted.option}, too."
-        ),
+        f"{where}: it is not clear which field is the {wanted.side} beside {other.option}={other.column!r}; the "
+        f"fields are {fields}. Set {wanted.option}, too.",
         code="ambiguous_other_field",
         fields={other.option: other.column, "where": where},
     )

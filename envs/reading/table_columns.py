@@ -98,10 +98,8 @@ def column_of(table: Table, wanted: Wanted) -> int:
     names, name = table.names, wanted.column
     if names is None:
         raise DataError(
-            (
-                f"{table.path}, line {number}: {wanted.option}={name!r} is a column name, but the first row contains "
-                "data. Give the column by its number, counted from 0, or set header to true."
-            ),
+            f"{table.path}, line {number}: {wanted.option}={name!r} is a column name, but the first row contains "
+            "data. Give the column by its number, counted from 0, or set header to true.",
             code="column_name_without_header",
             fields={wanted.option: name, "path": table.path, "line": number},
         )
@@ -109,11 +107,9 @@ def column_of(table: Table, wanted: Wanted) -> int:
         return names.index(name)
     what = f"appears {names.count(name)} times" if name in names else "is not"
     raise DataError(
-        (
-            f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the column names "
-            f"{', '.join(map(repr, names))}. Use one of them, or give the column by its number, counted from "
-            f"0.{nearest(name, names)}"
-        ),
+        f"{table.path}, line {number}: {wanted.option}={name!r} {what} among the column names "
+        f"{', '.join(map(repr, names))}. Use one of them, or give the column by its number, counted from "
+        f"0.{nearest(name, names)}",
         code="unknown_column",
         fields={wanted.option: name, "path": table.path, "line": number},
     )
@@ -124,11 +120,9 @@ def too_few_columns(table: Table, row: Row, wanted: Wanted, column: int) -> Data
     number, cells = row
     text = shown(table.dialect.separator.join(cells))
     return DataError(
-        (
-            f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}), but the {wanted.side} is column "
-            f"{column}, counted from 0. The table is read with {table.dialect}. Fix this row, set --task.separator to "
-            f"the separator of the file, or set {wanted.option} to the column of the {wanted.side}."
-        ),
+        f"{table.path}, line {number}: has {count(len(cells), 'column')} ({text}), but the {wanted.side} is column "
+        f"{column}, counted from 0. The table is read with {table.dialect}. Fix this row, set --task.separator to "
+        f"the separator of the file, or set {wanted.option} to the column of the {wanted.side}.",
         code="column_missing_in_row",
         fields={"path": table.path, "line": number},
     )

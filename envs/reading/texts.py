@@ -138,11 +138,9 @@ def _of_table(
         column = 0
     else:
         raise DataError(
-            (
-                f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
-                f"is the {wanted.side}: {listed(table)}. Set {wanted.option} to its name, or to its number counted "
-                f"from 0. For plain lines set {how.options}format lines."
-            ),
+            f"{table.path}, line {table.first[0]}: has {count(table.width, 'column')}, and it is not clear which "
+            f"is the {wanted.side}: {listed(table)}. Set {wanted.option} to its name, or to its number counted "
+            f"from 0. For plain lines set {how.options}format lines.",
             code="ambiguous_column",
             fields={"path": table.path, "line": table.first[0]},
         )
@@ -214,10 +212,8 @@ def _path_of(
             fields={"where": where},
         )
     raise DataError(
-        (
-            f"{where}: it is not clear which field is the {wanted.side}; the fields are {fields}, and those with text "
-            f"are {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}."
-        ),
+        f"{where}: it is not clear which field is the {wanted.side}; the fields are {fields}, and those with text "
+        f"are {', '.join(map(repr, paths))}. Name one, for instance {wanted.option} {paths[0]}.",
         code="ambiguous_field",
         fields={"where": where},
     )
@@ -271,10 +267,8 @@ def require_object(where: str, record: Any, wanted: Wanted) -> Mapping[str, Any]
     if isinstance(record, dict):
         return record
     raise DataError(
-        (
-            f"{where}: is {json_type(record)} ({beginning(str(record))}); expected an object with a field for the "
-            f"{wanted.side}, such as {'{wanted.side}': '...'}. Fix the record, or remove it."
-        ),
+        f"{where}: is {json_type(record)} ({beginning(str(record))}); expected an object with a field for the "
+        f'{wanted.side}, such as {{"{wanted.side}": "..."}}. Fix the record, or remove it.',
         code="record_is_no_object",
         fields={"where": where},
     )

@@ -54,10 +54,8 @@ def encode_texts(
         if not ids or len(ids) > most or (space.end_id is None and len(ids) < most):
             wanted = f"{most}" if space.end_id is None else f"1 to {most}"
             raise DataError(
-                (
-                    f"text {number}: has {len(ids)} tokens, but sequences of the task have {wanted}. Remove or shorten "
-                    "the text."
-                ),
+                f"text {number}: has {len(ids)} tokens, but sequences of the task have {wanted}. Remove or shorten "
+                "the text.",
                 code="text_length",
             )
         rows.append(ids)
@@ -69,10 +67,8 @@ def _cut_of_files(task: TextTask | PairsTask, names: Sequence[str]) -> Callable[
     marks = () if isinstance(task, TextTask) else marks_of(task.domain)[1]
     if is_learnt(tokens):
         raise ConfigError(
-            (
-                f"score: this run learned its tokens (tokens={tokens.kind!r}) from its training text, and its folder "
-                "does not store how to tokenise text. Train with tokens='word' or 'char' to score texts."
-            ),
+            f"score: this run learned its tokens (tokens={tokens.kind!r}) from its training text, and its folder "
+            "does not store how to tokenise text. Train with tokens='word' or 'char' to score texts.",
             code="tokens_not_stored",
             fields={"tokens": tokens.kind},
         )

@@ -103,10 +103,8 @@ class FromFiles(Settings):
                 )
         if self.quotes and self.separator is not None and len(self.separator) > 1:
             raise ConfigError(
-                (
-                    f"quotes=True: has no effect with separator={self.separator!r}; CSV needs a separator of one "
-                    "character. Remove one of the two."
-                ),
+                f"quotes=True: has no effect with separator={self.separator!r}; CSV needs a separator of one "
+                "character. Remove one of the two.",
                 code="quotes_with_separator",
                 fields={"separator": self.separator},
             )
@@ -127,10 +125,8 @@ class FromFiles(Settings):
             raise ConfigError("; ".join(without_effect) + ". Remove one of the two.", code="split_without_effect")
         if sum(self.held_out_fractions.values()) >= 1:
             raise ConfigError(
-                (
-                    f"valid_fraction and test_fraction: {self.held_out_fractions} leave nothing to train on. Set them "
-                    "so that their sum is below 1."
-                ),
+                f"valid_fraction and test_fraction: {self.held_out_fractions} leave nothing to train on. Set them "
+                "so that their sum is below 1.",
                 code="nothing_to_train_on",
             )
         return self
@@ -233,10 +229,8 @@ def fit(
     if number == len(rows):
         shortest = int(rows.lengths.min())
         raise DataError(
-            (
-                f"{path}: every {noun} is too long: the shortest has {shortest} tokens, and {room}. Raise "
-                f"{limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'."
-            ),
+            f"{path}: every {noun} is too long: the shortest has {shortest} tokens, and {room}. Raise "
+            f"{limit.setting} to at least {shortest + 1}, or set {limit.remedy}='cut'.",
             code="all_too_long",
             fields={"path": path},
         )
@@ -281,10 +275,7 @@ def split_off(
             else "Give more lines, or separate files for valid and test."
         )
         raise DataError(
-            (
-                f"{path}: {count(total, noun)}{dropped}; too few to split off {wanted} and keep one for training. "
-                f"{remedy}"
-            ),
+            f"{path}: {count(total, noun)}{dropped}; too few to split off {wanted} and keep one for training. {remedy}",
             code="too_few_to_split",
             fields={"path": path},
         )

@@ -91,10 +91,8 @@ class OracleTask(Settings):
             for name in ("vocab_size", "embedding", "hidden"):
                 if getattr(self, name) is not None:
                     raise ConfigError(
-                        (
-                            f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
-                            "define the sizes. Remove one of the two."
-                        ),
+                        f"{name}={getattr(self, name)}: has no effect beside params={self.params!r}, whose arrays "
+                        "define the sizes. Remove one of the two.",
                         code="no_effect_beside_params",
                         fields={name: getattr(self, name), "params": self.params},
                     )
@@ -301,10 +299,8 @@ def build_oracle_task(settings: OracleTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            (
-                f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, hidden "
-                f"{oracle.hidden}, {oracle.space.max_length} tokens per sequence; {origin}"
-            ),
+            f"oracle: LSTM over {oracle.space.vocab_size} tokens, embedding {oracle.embedding}, hidden "
+            f"{oracle.hidden}, {oracle.space.max_length} tokens per sequence; {origin}",
             f"oracle: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences, seed {settings.seed}",
         ),
     )
@@ -364,11 +360,9 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
         )
         if not fits:
             raise DataError(
-                (
-                    f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
-                    f"({', '.join(map(str, expected))}). V tokens, E embedding and H hidden units must be equal in all "
-                    "arrays."
-                ),
+                f"{source}: array {name} has shape {array.shape}; expected ({', '.join(axes)}) = "
+                f"({', '.join(map(str, expected))}). V tokens, E embedding and H hidden units must be equal in all "
+                "arrays.",
                 code="oracle_array_shape",
                 fields={"source": source},
             )
@@ -382,10 +376,7 @@ def _checked_parameters(parameters: Mapping[str, np.ndarray], source: str) -> di
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise DataError(
-                (
-                    f"{source}: array {name} contains NaN, infinity or values outside float32. All values must be "
-                    "finite."
-                ),
+                f"{source}: array {name} contains NaN, infinity or values outside float32. All values must be finite.",
                 code="oracle_array_values",
                 fields={"source": source},
             )

@@ -72,10 +72,8 @@ class ParallelFiles(Settings):
             if len(given) == 1:
                 lacking = "target" if given == ["source"] else "source"
                 raise ConfigError(
-                    (
-                        f"{split}_{given[0]}={sides[given[0]]!r}: {split}_{lacking} is missing. Give both, or neither; "
-                        "without them pairs are split off."
-                    ),
+                    f"{split}_{given[0]}={sides[given[0]]!r}: {split}_{lacking} is missing. Give both, or neither; "
+                    "without them pairs are split off.",
                     code="split_lacks_side",
                     fields={f"{split}_{given[0]}": sides[given[0]]},
                 )
@@ -87,11 +85,9 @@ class ParallelFiles(Settings):
             source, target = getattr(self, f"{prefix}source"), getattr(self, f"{prefix}target")
             if source is not None and target is not None and _absolute(source) == _absolute(target):
                 raise ConfigError(
-                    (
-                        f"{prefix}source={source!r}: is also the file of {prefix}target, so every source would be its "
-                        "own target. Give a file of sources and a file of targets; to read one file with both, use "
-                        "--pairs."
-                    ),
+                    f"{prefix}source={source!r}: is also the file of {prefix}target, so every source would be its "
+                    "own target. Give a file of sources and a file of targets; to read one file with both, use "
+                    "--pairs.",
                     code="same_file_twice",
                     fields={f"{prefix}source": source},
                 )
@@ -173,10 +169,8 @@ class Table(_OneFile):
     def _columns_fit_together(self) -> Table:
         if isinstance(self.source, str) != isinstance(self.target, str):
             raise ConfigError(
-                (
-                    f"source={self.source!r}, target={self.target!r}: a name means that the first line contains column "
-                    "names, a number means that it does not. Give both by name or both by number."
-                ),
+                f"source={self.source!r}, target={self.target!r}: a name means that the first line contains column "
+                "names, a number means that it does not. Give both by name or both by number.",
                 code="mixed_columns",
                 fields={"source": self.source, "target": self.target},
             )
@@ -267,20 +261,16 @@ def _uneven(sources: TextFile, targets: TextFile) -> DataError:
     number = len(shorter.texts)
     if number + 1 == len(longer.texts) and not longer.strings[-1].strip():
         return DataError(
-            (
-                f"{longer.path} has {count(number + 1, longer.unit)} and {shorter.path} has {number}; line i of one "
-                f"belongs to line i of the other. The last {longer.unit} of {longer.path} is empty. Delete it."
-            ),
+            f"{longer.path} has {count(number + 1, longer.unit)} and {shorter.path} has {number}; line i of one "
+            f"belongs to line i of the other. The last {longer.unit} of {longer.path} is empty. Delete it.",
             code="trailing_empty_line",
             fields={"path": longer.path},
         )
     return DataError(
-        (
-            f"{sources.path} has {count(len(sources.texts), sources.unit)} and {targets.path} has "
-            f"{len(targets.texts)}; line i of one belongs to line i of the other. The first {longer.unit} without a "
-            f"partner is {longer.unit} {longer.numbers[number]} of {longer.path}: {shown(longer.strings[number])}. "
-            "Give files that match line by line. If a line is missing further up, every pair after it is wrong."
-        ),
+        f"{sources.path} has {count(len(sources.texts), sources.unit)} and {targets.path} has "
+        f"{len(targets.texts)}; line i of one belongs to line i of the other. The first {longer.unit} without a "
+        f"partner is {longer.unit} {longer.numbers[number]} of {longer.path}: {shown(longer.strings[number])}. "
+        "Give files that match line by line. If a line is missing further up, every pair after it is wrong.",
         code="unequal_files",
         fields={"path": sources.path},
     )

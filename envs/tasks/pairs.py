@@ -110,10 +110,8 @@ class PairsTask(FromFiles):
         for name, value in others.items():
             if value is not None:
                 raise ConfigError(
-                    (
-                        f"{name}={value!r}: has no effect with input={self.input.kind!r}. Remove it, or choose "
-                        "input='file', which reads every format."
-                    ),
+                    f"{name}={value!r}: has no effect with input={self.input.kind!r}. Remove it, or choose "
+                    "input='file', which reads every format.",
                     code="no_effect_with_input",
                     fields={name: value, "input": self.input.kind},
                 )
@@ -123,10 +121,8 @@ class PairsTask(FromFiles):
             for column in columns:
                 if isinstance(column, str):
                     raise ConfigError(
-                        (
-                            f"header=False: {column!r} is the name of a column. Give columns by number, or remove this "
-                            "setting."
-                        ),
+                        f"header=False: {column!r} is the name of a column. Give columns by number, or remove this "
+                        "setting.",
                         code="named_column_without_header",
                     )
         return self
@@ -143,10 +139,8 @@ class PairsTask(FromFiles):
         most = None if self.max_length is None else self.max_length - (self.over_long != "cut")
         if self.min_length is not None and most is not None and self.min_length > most:
             raise ConfigError(
-                (
-                    f"min_length={self.min_length}: max_length={self.max_length} limits targets to {most} tokens. "
-                    "Lower min_length, or raise max_length."
-                ),
+                f"min_length={self.min_length}: max_length={self.max_length} limits targets to {most} tokens. "
+                "Lower min_length, or raise max_length.",
                 code="min_above_max_length",
                 fields={"min_length": self.min_length, "max_length": self.max_length},
             )
@@ -272,10 +266,8 @@ def build_pairs_task(settings: PairsTask) -> Task:
     if len(targets_of.tokens) < 2:
         kept = ", ".join(map(repr, targets_of.tokens)) or "none"
         raise DataError(
-            (
-                f"{paths['train']}: the training targets have fewer than 2 distinct tokens in the vocabulary ({kept}); "
-                "at least 2 are needed. Give more text, or lower vocabulary's min_count."
-            ),
+            f"{paths['train']}: the training targets have fewer than 2 distinct tokens in the vocabulary ({kept}); "
+            "at least 2 are needed. Give more text, or lower vocabulary's min_count.",
             code="too_few_target_tokens",
         )
     between_turns = turn_id(settings.domain, source_side.cutting, sources_of)
@@ -396,10 +388,8 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
     if not numbers:
         described = " and ".join([f"{len(lines)} with an empty {side}" for side, lines in empty.items() if lines])
         raise DataError(
-            (
-                f"{file.path}: contains no pair with text on both sides ({described or 'none at all'}). Give a file "
-                "with a source and a target for each pair."
-            ),
+            f"{file.path}: contains no pair with text on both sides ({described or 'none at all'}). Give a file "
+            "with a source and a target for each pair.",
             code="no_whole_pair",
             fields={"path": file.path},
         )
@@ -521,10 +511,8 @@ def _without_short(split: _Split, min_length: int, path: str) -> tuple[_Split, l
     if is_short.all():
         longest = int(split.targets.lengths.max())
         raise DataError(
-            (
-                f"{path}: every target is too short: the longest has {longest} tokens, but min_length={min_length}. "
-                f"Lower min_length to at most {longest}."
-            ),
+            f"{path}: every target is too short: the longest has {longest} tokens, but min_length={min_length}. "
+            f"Lower min_length to at most {longest}.",
             code="all_targets_too_short",
             fields={"min_length": min_length, "path": path},
         )

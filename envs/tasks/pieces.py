@@ -122,10 +122,8 @@ class BytePairs(Settings):
         least = NUM_BYTES + len(SPECIAL_NAMES)
         if self.unit == "byte" and self.size < least:
             raise ConfigError(
-                (
-                    f"size={self.size}: the bytes and the special ids alone need {least}. Raise it, or set "
-                    "unit='character'."
-                ),
+                f"size={self.size}: the bytes and the special ids alone need {least}. Raise it, or set "
+                "unit='character'.",
                 code="bpe_size_too_small",
                 fields={"size": self.size},
             )
@@ -409,10 +407,8 @@ def _of_byte_pairs(settings: BytePairs, texts: Sequence[str], used: Sequence[str
         least = num_characters + len(SPECIAL_NAMES) + len(used) + 1
         if settings.size < least:
             raise DataError(
-                (
-                    f"{name}: the training text has {num_characters} different characters, but size={settings.size} is "
-                    f"too small for them. Raise it to {least} or more, or set unit='byte'."
-                ),
+                f"{name}: the training text has {num_characters} different characters, but size={settings.size} is "
+                f"too small for them. Raise it to {least} or more, or set unit='byte'.",
                 code="bpe_size_below_characters",
                 fields={"size": settings.size, "name": name},
             )
@@ -501,10 +497,8 @@ def _itself(mark: str) -> list[str]:
 def _require_tokenizers() -> None:
     if find_spec("tokenizers") is None:
         raise ConfigError(
-            (
-                "tokens: 'bpe' needs the package tokenizers, which is not installed. With Python 3.11 or later install "
-                f"the extra `pieces` ({install_command('pieces')}), or choose word or char."
-            ),
+            "tokens: 'bpe' needs the package tokenizers, which is not installed. With Python 3.11 or later install "
+            f"the extra `pieces` ({install_command('pieces')}), or choose word or char.",
             code="bpe_needs_tokenizers",
         )
 

@@ -30,10 +30,8 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 def _checked_mark(value: str) -> str:
     if not value or any(character.isspace() for character in value) or value in SPECIAL_NAMES or WORD_MARK in value:
         raise ConfigError(
-            (
-                f"{value!r}: not a valid token. It must be one word, and not {' or '.join(SPECIAL_NAMES)}. Use another "
-                "one, for instance <turn>."
-            ),
+            f"{value!r}: not a valid token. It must be one word, and not {' or '.join(SPECIAL_NAMES)}. Use another "
+            "one, for instance <turn>.",
             code="bad_special_token",
         )
     return value
@@ -176,11 +174,9 @@ class Writing:
             return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
         if separator is None:
             raise DataError(
-                (
-                    f"{where()}: the source is a list of {count(len(raw), 'string')}, but with domain=translation it "
-                    "must be one string. Choose --task.domain dialogue (turns) or --task.domain summarization "
-                    "(sentences), or join the strings."
-                ),
+                f"{where()}: the source is a list of {count(len(raw), 'string')}, but with domain=translation it "
+                "must be one string. Choose --task.domain dialogue (turns) or --task.domain summarization "
+                "(sentences), or join the strings.",
                 code="source_is_list",
             )
         return [part.strip() for string in raw for part in string.split(separator)]

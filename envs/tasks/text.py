@@ -116,10 +116,7 @@ class TextTask(FromFiles):
     def _names_have_a_header(self) -> TextTask:
         if self.header is False and isinstance(self.column, str):
             raise ConfigError(
-                (
-                    f"header=False: column={self.column!r} is a column name. Give the column by number, or remove "
-                    "header."
-                ),
+                f"header=False: column={self.column!r} is a column name. Give the column by number, or remove header.",
                 code="column_name_no_header",
                 fields={"column": self.column},
             )
@@ -181,11 +178,9 @@ def build_text_task(settings: TextTask) -> Task:
         least = settings.tokens.min_count
         kept = ", ".join(map(repr, vocabulary.tokens)) or "none"
         raise DataError(
-            (
-                f"{settings.data}: the training lines have fewer than 2 distinct tokens that occur at least "
-                f"min_count={least} times ({kept}); at least 2 are needed. Give more text, lower min_count, or check "
-                "whether tokens should be 'word' or 'char'."
-            ),
+            f"{settings.data}: the training lines have fewer than 2 distinct tokens that occur at least "
+            f"min_count={least} times ({kept}); at least 2 are needed. Give more text, lower min_count, or check "
+            "whether tokens should be 'word' or 'char'.",
             code="too_few_tokens",
             fields={"min_count": least, "path": settings.data},
         )
@@ -197,10 +192,8 @@ def build_text_task(settings: TextTask) -> Task:
         known = np.flatnonzero(~train.rows.any_of(is_unknown))
         if not len(known):
             raise DataError(
-                (
-                    f"{settings.data}: every training line contains a token outside the vocabulary "
-                    f"({_limits(settings)}). Set unknown='keep' or enlarge the vocabulary."
-                ),
+                f"{settings.data}: every training line contains a token outside the vocabulary "
+                f"({_limits(settings)}). Set unknown='keep' or enlarge the vocabulary.",
                 code="every_line_has_unknowns",
                 fields={"path": settings.data},
             )

@@ -75,10 +75,8 @@ class ToyTask(Settings):
         # Lengths past 17 are past the limit for every vocabulary, and their powers need not be computed.
         if self.space.max_length > 17 or self.space.vocab_size**self.space.max_length > MAX_SEQUENCES:
             raise ConfigError(
-                (
-                    f"vocab_size={self.space.vocab_size}, max_length={self.space.max_length}: vocab_size ** max_length "
-                    f"must be at most {MAX_SEQUENCES}. Lower one of them, or use the oracle task."
-                ),
+                f"vocab_size={self.space.vocab_size}, max_length={self.space.max_length}: vocab_size ** max_length "
+                f"must be at most {MAX_SEQUENCES}. Lower one of them, or use the oracle task.",
                 code="toy_too_large",
                 fields={"vocab_size": self.space.vocab_size, "max_length": self.space.max_length},
             )
@@ -234,11 +232,9 @@ def build_toy_task(settings: ToyTask) -> Task:
         token_names=tuple(str(token) for token in range(oracle.space.vocab_size)),
         oracle=oracle,  # type: ignore[arg-type]  # its entropy is a cached property: computed when first asked for
         notes=(
-            (
-                f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, "
-                f"length {'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} "
-                "nats per token"
-            ),
+            f"toy: {distribution} over {len(oracle.sequences())} sequences of {oracle.space.vocab_size} tokens, "
+            f"length {'up to ' if settings.ends else ''}{oracle.space.max_length}; entropy {oracle.entropy:.6f} "
+            "nats per token",
             f"toy: drew {len(train)} train, {len(valid)} valid, {len(test)} test sequences with seed {seed}",
         ),
     )

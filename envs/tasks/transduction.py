@@ -117,10 +117,8 @@ class TransductionTask(Settings):
         is_large = self.max_length > 8 or self.vocab_size ** (2 * self.max_length) > MAX_SEQUENCES
         if isinstance(self.rule, RandomTable) and is_large:
             raise ConfigError(
-                (
-                    f"vocab_size={self.vocab_size}, max_length={self.max_length}: with rule=table, vocab_size ** (2 * "
-                    f"max_length) must be at most {MAX_SEQUENCES}. Lower one of them, or choose copy or reverse."
-                ),
+                f"vocab_size={self.vocab_size}, max_length={self.max_length}: with rule=table, vocab_size ** (2 * "
+                f"max_length) must be at most {MAX_SEQUENCES}. Lower one of them, or choose copy or reverse.",
                 code="table_too_large",
                 fields={"vocab_size": self.vocab_size, "max_length": self.max_length},
             )
@@ -300,10 +298,8 @@ def build_transduction_task(settings: TransductionTask) -> Task:
         test=splits["test"][1],
         token_names=token_names,
         notes=(
-            (
-                f"transduction: {rule.kind}, {described}, over {space.vocab_size} tokens, length "
-                f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats per token of valid"
-            ),
+            f"transduction: {rule.kind}, {described}, over {space.vocab_size} tokens, length "
+            f"{'up to ' if settings.ends else ''}{space.max_length}; entropy {entropy:.6f} nats per token of valid",
             f"transduction: drew {numbers['train']} train, {numbers['valid']} valid, {numbers['test']} test pairs with "
             f"seed {settings.seed}",
         ),
@@ -346,10 +342,8 @@ def _check_rows(space: SequenceSpace, tokens: Tensor, num_rows: int, name: str) 
     is_whole = name == "tokens" or (tokens.dim() == 2 and tokens.shape[1] == space.max_length)
     if tokens.dim() != 2 or len(tokens) != num_rows or tokens.shape[1] > space.max_length or not is_whole:
         raise ShapeError(
-            (
-                f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), one row per "
-                "condition."
-            ),
+            f"{name} has shape {tuple(tokens.shape)}: expected ({num_rows}, {space.max_length}), one row per "
+            "condition.",
             code="transduction_shape",
         )
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < space.vocab_size:

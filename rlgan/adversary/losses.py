@@ -99,10 +99,7 @@ class Loss(Settings):
     def _apart(self, real: Tensor, fake: Tensor) -> ClassLosses:
         what = "one distribution over both" if self.is_of_a_distribution else "pairs of a real and a fake"
         raise ShapeError(
-            (
-                f"adversary.loss={self.kind!r}: is computed from {what}, so it has no separate terms for reals and "
-                "fakes."
-            ),
+            f"adversary.loss={self.kind!r}: is computed from {what}, so it has no separate terms for reals and fakes.",
             code="loss_cannot_split",
             fields={"adversary.loss": self.kind},
         )
@@ -123,10 +120,8 @@ class Loss(Settings):
         """
         if self.is_of_a_distribution:
             raise ShapeError(
-                (
-                    f"adversary.loss={self.kind!r}: trains a distribution over tokens, which has no logit for real or "
-                    "fake."
-                ),
+                f"adversary.loss={self.kind!r}: trains a distribution over tokens, which has no logit for real or "
+                "fake.",
                 code="loss_of_distribution",
                 fields={"adversary.loss": self.kind},
             )

@@ -87,10 +87,8 @@ class AdversarySettings(Settings):
     def _check(self) -> Self:
         if self.weight_clip is None and self.clip_every != "step":
             raise ConfigError(
-                (
-                    f"adversary.clip_every={self.clip_every!r}: has no effect, because adversary.weight_clip is null. "
-                    "Set adversary.weight_clip, or set this to 'step'."
-                ),
+                f"adversary.clip_every={self.clip_every!r}: has no effect, because adversary.weight_clip is null. "
+                "Set adversary.weight_clip, or set this to 'step'.",
                 code="clip_every_without_clip",
                 fields={"adversary.clip_every": self.clip_every},
             )

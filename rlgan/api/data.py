@@ -179,10 +179,8 @@ def _columns(name: str, first: Any) -> tuple[str, ...]:
     if len(first) == 1:
         return tuple(first)
     raise DataError(
-        (
-            f"{name}: has the columns {', '.join(map(str, first))}; it is not clear which to use. Name one column "
-            f"text, or two source and target; or give one column ({name}=TABLE[COLUMN]), or two as source and target."
-        ),
+        f"{name}: has the columns {', '.join(map(str, first))}; it is not clear which to use. Name one column "
+        f"text, or two source and target; or give one column ({name}=TABLE[COLUMN]), or two as source and target.",
         code="data_columns_unclear",
         fields={"name": name},
     )

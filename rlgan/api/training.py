@@ -99,10 +99,7 @@ def train(
         run_dir = None if out is None else Path(out)
         if run_dir is not None and (run_dir / CONFIG).exists():
             raise CheckpointError(
-                (
-                    f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another "
-                    "folder."
-                ),
+                f"--out {run_dir}: already contains a run. Continue it with --resume {run_dir}, or use another folder.",
                 code="api_out_exists",
                 fields={"out": run_dir},
             )

@@ -91,18 +91,14 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
     if bool(options.source) != bool(options.target):
         alone, other = ("--source", "--target") if options.source else ("--target", "--source")
         raise ConfigError(
-            (
-                f"{alone}: {other} is missing. Line i of one belongs to line i of the other. Give both. To read "
-                "sources and targets from one file, use --pairs."
-            ),
+            f"{alone}: {other} is missing. Line i of one belongs to line i of the other. Give both. To read "
+            "sources and targets from one file, use --pairs.",
             code="lacks_other_side",
         )
     if options.tokens and (not given or options.oracle_params):
         raise ConfigError(
-            (
-                "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
-                "remove --tokens."
-            ),
+            "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
+            "remove --tokens.",
             code="tokens_without_data",
         )
     if options.data:
@@ -194,10 +190,8 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
     label, named = overrides.get("preset"), options.preset or (DEFAULT if base is None else base.preset)
     if label in PRESETS and label != named:
         raise ConfigError(
-            (
-                f"--preset {label}: only sets a label; the run would use {named!r}. Give the preset without --preset: "
-                f"rlgan {options.verb} {label}."
-            ),
+            f"--preset {label}: only sets a label; the run would use {named!r}. Give the preset without --preset: "
+            f"rlgan {options.verb} {label}.",
             code="preset_is_label",
             fields={"preset": label},
         )

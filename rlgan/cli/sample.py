@@ -144,10 +144,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     for name in ("top_k", "top_p"):
         if getattr(options, name) is not None and options.beam is not None:
             raise ConfigError(
-                (
-                    f"--{name.replace('_', '-')}: has no effect with --beam, because beam search does not sample. "
-                    "Remove it."
-                ),
+                f"--{name.replace('_', '-')}: has no effect with --beam, because beam search does not sample. "
+                "Remove it.",
                 code="option_beside_beam",
             )
     if options.length_exponent is not None and options.beam is None:

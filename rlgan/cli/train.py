@@ -72,10 +72,8 @@ def _with_seeds(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     for name in ("resume", "storage", "dry_run"):
         if getattr(options, name):
             raise ConfigError(
-                (
-                    f"--{name.replace('_', '-')}: cannot be used with --seeds, whose runs are in one local folder. "
-                    "Remove one of the two. To continue, repeat the same command with --out FOLDER."
-                ),
+                f"--{name.replace('_', '-')}: cannot be used with --seeds, whose runs are in one local folder. "
+                "Remove one of the two. To continue, repeat the same command with --out FOLDER.",
                 code="not_with_seeds",
             )
     if options.seeds == 1:
@@ -99,10 +97,7 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
 
     if options.trust_code:
         raise ConfigError(
-            (
-                "--trust-code: has no effect without --resume, because a new run uses only code that you name. Remove "
-                "it."
-            ),
+            "--trust-code: has no effect without --resume, because a new run uses only code that you name. Remove it.",
             code="trust_code_without_resume",
         )
     config = resolve(options, overrides)
@@ -114,10 +109,8 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
     elif options.storage is not None:
         if out is not None:
             raise ConfigError(
-                (
-                    f"--out {out} and --storage {options.storage}: --out is the folder of the run itself, a --storage "
-                    "that is not a URI is its parent folder. Remove one of the two."
-                ),
+                f"--out {out} and --storage {options.storage}: --out is the folder of the run itself, a --storage "
+                "that is not a URI is its parent folder. Remove one of the two.",
                 code="out_and_storage",
                 fields={"out": out},
             )
@@ -127,10 +120,8 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
             )
         if re.match(r"[A-Za-z0-9+.-]+:", options.storage):
             raise ConfigError(
-                (
-                    f"--storage {options.storage}: a URI needs two slashes after its colon (s3://BUCKET/runs). For a "
-                    f"folder with this name give ./{options.storage}"
-                ),
+                f"--storage {options.storage}: a URI needs two slashes after its colon (s3://BUCKET/runs). For a "
+                f"folder with this name give ./{options.storage}",
                 code="storage_slashes",
                 fields={"storage": options.storage},
             )
@@ -176,10 +167,7 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
     else:
         if options.out is not None:
             raise ConfigError(
-                (
-                    "--out: has no effect with --resume, which continues in the folder of the run. Remove one of the "
-                    "two."
-                ),
+                "--out: has no effect with --resume, which continues in the folder of the run. Remove one of the two.",
                 code="out_beside_resume",
             )
         run_dir, storage = Path(options.resume), None
@@ -187,10 +175,8 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
         if options.storage is not None:
             if not is_uri(options.storage):
                 raise ConfigError(
-                    (
-                        f"--storage {options.storage}: has no effect with --resume, which continues in the folder of "
-                        "the run. Remove it, or give the URI of a storage to upload the run to."
-                    ),
+                    f"--storage {options.storage}: has no effect with --resume, which continues in the folder of "
+                    "the run. Remove it, or give the URI of a storage to upload the run to.",
                     code="storage_beside_resume",
                     fields={"storage": options.storage},
                 )

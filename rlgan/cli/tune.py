@@ -139,10 +139,8 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
     other += [f"--{_flag(name)}" for name in given if name not in free]
     if other:
         raise ConfigError(
-            (
-                f"{', '.join(other)}: cannot be changed with --resume; only "
-                f"{', '.join((f'--{_flag(name)}' for name in free))} can. Remove them."
-            ),
+            f"{', '.join(other)}: cannot be changed with --resume; only "
+            f"{', '.join(f'--{_flag(name)}' for name in free)} can. Remove them.",
             code="no_effect_beside_resume",
         )
     files = {**named, **moved_files(options)}

@@ -53,10 +53,8 @@ class CallbackPlugin(Plugin):
             check_options(self, inspect.signature(loaded.object), ())
         elif self.options:
             raise ConfigError(
-                (
-                    f"callback plug-in {self.name!r}: options need a class, but it is a "
-                    f"{type(loaded.object).__name__}. Name the class, or remove the options."
-                ),
+                f"callback plug-in {self.name!r}: options need a class, but it is a "
+                f"{type(loaded.object).__name__}. Name the class, or remove the options.",
                 code="callback_options",
                 fields={"plugin": self.name},
             )

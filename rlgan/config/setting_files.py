@@ -107,11 +107,9 @@ def read_settings(path: Path) -> SettingFile:
         if value is not None and not isinstance(value, str | int | float):
             at = f", line {lines[place]}" if place in lines else ""
             raise ConfigError(
-                (
-                    f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings must be text, "
-                    "numbers, true or false, or lists and objects of these. If it is meant to be text, put it in "
-                    "quotes."
-                ),
+                f"--config {path}{at}: {place} is {value} ({type(value).__name__}). Settings must be text, "
+                "numbers, true or false, or lists and objects of these. If it is meant to be text, put it in "
+                "quotes.",
                 code="config_value_type",
                 fields={"config": path},
             )
@@ -197,10 +195,8 @@ def _lines_of_yaml(path: Path, text: str) -> dict[str, int]:
             ):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or object"
                 raise ConfigError(
-                    (
-                        f"--config {path}, line {line}: {shown!r} is not the name of a setting. If it is, put it in "
-                        "quotes."
-                    ),
+                    f"--config {path}, line {line}: {shown!r} is not the name of a setting. If it is, put it in "
+                    "quotes.",
                     code="config_key",
                     fields={"config": path, "line": line},
                 )
@@ -209,10 +205,7 @@ def _lines_of_yaml(path: Path, text: str) -> dict[str, int]:
             place = _spelled(prefix + key.value)
             if place in lines:
                 raise ConfigError(
-                    (
-                        f"--config {path}, line {line}: {place} is already set in line {lines[place]}. Remove one of "
-                        "them."
-                    ),
+                    f"--config {path}, line {line}: {place} is already set in line {lines[place]}. Remove one of them.",
                     code="config_key_twice",
                     fields={"config": path, "line": line},
                 )

@@ -65,10 +65,8 @@ def filters_of_each(windows: tuple[int, ...], filters: tuple[int, ...]) -> tuple
     """
     if not windows or len(filters) not in (1, len(windows)):
         raise ConfigError(
-            (
-                f"discriminator.filters={list(filters)}: must be one number of filters for each of the {len(windows)} "
-                f"windows {list(windows)}, or one for all."
-            ),
+            f"discriminator.filters={list(filters)}: must be one number of filters for each of the {len(windows)} "
+            f"windows {list(windows)}, or one for all.",
             code="filters_per_window",
         )
     if min(windows) < 1 or min(filters) < 1:

@@ -85,10 +85,8 @@ class LanguageModelDiscriminator(Discriminator):
         require_no_conditions(self, conditions)
         if tokens.is_floating_point():
             raise ShapeError(
-                (
-                    f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='language_model' reads tokens (B, T) "
-                    "int64, not soft rows. Use another discriminator."
-                ),
+                f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='language_model' reads tokens (B, T) "
+                "int64, not soft rows. Use another discriminator.",
                 code="language_model_reads_tokens",
             )
         return self.model.logprobs(tokens).masked_fill(~mask, 0.0)

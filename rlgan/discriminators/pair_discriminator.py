@@ -62,10 +62,8 @@ class PairDiscriminator(Discriminator):
         super().__init__()
         if space.condition is None:
             raise ConfigError(
-                (
-                    f"{type(self).__name__}: judges pairs, but these sequences have no conditions. Use a discriminator "
-                    "of sequences."
-                ),
+                f"{type(self).__name__}: judges pairs, but these sequences have no conditions. Use a discriminator "
+                "of sequences.",
                 code="pairs_without_conditions",
             )
         self._source_space = space.condition

@@ -102,11 +102,9 @@ class AdaptedDiscriminator(Discriminator):
             raise ValueError(f"{who} {'needs' if conditions is None else 'cannot read'} conditions.")
         if tokens.is_floating_point() and not self._settings.reads_soft_rows:
             raise ConfigError(
-                (
-                    f"{who}: soft rows are required, but it does not declare that it reads them. Set reads_soft_rows = "
-                    "True on its class, and let forward accept distributions (B, T, V); or use an objective and a "
-                    "penalty without soft rows."
-                ),
+                f"{who}: soft rows are required, but it does not declare that it reads them. Set reads_soft_rows = "
+                "True on its class, and let forward accept distributions (B, T, V); or use an objective and a "
+                "penalty without soft rows.",
                 code="no_soft_rows_declared",
                 fields={"plugin": who},
             )

@@ -53,10 +53,8 @@ class TabularDiscriminator(Discriminator):
             described = f"{space.condition.vocab_size}**{space.condition.max_length} conditions times {described}"
         if number > MAX_SEQUENCES:
             raise ConfigError(
-                (
-                    f"discriminator='tabular': {described} exceed the limit of {MAX_SEQUENCES:,} for a table. Use a "
-                    "smaller task, or another discriminator."
-                ),
+                f"discriminator='tabular': {described} exceed the limit of {MAX_SEQUENCES:,} for a table. Use a "
+                "smaller task, or another discriminator.",
                 code="tabular_too_large",
             )
         self.space = space

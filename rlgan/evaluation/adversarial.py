@@ -87,19 +87,15 @@ class FreshEvaluator(Settings):
     def _check(self) -> FreshEvaluator:
         if self.network.copies_embeddings:
             raise ConfigError(
-                (
-                    "network.embeddings='generator': a fresh evaluator cannot copy the generator's embeddings. Set it "
-                    "to own."
-                ),
+                "network.embeddings='generator': a fresh evaluator cannot copy the generator's embeddings. Set it "
+                "to own.",
                 code="evaluator_embeddings",
                 fields={"network.embeddings": "generator"},
             )
         if self.dev_fraction + self.test_fraction >= 1.0:
             raise ConfigError(
-                (
-                    f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing for "
-                    "training. Set them so that their sum is below 1."
-                ),
+                f"dev_fraction={self.dev_fraction:g}, test_fraction={self.test_fraction:g}: leave nothing for "
+                "training. Set them so that their sum is below 1.",
                 code="evaluator_fractions",
                 fields={"dev_fraction": self.dev_fraction, "test_fraction": self.test_fraction},
             )
@@ -400,12 +396,10 @@ class AdversarialMeasures:
             found[part] = torch.cat(pieces)
             if len(found[part]) < _FEWEST_PAIRS:
                 raise ConfigError(
-                    (
-                        f"evaluation.adversarial: among the {len(rows)} human pairs of its {part} part, "
-                        f"{len(found[part])} can be paired with a wrong sequence from another condition; at least "
-                        f"{_FEWEST_PAIRS} are needed. Give the task a larger test split, or set evaluation.adversarial "
-                        "to none."
-                    ),
+                    f"evaluation.adversarial: among the {len(rows)} human pairs of its {part} part, "
+                    f"{len(found[part])} can be paired with a wrong sequence from another condition; at least "
+                    f"{_FEWEST_PAIRS} are needed. Give the task a larger test split, or set evaluation.adversarial "
+                    "to none.",
                     code="evaluator_no_negatives",
                 )
         return found
@@ -425,10 +419,7 @@ def _figures(human: Accuracy, random: Accuracy) -> dict[str, float]:
 def _checked(sequences: Tensor, human: Tensor) -> Tensor:
     if sequences.shape != human.shape:
         raise ShapeError(
-            (
-                f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one sequence per "
-                "condition."
-            ),
+            f"sequences has shape {tuple(sequences.shape)}: expected {tuple(human.shape)}, one sequence per condition.",
             code="evaluator_shape",
         )
     return sequences
@@ -444,12 +435,10 @@ def _require_enough(settings: FreshEvaluator, part: str, conditions: Tensor, row
     is_vain = has_all and (part == "train" or len(conditions) < 3 * _FEWEST_PAIRS)
     remedy = "Give" if is_vain else "Raise it, give"
     raise ConfigError(
-        (
-            f"evaluation.adversarial.{field}={getattr(settings, field):g}: the {part} part gets {len(rows)} of "
-            f"{len(conditions)} human pairs, with {num_conditions} different conditions; at least {_FEWEST_PAIRS} "
-            f"pairs and 2 conditions are needed. {remedy} the task a larger test split, or set evaluation.adversarial "
-            "to none."
-        ),
+        f"evaluation.adversarial.{field}={getattr(settings, field):g}: the {part} part gets {len(rows)} of "
+        f"{len(conditions)} human pairs, with {num_conditions} different conditions; at least {_FEWEST_PAIRS} "
+        f"pairs and 2 conditions are needed. {remedy} the task a larger test split, or set evaluation.adversarial "
+        "to none.",
         code="evaluator_too_few",
         fields={f"evaluation.adversarial.{field}": getattr(settings, field)},
     )

@@ -563,10 +563,8 @@ def _text_measures(task: Task, settings: EvaluationSettings, seed: int) -> TextM
         )
     if "minilm" in settings.encoders:
         raise ConfigError(
-            (
-                f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, but task={task.name!r} has none. "
-                "Remove it."
-            ),
+            f"evaluation.encoders={list(settings.encoders)}: 'minilm' reads text, but task={task.name!r} has none. "
+            "Remove it.",
             code="minilm_reads_text",
             fields={"task": task.name},
         )

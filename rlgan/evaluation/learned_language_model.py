@@ -59,10 +59,8 @@ class LearnedLanguageModel(Settings):
     def _check(self) -> LearnedLanguageModel:
         if self.network.pretrained.reads_file:
             raise ConfigError(
-                (
-                    f"network.pretrained={self.network.pretrained.kind!r}: this model learns from its sequences only. "
-                    "Set it to none."
-                ),
+                f"network.pretrained={self.network.pretrained.kind!r}: this model learns from its sequences only. "
+                "Set it to none.",
                 code="learned_model_pretrained",
                 fields={"network.pretrained": self.network.pretrained.kind},
             )

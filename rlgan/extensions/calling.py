@@ -99,10 +99,8 @@ def signature_of(plugin: Plugin, target: Any, forms: str) -> inspect.Signature:
     who = f"{plugin.plugin_kind} plug-in {plugin.name!r}"
     if not callable(target):
         raise ConfigError(
-            (
-                f"{who}: is {type(target).__name__}, which is not callable. Name a function, or a class with __call__: "
-                f"{forms}."
-            ),
+            f"{who}: is {type(target).__name__}, which is not callable. Name a function, or a class with __call__: "
+            f"{forms}.",
             code="plugin_not_callable",
             fields={"plugin": who},
         )
@@ -148,10 +146,8 @@ def bound(plugin: Plugin, loaded: Loaded) -> Callable[..., Any]:
         built: Any = loaded.object(**plugin.options)
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            (
-                f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
-                f"Fix it, or set its options.{own_lines(error, loaded.path)}"
-            ),
+            f"{plugin.plugin_kind} plug-in {plugin.name!r}: building it raised {type(error).__name__}: {error}. "
+            f"Fix it, or set its options.{own_lines(error, loaded.path)}",
             code="plugin_build_raised",
             fields={"plugin": plugin.name},
         ) from error
@@ -185,10 +181,8 @@ def check_options(plugin: Plugin, signature: inspect.Signature, given: Iterable[
         if name not in taken and not takes_all:
             free = sorted(taken - given)
             raise ConfigError(
-                (
-                    f"{who}: options.{name}: there is no such parameter; parameters are "
-                    f"{', '.join(free) or 'none'}.{nearest(name, free)}"
-                ),
+                f"{who}: options.{name}: there is no such parameter; parameters are "
+                f"{', '.join(free) or 'none'}.{nearest(name, free)}",
                 code="plugin_option_unknown",
                 fields={"plugin": who},
             )

@@ -85,11 +85,9 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
             continue
         if now != plugin.digest:
             raise ConfigError(
-                (
-                    f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its "
-                    f"digest is {now}, but the run has {plugin.digest} (its folder keeps the source in "
-                    f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, or start a new run."
-                ),
+                f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its "
+                f"digest is {now}, but the run has {plugin.digest} (its folder keeps the source in "
+                f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, or start a new run.",
                 code="plugin_changed",
                 fields={"run": run},
             )

@@ -56,10 +56,8 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
     if not hasattr(module, attribute):
         names = [one for one in vars(module) if not one.startswith("_")]
         raise ConfigError(
-            (
-                f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name an object "
-                "that it defines."
-            ),
+            f"{kind} plug-in {name!r}: {place} has no {attribute!r}.{nearest(attribute, names)} Name an object "
+            "that it defines.",
             code="plugin_no_attribute",
             fields={"plugin": name},
         )
@@ -72,11 +70,9 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
     found = source_of_module(target, kind)
     if found.digest != digest:
         raise ConfigError(
-            (
-                f"{kind} plug-in {target!r}: the installed module {found.path or place} has changed since the run "
-                f"began: its digest is {found.digest}, but the configuration has {digest}. Install the earlier "
-                "version, or start a new run with digest ''."
-            ),
+            f"{kind} plug-in {target!r}: the installed module {found.path or place} has changed since the run "
+            f"began: its digest is {found.digest}, but the configuration has {digest}. Install the earlier "
+            "version, or start a new run with digest ''.",
             code="plugin_module_changed",
             fields={"plugin": target},
         )
@@ -124,10 +120,8 @@ def _import_error(target: str, kind: PluginKind, error: Exception, path: str | N
             "Install what it imports on all machines of the run. The file of a plug-in cannot import files beside it."
         )
     return ConfigError(
-        (
-            f"{kind} plug-in {target!r}: importing it raised {type(error).__name__}: {error}. "
-            f"{advice}{own_lines(error, path)}"
-        ),
+        f"{kind} plug-in {target!r}: importing it raised {type(error).__name__}: {error}. "
+        f"{advice}{own_lines(error, path)}",
         code="plugin_import_raised",
         fields={"plugin": target},
     )

@@ -67,10 +67,8 @@ class Plugin(TakesPlugin):
         if not self.digest:
             if _is_reading.get():
                 raise NoDigestError(
-                    (
-                        f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so it is unknown which code is "
-                        "meant, and rlgan does not execute it. Every run has a digest. Restore the file."
-                    ),
+                    f"{self.plugin_kind} plug-in {self.name!r}: has no digest, so it is unknown which code is "
+                    "meant, and rlgan does not execute it. Every run has a digest. Restore the file.",
                     code="plugin_no_digest",
                     fields={"plugin": self.name},
                 )

@@ -115,10 +115,8 @@ def require_no_namesake(kind: PluginKind, shipped: str, where: str) -> None:
     for name in known(kind):
         if name.replace("-", "_") == shipped.replace("-", "_"):
             raise ConfigError(
-                (
-                    f"{where}={shipped!r}: is the name of a built-in {kind}, and of your own one ({name!r}, registered "
-                    "or an entry point). Register yours under another name."
-                ),
+                f"{where}={shipped!r}: is the name of a built-in {kind}, and of your own one ({name!r}, registered "
+                "or an entry point). Register yours under another name.",
                 code="plugin_name_taken",
                 fields={where: shipped, "where": where},
             )
@@ -148,10 +146,8 @@ def source_of(name: str, kind: PluginKind, digest: str = "") -> Source:
     found = source_now(name, kind)
     if digest and found.digest != digest:
         raise ConfigError(
-            (
-                f"{kind} plug-in {name!r}: its source has changed since the run began: its digest is {found.digest}, "
-                f"but the configuration has {digest}. Restore the source, or start a new run with digest ''."
-            ),
+            f"{kind} plug-in {name!r}: its source has changed since the run began: its digest is {found.digest}, "
+            f"but the configuration has {digest}. Restore the source, or start a new run with digest ''.",
             code="plugin_source_changed",
             fields={"plugin": name},
         )
@@ -172,10 +168,8 @@ def source_now(name: str, kind: PluginKind) -> Source:
     if not path.is_file():
         beside = [one.name for one in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(
-            (
-                f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give an "
-                "absolute path, or one relative to the current folder."
-            ),
+            f"{kind} plug-in {name!r}: there is no file {path.absolute()}.{nearest(path.name, beside)} Give an "
+            "absolute path, or one relative to the current folder.",
             code="plugin_no_file",
             fields={"plugin": name},
         )
@@ -263,10 +257,8 @@ def _source_of_object(plugin: Any, who: str) -> Source:
     except (UndescribableError, RecursionError) as error:
         where = f"{error.where or 'it'} ({error.what})" if isinstance(error, UndescribableError) else "it"
         raise ConfigError(
-            (
-                f"{who}: {where} cannot be compared between processes or sent to workers. Create it at the first call, "
-                "or exclude it with __getstate__."
-            ),
+            f"{who}: {where} cannot be compared between processes or sent to workers. Create it at the first call, "
+            "or exclude it with __getstate__.",
             code="plugin_not_describable",
             fields={"plugin": who},
         ) from None

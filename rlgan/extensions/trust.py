@@ -50,10 +50,7 @@ def admit(
         is_told = (plugin.plugin_kind, plugin.name, plugin.digest) in memory.own
         if not trust_code and not is_told and (reason := _not_ones_own(plugin, folder)) is not None:
             raise CheckpointError(
-                (
-                    f"{who} {reason}. Inspect it, then allow its execution with --trust-code (trust_code=True in "
-                    "Python)."
-                ),
+                f"{who} {reason}. Inspect it, then allow its execution with --trust-code (trust_code=True in Python).",
                 code="code_not_trusted",
                 fields={"plugin": who},
             )

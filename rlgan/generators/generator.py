@@ -172,11 +172,9 @@ class Distribution(ABC):
 def no_soft_rows(asked: object) -> ConfigError:
     """The error of a generator, or its distribution, that is asked for soft rows and gives none."""
     return ConfigError(
-        (
-            f"{type(asked).__name__}: provides no soft rows, which this objective needs to differentiate the "
-            "generator. Use an objective that learns from drawn tokens, such as objective reinforce, or a generator "
-            "that declares relaxes."
-        ),
+        f"{type(asked).__name__}: provides no soft rows, which this objective needs to differentiate the "
+        "generator. Use an objective that learns from drawn tokens, such as objective reinforce, or a generator "
+        "that declares relaxes.",
         code="generator_gives_no_rows",
     )
 

@@ -103,10 +103,8 @@ class LatentConvGenerator(Generator):
         """
         if temperature != 1.0:
             raise ConfigError(
-                (
-                    f"temperature={temperature:g}: has no effect on generator='latent_conv', which always returns its "
-                    "most likely tokens. Leave it at 1."
-                ),
+                f"temperature={temperature:g}: has no effect on generator='latent_conv', which always returns its "
+                "most likely tokens. Leave it at 1.",
                 code="temperature_no_effect",
                 fields={"temperature": temperature},
             )

@@ -67,10 +67,8 @@ class PluginGenerator(Plugin):
         steps = [name for name in ("start", "step") if hasattr(network, name)]
         if len(steps) == 1:
             raise ConfigError(
-                (
-                    f"{described(self)}: has {steps[0]}, but sampling step by step needs both start and step. Give "
-                    "both, or none."
-                ),
+                f"{described(self)}: has {steps[0]}, but sampling step by step needs both start and step. Give "
+                "both, or none.",
                 code="step_without_start",
                 fields={"plugin": self.name},
             )
@@ -206,10 +204,8 @@ class _AdaptedStepper(Stepper):
         """
         if not bool(torch.isfinite(logits).all()):
             raise PluginError(
-                (
-                    f"{described(self._network.plugin)}: a logit is NaN or infinite. Lower the learning rate, or fix "
-                    "the network; to forbid a token, give it a large negative number."
-                ),
+                f"{described(self._network.plugin)}: a logit is NaN or infinite. Lower the learning rate, or fix "
+                "the network; to forbid a token, give it a large negative number.",
                 code="generator_logit_not_finite",
                 fields={"plugin": self._network.plugin.name},
             )
@@ -274,10 +270,8 @@ class StatefulStepper(_AdaptedStepper):
         if not is_state or any(part.dim() == 0 or len(part) != number for part in state):
             shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in state or ()]
             raise PluginError(
-                (
-                    f"{described(plugin)}: a state of {number} rows is {shapes}. Make it a tuple of tensors whose "
-                    "first dimension is the number of rows."
-                ),
+                f"{described(plugin)}: a state of {number} rows is {shapes}. Make it a tuple of tensors whose "
+                "first dimension is the number of rows.",
                 code="generator_state",
                 fields={"plugin": plugin.name},
             )

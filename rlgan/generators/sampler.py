@@ -47,10 +47,8 @@ class Draw:
     def __post_init__(self) -> None:
         if not 0.0 < self.temperature < math.inf:
             raise ConfigError(
-                (
-                    f"temperature={self.temperature:g}: must be a positive number. For the most likely token at each "
-                    "step set top_k to 1."
-                ),
+                f"temperature={self.temperature:g}: must be a positive number. For the most likely token at each "
+                "step set top_k to 1.",
                 code="temperature",
                 fields={"temperature": self.temperature},
             )
@@ -62,10 +60,8 @@ class Draw:
             )
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise ConfigError(
-                (
-                    f"top_p={self.top_p:g}: must be above 0 and at most 1. Set it to a value such as 0.9, or remove it "
-                    "to keep all tokens."
-                ),
+                f"top_p={self.top_p:g}: must be above 0 and at most 1. Set it to a value such as 0.9, or remove it "
+                "to keep all tokens.",
                 code="top_p",
                 fields={"top_p": self.top_p},
             )

@@ -245,20 +245,16 @@ def read_word_vectors(
             if found_dimension < _LEAST_DIMENSION or (announced is None and not _is_number(fields[-1])):
                 begin = beginning(b" ".join(fields).decode(errors="replace"))
                 raise DataError(
-                    (
-                        f"{path}, line 1: is not a word followed by numbers ({begin!r}). Give a text file in GloVe or "
-                        "word2vec format."
-                    ),
+                    f"{path}, line 1: is not a word followed by numbers ({begin!r}). Give a text file in GloVe or "
+                    "word2vec format.",
                     code="vectors_first_line",
                     fields={"path": path},
                 )
             if found_dimension != dimension:
                 names = [f"{owner}.pretrained.dimension" for owner in owners] or ["pretrained.dimension"]
                 raise DataError(
-                    (
-                        f"{path}: its vectors have dimension {found_dimension}, but {' and '.join(names)} is "
-                        f"{dimension}. Set {' and '.join(names)} to {found_dimension}, or give another file."
-                    ),
+                    f"{path}: its vectors have dimension {found_dimension}, but {' and '.join(names)} is "
+                    f"{dimension}. Set {' and '.join(names)} to {found_dimension}, or give another file.",
                     code="vectors_dimension",
                     fields={"path": path},
                 )
@@ -268,10 +264,8 @@ def read_word_vectors(
         word, numbers = fields[: len(fields) - dimension], fields[len(fields) - dimension :]
         if len(fields) <= dimension or any(_is_number(part) for part in word[1:]):
             raise DataError(
-                (
-                    f"{path}, line {number}: has {max(0, len(fields) - 1)} numbers after the word, but the lines "
-                    f"before have {dimension}. Fix the line, or download the file again."
-                ),
+                f"{path}, line {number}: has {max(0, len(fields) - 1)} numbers after the word, but the lines "
+                f"before have {dimension}. Fix the line, or download the file again.",
                 code="vectors_line_length",
                 fields={"path": path, "line": number},
             )
@@ -280,10 +274,8 @@ def read_word_vectors(
             continue
         if token in line_of:
             raise DataError(
-                (
-                    f"{path}, line {number}: the word {word[0].decode()!r} already appears in line {line_of[token]}. "
-                    "Remove one of them."
-                ),
+                f"{path}, line {number}: the word {word[0].decode()!r} already appears in line {line_of[token]}. "
+                "Remove one of them.",
                 code="vectors_word_twice",
                 fields={"path": path, "line": number},
             )
@@ -297,10 +289,8 @@ def read_word_vectors(
         )
     if announced is not None and announced[0] != num_vectors:
         raise DataError(
-            (
-                f"{path}: its first line announces {announced[0]} vectors, but the file has {num_vectors}. Download "
-                "the file again."
-            ),
+            f"{path}: its first line announces {announced[0]} vectors, but the file has {num_vectors}. Download "
+            "the file again.",
             code="vectors_count",
             fields={"path": path},
         )
@@ -362,10 +352,8 @@ def read_start(wanted: Mapping[str, WordVectors], task: Task, seed: int) -> Star
         number = int(vectors.is_found.sum())
         if number == 0:
             raise DataError(
-                (
-                    f"{settings.path}: contains a vector for none of the {len(ids)} tokens (see task.tokens and "
-                    "task.lowercase). Give vectors for the language and spelling of the text."
-                ),
+                f"{settings.path}: contains a vector for none of the {len(ids)} tokens (see task.tokens and "
+                "task.lowercase). Give vectors for the language and spelling of the text.",
                 code="vectors_no_token",
                 fields={"path": settings.path},
             )
@@ -402,11 +390,8 @@ def _open(path: str) -> BinaryIO:
             )
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         raise DataError(
-            (
-                f"{path}: no such file. Give a text file in GloVe or word2vec format, with a word and its numbers on "
-                "each line."
-            )
-            + nearest(file.name, siblings),
+            f"{path}: no such file. Give a text file in GloVe or word2vec format, with a word and its numbers on "
+            "each line." + nearest(file.name, siblings),
             code="vectors_no_such_file",
             fields={"path": path},
         )

@@ -41,10 +41,8 @@ def module_class(plugin: Plugin, loaded: Loaded) -> type[nn.Module]:
         made = None
     if made is None or not issubclass(made, nn.Module):
         raise ConfigError(
-            (
-                f"{described(plugin)}: is {_what(found)}. Name a class derived from torch.nn.Module, or a function "
-                "with the return annotation of such a class: def make(space, ...) -> MyModule."
-            ),
+            f"{described(plugin)}: is {_what(found)}. Name a class derived from torch.nn.Module, or a function "
+            "with the return annotation of such a class: def make(space, ...) -> MyModule.",
             code="plugin_is_no_module",
             fields={"plugin": plugin.name},
         )
@@ -57,10 +55,8 @@ def module_class(plugin: Plugin, loaded: Loaded) -> type[nn.Module]:
     signature = inspect.signature(found)
     if "space" not in signature.parameters:
         raise ConfigError(
-            (
-                f"{described(plugin)}: has no parameter 'space', which provides the vocabulary size and the maximum "
-                f"length. Write {found.__name__}({'self, ' if inspect.isclass(found) else ''}space, ...)."
-            )
+            f"{described(plugin)}: has no parameter 'space', which provides the vocabulary size and the maximum "
+            f"length. Write {found.__name__}({'self, ' if inspect.isclass(found) else ''}space, ...)."
             if not inspect.isclass(found)
             else (
                 f"{described(plugin)}: has no parameter 'space', which provides the vocabulary size and the maximum "
@@ -118,10 +114,8 @@ def build_module(plugin: Plugin, space: SequenceSpace) -> nn.Module:
         raise raised(plugin, "building it", error) from error
     if not isinstance(module, expected):
         raise PluginError(
-            (
-                f"{described(plugin)}: returned {_what(module)}, but its annotation is {expected.__name__}. Return the "
-                "annotated class."
-            ),
+            f"{described(plugin)}: returned {_what(module)}, but its annotation is {expected.__name__}. Return the "
+            "annotated class.",
             code="plugin_made_other_class",
             fields={"plugin": plugin.name},
         )
@@ -193,10 +187,8 @@ class OwnModule(nn.Module):
         """
         if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != shape:
             raise PluginError(
-                (
-                    f"{described(self.plugin)}: returned {_what(found)} for logits {what}, which must have shape "
-                    f"{shape} here. Return a float tensor of that shape."
-                ),
+                f"{described(self.plugin)}: returned {_what(found)} for logits {what}, which must have shape "
+                f"{shape} here. Return a float tensor of that shape.",
                 code="plugin_logits_shape",
                 fields={"plugin": self.plugin.name},
             )

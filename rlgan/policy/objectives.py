@@ -169,10 +169,8 @@ class Gumbel(Objective):
     def _check(self) -> Gumbel:
         if self.straight_through and self.fakes != "soft":
             raise ConfigError(
-                (
-                    f"objective.fakes={self.fakes!r}: has no effect, because straight-through rows are already tokens. "
-                    "Leave it soft."
-                ),
+                f"objective.fakes={self.fakes!r}: has no effect, because straight-through rows are already tokens. "
+                "Leave it soft.",
                 code="fakes_no_effect",
                 fields={"objective.fakes": self.fakes},
             )

@@ -117,10 +117,8 @@ class PluginReward(FinishedReward, TakesPlugin):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ConfigError(
-                    (
-                        f"reward.functions: two functions are named {name!r}: {self.functions[names.index(name)].name} "
-                        f"and {self.functions[index].name}. Rename one of them."
-                    ),
+                    f"reward.functions: two functions are named {name!r}: {self.functions[names.index(name)].name} "
+                    f"and {self.functions[index].name}. Rename one of them.",
                     code="reward_named_twice",
                 )
         return self
@@ -234,10 +232,8 @@ class RewardFunctions:
             row = int(empty.argmax())
             names = ", ".join(plugin.short_name for plugin in self.plugins)
             raise PluginError(
-                (
-                    f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. At least one "
-                    "must return a number for every row."
-                ),
+                f"reward functions {names}: all returned None for {_shown(rows, row, self.texts)}. At least one "
+                "must return a number for every row.",
                 code="reward_all_none",
             )
         weights = np.array([plugin.weight for plugin in self.plugins])
@@ -266,12 +262,10 @@ def check_functions(functions: RewardFunctions, task: Task, seed: int) -> None:
     if bool(differs.any()):
         row, column = (int(index) for index in differs.nonzero()[0])
         raise ConfigError(
-            (
-                f"{functions._functions[column].described}: returned {float(first[row, column]):g} for "
-                f"{_shown(rows, row, functions.texts)}, but {float(again[row, column]):g} when called again. Use the "
-                "parameter `seed` or `rng` for randomness, and keep no state between calls: any worker may compute a "
-                "batch."
-            ),
+            f"{functions._functions[column].described}: returned {float(first[row, column]):g} for "
+            f"{_shown(rows, row, functions.texts)}, but {float(again[row, column]):g} when called again. Use the "
+            "parameter `seed` or `rng` for randomness, and keep no state between calls: any worker may compute a "
+            "batch.",
             code="reward_not_repeatable",
         )
 
@@ -328,10 +322,8 @@ class _Function:
         for name in ("conditions", "targets"):
             if name in self.needs and task.conditions is None:
                 raise ConfigError(
-                    (
-                        f"{self.described}: its parameter {name!r} has no default, but task={task.name!r} has no "
-                        "conditions. Give it the default None, or use a task with conditions."
-                    ),
+                    f"{self.described}: its parameter {name!r} has no default, but task={task.name!r} has no "
+                    "conditions. Give it the default None, or use a task with conditions.",
                     code="reward_parameter_no_default",
                     fields={"task": task.name},
                 )
@@ -430,10 +422,8 @@ def _values(one: _Function, rows: Finished, texts: Texts, timeout_s: float) -> l
         )
         error = raised.error
         raise PluginError(
-            (
-                f"{one.described}: raised {type(error).__name__}: {error}; {where}. Fix it, or return None for rows "
-                f"that it cannot score.{own_lines(error, one.path)}"
-            ),
+            f"{one.described}: raised {type(error).__name__}: {error}; {where}. Fix it, or return None for rows "
+            f"that it cannot score.{own_lines(error, one.path)}",
             code="reward_raised",
             fields={"plugin": one.described},
         ) from error

@@ -52,10 +52,8 @@ def control(config: Config, name: Control) -> Config:
     """
     if not config.generator.has_likelihood:
         raise ConfigError(
-            (
-                f"control {name!r}: needs a likelihood, which generator={config.generator.kind!r} does not have. Run "
-                "preset mle on the same data, and compare the two runs."
-            ),
+            f"control {name!r}: needs a likelihood, which generator={config.generator.kind!r} does not have. Run "
+            "preset mle on the same data, and compare the two runs.",
             code="control_without_likelihood",
             fields={"generator": config.generator.kind},
         )

@@ -93,10 +93,7 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
         ) from None
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            (
-                f"preset plug-in {name!r}: raised {type(error).__name__}: {error}. Fix "
-                f"it.{own_lines(error, loaded.path)}"
-            ),
+            f"preset plug-in {name!r}: raised {type(error).__name__}: {error}. Fix it.{own_lines(error, loaded.path)}",
             code="preset_plugin_raised",
             fields={"plugin": name},
         ) from error

@@ -82,10 +82,8 @@ def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = la
         if path.startswith("task.") and not Path(_absolute(name)).exists():
             lay = f"; the run read it from {kept.files[path]['absolute']}" if path in kept.files else ""
             raise DataError(
-                (
-                    f"{kept.asked}: its file {path}={name} is missing{lay}. Restore it, or give the path of a copy "
-                    f"with {option_of(path)} FILE."
-                ),
+                f"{kept.asked}: its file {path}={name} is missing{lay}. Restore it, or give the path of a copy "
+                f"with {option_of(path)} FILE.",
                 code="data_file_missing",
                 fields={path: name},
             )
@@ -116,11 +114,9 @@ def same_task(settings: TaskSettings, fingerprint: str | None, asked: str) -> Ta
     if fingerprint is not None and task.fingerprint() != fingerprint:
         named = ", ".join(f"{path}={name}" for path, _, name in facts_of(settings, IsFile, _TASK) if name is not None)
         raise CheckpointError(
-            (
-                f"{asked}: its data has changed: on this machine the task {task.name!r} "
-                f"{f'of {named} ' if named else ''}has other sequences than on the machine that started the sweep. "
-                "Restore the files on every machine, or start a new sweep."
-            ),
+            f"{asked}: its data has changed: on this machine the task {task.name!r} "
+            f"{f'of {named} ' if named else ''}has other sequences than on the machine that started the sweep. "
+            "Restore the files on every machine, or start a new sweep.",
             code="sweep_data_differs",
             fields={"run": asked},
         )
@@ -142,10 +138,8 @@ def require_same_files(config: Config, kept: KeptData) -> None:
             and _sha256(Path(name)) != known["sha256"]
         ):
             raise CheckpointError(
-                (
-                    f"{kept.asked}: its file {path}={name} has changed: the sweep began with {known['absolute']} of "
-                    f"{known['num_bytes']:,} bytes. Restore the file, or start a new sweep."
-                ),
+                f"{kept.asked}: its file {path}={name} has changed: the sweep began with {known['absolute']} of "
+                f"{known['num_bytes']:,} bytes. Restore the file, or start a new sweep.",
                 code="sweep_file_changed",
                 fields={path: name},
             )
@@ -191,10 +185,8 @@ def with_files(config: Config, files: Mapping[str, str], asked: str) -> Config:
         if path.replace("-", "_") not in known:
             there = ", ".join(f"{name}={where} ({option_of(name)} FILE)" for name, where in known.items()) or "none"
             raise ConfigError(
-                (
-                    f"{option_of(path)} {file}: {asked} keeps its settings; only the paths of its files can be "
-                    f"changed, and these are {there}. Give one of these, or remove the option."
-                ),
+                f"{option_of(path)} {file}: {asked} keeps its settings; only the paths of its files can be "
+                f"changed, and these are {there}. Give one of these, or remove the option.",
                 code="option_of_other_file",
             )
     return override(config, files) if files else config
@@ -324,10 +316,8 @@ def parsed_data(content: bytes, folder: Path, asked: str, where: str) -> KeptDat
             raise ValueError("the fingerprint is missing")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            (
-                f"{where}: is damaged ({error}). It stores which data the run began with. Restore it, or remove it: "
-                "the newest checkpoint of the run stores the same."
-            ),
+            f"{where}: is damaged ({error}). It stores which data the run began with. Restore it, or remove it: "
+            "the newest checkpoint of the run stores the same.",
             code="damaged_data_record",
             fields={"where": where},
         ) from None

@@ -46,10 +46,8 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
         )
     if not before:
         raise ConfigError(
-            (
-                f"{run_dir}: has no adversarial phase to extend ({UPDATES} is 0). Start a new run with more "
-                "schedule.mle_epochs, or with a preset that has an adversarial phase."
-            ),
+            f"{run_dir}: has no adversarial phase to extend ({UPDATES} is 0). Start a new run with more "
+            "schedule.mle_epochs, or with a preset that has an adversarial phase.",
             code="extend_no_phase",
             fields={"path": run_dir},
         )
@@ -58,10 +56,8 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
     if not (run_dir / LAST_FILE).exists():
         done = load_latest(run_dir).position
         raise CheckpointError(
-            (
-                f"{run_dir}: is not complete (its last checkpoint has {done} iterations), and only a complete run can "
-                f"be extended. Continue it with --resume {run_dir} first. Nothing was changed."
-            ),
+            f"{run_dir}: is not complete (its last checkpoint has {done} iterations), and only a complete run can "
+            f"be extended. Continue it with --resume {run_dir} first. Nothing was changed.",
             code="extend_incomplete",
             fields={"path": run_dir},
         )
@@ -73,10 +69,8 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
         )
     if selecting(config.schedule.selection) is not None:
         raise ConfigError(
-            (
-                f"{run_dir}: cannot be extended: schedule.selection={config.schedule.selection.kind!r} replaced the "
-                f"last generator with the best one, so the last one is no longer available. {anew}"
-            ),
+            f"{run_dir}: cannot be extended: schedule.selection={config.schedule.selection.kind!r} replaced the "
+            f"last generator with the best one, so the last one is no longer available. {anew}",
             code="extend_selected",
             fields={"schedule.selection": config.schedule.selection.kind, "path": run_dir},
         )
@@ -84,10 +78,8 @@ def extended(config: Config, run_dir: Path, num_updates: int) -> Config:
     shorter, longer = ([config.objective.relaxation(one, most) for one in range(updates[0])] for most in updates)
     if shorter != longer:
         raise ConfigError(
-            (
-                f"{run_dir}: cannot be extended: its objective.temperature depends on all {before} iterations, so a "
-                f"longer run differs from the start. {anew}"
-            ),
+            f"{run_dir}: cannot be extended: its objective.temperature depends on all {before} iterations, so a "
+            f"longer run differs from the start. {anew}",
             code="extend_temperature",
             fields={"path": run_dir},
         )

@@ -114,10 +114,8 @@ class SequenceGAN(tune.Trainable):
         """
         if state.get(DATA, self._fingerprint) != self._fingerprint:  # older versions did not keep it
             raise CheckpointError(
-                (
-                    f"{where}: its data has changed: the checkpoint was trained on other sequences. Restore the files, "
-                    "or start again."
-                ),
+                f"{where}: its data has changed: the checkpoint was trained on other sequences. Restore the files, "
+                "or start again.",
                 code="tune_state_of_other_data",
                 fields={"where": where},
             )

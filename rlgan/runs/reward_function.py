@@ -92,10 +92,8 @@ def _fetched(tracking_uri: str | None, model: str) -> Iterator[Path]:
             yield folder
     except CheckpointError as error:
         raise CheckpointError(
-            (
-                f"{error} A model version has a discriminator only if its run trained one and was registered by this "
-                "version of rlgan or a later one. Otherwise give the folder of the run."
-            ),
+            f"{error} A model version has a discriminator only if its run trained one and was registered by this "
+            "version of rlgan or a later one. Otherwise give the folder of the run.",
             code="version_without_discriminator",
         ) from None
 
@@ -154,10 +152,8 @@ def _map_named(reward: LogitMap | str) -> LogitMap:
         return reward
     if reward not in _MAPS:
         raise ConfigError(
-            (
-                f"reward={reward!r}: is not a map of a discriminator's logit. Maps are "
-                f"{', '.join(_MAPS)}.{nearest(reward, _MAPS)}"
-            ),
+            f"reward={reward!r}: is not a map of a discriminator's logit. Maps are "
+            f"{', '.join(_MAPS)}.{nearest(reward, _MAPS)}",
             code="reward_is_no_map",
             fields={"reward": reward},
         )

@@ -224,10 +224,8 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
     here, there = load_latest(run_dir).position, place.newest_checkpoint()
     if there is not None and there > here:
         raise CheckpointError(
-            (
-                f"{run_dir}: is an outdated copy: it has {here} iterations, but {place.uri} has {there}. Remove this "
-                f"folder and continue with --resume {place.uri}, or download the run into another folder with --out."
-            ),
+            f"{run_dir}: is an outdated copy: it has {here} iterations, but {place.uri} has {there}. Remove this "
+            f"folder and continue with --resume {place.uri}, or download the run into another folder with --out.",
             code="outdated_copy",
             fields={"path": run_dir},
         )
@@ -242,10 +240,8 @@ def _require_unused(run_dir: Path, storage: Place | None) -> None:
         )
     if storage is not None and (place := storage.below(run_dir.resolve().name)).holds_run():
         raise CheckpointError(
-            (
-                f"--out {run_dir}: {place.uri} already contains a run. Continue it with --resume {place.uri}, or use "
-                "another folder."
-            ),
+            f"--out {run_dir}: {place.uri} already contains a run. Continue it with --resume {place.uri}, or use "
+            "another folder.",
             code="out_exists_in_storage",
             fields={"out": run_dir},
         )
@@ -358,10 +354,8 @@ def new_folder(request: RunRequest) -> Path:
 
 def _cannot_make(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
-        (
-            f"{folder}: cannot be created ({error.strerror}). Use a folder where this user has write permission, with "
-            "--out or --storage."
-        ),
+        f"{folder}: cannot be created ({error.strerror}). Use a folder where this user has write permission, with "
+        "--out or --storage.",
         code="cannot_make_folder",
         fields={"path": folder},
     )
@@ -389,9 +383,7 @@ def _require_same_run(asked: str, values: Mapping[str, Any], config: Config) -> 
     if differences := config_differences(saved, wanted):
         longer = any(one.startswith(f"{UPDATES}:") for one in differences)
         raise CheckpointError(
-            (
-                f"{asked}: is a run with another configuration: {'; '.join(differences)}. Remove the options to "
-                f"continue it as it was, or start a new run.{_EXTEND if longer else ''}"
-            ),
+            f"{asked}: is a run with another configuration: {'; '.join(differences)}. Remove the options to "
+            f"continue it as it was, or start a new run.{_EXTEND if longer else ''}",
             code="run_differs",
         )

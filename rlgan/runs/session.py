@@ -393,10 +393,8 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
     except StorageError as error:
         again = f"rlgan train --resume {shlex.quote(str(run_dir))} --storage {shlex.quote(mirror.place.parent_uri)}"
         raise UploadError(
-            (
-                f"{error} Nothing is lost: the complete run is in {run_dir}. When the storage is available again, "
-                f"upload it with: {again}"
-            ),
+            f"{error} Nothing is lost: the complete run is in {run_dir}. When the storage is available again, "
+            f"upload it with: {again}",
             code="upload_failed",
         ) from error
 

@@ -217,10 +217,8 @@ def sampler_of(
     """
     if draw.truncates and not generator.draws_tokens:
         raise ConfigError(
-            (
-                f"top_k={draw.top_k}, top_p={draw.top_p}: have no effect on {type(generator).__name__}, which returns "
-                "its most likely tokens. Remove both."
-            ),
+            f"top_k={draw.top_k}, top_p={draw.top_p}: have no effect on {type(generator).__name__}, which returns "
+            "its most likely tokens. Remove both.",
             code="truncation_no_effect",
             fields={"top_k": draw.top_k, "top_p": draw.top_p},
         )
@@ -228,10 +226,8 @@ def sampler_of(
     if own is not None:
         if writer is not None and not isinstance(writer, Batched):
             raise ConfigError(
-                (
-                    f"sampling: {type(generator).__name__} draws whole sequences with its own method, not step by "
-                    "step. Set sampling to batched."
-                ),
+                f"sampling: {type(generator).__name__} draws whole sequences with its own method, not step by "
+                "step. Set sampling to batched.",
                 code="sampling_not_stepwise",
             )
         return own

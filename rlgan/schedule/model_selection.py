@@ -185,12 +185,10 @@ def require_any_gain(settings: BestGenerator, state: SelectionState, done: int) 
     """
     if settings.measure in _HIGHER_IS_BETTER and state.best == 0.0:
         raise ConfigError(
-            (
-                f"schedule.selection.measure={settings.measure!r}: is 0 for every generator that was measured in "
-                f"{done} adversarial iterations, so there is no best one. Use schedule.selection.measure valid_nll or "
-                "chrf, pretrain longer, or set schedule.selection to none. The folder of the run contains the last "
-                "generator, for `rlgan sample` and `rlgan evaluate`."
-            ),
+            f"schedule.selection.measure={settings.measure!r}: is 0 for every generator that was measured in "
+            f"{done} adversarial iterations, so there is no best one. Use schedule.selection.measure valid_nll or "
+            "chrf, pretrain longer, or set schedule.selection to none. The folder of the run contains the last "
+            "generator, for `rlgan sample` and `rlgan evaluate`.",
             code="selection_all_zero",
             fields={"schedule.selection.measure": settings.measure},
         )

@@ -135,10 +135,8 @@ def load_latest(run_dir: Path) -> LoadedCheckpoint:
             skipped.append(f"checkpoint {place.name} is damaged ({error})")
     if skipped:
         raise CheckpointError(
-            (
-                f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, "
-                "or start a new run."
-            ),
+            f"{run_dir}: no intact checkpoint: {'; '.join(skipped)}. Restore its checkpoints folder from a backup, "
+            "or start a new run.",
             code="no_whole_checkpoint",
             fields={"path": run_dir},
         )
@@ -216,10 +214,8 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(
-            (
-                f"{run_dir}: is not the folder of a run ({path.name}: {error.strerror}). Give the folder from `rlgan "
-                "train --out`, or one in runs/ (the default)."
-            ),
+            f"{run_dir}: is not the folder of a run ({path.name}: {error.strerror}). Give the folder from `rlgan "
+            "train --out`, or one in runs/ (the default).",
             code="not_a_run",
             fields={"path": run_dir},
         ) from None
@@ -357,10 +353,8 @@ def _prune(folder: Path, position: int, keep: int) -> None:
             shutil.rmtree(place)
     except OSError as error:
         raise CheckpointError(
-            (
-                f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is saved. Remove this "
-                "one, then --resume."
-            ),
+            f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is saved. Remove this "
+            "one, then --resume.",
             code="cannot_remove_checkpoint",
         ) from error
 

@@ -86,10 +86,8 @@ class ExportedGenerator:
         """
         if self.space.condition is not None:
             raise ConfigError(
-                (
-                    "--input: is missing. This generator writes for a source: a translation, an answer, a summary. "
-                    "Give a file with one source per line."
-                ),
+                "--input: is missing. This generator writes for a source: a translation, an answer, a summary. "
+                "Give a file with one source per line.",
                 code="input_missing",
             )
         sampler = sampler_of(self.generator, self.space, Draw(temperature, top_k, top_p))
@@ -213,10 +211,8 @@ def _of_names(lines: Sequence[str], path: str, names: Sequence[str], space: Sequ
         tokens = line.split()
         if unknown := next((token for token in tokens if token not in ids), None):
             raise DataError(
-                (
-                    f"{path}, line {number}: {unknown!r} is not a token of this generator's task; its tokens are "
-                    f"{', '.join(ids)}."
-                ),
+                f"{path}, line {number}: {unknown!r} is not a token of this generator's task; its tokens are "
+                f"{', '.join(ids)}.",
                 code="input_unknown_token",
                 fields={"path": path, "line": number},
             )
@@ -301,10 +297,8 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
     except FileNotFoundError as error:
         missing = Path(error.filename or _WEIGHTS).name  # safetensors does not say which
         raise CheckpointError(
-            (
-                f"{run_dir}: contains no trained generator ({missing} is missing). Give the folder of a run that has "
-                "saved at least one checkpoint."
-            ),
+            f"{run_dir}: contains no trained generator ({missing} is missing). Give the folder of a run that has "
+            "saved at least one checkpoint.",
             code="no_trained_generator",
             fields={"path": run_dir},
         ) from None
@@ -349,12 +343,10 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
     same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
     if not same_shape or exported.token_names != task.token_names or known != given:
         raise CheckpointError(
-            (
-                f"{asked}: its data has changed since the run began: its generator writes "
-                f"{len(exported.token_names):,} tokens in sequences of at most {exported.space.max_length}, but its "
-                f"data now has {len(task.token_names):,} tokens in sequences of at most {task.space.max_length}, or "
-                "other tokens. Restore the data, or start a new run."
-            ),
+            f"{asked}: its data has changed since the run began: its generator writes "
+            f"{len(exported.token_names):,} tokens in sequences of at most {exported.space.max_length}, but its "
+            f"data now has {len(task.token_names):,} tokens in sequences of at most {task.space.max_length}, or "
+            "other tokens. Restore the data, or start a new run.",
             code="export_of_other_data",
             fields={"run": asked},
         )

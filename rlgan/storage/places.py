@@ -181,11 +181,9 @@ class Place:
         """
         if not self.holds_run():
             raise CheckpointError(
-                (
-                    f"{self.uri}: is not the folder of a run ({CONFIG} is missing). Give the URI of the folder of a "
-                    "run. If a run was never uploaded, continue it with --resume DIR --storage "
-                    "URI-OF-THE-PARENT-FOLDER."
-                ),
+                f"{self.uri}: is not the folder of a run ({CONFIG} is missing). Give the URI of the folder of a "
+                "run. If a run was never uploaded, continue it with --resume DIR --storage "
+                "URI-OF-THE-PARENT-FOLDER.",
                 code="not_a_run_in_storage",
                 fields={"uri": self.uri},
             )
@@ -235,20 +233,16 @@ def open_place(uri: str, option: str) -> Place:
         system, path = fs.FileSystem.from_uri(arrow)
     except ImportError as error:
         raise StorageError(
-            (
-                f"{shown}: {scheme}:// needs a package that is not installed ({_first_line(error)}). Install it beside "
-                "rlgan, on every machine that starts or resumes runs."
-            ),
+            f"{shown}: {scheme}:// needs a package that is not installed ({_first_line(error)}). Install it beside "
+            "rlgan, on every machine that starts or resumes runs.",
             code="storage_needs_package",
             fields={"uri": shown},
         ) from None
     except Exception as error:  # of libraries that we do not know, each with its own
         raise StorageError(
-            (
-                f"{shown}: cannot be opened ({_first_line(error)}). Give the URI of a folder, such as "
-                "s3://BUCKET/runs, gs://BUCKET/runs, abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/runs, file:///DIR "
-                "or another one that fsspec supports, and put credentials where its library looks for them."
-            ),
+            f"{shown}: cannot be opened ({_first_line(error)}). Give the URI of a folder, such as "
+            "s3://BUCKET/runs, gs://BUCKET/runs, abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/runs, file:///DIR "
+            "or another one that fsspec supports, and put credentials where its library looks for them.",
             code="storage_cannot_open",
             fields={"uri": shown},
         ) from None
@@ -323,10 +317,8 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
             content = place.read(name)
             if len(content) != sizes[name]:
                 raise StorageError(
-                    (
-                        f"{place.uri}: {name} changed while it was read. Stop the process that writes there, then try "
-                        "again."
-                    ),
+                    f"{place.uri}: {name} changed while it was read. Stop the process that writes there, then try "
+                    "again.",
                     code="storage_changed",
                     fields={"uri": place.uri},
                 )
@@ -337,10 +329,8 @@ def fetch(place: Place, target: Path, names: Collection[str] | None = None, if_t
     except OSError as error:
         if target.exists():
             raise CheckpointError(
-                (
-                    f"{target}: already exists and contains no run, so {place.uri} cannot be downloaded into it. Use "
-                    "another folder with --out."
-                ),
+                f"{target}: already exists and contains no run, so {place.uri} cannot be downloaded into it. Use "
+                "another folder with --out.",
                 code="fetch_target_exists",
                 fields={"path": target},
             ) from None
@@ -504,20 +494,16 @@ def _checked_uri(uri: str, shown: str) -> str:
         )
     if ":" in parts.netloc.rpartition("@")[0]:
         raise StorageError(
-            (
-                f"{shown}: contains a password, which would be shown and logged with the URI. Remove it, and put "
-                "credentials where the storage's library looks for them (its environment variables or file)."
-            ),
+            f"{shown}: contains a password, which would be shown and logged with the URI. Remove it, and put "
+            "credentials where the storage's library looks for them (its environment variables or file).",
             code="storage_password",
             fields={"uri": shown},
         )
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _QUERY:
             raise StorageError(
-                (
-                    f"{shown}: its query has {name!r}; allowed are {', '.join(_QUERY)}. Put credentials where the "
-                    "storage's library looks for them (its environment variables or file)."
-                ),
+                f"{shown}: its query has {name!r}; allowed are {', '.join(_QUERY)}. Put credentials where the "
+                "storage's library looks for them (its environment variables or file).",
                 code="storage_query",
                 fields={"uri": shown},
             )
@@ -531,10 +517,8 @@ def _without_credentials(uri: str) -> str:
 def _checked_name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise StorageError(
-            (
-                f"{where}: {name!r} is not a valid name for a run in a storage. Use letters, digits, '.', '_' and '-', "
-                "and begin with a letter or digit. The name of a run is the last part of --out."
-            ),
+            f"{where}: {name!r} is not a valid name for a run in a storage. Use letters, digits, '.', '_' and '-', "
+            "and begin with a letter or digit. The name of a run is the last part of --out.",
             code="storage_run_name",
             fields={"where": where},
         )
@@ -579,10 +563,8 @@ def _in_our_words(place: Place, what: str) -> Iterator[None]:
 
 def _refuse(place: Place, what: str, error: Exception) -> NoReturn:
     raise StorageError(
-        (
-            f"{_without_credentials(place.uri)}: {what} ({_first_line(error)}). Check that the storage is reachable "
-            "and that these credentials may list, read, write and remove files there."
-        ),
+        f"{_without_credentials(place.uri)}: {what} ({_first_line(error)}). Check that the storage is reachable "
+        "and that these credentials may list, read, write and remove files there.",
         code="storage_failed",
     ) from error
 

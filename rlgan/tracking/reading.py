@@ -114,10 +114,8 @@ def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
             raise ValueError("not a list of rows")
     except (ValueError, RecursionError) as error:
         raise TrackingError(
-            (
-                f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or upload it again with "
-                "rlgan train --resume DIR."
-            ),
+            f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or upload it again with "
+            "rlgan train --resume DIR.",
             code="damaged_artifact",
             fields={"run": run.run_id},
         ) from None
@@ -153,20 +151,16 @@ def _recorded(folder: Path) -> str:
     path = folder / RECORD
     if not path.exists():
         raise CheckpointError(
-            (
-                f"{folder}: contains no {RECORD}, so it has no MLflow run. Give the folder of a run that was tracked "
-                "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME."
-            ),
+            f"{folder}: contains no {RECORD}, so it has no MLflow run. Give the folder of a run that was tracked "
+            "(--tracking.enabled true), an id, or EXPERIMENT/RUN_NAME.",
             code="folder_of_no_mlflow_run",
             fields={"path": folder},
         )
     run_id = RunRecord(path).run_id
     if not run_id:
         raise CheckpointError(
-            (
-                f"{path}: has no MLflow run yet, because its server never responded. Upload the run with rlgan train "
-                f"--resume {folder}"
-            ),
+            f"{path}: has no MLflow run yet, because its server never responded. Upload the run with rlgan train "
+            f"--resume {folder}",
             code="mlflow_run_not_created",
             fields={"path": path},
         )
@@ -183,10 +177,8 @@ def _by_id(client: Any, uri: str, run_id: str, where: str = "") -> LoggedRun:
         if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise TrackingError(
-            (
-                f"{where}MLflow at {without_password(uri)} has no run {run_id!r}. Give the id of an existing run, "
-                "EXPERIMENT/RUN_NAME, or the folder of a run. For another server give its URI."
-            ),
+            f"{where}MLflow at {without_password(uri)} has no run {run_id!r}. Give the id of an existing run, "
+            "EXPERIMENT/RUN_NAME, or the folder of a run. For another server give its URI.",
             code="no_mlflow_run",
             fields={"where": where},
         ) from None
@@ -202,10 +194,8 @@ def _by_name(client: Any, uri: str, run: str) -> LoggedRun:
     server = f"MLflow at {without_password(uri)}"
     if not known:
         raise TrackingError(
-            (
-                f"{run!r}: is not a folder, and {server} has no experiment "
-                f"{splits[0][0]!r}.{nearest(splits[0][0], experiments)} It has {listed(experiments)}."
-            ),
+            f"{run!r}: is not a folder, and {server} has no experiment "
+            f"{splits[0][0]!r}.{nearest(splits[0][0], experiments)} It has {listed(experiments)}.",
             code="no_mlflow_experiment",
             fields={"run": run},
         )

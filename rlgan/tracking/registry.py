@@ -265,10 +265,8 @@ def _run(client: Any, run_id: str) -> Any:
         if not is_unknown(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise TrackingError(
-            (
-                f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} to which a generator could "
-                "belong. Give the id of an existing run."
-            ),
+            f"MLflow at {without_password(client.tracking_uri)} has no run {run_id!r} to which a generator could "
+            "belong. Give the id of an existing run.",
             code="registry_no_run",
         ) from None
 
@@ -385,11 +383,9 @@ def _download(client: Any, uri: str, version: Any, path: str, folder: Path, mode
         fetched = get_artifact_repository(location, uri, uri).download_artifacts(path, str(folder))
     except (MlflowException, OSError) as error:
         raise CheckpointError(
-            (
-                f"{model}: its file {path} cannot be downloaded from {without_password(location)} "
-                f"({first_line(error)}). Give a generator that rlgan registered, and check that its files are "
-                "reachable from here."
-            ),
+            f"{model}: its file {path} cannot be downloaded from {without_password(location)} "
+            f"({first_line(error)}). Give a generator that rlgan registered, and check that its files are "
+            "reachable from here.",
             code="model_file_missing",
             fields={"model": model},
         ) from None

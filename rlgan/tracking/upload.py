@@ -84,10 +84,8 @@ class RunRecord:
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                (
-                    f"{path}: cannot be read ({error}). It stores which MLflow run belongs to this folder. Restore it, "
-                    "or remove it; then a new MLflow run gets all metrics."
-                ),
+                f"{path}: cannot be read ({error}). It stores which MLflow run belongs to this folder. Restore it, "
+                "or remove it; then a new MLflow run gets all metrics.",
                 code="damaged_mlflow_record",
                 fields={"path": path},
             ) from None

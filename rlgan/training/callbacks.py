@@ -182,10 +182,8 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
                 callback = callback(**plugin.options)
             except Exception as error:  # a user's own code may raise anything
                 raise CallbackError(
-                    (
-                        f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Fix it, or set "
-                        f"its options.{own_lines(error, loaded.path)}"
-                    ),
+                    f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Fix it, or set "
+                    f"its options.{own_lines(error, loaded.path)}",
                     code="callback_build",
                     fields={"callback": plugin.name},
                 ) from error
@@ -203,10 +201,8 @@ def require_usable(callbacks: Sequence[Callback]) -> None:
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise CallbackError(
-                (
-                    f"callback {callback!r}: is a {type(callback).__name__}. Derive its class from "
-                    "rlgan.training.callbacks.Callback, and give an object of that class."
-                ),
+                f"callback {callback!r}: is a {type(callback).__name__}. Derive its class from "
+                "rlgan.training.callbacks.Callback, and give an object of that class.",
                 code="callback_class",
             )
     names = [callback.name for callback in callbacks]
@@ -264,10 +260,8 @@ class Callbacks:
                 reasons.append(f"callback {callback.name}: {answer.reason}")
             elif answer is not None:
                 raise CallbackError(
-                    (
-                        f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
-                        "Return Stop(reason) to end training, or None to continue."
-                    ),
+                    f"callback {callback.name}: on_iteration returned {answer!r}, a {type(answer).__name__}. "
+                    "Return Stop(reason) to end training, or None to continue.",
                     code="callback_returned",
                     fields={"callback": callback.name},
                 )
@@ -280,10 +274,8 @@ class Callbacks:
                     )
                 if name in of:
                     raise CallbackError(
-                        (
-                            f"callback {callback.name}: logged {name}, which callback {of[name]} also logged. Give one "
-                            "of them another name."
-                        ),
+                        f"callback {callback.name}: logged {name}, which callback {of[name]} also logged. Give one "
+                        "of them another name.",
                         code="callback_logged_twice",
                         fields={"callback": callback.name},
                     )
@@ -327,10 +319,8 @@ class Callbacks:
         """
         if unknown := sorted(states.keys() - {callback.name for callback in self._callbacks}):
             raise CheckpointError(
-                (
-                    f"callback {unknown[0]}: the run began with this callback, and the checkpoint contains its state. "
-                    "Give the callback again to continue."
-                ),
+                f"callback {unknown[0]}: the run began with this callback, and the checkpoint contains its state. "
+                "Give the callback again to continue.",
                 code="callback_missing",
                 fields={"callback": unknown[0]},
             )
@@ -353,12 +343,10 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
         when = "" if iteration is None else f" after {iteration.phase} iteration {iteration.step}"
         path = getattr(sys.modules.get(type(callback).__module__), "__file__", None)
         raise CallbackError(
-            (
-                f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause is "
-                "outside its code, remove the cause and continue with --resume. A callback that was passed to "
-                "rlgan.runs.run may also be fixed. A callback in the configuration cannot be changed during a run, so "
-                f"a fixed one needs a new run.{own_lines(error, path)}"
-            ),
+            f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause is "
+            "outside its code, remove the cause and continue with --resume. A callback that was passed to "
+            "rlgan.runs.run may also be fixed. A callback in the configuration cannot be changed during a run, so "
+            f"a fixed one needs a new run.{own_lines(error, path)}",
             code="callback_raised",
             fields={"callback": callback.name},
         ) from error

@@ -90,10 +90,8 @@ def reporting_wait(role: Role) -> Iterator[None]:
             if not over.is_set():
                 waited = time.monotonic() - began
                 logger.warning(
-                    (
-                        "waiting for %s (for %.0f s so far); free on the cluster: %s. An actor starts when its "
-                        "resources are free and its process is running."
-                    ),
+                    "waiting for %s (for %.0f s so far); free on the cluster: %s. An actor starts when its "
+                    "resources are free and its process is running.",
                     role,
                     waited,
                     unreserved,
@@ -153,10 +151,8 @@ def require_room(asked: Sequence[Role], wait_s: float) -> None:
             request_resources(bundles=[])  # from now on the actors themselves are what keeps nodes
     if missing:
         raise ConfigError(
-            (
-                f"{missing} Lower the number of workers or the resources of each, or add nodes "
-                "(workers.start_timeout_s waits for them)."
-            ),
+            f"{missing} Lower the number of workers or the resources of each, or add nodes "
+            "(workers.start_timeout_s waits for them).",
             code="cluster_too_small",
         )
 

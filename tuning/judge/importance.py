@@ -424,10 +424,8 @@ def _forest(num_trees: int, seed: int) -> RandomForestRegressor:
         from sklearn.ensemble import RandomForestRegressor
     except ModuleNotFoundError:
         raise ConfigError(
-            (
-                "importance of dimensions: needs scikit-learn, which is part of an extra. Install it with: "
-                f"{install_command('tune')}"
-            ),
+            "importance of dimensions: needs scikit-learn, which is part of an extra. Install it with: "
+            f"{install_command('tune')}",
             code="importance_needs_sklearn",
         ) from None
     # The sample is a bootstrap already; another within it would leave each tree half of the few trials. Half of the

@@ -94,11 +94,9 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
     is_own = name is not None and all(_is_own_gap(side if "/" in side else f"eval/{side}") for side in name.split("+"))
     if not task.has_known_distribution and "text" not in task.measures and not is_own:
         raise ConfigError(
-            (
-                f"a sweep on task {task.name}: no metric of this task measures both quality and coverage, so trials "
-                "cannot be compared. Run the sweep on text, or on a task with a known distribution (transduction), and "
-                "use the result on this one."
-            ),
+            f"a sweep on task {task.name}: no metric of this task measures both quality and coverage, so trials "
+            "cannot be compared. Run the sweep on text, or on a task with a known distribution (transduction), and "
+            "use the result on this one.",
             code="sweep_without_measure",
         )
     fitting = "kl_sum" if task.has_known_distribution else "lm_rlm"
@@ -125,19 +123,15 @@ def objective_for(task: Task, name: str | None, logged: Collection[str] | None =
         return Objective(name, sides, "chosen by the user: distance of samples from real sequences")
     if not any(side in _QUALITY for side in sides):
         raise ConfigError(
-            (
-                f"objective {name}: measures coverage only, so an overly broad distribution would win. Select by "
-                f"quality and coverage together: {fitting}."
-            ),
+            f"objective {name}: measures coverage only, so an overly broad distribution would win. Select by "
+            f"quality and coverage together: {fitting}.",
             code="objective_coverage_only",
             fields={"objective": name},
         )
     if not any(side in _COVERAGE for side in sides):
         raise ConfigError(
-            (
-                f"objective {name}: measures quality only, so mode collapse would win. Select by quality and coverage "
-                f"together: {fitting}."
-            ),
+            f"objective {name}: measures quality only, so mode collapse would win. Select by quality and coverage "
+            f"together: {fitting}.",
             code="objective_quality_only",
             fields={"objective": name},
         )
@@ -153,10 +147,8 @@ def require_one_budget(config: Config) -> None:
     selection = config.schedule.selection
     if selection.patience is not None:
         raise ConfigError(
-            (
-                f"schedule.selection.patience={selection.patience}: would end trials at different numbers of updates, "
-                "but a sweep compares them at equal numbers. Set it to null; a scheduler stops poor trials early."
-            ),
+            f"schedule.selection.patience={selection.patience}: would end trials at different numbers of updates, "
+            "but a sweep compares them at equal numbers. Set it to null; a scheduler stops poor trials early.",
             code="selection_patience_in_sweep",
             fields={"schedule.selection.patience": selection.patience},
         )
@@ -174,11 +166,9 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
     if side.startswith(f"eval/{OWN}") and logged is not None and side in logged:
         figure = side.removeprefix("eval/")
         raise ConfigError(
-            (
-                f"objective {name}: {figure} is better in one direction only, so it does not show what is lost in "
-                f"exchange. Select by its distance from real sequences, {figure}{GAP}, which is available for metrics "
-                "with direction none."
-            ),
+            f"objective {name}: {figure} is better in one direction only, so it does not show what is lost in "
+            f"exchange. Select by its distance from real sequences, {figure}{GAP}, which is available for metrics "
+            "with direction none.",
             code="objective_one_direction",
             fields={"objective": name},
         )
@@ -195,10 +185,8 @@ def _require_honest(name: str, side: str, fitting: str, logged: Collection[str] 
         possible = [one for one in known if logged is None or one in logged]
         plain, plain_side = [one.removeprefix("eval/") for one in possible], side.removeprefix("eval/")
         raise ConfigError(
-            (
-                f"objective {name}: {plain_side} is not logged for this task. Use {fitting}, or a sum of some of "
-                f"{', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}"
-            ),
+            f"objective {name}: {plain_side} is not logged for this task. Use {fitting}, or a sum of some of "
+            f"{', '.join(plain)}.{nearest(plain_side, (fitting, *plain))}",
             code="objective_never_logged",
             fields={"objective": name},
         )

@@ -60,10 +60,8 @@ def register_champion(
     checkpoint = next((one for one in found if (Path(one) / GENERATOR_FILES[0]).exists()), None)
     if checkpoint is None:
         raise CheckpointError(
-            (
-                f"{generators}: the generator of {best.entrant}, seed {best.seed}, is missing, so it cannot be "
-                "registered. Restore the folder, or continue without registering."
-            ),
+            f"{generators}: the generator of {best.entrant}, seed {best.seed}, is missing, so it cannot be "
+            "registered. Restore the folder, or continue without registering.",
             code="champion_gone",
             fields={"path": generators},
         )

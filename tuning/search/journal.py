@@ -48,10 +48,8 @@ class Journal:
                 self._apply(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(
-                    (
-                        f"{self._path}, line {number}: is not an event of a sweep ({error!r}). Restore the file, or "
-                        "start a new sweep."
-                    ),
+                    f"{self._path}, line {number}: is not an event of a sweep ({error!r}). Restore the file, or "
+                    "start a new sweep.",
                     code="damaged_journal",
                     fields={"path": self._path, "line": number},
                 ) from None

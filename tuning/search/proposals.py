@@ -176,10 +176,8 @@ class OptunaSource:
             import optuna
         except ModuleNotFoundError:
             raise ConfigError(
-                (
-                    "search by TPE: needs Optuna, which is part of an extra. Install it with: "
-                    f"{install_command('tune')} Or use random search (--search random)."
-                ),
+                "search by TPE: needs Optuna, which is part of an extra. Install it with: "
+                f"{install_command('tune')} Or use random search (--search random).",
                 code="tpe_needs_optuna",
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -280,10 +278,8 @@ class Proposals:
             return Proposal(point, config, draws, self._source.accept())
         most, number = self.contradictions.most_common(1)[0]
         raise ConfigError(
-            (
-                f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them because of: "
-                f"{most.rstrip('. ')}. Widen the study."
-            ),
+            f"{_MOST_CONTRADICTIONS} points in a row were contradictory, {number} of them because of: "
+            f"{most.rstrip('. ')}. Widen the study.",
             code="study_contradictory",
         )
 

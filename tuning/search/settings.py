@@ -94,18 +94,14 @@ class SweepSettings(Settings):
         for name, said, value in facts_of(self, OfSchedulers):
             if value is not None and self.scheduler not in said.kinds:
                 raise ConfigError(
-                    (
-                        f"--{name}: has no effect with --scheduler {self.scheduler}; it is for "
-                        f"{' and '.join(said.kinds)}. Remove one of the two."
-                    ),
+                    f"--{name}: has no effect with --scheduler {self.scheduler}; it is for "
+                    f"{' and '.join(said.kinds)}. Remove one of the two.",
                     code="scheduler_option",
                 )
         if self.is_population and self.search not in (None, "random"):
             raise ConfigError(
-                (
-                    f"--search {self.search}: has no effect with --scheduler {self.scheduler}, which proposes its own "
-                    "points after a random start. Remove one of the two."
-                ),
+                f"--search {self.search}: has no effect with --scheduler {self.scheduler}, which proposes its own "
+                "points after a random start. Remove one of the two.",
                 code="search_with_scheduler",
                 fields={"search": self.search},
             )

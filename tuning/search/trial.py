@@ -117,10 +117,8 @@ class Trial(SequenceGAN):
         """
         if self.trainer.stopped is not None:
             raise ConfigError(
-                (
-                    f"training stopped by {self.trainer.stopped}: trials of a sweep are compared at equal numbers of "
-                    "updates. Remove the callbacks, or let them return None; a scheduler stops poor trials early."
-                ),
+                f"training stopped by {self.trainer.stopped}: trials of a sweep are compared at equal numbers of "
+                "updates. Remove the callbacks, or let them return None; a scheduler stops poor trials early.",
                 code="trial_stopped",
             )
 

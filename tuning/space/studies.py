@@ -110,10 +110,8 @@ class Study:
                 continue
             if prior is None:
                 raise ConfigError(
-                    (
-                        f"study {self.name}: {path}: is an option of a plug-in, so its range is unknown. Give its "
-                        "values, or an interval, in the study."
-                    ),
+                    f"study {self.name}: {path}: is an option of a plug-in, so its range is unknown. Give its "
+                    "values, or an interval, in the study.",
                     code="study_plugin_option",
                     fields={"study": self.name},
                 )
@@ -147,10 +145,8 @@ class Study:
                     check_value(axis.path, dict(axis.only_if), value)
                 except ConfigError as error:
                     raise ConfigError(
-                        (
-                            f"{error} The sweep began with it. Use the same version of rlgan as then, or start a new "
-                            "sweep."
-                        ),
+                        f"{error} The sweep began with it. Use the same version of rlgan as then, or start a new "
+                        "sweep.",
                         code="study_of_older_version",
                     ) from None
             kept.append(then)

@@ -109,7 +109,7 @@ def test_the_task_keeps_its_contract():
     task = build_task(OracleTask(vocab_size=20, max_length=6, num_train=50, num_valid=40, num_test=30))
     check_task(task)
     assert [len(task.train), len(task.valid), len(task.test)] == [50, 40, 30]
-    assert "LSTM over 20 tokens, embedding 32, hidden 32, 6 tokens a sequence" in task.notes[0]
+    assert "LSTM over 20 tokens, embedding 32, hidden 32, 6 tokens per sequence" in task.notes[0]
     assert not torch.equal(task.train[:30], task.valid[:30])
     assert not torch.equal(task.train[:30], task.test)
 

@@ -191,7 +191,7 @@ def test_pairs_with_an_empty_side_are_skipped_and_their_lines_told(write):
 def test_what_files_bring_along_is_taken_off_and_counted(write):
     task = with_splits(write, parallel(write, "\ufeffa\x00b\r\n" + 20 * "c " + "\r\n", "x\ny z\n"))
     assert shown(task)[0] == ("a b", "x")
-    assert noted(task, "read 1 control character as a space in") and noted(task, "removed 1 byte order mark in")
+    assert noted(task, "replaced 1 control character in") and noted(task, "removed 1 byte order mark in")
     lines = with_splits(write, records(write, [{"source": "a\nb\x00", "target": "x y"}]))
     assert shown(lines) == [("a b", "x y")]
     assert noted(lines, "read 2 control characters within strings as a space")
@@ -229,7 +229,7 @@ def test_of_a_dialogue_the_last_turns_are_kept(write):
     assert [source for source, _ in shown(task)] == ["b c <turn> d", "e", "g <turn> h"]
     assert task.conditions.token_names[:3] == ("<end>", "<unk>", "<turn>")
     assert task.space.condition.separator_id == 2
-    assert noted(task, "left out 2 turns before the last 2 of a source")
+    assert noted(task, "removed 2 turns before the last 2 of a source")
     check_task(task)
 
 
@@ -534,22 +534,21 @@ UNREADABLE = {
     ),
     "twice_the_name": (
         lambda write: table(write, [("en", "de", "en"), ("a", "b", "c")], source="en", target="de"),
-        r"--task.input.source='en' stands 2 times among",
+        r"--task.input.source='en' appears 2 times among",
     ),
     "not_json": (
         lambda write: Records(data=write('{"source": "a", "target": "b"}\n\n{"source": a}\n', "p")),
         r"p, line 3: not JSON \(Expecting value at character 12\): '\{\"source\": a\}'",
     ),
     "deep_json": (lambda write: Records(data=write("[" * 100_000 + "\n", "p")), r"p, line 1: not JSON"),
-    "no_object": (lambda write: records(write, [["a", "b"]]), r"line 1: holds a list .*, expected an object"),
+    "no_object": (lambda write: records(write, [["a", "b"]]), r"line 1: is a list .*; expected an object"),
     "wrong_field": (
         lambda write: records(write, [{"sorce": "a", "target": "b"}]),
         r"has no field 'source'; its fields are 'sorce', 'target'. Set --task.input.source .*Did you mean 'sorce'",
     ),
     "no_target": (
         lambda write: records(write, [{"source": "a", "target": "b"}, {"source": "a"}]),
-        r"line 2: has no field 'target'; its fields are 'source'. Every record before it has one: give this one, too, "
-        r"its 'target', or leave it out\.$",
+        r"line 2: has no field 'target'; its fields are 'source'. .* Add the field 'target' to this record",
     ),
     "a_number": (lambda write: records(write, [{"source": 5, "target": "b"}]), r"'source' is a number \(5\)"),
     "null": (lambda write: records(write, [{"source": "a", "target": None}]), r"'target' is null \(null\)"),
@@ -565,7 +564,7 @@ UNREADABLE = {
         lambda write: records(write, [{"source": ["a", "b"], "target": "b"}]),
         r"line 1: the source is a list of 2 strings, but with domain=translation",
     ),
-    "too_few": (lambda write: table(write, PAIRS), r"2 distinct sources, too few to split off 1 for valid and 1"),
+    "too_few": (lambda write: table(write, PAIRS), r"2 distinct sources; too few to split off 1 for valid and 1"),
 }
 
 

@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[type[Exception], str]] = {
     "short_of_names": (ValidationError, "1 token names for V=4"),
     "without_references": (ValidationError, "'references' needs conditions"),
     "invented": (ValidationError, r"measures: \['beauty'\] is unknown; known are text, references, summaries"),
-    "raising": (PluginError, r"(?s)raises OSError: the disk is full. Mend it.*the line that is shown"),
+    "raising": (PluginError, r"(?s)raised OSError: the disk is full. Fix .*the line that is shown"),
     "none": (ValidationError, "returned None .NoneType.. Name a function"),
     "number": (ValidationError, "is 3 .int.. Name a function"),
     "missing": (ValidationError, "has no 'missing'"),

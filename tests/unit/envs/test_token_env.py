@@ -391,8 +391,8 @@ def test_the_probability_given_a_condition_is_that_of_its_distribution():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"condition_space": None}, ConfigError, "condition_space=None: conditions is given"),
-        ({"conditions": None}, ConfigError, "conditions=None: condition_space is given"),
+        ({"condition_space": None}, ConfigError, "condition_space=None: must be given together with conditions"),
+        ({"conditions": None}, ConfigError, "conditions=None: must be given together with condition_space"),
         ({"space": None, "reward_function": None}, ConfigError, "the default toy environment has none"),
         ({"conditions": CONDITIONS[:0]}, ConfigError, "conditions: is empty"),
         ({"conditions": CONDITIONS[:, :1]}, ShapeError, r"shape \(4, 1\).*expected \(n, 2\) int64"),

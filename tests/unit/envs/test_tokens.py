@@ -344,7 +344,7 @@ def test_many_unknown_tokens_are_told_with_what_can_be_typed(tmp_path):
     # 32 training lines of 96 tokens: a, b and two of the others have ids, 30 are unknown.
     assert noted(
         task,
-        "train: 31.2% of the tokens are unknown, which is more than 5%; what helps is more training text, a larger "
+        "train: 31.2% of the tokens are unknown, which is more than 5%. Try more training text, a larger "
         "--task.tokens.max-size or pieces of words (--tokens bpe)",
     )
     assert noted(task, "valid: 33.3% of the tokens are unknown") and noted(task, "test: 33.3% of the tokens")
@@ -391,10 +391,12 @@ def test_what_is_left_of_lines_too_long_is_too_little_to_split(tmp_path):
 
 def test_a_handful_of_held_out_sequences_is_told(tmp_path):
     task = text_task(tmp_path, LINES)
-    assert noted(task, "test: 5 sequences only, whose figures unreliable", "--task.test-fraction", "(--task.test FILE)")
+    assert noted(
+        task, "test: only 5 sequences; metrics on so few are unreliable", "--task.test-fraction", "(--task.test FILE)"
+    )
     assert not noted(text_task(tmp_path, LINES, valid_fraction=0.3, test_fraction=0.3), "unreliable")
     pairs = pairs_task(tmp_path, [(line, line) for line in LINES])
-    assert noted(pairs, "valid: 5 pairs only", "(--task.input.valid FILE)")
+    assert noted(pairs, "valid: only 5 pairs", "(--task.input.valid FILE)")
 
 
 def test_targets_of_one_source_cannot_be_split_and_more_of_them_do_not_help(data_dir):

@@ -80,9 +80,9 @@ def test_a_mask_needs_rows():
     [
         ((1, 3, None), "space_vocab_size: vocab_size=1"),
         ((2, 0, None), "space_max_length: max_length=0"),
-        ((2, 3, 2), "space_token_id: end_id=2.*0..1"),
-        ((2, 3, -1), "space_token_id: 0..1"),
-        ((2, 3, None, None, 2), "space_token_id: separator_id=2.*0..1"),
+        ((2, 3, 2), "space_token_id: end_id=2.*0 to 1"),
+        ((2, 3, -1), "space_token_id: 0 to 1"),
+        ((2, 3, None, None, 2), "space_token_id: separator_id=2.*0 to 1"),
         ((2, 3, 1, None, 1), "separator_is_end: separator_id=1"),
     ],
 )

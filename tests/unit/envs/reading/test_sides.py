@@ -109,7 +109,7 @@ def test_turns_become_the_source_and_the_last_answer_the_target(write, field, wh
     for content in (json_lines(*records), json.dumps(records), parquet(records)):
         found = read(write(content))
         assert pairs(found) == expected
-        assert "left out 1 turn around the last answer of a target" in found.notes
+        assert "removed 1 turn around the last answer of a target" in found.notes
         assert any("1 control character" in note for note in found.notes)
 
 
@@ -206,9 +206,9 @@ AMBIGUOUS = {
     ),
     "nothing_known": (
         json_lines({"a": "b", "c": "d"}),
-        "name two, for instance --task.input.source a --task.input.targe",
+        "Name two, for instance --task.input.source a --task.input.targe",
     ),
-    "one_text": (json_lines({"text": "b"}), "its fields are 'text'"),
+    "one_text": (json_lines({"text": "b"}), "the fields are 'text'"),
     "plain_lines": ("a b\nc\n", "each of its lines is a single text, but a pair has two sides; it begins with 'a b'"),
     "fasta": (">a\nMK\n", "each of its sequences is a single text"),
     "one_column": ("a\nb\n", "each of its lines is a single text"),

@@ -220,7 +220,7 @@ def test_quotes_commas_and_line_breaks_in_cells(write):
     assert list(found.texts) == ["a, b", 'c "d" e', "f g h", "", 'i "j"']
     assert list(found.numbers) == [2, 4, 5, 8, 9]
     assert "skipped 1 empty line, line 3" in found.notes
-    assert "read 2 control characters within cells as a space (2 line breaks)" in found.notes
+    assert "replaced 2 control characters within cells with a space (2 line breaks)" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ BAD_TABLES = {
     "twice": ("text,text\n1,a\n", {"column": "text"}, "--task.column='text' appears 2 times among"),
     "no_column": ("id,text\n1,a\n", {"column": 2}, "the text is column 2, counted from 0"),
     "blank": ("\n\n", {}, "all 2 lines are empty"),
-    "no_header": ("1,a\n2,b\n", {"column": "text", "header": False}, "--task.column='text' is the name of a column"),
+    "no_header": ("1,a\n2,b\n", {"column": "text", "header": False}, "--task.column='text' is a column name"),
 }
 
 
@@ -336,7 +336,7 @@ def test_bad_tables_are_refused_with_their_line(write, name):
 BAD_RECORDS = {
     "null": (b'{"text": "a"}\n{"text": null}\n', "line 2: field 'text' is null (null); expected a string"),
     "number": (b'{"text": 5}\n', "line 1: field 'text' is a number (5)"),
-    "missing": (b'{"text": "a"}\n\n{"tex": "b"}\n', "line 3: has no field 'text'; its fields are 'tex'. Every record"),
+    "missing": (b'{"text": "a"}\n\n{"tex": "b"}\n', "line 3: has no field 'text'; its fields are 'tex'. All records"),
     "mixed": (b'{"text": "a"}\n{"text": {"de": "b"}}\n', "line 2: field 'text' is an object"),
     "broken": (b'{"text": "a"}\n{"text": "b"\n', "line 2: not JSON (Expecting ',' delimiter at character 13)"),
     "no_object": (b'{"text": "a"}\n[1]\n', "line 2: holds a list ([1])"),
@@ -380,7 +380,7 @@ def test_one_record_with_lists_is_a_record(write):
 def test_control_characters_within_strings_are_spaces(write):
     found = read(write('{"text": "a\\nb\\u0000c\\u2028d\\te"}\n', "d.jsonl"))
     assert list(found.texts) == ["a b c d\te"]
-    assert "read 2 control characters within strings as a space (1 line break)" in found.notes
+    assert "replaced 2 control characters within strings with a space (1 line break)" in found.notes
     assert list(read(write(parquet({"text": ["a\r\nb\x0c"]}))).texts) == ["a b "]
 
 
@@ -410,7 +410,7 @@ REFUSED = {
     "tar_gz": (gzip.compress(b"a".ljust(257, b"\0") + b"ustar" + bytes(250)), "is a tar archive"),
     "pdf": (b"%PDF-1.4\n", "is a PDF document"),
     "png": (b"\x89PNG\r\n\x1a\n", "is an image"),
-    "pickle": (b"\x80\x04\x95abc", "is a pickle, which is never loaded here"),
+    "pickle": (b"\x80\x04\x95abc", "is a pickle, which rlgan never loads"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
     "empty": (b"", "is empty"),
     "only_a_mark": (b"\xef\xbb\xbf", "is empty"),
@@ -427,7 +427,7 @@ def test_what_holds_no_records_is_named_with_what_to_do(write, name):
 
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_name_that_says_packed_of_a_file_that_is_not_is_refused(write, suffix):
-    assert f"is named {suffix} but is not" in refusal(write(b"a\n", f"d.txt{suffix}"))
+    assert f"has the name of a {suffix} file but contains no" in refusal(write(b"a\n", f"d.txt{suffix}"))
 
 
 @pytest.mark.parametrize(
