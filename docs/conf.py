@@ -20,7 +20,7 @@ version = release = rlgan.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "site_pages"]
 # The source folder is the project's, so that links between pages, notes and files are the same here as on a code host.
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "benchmarks/results/*.md", "*.md"]
+include_patterns = ["docs/**.md", "benchmarks/results/*.md", "examples/*.md", "*.md"]
 exclude_patterns = [".venv", ".git", "build", "runs", "tests", "rlgan", "envs", "tuning", "**/node_modules"]
 html_extra_path = ["site_root"]
 

@@ -38,8 +38,8 @@ def encode_texts(
         DataError: a text is empty, too long, or has a token that the task has not; says which text it is.
     """
     cut = _cut_of_files(task, names) if isinstance(task, TextTask | PairsTask) else _cut_by_names(names, joining)
-    # A sequence with a terminator needs room for it; without one, all are of the greatest length.
-    most = space.max_length - (space.end_id is not None)
+    # One of the greatest length has no terminator, as the generator draws such; of a task without, all are of it.
+    most = space.max_length
     rows = []
     for number, text in enumerate(texts):
         try:

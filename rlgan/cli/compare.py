@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Compare; see `rlgan.cli.verbs.VerbModule`."""
+    from rlgan.report.narrow import columns_of
     from rlgan.runs.side_by_side import side_by_side, table_text, write_side_by_side
     from rlgan.tracking import read_run
     from rlgan.tuning.report.logged import is_sweep
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         _sweep(sweeps[0], out)
     else:
         shown = side_by_side(runs)
-        print(table_text(shown))
+        print(table_text(shown, columns_of(sys.stdout)))
         write_side_by_side(shown, out)
     print(f"\npage: {out}")
     return 0
@@ -86,11 +88,12 @@ def _require_different(given: list[str], runs: list[LoggedRun]) -> None:
 
 
 def _sweep(logged: LoggedRun, out: Path) -> None:
+    from rlgan.report.narrow import columns_of
     from rlgan.tuning.report.logged import read_sweep
     from rlgan.tuning.report.page import analyse, summary_text, write_page
 
     results = read_sweep(logged)
     analysis = analyse(results)
-    print(summary_text(results, analysis))
+    print(summary_text(results, analysis, columns_of(sys.stdout)))
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         shutil.copyfile(write_page(results, Path(temporary), analysis), out)

@@ -52,16 +52,19 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Measure a generator; see `VerbModule`."""
     from rlgan.evaluation.verdict import FILE, read_verdict
     from rlgan.extensions import FOLDER
+    from rlgan.report.final_table import TABLE
+    from rlgan.report.narrow import columns_of, wrapped
     from rlgan.runs.data import RUN_DATA
+    from rlgan.runs.measured import measured_json, measured_text
     from rlgan.runs.run import evaluate_run
     from rlgan.storage.checkpoint import CONFIG
     from rlgan.storage.export import GENERATOR_FILES
     from rlgan.storage.places import as_folder
 
     asked = named(options.run, "--run")
-    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER)) as run_dir:
+    with as_folder(asked, (CONFIG, *GENERATOR_FILES), if_there=(RUN_DATA, FILE, FOLDER, TABLE)) as run_dir:
         verdict = read_verdict(run_dir)
-        metrics = evaluate_run(
+        found = evaluate_run(
             run_dir,
             options.temperature,
             options.num_sequences,
@@ -72,18 +75,18 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             say=lambda line: print(line.replace(str(run_dir), asked), file=sys.stderr, flush=True),
         )
     if options.json:
-        print(json.dumps({**metrics, "verdict": None if verdict is None else verdict.statement}, indent=2))
+        statement = None if verdict is None else verdict.statement
+        print(json.dumps({**found.metrics, "verdict": statement, "about": measured_json(found)}, indent=2))
         return 0
-    width = max(map(len, metrics))
-    for name, value in metrics.items():
-        print(f"{name:<{width}}  {value:.4f}")
-    print()
+    columns = columns_of(sys.stdout)
+    print(measured_text(found, columns))
+    sentences: tuple[str, ...] = (
+        f"No verdict: there is no {FILE} in the run's folder. Controls are trained at the end of a run and not kept, "
+        "so nothing can be said here of whether the run did better than they. A run has a verdict when it has ended, "
+        "with an adversarial phase.",
+    )
     if verdict is not None:
-        print("\n".join(verdict.sentences))
-    else:
-        print(
-            f"No verdict: there is no {FILE} in the run's folder. Controls are trained at the end of a run and not "
-            "kept, so nothing can be said here of whether the run did better than they. A run has a verdict when it "
-            "has ended, with an adversarial phase."
-        )
+        sentences = verdict.sentences
+    print()
+    print("\n".join(wrapped(sentence, columns) for sentence in sentences))
     return 0

@@ -208,8 +208,11 @@ def _of_run(options: argparse.Namespace) -> list[str]:
             code="tracking_uri_beside_run",
         )
     temperature = 1.0 if options.temperature is None else options.temperature
-    with as_folder(named(options.run, "--run"), GENERATOR_FILES) as run_dir:
-        return _written(options, run_dir, temperature)
+    asked = named(options.run, "--run")
+    with as_folder(asked, GENERATOR_FILES) as run_dir:
+        lines = _written(options, run_dir, temperature)
+    _tell(options, asked, temperature)
+    return lines
 
 
 def _of_model(options: argparse.Namespace) -> list[str]:
@@ -218,4 +221,18 @@ def _of_model(options: argparse.Namespace) -> list[str]:
     found = find_generator(options.tracking_uri, options.model)
     temperature = found.temperature if options.temperature is None else options.temperature
     with fetch(found.uri, found.address) as folder:  # by its version: an alias may be moved meanwhile
-        return _written(options, folder, temperature)
+        lines = _written(options, folder, temperature)
+    _tell(options, found.address, temperature)
+    return lines
+
+
+def _tell(options: argparse.Namespace, source: str, temperature: float) -> None:
+    """Say on standard error how the same sequences are had again; standard output holds nothing but sequences."""
+    if options.beam is not None:
+        how = [f"the likeliest that {options.beam} beams find", f"temperature {temperature:g}"]
+        how += [] if options.length_exponent is None else [f"length exponent {options.length_exponent:g}"]
+    else:
+        how = [f"temperature {temperature:g}"]
+        how += [f"{name} {value:g}" for name, value in (("top-k", options.top_k), ("top-p", options.top_p)) if value]
+        how.append(f"seed {options.seed or 0}")
+    print(f"{source}: {', '.join(how)}", file=sys.stderr, flush=True)

@@ -53,6 +53,16 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.layers.early_stopping import best_of_passes
 from rlgan.layers.optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
+from rlgan.metrics.quantity import Quantity
+
+QUANTITIES = (
+    Quantity("ere", "how far the evaluator is off where the answer is known", "share", "lower", "pairs"),
+    Quantity("*_se", "standard error of that figure", "share", "lower", "pairs"),
+    Quantity("*_num", "test examples of that figure", "pairs", None, "pairs"),
+    Quantity("*adversuc", "how often a fresh evaluator errs between people and samples", "share", None, "pairs"),
+    Quantity("*machine_vs_random", "how often it tells answers from random ones", "share", "higher", "pairs"),
+)
+"""Facts of the figures of this module."""
 
 _STREAM = "adversarial evaluation"
 _FEWEST_PAIRS = 10  # of a part; with fewer no figure says anything

@@ -28,6 +28,7 @@ from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
 from rlgan.metrics import effective_rank, kl_gaps, mean_nll
+from rlgan.metrics.quantity import Quantity, Size
 from rlgan.sampling.sampler import sampler_of
 from rlgan.sampling.unknown_words import no_words
 from rlgan.schedule.model_selection import Measure
@@ -38,6 +39,7 @@ from .evidence import Measure as TwoSided
 from .learned_language_model import LearnedLanguageModel
 from .own_metrics import OwnMetric, OwnMetrics, metric_of, require_apart
 from .pair_measures import BleuTokens, PairMeasures
+from .quantities import quantity
 from .sentence_encoders import EncoderName
 from .text_measures import TextMeasures
 
@@ -145,22 +147,6 @@ class Measurement:
     is_real: bool = False
 
 
-def samples_shown(task: Task, measurement: Measurement, number: int) -> list[str]:
-    """The first samples of a measurement as text, behind what they were given.
-
-    Args:
-        task: that they are of.
-        measurement: of a generator.
-        number: of samples, at most.
-    """
-    lines, given = task.decode(measurement.tokens[:number]), task.conditions
-    if given is None:
-        return lines
-    assert measurement.conditions is not None
-    sources = given.decode(measurement.conditions[:number])
-    return [f"{source} → {line}" for source, line in zip(sources, lines, strict=True)]
-
-
 def selection_view(task: Task) -> Task:
     """The task with validation sequences, and what they are given, in the place of those of the test split.
 
@@ -210,6 +196,29 @@ class Evaluator:
     def tags(self) -> dict[str, str]:
         """The same, by name."""
         return {} if self._pairs is None else {"bleu_tokens": self._pairs.tokeniser}
+
+    def quantity(self, name: str) -> Quantity:
+        """Facts of a figure that this evaluator measures: unit, direction, what it depends on the number of.
+
+        Args:
+            name: without `eval/`.
+        """
+        return quantity(name, self._settings.metrics)
+
+    def sizes(self, number: int) -> dict[Size, int]:
+        """Of how much figures are that are measured by so many samples."""
+        task, settings = self._task, self._settings
+        return {
+            "samples": number,
+            "hypotheses": min(settings.num_bleu, number),
+            "as real": min(number, len(task.valid)),
+            "prefixes": min(self._NUM_PREFIXES, number),
+            "neighbours": min(settings.num_nearest, number),
+            "sources": len(task.test) if self._pairs is None else len(self._pairs.conditions),
+            "pairs": 0 if self._adversarial is None else len(self._adversarial.conditions),
+            "test": len(task.test),
+            "training": len(task.train),
+        }
 
     def require_figure(self, measure: Measure) -> None:
         """See to it that generators can differ in a figure.

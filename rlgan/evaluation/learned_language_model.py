@@ -34,10 +34,19 @@ from rlgan.generators import LSTM, AutoregressiveGenerator, build_generator
 from rlgan.layers.early_stopping import best_of_passes
 from rlgan.layers.optimizers import Adam, OptimizerSettings, build_optimizer, clip_gradients
 from rlgan.metrics import mean_nll
+from rlgan.metrics.quantity import Quantity
 
 _STREAM = "language model"
 _BATCH = 128  # sequences that are scored at once
 _BATCH_OF_LOGITS = 8  # of which all (T, V) logits are held
+
+QUANTITIES = (
+    Quantity("lm_lstm", "NLL of samples, LSTM of text", "nats/token", "lower", side="quality", is_key=True),
+    Quantity(
+        "rlm_lstm", "NLL of held-out text, LSTM of samples", "nats/token", "lower", "samples", "coverage", is_key=True
+    ),
+)
+"""Facts of the figures of this module."""
 
 
 class LearnedLanguageModel(Settings):

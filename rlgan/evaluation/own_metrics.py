@@ -33,6 +33,7 @@ from rlgan.extensions import (
     own_lines,
     signature_of,
 )
+from rlgan.metrics.quantity import Better, Quantity
 
 Direction = Literal["min", "max", "none"]
 
@@ -72,6 +73,16 @@ class OwnMetric(Plugin):
     def figure(self) -> str:
         """Name of its figure, or what the names of its figures begin with."""
         return OWN + self.short_name
+
+    def quantity(self, name: str) -> Quantity:
+        """Facts of one of its figures, or of how far that is from real sequences.
+
+        Whether it depends on the number of samples, nobody but its author knows: it is taken to.
+        """
+        better: Better | None = {"min": "lower", "max": "higher"}.get(self.direction)  # type: ignore[assignment]
+        if self.direction == "none" and name.endswith(GAP):
+            better = "lower"
+        return Quantity(name, self.name, self.unit or "its own", better, "samples", is_key=True)
 
     @property
     def note(self) -> str:

@@ -32,6 +32,7 @@ from rlgan.envs.tasks.task import Conditions, Task, decode
 from rlgan.envs.vocabulary import join_tokens
 from rlgan.generators import Generator
 from rlgan.metrics import distinct, mean_length, repetition_rate, share_unfinished, strip
+from rlgan.metrics.quantity import Quantity
 from rlgan.metrics.script import script_of
 from rlgan.sampling.unknown_words import texts_with_source_words
 
@@ -44,6 +45,18 @@ words makes one word, where `<unk>` is three."""
 
 BleuTokens = Literal["auto", "13a", "intl", "char", "zh", "none"]
 _LEAST_WORDS = 4  # in a row, of which corpus BLEU counts matches
+
+QUANTITIES = (
+    Quantity("chrf", "chrF of the likeliest sequences", "per cent", "higher", side="quality", is_key=True),
+    Quantity("corpus_bleu", "BLEU of the likeliest sequences", "per cent", "higher", side="quality", is_key=True),
+    Quantity("rouge_l", "ROUGE-L of the likeliest sequences", "per cent", "higher", side="quality", is_key=True),
+    Quantity("rouge_*", "ROUGE of the likeliest sequences", "per cent", "higher", side="quality"),
+    Quantity("decoded_distinct_2", "different 2-grams of the likeliest sequences", "share", None, "sources"),
+    Quantity("decoded_repetition_4", "4-grams that occurred before in the same one", "share"),
+    Quantity("decoded_length", "tokens of the likeliest sequences", "tokens", is_key=True),
+    Quantity("decoded_unfinished", "likeliest sequences without an end", "share"),
+)
+"""Facts of the figures of this module."""
 
 
 class PairMeasures:

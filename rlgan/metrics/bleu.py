@@ -19,7 +19,16 @@ import numpy as np
 from rlgan.base.errors import ShapeError
 
 from .ngrams import Integers, NGramTable, counts_by_row, flat
+from .quantity import Quantity
 from .sequences import require_stripped
+
+QUANTITIES = (
+    Quantity("bleu_4", "BLEU-4 against the test set", "share", "higher", "test", "quality", is_key=True),
+    Quantity("self_bleu_4", "likeness of each sample to the others, 4-grams", "share", None, "hypotheses", is_key=True),
+    Quantity("bleu_*", "BLEU against the test set", "share", "higher", "test", "quality"),
+    Quantity("self_bleu_*", "likeness of each sample to the others", "share", None, "hypotheses"),
+)
+"""Facts of the figures of this module."""
 
 SMOOTHING = 0.1
 """Matches credited to an order that has none ("method1" of Chen & Cherry 2014, with the usual epsilon)."""

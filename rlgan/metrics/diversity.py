@@ -16,7 +16,18 @@ from rlgan.base.errors import ShapeError
 from rlgan.envs.sequence_space import SequenceSpace
 
 from .ngrams import NGramTable, counts_by_row, flat
+from .quantity import Quantity
 from .sequences import require_stripped
+
+QUANTITIES = (
+    Quantity("distinct_2", "different 2-grams among all", "share", None, "samples", is_key=True),
+    Quantity("distinct_*", "different n-grams among all", "share", None, "samples"),
+    Quantity("repetition_4", "4-grams that occurred before in the same sequence", "share"),
+    Quantity("mean_length", "tokens a sequence", "tokens"),
+    Quantity("share_unfinished", "sequences without an end", "share"),
+    Quantity("share_unique", "different sequences among all", "share", None, "samples"),
+)
+"""Facts of the figures of this module."""
 
 
 def distinct(sequences: Sequence[Sequence[int]], order: int) -> float:

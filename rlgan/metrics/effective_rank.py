@@ -14,6 +14,11 @@ from torch import Tensor
 
 from rlgan.base.errors import ShapeError
 
+from .quantity import Quantity
+
+QUANTITIES = (Quantity("effective_rank", "in how many ways the generator continues", "–", size="prefixes"),)
+"""Facts of the figures of this module."""
+
 
 def effective_rank(matrix: Tensor) -> float:
     """Effective rank of a matrix: exp of the entropy of its singular values taken as shares.

@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 
 from rlgan.base.errors import ShapeError
 
+from .quantity import Quantity
+
+QUANTITIES = (
+    Quantity("fed_*", "distance from the test set as clouds of points", "squared length", "lower", "as real"),
+)
+"""Facts of the figures of this module."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:

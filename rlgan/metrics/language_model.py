@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from rlgan.base.errors import ShapeError
 
 from .ngrams import Flat, Integers, NGramTable, flat
+from .quantity import Quantity
 from .sequences import UNKNOWN, require_stripped
+
+QUANTITIES = (
+    Quantity("lm_5gram", "NLL of samples, 5-gram model of text", "nats/token", "lower", side="quality", is_key=True),
+    Quantity(
+        "rlm_5gram", "NLL of held-out text, 5-gram model of samples", "nats/token", "lower", "samples", "coverage", True
+    ),
+)
+"""Facts of the figures of this module."""
 
 Floats = NDArray[np.float64]
 

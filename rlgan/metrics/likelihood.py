@@ -12,6 +12,19 @@ from torch import Tensor
 
 from rlgan.base.errors import ShapeError
 
+from .quantity import Quantity
+
+_NATS = "nats/token"
+QUANTITIES = (
+    Quantity("kl_sum", "both KL divergences together", _NATS, "lower", is_key=True),
+    Quantity("kl_reverse", "KL(generator‖oracle)", _NATS, "lower", side="quality", is_key=True),
+    Quantity("kl_forward", "KL(oracle‖generator)", _NATS, "lower", side="coverage", is_key=True),
+    Quantity("nll_oracle", "NLL of samples, the oracle's", _NATS, "lower", side="quality", is_key=True),
+    Quantity("nll_gen", "NLL of held-out sequences", _NATS, "lower", side="coverage", is_key=True),
+    Quantity("nll_div", "NLL of samples, the generator's own: its entropy", _NATS),
+)
+"""Facts of the figures of this module."""
+
 
 def mean_nll(logprobs: Tensor, mask: Tensor) -> float:
     """Negative log-likelihood a token, pooled over the batch (a long sequence weighs more than a short one).

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from rlgan.base.errors import ShapeError
 
 from .ngrams import Flat, Integers, NGramTable, counts_by_row, flat
+from .quantity import Quantity
 from .sequences import require_stripped
+
+QUANTITIES = (
+    Quantity("nearest_*_ks", "whether samples are nearer to training data than new data", "share", None, "neighbours"),
+    Quantity("nearest_*_p", "how often such a gap comes by chance", "probability", None, "neighbours"),
+    Quantity("nearest_*", "distance to the nearest training sequence", "1 − likeness", None, "training"),
+)
+"""Facts of the figures of this module."""
 
 
 class JaccardNeighbours:

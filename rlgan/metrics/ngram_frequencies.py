@@ -10,7 +10,11 @@ import numpy as np
 from rlgan.base.errors import ShapeError
 
 from .ngrams import Integers, NGramTable, flat
+from .quantity import Quantity
 from .sequences import require_stripped
+
+QUANTITIES = (Quantity("js_*", "distance of n-gram frequencies from the test set", "bits", "lower", "as real"),)
+"""Facts of the figures of this module."""
 
 
 class NgramFrequencies:

@@ -18,6 +18,8 @@ TABLE = "table.json"
 """Name of the file that holds every number of the table, a row an object."""
 SHOWN_TABLE = "final_table.json"
 """Name of the same table as MLflow's page shows one: rounded, by columns."""
+SHOWN_SAMPLES = "final_samples.json"
+"""Name of a table of samples beside real sequences, in the same form."""
 OWN = " (this run)"
 """Marks the run's own rows."""
 MOST_METRICS = 40
@@ -32,7 +34,8 @@ FIRST = (
 
 _MOST_QUANTITIES = 20  # of the run's own row
 _MOST_TEMPERATURES = 5  # besides 1, of two quantities each
-_CEILINGS = ("oracle_ratio", "oracle_likelihood")
+CEILINGS = ("oracle_ratio", "oracle_likelihood")
+"""Controls whose reward nobody knows but the oracle, which are not to be beaten."""
 _NOT_QUANTITIES = ("name", "temperature")
 
 
@@ -78,7 +81,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
     others = [row for row in rows if row["temperature"] not in (1.0, None) and _is_of_run(row, is_own)]
     shown = [(slug(row), row) for row in others[:_MOST_TEMPERATURES]]
     if is_own:
-        shown += [(slug(row), row) for row in rows if _is_start(row) and row["temperature"] == 1.0]
+        shown += [(slug(row), row) for row in rows if is_start(row) and row["temperature"] == 1.0]
     if (best := best or best_control(rows)) is not None:
         shown.append(("best_control", best))
     for name, row in shown:
@@ -88,7 +91,7 @@ def summary_metrics(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
 
 def main_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The run as it is; of a run without an adversarial phase its start."""
-    own = [row for row in rows if row["name"].endswith(OWN)] or [row for row in rows if _is_start(row)]
+    own = [row for row in rows if row["name"].endswith(OWN)] or [row for row in rows if is_start(row)]
     return next((row for row in own if row["temperature"] == 1.0), None)
 
 
@@ -105,8 +108,8 @@ def best_control(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         for row in rows
         if row["temperature"] == 1.0
         and not row["name"].endswith(OWN)
-        and not _is_start(row)
-        and row["name"] not in _CEILINGS
+        and not is_start(row)
+        and row["name"] not in CEILINGS
         and _has_all(row, plane)
     ]
     return min(controls, key=lambda row: sum(_cost(name, row[name]) for name in plane), default=None)
@@ -126,16 +129,19 @@ def shown_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def shown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as MLflow's page shows one: JSON of columns and rows, with four decimals, "–" for what is missing."""
     names = in_order(list(dict.fromkeys(name for row in rows for name in row if name not in _NOT_QUANTITIES)))
-    columns = ["row", "temperature", *names]
+    return plain_table([{**row, "row": row["name"]} for row in shown_order(rows)], ["row", "temperature", *names])
 
-    def cell(row: Mapping[str, Any], name: str) -> Any:
-        value = row["name"] if name == "row" else row.get(name)
+
+def plain_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Any table as MLflow's page shows one: JSON of columns and rows, with four decimals, "–" for what is missing."""
+
+    def cell(value: Any) -> Any:
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return "–"
         return round(value, 4) if isinstance(value, float) else value
 
-    data = [[cell(row, name) for name in columns] for row in shown_order(rows)]
-    return json.dumps({"columns": columns, "data": data}, ensure_ascii=False, allow_nan=False)
+    data = [[cell(row.get(name)) for name in columns] for row in rows]
+    return json.dumps({"columns": list(columns), "data": data}, ensure_ascii=False, allow_nan=False)
 
 
 def _has_all(row: Mapping[str, Any], plane: Sequence[str]) -> bool:
@@ -148,9 +154,10 @@ def _cost(name: str, value: float) -> float:
     return -math.log(value / 100) if value > 0 else math.inf
 
 
-def _is_start(row: Mapping[str, Any]) -> bool:
+def is_start(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of the generator that the adversarial phase began with, at any temperature."""
     return row["name"].startswith(("MLE start", "MLE τ=", "untrained start"))
 
 
 def _is_of_run(row: Mapping[str, Any], is_own: bool) -> bool:
-    return bool(row["name"].endswith(OWN)) if is_own else _is_start(row)
+    return bool(row["name"].endswith(OWN)) if is_own else is_start(row)

@@ -40,12 +40,14 @@ class Table:
         columns: in order; the first is left-aligned.
         caption: what it shows.
         decimals: of floats.
+        is_text: whether the cells are texts, which are wrapped and left-aligned, and no figures.
     """
 
     rows: Sequence[Mapping[str, Any]]
     columns: Sequence[str]
     caption: str = ""
     decimals: int = 3
+    is_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def _block(block: Block) -> dict[str, Any]:
         return {"kind": "plain", "text": block.text}
     if isinstance(block, Table):
         header, *rows = cells(block.rows, block.columns, block.decimals)
-        return {"kind": "table", "header": header, "rows": rows, "caption": block.caption}
+        holds = "text" if block.is_text else "figures"
+        return {"kind": "table", "header": header, "rows": rows, "caption": block.caption, "holds": holds}
     content = block.path.read_bytes()
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError(f"{block.path}: is not a PNG, which pictures of a page must be")
@@ -158,9 +161,11 @@ def _block(block: Block) -> dict[str, Any]:
 
 # The hash of the style is part of the policy: it must reach the page to the letter, so nothing in it may be escaped.
 _STYLE = """
-:root { color-scheme: light dark; --text: #1b1b1b; --back: #fcfcfc; --soft: #5f5f5f; --line: #cfcfcf; --band: #f0f0f0; }
+:root { color-scheme: light dark; --text: #1b1b1b; --back: #fcfcfc; --soft: #5f5f5f; --line: #cfcfcf; --band: #f0f0f0;
+  --stripe: rgba(0, 0, 0, 0.045); --shade: rgba(0, 0, 0, 0.32); }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6e6e6; --back: #17181a; --soft: #a9a9a9; --line: #44474b; --band: #24262a; }
+  :root { --text: #e6e6e6; --back: #17181a; --soft: #a9a9a9; --line: #44474b; --band: #24262a;
+    --stripe: rgba(255, 255, 255, 0.06); --shade: rgba(255, 255, 255, 0.28); }
 }
 body { margin: 0 auto; padding: 1.5rem; max-width: 60rem; color: var(--text); background: var(--back);
   font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -171,11 +176,31 @@ p.strong { font-size: 1.12rem; font-weight: 600; border-left: 4px solid #0072b2;
 figure { margin: 1.2rem 0; }
 figcaption, caption { color: var(--soft); font-size: 0.92rem; text-align: left; padding: 0.3rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line); }
-.wide { overflow-x: auto; margin: 1.2rem 0; }
-table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
+/* What is wider than the page scrolls, and shows it: by a shadow on the side where there is more, and by a bar. */
+.wide { overflow-x: auto; margin: 1.2rem 0;
+  background: linear-gradient(to right, var(--back) 40%, transparent) local left / 3rem 100% no-repeat,
+    linear-gradient(to left, var(--back) 40%, transparent) local right / 3rem 100% no-repeat,
+    radial-gradient(farthest-side at 0 50%, var(--shade), transparent) scroll left / 1rem 100% no-repeat,
+    radial-gradient(farthest-side at 100% 50%, var(--shade), transparent) scroll right / 1rem 100% no-repeat; }
+/* A bar that is styled does not hide until it is used. */
+.wide::-webkit-scrollbar { height: 0.7rem; }
+.wide::-webkit-scrollbar-track { background: var(--band); }
+.wide::-webkit-scrollbar-thumb { background: var(--soft); border-radius: 0.35rem; }
+@supports not selector(::-webkit-scrollbar) {
+  .wide { scrollbar-width: auto; scrollbar-color: var(--soft) var(--band); }
+}
+table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(56rem, calc(100vw - 4.5rem)); }
 th, td { padding: 0.3rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
-tbody tr:nth-child(even) { background: var(--band); }
+tbody tr:nth-child(even) { background: var(--stripe); }
+.figures th:first-child, .figures td:first-child { position: sticky; left: 0; max-width: 45vw; white-space: normal;
+  min-width: 9rem; background: var(--back); border-right: 1px solid var(--line); }
+.figures tbody tr:nth-child(even) td:first-child { background: linear-gradient(var(--stripe), var(--stripe)),
+  var(--back); }
+.text { width: 100%; table-layout: auto; }
+.text th, .text td { text-align: left; white-space: normal; vertical-align: top; min-width: 9rem;
+  overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--band); padding: 0.8rem; font-size: 0.88rem; }
 """
 
@@ -202,8 +227,8 @@ _PAGE = """<!DOCTYPE html>
 {% elif block.kind == "plain" %}
 <pre>{{ block.text }}</pre>
 {% elif block.kind == "table" %}
-<div class="wide" tabindex="0"><table>
-{% if block.caption %}<caption>{{ block.caption }}</caption>{% endif %}
+<div class="wide" tabindex="0"><table class="{{ block.holds }}">
+{% if block.caption %}<caption><span>{{ block.caption }}</span></caption>{% endif %}
 <thead><tr>{% for cell in block.header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in block.rows %}

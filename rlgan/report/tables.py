@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -261,17 +261,6 @@ def _draw_curves(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -
 
 # ------------------------------------------------------------------------------------------------------ plane
 
-_AXIS_NAMES = {
-    "kl_reverse": "KL(generator‖oracle), nats per token: quality, lower is better",
-    "kl_forward": "KL(oracle‖generator), nats per token: coverage, lower is better",
-    "chrf": "chrF of the likeliest sequences, per cent: quality, higher is better",
-    "bleu_4": "BLEU-4 against the test set: quality, higher is better",
-    "nll_gen": "NLL of held-out text, nats per token: coverage, lower is better",
-    "lm_5gram": "NLL of samples, 5-gram model of text, nats per token: quality, lower is better",
-    "rlm_5gram": "NLL of held-out text, 5-gram model of samples, nats per token: coverage, lower is better",
-    "lm_lstm": "NLL of samples, LSTM of text, nats per token: quality, lower is better",
-    "rlm_lstm": "NLL of held-out text, LSTM of samples, nats per token: coverage, lower is better",
-}
 PLANES = (("kl_reverse", "kl_forward"), ("lm_lstm", "rlm_lstm"), ("lm_5gram", "rlm_5gram"), ("chrf", "nll_gen"))
 """Pairs of quality and coverage, lower is better in all but chrF; the first that was measured is looked at."""
 UPRIGHT_LETTERS = 70
@@ -281,7 +270,12 @@ _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, 
 
 
 def plot_quality_diversity(
-    rows: Sequence[Mapping[str, Any]], x: str, y: str, path: Path, own: str | None = None
+    rows: Sequence[Mapping[str, Any]],
+    x: str,
+    y: str,
+    path: Path,
+    own: str | None = None,
+    axis_name: Callable[[str], str] = str,
 ) -> Figure:
     """The final table as a plane, with the curve that maximum likelihood draws by its temperature alone.
 
@@ -294,6 +288,7 @@ def plot_quality_diversity(
         y: column of the vertical axis.
         path: PNG to write.
         own: how the names of the run's own rows end, which make a curve by temperature too; None draws points alone.
+        axis_name: column → what its axis is named.
 
     Returns:
         The figure, already saved.
@@ -339,11 +334,6 @@ def plot_quality_diversity(
     label_points(axes, labels, [(row[x], row[y]) for row in curve])
     save_figure(figure, path)
     return figure
-
-
-def axis_name(metric: str) -> str:
-    """A metric as an axis is named: what it is, its unit, what it sees, which way is better."""
-    return _AXIS_NAMES.get(metric, metric)
 
 
 def label_points(

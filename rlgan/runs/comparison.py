@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from rlgan.base.activity import stage
@@ -17,9 +17,12 @@ from rlgan.config.config import Config, Control
 from rlgan.envs.tasks import Task, TaskMeasure
 from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
 from rlgan.evaluation.own_metrics import is_own
+from rlgan.evaluation.quantities import place_of
 from rlgan.evaluation.sentence_encoders import EncoderName
+from rlgan.evaluation.shown_samples import Beside, beside_real
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
+from rlgan.metrics.quantity import Quantity
 from rlgan.presets.controls import control, trained_again
 from rlgan.report.final_table import OWN
 from rlgan.report.tables import format_table
@@ -27,6 +30,9 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 from .judging import Contender, Contest, judge_run
+
+FEWEST_SAMPLES = 3
+"""That are shown beside real sequences at the end of a run; more where `evaluation.num_shown` asks for more."""
 
 _CONTINUED: Control = "mle_continued"
 _CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nobody knows
@@ -87,6 +93,9 @@ class Comparison:
         verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
         final: measurement of the run's own generator.
         sentences: what follows from the table, the verdict first.
+        quantities: name of each quantity of the rows → what is known of it, in the order of a short table.
+        samples: of the run as it is, each beside a real sequence.
+        is_text: whether sequences say something to who reads them, which those of an oracle do not.
     """
 
     rows: list[dict[str, Any]]
@@ -94,6 +103,9 @@ class Comparison:
     verdict: Verdict | None
     final: Measurement
     sentences: tuple[str, ...] = ()
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    samples: tuple[Beside, ...] = ()
+    is_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +153,23 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         selected = [*selected, f"{config.preset}{OWN}: {trainer.selected}"]
     sentences = (*([] if verdict is None else verdict.sentences), *selected)
     text = "\n".join([*_tables(task, rows), *evaluator.notes, *sentences])
-    return Comparison(rows, text, verdict, final, sentences)
+    return Comparison(
+        rows,
+        text,
+        verdict,
+        final,
+        sentences,
+        quantities=_quantities(evaluator, rows),
+        samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
+        is_text=bool(task.measures),
+    )
+
+
+def _quantities(evaluator: Evaluator, rows: list[dict[str, Any]]) -> dict[str, Quantity]:
+    """Of what stands in the rows, those of the user first, then in the order in which all that ships is listed."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("name", "temperature"))
+    found = {name: evaluator.quantity(name) for name in names}
+    return dict(sorted(found.items(), key=lambda item: place_of(item[0])))
 
 
 def _verdict(config: Config, task: Task, trainer: Trainer, controls: _Controls) -> Verdict:

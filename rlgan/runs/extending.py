@@ -14,12 +14,13 @@ from rlgan.base.files import cannot_write
 from rlgan.config.config import Config
 from rlgan.config.paths import override, to_dict
 from rlgan.evaluation.verdict import FILE as VERDICT
-from rlgan.report.final_table import SHOWN_TABLE, TABLE
+from rlgan.report.final_table import SHOWN_SAMPLES, SHOWN_TABLE, TABLE
 from rlgan.schedule.model_selection import selecting
 from rlgan.storage.checkpoint import load_latest, peek, write_run_config
 from rlgan.tracking import drop_end
 
-from .publishing import LAST_FILE
+from .page import PAGE
+from .publishing import LAST_FILE, SUMMARY
 
 UPDATES = "schedule.adversarial_updates"
 """Path of the setting that an extension changes."""
@@ -102,7 +103,7 @@ def begin_extension(run_dir: Path, config: Config, before: int) -> None:
     """
     drop_end(run_dir)
     # The table's text is what makes a run complete. It goes first: without it the table is measured again.
-    for path in (run_dir / name for name in (LAST_FILE, TABLE, SHOWN_TABLE, VERDICT)):
+    for path in (run_dir / name for name in (LAST_FILE, TABLE, SHOWN_TABLE, SHOWN_SAMPLES, VERDICT, SUMMARY, PAGE)):
         if path.exists():
             kept = path.with_name(f"{path.stem}-at-{before}{path.suffix}")
             try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from rlgan.base.activity import PROCESS, Activity, path_of
+from rlgan.report.narrow import columns_of
 from rlgan.schedule.phases import Phase
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Progress:
         self._shown_kinds: set[str] = set()
         # Lines come from the thread that works and from the one that looks; a signal's handler may interrupt the first.
         self._lock = threading.RLock()
+
+    @property
+    def columns(self) -> int:
+        """Columns of the lines that it says."""
+        return columns_of(sys.stdout if self._lines is None else self._lines)
 
     def follow(self, plan: Plan) -> None:
         """Show the time to go by a plan, which hears of what is done while `watching`, and of what was done before."""

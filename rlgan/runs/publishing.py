@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgan.base.files import write_atomically
 from rlgan.envs.tasks import Task
+from rlgan.evaluation.quantities import axis_name
 from rlgan.evaluation.verdict import FILE as VERDICT
-from rlgan.evaluation.verdict import START, write_verdict
+from rlgan.evaluation.verdict import write_verdict
 from rlgan.extensions import FOLDER
 from rlgan.report.final_table import (
     OWN,
+    SHOWN_SAMPLES,
     SHOWN_TABLE,
     TABLE,
     best_control,
     in_order,
     main_row,
+    plain_table,
     plane_of,
     shown_order,
     shown_table,
@@ -26,23 +31,35 @@ from rlgan.report.final_table import (
 from rlgan.report.tables import plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from rlgan.tracking import Tracker
 
+from .ending import ending, row_of
+from .page import PAGE, write_run_page
+
 if TYPE_CHECKING:
     from .comparison import Comparison
 
 LAST_FILE = "table.txt"
 """Name of the file of a run's folder that is written when everything else is done."""
+SUMMARY = "summary.txt"
+"""Name of the file that holds what the run said at its end."""
+CURVES, PLANE = "curves.png", "quality_diversity.png"
+"""Names of its pictures."""
 ARTIFACTS = (
-    "config.json", "data.json", TABLE, SHOWN_TABLE, VERDICT, LAST_FILE, "samples.txt", "curves.png",
-    "quality_diversity.png",
+    "config.json", "data.json", TABLE, SHOWN_TABLE, SHOWN_SAMPLES, VERDICT, LAST_FILE, SUMMARY, "samples.txt", CURVES,
+    PLANE, PAGE,
 )  # fmt: skip
 """Names of the files of a run's folder that go to MLflow."""
-TABLE_TAGS = {"mlflow.loggedArtifacts": f'[{{"path": "{SHOWN_TABLE}", "type": "table"}}]'}
-"""By these MLflow's page knows the table for one."""
+
+
+def table_tags(run_dir: Path) -> dict[str, str]:
+    """By these MLflow's page knows tables for such: those that there are."""
+    there = [{"path": name, "type": "table"} for name in (SHOWN_TABLE, SHOWN_SAMPLES) if (run_dir / name).exists()]
+    return {"mlflow.loggedArtifacts": json.dumps(there)} if there else {}
+
 
 _NOTE_COLUMNS = 8
 
 
-def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker) -> None:
+def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker, is_tracked: bool = False) -> None:
     """Write the comparison into the folder of its run, with its pictures, and send it to MLflow.
 
     Args:
@@ -50,6 +67,7 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
         task: of the run.
         run_dir: folder of the run.
         tracker: of the run.
+        is_tracked: whether it sends to MLflow.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.
@@ -63,11 +81,18 @@ def publish(comparison: Comparison, task: Task, run_dir: Path, tracker: Tracker)
     write_table(rows, [], run_dir / TABLE)
     text = shown_table(rows)
     write_atomically(run_dir / SHOWN_TABLE, lambda path: path.write_text(text + "\n", "utf-8"))
-    plot_learning_curves(tracker.rows(), run_dir / "curves.png")
+    if comparison.samples:
+        columns = ("source", "generated", "real") if task.conditions is not None else ("generated", "real")
+        shown = plain_table([asdict(one) for one in comparison.samples], columns)
+        write_atomically(run_dir / SHOWN_SAMPLES, lambda path: path.write_text(shown + "\n", "utf-8"))
+    plot_learning_curves(tracker.rows(), run_dir / CURVES)
     if (plane := plane_of(points := _plane_rows(rows))) is not None:
-        plot_quality_diversity(points, *plane, run_dir / "quality_diversity.png", own=OWN)
+        plot_quality_diversity(points, *plane, run_dir / PLANE, OWN, axis_name)
+    write_run_page(comparison, run_dir, run_dir / CURVES, run_dir / PLANE if plane is not None else None)
+    said = ending(comparison, run_dir, is_tracked=is_tracked)
+    write_atomically(run_dir / SUMMARY, lambda path: path.write_text(said + "\n", "utf-8"))
     write_atomically(run_dir / LAST_FILE, lambda path: path.write_text(comparison.text + "\n", "utf-8"))
-    tracker.tag_at_end({**TABLE_TAGS, **_tags(comparison)})
+    tracker.tag_at_end({**table_tags(run_dir), **_tags(comparison)})
     for name in ARTIFACTS:
         if (run_dir / name).exists():
             tracker.log_artifact(run_dir / name)
@@ -81,10 +106,7 @@ def _best_row(comparison: Comparison) -> Mapping[str, Any] | None:
     if verdict is None or not verdict.comparisons:
         return best_control(comparison.rows)
     best = verdict.comparisons[0]
-    is_start, is_cooled = best.control == START, best.temperature != 1.0
-    name = ("MLE" if is_cooled else "MLE start") if is_start else best.control
-    wanted = f"{name} τ={best.temperature:g}" if is_cooled else name
-    return next(row for row in comparison.rows if row["name"] == wanted)
+    return row_of(comparison.rows, best.control, best.temperature)
 
 
 def _tags(comparison: Comparison) -> dict[str, str]:

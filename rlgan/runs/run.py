@@ -12,7 +12,8 @@ A run folder holds:
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`
-    table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures
+    table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures;  report.html  all on a page
+    summary.txt, final_samples.json          what the run said at its end; samples beside real sequences
     plugins/               sources of what the user brought; see rlgan.extensions
     verdict.json           what may be said of the run beside its controls
     mlflow_run.json        which MLflow run this is, and which files it has
@@ -44,7 +45,7 @@ from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.extensions import admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
-from rlgan.report.final_table import SHOWN_TABLE
+from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
 from rlgan.storage.places import Mirror, Place, fetch, require_writable
@@ -56,8 +57,9 @@ from rlgan.workers.assembly import build_parts
 
 from .data import config_files, kept_data, located, new_task, rebuilt_task, with_files
 from .extending import UPDATES, begin_extension, extended
+from .measured import Measured, measured
 from .progress import Progress
-from .publishing import ARTIFACTS, LAST_FILE, TABLE_TAGS
+from .publishing import ARTIFACTS, LAST_FILE, SUMMARY, table_tags
 from .session import RunResult, Session, send_last
 
 _EXTEND = " To add iterations to a complete run, use `rlgan extend`."
@@ -248,13 +250,15 @@ def _require_unused(run_dir: Path, storage: Place | None) -> None:
 
 
 def _show_finished(run_dir: Path, config: Config, place: Place | None, progress: Progress | None) -> RunResult:
-    """A run with nothing left to do: its table again, and to MLflow and its storage what did not arrive."""
+    """A run with nothing left to do: what it said again, and to MLflow and its storage what did not arrive."""
     progress = progress or Progress()
-    progress.say(
-        f"run {run_dir} is complete; this is its stored table. The data was not read again; to check whether it "
-        f"has changed, use `rlgan train --resume {shlex.quote(str(run_dir))} "
-        f"--dry-run`.\n{(run_dir / LAST_FILE).read_text('utf-8').rstrip()}"
+    # Older versions kept the whole table alone.
+    said = run_dir / (SUMMARY if (run_dir / SUMMARY).exists() else LAST_FILE)
+    complete = (
+        f"run {run_dir} is complete; this is its stored result. The data was not read again; to check whether it has "
+        f"changed, use `rlgan train --resume {shlex.quote(str(run_dir))} --dry-run`."
     )
+    progress.say(f"{wrapped(complete, progress.columns)}\n\n{said.read_text('utf-8').rstrip()}")
     tracker = Tracker(config.tracking, run_dir, progress.say)
     tracker.start(run_dir.name, flatten(to_dict(config)), run_tags(config.preset, config.seed))
     for name in ARTIFACTS:
@@ -262,7 +266,7 @@ def _show_finished(run_dir: Path, config: Config, place: Place | None, progress:
             tracker.log_artifact(run_dir / name)
     verdict = read_verdict(run_dir)
     tags = {} if verdict is None else {"verdict": verdict.statement}
-    tracker.finish("FINISHED", tags=tags | (TABLE_TAGS if (run_dir / SHOWN_TABLE).exists() else {}))
+    tracker.finish("FINISHED", tags=tags | table_tags(run_dir))
     if (mirror := _mirror(place, run_dir)) is not None:
         send_last(mirror, run_dir)
     return RunResult(run_dir, stopped=False, table=json.loads((run_dir / "table.json").read_text("utf-8")))
@@ -278,7 +282,7 @@ def evaluate_run(
     files: Mapping[str, str] | None = None,
     trust_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> dict[str, float]:
+) -> Measured:
     """Measure the generator of a run on the test split of its task.
 
     Args:
@@ -292,7 +296,7 @@ def evaluate_run(
         say: shows the user how figures are taken, and what cannot be checked.
 
     Returns:
-        Name → value.
+        Figures with what is known of them, and the row of the run's table that they stand beside.
 
     Raises:
         CheckpointError: the folder holds no run or generator, its data is not what the run began with, or it is
@@ -323,7 +327,8 @@ def evaluate_run(
             say(note)
         measurement = evaluator.measure(exported.generator, temperature, number)
         judged = evaluator.measure_adversarially(exported.generator, temperature)
-        return measurement.metrics | evaluator.measure_closely(measurement) | judged
+        metrics = measurement.metrics | evaluator.measure_closely(measurement) | judged
+        return measured(evaluator, metrics, run_dir, temperature, number, config.evaluation.final_sequences)
 
 
 def new_folder(request: RunRequest) -> Path:

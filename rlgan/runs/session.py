@@ -22,8 +22,10 @@ from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
-from rlgan.evaluation.evaluator import Measurement, samples_shown
+from rlgan.evaluation.evaluator import Measurement
+from rlgan.evaluation.shown_samples import samples_shown
 from rlgan.extensions import keep_sources, needs_trust, plugins_in
+from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -36,6 +38,7 @@ from rlgan.training.trainer import Trainer
 
 from .comparison import compare
 from .data import DATA, data_inputs, write_run_data
+from .ending import ending
 from .plan import plan_of, training_left
 from .progress import Progress, in_words
 from .publishing import publish
@@ -170,10 +173,10 @@ class Session:
             with self._stop_on_signals():
                 self._train()
             if self._trainer.stopped is not None:
-                self._progress.say(f"training was stopped by {self._trainer.stopped}")
+                self._say_wrapped(f"training was stopped by {self._trainer.stopped}")
                 tags["stopped_by"] = self._trainer.stopped
             if self._trainer.selected is not None:
-                self._progress.say(self._trainer.selected)
+                self._say_wrapped(self._trainer.selected)
                 tags["selected"] = self._trainer.selected
             if self._stop_asked:
                 status = "KILLED"
@@ -350,22 +353,25 @@ class Session:
             return
         evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
-        self._progress.say(
+        self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
             f"another run, lower --evaluation.final-sequences {evaluation.final_sequences}, "
             f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings} "
             f"or --controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
+    def _say_wrapped(self, text: str) -> None:
+        """A sentence in lines of a terminal."""
+        self._progress.say(wrapped(text, self._progress.columns))
+
     def _report(self) -> list[dict[str, Any]]:
         self._warn_of_a_long_table()
         with stage("table", "final table"):
-            comparison = compare(
-                _as_trained(self._config, self._trainer), self._task, self._trainer, self._progress.say
-            )
+            comparison = compare(_as_trained(self._config, self._trainer), self._task, self._trainer, self._say_wrapped)
         self._write_samples("final", comparison.final)
-        self._progress.say(comparison.text)
-        publish(comparison, self._task, self._run_dir, self._tracker)
+        is_tracked = self._config.tracking.enabled
+        self._progress.say(f"\n{ending(comparison, self._run_dir, self._progress.columns, is_tracked)}")
+        publish(comparison, self._task, self._run_dir, self._tracker, is_tracked)
         return comparison.rows
 
 

@@ -16,9 +16,13 @@ from tempfile import TemporaryDirectory
 from textwrap import fill
 from typing import Any
 
-from rlgan.report.final_table import FIRST, TABLE, in_order, slug
+from rlgan.evaluation.quantities import axis_name, known_quantity, sign_of
+from rlgan.metrics.quantity import legend_of
+from rlgan.report.final_table import FIRST, SHOWN_SAMPLES, TABLE, in_order, slug
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
-from rlgan.report.tables import PLANES, UPRIGHT_LETTERS, axis_name, format_table, new_figure, printable, save_figure
+from rlgan.report.narrow import MOST_COLUMNS, fitting_table, stacked_tables, wrapped
+from rlgan.report.samples import Written, sample_tables, sample_text
+from rlgan.report.tables import PLANES, UPRIGHT_LETTERS, new_figure, printable, save_figure
 from rlgan.tracking import LoggedRun, history, read_table
 
 OURS = "this run"
@@ -43,6 +47,7 @@ class SideBySide:
         columns: of the table, in order; not all of a stranger's many.
         curves: metric → name of run → (step, value).
         verdicts: name of run → what it says of itself beside its controls; runs that say nothing are missing.
+        samples: of the runs that have some, beside real sequences.
     """
 
     names: tuple[str, ...]
@@ -52,6 +57,7 @@ class SideBySide:
     columns: tuple[str, ...]
     curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    samples: tuple[Written, ...] = ()
 
 
 def side_by_side(runs: Sequence[LoggedRun]) -> SideBySide:
@@ -75,20 +81,33 @@ def side_by_side(runs: Sequence[LoggedRun]) -> SideBySide:
         columns=tuple(columns[:_MOST_COLUMNS]),
         curves=_curves(names, runs),
         verdicts={name: run.tags["verdict"] for name, run in zip(names, runs, strict=True) if "verdict" in run.tags},
+        samples=tuple(filter(None, map(_samples, names, runs))),
     )
 
 
-def table_text(shown: SideBySide) -> str:
-    """The table for a terminal, with what the runs differ in above it."""
+def table_text(shown: SideBySide, columns: int = MOST_COLUMNS) -> str:
+    """For a terminal: what the runs differ in, as much of the table as fits, what they say of themselves, samples.
+
+    Args:
+        shown: what it shows.
+        columns: of a line.
+    """
     blocks = []
     if shown.differing:
         rows = [
             {"parameter": name, **dict(zip(shown.names, values, strict=True))}
             for name, values in shown.differing.items()
         ]
-        blocks.append(format_table(rows, ("parameter", *shown.names)))
-    blocks.append(format_table(shown.rows, ("run", "row", *shown.columns)))
-    blocks += [printable(f"{name}: {verdict}") for name, verdict in shown.verdicts.items()]
+        blocks.append(stacked_tables(rows, ("parameter", *shown.names), most=columns))
+    headers = {name: name + sign_of(name) for name in shown.columns}
+    table, left_out = fitting_table(shown.rows, ("run", "row", *shown.columns), columns, headers=headers, num_names=2)
+    if left_out:
+        table += "\n" + wrapped(f"Also measured, on the page: {', '.join(left_out)}.", columns)
+    known = [one for name in shown.columns if name not in left_out and (one := known_quantity(name)) is not None]
+    blocks.append("\n".join(filter(None, [table, wrapped(legend_of(known), columns)])))
+    blocks += [wrapped(printable(f"{name}: {verdict}"), columns) for name, verdict in shown.verdicts.items()]
+    if shown.samples:
+        blocks.append(sample_text(shown.samples, columns))
     return "\n\n".join(blocks)
 
 
@@ -105,8 +124,9 @@ def write_side_by_side(shown: SideBySide, path: Path) -> None:
     with TemporaryDirectory(prefix="rlgan-") as temporary:
         sections = [
             Section("Runs", [_runs_table(shown), *_differences(shown)]),
-            *([Section("Settings of each run", _verdicts(shown))] if shown.verdicts else []),
-            Section("Last measurements", [*_reading(), Table(shown.rows, ("run", "row", *shown.columns))]),
+            *([Section("Verdict of each run", _verdicts(shown))] if shown.verdicts else []),
+            *([Section("Samples", _samples_shown(shown))] if shown.samples else []),
+            Section("Last measurements", [*_reading(), _table(shown)]),
         ]
         for x, y in _PLANES:
             if _plot_plane(shown, x, y, Path(temporary) / f"{x}.png"):
@@ -155,6 +175,18 @@ def _named(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
         key: float(value) for key, value in row.items() if key not in ("name", "temperature") and value is not None
     }
     return {"run": name, "row": slug(row).replace("_", " "), **values}
+
+
+def _samples(name: str, run: LoggedRun) -> Written | None:
+    """What a run wrote at its end; None of a stranger's, or of one that kept none."""
+    if not any(_FINAL.fullmatch(metric) for metric in run.metrics):
+        return None
+    rows = read_table(run, SHOWN_SAMPLES)
+    if not rows:
+        return None
+    texts = tuple(str(row["generated"]) for row in rows)
+    real = tuple(str(row["real"]) for row in rows)
+    return Written(name, texts, real, tuple(str(row["source"]) for row in rows if "source" in row))
 
 
 def _differing(runs: Sequence[LoggedRun]) -> dict[str, tuple[str | None, ...]]:
@@ -220,6 +252,18 @@ def _differences(shown: SideBySide) -> list[Block]:
 
 def _verdicts(shown: SideBySide) -> list[Block]:
     return [Paragraph(f"{name}: {verdict}") for name, verdict in shown.verdicts.items()]
+
+
+def _samples_shown(shown: SideBySide) -> list[Block]:
+    caption = "Samples of each run at τ=1, of its own end; beside sequences of the test split"
+    return [*sample_tables(shown.samples, caption)]
+
+
+def _table(shown: SideBySide) -> Table:
+    signs = {name: name + sign_of(name) for name in shown.columns}
+    known = [one for name in shown.columns if (one := known_quantity(name)) is not None]
+    rows = [{signs.get(name, name): value for name, value in row.items()} for row in shown.rows]
+    return Table(rows, ("run", "row", *signs.values()), legend_of(known))
 
 
 def _reading() -> list[Block]:

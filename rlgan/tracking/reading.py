@@ -92,7 +92,7 @@ def history(run: LoggedRun, names: Iterable[str]) -> dict[str, list[tuple[int, f
 
 
 def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
-    """A table that was uploaded with a run as JSON rows.
+    """A table that was uploaded with a run, as JSON rows or in the form of columns and data that MLflow shows.
 
     Args:
         run: whose.
@@ -110,9 +110,11 @@ def read_table(run: LoggedRun, name: str) -> list[dict[str, Any]] | None:
         content = Path(client.download_artifacts(run.run_id, name, temporary)).read_bytes()
     try:
         rows = json.loads(content)
+        if isinstance(rows, dict):
+            rows = [dict(zip(rows["columns"], cells, strict=True)) for cells in rows["data"]]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("not a list of rows")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrackingError(
             f"run {run.run_id}: its artifact {name} is damaged ({error}). Restore it, or upload it again with "
             "rlgan train --resume DIR.",

@@ -23,6 +23,7 @@ from rlgan.evaluation.evaluator import EvaluationSettings, Evaluator
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.generators import LSTM
+from rlgan.report.narrow import wrapped
 from rlgan.runs import publishing
 from rlgan.runs.comparison import Comparison, compare
 from rlgan.runs.progress import Progress
@@ -209,11 +210,11 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     config = write_config(tmp_path / "config.json", text_config(tmp_path / "lines.txt"))
     assert ask(capsys, "train", "--config", config, "--out", tmp_path / "run").status == 0
     final = json.loads((tmp_path / "run" / "table.json").read_text())[-1]
-    measured = evaluate_run(tmp_path / "run", 1.0, None)
+    measured = evaluate_run(tmp_path / "run", 1.0, None).metrics
     verdict = read_verdict(tmp_path / "run")
     assert verdict is not None
     text = ask(capsys, "evaluate", "--run", tmp_path / "run").out
-    assert text.endswith("\n\n" + "\n".join(verdict.sentences) + "\n")
+    assert text.endswith("\n\n" + "\n".join(map(wrapped, verdict.sentences)) + "\n")
     assert "\n".join(verdict.sentences) in (tmp_path / "run" / "table.txt").read_text("utf-8")
     assert json.loads(ask(capsys, "evaluate", "--run", tmp_path / "run", "--json").out)["verdict"] == verdict.statement
     (tmp_path / "run" / "verdict.json").unlink()
@@ -245,7 +246,7 @@ def test_learned_language_models_score_every_row_and_are_the_plane(
     assert "  lm_lstm  rlm_lstm  " in table
     assert max(map(len, table.splitlines())) < 180
     measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
-    assert measured.pop("verdict")
+    assert measured.pop("verdict") and measured.pop("about")
     assert measured == {
         f"eval/{name}": value for name, value in rows[-1].items() if name not in ("name", "temperature")
     }
@@ -299,7 +300,7 @@ def test_a_fresh_evaluator_judges_starts_runs_and_controls(tmp_path: Path, capsy
         assert line.split()[-len(values) :] == ["–" if value is None else f"{value:.3f}" for value in values]
 
     measured = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
-    assert measured.pop("verdict")
+    assert measured.pop("verdict") and measured.pop("about")
     assert measured == {f"eval/{name}": value for name, value in ours.items() if name not in ("name", "temperature")}
 
 
@@ -323,6 +324,7 @@ def test_a_run_without_an_evaluator_is_judged_when_it_is_asked_for(
     plain = json.loads(ask(capsys, "evaluate", "--run", folder, "--json").out)
     judged = json.loads(ask(capsys, "evaluate", "--run", folder, "--adversarial", "--json").out)
     assert asked == [FreshEvaluator()] and not any("adversuc" in name for name in plain)
+    assert judged.pop("about")["quantities"]["eval/adversuc"]["depends_on"] == "pairs" and plain.pop("about")
     assert judged.items() > plain.items() and judged["eval/ere"] == 0.25 and judged["eval/decoded_adversuc"] == 0.5
 
 
@@ -342,4 +344,6 @@ def test_language_models_are_trained_when_it_is_asked_for(
     assert not settings
     scored = json.loads(ask(capsys, "evaluate", "--run", folder, "--language-model", "--json").out)
     assert settings == [LearnedLanguageModel()] * 2
+    about = scored.pop("about")
+    assert about["quantities"]["eval/rlm_lstm"]["depends_on"] == "samples" and plain.pop("about")
     assert scored == plain | {"eval/lm_lstm": 2.5, "eval/rlm_lstm": 2.5}

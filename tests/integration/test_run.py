@@ -60,6 +60,9 @@ def test_a_run_leaves_what_it_says(undisturbed: Path) -> None:
         "discriminator.json",
         "discriminator.safetensors",
         "final_table.json",
+        "final_samples.json",
+        "summary.txt",
+        "report.html",
         "checkpoints",
         "metrics.jsonl",
         "curves.png",
@@ -110,7 +113,9 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     table = json.loads((undisturbed / "table.json").read_text())
     logged = read_run(None, undisturbed)
     assert read_table(logged, "table.json") == table
-    assert logged.tags["mlflow.loggedArtifacts"] == '[{"path": "final_table.json", "type": "table"}]'
+    assert logged.tags["mlflow.loggedArtifacts"] == (
+        '[{"path": "final_table.json", "type": "table"}, {"path": "final_samples.json", "type": "table"}]'
+    )
     final = {name: value for name, value in logged.metrics.items() if name.startswith("final/")}
     rows = {row["name"]: row for row in table}
     own, start = rows["tiny (this run)"], rows["MLE start"]
@@ -151,8 +156,8 @@ def test_mlflow_knows_where_a_run_comes_from(undisturbed: Path) -> None:
     assert all(sentence in page for sentence in (undisturbed / "table.txt").read_text().splitlines()[-2:])
     assert all(row["name"] in page for row in table if row["temperature"] in (1.0, None))
     assert client.artifacts() == sorted(
-        ["config.json", "curves.png", "data.json", "final_table.json", "quality_diversity.png", "samples.txt",
-         "table.json", "table.txt", "verdict.json"]
+        ["config.json", "curves.png", "data.json", "final_samples.json", "final_table.json", "quality_diversity.png",
+         "report.html", "samples.txt", "summary.txt", "table.json", "table.txt", "verdict.json"]
     )  # fmt: skip
 
 
@@ -178,12 +183,24 @@ def test_every_logged_name_is_explained(undisturbed: Path) -> None:
 def test_a_generator_can_be_sampled_and_measured_from_its_folder(
     undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ask(capsys, "sample", "--run", undisturbed, "--num", 3).out.splitlines()
+    sampled = ask(capsys, "sample", "--run", undisturbed, "--num", 3)
+    lines = sampled.out.splitlines()
     assert len(lines) == 3 and all(len(line.split()) == 6 for line in lines)
-    assert ask(capsys, "sample", "--run", undisturbed, "--num", 3, "--seed", 1).out.splitlines() != lines
+    assert sampled.err == f"{undisturbed}: temperature 1, seed 0\n"
+    asked = ("--top-k", 5, "--top-p", 0.9, "--temperature", 0.7, "--seed", 1)
+    other = ask(capsys, "sample", "--run", undisturbed, "--num", 3, *asked)
+    assert other.out.splitlines() != lines
+    assert other.err == f"{undisturbed}: temperature 0.7, top-k 5, top-p 0.9, seed 1\n"
+    # What it says is what to type for the same sequences.
+    assert ask(capsys, "sample", "--run", undisturbed, "--num", 3, "--seed", 0, "--temperature", 1).out == sampled.out
     measured = json.loads(ask(capsys, "evaluate", "--run", undisturbed, "--json").out)
     final = json.loads((undisturbed / "table.json").read_text())[-1]
     assert measured.pop("verdict").startswith("kl_sum (kl_reverse + kl_forward; lower is better): this run at ")
+    about = measured.pop("about")
+    assert about["stored"]["values"] == measured and about["stored"]["not_comparable"] == []
+    assert about["quantities"]["eval/kl_sum"] == {
+        "unit": "nats/token", "better": "lower", "depends_on": None, "size": None
+    }  # fmt: skip
     assert measured == {f"eval/{name}": value for name, value in final.items() if name not in ("name", "temperature")}
 
 
@@ -253,8 +270,8 @@ def test_a_long_table_is_told_before_it_begins_with_what_makes_it_shorter(
 ) -> None:
     monkeypatch.setattr(Progress, "seconds_left", lambda self: 3600.0)
     answer = ask(capsys, "train", "--config", config_file, "--out", tmp_path / "run")
-    (described,) = (line for line in answer.out.splitlines() if line.startswith("the final table takes about 60 min"))
-    named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", described)
+    (described,) = re.findall(r"(?s)^the final table takes about 60 min.*?begins again with", answer.out, re.M)
+    named = re.findall(r"(--[\w.-]+) (\S+?)[,.] ", " ".join(described.split()))
     assert [option for option, _ in named] == [
         "--evaluation.final-sequences",
         "--evaluation.temperatures",
@@ -292,9 +309,16 @@ def test_a_finished_run_is_shown_again_and_not_changed(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     answer = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
     assert answer.status == 0
-    described, _, table = answer.out.partition("\n")
-    assert described.startswith(f"run {folder} is complete: ") and "The data was not read again" in described
-    assert table == (folder / "table.txt").read_text()
+    said = (folder / "summary.txt").read_text("utf-8")
+    assert answer.out.endswith(said)
+    described = " ".join(answer.out.removesuffix(said).split())
+    assert described.startswith(f"run {folder} is complete; ") and "The data was not read again" in described
+    assert "--dry-run`." in described
+    # A run of an older version kept the whole table alone.
+    (folder / "summary.txt").unlink()
+    older = ask(capsys, "train", "--resume", folder, "--tracking.enabled", "false")
+    assert older.out.endswith((folder / "table.txt").read_text("utf-8"))
+    (folder / "summary.txt").write_text(said, "utf-8")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

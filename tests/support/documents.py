@@ -12,6 +12,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "examples/README.md",
     *sorted(path.relative_to(PROJECT).as_posix() for path in (PROJECT / "docs").rglob("*.md")),
 )
 RESULTS = tuple(f"benchmarks/results/{path.name}" for path in sorted((PROJECT / "benchmarks/results").glob("*.md")))
@@ -169,7 +170,7 @@ def calls(path: str, text: str) -> Iterator[Piece]:
 def files(path: str, text: str) -> Iterator[Piece]:
     """Files and folders of this project that sentences name."""
     for number, code in spans(text):
-        if re.match(r"(rlgan|envs|tuning|tests|benchmarks|docs)/[\w./-]*$", code):
+        if re.match(r"(rlgan|envs|tuning|tests|benchmarks|docs|examples)/[\w./-]*$", code):
             yield Piece(f"{path}:{number}", code, is_block=False)
 
 

@@ -221,8 +221,12 @@ class Checker:
     def _python(self, arguments: list[str]) -> str | None:
         if arguments[0] == "rlgan/train.py":
             return self.rlgan(["train", *arguments[1:]], is_whole=True)
+        if arguments[0].startswith("examples/"):  # whether the file is there is looked at for every command
+            return None
+        if arguments[:2] == ["-m", "build"]:
+            return None
         if arguments[0] != "-m":
-            return f"{arguments[0]}: only rlgan/train.py and modules (-m) are known to this test"
+            return f"{arguments[0]}: only rlgan/train.py, examples and modules (-m) are known to this test"
         package, _, name = arguments[1].partition(".")
         if package != "benchmarks" or not (PROJECT / "benchmarks" / f"{name}.py").exists():
             return f"there is no module {arguments[1]}"
@@ -315,6 +319,8 @@ def made_by(command: Piece) -> list[str]:
     typed = words(command.text)
     if typed[:2] == ["rlgan", "oracle"]:
         return [word for word in typed if word.endswith(".npz")]
+    if typed[:2] == ["python", "examples/corpus.py"]:
+        return typed[2:]
     return [typed[typed.index(">") + 1]] if ">" in typed else []
 
 
@@ -488,7 +494,7 @@ def programs() -> list[str]:
     """All Python of the project, and its other files that cite pages."""
     found = {
         path
-        for folder in ("rlgan", "envs", "tuning", "tests", "benchmarks")
+        for folder in ("rlgan", "envs", "tuning", "tests", "benchmarks", "examples")
         for path in (PROJECT / folder).rglob("*.py")
     }
     found |= {path for path in PROJECT.iterdir() if path.suffix in (".toml", ".yaml")} | {PROJECT / "Makefile"}
@@ -530,6 +536,18 @@ def test_a_study_in_toml_is_one(piece: Piece, tmp_path: Path) -> None:
     varied = {one.path for one in space.axes} | {bundle.name for bundle in space.bundles}
     written = tomllib.loads(piece.text)
     assert varied >= set(written["axes"]) | set(written.get("bundles", {})), piece.where
+
+
+def test_the_table_of_presets_has_each_of_them_once() -> None:
+    text = (PROJECT / "docs/presets.md").read_text("utf-8")
+    rows = re.findall(r"(?m)^\| (.*?) \|", text.partition("| preset |")[2])
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(rows))) == sorted(PRESETS)
+
+
+def test_the_list_of_examples_has_each_of_them() -> None:
+    listed = re.findall(r"(?m)^\| \[(.*?)\]", (PROJECT / "examples/README.md").read_text("utf-8"))
+    there = [path.name for path in (PROJECT / "examples").iterdir() if path.suffix in (".py", ".ipynb")]
+    assert sorted(listed) == sorted(there)
 
 
 def test_yaml_and_json_parse() -> None:

@@ -200,7 +200,7 @@ def test_a_run_reads_sources_in_the_encoding_of_its_training_files(
     )
     assert (answer.status, answer.out.splitlines()) == (0, task.decode(best.tokens))
     # Nothing is unknown: the words are those of training.
-    assert answer.err == f"{file}: read 2 lines\n"
+    assert answer.err == f"{file}: read 2 lines\n{folder}: the likeliest that 3 beams find, temperature 1\n"
     file.write_text("Übel\nGröße\n", "utf-8")
     assert ask(capsys, *asked, "--encoding", "utf-8") == answer
     wrong = ask(capsys, *asked, "--encoding", "latin-x")
@@ -216,7 +216,8 @@ def test_sources_of_a_run_that_tells_no_encoding_are_utf_8(
     assert description["reading"].pop("encoding") == "utf-8"
     path.write_text(json.dumps(description), "utf-8")
     file.write_text("ein Hund\n", "utf-8")
-    assert ask(capsys, "sample", "--run", folder, "--input", file).err == f"{file}: read 1 line\n"
+    said = f"{file}: read 1 line\n{folder}: temperature 1, seed 0\n"
+    assert ask(capsys, "sample", "--run", folder, "--input", file).err == said
     file.write_bytes("größer\n".encode("latin-1"))
     assert (
         f"{file}, line 1: byte 0xf6 at offset 2 is not utf-8"
@@ -235,7 +236,8 @@ def test_empty_lines_are_skipped_at_the_end_of_sources_alone(
     file.write_text("eine Katze\nein Hund\n\n \n")
     answer = ask(capsys, *asked)
     assert (answer.status, answer.out) == (0, plain.out) and len(answer.out.splitlines()) == 2
-    assert answer.err == f"{file}: read 4 lines\n{file}: skipped 2 empty lines at the end\n"
+    told = f"{folder}: temperature 1, seed 4\n"
+    assert answer.err == f"{file}: read 4 lines\n{file}: skipped 2 empty lines at the end\n{told}"
     file.write_text("eine Katze\n\nein Hund\n")
     assert f"{file}, line 2: is empty, but each line must be a source" in ask(capsys, *asked).err
     file.write_text("\n\n")

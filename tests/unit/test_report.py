@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from rlgan.base.errors import CheckpointError
+from rlgan.evaluation.quantities import axis_name
 from rlgan.report.tables import format_table, plot_learning_curves, plot_quality_diversity, to_markdown, write_table
 from tests.support.errors import refused
 
@@ -253,9 +254,9 @@ def test_labels_cover_neither_each_other_nor_points_and_stay_inside(tmp_path: Pa
 
 def test_axes_say_which_way_is_better(tmp_path: Path) -> None:
     rows = [{"name": "MLE start", "temperature": 1.0, "kl_reverse": 1.0, "kl_forward": 2.0}]
-    figure = plot_quality_diversity(rows, "kl_reverse", "kl_forward", tmp_path / "plane.png")
-    assert figure.axes[0].get_xlabel() == "KL(generator‖oracle), nats per token: quality, lower is better"
-    assert figure.axes[0].get_ylabel() == "KL(oracle‖generator), nats per token: coverage, lower is better"
+    figure = plot_quality_diversity(rows, "kl_reverse", "kl_forward", tmp_path / "plane.png", axis_name=axis_name)
+    assert figure.axes[0].get_xlabel() == "KL(generator‖oracle), nats/token: quality, lower is better"
+    assert figure.axes[0].get_ylabel() == "KL(oracle‖generator), nats/token: coverage, lower is better"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["MLE start, by temperature τ"]
 

@@ -54,7 +54,9 @@ class FinalResult:
         temperature: that divided the logits.
         validation: on validation data; whatever is chosen (temperature, winner) is chosen by these.
         test: on test data; reported, and never chosen by.
-        samples: some of what it wrote, behind what that was given; empty where they were not kept.
+        samples: some of what it wrote; empty where they were not kept.
+        beside: of each sample what it was given, or None, and a sequence of the test split that was given the same;
+            empty in sweeps of older versions, which wrote what was given before the sample.
     """
 
     entrant: str
@@ -64,6 +66,7 @@ class FinalResult:
     validation: Mapping[str, float]
     test: Mapping[str, float]
     samples: tuple[str, ...] = ()
+    beside: tuple[tuple[str | None, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,20 @@ from rlgan.base.errors import TrackingError
 from rlgan.tracking import LoggedRun, children, history
 
 from ..judge.results import Again, FinalResult, Kind, SweepResults, TrialResult, TrialState
-from .tracked import ENTRANT, ENTRANT_KIND, ERROR, INDEX, KIND, OBJECTIVE, POINT, POPULATION, SAMPLES, STATE, SWEEP
+from .tracked import (
+    BESIDE,
+    ENTRANT,
+    ENTRANT_KIND,
+    ERROR,
+    INDEX,
+    KIND,
+    OBJECTIVE,
+    POINT,
+    POPULATION,
+    SAMPLES,
+    STATE,
+    SWEEP,
+)
 
 _FINAL = re.compile(r"(validation|test)/tau_([0-9.e+-]+)/(.+)")
 
@@ -104,6 +117,7 @@ def _finals(run: LoggedRun) -> list[FinalResult]:
             split, temperature, metric = parts.groups()
             found.setdefault(float(temperature), {"validation": {}, "test": {}})[split][metric] = value
     samples = json.loads(run.tags.get(SAMPLES, "{}"))
+    beside = tuple((source, real) for source, real in json.loads(run.tags.get(BESIDE, "[]")))
     return [
         FinalResult(
             entrant=run.tags[ENTRANT],
@@ -113,6 +127,7 @@ def _finals(run: LoggedRun) -> list[FinalResult]:
             validation=measured["validation"],
             test=measured["test"],
             samples=tuple(samples.get(f"{temperature:g}", ())),
+            beside=beside,
         )
         for temperature, measured in found.items()
     ]

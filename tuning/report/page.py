@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import CheckpointError
 from rlgan.report.html import Block, Paragraph, Picture, Preformatted, Section, Table, write_html
-from rlgan.report.tables import format_table, printable, to_markdown
+from rlgan.report.narrow import MOST_COLUMNS, stacked_tables, wrapped
+from rlgan.report.samples import Written, sample_tables, sample_text
+from rlgan.report.tables import printable, to_markdown
 
 from ..judge.importance import Importance, importances
 from ..judge.results import SweepResults, TrialResult, TrialState
@@ -39,7 +40,6 @@ _STATES: dict[TrialState, str] = {
     "failed": "failed",
     "unfinished": "unfinished",
 }
-_LINE = 110  # characters of a line of prose in a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,13 @@ def write_page(results: SweepResults, folder: Path, analysis: Analysis | None = 
     return folder / REPORT
 
 
-def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str:
+def summary_text(results: SweepResults, analysis: Analysis | None = None, columns: int = MOST_COLUMNS) -> str:
     """The page in words, for a terminal.
 
     Args:
         results: of the sweep.
         analysis: of these results; None computes it.
+        columns: of a line; only the command that trains the winner again may be longer.
 
     Returns:
         Lines without a final newline, without any character that a terminal obeys.
@@ -134,25 +135,28 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None) -> str
     analysis = analysis or analyse(results)
     judged = analysis.verdict
     parts = [
-        f"sweep {results.name}: {results.study} on {results.task}\n{results.description}",
-        _wrapped(judged.finding),
+        f"sweep {results.name}: {results.study} on {results.task}\n{wrapped(results.description, columns, hang='')}",
+        wrapped(judged.finding, columns, hang=""),
     ]
-    parts.append("\n".join(_wrapped(paragraph.text) for paragraph in _ran(results)))
+    parts.append("\n".join(wrapped(paragraph.text, columns, hang="") for paragraph in _ran(results)))
     if judged.entries:
-        parts.append(f"final race, {results.objective}\n" + format_table(_race_rows(judged), _RACE))
-        parts.append(_wrapped(f"share of the headroom captured: {judged.headroom}"))
+        parts.append(f"final race, {results.objective}\n" + stacked_tables(_race_rows(judged), _RACE, most=columns))
+        parts.append(wrapped(f"share of the headroom captured: {judged.headroom}", columns, hang=""))
         if samples := _samples(results, judged):
-            parts.append("samples of each entrant\n" + "\n".join(samples))
+            parts.append("samples of each entrant\n" + sample_text(samples, columns))
     if results.again is not None:
-        parts.append("\n".join([_wrapped(results.again.text), *filter(None, [results.again.command])]))
+        said = wrapped(results.again.text, columns, hang="")
+        parts.append("\n".join([said, *filter(None, [results.again.command])]))
     for importance in analysis.importances:
-        text = f"importance: {importance.target}\n{_wrapped(importance.verdict)}"
-        parts.append(f"{text}\n{format_table(_effect_rows(importance), _EFFECTS)}" if importance.effects else text)
+        text = f"importance: {importance.target}\n{wrapped(importance.verdict, columns, hang='')}"
+        table = [stacked_tables(_effect_rows(importance), _EFFECTS, most=columns)] if importance.effects else []
+        parts.append("\n".join([text, *table]))
     if best := _best(results):
-        parts.append("best trials, one seed each\n" + format_table(*_best_table(results, best)))
+        parts.append("best trials, one seed each\n" + stacked_tables(*_best_table(results, best), most=columns))
     if failed := _failed(results):
         parts.append("failed trials\n" + "\n".join(failed))
-    parts.append("\n".join(["how it was judged", *(_wrapped(text, "- ") for text in _judged(results, judged))]))
+    how = [wrapped(f"- {text}", columns) for text in _judged(results, judged)]
+    parts.append("\n".join(["how it was judged", *how]))
     text = "\n\n".join(parts)
     return printable(text)
 
@@ -198,15 +202,16 @@ def _again(results: SweepResults, judged: Verdict) -> list[Block]:
     return found
 
 
-def _samples(results: SweepResults, judged: Verdict) -> list[str]:
-    """Three samples of each entrant, in the order of validation data: at its temperature, of its first seed."""
+def _samples(results: SweepResults, judged: Verdict) -> list[Written]:
+    """What each entrant wrote, in the order of validation data: at its temperature, of its first seed."""
     found = []
     for entry in judged.entries:
         finals = [one for one in results.finals if (one.entrant, one.temperature) == (entry.entrant, entry.temperature)]
         shown = next((one for one in sorted(finals, key=lambda one: one.seed) if one.samples), None)
         if shown is not None:
-            title = f"{entry.entrant} (τ={shown.temperature:g}, seed {shown.seed})"
-            found.append("\n".join([title, *(f"  {line}" for line in shown.samples)]))
+            name = f"{entry.entrant} (τ={shown.temperature:g}, seed {shown.seed})"
+            sources = tuple(source for source, _ in shown.beside if source is not None)
+            found.append(Written(name, shown.samples, tuple(real for _, real in shown.beside), sources))
     return found
 
 
@@ -250,8 +255,7 @@ def _race_section(results: SweepResults, judged: Verdict, folder: Path) -> Secti
     if judged.entries:
         blocks.append(Paragraph(f"Share of the headroom captured: {judged.headroom}."))
         if samples := _samples(results, judged):
-            blocks.append(Paragraph("What the entrants write:"))
-            blocks.append(Preformatted("\n\n".join(samples)))
+            blocks += sample_tables(samples, "What the entrants write, beside sequences of the test split")
     return Section("Final race", blocks)
 
 
@@ -377,10 +381,6 @@ def _failed(results: SweepResults) -> list[str]:
             cut = [f"({len(lines) - _MOST_LINES} lines before)"] if len(lines) > _MOST_LINES else []
             alike.setdefault("\n  ".join([*cut, *lines[-_MOST_LINES:]]), []).append(str(trial.index))
     return [f"trial {', '.join(indices)}: {error}" for error, indices in alike.items()]
-
-
-def _wrapped(text: str, bullet: str = "") -> str:
-    return textwrap.fill(text, _LINE, initial_indent=bullet, subsequent_indent=" " * len(bullet))
 
 
 def _judged(results: SweepResults, judged: Verdict) -> list[str]:

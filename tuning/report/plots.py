@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlgan.evaluation.quantities import axis_name
 from rlgan.metrics.intervals import interval, spread
-from rlgan.report.tables import axis_name, label_points, new_figure, printable, save_figure
+from rlgan.report.tables import label_points, new_figure, printable, save_figure
 
 from ..judge.importance import MOST_PAIRED, Importance
 from ..judge.results import FinalResult, Kind, SweepResults, TrialResult

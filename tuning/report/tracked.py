@@ -33,7 +33,7 @@ OBJECTIVE = "objective"
 """Metric of a trial."""
 SWEEP = "rlgan.sweep"
 """Tag of a sweep: what is known of it beside its trials, as JSON."""
-SAMPLES = "rlgan.samples"
+SAMPLES, BESIDE = "rlgan.samples", "rlgan.samples_beside"
 """Tag of a run of the final race: temperature → some of what it wrote, as JSON."""
 _LONGEST_SAMPLE = 200  # characters
 POPULATION = "population/"
@@ -174,6 +174,10 @@ class SweepTracking:
         tags = {KIND: "final", "seed": str(run.seed), ENTRANT: run.entrant, ENTRANT_KIND: run.kind}
         if samples := {f"{result.temperature:g}": _short(result.samples) for result in run.results if result.samples}:
             tags[SAMPLES] = json.dumps(samples, ensure_ascii=False)
+        # The same at every temperature: what is given, and the real sequences, are those of the test split.
+        if beside := next((result.beside for result in run.results if result.beside), ()):
+            shown = [[None if source is None else _short([source])[0], _short([real])[0]] for source, real in beside]
+            tags[BESIDE] = json.dumps(shown, ensure_ascii=False)
         tracker = self._entrant(run).child(folder, name, {"entrant": run.entrant, "seed": run.seed}, tags)
         if run.results and not tracker.rows():
             tracker.log_metrics(final_metrics(run), step=0, phase="final", unit=None)

@@ -265,7 +265,14 @@ class FinalLedger(Unpickled):
             who, kind, seed = event["entrant"], event["kind"], event["seed"]
             results = tuple(
                 FinalResult(
-                    who, kind, seed, one["temperature"], one["validation"], one["test"], tuple(one.get("samples", ()))
+                    who,
+                    kind,
+                    seed,
+                    one["temperature"],
+                    one["validation"],
+                    one["test"],
+                    tuple(one.get("samples", ())),
+                    tuple((source, real) for source, real in one.get("beside", ())),
                 )
                 for one in event["results"]
             )

@@ -16,7 +16,8 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
-from rlgan.evaluation.evaluator import Evaluator, samples_shown, selection_view
+from rlgan.evaluation.evaluator import Evaluator, selection_view
+from rlgan.evaluation.shown_samples import beside_real
 from rlgan.runs.ray_tune import VARIED, SequenceGAN
 from rlgan.storage.checkpoint import load_latest
 from rlgan.storage.export import save_run_generator
@@ -50,7 +51,7 @@ UPDATE = "update"
 COMPLETE = "complete"
 """Name of the report whether the run is at its end."""
 MEASURED = "measured"
-"""Name of the report of a final measurement: a list of {temperature, validation, test, samples}."""
+"""Name of the report of a final measurement: a list of {temperature, validation, test, samples, beside}."""
 MEASURING_S = "measuring_s"
 """Name of the reported seconds that the measurement took."""
 _SAMPLES = 3  # that a person is shown of each temperature
@@ -159,12 +160,14 @@ class Trial(SequenceGAN):
                     evaluator.measure(generator, temperature, settings.final_sequences)
                     for evaluator in (trainer.evaluator, on_test)
                 )
+                shown = beside_real(self._task, other, _SAMPLES)
                 measured.append(
                     {
                         "temperature": temperature,
                         "validation": _plain(one.metrics),
                         "test": _plain(other.metrics),
-                        "samples": samples_shown(self._task, other, _SAMPLES),
+                        "samples": [one.generated for one in shown],
+                        "beside": [[one.source, one.real] for one in shown],
                     },
                 )
         return measured

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
+from wcwidth import width
 
 from rlgan.base.errors import CheckpointError
 from rlgan.tuning.judge.importance import importances
@@ -182,7 +183,12 @@ def test_the_winner_has_a_command_and_entrants_their_samples(analysis: Analysis,
     command = "rlgan train quick --data 'a file' --seed 102"
     results = replace(a_sweep(), again=Again("This trains trial 17 again:", command))
     written = tuple(
-        replace(one, samples=(f"<{one.entrant} {one.seed} {one.temperature:g} a>", "b", "c")) for one in results.finals
+        replace(
+            one,
+            samples=(f"<{one.entrant} {one.seed} {one.temperature:g} a>", "b", "c"),
+            beside=((None, "real one"), (None, "real two"), (None, "real three")),
+        )
+        for one in results.finals
     )
     results = replace(results, finals=written)
     text, page = summary_text(results, analysis), write_page(results, tmp_path, analysis).read_text("utf-8")
@@ -190,8 +196,12 @@ def test_the_winner_has_a_command_and_entrants_their_samples(analysis: Analysis,
     assert "rlgan train quick --data &#39;a file&#39; --seed 102" in page
     entries = {entry.entrant: entry.temperature for entry in analysis.verdict.entries}
     for entrant, temperature in entries.items():
-        assert f"  <{entrant} 101 {temperature:g} a>\n  b\n  c" in text
-        assert f"&lt;{entrant} 101 {temperature:g} a&gt;" in page
+        assert f"{entrant} (τ={temperature:g}, seed 101)" in text
+        assert f"<{entrant} 101 {temperature:g} a>" in text
+        assert f"<td>&lt;{entrant} 101 {temperature:g} a&gt;</td>" in page
+    assert text.count("test split") == 3 and "real one" in text  # six entrants, two beside each other
+    assert page.count("<td>real one</td>") == 1 and page.count('<th scope="col">test split</th>') == 1
+    assert max(map(width, text.splitlines())) <= 100
     older = replace(results, again=None)
     assert "did not keep the command" in write_page(older, tmp_path, analysis).read_text("utf-8")
     nobody = replace(older, finals=())

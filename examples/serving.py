@@ -1,0 +1,85 @@
+"""A generator behind HTTP: registered with MLflow, served by MLflow's own server, asked as any client would.
+
+    python examples/serving.py
+
+Trains names of functions by likelihood, registers the generator as the next version of the model `names`, loads it back
+by its address, and serves it on loopback until three requests are answered. The server knows nothing but the model.
+
+Prints: the model's address, names from Python, names by HTTP (the same seed gives the same ones), and the answer to a
+request that is wrong. Of services in production, docs/operations.md ("Models") says what to mind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from corpus import names
+
+import rlgan
+
+
+def registered(folder: Path, name: str) -> str:
+    """Address of the generator of a run in MLflow's registry, as `rlgan register` makes it."""
+    command = [sys.executable, "-m", "rlgan", "register", "--run", str(folder), "--name", name]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return said.split(": ")[0]
+
+
+def serve(address: str, port: int) -> subprocess.Popen[bytes]:
+    """MLflow's server of a model, on loopback, once it answers."""
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", address]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{Path('runs/mlruns.db').resolve()}"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environment)
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5):
+                return server
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit(f"the server ended with status {server.returncode}")
+
+
+def ask(port: int, number: int, **params: object) -> list[str] | str:
+    """So many sequences by HTTP, or what was wrong with the request."""
+    body = {"dataframe_records": [{"num_sequences": number}], "params": params}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return [row["text"] for row in json.load(answer)["predictions"]]
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}: {json.load(error)['message']}"
+
+
+def main() -> None:
+    run = rlgan.train("mle", data=names(), tokens="char", schedule={"mle_epochs": 15})
+    address = registered(run.folder, "names")
+    print(f"{address} from Python: {', '.join(rlgan.load(address).sample(5, seed=1))}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = serve(address, port)
+    try:
+        print(f"by HTTP, seed 1: {', '.join(ask(port, 5, seed=1))}")
+        print(f"by HTTP, temperature 0.5: {', '.join(ask(port, 5, seed=1, temperature=0.5))}")
+        print(f"a wrong request: {ask(port, 0)}")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
