@@ -355,9 +355,9 @@ class Session:
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
         self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
-            f"another run, lower --evaluation.final-sequences {evaluation.final_sequences}, "
-            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings} "
-            f"or --controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
+            f"another run, reduce --evaluation.final-sequences {evaluation.final_sequences}, "
+            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
+            f"--controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
     def _say_wrapped(self, text: str) -> None:
