@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlgan import callbacks as callbacks
     from rlgan import presets as presets
     from rlgan.api import Run as Run
     from rlgan.api import compare as compare
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Config": "rlgan.config.config",
     "Run": "rlgan.api",
+    "callbacks": "",
     "compare": "rlgan.api",
     "discriminator_reward": "rlgan.api",
     "load": "rlgan.api",
@@ -42,6 +44,7 @@ __all__ = [
     "Config",
     "Run",
     "__version__",
+    "callbacks",
     "compare",
     "discriminator_reward",
     "load",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rlgan.base.errors import CheckpointError, ConfigError
+from rlgan.base.errors import CheckpointError, ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import TaskSettings
@@ -104,6 +104,14 @@ def settings_of(values: Mapping[str, Any]) -> SweepSettings:
             cause = problem.get("ctx", {}).get("error")
             code, fields = (cause.code, cause.fields) if isinstance(cause, ConfigError) else ("sweep_settings", {})
             raise ConfigError(problem["msg"].removeprefix("Value error, "), code=code, fields=fields) from None
+        if problem["type"] == "extra_forbidden":
+            unknown, known = str(problem["loc"][0]), SweepSettings.model_fields
+            raise ConfigError(
+                f"{unknown}: is not a setting of sweeps; these are {', '.join(known)}.{nearest(unknown, known)} "
+                "Give settings of the runs by their paths.",
+                code="sweep_setting_unknown",
+                fields={"name": unknown},
+            ) from None
         name = str(problem["loc"][0]).replace("_", "-")
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise ConfigError(

@@ -27,6 +27,7 @@ from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import Decoding, ExportedGenerator, load_run_generator
 from rlgan.storage.places import Place, fetch, is_uri, open_place
 
+from .pages import page_of
 from .settings import built_callbacks, progress_of
 from .words import in_words_of_python
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from rlgan.training.callbacks import Callback
 
+SAMPLES = "samples.txt"
+"""Name of the file of a run's folder that has what its generator wrote at each measurement."""
 _SHOWN_VERDICT = 160  # characters of a line of `repr`
 _TITLE = re.compile(r"=== (mle \d+|discriminator \d+|adversarial \d+|final)")
 
@@ -78,6 +81,16 @@ class Run:
             f"  {state}; generator {config.generator.kind}, reward {config.reward.kind}\n"
             f"  {said if len(said) <= _SHOWN_VERDICT else said[: _SHOWN_VERDICT - 1] + '…'}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        verdict, rows, samples = None, [], {}
+        if self._is_run and self.is_finished:
+            verdict, rows = self.verdict, json.loads(self._text(TABLE, "no final table yet"))
+        if (self.folder / SAMPLES).exists():
+            samples = self.samples
+        # The first sentence stands in the description.
+        return page_of(repr(self), [] if verdict is None else verdict.sentences[1:], rows, samples)
 
     @property
     def _is_run(self) -> bool:
@@ -138,7 +151,7 @@ class Run:
         self._require_run("samples of its training")
         found: dict[str, list[str]] = {}
         shown: list[str] = []
-        for line in self._text("samples.txt", "no samples yet").splitlines():
+        for line in self._text(SAMPLES, "no samples yet").splitlines():
             if title := _TITLE.fullmatch(line):
                 shown = found[title.group(1)] = []
             else:

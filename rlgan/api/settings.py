@@ -19,6 +19,7 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import PluginKind, known, register
 from rlgan.presets.effects import require_effect
 from rlgan.presets.registry import preset as preset_named
+from rlgan.runs.notebook import NotebookProgress, in_notebook
 from rlgan.runs.progress import Progress, Silence
 
 from .words import in_python
@@ -140,4 +141,6 @@ def built_callbacks(callbacks: Sequence[Callback | type[Callback]]) -> tuple[Cal
 
 def progress_of(quiet: bool) -> Progress:
     """What shows a person what is going on."""
-    return Silence() if quiet else Progress(words=in_python)
+    if quiet:
+        return Silence()
+    return NotebookProgress(words=in_python) if in_notebook() else Progress(words=in_python)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from pathlib import Path
+
+from .errors import ConfigError
 
 _ROOT = Path(__file__).absolute().parents[2]
 """The folder that holds the package `rlgan`: a checkout, or where wheels are unpacked."""
@@ -33,3 +36,22 @@ def install_command(extra: str, root: Path = _ROOT, python: Path | None = None, 
     if here == root:
         return f"{shlex.quote(shown)} -m pip install -c constraints.txt -e '.[{extra}]'"
     return shlex.join([shown, "-m", "pip", "install", "-c", str(root / "constraints.txt"), "-e", f"{root}[{extra}]"])
+
+
+def require_package(package: str, who: str, extra: str) -> None:
+    """See to it that a package of an optional part is there.
+
+    Args:
+        package: by its import name; it is not imported.
+        who: needs it, for the message.
+        extra: that installs it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{who}: needs {package}, which is not installed. Install it with: {install_command(extra)}",
+            code="package_missing",
+            fields={"package": package},
+        )

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlgan.base.errors import ConfigError, nearest
 
-from .sources import PluginKind, Source, memory, near_module, source_of, source_of_module, target_of
+from .sources import SHIPPED, PluginKind, Source, memory, near_module, source_of, source_of_module, target_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ def load(name: str, kind: PluginKind, digest: str = "") -> Loaded:
         return Loaded(source.registered, name, source.digest, source.path)
     target = target_of(name, kind)
     place, _, attribute = target.rpartition(":")
+    if name in SHIPPED.get(kind, {}):
+        return Loaded(getattr(importlib.import_module(place), attribute), name, source.digest, "")
     module = _of_text(target, kind, source) if place.endswith(".py") else _imported(target, kind, source.digest)
     if not hasattr(module, attribute):
         names = [one for one in vars(module) if not one.startswith("_")]

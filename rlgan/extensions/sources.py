@@ -14,7 +14,7 @@ import linecache
 import pkgutil
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,6 +27,11 @@ PluginKind = Literal["reward", "metric", "task", "generator", "discriminator", "
 
 ENTRY_POINTS = "rlgan.plugins"
 """Group of the entry points by which an installed package offers plug-ins; an entry point is named KIND.NAME."""
+
+SHIPPED: Mapping[str, Mapping[str, str]] = {
+    "callback": {"tensorboard": "rlgan.callbacks:TensorBoard", "wandb": "rlgan.callbacks:WandB"},
+}
+"""Plug-ins that come with rlgan: kind → name → package.module:NAME."""
 
 _KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 _BY_NAME = "qualified-name:"  # begins the digest of an object without source
@@ -160,6 +165,8 @@ def source_now(name: str, kind: PluginKind) -> Source:
     """What is there now under a name."""
     if (kind, name) in memory.registered:
         return memory.registered[kind, name]
+    if name in SHIPPED.get(kind, {}):  # of this version, whichever it is: what it is called is all of it
+        return Source(None, _BY_NAME + SHIPPED[kind][name])
     target = target_of(name, kind)
     place = target.rpartition(":")[0]
     if not place.endswith(".py"):
@@ -293,10 +300,11 @@ def target_of(name: str, kind: PluginKind) -> str:
 
 
 def entry_points(kind: PluginKind) -> dict[str, str]:
-    """What installed packages offer of a kind: name → package.module:NAME."""
+    """What rlgan and installed packages offer of a kind: name → package.module:NAME."""
     found = importlib.metadata.entry_points(group=ENTRY_POINTS)
     named = {entry.name: entry.value for entry in found}
-    return {name.removeprefix(f"{kind}."): value for name, value in named.items() if name.startswith(f"{kind}.")}
+    offered = {name.removeprefix(f"{kind}."): value for name, value in named.items() if name.startswith(f"{kind}.")}
+    return {**offered, **SHIPPED.get(kind, {})}
 
 
 def near_module(place: str) -> str:

@@ -402,9 +402,10 @@ def _overlap(one: Any, other: Any) -> float:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, apart from pyplot, which would keep it and choose a window system."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    from .picture import Picture
+
+    figure = Picture(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -157,9 +157,12 @@ class Progress:
     def say(self, text: str) -> None:
         """Print lines, clear of the bar."""
         with self._lock:
-            if self._bar is not None:
-                self._bar.clear()
+            self._clear_bar()
             self._print(self._words(text))
+
+    def _clear_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.clear()
 
     def _print(self, text: str) -> None:
         self._last_line = self._activity.clock()

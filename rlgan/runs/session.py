@@ -107,7 +107,7 @@ class Session:
         self._tags = dict(tags or {})
         self._config, self._task, self._trainer, self._run_dir = config, task, trainer, run_dir
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
-        self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer)
+        self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer, run_dir)
         self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
         self._progress = progress
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
@@ -240,9 +240,7 @@ class Session:
         callbacks.end()
 
     def _log(self, unit: Iteration) -> None:
-        self._tracker.log_metrics(
-            _named_for_phase(unit), step=unit.step, phase=unit.phase, unit=self._trainer.position.units
-        )
+        self._tracker.log_metrics(unit.logged, step=unit.step, phase=unit.phase, unit=self._trainer.position.units)
         self._progress.unit(unit, training_left(self._config, self._trainer.position))
         if unit.measurement is not None:
             self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
@@ -403,23 +401,6 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
             f"upload it with: {again}",
             code="upload_failed",
         ) from error
-
-
-def _named_for_phase(unit: Iteration) -> Mapping[str, float]:
-    """Name apart what several phases have, for each counts its own steps.
-
-    eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
-    """
-    if unit.phase == "mle":
-        return {name.replace("eval/", "mle/").replace("timing/", "mle/timing/"): v for name, v in unit.metrics.items()}
-    if unit.phase == "discriminator":
-        return {
-            name.replace("discriminator/", "discriminator_pretraining/").replace(
-                "timing/", "discriminator_pretraining/timing/"
-            ): value
-            for name, value in unit.metrics.items()
-        }
-    return unit.metrics
 
 
 def _truncate_samples(path: Path, trainer: Trainer) -> None:

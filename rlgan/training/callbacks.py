@@ -17,9 +17,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from rlgan.base.errors import CallbackError, CheckpointError
+from rlgan.base.errors import CallbackError, CheckpointError, RlganError
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
@@ -53,10 +54,14 @@ class RunView:
 
     Args:
         trainer: of the run.
+        folder: of the run.
+
+    Attributes:
+        folder: of the run; None where it has none of its own, as in a trial of Ray Tune.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    def __init__(self, trainer: Trainer, folder: Path | None = None) -> None:
+        self._trainer, self.folder = trainer, folder
         self._logged: dict[str, float] | None = None
 
     @property
@@ -180,6 +185,8 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
         if inspect.isclass(callback):
             try:
                 callback = callback(**plugin.options)
+            except RlganError:
+                raise  # it says what to do
             except Exception as error:  # a user's own code may raise anything
                 raise CallbackError(
                     f"callback {plugin.name}: building it raised {type(error).__name__}: {error}. Fix it, or set "
@@ -221,14 +228,15 @@ class Callbacks:
     Args:
         callbacks: in order.
         trainer: of the run.
+        folder: of the run; None where it has none.
 
     Raises:
         CallbackError: one of them is no callback, or two have the same name.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], trainer: Trainer) -> None:
+    def __init__(self, callbacks: Sequence[Callback], trainer: Trainer, folder: Path | None = None) -> None:
         require_usable(callbacks)
-        self._callbacks, self._trainer, self._view = tuple(callbacks), trainer, RunView(trainer)
+        self._callbacks, self._trainer, self._view = tuple(callbacks), trainer, RunView(trainer, folder)
 
     def start(self) -> None:
         """Call `on_start` of all."""

@@ -28,3 +28,18 @@ class Iteration:
     metrics: Mapping[str, float]
     measurement: Measurement | None = None
     rollouts: tuple[Rollouts, ...] = ()
+
+    @property
+    def logged(self) -> Mapping[str, float]:
+        """Metrics by the names under which they are logged, which keep phases apart: each counts its own steps.
+
+        eval/* and discriminator/* belong to the adversarial phase, mle/* and discriminator_pretraining/* to the others.
+        """
+        own = {"mle": ("eval/", "mle/"), "discriminator": ("discriminator/", "discriminator_pretraining/")}
+        if self.phase not in own:
+            return self.metrics
+        before, after = own[self.phase]
+        return {
+            name.replace(before, after).replace("timing/", f"{after}timing/"): value
+            for name, value in self.metrics.items()
+        }

@@ -25,7 +25,7 @@ from rlgan.training.own_networks import require_sound_networks
 from rlgan.training.parts import DiscriminatorHandle, Parts, RolloutPool
 
 from .discriminator import DiscriminatorWorker, RayDiscriminator
-from .environment import own_cluster, running_cluster, worker_environment
+from .environment import own_cluster, running_cluster, use_as_it_is, worker_environment
 from .faults import Faults
 from .learner import GeneratorLearners
 from .placement import Role, Room, require_room, roles_of
@@ -131,8 +131,13 @@ def _build_discriminator(
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """The cluster that is there (that the caller joined, or `running_cluster`), or one of our own on this machine."""
+    """The cluster that is there (that the caller joined, or `running_cluster`), or one of our own on this machine.
+
+    Raises:
+        ConfigError: it cannot be joined, or the caller joined it in a way that actors cannot work with.
+    """
     if ray.is_initialized():
+        use_as_it_is()
         yield
         return
     if not (address := running_cluster()):

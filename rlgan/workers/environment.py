@@ -6,6 +6,7 @@ as it is. Whatever the user has set stays.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -20,7 +21,10 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]
 
+from rlgan.base.errors import ConfigError
 from rlgan.base.threads_wait import SPINS, for_workers
+
+logger = logging.getLogger(__name__)
 
 _ANSWERS_WITHIN_S = 3.0  # it is on this machine
 
@@ -40,6 +44,31 @@ def running_cluster() -> str | None:
         return None
     address = note.read_text(encoding="utf-8").strip()
     return address if listens(address) else None
+
+
+def use_as_it_is() -> None:
+    """See to it that the cluster which the caller joined can be used; its settings stay what they are.
+
+    Where RAY_ADDRESS names another cluster, the caller's is used, and that is said.
+
+    Raises:
+        ConfigError: it was joined as a Ray client, from outside of the cluster.
+    """
+    if ray.util.client.ray.is_connected():
+        raise ConfigError(
+            "Ray is initialised in this process by a client address (ray://…), so the driver is outside of the "
+            "cluster: weights and rollouts would go through one server, and lost actors could not be identified. Start "
+            "the run on a node of the cluster: submit this script with `ray job submit`, or call "
+            "ray.init(address='auto') there; or set workers.rollout=0, which needs no cluster.",
+            code="ray_client",
+        )
+    joined, named = ray.get_runtime_context().gcs_address, os.environ.get("RAY_ADDRESS", "")
+    if named not in ("", "auto", "local", joined):
+        logger.warning(
+            "Ray is initialised in this process, with the cluster at %s, which is used; RAY_ADDRESS=%s is not.",
+            joined,
+            named,
+        )
 
 
 def listens(address: str) -> bool:

@@ -181,12 +181,25 @@ def test_the_examples_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     page = (PROJECT / "docs/python.md").read_text("utf-8")
-    pieces = [block for block in blocks(page) if block.language == "python"]
-    assert len(pieces) == 5
+    pieces = [block for block in blocks(page) if block.language == "python" and "from ray" not in block.text]
+    assert len(pieces) == 6
     for piece in pieces:
         exec(compile(piece.text, f"docs/python.md:{piece.first}", "exec"), names)
     assert (tmp_path / "curves.png").exists() and (tmp_path / "runs/brief/data.jsonl").exists()
     assert len(names["scores"]) == 2 and names["run"].config.seed == 1
+
+
+@pytest.mark.ray
+def test_the_example_of_a_tuner_of_ones_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_session: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    page = (PROJECT / "docs/python.md").read_text("utf-8")
+    (piece,) = (block for block in blocks(page) if block.language == "python" and "from ray" in block.text)
+    exec(compile(piece.text, f"docs/python.md:{piece.first}", "exec"), names)
+    # The faster of two rates has learned more after two epochs.
+    assert names["best"].config["vary:optimizers.mle.lr"] == 1e-2 and (tmp_path / "runs/mine").is_dir()
 
 
 def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
