@@ -246,7 +246,7 @@ def renumber(path: Path) -> None:
         ("state.json", lambda path: path.write_text("[1, 2]"), "state.json does not match its checksum"),
         ("state.json", lambda path: path.write_text('{"a": 1}'), "state.json does not match its checksum"),
         ("state.json", lambda path: path.write_text("[" * 100_000), "recursion"),
-        ("state.json", as_version_2, "has format 2 of rlgan 9.1; this is rlgan .* reads format 1"),
+        ("state.json", as_version_2, "has format 2 of rlgan 9.1, but rlgan .* reads format 1"),
         ("state.json", renumber, "it contains position 7"),
     ],
 )
@@ -294,7 +294,7 @@ def sha256(content: bytes) -> str:
         ({"a": {"__tensor__": "absent"}}, "absent"),
         ({"a": {"__tensor__": ["weights/w"]}}, "unhashable"),
         ({"a": {"__float__": None}}, "not 'NoneType'"),
-        (5, "state.json holds int, expected an object"),
+        (5, "state.json contains int, expected an object"),
     ],
 )
 def test_a_forged_state_with_the_right_checksum_is_an_error_of_ours(tmp_path: Path, state: Any, reason: str) -> None:

@@ -174,7 +174,7 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
         ("return '3'", "returned '3' (str)"),
         ("return [1.0]", "returned [1.0] (list)"),
         ("return {'a': None}", "returned None (NoneType) as 'own_f_a'"),
-        ("raise KeyError('x')", "raises KeyError: 'x' for 8 texts"),
+        ("raise KeyError('x')", "raised KeyError: 'x' for 8 texts"),
     ],
 )
 def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: str, described: str) -> None:

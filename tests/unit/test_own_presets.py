@@ -151,9 +151,9 @@ def test_one_that_does_not_ask_for_the_task_gets_the_run_s(file: Path) -> None:
 WRONG: dict[str, tuple[type[Exception], str]] = {
     "impossible": (ConfigError, "reward='log_ratio'"),
     "misspelt": (ConfigError, "generator.hiden: no such setting.*'generator.hidden'"),
-    "unknown": (ConfigError, "preset 'seqgun': not known. Did you mean 'seqgan'"),
-    "raising": (PluginError, r"(?s)raises OSError: no disk. Mend it.*the line that is shown"),
-    "number": (ConfigError, "returned 3 .int.. Name a function of `task`"),
+    "unknown": (ConfigError, "preset 'seqgun': is unknown. Did you mean 'seqgan'"),
+    "raising": (PluginError, r"(?s)raised OSError: no disk. Fix it.*the line that is shown"),
+    "number": (ConfigError, "returned 3 .int.. Name a function with the parameter `task`"),
     "greedy": (ConfigError, "has the parameter 'size'"),
     "constant": (ConfigError, "is 3 .int.. Name a function"),
     "missing": (ConfigError, "has no 'missing'"),

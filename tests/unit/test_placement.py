@@ -172,8 +172,10 @@ def test_who_waits_says_what_for_and_what_is_free(fails: bool, monkeypatch: pyte
         assert fails
     finally:
         logger.removeHandler(heard)
-    assert heard.lines[0].startswith("waiting for 2 × rollout worker: 1 CPUs each (for 0 s now); free on the cluster: ")
-    assert ": 0 CPUs and 1 GPUs. An actor begins" in heard.lines[1]
+    assert heard.lines[0].startswith(
+        "waiting for 2 × rollout worker: 1 CPUs each (for 0 s so far); free on the cluster: "
+    )
+    assert ": 0 CPUs and 1 GPUs. An actor starts" in heard.lines[1]
 
 
 def test_a_wait_is_first_reported_within_half_a_minute_and_then_as_often() -> None:
