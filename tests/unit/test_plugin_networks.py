@@ -224,7 +224,7 @@ WRONG = {
     "Peeking": "not causal: logits of token 0",
     "Normed": "depend on the other sequences of the batch",
     "Nan": "a logit is NaN or infinite",
-    "Short": r"returned a tensor \(\d, \d, 5\) of float32 for logits \(B, T, V\), which must have shape \(\d, \d, 5\) here",
+    "Short": r"a tensor \(\d, \d, 5\) of float32 for logits \(B, T, V\), which must have shape \(\d, \d, 5\) here",
     "Noisy": "in evaluation mode the same tokens give different logits",
     "Loud": "in evaluation mode the same tokens give different logits",
     "Idle": "the parameter network.module.spare.weight has no gradient",

@@ -222,7 +222,7 @@ def test_exception_names_function_row_and_the_users_own_lines(plain: Task, write
     with pytest.raises(PluginError) as raised:
         functions(plain, plugin)(rows)
     message = str(raised.value)
-    assert f"raises ZeroDivisionError: division by zero; the first such row is row 2 of 5, {third!r}" in message
+    assert f"raised ZeroDivisionError: division by zero; the first such row is row 2 of 5, {third!r}" in message
     assert "line 5, in f\n" in message or "line 5, in <listcomp>\n" in message
     assert f"line 2, in helper\n    return 1 / (text != {third!r})" in message
     assert "threading.py" not in message and "reward_functions.py" not in message
