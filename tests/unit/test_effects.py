@@ -127,7 +127,7 @@ def test_the_command_line_refuses_and_files_may_hold_everything(
     described = ask(capsys, "train", "mle", "--baseline", "ema", "--dry-run")
     assert (
         described.status == 2
-        and "baseline: would have no effect, for schedule.adversarial_updates is 0" in described.err
+        and "baseline: would have no effect, because schedule.adversarial_updates is 0" in described.err
     )
     shown = ask(capsys, "show-config", "csgan_nmt", "--json")
     assert shown.status == 0
