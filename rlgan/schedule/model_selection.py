@@ -204,7 +204,7 @@ def sentence(settings: BestGenerator, state: SelectionState, done: int, most: in
         most: adversarial units that the schedule has.
     """
     which = f"that of adversarial iteration {state.unit}" if state.unit else "the start of the adversarial phase"
-    ended = f"stopped early after {done} of {most} iterations" if done < most else f"of {most} units"
+    ended = f"stopped early after {done} of {most} iterations" if done < most else f"of {most} iterations"
     return (
         f"generator selected on validation data: {which}, {settings.measure} {state.best:.4f} (start "
         f"{state.start:.4f}); {ended}"
