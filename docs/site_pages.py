@@ -48,6 +48,7 @@ NOTES = "benchmarks/results/README"
 PUBLIC = (
     "rlgan",
     "rlgan.base.errors",
+    "rlgan.callbacks",
     "rlgan.discriminators.testing",
     "rlgan.envs",
     "rlgan.envs.testing",

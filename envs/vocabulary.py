@@ -30,7 +30,7 @@ Text may hold the word `<end>`, which is then an ordinary token with an id of it
 corpora write for a rare word, means exactly the unknown token and is read as that.
 """
 
-Joining = Literal["words", "characters", "word_pieces", "byte_pieces"]
+Joining = Literal["words", "characters", "word_pieces", "byte_pieces", "prefixed_byte_pieces"]
 """How tokens, by their names, become text again. A name, so that it can be kept wherever the names are kept.
 
 words: with a space between them.
@@ -38,6 +38,7 @@ characters: one after another.
 word_pieces: likewise; `WORD_MARK` is where a word begins.
 byte_pieces: likewise; each character of a name is a byte of UTF-8, see `as_byte_names`. Bytes that are
 no text become U+FFFD.
+prefixed_byte_pieces: likewise, without the space that the first word begins with.
 """
 
 WORD_MARK = "\u2581"
@@ -46,10 +47,15 @@ WORD_MARK = "\u2581"
 
 def as_byte_names(text: str) -> str:
     """Text as its UTF-8 bytes, each written as one printable character (GPT-2's table, also that of `tokenizers`)."""
-    return "".join(_BYTE_NAMES[byte] for byte in text.encode("utf-8", "surrogatepass"))
+    return byte_names(text.encode("utf-8", "surrogatepass"))
 
 
-def join_tokens(names: Sequence[str], joining: Joining) -> str:
+def byte_names(data: bytes) -> str:
+    """Bytes, each written as one printable character."""
+    return "".join(_BYTE_NAMES[byte] for byte in data)
+
+
+def join_tokens(names: Sequence[str], joining: Joining, *, in_one_line: bool = True) -> str:
     """The text that tokens spell, on one line.
 
     All text that is shown or written goes through here, one line a sequence. Tokens may hold or, byte by byte, make
@@ -58,11 +64,13 @@ def join_tokens(names: Sequence[str], joining: Joining) -> str:
     Args:
         names: of the tokens, without the terminator.
         joining: how they become text.
+        in_one_line: whether line breaks and controls become spaces; else they stay, for whoever reads texts with them.
 
     Returns:
         Text.
     """
-    return one_line(_JOINERS[joining](names))
+    text = _JOINERS[joining](names)
+    return one_line(text) if in_one_line else text
 
 
 def one_line(text: str) -> str:
@@ -95,6 +103,7 @@ _JOINERS: Mapping[Joining, Callable[[Sequence[str]], str]] = {
     "characters": "".join,
     "word_pieces": lambda names: "".join(names).replace(WORD_MARK, " ").removeprefix(" "),
     "byte_pieces": _join_byte_pieces,
+    "prefixed_byte_pieces": lambda names: _join_byte_pieces(names).removeprefix(" "),
 }
 
 JOININGS = tuple(_JOINERS)

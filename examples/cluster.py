@@ -44,7 +44,7 @@ def main() -> None:
     rollouts = updates["timing/rollouts_s"].mean()
     print(f"{options.workers} workers: {rollouts:.1f} s of rollouts an update; the run is in {run.source}")
     row = run.table.iloc[-1]
-    print(f"NLL_gen {row['nll_gen']!r}, BLEU-2 {row['bleu_2']!r}")
+    print(f"NLL_gen {float(row['nll_gen'])!r}, BLEU-2 {float(row['bleu_2'])!r}")
 
 
 if __name__ == "__main__":

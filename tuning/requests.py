@@ -12,8 +12,11 @@ from rlgan.base.errors import CheckpointError, ConfigError, nearest
 from rlgan.config.config import Config
 from rlgan.config.paths import to_dict
 from rlgan.envs.tasks import TaskSettings
+from rlgan.extensions import reading_a_folder
+from rlgan.runs.plugin_changes import with_new_digests
 
 from .search.settings import SweepSettings
+from .space.code import admitted, require_listed
 from .space.ready import READY
 from .space.studies import load_study
 from .sweep import SweepRequest, read_request
@@ -58,6 +61,9 @@ def taken_up(
     train: bool = True,
     files: Mapping[str, str] | None = None,
     command_of: CommandOf | None = None,
+    *,
+    trust_code: bool = False,
+    accept_changed_plugins: bool = False,
 ) -> SweepRequest:
     """A sweep that goes on in its folder.
 
@@ -67,14 +73,26 @@ def taken_up(
         train: whether anything is run.
         files: dotted path in the configuration → file, for what lies elsewhere now.
         command_of: see `SweepRequest`.
+        trust_code: whether code that the folder brought along may be executed; see `rlgan.extensions.admit`.
+        accept_changed_plugins: whether it goes on with code whose source has changed.
 
     Raises:
-        CheckpointError: the folder holds no sweep, or it is damaged.
-        ConfigError: a value is out of range.
+        CheckpointError: the folder holds no sweep, or it is damaged; or it names code that may not be executed.
+        ConfigError: a value is out of range, or the source of code that it executes has changed.
     """
-    words = read_request(folder)["words"]
+    kept, asked = read_request(folder), f"--resume {folder}"
+    words = kept["words"]
+    if not isinstance(words, dict):
+        raise CheckpointError(
+            f"{asked}: its sweep.json is damaged. Restore it, or start a new sweep.",
+            code="sweep_file_damaged",
+            fields={"path": asked},
+        )
+    changed = admitted(asked, folder, kept, trust_code=trust_code, accept_changed=accept_changed_plugins)
+    words = with_new_digests(words, changed)
     try:
-        task = None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"])
+        with reading_a_folder():
+            task = None if words["task"] is None else TypeAdapter(TaskSettings).validate_python(words["task"])
         begun = SweepSettings.model_validate(words["settings"])
         study, changes = str(words["study"]), dict(words["changes"])
     except (KeyError, TypeError, ValueError) as error:
@@ -85,8 +103,10 @@ def taken_up(
         ) from None
     settings = settings_of({**begun.model_dump(exclude_unset=True), **given})
     again = {**words, "settings": settings.model_dump(mode="json", exclude_unset=True)}
+    known = load_study(study)
+    require_listed(asked, kept, known, trust_code=trust_code)
     return SweepRequest(
-        load_study(study), task, changes, settings, folder, True, train, again, dict(files or {}), command_of
+        known, task, changes, settings, folder, True, train, again, dict(files or {}), command_of, changed
     )
 
 

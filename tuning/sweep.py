@@ -29,12 +29,16 @@ from filelock import FileLock, Timeout
 
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.base.files import write_atomically
+from rlgan.base.settings import following
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
 from rlgan.evaluation.evaluator import Evaluator
+from rlgan.extensions import NamedCode, keep_sources
 from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
-from rlgan.presets.registry import preset
+from rlgan.presets.own_data import size_notes
+from rlgan.presets.registry import follows, preset, sizes_for
+from rlgan.presets.sizes import summary_of
 from rlgan.runs.data import (
     absolute,
     config_files,
@@ -47,6 +51,7 @@ from rlgan.runs.data import (
     with_files,
     write_run_data,
 )
+from rlgan.runs.plugin_changes import PLUGIN_CHANGES, PluginChange, record_changes, with_new_digests
 from rlgan.runs.ray_tune import roles_of_trial
 from rlgan.tracking import TrackingSettings, require_model_name
 from rlgan.training.own_networks import require_sound_networks
@@ -67,6 +72,7 @@ from .search.search import End, Folders, search, source_of_proposals
 from .search.settings import SweepSettings
 from .search.tuner import Deadline, runs_at_once
 from .search.watch import SearchDeadline, Voice, Watch
+from .space.code import CODE, code_of
 from .space.spaces import Space
 from .space.studies import Study
 
@@ -93,6 +99,7 @@ class SweepRequest:
         files: dotted path in the configuration → file, for what lies elsewhere than it did when the sweep began.
         command_of: the command that asks for a configuration, given the presets that it may begin from; the command
             line hands in its own. Without it, a report names no command.
+        changed: code that it goes on with in another version, which was accepted.
     """
 
     study: Study
@@ -105,6 +112,7 @@ class SweepRequest:
     words: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     command_of: Callable[[Config, Sequence[str]], str | None] | None = None
+    changed: tuple[PluginChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +151,16 @@ def sweep(request: SweepRequest, say: Callable[[str], None]) -> SweepResult:
     settings = request.settings
     space, task, objective = _checked(request, say)
     asked = _asked(request, space, task, objective)
-    with _opened(request, asked, config_files(space.base)):
+    code = code_of(str(request.words.get("study", "")), request.study, space)
+    with _opened(request, asked, config_files(space.base), code):
         write_run_data(request.folder, space.base, task, _space(request).base)
         ledger, finals = Ledger(request.folder / _LEDGER), FinalLedger(request.folder / _FINALS)
+        _write_changes(request, len(ledger.entries), say)
 
         def results() -> SweepResults:
             return _results(request, space, task, objective, ledger, finals)
 
-        for note in task.notes:
+        for note in (*task.notes, *size_notes(space.base, task)):
             say(note)
         done = sum(entry.state is not None for entry in ledger.entries.values())
         say(f"sweep {request.folder}: study {request.study.name}, {done} of {settings.trials} trials done")
@@ -323,6 +333,7 @@ def preview(request: SweepRequest) -> list[str]:
     lines = [
         *found,
         *task.notes,
+        *size_notes(space.base, task),
         f"objective {objective.name}: {' + '.join(objective.sides)}, lower is better",
         "dimensions:",
     ]
@@ -395,6 +406,8 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     require_something_to_change(request.settings, space)
     require_one_budget(space.base)
     base, task = _data(request, space.base, say)
+    if sizes := _sizes(request, space.base, task):
+        base = override(_space(request, sizes).base, config_files(base))
     space = replace(space, base=base)
     objective = _objective(space, task, request.settings.objective)
     source_of_proposals(request.settings, objective)  # says now if a library is missing
@@ -403,7 +416,18 @@ def _checked(request: SweepRequest, say: Callable[[str], None]) -> tuple[Space, 
     return space, task, objective
 
 
-def _space(request: SweepRequest) -> Space:
+def _sizes(request: SweepRequest, base: Config, task: Task) -> Mapping[str, Any]:
+    """Sizes that all trials share: by the data when a sweep begins, and what they were when it goes on."""
+    name = request.study.preset
+    if not follows(name) or base.task.knows_distribution:
+        return {}
+    if not request.resume:
+        return sizes_for(name, request.task, summary_of(task))
+    kept = read_request(request.folder).get("base")
+    return {path: kept[path] for path in following(base) if path in kept} if isinstance(kept, dict) else {}
+
+
+def _space(request: SweepRequest, sizes: Mapping[str, Any] | None = None) -> Space:
     for path in (*request.study.changes, *request.changes):
         plain = path.replace("-", "_")
         if plain.startswith("controls"):
@@ -417,7 +441,7 @@ def _space(request: SweepRequest) -> Space:
             )
     changes = {path: value for path, value in merge({}, request.changes).items() if not path.startswith("tracking.")}
     changes = {"workers.threads": 1, **changes, "tracking.enabled": False, "seed": request.settings.seed}
-    return request.study.space(request.task, changes)
+    return request.study.space(request.task, changes, sizes)
 
 
 def _as_begun(request: SweepRequest, space: Space) -> Space:
@@ -486,7 +510,9 @@ def _described(space: Space, task: Task) -> str:
 
 
 @contextmanager
-def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]) -> Iterator[None]:
+def _opened(
+    request: SweepRequest, asked: dict[str, Any], files: Collection[str], code: Sequence[NamedCode]
+) -> Iterator[None]:
     """The folder of the sweep, which is this process's alone."""
     path = request.folder / _REQUEST
     if request.resume:
@@ -515,15 +541,28 @@ def _opened(request: SweepRequest, asked: dict[str, Any], files: Collection[str]
             code="sweep_is_running",
         ) from None
     try:
-        values = json.dumps({**asked, "words": request.words}, indent=2, ensure_ascii=False)
+        keep_sources(request.folder, code)
+        listed = [{"kind": one.plugin_kind, "name": one.name, "digest": one.digest} for one in code]
+        values = json.dumps({**asked, "words": request.words, CODE: listed}, indent=2, ensure_ascii=False)
         write_atomically(path, lambda to: to.write_text(values, "utf-8"))
         yield
     finally:
         lock.release()
 
 
+def _write_changes(request: SweepRequest, num_trials: int, say: Callable[[str], None]) -> None:
+    """From here on the sweep is one of the new sources; those before stay in its folder."""
+    if request.changed:
+        record_changes(request.folder, request.changed, num_trials, "trials")
+    for change in request.changed:
+        say(
+            f"warning: continues with a new source of {change}; the {num_trials} trials so far used the old one. "
+            f"This is recorded in {PLUGIN_CHANGES}."
+        )
+
+
 def _require_same(request: SweepRequest, asked: dict[str, Any], files: Collection[str]) -> None:
-    before = read_request(request.folder)
+    before = with_new_digests(read_request(request.folder), request.changed)
     if isinstance(before.get("base"), dict):
         before["base"] = _read_today(before["base"], asked["base"], files)
     different = [name for name, value in asked.items() if before.get(name) != value]

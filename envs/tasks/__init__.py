@@ -12,6 +12,7 @@ from pydantic import Field
 
 from rlgan.base.settings import Settings
 
+from .demonstrations import DemonstrationsTask, build_demonstrations_task, demonstrations_task
 from .oracle import LSTMOracle, OracleTask, build_oracle_task
 from .pairs import PairsTask, build_pairs_task
 from .plugin import PluginTask, build_plugin_task, text_task
@@ -21,7 +22,8 @@ from .toy import TabularOracle, ToyTask, build_toy_task
 from .transduction import TransductionTask, build_transduction_task
 
 TaskSettings = Annotated[
-    OracleTask | TextTask | PairsTask | ToyTask | TransductionTask | PluginTask, Field(discriminator="kind")
+    OracleTask | TextTask | PairsTask | DemonstrationsTask | ToyTask | TransductionTask | PluginTask,
+    Field(discriminator="kind"),
 ]
 """Settings of any task, distinguished by `kind`."""
 
@@ -29,6 +31,7 @@ TASK_BUILDERS: Mapping[type[Settings], Callable[[Any], Task]] = {
     OracleTask: build_oracle_task,
     TextTask: build_text_task,
     PairsTask: build_pairs_task,
+    DemonstrationsTask: build_demonstrations_task,
     ToyTask: build_toy_task,
     TransductionTask: build_transduction_task,
     PluginTask: build_plugin_task,
@@ -48,6 +51,7 @@ def build_task(settings: TaskSettings) -> Task:
 __all__ = [
     "TASK_BUILDERS",
     "Conditions",
+    "DemonstrationsTask",
     "LSTMOracle",
     "Oracle",
     "OracleTask",
@@ -60,11 +64,13 @@ __all__ = [
     "TextTask",
     "ToyTask",
     "TransductionTask",
+    "build_demonstrations_task",
     "build_oracle_task",
     "build_pairs_task",
     "build_task",
     "build_text_task",
     "build_toy_task",
     "build_transduction_task",
+    "demonstrations_task",
     "text_task",
 ]

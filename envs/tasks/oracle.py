@@ -52,6 +52,8 @@ class OracleTask(Settings):
     """Sequences from an LSTM whose distribution is known exactly."""
 
     gives_conditions: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -31,8 +31,24 @@ from ..reading import (
 )
 
 
-class ParallelFiles(Settings):
+class _Input(Settings):
+    fixed_format: ClassVar[str | None] = None
+    """Format of its files, where the settings of reading have no effect."""
+    may_have_header: ClassVar[bool] = True
+    """Whether `header` has an effect on its files."""
+    suffixes: ClassVar[tuple[str, ...]] = ("",)
+    """Endings of the names of the settings that name a split's files."""
+
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """Where in a table the texts stand; none of what is no table."""
+        return ()
+
+
+class ParallelFiles(_Input):
     """Two files: line i of the target file belongs to line i of the source file."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ("-source", "-target")
 
     kind: Literal["parallel"] = "parallel"
 
@@ -94,6 +110,11 @@ class ParallelFiles(Settings):
         return self
 
     @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return (self.column,)
+
+    @property
     def held_out_files(self) -> Mapping[str, tuple[str, str]]:
         """Of each split with files of its own, the setting that names the sources' file, and its path."""
         files = {"valid": self.valid_source, "test": self.test_source}
@@ -104,7 +125,7 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-class _OneFile(Settings):
+class _OneFile(_Input):
     data: Annotated[str, IsFile("pairs")] = Field(min_length=1)
     """File of the pairs. Validation and test pairs are split off from it unless they have their own files."""
 
@@ -148,9 +169,16 @@ class PairsFile(_OneFile):
             )
         return self
 
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return self.source, self.target
+
 
 class Table(_OneFile):
     """A file with tab-separated columns, one pair per line, whatever its name; quotes are ordinary characters."""
+
+    fixed_format: ClassVar[str | None] = "table"
 
     kind: Literal["tsv"] = "tsv"
 
@@ -182,9 +210,17 @@ class Table(_OneFile):
             )
         return self
 
+    @property
+    def columns(self) -> tuple[Column | None, ...]:
+        """See `_Input.columns`."""
+        return self.source, self.target
+
 
 class Records(_OneFile):
     """A file with one JSON object per line, whatever its name; sources and targets may be lists of strings."""
+
+    fixed_format: ClassVar[str | None] = "jsonl"
+    may_have_header: ClassVar[bool] = False
 
     kind: Literal["jsonl"] = "jsonl"
 

@@ -26,7 +26,7 @@ from ..sequence_space import SequenceSpace
 from ..vocabulary import SPECIAL_NAMES, WORD_MARK, Vocabulary
 from .lines import FromFiles, Limit, OverLong, fit, split_off
 from .numbering import Numbering, Places, Rows, equal_rows, equal_texts, filled, first_of_each
-from .pair_files import PairInput, ParallelFiles, Records, Table, read_pairs
+from .pair_files import PairInput, read_pairs
 from .pieces import (
     DEFAULT_LONGEST,
     Cutting,
@@ -38,7 +38,7 @@ from .pieces import (
     vocabulary_of,
 )
 from .remarks import a_handful, many_unknown, single_tokens
-from .sources import Dialogue, DomainSettings, Reading, Summarization, Translation, Writing, marks_of, turn_id
+from .sources import DomainSettings, Reading, Translation, Writing, marks_of, turn_id
 from .task import Conditions, Sides, Task, TaskMeasure
 
 
@@ -53,6 +53,14 @@ class SeparateVocabularies(Settings):
     target: TokenSettings = Words()
     """Tokens of the targets."""
 
+    is_shared: ClassVar[bool] = False
+    """Whether both sides have the same ids."""
+
+    @property
+    def of_sides(self) -> tuple[TokenSettings, TokenSettings]:
+        """What a token of a source and of a target is."""
+        return self.source, self.target
+
 
 class SharedVocabulary(Settings):
     """Sources and targets share one vocabulary with the same ids."""
@@ -61,6 +69,13 @@ class SharedVocabulary(Settings):
 
     tokens: TokenSettings = Words()
     """What a token is."""
+
+    is_shared: ClassVar[bool] = True
+
+    @property
+    def of_sides(self) -> tuple[TokenSettings, TokenSettings]:
+        """What a token of a source and of a target is."""
+        return self.tokens, self.tokens
 
 
 VocabularySettings = Annotated[SeparateVocabularies | SharedVocabulary, Field(discriminator="kind")]
@@ -73,6 +88,7 @@ class PairsTask(FromFiles):
     gives_conditions: ClassVar[bool] = True
     knows_distribution: ClassVar[bool] = False
     is_certain: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     kind: Literal["pairs"] = "pairs"
 
     input: PairInput
@@ -101,12 +117,12 @@ class PairsTask(FromFiles):
 
     @model_validator(mode="after")
     def _settings_of_reading_have_effect(self) -> PairsTask:
-        fixed = {"tsv": "table", "jsonl": "jsonl"}.get(self.input.kind)
+        fixed = self.input.fixed_format
         others: dict[str, object] = {}
         if fixed is not None:
             others = {"separator": self.separator, "quotes": self.quotes}
             others["format"] = None if self.format in ("auto", fixed) else self.format
-            others["header"] = None if isinstance(self.input, Table) else self.header
+            others["header"] = None if self.input.may_have_header else self.header
         for name, value in others.items():
             if value is not None:
                 raise ConfigError(
@@ -115,10 +131,8 @@ class PairsTask(FromFiles):
                     code="no_effect_with_input",
                     fields={name: value, "input": self.input.kind},
                 )
-        if self.header is False and not isinstance(self.input, Records):
-            where = self.input
-            columns = (where.column,) if isinstance(where, ParallelFiles) else (where.source, where.target)
-            for column in columns:
+        if self.header is False:
+            for column in self.input.columns:
                 if isinstance(column, str):
                     raise ConfigError(
                         f"header=False: {column!r} is the name of a column. Give columns by number, or remove this "
@@ -154,23 +168,27 @@ class PairsTask(FromFiles):
     @property
     def source_tokens(self) -> TokenSettings:
         """What a token of a source is."""
-        return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.source
+        return self.vocabulary.of_sides[0]
 
     @property
     def target_tokens(self) -> TokenSettings:
         """What a token of a target is."""
-        return self.vocabulary.tokens if isinstance(self.vocabulary, SharedVocabulary) else self.vocabulary.target
+        return self.vocabulary.of_sides[1]
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether sources and targets have one alphabet, so that a target may go on from its source."""
+        return self.vocabulary.is_shared
 
     @property
     def measures(self) -> frozenset[TaskMeasure]:
         """See `TaskMeasure`."""
-        are_summaries = isinstance(self.domain, Summarization)
-        return frozenset({"references", "summaries"} if are_summaries else {"references"})
+        return frozenset({"references", "summaries"} if self.domain.are_summaries else {"references"})
 
     @property
     def are_words(self) -> Sides:
         """See `Sides`."""
-        return isinstance(self.source_tokens, Words), isinstance(self.target_tokens, Words)
+        return self.source_tokens.are_words, self.target_tokens.are_words
 
 
 @dataclass
@@ -361,7 +379,7 @@ def _shared_out(pairs: _Texts, settings: PairsTask, path: str, targets_alone: st
 
 def _held_out_options(settings: PairsTask) -> str:
     """How files of the splits without one are named where they are typed."""
-    sides = ("-source", "-target") if isinstance(settings.input, ParallelFiles) else ("",)
+    sides = settings.input.suffixes
     return " ".join(f"--task.input.{split}{side} FILE" for split in settings.held_out_fractions for side in sides)
 
 
@@ -393,8 +411,8 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
             code="no_whole_pair",
             fields={"path": file.path},
         )
-    if isinstance(settings.domain, Dialogue) and (num_earlier := source_writing.num_earlier):
-        notes.append(f"removed {count(num_earlier, 'turn')} before the last {settings.domain.max_turns} of a source")
+    if num_earlier := source_writing.num_earlier:
+        notes.append(f"removed {count(num_earlier, 'turn')} before the last {settings.domain.most_parts} of a source")
     num_marks = source_writing.num_marks + target_writing.num_marks
     if num_marks:
         notes.append(
@@ -406,9 +424,9 @@ def _written(file: PairFile, settings: PairsTask) -> tuple[_Texts, list[str]]:
 def _sides(settings: PairsTask, train: _Texts) -> tuple[_Side, _Side]:
     """Of sources and of targets; where they have one alphabet, it is learnt from both and numbered together."""
     source_marks, target_marks = marks_of(settings.domain)
-    if isinstance(settings.vocabulary, SharedVocabulary):
+    if settings.vocabulary.is_shared:
         both = [*train.sources, *train.targets]
-        tokens, used, numbering = settings.vocabulary.tokens, used_marks(source_marks, both), Numbering()
+        tokens, used, numbering = settings.source_tokens, used_marks(source_marks, both), Numbering()
         cutting = learn_cutting(tokens, both, source_marks, "vocabulary.tokens")
         option = "--task.vocabulary.tokens"
         return (
@@ -465,7 +483,7 @@ def _vocabularies(settings: PairsTask, sides: tuple[_Side, _Side], train: _Split
     counts = [
         rows.counts(len(side.numbering)) for side, rows in zip(sides, (train.sources, train.targets), strict=True)
     ]
-    if isinstance(settings.vocabulary, SharedVocabulary):
+    if settings.vocabulary.is_shared:
         counts = [counts[0] + counts[1]] * 2
     source, target = (
         vocabulary_of(side.tokens, side.cutting, side.numbering.counted(found), side.marks)
@@ -481,11 +499,7 @@ def _longest(side: _Side, rows: Rows) -> int:
 def _source_limit(settings: PairsTask, side: _Side, train: Rows) -> Limit:
     domain = settings.domain
     names = ("domain.max_source_length", "domain.over_long_source")
-    if isinstance(domain, Summarization):
-        return Limit(domain.max_source_length, "cut", *names)
-    # The turn before the answer matters more than the first one.
-    keeps_end = isinstance(domain, Dialogue)
-    return Limit(domain.max_source_length or _longest(side, train), domain.over_long_source, *names, keeps_end)
+    return Limit(domain.max_source_length or _longest(side, train), domain.over_long_source, *names, domain.keeps_end)
 
 
 def _without_dropping(limit: Limit) -> Limit:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -49,18 +49,40 @@ DEFAULT_LONGEST: Mapping[str, int] = {"word": 64, "char": 128, "bpe": 128, "smil
 """Greatest `max_length` that is chosen by itself."""
 
 
-class _WholeTokens(Settings):
+class _Tokens(Settings):
+    are_words: ClassVar[bool] = False
+    """Whether tokens are words, which are joined by spaces."""
+
+    def helps_unknown(self, option: str) -> list[str]:
+        """What makes fewer tokens unknown, besides more training text and a lower `min_count`, as advice says it.
+
+        Args:
+            option: that setting, as it is typed: "--task.tokens".
+        """
+        return []
+
+
+class _WholeTokens(_Tokens):
     min_count: int = Field(default=1, ge=1)
     """Minimum number of occurrences in the training text for a token to be in the vocabulary."""
 
     max_size: int | None = Field(default=None, ge=len(SPECIAL_NAMES) + 2)
     """Maximum vocabulary size, including the terminator and the unknown token; None: no limit."""
 
+    def helps_unknown(self, option: str) -> list[str]:
+        """See `_Tokens.helps_unknown`."""
+        return [] if self.max_size is None else [f"a larger {option}.max-size"]
+
 
 class Words(_WholeTokens):
     """Tokens are words separated by white space."""
 
+    are_words: ClassVar[bool] = True
     kind: Literal["word"] = "word"
+
+    def helps_unknown(self, option: str) -> list[str]:
+        """See `_Tokens.helps_unknown`."""
+        return [*super().helps_unknown(option), "pieces of words (--tokens bpe)"]
 
 
 class Characters(_WholeTokens):
@@ -102,7 +124,7 @@ class Pattern(_WholeTokens):
         return value
 
 
-class BytePairs(Settings):
+class BytePairs(_Tokens):
     """Tokens are pieces of words, learned from the training text by byte-pair encoding."""
 
     kind: Literal["bpe"] = "bpe"
@@ -351,7 +373,7 @@ def _by_rule(settings: Words | Characters | Smiles | Pattern, marks: Sequence[st
     """What cuts without having learnt."""
     tokenise, pattern = _rule(settings)
     cut = _around_marks(marks, tokenise, _itself)
-    joining: Joining = "words" if isinstance(settings, Words) else "characters"
+    joining: Joining = "words" if settings.are_words else "characters"
     # A text without a mark in it is cut as it stands.
     plain = tokenise if not marks else lambda text: cut(text) if any(mark in text for mark in marks) else tokenise(text)
     return Cutting(cut, joining, settings.kind, lambda texts: map(plain, texts), pattern)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from rlgan.base.errors import ConfigError, DataError, PluginError, RlganError
-from rlgan.extensions import Loaded, Plugin, PluginKind, brief, check_options, note, own_lines
+from rlgan.base.settings import FreeOnResume
+from rlgan.extensions import Loaded, PluginKind, TimedPlugin, brief, check_options, in_time, note, own_lines
 
 from ..vocabulary import Vocabulary
 from .lines import padded
@@ -26,13 +29,17 @@ _FORM = "a function whose parameters are its options and which returns a rlgan.e
 _built: dict[str, Task] = {}  # at most one: the task that a configuration was read by, until somebody asks for it
 
 
-class PluginTask(Plugin):
+class PluginTask(TimedPlugin):
     """A task of the user's own; docs/extending.md has an example."""
 
     plugin_kind: ClassVar[PluginKind] = "task"
     is_certain: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     are_words: ClassVar[Sides] = (False, False)
 
+    timeout_s: Annotated[float, FreeOnResume()] = Field(3600.0, gt=0.0)
+    """Maximum number of seconds for building the task."""
     gives_conditions: bool = False
     """Whether the task has conditions; filled in by rlgan."""
     knows_distribution: bool = False
@@ -150,7 +157,10 @@ def _called(settings: PluginTask, loaded: Loaded) -> Task:
 
     who = f"task plug-in {settings.name!r}"
     try:
-        task = loaded.object(**settings.options)
+        with in_time(settings.timeout_s, lambda: settings.late("building it"), loaded.path):
+            task = loaded.object(**settings.options)
+    except PluginError:
+        raise
     except RlganError as error:
         kind = DataError if isinstance(error, DataError) else ConfigError
         raise kind(f"{who}: {error}", code=error.code, fields=error.fields) from error

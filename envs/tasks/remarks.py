@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .numbering import Rows
-from .pieces import BytePairs, TokenSettings, Words
+from .pieces import TokenSettings
 
 MANY_UNKNOWN = 0.05
 """Share of unknown tokens above which a note says what to do."""
@@ -30,11 +30,7 @@ def many_unknown(
     helps = ["more training text"]
     if tokens.min_count > 1:
         helps.append(f"a lower {option}.min-count")
-    if not isinstance(tokens, BytePairs):
-        if tokens.max_size is not None:
-            helps.append(f"a larger {option}.max-size")
-        if isinstance(tokens, Words):
-            helps.append("pieces of words (--tokens bpe)")
+    helps += tokens.helps_unknown(option)
     of = f" of {side}" if side else ""
     return [
         (
@@ -46,7 +42,7 @@ def many_unknown(
 
 def single_tokens(rows: Rows, tokens: TokenSettings, noun: str = "line") -> list[str]:
     """That every line of a file is one word, so that nothing follows anything."""
-    if not isinstance(tokens, Words) or len(rows) < 2 or int(rows.lengths.max()) > 1:
+    if not tokens.are_words or len(rows) < 2 or int(rows.lengths.max()) > 1:
         return []
     return [
         (

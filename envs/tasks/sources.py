@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -37,7 +37,34 @@ def _checked_mark(value: str) -> str:
     return value
 
 
-class _LimitedSources(Settings):
+class _Domain(Settings):
+    keeps_end: ClassVar[bool] = False
+    """Whether the end of a source that is too long is kept, instead of its beginning."""
+    are_summaries: ClassVar[bool] = False
+    """Whether targets are summaries, which have their own metrics."""
+
+    @property
+    def separator(self) -> str | None:
+        """Mark between the parts of a source; None where it has no parts."""
+        return None
+
+    @property
+    def turn_mark(self) -> str | None:
+        """The same where the parts are turns, of which a dialogue is made."""
+        return None
+
+    @property
+    def most_parts(self) -> int | None:
+        """Greatest number of parts of a source, of which the last are read; None for all."""
+        return None
+
+    @property
+    def number_mark(self) -> str | None:
+        """Token that stands for every number, in sources and targets; None where numbers stay as they are."""
+        return None
+
+
+class _LimitedSources(_Domain):
     max_source_length: int | None = Field(default=None, ge=2, le=10_000)
     """Maximum number of tokens S of a source, including the terminator; None: the longest training source and its
     terminator, but at most 64 words or 128 characters or pieces."""
@@ -56,6 +83,7 @@ class Translation(_LimitedSources):
 class Dialogue(_LimitedSources):
     """A source is the dialogue so far, as turns. Long sources are cut at the beginning."""
 
+    keeps_end: ClassVar[bool] = True  # the turn before the answer matters more than the first one
     kind: Literal["dialogue"] = "dialogue"
 
     max_turns: int = Field(default=3, ge=1)
@@ -69,10 +97,27 @@ class Dialogue(_LimitedSources):
     def _turn_token_is_a_word(cls, value: str) -> str:
         return _checked_mark(value)
 
+    @property
+    def separator(self) -> str:
+        """See `_Domain.separator`."""
+        return self.turn_token
 
-class Summarization(Settings):
+    @property
+    def turn_mark(self) -> str:
+        """See `_Domain.turn_mark`."""
+        return self.turn_token
+
+    @property
+    def most_parts(self) -> int:
+        """See `_Domain.most_parts`."""
+        return self.max_turns
+
+
+class Summarization(_Domain):
     """A source is a document; its beginning is read."""
 
+    are_summaries: ClassVar[bool] = True
+    over_long_source: ClassVar[OverLong] = "cut"
     kind: Literal["summarization"] = "summarization"
 
     max_source_length: int = Field(default=350, ge=2, le=10_000)
@@ -100,27 +145,25 @@ class Summarization(Settings):
             )
         return self
 
+    @property
+    def separator(self) -> str:
+        """See `_Domain.separator`."""
+        return self.sentence_token
+
+    @property
+    def number_mark(self) -> str | None:
+        """See `_Domain.number_mark`."""
+        return self.number_token
+
 
 DomainSettings = Annotated[Translation | Dialogue | Summarization, Field(discriminator="kind")]
 """What a source is."""
 
 
-def separator_of(domain: DomainSettings) -> str | None:
-    """Mark between the parts of a source; None where it has no parts."""
-    if isinstance(domain, Dialogue):
-        return domain.turn_token
-    return domain.sentence_token if isinstance(domain, Summarization) else None
-
-
-def number_token_of(domain: DomainSettings) -> str | None:
-    """Token that stands for every number; None where numbers stay as they are."""
-    return domain.number_token if isinstance(domain, Summarization) else None
-
-
 def marks_of(domain: DomainSettings) -> tuple[list[str], list[str]]:
     """Strings that are tokens wherever they stand: in sources, and in targets."""
-    target = [mark for mark in [number_token_of(domain)] if mark is not None]
-    return [mark for mark in [separator_of(domain)] if mark is not None] + target, target
+    target = [mark for mark in [domain.number_mark] if mark is not None]
+    return [mark for mark in [domain.separator] if mark is not None] + target, target
 
 
 class Writing:
@@ -143,7 +186,7 @@ class Writing:
         lowercase: bool,
         normalisation: Normalisation = "none",
     ) -> None:
-        self._domain, self._number_token = domain, number_token_of(domain)
+        self._domain, self._number_token = domain, domain.number_mark
         self._keeps_spaces, self._cleaning = keeps_spaces(tokens), Cleaning(tokens, lowercase, normalisation)
         self.num_earlier = 0
 
@@ -163,13 +206,14 @@ class Writing:
             DataError: parts, where a source has none.
         """
         parts = [part for part in map(self.clean, self._parts(raw, where)) if part.strip()]
-        if isinstance(self._domain, Dialogue) and len(parts) > self._domain.max_turns:
-            self.num_earlier += len(parts) - self._domain.max_turns
-            parts = parts[-self._domain.max_turns :]
-        return (separator_of(self._domain) or "").join(parts)
+        most = self._domain.most_parts
+        if most is not None and len(parts) > most:
+            self.num_earlier += len(parts) - most
+            parts = parts[-most:]
+        return (self._domain.separator or "").join(parts)
 
     def _parts(self, raw: str | Sequence[str], where: Callable[[], str]) -> list[str]:
-        separator = separator_of(self._domain)
+        separator = self._domain.separator
         if isinstance(raw, str):
             return [raw] if separator is None else [part.strip() for part in raw.split(separator)]
         if separator is None:
@@ -196,9 +240,9 @@ class Writing:
 
 def turn_id(domain: DomainSettings, cutting: Cutting, vocabulary: Vocabulary) -> int | None:
     """Id of what stands between turns; None where sources have no turns, or no training source has two."""
-    if not isinstance(domain, Dialogue):
+    if domain.turn_mark is None:
         return None
-    ids = vocabulary.encode(cutting.tokenise(domain.turn_token))
+    ids = vocabulary.encode(cutting.tokenise(domain.turn_mark))
     return ids[0] if len(ids) == 1 and ids[0] != vocabulary.unknown_id else None
 
 
@@ -251,9 +295,14 @@ class Reading(Settings):
         return known_encoding(value)
 
     @property
+    def are_words(self) -> bool:
+        """Whether a token is a word."""
+        return self.tokens.are_words
+
+    @property
     def separator(self) -> str | None:
         """Token that stands between the parts of a source; None where it has no parts."""
-        return separator_of(self.domain)
+        return self.domain.separator
 
     def read(self, texts: Sequence[Text], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
         """Sources as conditions.
@@ -297,7 +346,7 @@ class Reading(Settings):
                 code="source_without_tokens",
                 fields={"path": path, "line": number},
             )
-        limit = Limit(self.max_length, "cut", keeps_end=isinstance(self.domain, Dialogue))
+        limit = Limit(self.max_length, "cut", keeps_end=self.domain.keeps_end)
         rows, _, notes = fit(rows, limit, path=path, numbers=places, noun="source")
         notes += cutting.notes()
         table, counts = numbering.table(vocabulary), rows.counts(len(numbering))

@@ -14,6 +14,7 @@ from ..sequence_space import SequenceSpace
 from ..vocabulary import Joining, join_tokens
 
 if TYPE_CHECKING:
+    from .prompts import PromptReading
     from .sources import Reading
 
 
@@ -99,7 +100,7 @@ class Conditions:
     token_names: tuple[str, ...]
     joining: Joining = "words"
     distribution: Callable[[Tensor], Oracle] | None = None
-    reading: Reading | None = None
+    reading: Reading | PromptReading | None = None
     valid_words: Words | None = None
     test_words: Words | None = None
     valid_sources: Tensor | None = None

@@ -41,6 +41,8 @@ class TextTask(FromFiles):
     """Sequences from the lines of a text file."""
 
     gives_conditions: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = False
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset({"text"})
     is_certain: ClassVar[bool] = False
@@ -131,7 +133,7 @@ class TextTask(FromFiles):
     @property
     def are_words(self) -> Sides:
         """See `Sides`."""
-        return False, isinstance(self.tokens, Words)
+        return False, self.tokens.are_words
 
 
 @dataclass
@@ -303,7 +305,7 @@ def _read(path: str, settings: TextTask) -> _Lines:
     raw = read_texts(path, settings.how, Wanted("text", "--task.column", settings.column), wanted)
     about, first = raw.notes, raw.first_text()
     clean = Cleaning(settings.tokens, settings.lowercase, settings.normalisation)
-    joins_spaces = not keeps_spaces(settings.tokens) and not isinstance(settings.tokens, Words)  # words are cut there
+    joins_spaces = not keeps_spaces(settings.tokens) and not settings.tokens.are_words  # words are cut there
     numbers, texts, empty = array("q"), [], []
     for number, line in raw.given_up():
         if not line or line.isspace():

@@ -32,6 +32,8 @@ class ToyTask(Settings):
     """Sequences from a table of probabilities."""
 
     gives_conditions: ClassVar[bool] = False
+    has_prompts: ClassVar[bool] = False
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

@@ -65,6 +65,8 @@ class TransductionTask(Settings):
     """Sequences for conditions, from a distribution that is known exactly."""
 
     gives_conditions: ClassVar[bool] = True
+    has_prompts: ClassVar[bool] = True
+    language_model: ClassVar[None] = None
     knows_distribution: ClassVar[bool] = True
     measures: ClassVar[frozenset[TaskMeasure]] = frozenset()
     are_words: ClassVar[Sides] = (False, False)

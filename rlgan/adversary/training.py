@@ -25,7 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import load_weights, weights_of
+from rlgan.base.weights import Weights, base_of, load_weights, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -274,6 +274,7 @@ class Adversary:
         with global_stream(seed, "discriminator", "initial"):
             self.network = build_discriminator(network, space).to(device)
         load_pretrained(self.network, pretrained)
+        self.base = base_of(self.network)
         self._optimizer = build_optimizer(optimizer, self.network.parameters())
         capacity = settings.buffer or settings.sequences_per_round
         self._true_pairs: TruePairs | None = None
@@ -512,7 +513,7 @@ class Adversary:
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on: weights, optimiser, buffers."""
         return {
-            "weights": weights_of(self.network, version=0).complete,
+            "weights": Weights(0, trained_of(self.network), self.base).complete,
             "optimizer": optimizer_state(self._optimizer),
             "real_buffer": self._real_buffer.state(),
             "fake_buffer": self._fake_buffer.state(),
@@ -521,6 +522,7 @@ class Adversary:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         load_weights(self.network, state["weights"])
+        self.base = base_of(self.network)
         restore_optimizer_state(self._optimizer, state["optimizer"])
         self._real_buffer.restore(state["real_buffer"])
         self._fake_buffer.restore(state["fake_buffer"])

@@ -296,6 +296,7 @@ class Run:
         callbacks: Sequence[Callback | type[Callback]] = (),
         storage: str | None = None,
         quiet: bool = False,
+        accept_changed_plugins: bool = False,
     ) -> Run:
         """Go on with a run that was stopped, with exactly the numbers of one that never was.
 
@@ -306,6 +307,8 @@ class Run:
             callbacks: those that it was given when it began.
             storage: URI of a shared storage where the run is kept, too, as of `train`; a complete run is sent there.
             quiet: whether nothing is shown.
+            accept_changed_plugins: whether it goes on with functions and classes whose source has changed since; its
+                folder says so.
 
         Returns:
             The run, complete or stopped again; of a run in a storage the one in its folder below `runs`.
@@ -313,7 +316,7 @@ class Run:
         Raises:
             RlganError: it cannot be gone on with, with the reason.
         """
-        return self._go_on(callbacks, quiet, storage)
+        return self._go_on(callbacks, quiet, storage, accept_changed_plugins=accept_changed_plugins)
 
     def _go_on(
         self,
@@ -321,6 +324,7 @@ class Run:
         quiet: bool,
         storage: str | None = None,
         more_updates: int | None = None,
+        accept_changed_plugins: bool = False,
     ) -> Run:
         self._require_run("training to continue")
         with in_words_of_python():
@@ -341,7 +345,13 @@ class Run:
             from rlgan.runs.run import RunRequest, run  # Ray takes seconds to import, and looking at a run needs none
 
             request = RunRequest(
-                config, folder, resume=True, storage=place, trust_code=self.trusts_code, more_updates=more_updates
+                config,
+                folder,
+                resume=True,
+                storage=place,
+                trust_code=self.trusts_code,
+                accept_changed_plugins=accept_changed_plugins,
+                more_updates=more_updates,
             )
             result = run(request, built_callbacks(callbacks), progress_of(quiet))
             return Run(result.run_dir, trust_code=self.trusts_code)

@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rlgan.config.setting_files import read_settings
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import PluginKind, known, register
 from rlgan.presets.effects import require_effect
+from rlgan.presets.own_data import sizes_by_data
 from rlgan.presets.registry import preset as preset_named
 from rlgan.runs.notebook import NotebookProgress, in_notebook
 from rlgan.runs.progress import Progress, Silence
@@ -74,6 +76,30 @@ def changed(base: Config, changes: Mapping[str, Any], file: str | Path | None = 
         raise
     require_effect(changed_tree(base, below), config, changes)
     return config
+
+
+def sized(base: Config, asked: Config, changes: Mapping[str, Any], file: str | Path | None, quiet: bool) -> Config:
+    """The configuration with sizes by its data, where those of its preset follow the data and are not set.
+
+    Args:
+        base: the preset.
+        asked: the preset with the changes.
+        changes: dotted path → value.
+        file: of settings, as for `changed`.
+        quiet: whether nothing is shown while data is read.
+
+    Raises:
+        DataError: a file is missing, unreadable or holds nothing to train on.
+    """
+    progress = progress_of(quiet)
+    with closing(progress), progress.watching():
+        sizes = sizes_by_data(base.preset, asked.task)
+    if not sizes:
+        return asked
+    below = {} if file is None else flatten(read_settings(Path(file)).values)
+    # Its task is that of the data as it is read now, wherever it was written.
+    whole = override(base.model_copy(update={"task": asked.task}), merge(sizes, merge(below, changes)))
+    return whole.model_copy(update={"task": asked.task})
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

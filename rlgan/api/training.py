@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rlgan.storage.places import open_place
 
 from .data import Asked, Given, task_of, with_rows
 from .runs import Run
-from .settings import as_task, base_of, built_callbacks, changed, flat, own_task, progress_of
+from .settings import as_task, base_of, built_callbacks, changed, flat, own_task, progress_of, sized
 from .words import in_words_of_python
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def train(
         if given.task is not None and "task" in changes:
             raise _two_tasks()
         task = own_task(changes) if given.task is None else as_task(given.task)
-        resolved = changed(base_of(preset, task), changes, config)
+        base = base_of(preset, task)
+        resolved = changed(base, changes, config)
         run_dir = None if out is None else Path(out)
         if run_dir is not None and (run_dir / CONFIG).exists():
             raise CheckpointError(
@@ -107,8 +109,10 @@ def train(
         from rlgan.runs.run import RunRequest, run
 
         request = RunRequest(resolved, run_dir, resume=False, storage=place)
-        with with_rows(request, given) as whole_request:
-            return Run(run(whole_request, built_callbacks(callbacks), progress_of(quiet)).run_dir)
+        with with_rows(request, given) as whole:
+            is_named = not isinstance(preset, Config)
+            by_data = sized(base, whole.config, changes, config, quiet) if is_named else whole.config
+            return Run(run(replace(whole, config=by_data), built_callbacks(callbacks), progress_of(quiet)).run_dir)
 
 
 def _two_tasks() -> ConfigError:

@@ -38,6 +38,8 @@ def tune(
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
+    trust_code: bool = False,
+    accept_changed_plugins: bool = False,
     train: bool = True,
     dry_run: Literal[False] = False,
     quiet: bool = False,
@@ -56,6 +58,8 @@ def tune(
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
+    trust_code: bool = False,
+    accept_changed_plugins: bool = False,
     train: bool = True,
     dry_run: bool = False,
     quiet: bool = False,
@@ -76,6 +80,9 @@ def tune(
         settings: of the base configuration, as for `train`.
         resume: folder of a sweep to go on with, which keeps its study, data and settings; of how it is searched,
             `trials`, `hours`, `concurrent` and `finalists`, among others, may be given anew.
+        trust_code: of a sweep that goes on: whether code that its folder brought along may be executed.
+        accept_changed_plugins: of a sweep that goes on: whether it does so with functions, classes and a study of one's
+            own whose source has changed; its folder says so.
         train: of a sweep that goes on: whether anything is run; if not, what there is is judged, reported, uploaded
             and registered.
         dry_run: whether to check the study and the data and show what varies, and stop; nothing is written.
@@ -93,8 +100,15 @@ def tune(
         changes = merge({}, flat(settings or {}))
         if resume is not None:
             others = {"study": study, "out": out, **_given(given)}
-            request = _taken_up(Path(resume), others, changes, search, train)
+            request = _taken_up(Path(resume), others, changes, search, train, trust_code, accept_changed_plugins)
         else:
+            for name, value in (("trust_code", trust_code), ("accept_changed_plugins", accept_changed_plugins)):
+                if value:
+                    raise ConfigError(
+                        f"{name}: has no effect without resume. Remove it.",
+                        code="no_effect_without_resume",
+                        fields={"name": name},
+                    )
             request = _new(study, given, changes, out, search, train, dry_run, stack)
         from rlgan.tuning.sweep import preview, sweep
 
@@ -158,7 +172,13 @@ def _new(
 
 
 def _taken_up(
-    folder: Path, others: Mapping[str, Any], changes: Mapping[str, Any], search: Mapping[str, Any], train: bool
+    folder: Path,
+    others: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    search: Mapping[str, Any],
+    train: bool,
+    trust_code: bool,
+    accept_changed_plugins: bool,
 ) -> SweepRequest:
     """A sweep that goes on."""
     from rlgan.cli.typed import train_command
@@ -173,4 +193,11 @@ def _taken_up(
             f"{', '.join(in_vain)}: cannot be changed with resume; only {', '.join(free)} can. Remove them.",
             code="no_effect_beside_api_resume",
         )
-    return taken_up(folder, search, train, command_of=train_command)
+    return taken_up(
+        folder,
+        search,
+        train,
+        command_of=train_command,
+        trust_code=trust_code,
+        accept_changed_plugins=accept_changed_plugins,
+    )

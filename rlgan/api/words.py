@@ -22,6 +22,7 @@ _ARGUMENTS = (
 )  # fmt: skip
 """Options that are arguments of the same name."""
 _OTHERS = {
+    "accept-changed-plugins": "accept_changed_plugins=True",
     "dry-run": "dry_run=True",
     "input": "sources",
     "oracle-params": "task.params",
@@ -52,6 +53,7 @@ _KEPT = re.compile(r"(`rlgan [^`]*--dry-run[^`]*`)")
 """A command that has no counterpart: it is for a shell."""
 _PHRASES = (
     ("--trust-code (trust_code=True in Python)", "trust_code=True"),
+    ("--accept-changed-plugins (accept_changed_plugins=True in Python)", "accept_changed_plugins=True"),
     ("Give the folder from `rlgan train --out`", "Give the folder that was `out`"),
     ("`rlgan train`", "`rlgan.train()`"),
     ("`rlgan sample`", "`Run.sample()`"),

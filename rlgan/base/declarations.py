@@ -39,6 +39,14 @@ class DeclaredTask(Protocol):
     def are_words(self) -> tuple[bool, bool]:
         """Whether tokens of conditions, and of sequences, are words of a text."""
 
+    @property
+    def has_prompts(self) -> bool:
+        """Whether conditions are of the sequences' tokens, so that a sequence may go on from one."""
+
+    @property
+    def language_model(self) -> object | None:
+        """The model whose tokens these are; None where they are the task's own."""
+
 
 class DeclaredGenerator(Protocol):
     """A generator's network."""
@@ -50,6 +58,10 @@ class DeclaredGenerator(Protocol):
     @property
     def reads_conditions(self) -> bool:
         """Whether it writes sequences that are given something."""
+
+    @property
+    def needs_conditions(self) -> bool:
+        """Whether it writes nothing without them."""
 
     @property
     def has_likelihood(self) -> bool:

@@ -20,8 +20,9 @@ import torch
 _MADE_BY_PYTHON = frozenset(
     {*vars(type("_Plain", (), {})), "__slots__", "__annotations__", "__qualname__", "__parameters__", "__orig_bases__"}
     | {"__abstractmethods__", "_abc_impl", "__dataclass_params__", "__dataclass_fields__", "__match_args__"}
-    | {"__static_attributes__", "__firstlineno__"}
+    | {"__static_attributes__", "__firstlineno__", "__signature__", "__class_vars__"}
 )
+_CACHED = type(functools.lru_cache(lambda: None))
 
 
 class UndescribableError(Exception):
@@ -83,8 +84,14 @@ class _Describing:
             return ""
         text = self.of(target, "")
         # An instance that holds nothing is its class.
-        blank = _blank(target)
-        return self.held_by(type(target)) if blank is not None and text == self.of(blank, "") else text
+        return self.held_by(type(target)) if text == self._of_blank(target) else text
+
+    def _of_blank(self, target: Any) -> str | None:
+        """An instance of the same class that holds nothing; None where none can be made, or described."""
+        try:
+            return self.of(object.__new__(type(target)), "")
+        except (TypeError, UndescribableError):
+            return None
 
     def of(self, value: Any, where: str) -> str:
         """A value."""
@@ -124,6 +131,8 @@ class _Describing:
         if isinstance(value, functools.partial):
             parts = (value.func, value.args, value.keywords)
             return f"partial({self._each(parts, where)})"
+        if isinstance(value, _CACHED):
+            return f"cached({self.of(value.__wrapped__, where)} {value.cache_parameters()})"
         if isinstance(value, staticmethod | classmethod):
             return f"{type(value).__name__}({self.of(value.__func__, where)})"
         if isinstance(value, property):
@@ -193,7 +202,7 @@ class _Describing:
         return "; ".join(parts)
 
     def _of_class(self, owner: type, where: str) -> str:
-        held = {name: one for name, one in vars(owner).items() if name not in _MADE_BY_PYTHON}
+        held = {name: one for name, one in vars(owner).items() if not _is_made(name)}
         slots = (types.MemberDescriptorType, types.GetSetDescriptorType)
         parts = []
         for name in sorted(held):
@@ -215,12 +224,12 @@ def _home(value: Any) -> str:
     return (getattr(described, "__module__", None) or "").partition(".")[0]
 
 
-def _blank(value: Any) -> Any:
-    """An instance of the same class that holds nothing; None where none can be made."""
-    try:
-        return object.__new__(type(value))
-    except TypeError:
-        return None
+def _is_made(name: str) -> bool:
+    """Whether an attribute of a class was made from the others, by Python or by pydantic.
+
+    What pydantic makes of a class's fields has addresses in it, which are other ones in each process.
+    """
+    return name in _MADE_BY_PYTHON or (name.startswith("__pydantic_") and name != "__pydantic_fields__")
 
 
 def _is_plain(value: Any) -> bool:

@@ -77,6 +77,17 @@ class OfTheStart:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowsData:
+    """A size that follows data of one's own, unless it is set, where the preset's is no paper's (`presets.sizes`).
+
+    Attributes:
+        of: path of the settings of which it does: a network may stand elsewhere, too, where nothing chooses for it.
+    """
+
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadIf:
     """Read only where the condition holds; a user who sets it elsewhere is refused.
 
@@ -113,6 +124,11 @@ def facts_of(settings: Settings, fact: type[F], prefix: str = "") -> Iterator[tu
             for index, part in enumerate(value):
                 if isinstance(part, Settings):
                     yield from facts_of(part, fact, f"{prefix}{name}.{index}.")
+
+
+def following(settings: Settings) -> dict[str, Any]:
+    """Sizes of a configuration that may follow the data: dotted path → value."""
+    return {path: value for path, fact, value in facts_of(settings, FollowsData) if path.rpartition(".")[0] == fact.of}
 
 
 def parts_of(settings: Settings) -> Iterator[Settings]:

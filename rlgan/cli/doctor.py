@@ -87,8 +87,8 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def as_line(one: Finding) -> str:
     """A finding for people; the remedy stands below it."""
-    remedy = f"\n{'':<26}→ {one.remedy}" if one.remedy else ""
-    return f"{one.state:<8}{one.what:<18}{one.found}{remedy}"
+    remedy = f"\n{'':<34}→ {one.remedy}" if one.remedy else ""
+    return f"{one.state:<8}{one.what:<25} {one.found}{remedy}"
 
 
 def _python() -> Iterator[Finding]:
@@ -117,7 +117,7 @@ def _packages() -> Iterator[Finding]:
     wrong = list(_wanting(lines, extra=""))
     if not wrong:
         shown = ", ".join(f"{name} {version(name)}" for name in _SHOWN)
-        yield Finding("ok", "packages", f"{shown} and all others match pyproject.toml")
+        yield Finding("ok", "packages", f"{shown} and all others match the requirements of this version")
     for name, said in wrong:
         yield Finding("missing", name, said, "reinstall rlgan in this environment: " + _reinstall())
 

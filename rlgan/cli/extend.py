@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from .advice import typeable
-from .options import SHORT, add_file_options, add_trust, positive_int
+from .options import SHORT, add_accept_changed, add_file_options, add_trust, positive_int
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     of_run.add_argument("--storage", metavar="URI", help="storage for a run that is given by its folder")
     add_trust(of_run)
+    add_accept_changed(of_run)
 
 
 def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     from .train import resumed
 
     asked = {**vars(options), "resume": named(options.run, "--run"), "preset": None, "tokens": None}
-    asked |= {"seed": None, "config": None}
+    asked |= {"seed": None, "config": None, "model": None}
     request = dataclasses.replace(resumed(argparse.Namespace(**asked), overrides), more_updates=options.updates)
     from rlgan.runs.run import run as run_it
 

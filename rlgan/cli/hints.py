@@ -34,7 +34,11 @@ _TOKEN = re.compile(
     rf"(?P<name>(?<![\w.'/=-]){_NAME}(?![\w/-]))(?:(?P<is>=)(?P<value>{_VALUE})|(?= (?P<variant>[a-z]\w*)\b)?))"
 )
 # What a task reads is named by options of their own; it cannot be built without.
-_TASK_OPTIONS = {"text": "--data FILE", "pairs": "--pairs FILE"}
+_TASK_OPTIONS = {
+    "text": "--data FILE",
+    "pairs": "--pairs FILE",
+    "demonstrations": "--demonstrations FILE --model DIR",
+}
 _PRESETS_NAMED = 4
 _MOST_NAMED = 3  # settings that one name may stand for
 

@@ -79,7 +79,13 @@ VERBS = (
         "doctor --storage s3://bucket/runs",
         _module("doctor"),
     ),
-    Verb("presets", "list the presets", "presets", _module("list_presets")),
+    Verb(
+        "presets",
+        "list the presets, or recommend presets for a file, with training times",
+        "presets --for lines.txt",
+        _module("list_presets"),
+        has_paths=True,
+    ),
     Verb(
         "oracle",
         "write a file of oracle parameters for --oracle-params: convert, generate",

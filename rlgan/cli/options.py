@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgan.base.errors import ConfigError, nearest
 
 SHORT = (
-    "data", "pairs", "source", "target", "tokens", "oracle-params", "seed", "seeds", "config", "out", "resume",
-    "storage", "dry-run",
+    "data", "pairs", "source", "target", "demonstrations", "model", "tokens", "oracle-params", "seed", "seeds",
+    "config", "out", "resume", "storage", "dry-run",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
@@ -22,7 +24,7 @@ DEFAULT = "quick"
 
 if TYPE_CHECKING:
     from rlgan.config.config import Config
-    from rlgan.envs.tasks import OracleTask, PairsTask, PluginTask, TextTask
+    from rlgan.envs.tasks import DemonstrationsTask, OracleTask, PairsTask, PluginTask, TextTask
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +59,18 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--target", metavar="FILE", help="and this one their targets, line by line")
     data.add_argument(
+        "--demonstrations",
+        metavar="FILE",
+        help=(
+            "train a language model on prompts and completions from this file, or from a folder of the library datasets"
+        ),
+    )
+    data.add_argument(
+        "--model",
+        metavar="DIR|NAME",
+        help="with --demonstrations: the language model, a folder or its name on the Hugging Face hub",
+    )
+    data.add_argument(
         "--tokens",
         choices=TOKENS,
         metavar="KIND",
@@ -71,18 +85,20 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | None:
-    """The task that --data, --pairs, --source and --target, --tokens and --oracle-params ask for; None if none does.
+def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | DemonstrationsTask | None:
+    """The task that --data, --pairs, --source, --demonstrations or --oracle-params asks for; None if none does.
 
     Raises:
         ConfigError: they contradict each other.
     """
-    from rlgan.envs.tasks import OracleTask, TextTask
+    from rlgan.base.pretrained import model_source
+    from rlgan.envs.tasks import DemonstrationsTask, OracleTask, TextTask
 
     asked = {
         "--data": options.data,
         "--pairs": options.pairs,
         "--source and --target": options.source or options.target,
+        "--demonstrations": options.demonstrations,
         "--oracle-params": options.oracle_params,
     }
     given = [name for name, value in asked.items() if value]
@@ -95,16 +111,30 @@ def task_of(options: argparse.Namespace) -> OracleTask | PairsTask | TextTask | 
             "sources and targets from one file, use --pairs.",
             code="lacks_other_side",
         )
-    if options.tokens and (not given or options.oracle_params):
+    if bool(options.demonstrations) != bool(options.model):
+        alone, other = ("--demonstrations", "--model") if options.demonstrations else ("--model", "--demonstrations")
         raise ConfigError(
-            "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
-            "remove --tokens.",
+            (
+                f"{alone}: {other} is missing. Give both: the training file, and the language model that provides the "
+                "tokenizer (a folder, or a name on the hub)."
+            ),
+            code="lacks_model",
+            fields={"option": alone},
+        )
+    if options.tokens and (options.demonstrations or not given or options.oracle_params):
+        raise ConfigError(
+            (
+                "--tokens: has no effect without --data, --pairs, or --source and --target. Give one of them, or "
+                "remove --tokens."
+            ),
             code="tokens_without_data",
         )
     if options.data:
         return TextTask.model_validate({"data": options.data, "tokens": options.tokens or "word"})
     if options.pairs or options.source:
         return _pairs_task(options)
+    if options.demonstrations:
+        return DemonstrationsTask(demonstrations=options.demonstrations, model=model_source(options.model))
     return OracleTask(params=options.oracle_params) if options.oracle_params else None
 
 
@@ -117,6 +147,17 @@ def add_trust(parser: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_accept_changed(parser: argparse._ArgumentGroup, when: str = "") -> None:
+    """Add --accept-changed-plugins, of verbs that go on with a run."""
+    parser.add_argument(
+        "--accept-changed-plugins",
+        action="store_true",
+        help=(
+            f"{when}continue with your plug-ins although their source has changed; the run's folder records the change"
+        ),
+    )
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Options for `moved_files`: where files of a run that exists lie now."""
     data = parser.add_argument_group("data")
@@ -125,6 +166,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--pairs", metavar="FILE", help="the run's file of pairs, likewise")
     data.add_argument("--source", metavar="FILE", help="the run's file of sources, likewise")
     data.add_argument("--target", metavar="FILE", help="the run's file of targets, likewise")
+    data.add_argument("--demonstrations", metavar="FILE", help="the run's file of demonstrations, likewise")
     data.add_argument("--oracle-params", metavar="FILE.npz", help="the run's LSTM parameters, likewise")
 
 
@@ -156,19 +198,23 @@ def _pairs_task(options: argparse.Namespace) -> PairsTask:
         raise refused(error) from None
 
 
-def preset_of(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Config:
-    """The preset that `resolve` begins from, for the task that is asked for.
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a command line asks for, and who chose it.
 
-    Raises:
-        ConfigError: as `resolve`.
+    Attributes:
+        config: all of it.
+        preset: what it began from.
+        sizes: dotted path → value that the data chose in its place, where nobody set another.
     """
-    from rlgan.presets.registry import preset
 
-    return preset(options.preset or DEFAULT, task_of(options) or _own_task(overrides))
+    config: Config
+    preset: Config
+    sizes: Mapping[str, Any]
 
 
 def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Config:
-    """The configuration that the command line asks for: preset, then file, then options.
+    """The configuration that the command line asks for: preset, then sizes by the data, then file, then options.
 
     Args:
         options: parsed short options.
@@ -177,7 +223,13 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
 
     Raises:
         ConfigError: anything unknown, contradictory or without effect.
+        DataError: data that sizes follow is missing, unreadable or holds nothing to train on.
     """
+    return resolved(options, overrides, base).config
+
+
+def resolved(options: argparse.Namespace, overrides: Mapping[str, Any], base: Config | None = None) -> Resolved:
+    """The same as `resolve`, with who chose what."""
     from rlgan.config.paths import ConfigPathError, changed, flatten, merge, override
     from rlgan.config.setting_files import read_settings
     from rlgan.presets.effects import require_effect
@@ -221,7 +273,22 @@ def resolve(options: argparse.Namespace, overrides: Mapping[str, Any], base: Con
             raise
         # A file may be of a whole configuration, what it does not need included; and need not stand by itself.
         require_effect(changed(config, changes), asked, merge({}, overrides))
-    return asked
+        if base is not None and options.preset is None:
+            return Resolved(asked, config, {})
+        sizes = _sizes(options.preset or DEFAULT, asked, base)
+        return Resolved(override(config, merge(sizes, asked_for)) if sizes else asked, config, sizes)
+
+
+def _sizes(name: str, asked: Config, kept: Config | None) -> dict[str, Any]:
+    """Sizes by the data, which is read while a person sees how long that takes."""
+    from contextlib import closing
+
+    from rlgan.presets.own_data import sizes_by_data
+    from rlgan.runs.progress import Progress
+
+    progress = Progress(lines=sys.stderr)
+    with closing(progress), progress.watching():
+        return sizes_by_data(name, asked.task, kept)
 
 
 def _own_task(overrides: Mapping[str, Any]) -> PluginTask | None:

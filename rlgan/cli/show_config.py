@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from typing import TYPE_CHECKING
 
-from .options import add_choices, preset_of, resolve
-
-if TYPE_CHECKING:
-    from rlgan.config.config import Config
+from .options import Resolved, add_choices, resolved
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +25,10 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     """Print every setting; see `VerbModule`."""
     from rlgan.config.paths import documentation, to_dict
 
-    config = resolve(options, overrides)
+    asked = resolved(options, overrides)
+    config = asked.config
     if options.changed:
-        return _show_changed(config, preset_of(options, overrides), options.json)
+        return _show_changed(asked, options.json)
     if options.json:
         print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
         return 0
@@ -41,13 +38,16 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     return 0
 
 
-def _show_changed(config: Config, base: Config, in_json: bool) -> int:
+def _show_changed(asked: Resolved, in_json: bool) -> int:
     """Print what differs from the defaults, and who chose it."""
     from pydantic_core import to_jsonable_python
 
+    from rlgan.config.paths import override
+
     from .typed import differences
 
-    here = dict(differences(base, config))
+    config, base = asked.config, asked.preset
+    here = dict(differences(override(base, asked.sizes), config))
     # A default that takes the place of what the preset chose is the user's choice, too.
     shown = {path: to_jsonable_python(value) for path, value in {**dict(differences(None, config)), **here}.items()}
     if in_json:
@@ -56,5 +56,6 @@ def _show_changed(config: Config, base: Config, in_json: bool) -> int:
     lines = {path: f"{path} = {json.dumps(value, ensure_ascii=False)}" for path, value in shown.items()}
     width = min(60, max(map(len, lines.values())))
     for path, line in lines.items():
-        print(f"{line:<{width}}  # {'you' if path in here else f'preset {base.preset}'}")
+        who = "you" if path in here else "data" if path in asked.sizes else f"preset {base.preset}"
+        print(f"{line:<{width}}  # {who}")
     return 0

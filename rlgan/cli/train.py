@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
 
-from .options import SHORT, add_choices, add_trust, moved_files, positive_int, resolve
+from .options import SHORT, add_accept_changed, add_choices, add_trust, moved_files, positive_int, resolve
 from .runs import LATEST_HELP, named
 from .verbs import STOPPED
 
@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_trust(of_run)
+    add_accept_changed(of_run, "of a --resume: ")
     of_run.add_argument(
         "--seeds",
         type=positive_int,
@@ -99,6 +100,12 @@ def _new(options: argparse.Namespace, overrides: dict[str, str]) -> RunRequest:
         raise ConfigError(
             "--trust-code: has no effect without --resume, because a new run uses only code that you name. Remove it.",
             code="trust_code_without_resume",
+        )
+    if options.accept_changed_plugins:
+        raise ConfigError(
+            "--accept-changed-plugins: has no effect without --resume. Remove it.",
+            code="accept_changed_without_resume",
+            fields={"option": "accept_changed_plugins"},
         )
     config = resolve(options, overrides)
     out, runs_dir, storage = _local_folder(options.out), Path("runs"), None
@@ -194,7 +201,14 @@ def resumed(options: argparse.Namespace, overrides: dict[str, str]) -> RunReques
     config = resolve(options, overrides, base=base)
     from rlgan.runs.run import RunRequest
 
-    return RunRequest(config, run_dir, resume=True, storage=storage, trust_code=options.trust_code)
+    return RunRequest(
+        config,
+        run_dir,
+        resume=True,
+        storage=storage,
+        trust_code=options.trust_code,
+        accept_changed_plugins=options.accept_changed_plugins,
+    )
 
 
 def _local_folder(out: str | None) -> Path | None:

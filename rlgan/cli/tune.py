@@ -17,7 +17,7 @@ from rlgan.tuning.search.settings import SweepSettings
 from rlgan.tuning.space.ready import READY
 
 from .advice import typeable
-from .options import add_task_options, moved_files, task_of
+from .options import add_task_options, add_trust, moved_files, task_of
 from .verbs import STOPPED, UNJUDGED
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --resume: analyse, report, upload and register the existing results without running anything",
     )
     of_run.add_argument("--resume", metavar="DIR", help="continue the sweep in this folder")
+    add_trust(of_run)
+    of_run.add_argument(
+        "--accept-changed-plugins",
+        action="store_true",
+        help=(
+            "with --resume: continue with your plug-ins and your study although their source has changed; the folder "
+            "records the change"
+        ),
+    )
     of_run.add_argument(
         "--dry-run", action="store_true", help="check the study and the data, show what varies, and stop"
     )
@@ -113,6 +122,16 @@ def _new(options: argparse.Namespace, overrides: Mapping[str, str], given: Mappi
 
     from .typed import train_command
 
+    for name in ("trust_code", "accept_changed_plugins"):
+        if getattr(options, name):
+            raise ConfigError(
+                (
+                    f"--{_flag(name)}: has no effect without --resume, because a new sweep executes the code that you "
+                    "name. Remove it."
+                ),
+                code="code_option_without_resume",
+                fields={"option": name},
+            )
     if options.study is None:
         raise ConfigError(
             f"a study is missing. Give one of {', '.join(READY)}, or your own file in .toml or .py.",
@@ -144,4 +163,12 @@ def _resumed(options: argparse.Namespace, overrides: Mapping[str, str], given: M
             code="no_effect_beside_resume",
         )
     files = {**named, **moved_files(options)}
-    return taken_up(Path(options.resume), given, not options.no_training, files, train_command)
+    return taken_up(
+        Path(options.resume),
+        given,
+        not options.no_training,
+        files,
+        train_command,
+        trust_code=options.trust_code,
+        accept_changed_plugins=options.accept_changed_plugins,
+    )

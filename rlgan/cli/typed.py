@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from rlgan.base.errors import ConfigError
+from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.settings import IsFile, NeverMovesNumbers, Settings, facts_below, facts_of, is_within
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, to_dict
@@ -39,8 +39,8 @@ def train_command(config: Config, presets: Sequence[str]) -> str | None:
             try:
                 words = [name, *short, *_options(config, _parsed([name, *short]))]
                 reads_back = _compared(_parsed(words), config) == _compared(config, config)
-            except ConfigError:
-                continue  # not for this task, or not to be said by options: another may be
+            except (ConfigError, DataError):
+                continue  # not for this task, not to be said by options, or its data is gone: another may be
             if reads_back:
                 commands.append(words)
     if not commands:
@@ -128,7 +128,7 @@ def _short_options(task: TaskSettings) -> list[str]:
     if not words:
         return []
     if "tokens" in type(task).model_fields:
-        words += ["--tokens", str(getattr(task, "tokens"))]  # noqa: B009
+        words += ["--tokens", str(getattr(task, "tokens").kind)]  # noqa: B009
     parser = _Refusing(allow_abbrev=False)
     add_choices(parser)
     try:

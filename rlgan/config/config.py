@@ -47,6 +47,10 @@ class CallbackPlugin(Plugin):
 
     plugin_kind: ClassVar[PluginKind] = "callback"
 
+    timeout_s: Annotated[float | None, FreeOnResume()] = Field(None, gt=0.0)
+    """Maximum number of seconds of a call of its methods; null for the callback's attribute `timeout_s`, which is
+    3600 by default."""
+
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; whether it is a callback is checked where the class of callbacks is known."""
         if inspect.isclass(loaded.object):

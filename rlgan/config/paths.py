@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from rlgan.base.errors import ConfigError, RlganError, nearest
 from rlgan.base.problems import ContradictionError
-from rlgan.base.settings import Settings, members_of, parts_of, settings_in
+from rlgan.base.settings import FollowsData, Settings, members_of, parts_of, settings_in
 from rlgan.extensions import Plugin, TakesPlugin, is_plugin_name, known, reading_a_folder, require_no_namesake
 
 from .config import Config
@@ -468,6 +468,10 @@ def _rivals(variant: type[Settings]) -> set[str]:
     return set()
 
 
+FOLLOWS_DATA = "Default depends on your data in presets without published sizes, such as quick."
+"""Stands behind the meaning of every size that does."""
+
+
 def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Every path of a configuration with its value and the line that documents it.
 
@@ -480,6 +484,8 @@ def documentation(config: Config) -> Iterator[tuple[str, Any, str]]:
 def _documented(owner: type[Settings], node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     for name, field in owner.model_fields.items():
         value, text = node[name], " ".join((field.description or "").split())
+        if any(isinstance(fact, FollowsData) and f"{fact.of}." == prefix for fact in field.metadata):
+            text += " " + FOLLOWS_DATA
         if name == "kind":
             continue
         below = _settings_class(field, value)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rlgan.base.errors import ConfigError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, PluginKind, note
+from rlgan.extensions import Loaded, PluginKind, TimedPlugin, note
 from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
@@ -39,7 +39,7 @@ from .discriminator import Architecture, Discriminator, Granularity, PlainScorer
 _FORMS = "forward(self, tokens, mask), or forward(self, tokens, mask, conditions) for a task with conditions"
 
 
-class PluginDiscriminator(Plugin, Architecture):
+class PluginDiscriminator(TimedPlugin, Architecture):
     """A network of the user's own; docs/extending.md has an example."""
 
     plugin_kind: ClassVar[PluginKind] = "discriminator"

@@ -23,7 +23,7 @@ from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.seeding import stream
-from rlgan.base.settings import ReadIf, Settings
+from rlgan.base.settings import FollowsData, ReadIf, Settings
 from rlgan.envs.tasks.task import Task
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators import Draw, Generator, Samples
@@ -51,16 +51,16 @@ class EvaluationSettings(Settings):
     """Adversarial iterations between evaluations."""
     mle_every: Annotated[int, ReadIf("pretraining")] = Field(5, ge=1)
     """Epochs of maximum-likelihood pretraining between evaluations."""
-    num_sequences: int = Field(2_000, ge=2)
+    num_sequences: Annotated[int, FollowsData("evaluation")] = Field(2_000, ge=2)
     """Number of sequences sampled for an evaluation during training."""
-    final_sequences: int = Field(10_000, ge=2)
+    final_sequences: Annotated[int, FollowsData("evaluation")] = Field(10_000, ge=2)
     """Number of sequences sampled for each row of the final table."""
     num_bleu: Annotated[int, ReadIf("text")] = Field(1_000, ge=2)
     """Number of these sequences used for BLEU and Self-BLEU, whose values depend on it. Text only."""
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the final table has the MLE start, the controls and the run itself. For each of them the
     verdict uses the temperature that is best on validation data."""
-    equal_trainings: Annotated[int, ReadIf("control of its kind")] = Field(3, ge=0)
+    equal_trainings: Annotated[int, ReadIf("control of the same kind")] = Field(3, ge=0)
     """Number of repeated trainings of one control with other seeds, which estimate how much two equal trainings
     differ. The control is constant_reward, or else random_reward. With 0 the verdict makes no claim."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)

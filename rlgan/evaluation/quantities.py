@@ -6,6 +6,7 @@ Each metric says its own (`QUANTITIES` of its module); here they are found by na
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rlgan.metrics.bleu import QUANTITIES as BLEU
 from rlgan.metrics.diversity import QUANTITIES as DIVERSITY
@@ -44,7 +45,10 @@ def known_quantity(name: str, own: Sequence[OwnMetric] = ()) -> Quantity | None:
         own: metrics of the user's own.
     """
     metric = metric_of(own, name)
-    return found_in(QUANTITIES, name) if metric is None else metric.quantity(name)
+    if metric is not None:
+        return metric.quantity(name)
+    found = found_in(QUANTITIES, name)
+    return None if found is None else replace(found, name=name)
 
 
 def quantity(name: str, own: Sequence[OwnMetric] = ()) -> Quantity:

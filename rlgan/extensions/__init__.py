@@ -18,12 +18,14 @@ refuses is executed only where the user says `--trust-code`.
 """
 
 from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
-from .keeping import FOLDER, keep_sources, kept_text, packed, require_unchanged, unpack
-from .loading import Loaded, load, own_lines
-from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, note, plugins_in, reading_a_folder
+from .keeping import ACCEPT_CHANGED, FOLDER, changed, keep_sources, kept_text, packed, require_unchanged, unpack
+from .loading import IMPORT_TIMEOUT_S, Loaded, load
+from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, TimedPlugin, note, plugins_in, reading_a_folder
 from .sources import (
     ENTRY_POINTS,
+    Code,
     Memory,
+    NamedCode,
     PluginKind,
     Source,
     digest_of,
@@ -34,13 +36,19 @@ from .sources import (
     require_no_namesake,
     source_of,
 )
+from .tracebacks import own_lines
 from .trust import admit, needs_trust
+from .watching import in_time, when_stuck
 
 __all__ = [
+    "ACCEPT_CHANGED",
+    "Code",
     "ENTRY_POINTS",
     "FOLDER",
+    "IMPORT_TIMEOUT_S",
     "Loaded",
     "Memory",
+    "NamedCode",
     "NoDigestError",
     "PlainValue",
     "Plugin",
@@ -48,13 +56,16 @@ __all__ = [
     "RaisedError",
     "Source",
     "TakesPlugin",
+    "TimedPlugin",
     "admit",
     "as_number",
     "bound",
     "brief",
     "call_in_time",
+    "changed",
     "check_options",
     "digest_of",
+    "in_time",
     "is_plugin_name",
     "keep_sources",
     "kept_text",
@@ -73,4 +84,5 @@ __all__ = [
     "signature_of",
     "source_of",
     "unpack",
+    "when_stuck",
 ]

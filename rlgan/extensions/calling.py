@@ -16,9 +16,10 @@ import torch
 from rlgan.base.errors import ConfigError, PluginError, nearest
 from rlgan.base.threads import torch_threads
 
-from .loading import Loaded, own_lines
+from .loading import Loaded
 from .settings import Plugin
 from .sources import memory
+from .tracebacks import own_lines
 
 
 class RaisedError(Exception):

@@ -10,13 +10,16 @@ from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.settings import Settings
 
 from .settings import Plugin
-from .sources import Source, digest_of, memory, source_now, source_of
+from .sources import Code, Source, digest_of, memory, source_now, source_of
 
 FOLDER = "plugins"
 """Folder of a run that holds the sources of its plug-ins."""
 
+ACCEPT_CHANGED = "--accept-changed-plugins (accept_changed_plugins=True in Python)"
+"""How a user says that a run is to go on with another source of a plug-in."""
 
-def keep_sources(run_dir: Path, plugins: Iterable[Plugin]) -> list[Path]:
+
+def keep_sources(run_dir: Path, plugins: Iterable[Code]) -> list[Path]:
     """Keep the sources of plug-ins in a run's folder, a file each, so that they are found there.
 
     Args:
@@ -55,7 +58,7 @@ def kept_text(plugin: Settings) -> str | None:
     return source_of(plugin.name, plugin.plugin_kind, plugin.digest).text
 
 
-def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+def packed(plugins: Iterable[Code]) -> list[dict[str, str]]:
     """Sources of files as JSON values, for processes that get a configuration as such; see `unpack`."""
     sources = {one.digest: one for one in (source_of(each.name, each.plugin_kind, each.digest) for each in plugins)}
     return [{"text": one.text, "path": one.path} for one in sources.values() if one.text is not None]
@@ -68,8 +71,21 @@ def unpack(sources: Iterable[Mapping[str, str]]) -> None:
         memory.sources.setdefault(digest, Source(one["text"], digest, one["path"]))
 
 
-def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
-    """Refuse to go on with a run whose plug-ins have changed since; what is gone is for `admit` to find.
+def changed(plugins: Iterable[Code]) -> list[tuple[Code, str]]:
+    """Plug-ins under whose name another source is now, and its digest; what is gone is for `admit` to find."""
+    found: list[tuple[Code, str]] = []
+    for plugin in plugins:
+        try:
+            now = source_now(plugin.name, plugin.plugin_kind).digest
+        except ConfigError:
+            continue
+        if now != plugin.digest:
+            found.append((plugin, now))
+    return found
+
+
+def require_unchanged(plugins: Iterable[Code], run: str) -> None:
+    """Refuse to go on with a run whose plug-ins have changed since.
 
     Args:
         plugins: of the run's configuration.
@@ -78,16 +94,14 @@ def require_unchanged(plugins: Iterable[Plugin], run: str) -> None:
     Raises:
         ConfigError: the source under a plug-in's name is another one now; names both digests.
     """
-    for plugin in plugins:
-        try:
-            now = source_now(plugin.name, plugin.plugin_kind).digest
-        except ConfigError:
-            continue
-        if now != plugin.digest:
-            raise ConfigError(
-                f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its "
-                f"digest is {now}, but the run has {plugin.digest} (its folder keeps the source in "
-                f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, or start a new run.",
-                code="plugin_changed",
-                fields={"run": run},
-            )
+    for plugin, now in changed(plugins):
+        raise ConfigError(
+            (
+                f"{run}: the {plugin.plugin_kind} plug-in {plugin.name!r} has changed since the run began: its digest "
+                f"is {now}, but the run has {plugin.digest} (its folder keeps the source in "
+                f"{FOLDER}/{plugin.digest[:16]}.py). Restore the source, continue with the new one by "
+                f"{ACCEPT_CHANGED}, or start a new run."
+            ),
+            code="plugin_changed",
+            fields={"run": run, "plugin": plugin.name},
+        )

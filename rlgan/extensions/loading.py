@@ -6,14 +6,19 @@ import importlib
 import importlib.util
 import linecache
 import sys
-import traceback
 import types
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from rlgan.base.errors import ConfigError, nearest
+from rlgan.base.errors import ConfigError, PluginError, nearest
 
 from .sources import SHIPPED, PluginKind, Source, memory, near_module, source_of, source_of_module, target_of
+from .tracebacks import own_lines
+from .watching import in_time
+
+IMPORT_TIMEOUT_S = 600.0
+"""Seconds that importing the file or module of a plug-in may take, and a preset to return its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,10 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
             code="plugin_module_changed",
             fields={"plugin": target},
         )
+    late = partial(_late, target, kind)
     try:
-        return importlib.import_module(place)
+        with in_time(IMPORT_TIMEOUT_S, late, found.path):
+            return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise ConfigError(
@@ -89,6 +96,8 @@ def _imported(target: str, kind: PluginKind, digest: str) -> types.ModuleType:
                 fields={"plugin": target},
             ) from None
         raise _import_error(target, kind, error, None) from error
+    except PluginError:
+        raise
     except Exception as error:  # a stranger's module may raise anything
         spec = importlib.util.find_spec(place)
         raise _import_error(target, kind, error, None if spec is None else spec.origin) from error
@@ -107,12 +116,23 @@ def _of_text(target: str, kind: PluginKind, source: Source) -> types.ModuleType:
     linecache.cache[path] = (len(source.text), None, source.text.splitlines(keepends=True), path)
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
     try:
-        exec(compile(source.text, path, "exec"), module.__dict__)
+        with in_time(IMPORT_TIMEOUT_S, partial(_late, target, kind), path):
+            exec(compile(source.text, path, "exec"), module.__dict__)
+    except PluginError:
+        del sys.modules[module.__name__]
+        raise
     except Exception as error:  # a user's own code may raise anything
         del sys.modules[module.__name__]
         raise _import_error(target, kind, error, path) from error
     memory.modules[key] = module
     return module
+
+
+def _late(target: str, kind: PluginKind) -> str:
+    return (
+        f"{kind} plug-in {target!r}: its import has not finished after {IMPORT_TIMEOUT_S:g} seconds. Move slow "
+        "work into the function that needs it."
+    )
 
 
 def _import_error(target: str, kind: PluginKind, error: Exception, path: str | None) -> ConfigError:
@@ -127,17 +147,3 @@ def _import_error(target: str, kind: PluginKind, error: Exception, path: str | N
         code="plugin_import_raised",
         fields={"plugin": target},
     )
-
-
-def own_lines(error: BaseException, path: str | None) -> str:
-    """The lines of a user's file in a traceback, on lines of their own; all of them where none is of that file.
-
-    Args:
-        error: that was raised.
-        path: of the user's file.
-    """
-    if isinstance(error, SyntaxError) and error.filename == path:
-        return f"\n  {path}, line {error.lineno}\n    {(error.text or '').strip()}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == path] or frames[-1:]
-    return "".join(f"\n  {one.filename}, line {one.lineno}, in {one.name}\n    {one.line}" for one in own)

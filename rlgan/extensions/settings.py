@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.search_priors import NotSearched
-from rlgan.base.settings import Settings
+from rlgan.base.settings import FreeOnResume, Settings
 
 from .loading import Loaded, load
 from .sources import PluginKind, Source, memory, source_of
@@ -114,6 +114,30 @@ class Plugin(TakesPlugin):
             memory.sources.setdefault(source.digest, source)
         else:
             memory.registered[self.plugin_kind, self.name] = source
+
+
+class TimedPlugin(Plugin):
+    """One whose calls are interrupted where they never return; see `in_time`."""
+
+    timeout_s: Annotated[float, FreeOnResume()] = Field(600.0, gt=0.0)
+    """Maximum number of seconds of a call. After that the run stops with the checkpoint of its last complete
+    iteration."""
+
+    def late(self, doing: str) -> str:
+        """What to say of a call that takes longer.
+
+        Args:
+            doing: what was called, as a sentence part.
+        """
+        return (
+            f"{self.plugin_kind} plug-in {self.name!r}: {doing} has not returned after "
+            f"timeout_s={self.timeout_s:g} seconds. Increase {self.timeout_path}, or fix the plug-in."
+        )
+
+    @property
+    def timeout_path(self) -> str:
+        """The setting that says how long it may take."""
+        return f"{self.plugin_kind}.timeout_s"
 
 
 def plugins_in(settings: Settings) -> list[Plugin]:

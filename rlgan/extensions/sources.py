@@ -17,7 +17,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from rlgan.base.descriptions import UndescribableError, remembered, source_text
 from rlgan.base.errors import ConfigError, nearest
@@ -52,6 +52,34 @@ class Source:
     digest: str
     path: str = ""
     registered: Any = None
+
+
+class Code(Protocol):
+    """What names code of the user's own: a plug-in's settings, or `NamedCode`."""
+
+    @property
+    def plugin_kind(self) -> PluginKind:
+        """What it stands for."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """As in the head of the package."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCode:
+    """Code of the user's own, by what it stands for, its name and the digest of its source."""
+
+    plugin_kind: PluginKind
+    name: str
+    digest: str
 
 
 @dataclass
@@ -257,6 +285,15 @@ def _spec(name: str, folders: Iterable[str] | None) -> importlib.machinery.Modul
 
 def _source_of_object(plugin: Any, who: str) -> Source:
     """Its digest is of the source, and of what the object holds besides: closure, defaults, attributes."""
+    if hasattr(plugin, "cache_parameters") and ("<" in plugin.__qualname__ or plugin.__module__ == "__main__"):
+        raise ConfigError(
+            (
+                f"{who}: is a functools.lru_cache around {plugin.__qualname__}, which workers can find only in an "
+                "installed module. Register a function that calls it, or the function inside."
+            ),
+            code="plugin_is_cache",
+            fields={"plugin": who},
+        )
     described = plugin if inspect.isroutine(plugin) or inspect.isclass(plugin) else type(plugin)
     text = source_text(described)
     try:
@@ -273,7 +310,7 @@ def _source_of_object(plugin: Any, who: str) -> Source:
         digest = f"{_BY_NAME}{described.__module__}.{described.__qualname__}"
         return Source(None, f"{digest} {digest_of(held)}" if held else digest, registered=plugin)
     digest = digest_of(f"{text}\0{held}" if held else text)
-    return Source(text, digest, inspect.getsourcefile(described) or "", registered=plugin)
+    return Source(text, digest, inspect.getsourcefile(inspect.unwrap(described)) or "", registered=plugin)
 
 
 def target_of(name: str, kind: PluginKind) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 from rlgan.base.errors import CheckpointError, ConfigError
 
 from .keeping import FOLDER
-from .settings import Plugin
-from .sources import Source, digest_of, entry_points, memory, origins, source_of
+from .sources import Code, Source, digest_of, entry_points, memory, origins, source_of
 
 
 def admit(
-    plugins: Iterable[Plugin],
+    plugins: Iterable[Code],
     folder: Path,
     asked: str,
     *,
@@ -71,12 +70,12 @@ def admit(
             ) from None
 
 
-def needs_trust(plugins: Iterable[Plugin], folder: Path) -> bool:
+def needs_trust(plugins: Iterable[Code], folder: Path) -> bool:
     """Whether another process goes on with a folder's plug-ins, where they are at hand, only by `--trust-code`."""
     return any(_not_ones_own(plugin, folder) is not None for plugin in plugins)
 
 
-def _not_ones_own(plugin: Plugin, folder: Path) -> str | None:
+def _not_ones_own(plugin: Code, folder: Path) -> str | None:
     """Why code that a folder names is not executed unasked; None where it is the user's own or is not at hand."""
     kind, name = plugin.plugin_kind, plugin.name
     if (kind, name) in memory.registered or name in entry_points(kind):

@@ -12,6 +12,7 @@ from pydantic import Field
 from rlgan.base.settings import Settings
 from rlgan.envs.sequence_space import SequenceSpace
 
+from .causal_lm import CausalLM, CausalLMGenerator
 from .generator import (
     AttendingDistribution,
     AutoregressiveGenerator,
@@ -31,7 +32,7 @@ from .seq2seq_transformer import Seq2SeqTransformer, Seq2SeqTransformerGenerator
 from .transformer import TransformerDecoder, TransformerGenerator
 
 GeneratorSettings = Annotated[
-    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | PluginGenerator,
+    LSTM | TransformerDecoder | LatentConv | Seq2SeqLSTM | Seq2SeqTransformer | CausalLM | PluginGenerator,
     Field(discriminator="kind"),
 ]
 """Settings of any generator."""
@@ -42,6 +43,7 @@ _NETWORKS: dict[type[Settings], Callable[[Any, SequenceSpace], Generator]] = {
     LatentConv: LatentConvGenerator,
     Seq2SeqLSTM: Seq2SeqLSTMGenerator,
     Seq2SeqTransformer: Seq2SeqTransformerGenerator,
+    CausalLM: CausalLMGenerator,
     PluginGenerator: AdaptedGenerator,
 }
 
@@ -64,6 +66,8 @@ __all__ = [
     "AdaptedGenerator",
     "AttendingDistribution",
     "AutoregressiveGenerator",
+    "CausalLM",
+    "CausalLMGenerator",
     "Continuations",
     "Decoded",
     "Draw",

@@ -5,7 +5,7 @@ What else it can do it declares, on its settings and on its network alike (`Gene
 
 For sampling it hands out a *stepper*, a fused copy of its weights that advances many rows by one token without
 autograd. A stepper's state is a tuple of row-first tensors, so the hot loop can concatenate them without knowing the
-architecture; rows that leave, or come twice, are the stepper's to copy (`Stepper.select`).
+architecture; rows that leave, or come twice, are the stepper's to copy (`Stepper.select`, `remaining`, `joined`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.settings import Settings
@@ -42,6 +43,19 @@ class GeneratorKind(Settings):
     relaxes: ClassVar[bool] = False
     """Whether it provides soft rows (`Generator.soft_rows`), through which it can be differentiated as a function of
     noise."""
+
+    def settled(self) -> Self:
+        """The same with all that it would read of a file but weights, so that a run can be read without the file.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        return self
+
+    @property
+    def needs_conditions(self) -> bool:
+        """Whether it writes nothing without them; one that reads them may go on from nothing, too."""
+        return self.reads_conditions
 
     @property
     def table_width(self) -> int | None:
@@ -87,6 +101,17 @@ class Stepper(Protocol):
     def select(self, state: State, rows: Tensor) -> State:
         """A state of some rows (R',) int64 of another one, in memory of its own; rows may be left out, or repeated."""
         return tuple(part.index_select(0, rows) for part in state)
+
+    def remaining(self, state: State, rows: Tensor) -> State:
+        """A state of the rows (R',) int64, ascending, that go on; the others have ended.
+
+        The state that was handed in is used up, as by `advance`, so that nothing need be copied.
+        """
+        return self.select(state, rows)
+
+    def joined(self, state: State, more: State) -> State:
+        """A state of the rows of both, those of `more` last; both are used up."""
+        return tuple(torch.cat(pair) for pair in zip(state, more, strict=True))
 
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes of given sequences.
@@ -208,6 +233,17 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def stepper(self, temperature: float = 1.0) -> Stepper:
         """A frozen copy for sampling, with logits divided by `temperature`."""
+
+    def take_files(self) -> tuple[str, ...]:
+        """Take the weights of the files that its settings name, where a run begins with it; most name none.
+
+        Returns:
+            Lines for the log.
+
+        Raises:
+            DataError: a file is missing or damaged, or holds another network.
+        """
+        return ()
 
     def own_sampler(self, space: SequenceSpace, draw: Draw, chunk_rows: int) -> Sampler | None:
         """A sampler of its own in the place of one that steps; None, as here, where `stepper` is what there is.

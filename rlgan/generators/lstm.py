@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
+from rlgan.base.settings import FollowsData
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.layers.embeddings import NoPretrained, Pretrained, build_embedding, embedding_width
@@ -26,11 +27,11 @@ class LSTM(GeneratorKind):
 
     relaxes: ClassVar[bool] = True
     kind: Literal["lstm"] = "lstm"
-    embedding: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
+    embedding: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of the token embedding, without the columns of `pretrained`."""
     pretrained: Pretrained = NoPretrained()
     """Additional columns that are initialised from a file of word vectors."""
-    hidden: Annotated[int, Choice((32, 64, 128))] = Field(32, ge=1)
+    hidden: Annotated[int, Choice((32, 64, 128)), FollowsData("generator")] = Field(32, ge=1)
     """Width of each LSTM layer."""
     layers: Annotated[int, Choice((1, 2))] = Field(1, ge=1)
     """Number of LSTM layers."""

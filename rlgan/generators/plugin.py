@@ -24,11 +24,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.categorical import padded_vocab_size
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, PluginKind, note
+from rlgan.extensions import Loaded, PluginKind, TimedPlugin, note
 from rlgan.layers.plugin_modules import (
     OwnModule,
     described,
@@ -44,7 +45,7 @@ from .generator import Distribution, Generator, State, Stepper, shift_right
 _FORMS = "forward(self, tokens), or forward(self, tokens, conditions) for a task with conditions"
 
 
-class PluginGenerator(Plugin):
+class PluginGenerator(TimedPlugin):
     """A network of the user's own; docs/extending.md has an example."""
 
     plugin_kind: ClassVar[PluginKind] = "generator"
@@ -57,6 +58,15 @@ class PluginGenerator(Plugin):
     """Whether its `forward` has the parameter `conditions`; filled in by rlgan."""
     relaxes: bool = False
     """Whether it declares `reads_soft_rows`; filled in by rlgan."""
+
+    def settled(self) -> Self:
+        """See `GeneratorKind`; what a plug-in reads is its own."""
+        return self
+
+    @property
+    def needs_conditions(self) -> bool:
+        """See `GeneratorKind`: what its `forward` takes, it takes always."""
+        return self.reads_conditions
 
     def check_object(self, loaded: Loaded) -> None:
         """See `Plugin.check_object`; what the network can do is noted."""

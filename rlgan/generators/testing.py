@@ -166,7 +166,7 @@ def _check_stepper(
     states = stepper.prefix_states(tokens)
     order = torch.arange(len(tokens) - 1, -1, -1)
     for place in _places(space.max_length - 1) if space.max_length > 1 else ():
-        chosen = tuple(part[place].index_select(0, order) for part in states)
+        chosen = stepper.select(tuple(part[place] for part in states), order)
         weights = stepper.weights(chosen)[:, : space.vocab_size]
         expected = torch.softmax(logits[order, place + 1] / 0.5, 1)
         _require(

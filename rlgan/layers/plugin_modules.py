@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rlgan.base.errors import ConfigError, PluginError
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.extensions import Loaded, Plugin, check_options, own_lines
+from rlgan.extensions import Loaded, Plugin, TimedPlugin, check_options, in_time, own_lines
 
 
 def described(plugin: Plugin) -> str:
@@ -100,7 +100,7 @@ def require_parameters(plugin: Plugin, method: Callable[..., Any], named: tuple[
         )
 
 
-def build_module(plugin: Plugin, space: SequenceSpace) -> nn.Module:
+def build_module(plugin: TimedPlugin, space: SequenceSpace) -> nn.Module:
     """The network of a plug-in, initialised from torch's global random state.
 
     Raises:
@@ -109,7 +109,10 @@ def build_module(plugin: Plugin, space: SequenceSpace) -> nn.Module:
     loaded = plugin.load()
     expected = module_class(plugin, loaded)
     try:
-        module = loaded.object(space=space, **plugin.options)
+        with in_time(plugin.timeout_s, lambda: plugin.late("building it"), loaded.path):
+            module = loaded.object(space=space, **plugin.options)
+    except PluginError:
+        raise
     except Exception as error:  # a user's own code may raise anything
         raise raised(plugin, "building it", error) from error
     if not isinstance(module, expected):
@@ -144,9 +147,10 @@ class OwnModule(nn.Module):
         plugin: whose it is.
     """
 
-    def __init__(self, plugin: Plugin, space: SequenceSpace) -> None:
+    def __init__(self, plugin: TimedPlugin, space: SequenceSpace) -> None:
         super().__init__()
         self.plugin = plugin
+        self._path = plugin.load().path
         self.module = build_module(plugin, space)
         self._uses_dropout = True
         self._rates = {name: part.dropout for name, part in self.module.named_modules() if isinstance(part, nn.RNNBase)}
@@ -163,16 +167,21 @@ class OwnModule(nn.Module):
         """What a method of the network returns; `forward` is called as networks are, with their hooks.
 
         Raises:
-            PluginError: it raises.
+            PluginError: it raises, or does not return in time.
         """
         called = self.module if method == "forward" else getattr(self.module, method)
+        plugin = self.plugin
+
+        def late() -> str:
+            return plugin.late(f"{method} of tensors {_shapes(arguments)}")
+
         try:
-            return called(*arguments)
-        except torch.OutOfMemoryError:
+            with in_time(plugin.timeout_s, late, self._path):
+                return called(*arguments)
+        except (torch.OutOfMemoryError, PluginError):
             raise
         except Exception as error:  # a user's own code may raise anything
-            shapes = ", ".join(f"{tuple(one.shape)}" for one in arguments if isinstance(one, Tensor))
-            raise raised(self.plugin, f"{method} of tensors {shapes}", error) from error
+            raise raised(plugin, f"{method} of tensors {_shapes(arguments)}", error) from error
 
     def checked(self, found: Any, shape: tuple[int, ...], what: str) -> Tensor:
         """Logits as float32.
@@ -241,6 +250,10 @@ def _returned(plugin: Plugin, function: Callable[..., Any]) -> type[Any] | None:
             fields={"plugin": plugin.name},
         ) from None
     return found if inspect.isclass(found) else None
+
+
+def _shapes(arguments: tuple[Any, ...]) -> str:
+    return ", ".join(f"{tuple(one.shape)}" for one in arguments if isinstance(one, Tensor))
 
 
 def _what(found: object) -> str:

@@ -18,7 +18,7 @@ from rlgan.base.errors import ConfigError, PluginError, RlganError
 from rlgan.config.config import Config
 from rlgan.config.paths import described, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
-from rlgan.extensions import Loaded, brief, load, own_lines
+from rlgan.extensions import IMPORT_TIMEOUT_S, Loaded, brief, in_time, load, own_lines
 
 _FORM = (
     "a function with the parameter `task` or without parameters that returns a rlgan Config, or a dictionary of "
@@ -78,7 +78,10 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
         )
     given = {"task": task} if any(one.name == "task" for one in parameters) else {}
     try:
-        return loaded.object(**given)
+        with in_time(IMPORT_TIMEOUT_S, lambda: _late(name), loaded.path):
+            return loaded.object(**given)
+    except PluginError:
+        raise
     except ValidationError as error:
         raise ConfigError(
             f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}",
@@ -97,3 +100,7 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
             code="preset_plugin_raised",
             fields={"plugin": name},
         ) from error
+
+
+def _late(name: str) -> str:
+    return f"preset plug-in {name!r}: has not returned after {IMPORT_TIMEOUT_S:g} seconds. Fix the function."

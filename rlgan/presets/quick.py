@@ -38,7 +38,7 @@ _SMALL_EVALUATION = EvaluationSettings(
 )
 
 
-@shipped()
+@shipped(follows_data=True)
 def quick(task: TaskSettings | None = None) -> Config:
     """The default: MaliGAN's weights beside maximum likelihood, the best found on both KL gaps in minutes."""
     is_of_pairs = task is not None and task.gives_conditions
@@ -77,7 +77,7 @@ def quick(task: TaskSettings | None = None) -> Config:
     )
 
 
-@shipped("seqgan-quick")
+@shipped("seqgan-quick", follows_data=True)
 def seqgan_quick(task: TaskSettings | None = None) -> Config:
     """SeqGAN's recipe at a size that ends in under 2 minutes on 2 cores, whatever it shows."""
     full = seqgan(task or SMALL_ORACLE)
@@ -95,7 +95,7 @@ def seqgan_quick(task: TaskSettings | None = None) -> Config:
     )
 
 
-@shipped()
+@shipped(follows_data=True)
 def mle(task: TaskSettings | None = None) -> Config:
     """Maximum likelihood alone, stopped early on validation: what every adversarial run has to beat."""
     base = quick(task)
@@ -113,19 +113,19 @@ def mle(task: TaskSettings | None = None) -> Config:
     )
 
 
-@shipped()
+@shipped(follows_data=True)
 def mle_continued(task: TaskSettings | None = None) -> Config:
     """Control: the maximum-likelihood updates of `quick`'s adversarial phase, and no adversary."""
     return control(quick(task), "mle_continued")
 
 
-@shipped()
+@shipped(follows_data=True)
 def constant_reward(task: TaskSettings | None = None) -> Config:
     """Control: `quick` with the reward 1 for everything, without a baseline (self-imitation)."""
     return control(quick(task), "constant_reward")
 
 
-@shipped()
+@shipped(follows_data=True)
 def random_reward(task: TaskSettings | None = None) -> Config:
     """Control: `quick` with random rewards."""
     return control(quick(task), "random_reward")
@@ -145,7 +145,7 @@ def oracle_likelihood(task: TaskSettings | None = None) -> Config:
     return ceiling.model_copy(update={"reward": OracleLikelihood(), "schedule": schedule})
 
 
-@shipped()
+@shipped(follows_data=True)
 def pg_bleu(task: TaskSettings | None = None) -> Config:
     """Control: policy gradient on BLEU-3 against 20 random training sequences, from `quick`'s start."""
     run = control(quick(task), "random_reward")
@@ -153,7 +153,7 @@ def pg_bleu(task: TaskSettings | None = None) -> Config:
     return run.model_copy(update={"reward": Bleu(), "schedule": schedule})
 
 
-@shipped()
+@shipped(follows_data=True)
 def scheduled_sampling(task: TaskSettings | None = None) -> Config:
     """Control: maximum likelihood that reads more and more tokens of its own (Bengio et al. 2015)."""
     base = mle(task)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.config.config import Config
-from rlgan.config.paths import described, from_dict, to_dict
+from rlgan.config.paths import described, flatten, from_dict, override, to_dict
 from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import is_plugin_name, known, require_no_namesake
 
-from . import pairs, quick, sequences
-from .named import name_of
+from . import language_models, pairs, quick, sequences
+from .named import follows_data, name_of
 from .plugin import own_preset
+from .sizes import DataSummary, sizes_of
 
 DEFAULT = "quick"
 """What a run is where no preset is named."""
 
-_ROOMS = (sequences, pairs, quick)
+_ROOMS = (sequences, pairs, quick, language_models)
 
 _FOUND: dict[str, Callable[[TaskSettings | None], Config]] = {
     name: function
@@ -32,12 +34,13 @@ PRESETS: Mapping[str, Callable[[TaskSettings | None], Config]] = {DEFAULT: _FOUN
 """Name on the command line → function of the task, of presets that ship: the default, papers, controls."""
 
 
-def preset(name: str, task: TaskSettings | None = None) -> Config:
+def preset(name: str, task: TaskSettings | None = None, data: DataSummary | None = None) -> Config:
     """A preset by name, for `task` or for its own default task.
 
     Args:
         name: of one that ships, with dashes or underscores; or of one of the user's own, see `rlgan.extensions`.
         task: of the run; None for the preset's own.
+        data: what sizes follow, where they follow the data; None gives the preset's own sizes.
 
     Raises:
         ConfigError: no such preset; names the known ones and the nearest.
@@ -45,7 +48,7 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
     canonical = {one.replace("-", "_"): one for one in PRESETS}
     shipped = canonical.get(name.replace("-", "_"))
     if shipped is None and (is_plugin_name(name) or name in known("preset")):
-        return own_preset(name, task, preset)
+        return own_preset(name, task, lambda base, its_task: preset(base, its_task, data))
     if shipped is None:
         there = [*PRESETS, *known("preset")]
         raise ConfigError(
@@ -63,4 +66,25 @@ def preset(name: str, task: TaskSettings | None = None) -> Config:
             code="preset_not_for_task",
             fields={"preset": shipped},
         ) from None
-    return from_dict(to_dict(config))
+    config = from_dict(to_dict(config))
+    if data is None or not follows_data(PRESETS[shipped]):
+        return config
+    return override(config, sizes_of(data, config))
+
+
+def follows(name: str) -> bool:
+    """Whether sizes of a preset may follow the data: of one of the user's own what it begins from decides."""
+    shipped = {one.replace("-", "_"): function for one, function in PRESETS.items()}.get(name.replace("-", "_"))
+    return shipped is None or follows_data(shipped)
+
+
+def sizes_for(name: str, task: TaskSettings | None, data: DataSummary) -> dict[str, Any]:
+    """What the data changes of a preset: dotted path → value, to stand below all that is set.
+
+    Args:
+        name: as for `preset`.
+        task: as for `preset`.
+        data: what sizes follow.
+    """
+    before, after = (flatten(to_dict(preset(name, task, one))) for one in (None, data))
+    return {path: value for path, value in after.items() if before.get(path) != value}

@@ -41,6 +41,7 @@ class Table:
         caption: what it shows.
         decimals: of floats.
         is_text: whether the cells are texts, which are wrapped and left-aligned, and no figures.
+        num_names: how many of the first columns name a row, and are left-aligned.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -48,6 +49,7 @@ class Table:
     caption: str = ""
     decimals: int = 3
     is_text: bool = False
+    num_names: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,14 @@ def _block(block: Block) -> dict[str, Any]:
     if isinstance(block, Table):
         header, *rows = cells(block.rows, block.columns, block.decimals)
         holds = "text" if block.is_text else "figures"
-        return {"kind": "table", "header": header, "rows": rows, "caption": block.caption, "holds": holds}
+        names = [at < block.num_names and not block.is_text for at in range(len(header))]
+        return {
+            "kind": "table",
+            "header": list(zip(header, names, strict=True)),
+            "rows": [list(zip(row, names, strict=True)) for row in rows],
+            "caption": block.caption,
+            "holds": holds,
+        }
     content = block.path.read_bytes()
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError(f"{block.path}: is not a PNG, which pictures of a page must be")
@@ -192,7 +201,7 @@ img { display: block; max-width: 100%; height: auto; background: #ffffff; border
 table { border-collapse: separate; border-spacing: 0; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(56rem, calc(100vw - 4.5rem)); }
 th, td { padding: 0.3rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+.name { text-align: left; }
 tbody tr:nth-child(even) { background: var(--stripe); }
 .figures th:first-child, .figures td:first-child { position: sticky; left: 0; max-width: 45vw; white-space: normal;
   min-width: 9rem; background: var(--back); border-right: 1px solid var(--line); }
@@ -229,10 +238,12 @@ _PAGE = """<!DOCTYPE html>
 {% elif block.kind == "table" %}
 <div class="wide" tabindex="0"><table class="{{ block.holds }}">
 {% if block.caption %}<caption><span>{{ block.caption }}</span></caption>{% endif %}
-<thead><tr>{% for cell in block.header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
+<thead><tr>{% for cell, is_name in block.header %}
+<th scope="col"{% if is_name %} class="name"{% endif %}>{{ cell }}</th>
+{% endfor %}</tr></thead>
 <tbody>
 {% for row in block.rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell, is_name in row %}<td{% if is_name %} class="name"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table></div>

@@ -153,9 +153,9 @@ def _texts(
 
 def _taken(widths: Sequence[int], num_names: int, most: int) -> int:
     """How many columns fit beside the names, which may be cut to make room for one."""
-    cap = max(_LEAST_NAME, 2 * most // 5 // num_names)
-    total = sum(min(one, cap) for one in widths[:num_names])
-    total += len(_GAP) * (num_names - 1)
+    # Columns go before names are cut below two fifths of a line: the end of a name is often what distinguishes it.
+    names = sum(widths[:num_names]) + len(_GAP) * (num_names - 1)
+    total = min(names, max(_LEAST_NAME * num_names, 2 * most // 5))
     taken = num_names
     for one in widths[num_names:]:
         total += len(_GAP) + one

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from rlgan.base.activity import stage
@@ -19,7 +19,7 @@ from rlgan.evaluation.evaluator import Evaluator, Measurement, temperatures_of
 from rlgan.evaluation.own_metrics import is_own
 from rlgan.evaluation.quantities import place_of
 from rlgan.evaluation.sentence_encoders import EncoderName
-from rlgan.evaluation.shown_samples import Beside, beside_real
+from rlgan.evaluation.shown_samples import beside_real
 from rlgan.evaluation.verdict import START, Verdict
 from rlgan.generators import Generator
 from rlgan.metrics.quantity import Quantity
@@ -29,10 +29,8 @@ from rlgan.report.tables import format_table
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
+from .compared import FEWEST_SAMPLES, Comparison
 from .judging import Contender, Contest, judge_run
-
-FEWEST_SAMPLES = 3
-"""That are shown beside real sequences at the end of a run; more where `evaluation.num_shown` asks for more."""
 
 _CONTINUED: Control = "mle_continued"
 _CEILING: Control = "oracle_ratio"  # no control to beat: its reward is what nobody knows
@@ -81,31 +79,6 @@ _ADVERSARIAL_READING = (
     "decoded, on topic\nor not. So read machine_vs_random beside it: 1 = told from real sequences that answer "
     "something else. The first row is of people;\nere is how far the evaluator was off where the answer is known."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What a run is compared with, and how it fares.
-
-    Attributes:
-        rows: of the table: name, temperature, and name → value of each quantity.
-        text: the table for people, with what follows from it in sentences below it.
-        verdict: on the run; None where nothing was trained after the start, so that there is nothing to judge.
-        final: measurement of the run's own generator.
-        sentences: what follows from the table, the verdict first.
-        quantities: name of each quantity of the rows → what is known of it, in the order of a short table.
-        samples: of the run as it is, each beside a real sequence.
-        is_text: whether sequences say something to who reads them, which those of an oracle do not.
-    """
-
-    rows: list[dict[str, Any]]
-    text: str
-    verdict: Verdict | None
-    final: Measurement
-    sentences: tuple[str, ...] = ()
-    quantities: Mapping[str, Quantity] = field(default_factory=dict)
-    samples: tuple[Beside, ...] = ()
-    is_text: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +132,7 @@ def compare(config: Config, task: Task, trainer: Trainer, say: Callable[[str], N
         verdict,
         final,
         sentences,
+        notes=evaluator.notes,
         quantities=_quantities(evaluator, rows),
         samples=tuple(beside_real(task, final, max(FEWEST_SAMPLES, config.evaluation.num_shown))),
         is_text=bool(task.measures),

@@ -2,7 +2,8 @@
 
 A run's folder, and a sweep's, holds `data.json`: the fingerprint of the task, what tells where it differs from another,
 and where its files lay. Every task in this package and in `rlgan.tuning` is built by `new_task` or `rebuilt_task`, so
-that nothing is measured on other data than a run began with, and no other place asks for `build_task`.
+that nothing is measured on other data than a run began with, and no other place asks for `build_task` but
+`rlgan.presets.own_data`, which reads what a run will learn from for its sizes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rlgan.config.config import Config
 from rlgan.config.paths import override
 from rlgan.envs.tasks import Task, TaskSettings, build_task
 from rlgan.extensions import Plugin
+from rlgan.presets.own_data import read_task
 from rlgan.storage.checkpoint import peek
 from rlgan.tracking import DataInput
 
@@ -63,7 +65,7 @@ def new_task(settings: TaskSettings) -> Task:
     Raises:
         DataError: a file is missing, unreadable or holds nothing to train on.
     """
-    return build_task(settings)
+    return read_task(settings)
 
 
 def rebuilt_task(config: Config, kept: KeptData, say: Callable[[str], None] = lambda _: None) -> Task:
@@ -352,7 +354,7 @@ def data_inputs(config: Config, task: Task, fingerprint: str) -> tuple[DataInput
         fingerprint: of the task.
     """
     files = {path.removeprefix("task.").removeprefix("input."): file for path, file in config_files(config).items()}
-    whole = files.get("data") or files.get("target") or files.get("params")
+    whole = files.get("data") or files.get("target") or files.get("params") or files.get("demonstrations")
     found = []
     for split, context in (("train", "training"), ("valid", "validation"), ("test", "test")):
         own = files.get(split) or files.get(f"{split}_target")

@@ -18,7 +18,7 @@ from rlgan.report.final_table import CEILINGS, OWN, TABLE, best_control, is_star
 from rlgan.report.narrow import MOST_COLUMNS, fitting_table, wrapped
 from rlgan.report.samples import Written, sample_text
 
-from .comparison import FEWEST_SAMPLES, Comparison
+from .compared import FEWEST_SAMPLES, Comparison
 
 _MOST_ROWS = 5
 _LINES_OF_TEXT = 3  # of a sample; tokens without meaning have one
@@ -158,7 +158,7 @@ def _table(comparison: Comparison, columns: int) -> str:
     legend = legend_of([comparison.quantities[name] for name in kept])
     if comparison.verdict is not None and comparison.verdict.comparisons:
         legend += " τ is the temperature: chosen on validation data, but for this run at 1."
-    return f"{table}\n{wrapped(legend, columns, hang='')}"
+    return "\n".join([table, *(wrapped(text, columns, hang="") for text in (legend, *comparison.notes))])
 
 
 def _samples(comparison: Comparison, columns: int) -> str:

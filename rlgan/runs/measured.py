@@ -160,8 +160,8 @@ def notes_of(found: Measured) -> list[str]:
     ]
     if differing:
         notes.append(
-            f"* was measured of another number than here, on which it depends. Do not compare the two; give "
-            f"--num-sequences {found.stored_sequences} for figures that compare."
+            f"* depends on the number of sequences, which was {found.stored_sequences:,} for the stored value. To "
+            "compare the two, measure with the same number."
         )
     elif found.num_sequences != found.stored_sequences:
         notes.append("None of these depends on that number, so they differ by chance alone.")

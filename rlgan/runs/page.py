@@ -10,7 +10,7 @@ from rlgan.report.final_table import in_order, shown_order
 from rlgan.report.html import Block, Paragraph, Picture, Section, Table, write_html
 from rlgan.report.samples import sample_tables
 
-from .comparison import Comparison
+from .compared import Comparison
 from .ending import key_columns, rows_that_matter, written
 
 PAGE = "report.html"

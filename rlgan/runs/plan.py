@@ -63,6 +63,21 @@ class Plan:
             item.number = max(0, item.number - 1)
             item.took.append(seconds)
 
+    def expect(self, smaller: Plan) -> None:
+        """Take each kind of work to last as in a smaller run, times how much larger it is here.
+
+        Args:
+            smaller: of a run of the same kind, in which some of it was measured.
+        """
+        for path, item in smaller._items.items():
+            mine = self._items.get(path)
+            if mine is not None and item.seconds is not None:
+                mine.took.append(item.seconds * (mine.work / item.work if item.work else 1.0))
+
+    def paths(self) -> tuple[str, ...]:
+        """Of all kinds of work."""
+        return tuple(self._items)
+
     def set_left(self, numbers: Mapping[str, int]) -> None:
         """Correct how much is left, by path; an early end makes it less."""
         for path, number in numbers.items():

@@ -35,7 +35,7 @@ from .ending import ending, row_of
 from .page import PAGE, write_run_page
 
 if TYPE_CHECKING:
-    from .comparison import Comparison
+    from .compared import Comparison
 
 LAST_FILE = "table.txt"
 """Name of the file of a run's folder that is written when everything else is done."""

@@ -90,7 +90,8 @@ class SequenceGAN(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep the state in Tune's folder; called by Tune."""
-        save_checkpoint(Path(checkpoint_dir), self.state(), self.trainer.position.units, keep=1)
+        trainer = self.trainer
+        save_checkpoint(Path(checkpoint_dir), self.state(), trainer.position.units, keep=1, bases=trainer.bases)
 
     def load_checkpoint(self, checkpoint_dir: str | None) -> None:
         """Go on from a state in Tune's folder; called by Tune."""

@@ -8,6 +8,7 @@ A run folder holds:
     config.json            the resolved configuration
     data.json              which data it was: fingerprint, files and where they lay
     checkpoints/           the last states, safe to resume from
+    bases/                 what networks have frozen, which checkpoints name by its hash
     metrics.jsonl          every number, a row a unit
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
@@ -15,6 +16,7 @@ A run folder holds:
     table.json, final_table.json, table.txt  the final comparison;  *.png  its pictures;  report.html  all on a page
     summary.txt, final_samples.json          what the run said at its end; samples beside real sequences
     plugins/               sources of what the user brought; see rlgan.extensions
+    plugin_changes.json    which of them were exchanged, and after how many iterations
     verdict.json           what may be said of the run beside its controls
     mlflow_run.json        which MLflow run this is, and which files it has
 
@@ -29,12 +31,12 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CheckpointError
+from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.settings import FreeOnResume, facts_of
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
@@ -43,8 +45,9 @@ from rlgan.envs.tasks import Task
 from rlgan.evaluation.adversarial import FreshEvaluator
 from rlgan.evaluation.learned_language_model import LearnedLanguageModel
 from rlgan.evaluation.verdict import read_verdict
-from rlgan.extensions import admit, plugins_in, require_unchanged
+from rlgan.extensions import ACCEPT_CHANGED, admit, plugins_in, require_unchanged
 from rlgan.presets.controls import control
+from rlgan.presets.own_data import size_notes
 from rlgan.report.narrow import wrapped
 from rlgan.storage.checkpoint import CONFIG, config_differences, load_latest, read_run_config
 from rlgan.storage.export import load_run_generator, require_fitting
@@ -58,6 +61,7 @@ from rlgan.workers.assembly import build_parts
 from .data import config_files, kept_data, located, new_task, rebuilt_task, with_files
 from .extending import UPDATES, begin_extension, extended
 from .measured import Measured, measured
+from .plugin_changes import PluginChange, changes_of, require_objects, with_changes, without_digests
 from .progress import Progress
 from .publishing import ARTIFACTS, LAST_FILE, SUMMARY, table_tags
 from .session import RunResult, Session, send_last
@@ -78,6 +82,7 @@ class RunRequest:
             runs if it is new; None keeps it in its folder alone.
         trust_code: whether code that came along with a run that is resumed may be executed; see
             `rlgan.extensions.admit`.
+        accept_changed_plugins: whether a run that is resumed goes on with plug-ins whose source has changed.
         more_updates: adversarial updates that a complete run makes beyond those of its configuration; None for a run
             that goes on with what it has left.
     """
@@ -88,6 +93,7 @@ class RunRequest:
     runs_dir: Path = Path("runs")
     storage: Place | None = None
     trust_code: bool = False
+    accept_changed_plugins: bool = False
     more_updates: int | None = None
 
 
@@ -96,10 +102,10 @@ def dry_run(request: RunRequest) -> int:
     for path, value in flatten(to_dict(request.config)).items():
         print(f"{path} = {json.dumps(value, ensure_ascii=False)}")
     if request.resume:
-        _admit(request)
+        request, _ = _admitted(request)
     task = _task(request, request.config, print)
     # What was read explains what may be refused of it, and networks of published sizes take a while to build.
-    for note in task.notes:
+    for note in (*task.notes, *size_notes(request.config, task)):
         print(note, flush=True)
     loaded_callbacks(request.config.callbacks)
     _require_enough_for_controls(request.config, task)
@@ -143,19 +149,31 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
         UploadError: the run is complete or stopped, and its folder did not get into its storage.
     """
     config, run_dir, place = request.config, request.run_dir, request.storage
+    changes: tuple[PluginChange, ...] = ()
     if request.resume:
         assert run_dir is not None
         _find(run_dir, place, config)
-        _admit(request)
+        request, changes = _admitted(request)
+        config = request.config
         if request.more_updates is not None:
             config = extended(config, run_dir, request.more_updates)
         elif (run_dir / LAST_FILE).exists():
+            if changes:
+                raise ConfigError(
+                    (
+                        f"{ACCEPT_CHANGED}: has no effect on {run_dir}, which is complete. Remove it and restore the "
+                        "old source, or start a new run."
+                    ),
+                    code="accept_changed_of_complete_run",
+                    fields={"run": run_dir},
+                )
             return _show_finished(run_dir, config, place, progress)
     else:
         if run_dir is not None:
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
+        config = config.model_copy(update={"generator": config.generator.settled()})
     callbacks = (*loaded_callbacks(config.callbacks), *callbacks)
     require_usable(callbacks)
     progress = progress or Progress()
@@ -182,16 +200,40 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
             run_dir = new_folder(request)
             place = None if place is None else place.below(run_dir.name)
         mirror = _mirror(place, run_dir)
-        session = Session(config, task, trainer, parts.faults, run_dir, progress, mirror, parts.notes, callbacks, tags)
+        notes = (*size_notes(config, task), *parts.notes)
+        session = Session(
+            config, task, trainer, parts.faults, run_dir, progress, mirror, notes, callbacks, changes, tags
+        )
         return session.run(state)
 
 
-def _admit(request: RunRequest) -> None:
-    """Execute nothing that a run to go on with brought along, unless the user lets it; nor what has changed since."""
-    assert request.run_dir is not None
-    asked, plugins = f"--resume {request.run_dir}", plugins_in(request.config)
+def _admitted(request: RunRequest) -> tuple[RunRequest, tuple[PluginChange, ...]]:
+    """Execute nothing that a run to go on with brought along, nor what has changed since, unless the user lets it.
+
+    Returns:
+        The request, with the digests of sources that changed and were accepted; and those.
+    """
+    run_dir = request.run_dir
+    assert run_dir is not None
+    asked, plugins = f"--resume {run_dir}", plugins_in(request.config)
+    changes: tuple[PluginChange, ...] = ()
+    if request.accept_changed_plugins:
+        changes = changes_of(plugins)
+        if not changes:
+            raise ConfigError(
+                (
+                    f"{ACCEPT_CHANGED}: has no effect, because no plug-in of {run_dir} has changed since the run "
+                    "began. Remove it."
+                ),
+                code="accept_changed_without_change",
+                fields={"run": run_dir},
+            )
+        request = replace(request, config=with_changes(request.config, changes))
+        plugins = plugins_in(request.config)
     require_unchanged(plugins, asked)
-    admit(plugins, request.run_dir, asked, trust_code=request.trust_code)
+    admit(plugins, run_dir, asked, trust_code=request.trust_code)
+    require_objects(request.config, changes)
+    return request, changes
 
 
 def _mirror(place: Place | None, run_dir: Path) -> Mirror | None:
@@ -215,8 +257,9 @@ def _require_not_behind(run_dir: Path, place: Place) -> None:
     """A folder may be sent over what is in the storage only if it is the same run, and as far."""
     if not place.holds_run():
         return
-    ours, theirs = read_run_config(run_dir), place.config()
-    if _without(theirs, {UPDATES}) != _without(ours, {UPDATES}):
+    ours, theirs = (without_digests(_without(one, {UPDATES})) for one in (read_run_config(run_dir), place.config()))
+    # Who was stopped right after a changed plug-in was accepted has not sent its digest.
+    if ours != theirs:
         raise CheckpointError(
             f"{run_dir}: contains another run than {place.uri}. Use another folder with --out, or another storage.",
             code="folder_of_other_run",

@@ -15,9 +15,11 @@ from typing import Any
 from rlgan.base.errors import CheckpointError, TrackingError
 from rlgan.base.files import write_atomically
 from rlgan.config.config import Config
+from rlgan.evaluation.quantities import known_quantity, sign_of
 from rlgan.metrics.intervals import interval
+from rlgan.metrics.quantity import legend_of
 from rlgan.report.final_table import OWN, TABLE, in_order
-from rlgan.report.tables import format_table
+from rlgan.report.narrow import fitting_table, wrapped
 from rlgan.storage.checkpoint import CONFIG
 from rlgan.tracking.grouping import group_runs
 
@@ -28,7 +30,6 @@ SEEDS, SEEDS_TEXT = "seeds.json", "seeds.txt"
 """Files of the folder that holds the seeds: every number, and what is printed."""
 _THIS = "this run"
 _NOT_QUANTITIES = ("name", "temperature")
-_SHOWN = 6
 
 
 def run_seeds(config: Config, folder: Path, num_seeds: int, say: Callable[[str], None]) -> bool:
@@ -54,7 +55,8 @@ def run_seeds(config: Config, folder: Path, num_seeds: int, say: Callable[[str],
         if run(RunRequest(one, path, resume=(path / CONFIG).exists())).stopped:
             return False
     rows = summary([_table(path) for path in folders])
-    text = "\n".join([*_shown(rows), *statement([_table(path) for path in folders])])
+    said = statement([_table(path) for path in folders])
+    text = "\n".join([*_shown(rows), "", *map(wrapped, said)])
     write_atomically(folder / SEEDS, lambda path: path.write_text(json.dumps(rows, indent=2) + "\n", "utf-8"))
     write_atomically(folder / SEEDS_TEXT, lambda path: path.write_text(text + "\n", "utf-8"))
     say(text)
@@ -134,10 +136,13 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    columns = [name for name in rows[0] if name != "name"][:_SHOWN]
+    columns = [name for name in rows[0] if name != "name"]
 
     def cell(value: Mapping[str, float]) -> str:
         return f"{value['mean']:.3f} ± {value['mean'] - value['low']:.3f}"
 
     shown = [{"name": row["name"]} | {name: cell(row[name]) for name in columns if name in row} for row in rows]
-    return [format_table(shown, ("name", *columns))]
+    table, left_out = fitting_table(shown, ("name", *columns), headers={name: name + sign_of(name) for name in columns})
+    known = [one for name in columns if name not in left_out and (one := known_quantity(name)) is not None]
+    more = [wrapped(f"Also measured, in {SEEDS}: {', '.join(left_out)}.")] if left_out else []
+    return [table, *([wrapped(legend_of(known))] if known else []), *more]

@@ -16,16 +16,18 @@ from types import FrameType
 from typing import Any
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import CallbackError, PluginError, RlganError, StorageError, UploadError
+from rlgan.base.errors import CallbackError, CheckpointError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
 from rlgan.base.threads import torch_threads
+from rlgan.base.weights import Base
 from rlgan.config.config import Config
 from rlgan.config.paths import flatten, from_kept, to_dict
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
 from rlgan.evaluation.shown_samples import samples_shown
-from rlgan.extensions import keep_sources, needs_trust, plugins_in
+from rlgan.extensions import keep_sources, needs_trust, plugins_in, when_stuck
 from rlgan.report.narrow import wrapped
+from rlgan.storage.bases import without_copies
 from rlgan.storage.checkpoint import LoadedCheckpoint, read_run_config, save_checkpoint, write_run_config
 from rlgan.storage.discriminator_export import save_run_discriminator
 from rlgan.storage.export import save_run_generator
@@ -40,6 +42,7 @@ from .comparison import compare
 from .data import DATA, data_inputs, write_run_data
 from .ending import ending
 from .plan import plan_of, training_left
+from .plugin_changes import PLUGIN_CHANGES, PluginChange, change_tags, record_changes
 from .progress import Progress, in_words
 from .publishing import publish
 
@@ -69,10 +72,12 @@ class _Whole:
     Attributes:
         position: iterations done.
         state: for a checkpoint.
+        bases: what its networks have frozen.
     """
 
     position: int
     state: dict[str, Any]
+    bases: tuple[Base, ...]
 
 
 class Session:
@@ -88,6 +93,7 @@ class Session:
         mirror: of that folder in a shared storage; None where there is none.
         notes: lines for the log, after the task's own.
         callbacks: see each iteration, and may end training.
+        changes: plug-ins with another source than the run was done with so far, which the user accepted.
         tags: of the MLflow run, when this process ends, besides those of what happened.
     """
 
@@ -102,6 +108,7 @@ class Session:
         mirror: Mirror | None = None,
         notes: tuple[str, ...] = (),
         callbacks: Sequence[Callback] = (),
+        changes: Sequence[PluginChange] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self._tags = dict(tags or {})
@@ -109,7 +116,7 @@ class Session:
         self._fingerprint = task.fingerprint()  # of all sequences, so it is not computed at every checkpoint
         self._faults, self._mirror, self._callbacks = faults, mirror, Callbacks(callbacks, trainer, run_dir)
         self._notes = (*task.notes, *trainer.evaluator.notes, *notes)
-        self._progress = progress
+        self._progress, self._changes = progress, tuple(changes)
         self._tracker = Tracker(config.tracking, run_dir, self._progress.say)
         self._last_checkpoint = time.monotonic()
         self._stop_asked = False
@@ -150,6 +157,7 @@ class Session:
         if resumed_from is not None:
             self._restore(resumed_from)
             write_run_data(self._run_dir, self._config, self._task, from_kept(read_run_config(self._run_dir)))
+            self._write_changes()
         else:
             write_run_data(self._run_dir, self._config, self._task)
             # The configuration makes the folder a run, and comes when there is something to go on with.
@@ -168,9 +176,9 @@ class Session:
         )
         status = "FAILED"
         wait_s: float | None = None
-        tags = dict(self._tags)
+        tags = {**change_tags(self._run_dir), **self._tags}
         try:
-            with self._stop_on_signals():
+            with self._stop_on_signals(), when_stuck(self._keep_whole):
                 self._train()
             if self._trainer.stopped is not None:
                 self._say_wrapped(f"training was stopped by {self._trainer.stopped}")
@@ -190,9 +198,9 @@ class Session:
             return self._stopped()
         except PluginError:
             self._progress.say(
-                f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. "
-                f"After the cause is fixed outside the plug-in, continue with: {self._again()} (a plug-in with "
-                "changed source needs a new run)"
+                f"stopped by a plug-in; the {self._kept_position} iterations of the last checkpoint are kept. When "
+                f"the cause is fixed, continue with: {self._again()} (add --accept-changed-plugins if you changed "
+                "the source of a plug-in)"
             )
             raise
         finally:
@@ -200,6 +208,17 @@ class Session:
                 self._progress.say(lost)
             self._progress.close()
             self._tracker.finish(status, wait_s, tags)
+
+    def _write_changes(self) -> None:
+        """From here on the run is one of the new sources; those before stay in its folder."""
+        if not self._changes:
+            return
+        assert self._kept_position is not None
+        keep_sources(self._run_dir, plugins_in(self._config))
+        record_changes(self._run_dir, self._changes, self._kept_position)
+        write_run_config(self._run_dir, to_dict(self._config))
+        for change in self._changes:
+            self._progress.say(f"continues with a new source of {change}; this is recorded in {PLUGIN_CHANGES}")
 
     def _stopped(self) -> RunResult:
         self._progress.say(f"stopped after {self._kept_position} iterations; to continue, run: {self._again()}")
@@ -257,7 +276,9 @@ class Session:
     def _now(self, callbacks: Mapping[str, Any]) -> _Whole:
         """The run as it stands, between two iterations."""
         state = {**self._trainer.state(), DATA: self._fingerprint, CALLBACKS: callbacks}
-        return _Whole(self._trainer.position.units, deepcopy(state) if self._may_raise else state)
+        bases = self._trainer.bases
+        kept = deepcopy(state, without_copies(bases)) if self._may_raise else state
+        return _Whole(self._trainer.position.units, kept, bases)
 
     def _checkpoint(self) -> None:
         """Keep the run as it stands, also where a callback cannot say what it remembers.
@@ -288,7 +309,7 @@ class Session:
 
     def _keep(self, whole: _Whole) -> None:
         state = whole.state
-        save_checkpoint(self._run_dir, state, whole.position)
+        save_checkpoint(self._run_dir, state, whole.position, bases=whole.bases)
         self._kept_position = whole.position
         save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
         if self._config.discriminator is not None:
@@ -312,7 +333,20 @@ class Session:
     def _restore(self, loaded: LoadedCheckpoint) -> None:
         for reason in loaded.skipped:
             self._progress.say(f"warning: {reason}; continuing from {loaded.path.name}, the last intact checkpoint")
-        self._trainer.restore(loaded.state)
+        try:
+            self._trainer.restore(loaded.state)
+        except RuntimeError as error:  # torch's, of tensors that a network has no place for
+            if not self._changes:
+                raise
+            raise CheckpointError(
+                (
+                    f"{self._run_dir}: the checkpoint does not fit the changed plug-in "
+                    f"{', '.join(map(str, self._changes))}: {error}. Nothing was changed. Fix the plug-in so that it "
+                    "has the same parameters as before, or start a new run."
+                ),
+                code="state_does_not_fit_plugin",
+                fields={"run": self._run_dir},
+            ) from error
         self._callbacks.restore(loaded.state.get(CALLBACKS, {}))  # older versions had none
         self._kept_position = loaded.position
         self._tracker.truncate_after(loaded.position)

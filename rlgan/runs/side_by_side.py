@@ -263,7 +263,7 @@ def _table(shown: SideBySide) -> Table:
     signs = {name: name + sign_of(name) for name in shown.columns}
     known = [one for name in shown.columns if (one := known_quantity(name)) is not None]
     rows = [{signs.get(name, name): value for name, value in row.items()} for row in shown.rows]
-    return Table(rows, ("run", "row", *signs.values()), legend_of(known))
+    return Table(rows, ("run", "row", *signs.values()), legend_of(known), num_names=2)
 
 
 def _reading() -> list[Block]:

@@ -187,6 +187,14 @@ class TruncatedStepper(Stepper):
         """A state of some rows; see `Stepper.select`."""
         return self._stepper.select(state, rows)
 
+    def remaining(self, state: State, rows: Tensor) -> State:
+        """A state of the rows that go on; see `Stepper.remaining`."""
+        return self._stepper.remaining(state, rows)
+
+    def joined(self, state: State, more: State) -> State:
+        """Rows of both; see `Stepper.joined`."""
+        return self._stepper.joined(state, more)
+
     def prefix_states(self, tokens: Tensor) -> State:
         """States of all prefixes; see `Stepper.prefix_states`."""
         return self._stepper.prefix_states(tokens)
@@ -382,7 +390,7 @@ def draw_with_logprobs(stepper: Stepper, state: State, rng: torch.Generator) -> 
 def joined(stepper: Stepper, state: State, states: State, position: int, sequence: Tensor) -> State:
     """A state with the rows that begin behind `position`, those of the prefixes of `sequence` (n,), at its end."""
     fresh = stepper.select(tuple(part[position] for part in states), sequence)
-    return tuple(torch.cat(pair) for pair in zip(state, fresh, strict=True)) if state else fresh
+    return stepper.joined(state, fresh) if state else fresh
 
 
 def kept(stepper: Stepper, alive: Tensor, state: State, is_kept: Tensor) -> tuple[Tensor, State]:
@@ -390,7 +398,7 @@ def kept(stepper: Stepper, alive: Tensor, state: State, is_kept: Tensor) -> tupl
     going_on = is_kept.nonzero().squeeze(1)
     if going_on.shape[0] == alive.shape[0]:
         return alive, state
-    return alive[going_on], stepper.select(state, going_on)
+    return alive[going_on], stepper.remaining(state, going_on)
 
 
 def _drop_finished(

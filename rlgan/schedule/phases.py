@@ -15,7 +15,7 @@ from pydantic import Field
 from rlgan.base.declarations import Fields
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
-from rlgan.base.settings import OfTheStart, ReadIf, Settings
+from rlgan.base.settings import FollowsData, OfTheStart, ReadIf, Settings
 from rlgan.policy.teacher_forcing import (
     NoTeacherForcing,
     PretrainingSettings,
@@ -33,7 +33,7 @@ Phase = Literal["mle", "discriminator", "adversarial"]
 class Schedule(Settings):
     """Who trains when."""
 
-    mle_epochs: Annotated[int, Choice((0, 5, 60)), OfTheStart()] = Field(120, ge=0)
+    mle_epochs: Annotated[int, Choice((0, 5, 60)), OfTheStart(), FollowsData("schedule")] = Field(120, ge=0)
     """Maximum number of epochs of maximum-likelihood pretraining; 0 trains from scratch."""
     mle_patience: Annotated[
         int | None,
@@ -48,6 +48,7 @@ class Schedule(Settings):
         NotSearched("belongs to the start that all trials share, and to the control"),
         OfTheStart(),
         ReadIf("likelihood"),
+        FollowsData("schedule"),
     ] = Field(64, ge=1)
     """Sequences per maximum-likelihood update, in pretraining and in interleaved and mixed teacher forcing."""
     mle_halve_from: Annotated[int | None, NotSearched("belongs to the start that all trials share"), OfTheStart()] = (

@@ -1,7 +1,8 @@
 """A run folder's states: atomic, checked, and plain data that is safe to load from strangers.
 
 A state is a nested dictionary of tensors and JSON values. Tensors go into `tensors.safetensors` under their path, the
-rest into `state.json` with checksums of both; nothing is ever unpickled. A checkpoint is written beside its place,
+rest into `state.json` with checksums of both; nothing is ever unpickled. What networks have frozen is named there, and
+written once for all checkpoints (`bases`). A checkpoint is written beside its place,
 flushed to the disk and renamed, so a folder named by its position is always whole; the one before is kept until the
 next is in place.
 
@@ -17,7 +18,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ from safetensors.torch import load, save
 from rlgan import __version__
 from rlgan.base.errors import CheckpointError
 from rlgan.base.files import cannot_write, flush, write_atomically
+from rlgan.base.weights import Base, Tensors
 
-_FORMAT = 1
+from .bases import BASES, FrozenParts, read_base, remove_bases_but
+
+_FORMAT, _FORMAT_WITH_BASES = 1, 2
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints, in the run's folder; each is a folder named by its position in 8 digits or more."""
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -38,9 +42,9 @@ TENSORS, STATE = "tensors.safetensors", "state.json"
 CONFIG = "config.json"
 """The file that makes a folder a run."""
 
-_TENSOR_KEY, _FLOAT_KEY = "__tensor__", "__float__"
+_TENSOR_KEY, _FLOAT_KEY, _BASE_KEY = "__tensor__", "__float__", "__base__"
 # The last one is what safetensors calls its own header entry: it writes a tensor of that name and then cannot read it.
-_RESERVED = (_TENSOR_KEY, _FLOAT_KEY, "__metadata__")
+_RESERVED = (_TENSOR_KEY, _FLOAT_KEY, _BASE_KEY, "__metadata__")
 _UNFINISHED, _REPLACED = ".tmp", ".old"
 _PLACE = re.compile(r"[0-9]{8,}")
 _HIDDEN = re.compile(r"\.([0-9]{8,})(\.tmp|\.old)")
@@ -63,7 +67,9 @@ class LoadedCheckpoint:
     skipped: tuple[str, ...]
 
 
-def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep: int = 2) -> Path:
+def save_checkpoint(
+    run_dir: Path, state: Mapping[str, Any], position: int, keep: int = 2, bases: Collection[Base] = ()
+) -> Path:
     """Keep a state.
 
     Args:
@@ -72,6 +78,7 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
         position: number of the state; a checkpoint of the same number is replaced. Those of higher numbers are
             removed: a run that saves here has gone back behind them, and would otherwise be resumed from them.
         keep: how many checkpoints stay, this one included.
+        bases: what the networks of the run have frozen; tensors of the state that are theirs are written once.
 
     Returns:
         Folder of the checkpoint.
@@ -83,16 +90,18 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
     """
     if position < 0 or keep < 1:
         raise ValueError(f"position={position}, keep={keep}: position must be at least 0, and keep at least 1.")
-    tensors: dict[str, torch.Tensor] = {}
-    text = json.dumps(_encode(state, "", tensors), allow_nan=False)
-    packed = save(tensors)
+    encoder = _Encoder(FrozenParts(bases))
+    text = json.dumps(encoder.encoded(state, "", ""), allow_nan=False)
+    packed = save(encoder.tensors)
     document = {
-        "format": _FORMAT,
+        "format": _FORMAT_WITH_BASES if encoder.bases else _FORMAT,
         "rlgan": __version__,
         "position": position,
         "tensors_sha256": _sha256(packed),
         "state_sha256": _sha256(text.encode()),
     }
+    if encoder.bases:
+        document["bases"] = sorted(encoder.bases)
     head = json.dumps(document).removesuffix("}")
     contents = {TENSORS: packed, STATE: f'{head}, "state": {text}}}\n'.encode()}
 
@@ -100,6 +109,7 @@ def save_checkpoint(run_dir: Path, state: Mapping[str, Any], position: int, keep
     place = folder / f"{position:08d}"
     beside, replaced = _hidden(place, _UNFINISHED), _hidden(place, _REPLACED)
     try:
+        encoder.frozen.write(run_dir, encoder.bases)
         folder.mkdir(parents=True, exist_ok=True)
         _tidy(folder)
         beside.mkdir()
@@ -255,24 +265,48 @@ def config_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
     ]
 
 
-def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        if path in tensors:
+class _Encoder:
+    """A state on its way into files.
+
+    Args:
+        frozen: what need not be written.
+
+    Attributes:
+        tensors: path → what goes into the checkpoint's own file.
+        bases: digests of the frozen parts that are named.
+    """
+
+    def __init__(self, frozen: FrozenParts) -> None:
+        self.frozen = frozen
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.bases: set[str] = set()
+
+    def encoded(self, value: Any, path: str, name: str) -> Any:
+        """JSON values; `name` is the last part of the path."""
+        if isinstance(value, torch.Tensor):
+            return self._of_tensor(value, path, name)
+        if isinstance(value, Mapping):
+            return {
+                _key(key, path): self.encoded(below, f"{path}/{key}" if path else key, key)
+                for key, below in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.encoded(below, f"{path}/{index}", str(index)) for index, below in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            return {_FLOAT_KEY: repr(float(value))}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"{path}: a checkpoint can contain tensors and JSON values, not {type(value).__name__}")
+
+    def _of_tensor(self, tensor: torch.Tensor, path: str, name: str) -> dict[str, Any]:
+        if (digest := self.frozen.holding(name, tensor)) is not None:
+            self.bases.add(digest)
+            return {_BASE_KEY: [digest, name]}
+        if path in self.tensors:
             raise ValueError(f"{path}: two tensors have this path, because a key contains '/'")
         # Cloned: safetensors refuses tensors that share memory, and views would be written whole.
-        tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        self.tensors[path] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR_KEY: path}
-    if isinstance(value, Mapping):
-        return {
-            _key(key, path): _encode(below, f"{path}/{key}" if path else key, tensors) for key, below in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_encode(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_FLOAT_KEY: repr(float(value))}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{path}: a checkpoint can contain tensors and JSON values, not {type(value).__name__}")
 
 
 def _key(key: Any, path: str) -> str:
@@ -283,15 +317,18 @@ def _key(key: Any, path: str) -> str:
     return key
 
 
-def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _decode(value: Any, tensors: Mapping[str, torch.Tensor], bases: Mapping[str, Tensors]) -> Any:
     if isinstance(value, dict):
         if _TENSOR_KEY in value:
             return tensors[value[_TENSOR_KEY]]
+        if _BASE_KEY in value:
+            digest, name = value[_BASE_KEY]
+            return bases[digest][name]
         if _FLOAT_KEY in value:
             return float(value[_FLOAT_KEY])
-        return {key: _decode(below, tensors) for key, below in value.items()}
+        return {key: _decode(below, tensors, bases) for key, below in value.items()}
     if isinstance(value, list):
-        return [_decode(below, tensors) for below in value]
+        return [_decode(below, tensors, bases) for below in value]
     return value
 
 
@@ -301,9 +338,10 @@ def _load(path: Path, position: int) -> dict[str, Any]:
         form, version = document["format"], document["rlgan"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{STATE} does not match its checksum: {error}") from error
-    if form != _FORMAT:
+    if form not in (_FORMAT, _FORMAT_WITH_BASES):
         raise ValueError(
-            f"{STATE} has format {form} of rlgan {version}, but rlgan {__version__} reads format {_FORMAT}"
+            f"{STATE} has format {form} of rlgan {version}, but rlgan {__version__} reads formats {_FORMAT} and "
+            f"{_FORMAT_WITH_BASES}"
         )
     if document["position"] != position:
         raise ValueError(f"it contains position {document['position']}")
@@ -313,7 +351,8 @@ def _load(path: Path, position: int) -> dict[str, Any]:
     packed = (path / TENSORS).read_bytes()
     if _sha256(packed) != document["tensors_sha256"]:
         raise ValueError(f"{TENSORS} does not match its checksum ({len(packed):,} bytes)")
-    state = _decode(document["state"], load(packed))
+    bases = {digest: read_base(path.parent.parent, digest) for digest in document.get("bases", ())}
+    state = _decode(document["state"], load(packed), bases)
     if not isinstance(state, dict):
         raise ValueError(f"{STATE} contains {type(state).__name__}, expected an object")
     return state
@@ -351,12 +390,27 @@ def _prune(folder: Path, position: int, keep: int) -> None:
         _tidy(folder)
         for place in places:
             shutil.rmtree(place)
+        if (named := _named_bases(folder)) is not None:
+            remove_bases_but(folder.parent, named)
     except OSError as error:
         raise CheckpointError(
             f"{error.filename}: cannot be removed ({error.strerror}). The new checkpoint is saved. Remove this "
             "one, then --resume.",
             code="cannot_remove_checkpoint",
         ) from error
+
+
+def _named_bases(folder: Path) -> set[str] | None:
+    """Digests of the frozen parts that the checkpoints of a folder name; None where one of them cannot be read."""
+    if not (folder.parent / BASES).is_dir():
+        return None
+    named: set[str] = set()
+    for position in _positions(folder):
+        try:
+            named |= set(json.loads((folder / f"{position:08d}" / STATE).read_text("utf-8")).get("bases", ()))
+        except (OSError, ValueError, AttributeError):
+            return None  # nothing that it may need is removed
+    return named
 
 
 def _sha256(content: bytes) -> str:

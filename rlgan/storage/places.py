@@ -39,12 +39,14 @@ from rlgan.base.errors import CheckpointError, RlganError, StorageError
 from rlgan.base.files import cannot_write
 from rlgan.extensions import FOLDER
 
+from .bases import BASES
 from .checkpoint import CHECKPOINTS, CONFIG, STATE, TENSORS
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What is sent and fetched: files of the folder itself, the two of each checkpoint, and sources of plug-ins, which are
 # named by their digest. No such name leaves a folder.
+_BASE_FILE = re.compile(rf"{BASES}/[0-9a-f]{{64}}\.safetensors")  # named by the hash of what it holds
 _CHECKPOINT_FILE = re.compile(rf"{CHECKPOINTS}/([0-9]{{8,}})/({re.escape(TENSORS)}|{re.escape(STATE)})")
 _SOURCE_FILE = re.compile(rf"{re.escape(FOLDER)}/[0-9a-f]{{16}}\.py")
 # pyarrow's own; it hands everything else to fsspec when the scheme begins so.
@@ -401,7 +403,7 @@ class Mirror:
         names = _local_names(self._run_dir)
         checkpoints = _checkpoints(names)
         for name in sorted(names):
-            if name not in self._last and not _CHECKPOINT_FILE.fullmatch(name):
+            if name not in self._last and not _CHECKPOINT_FILE.fullmatch(name) and not self._is_base_there(name):
                 self._put(name)
         for folder in sorted(checkpoints, key=int):
             self._put_checkpoint(f"{CHECKPOINTS}/{folder}")
@@ -413,6 +415,13 @@ class Mirror:
         assert self._there is not None
         for folder in sorted(_checkpoints(self._there) - checkpoints, key=int):
             self._remove_checkpoint(f"{CHECKPOINTS}/{folder}")
+        for name in sorted(filter(_BASE_FILE.fullmatch, self._there - names)):
+            self._remove_file(name)
+
+    def _is_base_there(self, name: str) -> bool:
+        """Whether a file is a frozen part that was sent: another content would have another name."""
+        assert self._there is not None
+        return name in self._there and _BASE_FILE.fullmatch(name) is not None
 
     def _look(self) -> None:
         """Learn what is there already; checkpoints that are the run's need not be sent, and not be touched."""
@@ -424,7 +433,12 @@ class Mirror:
             content = state.read_bytes()
             if content == self.place.read(f"{folder}/{STATE}"):
                 self._sent[f"{folder}/{STATE}"] = _sha256(content)
-        self._there = set(sizes)
+        cut = {name for name in filter(_BASE_FILE.fullmatch, sizes) if sizes[name] != self._size_here(name)}
+        self._there = set(sizes) - cut
+
+    def _size_here(self, name: str) -> int | None:
+        path = self._run_dir / name
+        return path.stat().st_size if path.exists() else None
 
     def _put(self, name: str) -> None:
         content = (self._run_dir / name).read_bytes()
@@ -526,7 +540,7 @@ def _checked_name(name: str, where: str) -> str:
 
 
 def _is_of_a_run(name: str) -> bool:
-    return any(one.fullmatch(name) for one in (_NAME, _CHECKPOINT_FILE, _SOURCE_FILE))
+    return any(one.fullmatch(name) for one in (_NAME, _CHECKPOINT_FILE, _BASE_FILE, _SOURCE_FILE))
 
 
 def _local_names(run_dir: Path) -> set[str]:

@@ -29,6 +29,9 @@ from .connection import asking, first_line, is_unknown, listed
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "gymnasium", "typing_extensions")
 """Packages without which a registered generator cannot answer; its versions are those that are installed here."""
 
+REQUIREMENTS_OF_LANGUAGE_MODELS = ("transformers", "peft", "tokenizers", "huggingface_hub", "jinja2")
+"""Those that a generator with the prompts and tokens of a language model needs besides."""
+
 _MODEL = "generator"  # its name among the models of the run
 _SCRIPT = Path(__file__).with_name("served_model.py")
 _MOST_LETTERS = 4900  # of a description or tag, of 5,000 that MLflow takes
@@ -226,6 +229,8 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
+    kind = json.loads(description.read_text("utf-8"))["generator"]["kind"]
+    requirements = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if kind == "causal_lm" else ())
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
     # What it learned from, for whoever goes on against it; a folder of an older version has none.
     for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
@@ -249,7 +254,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
             ),
         ),
         input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),
-        pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in REQUIREMENTS],
+        pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in requirements],
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),

@@ -17,14 +17,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlgan.base.errors import CallbackError, CheckpointError, RlganError
-from rlgan.config.config import Config
+from rlgan.config.config import CallbackPlugin, Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Measurement
-from rlgan.extensions import Plugin, own_lines
+from rlgan.extensions import ACCEPT_CHANGED, in_time, own_lines
 from rlgan.generators import Generator
 from rlgan.schedule.phases import Position
 
@@ -123,7 +124,12 @@ class Callback:
     """Base of callbacks; each method may be left out.
 
     All are called in the process of the trainer, in the order of the callbacks, while nothing else is computed.
+
+    Attributes:
+        timeout_s: seconds that a method may take, after which it is interrupted and the run stops, with a checkpoint.
     """
+
+    timeout_s: float = 3600.0
 
     @property
     def name(self) -> str:
@@ -168,7 +174,7 @@ class Callback:
         """
 
 
-def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
+def loaded_callbacks(plugins: Sequence[CallbackPlugin]) -> list[Callback]:
     """The callbacks that a configuration names, built with their options.
 
     Args:
@@ -182,9 +188,11 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
     for plugin in plugins:
         loaded = plugin.load()
         callback = loaded.object
+        limit_s = plugin.timeout_s or Callback.timeout_s
         if inspect.isclass(callback):
             try:
-                callback = callback(**plugin.options)
+                with in_time(limit_s, partial(_late, plugin.name, "building it", limit_s), loaded.path, CallbackError):
+                    callback = callback(**plugin.options)
             except RlganError:
                 raise  # it says what to do
             except Exception as error:  # a user's own code may raise anything
@@ -194,6 +202,8 @@ def loaded_callbacks(plugins: Sequence[Plugin]) -> list[Callback]:
                     code="callback_build",
                     fields={"callback": plugin.name},
                 ) from error
+        if plugin.timeout_s is not None and isinstance(callback, Callback):
+            callback.timeout_s = plugin.timeout_s
         callbacks.append(callback)
     require_usable(callbacks)
     return callbacks
@@ -345,16 +355,26 @@ def _named(callback: Callback, method: str, iteration: Iteration | None = None) 
     Raises:
         CallbackError: whatever the block raised.
     """
-    try:
-        yield
-    except Exception as error:  # a user's own code may raise anything
-        when = "" if iteration is None else f" after {iteration.phase} iteration {iteration.step}"
-        path = getattr(sys.modules.get(type(callback).__module__), "__file__", None)
-        raise CallbackError(
-            f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause is "
-            "outside its code, remove the cause and continue with --resume. A callback that was passed to "
-            "rlgan.runs.run may also be fixed. A callback in the configuration cannot be changed during a run, so "
-            f"a fixed one needs a new run.{own_lines(error, path)}",
-            code="callback_raised",
-            fields={"callback": callback.name},
-        ) from error
+    when = "" if iteration is None else f" after {iteration.phase} iteration {iteration.step}"
+    path = getattr(sys.modules.get(type(callback).__module__), "__file__", None) or ""
+    late = partial(_late, callback.name, f"{method}{when}", callback.timeout_s)
+    with in_time(callback.timeout_s, late, path, CallbackError):
+        try:
+            yield
+        except Exception as error:  # a user's own code may raise anything
+            raise CallbackError(
+                (
+                    f"callback {callback.name}: {method}{when} raised {type(error).__name__}: {error}. If the cause is "
+                    "outside its code, remove the cause and continue with --resume. If you fix the source of a "
+                    f"callback of the configuration, also add {ACCEPT_CHANGED}.{own_lines(error, path)}"
+                ),
+                code="callback_raised",
+                fields={"callback": callback.name},
+            ) from error
+
+
+def _late(name: str, doing: str, limit_s: float) -> str:
+    return (
+        f"callback {name}: {doing} has not returned after timeout_s={limit_s:g} seconds. Fix it, or increase "
+        "callbacks.N.timeout_s (N counts callbacks from 0) or the callback's attribute timeout_s."
+    )

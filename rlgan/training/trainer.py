@@ -18,7 +18,7 @@ from typing import Any
 
 from rlgan.base.activity import stage
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Tensors
+from rlgan.base.weights import Base, Tensors
 from rlgan.config.config import Config
 from rlgan.envs.tasks import Task
 from rlgan.evaluation.evaluator import Evaluator, Measurement
@@ -189,6 +189,13 @@ class Trainer:
             raise RuntimeError("some iterations of the run are left, and they need its actors.")
         self._weights_at_end = self.current_weights()
         self._parts.release()
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """What training leaves alone in the networks: tensors of `state` that a checkpoint needs but once."""
+        parts = (self._parts.learners, self._parts.discriminator)
+        found = (None if part is None else part.weights().base for part in parts)
+        return tuple(base for base in found if base is not None)
 
     def state(self) -> dict[str, Any]:
         """Everything that is needed to go on as if never stopped: tensors and JSON values only."""

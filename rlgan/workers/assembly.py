@@ -85,6 +85,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             objective=config.objective,
             through=_through(config),
             pretrained=start.tables.get("generator"),
+            begins=begins,
         )
         seats.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
@@ -94,7 +95,8 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             rollouts = LocalRollouts(RolloutWorker(*networks, roles.rollout.gpus))
         seats.callback(rollouts.close)
         telemetry = Dashboard(faults) if on_ray else None
-        yield Parts(rollouts, discriminator, learners, faults, telemetry, start.notes, release=seats.close)
+        notes = (*start.notes, *learners.notes)
+        yield Parts(rollouts, discriminator, learners, faults, telemetry, notes, release=seats.close)
 
 
 def _through(config: Config) -> tuple[DiscriminatorSettings, LossSettings] | None:

@@ -10,7 +10,7 @@ import ray
 from rlgan.adversary.training import Adversary, Round
 from rlgan.base.devices import device_of
 from rlgan.base.threads import torch_threads
-from rlgan.base.weights import Base, Weights, base_of, packed, trained_of, unpacked
+from rlgan.base.weights import Base, Weights, packed, trained_of, unpacked
 
 from .faults import Faults
 from .placement import Reservation, Role, Room, reporting_wait
@@ -33,7 +33,6 @@ class DiscriminatorWorker:
         self._threads = threads
         self._adversary = Adversary(**arguments, device=device_of("workers.gpus_discriminator", gpus))
         self._version = 0
-        self._base = base_of(self._adversary.network)
         self._snapshot: Weights | None = None
 
     def train_round(self, request: Round) -> dict[str, float]:
@@ -47,7 +46,7 @@ class DiscriminatorWorker:
     def weights(self) -> Weights:
         """Weights of now; the version counts rounds."""
         if self._snapshot is None:
-            self._snapshot = Weights(self._version, trained_of(self._adversary.network), self._base)
+            self._snapshot = Weights(self._version, trained_of(self._adversary.network), self._adversary.base)
         return self._snapshot
 
     def state(self) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class DiscriminatorWorker:
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
         self._adversary.restore(state)
-        self._version, self._base, self._snapshot = state["version"], base_of(self._adversary.network), None
+        self._version, self._snapshot = state["version"], None
 
     def close(self) -> None:
         """Nothing was started."""
@@ -78,7 +77,7 @@ class DiscriminatorActor(DiscriminatorWorker):
 
     def base(self) -> Base | None:
         """What training leaves alone in the network."""
-        return self._base
+        return self._adversary.base
 
     def restore_snapshot(self, snapshot: dict[str, Any]) -> None:
         """Put back what `snapshot` returned."""

@@ -248,9 +248,15 @@ class GeneratorLearners:
         objective: the adversarial phase's loss.
         through: the discriminator's architecture and loss, where the generator is differentiated through it.
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or weights will be loaded.
+        begins: whether the generator begins here, with the weights of the files that it names; False where all weights
+            are about to be put in their place.
+
+    Attributes:
+        notes: lines for the log: which weights it begins with.
 
     Raises:
         ConfigError: there is no GPU where one is asked for.
+        DataError: a file that the generator begins from is wrong.
     """
 
     def __init__(
@@ -266,6 +272,7 @@ class GeneratorLearners:
         objective: ObjectiveSettings | None = None,
         through: tuple[DiscriminatorSettings, LossSettings] | None = None,
         pretrained: Tensor | None = None,
+        begins: bool = True,
     ) -> None:
         if not role.number:
             device_of("workers.gpus_per_learner", role.gpus)
@@ -311,6 +318,7 @@ class GeneratorLearners:
         with global_stream(seed, "generator", "initial"):
             initial = build_generator(generator, space)
         load_pretrained(initial, pretrained)
+        self.notes = initial.take_files() if begins else ()
         start = weights_of(initial, 0)
         self._base, self._snapshot = start.base, None
         self.load(start.complete)

@@ -25,7 +25,8 @@ from rlgan.evaluation.verdict import read_verdict
 from rlgan.generators import LSTM
 from rlgan.report.narrow import wrapped
 from rlgan.runs import publishing
-from rlgan.runs.comparison import Comparison, compare
+from rlgan.runs.compared import Comparison
+from rlgan.runs.comparison import compare
 from rlgan.runs.progress import Progress
 from rlgan.runs.publishing import publish
 from rlgan.runs.run import evaluate_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 import sys
@@ -110,9 +111,10 @@ def test_stock_ppo_acts_in_the_environment(say: Say) -> None:
 
 
 def test_a_served_generator_answers_as_it_does_in_python(say: Say) -> None:
-    lines = say("serving").splitlines()[-4:]
-    in_python, served, cooler, wrong = (line.partition(": ")[2] for line in lines)
-    assert in_python == served != cooler and "status 400" in lines[-1] and "num_sequences" in wrong
+    said = say("serving")  # the server writes its own lines between these
+    labels = (r"models:\S+ from Python", "by HTTP, seed 1", "by HTTP, temperature 0.5", "a wrong request")
+    in_python, served, cooler, wrong = (re.findall(rf"(?m)^{label}: (.*)", said)[-1] for label in labels)
+    assert in_python == served != cooler and wrong.startswith("status 400") and "num_sequences" in said
 
 
 @pytest.mark.ray

@@ -118,6 +118,13 @@ def test_a_run_is_resumed_and_sampled_from_without_the_file(
     assert not run(RunRequest(config, stopped, resume=True)).stopped
     assert_ends_alike(whole, stopped)
     assert_same(load_latest(whole).state, load_latest(stopped).state)
+    # A table does not learn, and is the same in every role and checkpoint of its network; there are two networks.
+    assert len(list(stopped.glob("bases/*.safetensors"))) == 2
+    for state in whole.glob("checkpoints/*/state.json"):
+        assert state.read_text().count('"embedding.pretrained": {"__base__"') >= 2
+        assert not any(
+            name.endswith("embedding.pretrained") for name in load_file(state.with_name("tensors.safetensors"))
+        )
     answer = ask(capsys, "sample", "--run", whole, "--num", 3)
     assert answer.status == 0 and len(answer.out.splitlines()) == 3, answer
     table = load_file(whole / "generator.safetensors")["embedding.pretrained"]

@@ -177,6 +177,7 @@ def test_a_cluster_of_the_users_own_is_used_and_left_alone(tmp_path: Path, ray_s
     assert run.is_finished and ray.is_initialized() and ray.get_runtime_context().gcs_address == before
 
 
+@pytest.mark.timeout(900)  # a run, another of it, and its controls twice, on however busy a machine
 def test_the_examples_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

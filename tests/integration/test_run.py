@@ -113,6 +113,16 @@ def test_every_number_of_the_table_is_in_mlflow(undisturbed: Path) -> None:
     table = json.loads((undisturbed / "table.json").read_text())
     logged = read_run(None, undisturbed)
     assert read_table(logged, "table.json") == table
+    samples = read_table(logged, "final_samples.json")
+    assert samples is not None and len(samples) == 3  # evaluation.num_shown
+    written = (undisturbed / "samples.txt").read_text().partition("=== final\n")[2].splitlines()
+    task = build_task(small().task)
+    assert [one["generated"] for one in samples] == written
+    assert [one["real"] for one in samples] == task.decode(task.test[:3])
+    assert all(line in (undisturbed / "summary.txt").read_text() for line in written)
+    page = (undisturbed / "report.html").read_text("utf-8")
+    assert all(f"<td>{line}</td>" in page for line in written)
+    assert all(f'<td class="name">{row["name"]}</td>' in page for row in table)
     assert logged.tags["mlflow.loggedArtifacts"] == (
         '[{"path": "final_table.json", "type": "table"}, {"path": "final_samples.json", "type": "table"}]'
     )
@@ -162,13 +172,13 @@ def test_mlflow_knows_where_a_run_comes_from(undisturbed: Path) -> None:
 
 
 def test_every_logged_name_is_explained(undisturbed: Path) -> None:
-    page = (PROJECT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page, of_verdict = ((PROJECT / "docs" / name).read_text(encoding="utf-8") for name in ("metrics.md", "judging.md"))
     rows = set(re.findall(r"(?m)^\| `([a-z]+/[a-z0-9_*]+)`", page))
     logged = {name for row in rows_of(undisturbed) for name in row["metrics"]}
     assert "final/difference" in logged
     for name in logged:
         if name in ("final/difference", "final/difference_low", "final/difference_high"):
-            assert f"`{name}`" in page
+            assert f"`{name}`" in of_verdict
             continue
         quantity = name.rpartition("/")[2]
         if name.startswith("final/"):
@@ -239,7 +249,7 @@ def test_a_run_that_died_between_checkpoints_does_units_again(
         stop_after(monkeypatch, 2)
         assert ask(capsys, "train", "--config", config, "--out", folder).status == 130
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(session, "save_checkpoint", lambda *_: None)
+        monkeypatch.setattr(session, "save_checkpoint", lambda *_, **__: None)
         stop_after(monkeypatch, 3, RuntimeError)
         with pytest.raises(RuntimeError):
             main(["train", "--resume", str(folder)])

@@ -197,6 +197,8 @@ def test_a_sweep_forecasts_and_its_winner_can_be_trained_again(ray_session: None
     assert "2 of 2 trials fit" in first and "and fits into the" in first
     assert second != first and any(line.startswith("final race: about ") for line in lines)
     assert {len(final.samples) for final in result.finals.results()} == {3}
+    assert len({final.beside for final in result.finals.results()}) == 1  # all beside the same real sequences
+    assert all(real and source is None for source, real in result.finals.results()[0].beside)
     assert all(text for final in result.finals.results() for text in final.samples)
     again = result.results.again
     assert again is not None and again.command is not None

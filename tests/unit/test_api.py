@@ -34,6 +34,7 @@ def test_importing_rlgan_loads_nothing_heavy() -> None:
     assert found.stdout.split(maxsplit=1)[1].strip() == "[]"
 
 
+@pytest.mark.heavy
 def test_a_run_is_looked_at_and_loaded_without_ray() -> None:
     """Nothing of the face but training needs Ray: where it cannot be imported, the rest can be used."""
     program = """
@@ -153,9 +154,9 @@ def test_lists_are_written_beside_the_run_and_removed_where_none_comes_of_it(
 
     monkeypatch.setattr("rlgan.runs.run.run", note)
     monkeypatch.chdir(tmp_path)
-    ask("quick", data=["two\nlines", "ü"])
-    ask("quick", data=[("a", "b"), ("c", "d")], out="mine")
-    ask("quick", data=(["a", "c"], ["b", "d"]))
+    ask("seqgan", data=["two\nlines", "ü"])
+    ask("seqgan", data=[("a", "b"), ("c", "d")], out="mine")
+    ask("seqgan", data=(["a", "c"], ["b", "d"]))
     pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
     assert seen == [[{"text": "two\nlines"}, {"text": "ü"}], pairs, pairs]
     assert [*tmp_path.rglob("*")] == [tmp_path / "runs"]
@@ -175,7 +176,7 @@ def test_tables_and_records_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     texts = [{"text": "a b"}, {"text": "c d"}]
     frame = pandas.DataFrame(texts).assign(number=[1, 2])
     for given in (texts, frame, frame["text"], ({"caption": one["text"]} for one in texts), Records(texts)):
-        ask("quick", data=given)
+        ask("seqgan", data=given)
     assert seen == [texts] * 5
     pairs = [{"source": "a", "target": "b"}, {"source": "c", "target": "d"}]
     seen.clear()
@@ -188,7 +189,7 @@ def test_tables_and_records_are_data(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         {"source": ["a", "c"], "target": ("b", "d")},
         {"source": table["source"], "target": table["target"]},
     ):
-        ask("quick", **named)
+        ask("seqgan", **named)
     assert seen == [pairs] * 6
 
 
@@ -206,8 +207,8 @@ class Records:
 def test_files_of_pairs_are_named_as_by_the_command_line(asked: list[RunRequest], tmp_path: Path) -> None:
     for name in ("a.tsv", "b.txt", "c.txt"):
         (tmp_path / name).write_text("a\tb\n")
-    ask("quick", pairs="a.tsv", tokens="char")
-    ask("quick", source=Path("b.txt"), target="c.txt")
+    ask("seqgan", pairs="a.tsv", tokens="char")
+    ask("seqgan", source=Path("b.txt"), target="c.txt")
     first, second = (one.config.task.model_dump() for one in asked)
     assert (first["input"]["kind"], first["input"]["data"]) == ("file", "a.tsv")
     assert first["vocabulary"]["source"]["kind"] == "char"
@@ -237,7 +238,7 @@ def test_a_file_of_settings_comes_before_arguments_and_its_line_is_said(
 
 def test_a_folder_that_was_there_stays_where_no_run_comes_of_it(asked: list[RunRequest], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    ask("quick", data=["a b", "b a"], out="mine")
+    ask("seqgan", data=["a b", "b a"], out="mine")
     assert [*(tmp_path / "mine").iterdir()] == []
 
 

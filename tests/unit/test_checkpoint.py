@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from rlgan.base.errors import CheckpointError
 from rlgan.base.files import write_atomically
+from rlgan.base.weights import Base, as_base
 from rlgan.storage.checkpoint import config_differences, load_latest, read_run_config, save_checkpoint, write_run_config
 from tests.support.errors import refused
 
@@ -217,9 +218,9 @@ def swap_in_other_tensors(path: Path) -> None:
     save_file({"weights/w": torch.zeros(3)}, path)
 
 
-def as_version_2(path: Path) -> None:
+def as_version_3(path: Path) -> None:
     document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"format": 2, "rlgan": "9.1"}))
+    path.write_text(json.dumps(document | {"format": 3, "rlgan": "9.1"}))
 
 
 def renumber(path: Path) -> None:
@@ -246,7 +247,7 @@ def renumber(path: Path) -> None:
         ("state.json", lambda path: path.write_text("[1, 2]"), "state.json does not match its checksum"),
         ("state.json", lambda path: path.write_text('{"a": 1}'), "state.json does not match its checksum"),
         ("state.json", lambda path: path.write_text("[" * 100_000), "recursion"),
-        ("state.json", as_version_2, "has format 2 of rlgan 9.1, but rlgan .* reads format 1"),
+        ("state.json", as_version_3, "has format 3 of rlgan 9.1, but rlgan .* reads formats 1 and 2"),
         ("state.json", renumber, "it contains position 7"),
     ],
 )
@@ -514,3 +515,116 @@ def test_differences_name_the_path_and_both_values() -> None:
         "new: not set → None",
     ]
     assert config_differences(saved, dict(reversed(saved.items()))) == []
+
+
+# ------------------------------------------------------------------------------------------------------ frozen parts
+
+
+@pytest.fixture
+def base() -> Base:
+    found = as_base({"table": torch.arange(1000.0), "half": torch.ones(3, dtype=torch.bfloat16)})
+    assert found is not None
+    return found
+
+
+def roles(base: Base, number: int) -> dict[str, Any]:
+    """Four roles of one network, of which the last is a copy, as a network on another machine has one."""
+    assert base.tensors is not None
+    now = {"w": torch.full((3,), float(number)), **base.tensors}
+    copied = {name: tensor.clone() for name, tensor in now.items()}
+    return {"learners": {"weights": now}, "start": dict(now), "best": {"weights": dict(now)}, "judge": copied}
+
+
+def bases_in(run_dir: Path) -> list[str]:
+    return sorted(path.name for path in run_dir.glob("bases/*"))
+
+
+def test_a_frozen_part_is_written_once_for_all_roles_and_checkpoints(tmp_path: Path, base: Base) -> None:
+    for number in (1, 2, 3):
+        path = save_checkpoint(tmp_path, roles(base, number), number, bases=(base,))
+        assert (path / "tensors.safetensors").stat().st_size < 1000  # four vectors of three numbers
+        if number == 1:
+            (file,) = tmp_path.glob("bases/*")
+            written = file.stat().st_mtime_ns, file.stat().st_ino
+    assert bases_in(tmp_path) == [f"{base.digest}.safetensors"]
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == written and file.stat().st_size > 4000
+    loaded = load_latest(tmp_path).state
+    assert_same(loaded, roles(base, 3))
+    # Held in memory once, too.
+    assert loaded["start"]["table"] is loaded["learners"]["weights"]["table"] is loaded["judge"]["table"]
+
+
+def test_only_what_is_the_same_bit_for_bit_is_a_frozen_part(tmp_path: Path) -> None:
+    base = as_base({"table": torch.tensor([0.0, 1.0, math.nan])})
+    assert base is not None
+    others = {
+        "sign": {"table": torch.tensor([-0.0, 1.0, math.nan])},
+        "kind": {"table": torch.tensor([0.0, 1.0, math.nan], dtype=torch.float64)},
+        "shape": {"table": torch.tensor([[0.0, 1.0, math.nan]])},
+        "name": {"other": torch.tensor([0.0, 1.0, math.nan])},
+        "same": {"table": torch.tensor([0.0, 1.0, math.nan])},
+    }
+    path = save_checkpoint(tmp_path, others, 1, bases=(base,))
+    assert_same(load_latest(tmp_path).state, others)
+    state = json.loads((path / "state.json").read_text())["state"]
+    assert [name for name in others if "__base__" in str(state[name])] == ["same"]
+
+
+def test_a_state_without_frozen_parts_is_written_as_before(tmp_path: Path, base: Base) -> None:
+    with_bases = save_checkpoint(tmp_path / "one", state_of(1), 1, bases=(base,))
+    without = save_checkpoint(tmp_path / "other", state_of(1), 1)
+    for name in ("state.json", "tensors.safetensors"):
+        assert (with_bases / name).read_bytes() == (without / name).read_bytes()
+    assert json.loads((without / "state.json").read_text())["format"] == 1 and not bases_in(tmp_path / "one")
+
+
+def test_a_frozen_part_goes_when_no_checkpoint_names_it(tmp_path: Path, base: Base) -> None:
+    other = as_base({"table": torch.zeros(5)})
+    assert other is not None
+    save_checkpoint(tmp_path, roles(base, 1), 1, bases=(base,))
+    save_checkpoint(tmp_path, roles(other, 2), 2, bases=(other,))
+    assert bases_in(tmp_path) == sorted(f"{one.digest}.safetensors" for one in (base, other))
+    save_checkpoint(tmp_path, roles(other, 3), 3, bases=(other,))
+    assert bases_in(tmp_path) == [f"{other.digest}.safetensors"]
+    save_checkpoint(tmp_path, state_of(4), 4, keep=1)
+    assert not (tmp_path / "bases").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (Path.unlink, "is missing"),
+        (truncate, "HeaderTooLarge|incomplete|invalid|Error|does not match its checksum"),
+        (lambda path: save_file({"table": torch.zeros(1000)}, path), "does not match its checksum"),
+    ],
+)
+def test_a_checkpoint_whose_frozen_part_is_damaged_is_passed_over(
+    tmp_path: Path, base: Base, damage: Callable[[Path], object], reason: str
+) -> None:
+    save_checkpoint(tmp_path, state_of(1), 1)
+    save_checkpoint(tmp_path, roles(base, 2), 2, bases=(base,))
+    damage(tmp_path / "bases" / f"{base.digest}.safetensors")
+    loaded = load_latest(tmp_path)
+    assert loaded.position == 1 and len(loaded.skipped) == 1
+    assert "checkpoint 00000002 is damaged" in loaded.skipped[0]
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(loaded.skipped[0])
+
+
+def test_a_frozen_part_is_looked_for_by_a_hash_alone(tmp_path: Path, base: Base) -> None:
+    """A state may be a stranger's, and is not to lead out of the folder."""
+    save_checkpoint(tmp_path, state_of(1), 1)
+    path = save_checkpoint(tmp_path, roles(base, 2), 2, bases=(base,)) / "state.json"
+    path.write_text(path.read_text().replace(base.digest, "../../other"))
+    (sentence,) = load_latest(tmp_path).skipped
+    assert "does not match its checksum" in sentence or "is not a hash" in sentence
+
+
+def test_the_disk_is_full_while_a_frozen_part_is_written(
+    tmp_path: Path, base: Base, small_files: Callable[[int], None]
+) -> None:
+    save_checkpoint(tmp_path, state_of(1), 1)
+    small_files(2000)
+    with pytest.raises(CheckpointError):
+        save_checkpoint(tmp_path, roles(base, 2), 2, bases=(base,))
+    assert load_latest(tmp_path).position == 1 and not bases_in(tmp_path)

@@ -19,12 +19,19 @@ from rlgan.config.config import Config
 from rlgan.config.paths import from_dict
 from rlgan.envs import PairsTask, TextTask
 from rlgan.envs.tasks.pair_files import PairsFile, ParallelFiles
-from rlgan.envs.tasks.pairs import Dialogue, SharedVocabulary
+from rlgan.envs.tasks.pairs import SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Pattern, Smiles, Words
+from rlgan.envs.tasks.sources import Dialogue
 from rlgan.presets.registry import PRESETS, preset
 from tests.support.commands import ask
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that a test names and that is not there: no size follows it."""
+    monkeypatch.setattr("rlgan.presets.own_data.summary_of_data", lambda settings: None)
 
 
 def config_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Config:
@@ -44,6 +51,7 @@ def test_short_options_and_paths_may_be_mixed_in_any_order(capsys: pytest.Captur
         assert config_of(capsys, *arguments) == expected
 
 
+@pytest.mark.usefixtures("unread")
 def test_a_value_may_look_like_a_preset_an_option_or_a_negative_number(capsys: pytest.CaptureFixture[str]) -> None:
     config = config_of(capsys, "mle", "--data", "quick", "--tracking.experiment=--seed", "--task.split-seed", "7")
     assert config.preset == "mle" and config.tracking.experiment == "--seed"
@@ -58,6 +66,7 @@ def test_no_preset_means_quick(capsys: pytest.CaptureFixture[str]) -> None:
     assert config_of(capsys) == preset("quick")
 
 
+@pytest.mark.usefixtures("unread")
 def test_data_makes_a_text_task_and_parameters_an_oracle_task(capsys: pytest.CaptureFixture[str]) -> None:
     text = config_of(capsys, "--data", "a.txt", "--tokens", "char", "--task.max-length", 9)
     assert text.task == TextTask(data="a.txt", tokens=Characters(), max_length=9)
@@ -89,6 +98,7 @@ def test_two_files_or_one_make_a_task_of_pairs() -> None:
     assert pairs_of("--pairs", "a.jsonl.gz", "--tokens", "char").input == PairsFile(data="a.jsonl.gz")
 
 
+@pytest.mark.usefixtures("unread")
 def test_paths_set_what_pairs_are(capsys: pytest.CaptureFixture[str]) -> None:
     paths = {"input.source": "3", "domain": "dialogue", "domain.max-turns": "2", "vocabulary": "shared"}
     paths |= {"vocabulary.tokens": "char", "vocabulary.tokens.min-count": "4", "lowercase": "true"}

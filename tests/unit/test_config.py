@@ -20,7 +20,7 @@ from rlgan.envs.tasks.pair_files import Table
 from rlgan.envs.tasks.pairs import SeparateVocabularies
 from rlgan.envs.tasks.pieces import Characters
 from rlgan.envs.tasks.transduction import Copy
-from rlgan.generators import LSTM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
+from rlgan.generators import LSTM, CausalLM, LatentConv, Seq2SeqLSTM, Seq2SeqTransformer
 from rlgan.layers.embeddings import WordVectors
 from rlgan.policy.advantage_scaling import GroupDeviation, Whiten
 from rlgan.policy.baselines import CriticBaseline, ImportanceWeights, LeaveOneOut, LogPartition, NoBaseline
@@ -58,7 +58,7 @@ TEXT = TextTask(data="lines.txt")
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("task", [None, TEXT], ids=["its own task", "text"])
 def test_every_preset_can_be_made_and_written_down(name: str, task: TextTask | None) -> None:
-    if preset(name).task.gives_conditions and task is not None:
+    if preset(name).generator.needs_conditions and task is not None:
         with refused(ConfigError, "preset_not_for_task", {"preset": name}, match="task='text'"):
             preset(name, task)
         return
@@ -314,6 +314,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         JUDGED | {"adversary": {"clip_every": "phase"}},
         " at adversary.clip_every='phase' | no weights are clipped, for adversary.weight_clip is null",
+    ),
+    (
+        OF_PAIRS | {"task": PairsTask(input=Table(data="a.tsv")), "generator": CausalLM(), "evaluation": {}},
+        "conditions_are_no_prompts at generator='causal_lm' | Set task.vocabulary to shared",
+    ),
+    (
+        PLAIN | {"generator": CausalLM(weights={"kind": "folder", "path": "m"})},
+        "tokens_are_not_the_models at generator.weights='folder' | or set generator.weights to fresh",
     ),
     (JUDGED | {"generator": Seq2SeqLSTM()}, "generator_reads_conditions at generator='seq2seq_lstm'"),
     (OF_PAIRS | {"discriminator": CnnHighway()}, "discriminator_reads_no_conditions at discriminator='cnn_highway'"),

@@ -18,7 +18,7 @@ from rlgan.evaluation.quantities import QUANTITIES, quantity
 from rlgan.evaluation.shown_samples import Beside, beside_real, samples_shown
 from rlgan.evaluation.verdict import Against, Difference, Verdict
 from rlgan.metrics.quantity import Quantity, legend_of
-from rlgan.runs.comparison import Comparison
+from rlgan.runs.compared import Comparison
 from rlgan.runs.ending import ending, key_columns, row_of, rows_that_matter, written
 from tests.unit.test_task_measures import poems
 

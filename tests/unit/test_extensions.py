@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from rlgan import extensions
 from rlgan.base.errors import CheckpointError, ConfigError
@@ -510,3 +510,56 @@ def test_nothing_of_a_run_is_loaded_by_importing_the_loader() -> None:
     script = "import sys, rlgan.extensions; print([name for name in ('ray', 'mlflow') if name in sys.modules])"
     described = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert described.stdout.strip() == "[]"
+
+
+def rule_of_pydantic() -> type[BaseModel]:
+    """Each time another class, at another address, as another process has it."""
+
+    class Rule(BaseModel):
+        weight: float = 1.0
+        name: str = Field("a", min_length=1)
+
+        def __call__(self, completions: list[str]) -> list[float]:
+            return [self.weight] * len(completions)
+
+    return Rule
+
+
+def registered_digest(plugin: Any) -> str:
+    extensions.register("reward", "of a test", plugin)
+    return extensions.source_of("of a test", "reward").digest
+
+
+def test_classes_and_instances_of_pydantic_are_registered_by_their_fields() -> None:
+    one, other = rule_of_pydantic(), rule_of_pydantic()
+    assert registered_digest(one) == registered_digest(other)
+    assert registered_digest(one()) == registered_digest(other())
+    digests = {registered_digest(plugin) for plugin in (one, one(), one(weight=2.0), one(weight=2.0, name="b"))}
+    assert len(digests) == 4
+
+    def around(rule: BaseModel) -> Any:
+        return lambda completions: [rule.weight] * len(completions)  # type: ignore[attr-defined]
+
+    assert registered_digest(around(one(weight=2.0))) == registered_digest(around(other(weight=2.0)))
+    assert registered_digest(around(one(weight=2.0))) != registered_digest(around(one(weight=3.0)))
+
+
+class Weighted(Settings):
+    weight: float = 1.0
+
+    def __call__(self, completions: list[str]) -> list[float]:
+        return [self.weight] * len(completions)
+
+
+def test_settings_are_registered_by_their_fields() -> None:
+    assert registered_digest(Weighted(weight=2.0)) == registered_digest(Weighted(weight=2.0))
+    assert registered_digest(Weighted(weight=2.0)) != registered_digest(Weighted(weight=3.0))
+
+
+def test_a_cache_around_a_function_that_workers_cannot_find_is_refused() -> None:
+    @functools.lru_cache
+    def cached(completions: tuple[str, ...]) -> list[float]:
+        return [1.0]
+
+    with pytest.raises(ConfigError, match=r"functools.lru_cache around .*cached.* Register a function that calls it"):
+        extensions.register("reward", "of a test", cached)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field
 
 from rlgan.base.settings import (
+    FollowsData,
     FreeOnResume,
     IsFile,
     NeverMovesNumbers,
@@ -33,16 +34,24 @@ EXPECTED: dict[type, set[str]] = {
         "task.data", "task.valid", "task.test", "task.params",
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
+        "task.demonstrations", "task.model.path", "generator.weights.path",  # new
         "generator.pretrained.path", "discriminator.pretrained.path",
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
     FreeOnResume: {
         "preset", "tracking", "checkpoint_every_s", "sampling", "reward.timeout_s",
-        "evaluation.metrics.*.timeout_s",
+        "evaluation.metrics.*.timeout_s", "callbacks.*.timeout_s", "task.timeout_s", "generator.timeout_s",
+        "discriminator.timeout_s",
         "workers.rollout", "workers.learners", "workers.cpus_per_rollout", "workers.cpus_discriminator",
         "workers.gpus_per_rollout", "workers.gpus_discriminator", "workers.gpus_per_learner",
         "workers.start_timeout_s", "workers.max_retries", "workers.call_timeout_s",
+    },
+    FollowsData: {
+        "generator.embedding", "generator.hidden", "schedule.mle_epochs", "schedule.mle_batch",
+        "evaluation.num_sequences", "evaluation.final_sequences",
+        # Networks of the class of the generator's, to which `FollowsData.of` does not point.
+        "evaluation.language_model.network.embedding", "evaluation.language_model.network.hidden",
     },
     OfTheStart: {
         "seed", "generator", "optimizers.mle", "workers.threads", "workers.gpus_per_learner",
@@ -86,7 +95,7 @@ def test_what_a_resumed_sweep_may_have_otherwise() -> None:
 def test_short_options_of_files() -> None:
     assert file_options() == {
         "data": "task.data", "pairs": "task.input.data", "source": "task.input.source", "target": "task.input.target",
-        "oracle_params": "task.params",
+        "oracle_params": "task.params", "demonstrations": "task.demonstrations",
     }  # fmt: skip
 
 

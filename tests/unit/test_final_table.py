@@ -20,7 +20,7 @@ from rlgan.report.final_table import (
     slug,
     summary_metrics,
 )
-from rlgan.runs.comparison import Comparison
+from rlgan.runs.compared import Comparison
 from rlgan.runs.publishing import note, publish
 from rlgan.tracking import Tracker, TrackingSettings
 

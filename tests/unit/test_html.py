@@ -88,6 +88,18 @@ def test_pictures_and_tables_hold_what_they_were_given(picture: Path) -> None:
     assert "0.123" in page.texts and "3" in page.texts and "–" in page.texts
 
 
+def test_figures_have_names_on_the_left_that_stay_and_wide_tables_show_that_they_scroll() -> None:
+    rows = [{"run": "a", "row": "b", "x": 1.5}]
+    page = Reader(render("title", [Section("s", [Table(rows, ("run", "row", "x"), num_names=2)])]))
+    assert [one.get("class") for tag, one in page.elements if tag in ("th", "td")] == ["name", "name", None] * 2
+    assert [one for tag, one in page.elements if tag == "table"] == [{"class": "figures"}]
+    texts = Reader(render("title", [Section("s", [Table(rows, ("run", "row"), is_text=True)])]))
+    assert [one.get("class") for tag, one in texts.elements if tag in ("table", "td")] == ["text", None, None]
+    (style,) = re.findall(r"<style>(.*?)</style>", render("title", []), re.DOTALL)
+    assert ".wide::-webkit-scrollbar {" in style and "scrollbar-color" in style and "radial-gradient" in style
+    assert re.search(r"\.figures th:first-child, \.figures td:first-child \{ position: sticky; left: 0;", style)
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
     with pytest.raises(ValueError, match=r"x.png: is not a PNG"):

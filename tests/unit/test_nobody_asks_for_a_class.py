@@ -13,7 +13,6 @@ WHOLE = {"Config", "Plugin", "TakesPlugin"}
 # Where another room's settings are distinguished by their class, and why; everywhere else declarations are read.
 ALLOWED = {
     "rlgan/config/config.py": 1,  # files that any network's embeddings begin from
-    "rlgan/storage/export.py": 1,  # whether words are read
 }
 
 

@@ -153,7 +153,11 @@ def test_nothing_is_unpickled(path: str) -> None:
 
 def test_the_list_of_rooms_is_whole() -> None:
     """Every room is listed, every listed one exists, and the root stays small enough to be read."""
-    there = {path.name.removesuffix(".py") for path in (PROJECT / "rlgan").iterdir()} - {"__init__", "__pycache__"}
+    there = {path.name.removesuffix(".py") for path in (PROJECT / "rlgan").iterdir()} - {
+        "__init__",
+        "__pycache__",
+        "py.typed",
+    }
     assert set(rooms()) == there
     assert len(there) <= 27
     inside = {path.name.removesuffix(".py") for path in (PROJECT / "tuning").iterdir()} - {"__init__", "__pycache__"}

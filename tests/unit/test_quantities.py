@@ -71,7 +71,7 @@ def test_names_find_their_facts_and_the_exact_one_first() -> None:
     assert quantity("bleu_4").is_key and not quantity("bleu_3").is_key
     assert quantity("nearest_minilm_p").unit == "probability" and quantity("nearest_minilm").unit == "1 − likeness"
     assert quantity("decoded_adversuc_se").meaning == "standard error of that figure"
-    assert known_quantity("loss") is None
+    assert known_quantity("loss") is None and quantity("bleu_3").name == "bleu_3"
     assert [quantity(name).arrow for name in ("kl_sum", "chrf", "distinct_1")] == [" ↓", " ↑", ""]
     assert sorted(("bleu_4", "own_x", "kl_sum"), key=place_of) == ["own_x", "kl_sum", "bleu_4"]
 

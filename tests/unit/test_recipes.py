@@ -427,6 +427,24 @@ MLE: Recipe = CONTROL | {
     "schedule.teacher_forcing": {"kind": "none"},
 }  # fmt: skip
 
+SFT: Recipe = {name: part for name, part in MLE.items() if name != "generator"} | {  # ours
+    "generator": {
+        "kind": "causal_lm", "config": None, "dtype": "float32", "checkpointing": False, "training.kind": "whole",
+    },
+    "generator.weights": {
+        "kind": "fresh", "architecture": "llama", "width": 128, "layers": 2, "heads": 4, "key_value_heads": None,
+        "expansion": 4, "dropout": 0.0, "tied": True,
+    },
+    "schedule": MLE["schedule"] | {"mle_epochs": 10, "mle_patience": 1, "mle_batch": 16},
+    "optimizers.mle": ADAM | {"lr": 1e-3, "clip_norm": 1.0},
+    # It has no discriminator and no update of the kind: what there is where nothing is said.
+    "task": {"kind": "transduction", "vocab_size": 10, "max_length": 5},
+    "adversary": MLE["adversary"] | {"sequences_per_round": 10_000},
+    "objective": MLE["objective"] | {"loss_normaliser": "sum"},
+    "optimizers.generator": ADAM | {"lr": 1e-2, "clip_norm": 5.0},
+    "optimizers.discriminator": ADAM | {"lr": 1e-4},
+}  # fmt: skip
+
 SCHEDULED_SAMPLING: Recipe = MLE | {
     # Docs: half of the inputs after 30 epochs.
     "schedule": MLE["schedule"] | {
@@ -489,6 +507,7 @@ RECIPES: dict[str, Recipe] = {
     "gumbel": GUMBEL,
     "st_gumbel": ST_GUMBEL,
     "mle": MLE,
+    "sft": SFT,
     "mle_continued": MLE_CONTINUED,
     "constant_reward": CONSTANT_REWARD,
     "random_reward": RANDOM_REWARD,

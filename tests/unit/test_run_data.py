@@ -266,7 +266,9 @@ def test_nobody_builds_a_task_past_the_check(folder: str) -> None:
         for path in (PROJECT / folder).rglob("*.py")
         if calls_of_build_task(path.read_text("utf-8"))
     }
-    assert named == ({"rlgan/runs/data.py"} if folder == "rlgan" else set())
+    # Sizes of a run that is not there yet follow its data, and the task that was read for them becomes the run's.
+    of_new_runs = {"rlgan/presets/own_data.py"}
+    assert named == ({"rlgan/runs/data.py"} | of_new_runs if folder == "rlgan" else set())
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda path: path.name)

@@ -16,6 +16,7 @@ import torch
 from pyarrow import fs
 
 from rlgan.base.errors import CheckpointError, RlganError, StorageError
+from rlgan.base.weights import Base, as_base
 from rlgan.storage import places as storage
 from rlgan.storage.checkpoint import load_latest, save_checkpoint, write_run_config
 from rlgan.storage.places import Mirror, Place, as_folder, fetch, is_uri, open_place, require_writable
@@ -220,6 +221,50 @@ def test_a_checkpoint_that_lost_its_tensors_there_is_sent_again(
         advance(run_dir, position)
     Mirror(place_at(tmp_path / "there"), run_dir, LAST).send()
     ruin(tmp_path / "there" / "checkpoints" / "00000002" / "tensors.safetensors")
+    Mirror(place_at(tmp_path / "there"), run_dir, LAST).send()
+    assert contents(tmp_path / "there") == contents(run_dir)
+
+
+def advance_with_base(run_dir: Path, position: int, base: Base) -> None:
+    run_dir.mkdir(exist_ok=True)
+    assert base.tensors is not None
+    weights = {**base.tensors, "w": torch.full((5,), float(position))}
+    save_checkpoint(run_dir, {"weights": weights, "start": weights, "mark": 0.0}, position, bases=(base,))
+    write_run_config(run_dir, {"seed": 3})
+
+
+def test_a_frozen_part_is_sent_once_and_before_what_names_it(run_dir: Path, tmp_path: Path) -> None:
+    bases = [as_base({"table": torch.full((100,), value)}) for value in (1.0, 2.0)]
+    one, other = (base for base in bases if base is not None)
+    handler, there = Watched(), tmp_path / "there"
+    mirror = Mirror(place_at(there, handler), run_dir, LAST)
+    for position, base in enumerate((one, one, other)):
+        advance_with_base(run_dir, position, base)
+        mirror.send()
+        assert contents(there) == contents(run_dir)
+    moved = [what.removeprefix("move ") for what in handler.done if what.startswith("move")]
+    files = [f"{base.digest}.safetensors" for base in (one, other)]
+    checkpoint = ["tensors.safetensors", "state.json"]
+    assert [name for name in moved if name != "config.json"] == [
+        files[0], *checkpoint, *checkpoint, files[1], *checkpoint,
+    ]  # fmt: skip
+    advance_with_base(run_dir, 3, other)
+    mirror.send()
+    assert contents(there) == contents(run_dir)
+    assert [path.name for path in there.glob("bases/*")] == [files[1]]
+    fetch(mirror.place, tmp_path / "fetched")
+    assert torch.equal(load_latest(tmp_path / "fetched").state["start"]["table"], torch.full((100,), 2.0))
+
+
+@pytest.mark.parametrize("ruin", [Path.unlink, lambda path: path.write_bytes(b"cut")], ids=["removed", "cut"])
+def test_a_frozen_part_that_was_lost_there_is_sent_again(
+    ruin: Callable[[Path], object], run_dir: Path, tmp_path: Path
+) -> None:
+    base = as_base({"table": torch.ones(100)})
+    assert base is not None
+    advance_with_base(run_dir, 0, base)
+    Mirror(place_at(tmp_path / "there"), run_dir, LAST).send()
+    ruin(tmp_path / "there" / "bases" / f"{base.digest}.safetensors")
     Mirror(place_at(tmp_path / "there"), run_dir, LAST).send()
     assert contents(tmp_path / "there") == contents(run_dir)
 

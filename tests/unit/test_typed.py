@@ -14,10 +14,22 @@ from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask
 from rlgan.presets.controls import control
 from rlgan.presets.registry import preset
+from rlgan.presets.sizes import DataSummary
 from rlgan.tuning.search.starts import likelihood_alone
 
 TEXT = TextTask(data="/data/a file with 'quotes' and spaces.txt", tokens="char")
 PAIRS = PairsTask.model_validate({"input": {"kind": "parallel", "source": "/a/x.de", "target": "/a/x.en"}})
+
+
+@pytest.fixture(autouse=True)
+def summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of `TEXT` and `PAIRS`, which nobody has: large enough for sizes of their own."""
+    data = DataSummary(
+        num_train=8_000, num_valid=1_000, num_test=1_000, vocab_size=5_000, mean_length=13.0, max_length=30
+    )
+    monkeypatch.setattr(
+        "rlgan.presets.own_data.summary_of_data", lambda task: None if task.knows_distribution else data
+    )
 
 
 def read_back(command: str) -> Config:
@@ -71,6 +83,16 @@ def test_controls_have_commands_too(task: Any) -> None:
         command = train_command(config, ["quick", "mle"])
         assert command is not None
         assert _compared(read_back(command), config) == _compared(config, config)
+
+
+def test_sizes_of_the_data_are_not_typed_and_others_are() -> None:
+    by_the_data = {"generator.hidden": 128, "generator.embedding": 128, "evaluation.final_sequences": 1_000}
+    assert train_command(changed("quick", by_the_data | {"schedule.mle_epochs": 26, "seed": 0}, TEXT), ["quick"]) == (
+        f"rlgan train quick --data {shlex.quote(TEXT.data)} --tokens char"
+    )
+    # The preset's own units would not be those of the run that is begun by the command, and must be said.
+    small = by_the_data | {"generator.hidden": 32, "schedule.mle_epochs": 26}
+    assert "--generator.hidden 32" in (train_command(changed("quick", small, TEXT), ["quick"]) or "")
 
 
 def test_what_cannot_be_said_has_no_command(tmp_path: Path) -> None:

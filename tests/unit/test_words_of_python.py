@@ -17,7 +17,8 @@ from tests.support.documents import PROJECT
 
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 # What is typed in a shell, and has no counterpart.
-COMMANDS = re.compile(r"`?rlgan (?:runs list|evaluate|doctor|presets|show-config|compare|register)\b[^`]*`?")
+VERBS = "runs list|evaluate|doctor|presets|show-config|compare|register"
+COMMANDS = re.compile(rf"`?rlgan (?:{VERBS})\b[^`]*`?|`hf download[^`]*`")
 OF_SWEEP = ("tuning/",)
 NO_MESSAGES = ("rlgan/cli/", "rlgan/api/", "rlgan/envs/", "rlgan/tuning/", "rlgan/__main__.py", "rlgan/report/html.py")
 OF_GIT = ("--no-optional-locks", "--error-unmatch", "--porcelain")
@@ -122,6 +123,7 @@ def test_what_is_named_in_python_is_there() -> None:
     takes = [set(inspect.signature(one).parameters) for one in (rlgan.train, rlgan.load, rlgan.Run.sample)]
     known = set().union(*takes, inspect.signature(rlgan.tune).parameters, SweepSettings.model_fields)
     known |= set(inspect.signature(rlgan.Run.extend).parameters)
+    known |= set(inspect.signature(rlgan.Run.resume).parameters)
     assert {name.replace("-", "_") for name in words._ARGUMENTS} <= known
     for written in (*words._OTHERS.values(), *words._OTHERS_OF_SWEEP.values()):
         name = written.partition("=")[0]

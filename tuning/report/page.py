@@ -140,7 +140,10 @@ def summary_text(results: SweepResults, analysis: Analysis | None = None, column
     ]
     parts.append("\n".join(wrapped(paragraph.text, columns, hang="") for paragraph in _ran(results)))
     if judged.entries:
-        parts.append(f"final race, {results.objective}\n" + stacked_tables(_race_rows(judged), _RACE, most=columns))
+        parts.append(
+            f"final race, {results.objective} (lower is better)\n"
+            + stacked_tables(_race_rows(judged), _RACE, most=columns)
+        )
         parts.append(wrapped(f"share of the headroom captured: {judged.headroom}", columns, hang=""))
         if samples := _samples(results, judged):
             parts.append("samples of each entrant\n" + sample_text(samples, columns))

@@ -28,7 +28,7 @@ from typing import Any
 from rlgan.base.errors import ConfigError, nearest
 from rlgan.base.search_priors import Choice, LogUniform, Prior, Uniform, read_prior
 from rlgan.config.config import Config
-from rlgan.config.paths import check_value, override
+from rlgan.config.paths import check_value, merge, override
 from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import preset
 
@@ -61,12 +61,15 @@ class Study:
     changes: Mapping[str, Any] = field(default_factory=dict)
     bundles: tuple[Bundle, ...] = ()
 
-    def space(self, task: TaskSettings | None, changes: Mapping[str, Any]) -> Space:
+    def space(
+        self, task: TaskSettings | None, changes: Mapping[str, Any], sizes: Mapping[str, Any] | None = None
+    ) -> Space:
         """The space on a task.
 
         Args:
             task: None takes the preset's.
             changes: of the base, by the user; a dimension among them no longer varies.
+            sizes: of the base, by the data, where neither the study nor the user says otherwise; None for the preset's.
 
         Returns:
             With controls, which are run beside a sweep and not in each trial, taken out of the base.
@@ -75,7 +78,7 @@ class Study:
             ConfigError: a dimension that does not exist, a value that its setting does not allow, or a base that is
                 contradictory.
         """
-        base = override(preset(self.preset, task), {"controls": [], **self.changes, **changes})
+        base = override(preset(self.preset, task), merge(sizes or {}, {"controls": [], **self.changes, **changes}))
         fixed = {path.replace("-", "_").removesuffix(".kind") for path in changes}
         options = self._options_of_plugins(base)
         whole = space(base, [path for path in self.axes if path not in options], self.bundles)

@@ -17,7 +17,7 @@ def readers_of_conditions(fields: Fields) -> Iterator[Problem]:
             {"generator": generator.kind},
             f"cannot read the conditions of task={task.kind!r}. Use generator seq2seq_lstm or seq2seq_transformer.",
         )
-    if generator.reads_conditions and not task.gives_conditions:
+    if generator.needs_conditions and not task.gives_conditions:
         yield Problem(
             "generator_reads_conditions",
             {"generator": generator.kind},

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from rlgan.envs import ConfigError, DataError, PairsTask, Task, build_task, sequence_mask
 from rlgan.envs.tasks import pieces
 from rlgan.envs.tasks.pair_files import ParallelFiles, Records, Table
-from rlgan.envs.tasks.pairs import Dialogue, SeparateVocabularies, SharedVocabulary, Summarization, Translation
+from rlgan.envs.tasks.pairs import SeparateVocabularies, SharedVocabulary
 from rlgan.envs.tasks.pieces import BytePairs, Characters, Words, build_alphabet
+from rlgan.envs.tasks.sources import Dialogue, Summarization, Translation
 from rlgan.envs.testing import check_task
 from rlgan.envs.vocabulary import Vocabulary, join_tokens, one_line
 from tests.support.errors import refused

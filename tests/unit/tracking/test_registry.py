@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import yaml
 from rlgan.base.errors import CheckpointError, ConfigError, TrackingError
 from rlgan.storage.export import load_run_generator
 from rlgan.tracking import fetch, find_generator, register
-from rlgan.tracking.registry import REQUIREMENTS
+from rlgan.tracking.registry import REQUIREMENTS, REQUIREMENTS_OF_LANGUAGE_MODELS
 from tests.support.commands import ask
 from tests.support.errors import refused
 from tests.support.mlflow_server import Server
@@ -49,7 +50,7 @@ def own(run_dir: Path) -> Registered:
 
 def test_what_is_logged_is_plain_files(registered: Registered) -> None:
     files = [path for path in registered.model_dir.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {"", ".py", ".json", ".safetensors", ".yaml", ".txt"}
+    assert {path.suffix for path in files} == {"", ".py", ".typed", ".json", ".safetensors", ".yaml", ".txt"}
     assert not any(path.is_symlink() for path in registered.model_dir.rglob("*"))
     assert not any("__pycache__" in path.parts for path in files)
     assert [path for path in files if path.read_bytes()[:1] == b"\x80"] == [], "a pickle, whatever its name"
@@ -99,7 +100,10 @@ print([module.__file__ for name, module in sys.modules.items() if name.split('.'
                 imported.add((node.module or "").split(".")[0])
     # Files are read and sources cut into pieces with these, and a served model is asked for neither.
     not_served = {"pyarrow", "regex", "tokenizers"}
-    assert imported - set(sys.stdlib_module_names) - {"rlgan"} - not_served == set(REQUIREMENTS)
+    assert imported - set(sys.stdlib_module_names) - {"rlgan"} - not_served == {
+        *REQUIREMENTS,
+        *REQUIREMENTS_OF_LANGUAGE_MODELS,
+    } - {"tokenizers"}
 
 
 def test_a_version_belongs_to_its_run(registered: Registered) -> None:
@@ -257,7 +261,7 @@ def test_a_registered_generator_samples_at_its_temperature(
 
     def lines(*arguments: Any) -> list[str]:
         answer = ask(capsys, "sample", "--model", "models:/toy/1", *arguments)
-        assert (answer.status, answer.err) == (0, "")
+        assert answer.status == 0 and re.fullmatch(r"models:/toy/1: temperature [\d.]+, seed \d+\n", answer.err)
         return answer.out.splitlines()
 
     assert lines("--tracking-uri", registered.uri) == exported.sample(10, TEMPERATURE, 0)

@@ -74,9 +74,13 @@ def test_a_page_of_mlflow_has_the_finding_the_winner_and_the_head_of_the_table(a
 
 def test_the_best_trials_are_shown_by_what_was_varied_alone(analysis: Analysis) -> None:
     results = a_sweep()
-    text = summary_text(results, analysis).partition("best trials, one seed each\n")[2].partition("\n\n")[0]
-    header, _, *rows = text.splitlines()
-    assert re.split(r"\s{2,}", header.strip()) == ["trial 10", "trial 28", "trial 25", "trial 56", "trial 5"]
+    text = summary_text(results, analysis).partition("best trials, one seed each\n")[2]
+    # Five trials are wider than a terminal: the last stands below, beside the same names.
+    first, second, *_ = text.split("\n\n")
+    header, _, *rows = first.splitlines()
+    assert re.split(r"\s{2,}", header.strip()) == ["trial 10", "trial 28", "trial 25", "trial 56"]
+    assert second.splitlines()[0].strip() == "trial 5"
+    assert [row.split()[0] for row in second.splitlines()[2:]] == [row.split()[0] for row in rows]
     assert [row.split()[0] for row in rows] == [
         "kl_sum", "kl_forward", "kl_reverse", "state", "updates", *DIMENSIONS,
     ]  # fmt: skip
@@ -199,7 +203,7 @@ def test_the_winner_has_a_command_and_entrants_their_samples(analysis: Analysis,
         assert f"{entrant} (τ={temperature:g}, seed 101)" in text
         assert f"<{entrant} 101 {temperature:g} a>" in text
         assert f"<td>&lt;{entrant} 101 {temperature:g} a&gt;</td>" in page
-    assert text.count("test split") == 3 and "real one" in text  # six entrants, two beside each other
+    assert text.count("test split") == -(-len(entries) // 2) and "real one" in text  # two beside each other
     assert page.count("<td>real one</td>") == 1 and page.count('<th scope="col">test split</th>') == 1
     assert max(map(width, text.splitlines())) <= 100
     older = replace(results, again=None)

@@ -1,0 +1,200 @@
+"""Presets for data of one's own: which, and how long each takes on this machine, by a short probe.
+
+A probe is a run in small: a few batches of likelihood, a few sequences in a generator update and a discriminator's
+round, a part of a measurement. What each took, times how much larger it is in the whole run, is what the plan of that
+run (`rlgan.runs.plan`) begins from; it is the plan by which a run says how long it will still take.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from rlgan.base.activity import stage
+from rlgan.base.errors import RlganError
+from rlgan.base.threads import torch_threads
+from rlgan.config.config import Config
+from rlgan.config.paths import flatten, merge, override, to_dict
+from rlgan.envs.tasks import Task, TaskSettings
+from rlgan.presets.registry import preset, sizes_for
+from rlgan.presets.sizes import DataSummary, cost, summary_of
+from rlgan.schedule.phases import Position
+from rlgan.training.trainer import Trainer
+from rlgan.workers.assembly import build_parts
+
+from .plan import Plan, plan_of
+
+PROBE_S = 24.0
+"""Seconds that steps of all probes together may take. Each probe does one, and a step that has begun is finished."""
+
+Kind = Literal["likelihood", "table", "discriminator", "adversarial"]
+
+_CHOICES = {
+    False: {
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "seqgan-quick": "SeqGAN's recipe with a reward at every prefix; also for your own rewards",
+    },
+    True: {
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "cgan_seq": "a conditional GAN; mismatched pairs are negatives, too",
+    },
+}
+"""Whether sequences are given something → presets, and what each is for."""
+_NAMES: dict[str, Kind] = {"mle": "likelihood", "discriminator": "discriminator", "adversarial": "adversarial"}
+_MULTIPLY_ADDS, _LEAST_ROWS, _MOST_ROWS = 4e9, 16, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A preset for some data.
+
+    Attributes:
+        preset: its name.
+        purpose: what it is for, in a line.
+        config: the whole configuration, sizes included; None where the preset is not for this data.
+        seconds: that the run takes at most on this machine, its final table included; None where it is refused.
+        measured: kinds of work that the probe measured; of others the time is guessed by their sizes.
+        refusal: why it is not for this data; "" where it is.
+    """
+
+    preset: str
+    purpose: str
+    config: Config | None
+    seconds: float | None = None
+    measured: tuple[Kind, ...] = ()
+    refusal: str = ""
+
+
+def recommended(
+    task_settings: TaskSettings,
+    task: Task,
+    changes: Mapping[str, Any],
+    budget_s: float = PROBE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Recommendation]:
+    """Presets for data, one after the other as they are measured.
+
+    Args:
+        task_settings: of the task.
+        task: built of them.
+        changes: dotted path → value, that will be set in the run, too.
+        budget_s: seconds for all probes together.
+        clock: seconds.
+    """
+    data, choices = summary_of(task), _CHOICES[task.conditions is not None]
+    for name, purpose in choices.items():
+        try:
+            config = override(preset(name, task_settings), merge(sizes_for(name, task_settings, data), changes))
+            with stage("probe", f"probing {name}"):
+                found, measured = probed(config, task, data, budget_s / len(choices), clock)
+        except RlganError as error:
+            yield Recommendation(name, purpose, None, refusal=str(error))
+            continue
+        plan = plan_of(config, task, Position())
+        plan.expect(found)
+        yield Recommendation(name, purpose, config, plan.seconds_left(), measured)
+
+
+def probed(
+    config: Config, task: Task, data: DataSummary, budget_s: float, clock: Callable[[], float]
+) -> tuple[Plan, tuple[Kind, ...]]:
+    """Do a run in small until it is done or the time is.
+
+    Args:
+        config: of the whole run.
+        task: of the whole run.
+        data: its summary.
+        budget_s: seconds after which no further step begins. Building networks does not count: libraries are loaded.
+        clock: seconds.
+
+    Returns:
+        The plan of the small run, which has heard how long each kind of work took, and which kinds those were.
+    """
+    small, part = in_small(config, task, data)
+    plan = plan_of(small, part, Position())
+    measured: list[Kind] = []
+    began = clock()
+    with build_parts(small, part) as parts, torch_threads(config.workers.threads):
+        trainer = Trainer(small, part, parts)
+        plan.finished("parts", clock() - began)
+        until = clock() + budget_s
+        while (phase := trainer.next_phase) is not None and (not measured or clock() < until):
+            began = clock()
+            trainer.step(measure=False)
+            plan.finished(phase, clock() - began)
+            measured.append(_NAMES[phase])
+            if "table" not in measured and clock() < until:
+                began = clock()
+                trainer.evaluator.measure(trainer.current_generator(), num_sequences=small.evaluation.num_sequences)
+                took = clock() - began
+                for path in plan.paths():
+                    if path == "measure" or path.endswith("/row") or path == "table/verdict/choice":
+                        plan.finished(path, took)
+                measured.append("table")
+    return plan, tuple(measured)
+
+
+def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Task]:
+    """A run of one unit of each phase, on as few sequences as a probe has time for, and those sequences.
+
+    Args:
+        config: of the whole run.
+        task: of the whole run.
+        data: its summary.
+    """
+    width = getattr(config.generator, "hidden", 0)
+    fitting = int(_MULTIPLY_ADDS / (data.mean_length * cost(data, width)))
+    number = min(max(_LEAST_ROWS, fitting, config.schedule.g_group or 0), _MOST_ROWS)
+    at_most = {
+        "schedule.mle_epochs": 1,
+        "schedule.discriminator_rounds": 1,
+        "schedule.adversarial_updates": 1,
+        "schedule.mle_batch": min(number, data.num_train),
+        "schedule.g_batch": number,
+        "adversary.sequences_per_round": number,
+        "evaluation.num_sequences": number,
+        "evaluation.final_sequences": number,
+        "evaluation.num_bleu": number,
+    }
+    values = flatten(to_dict(config))
+    changes = {path: min(most, values[path]) for path, most in at_most.items()}
+    return override(config, changes), part_of(task, number)
+
+
+def part_of(task: Task, number: int) -> Task:
+    """A task of so many sequences of each split, evenly out of all."""
+    places = {
+        split: torch.linspace(0, len(rows) - 1, min(number, len(rows))).round().long()
+        for split, rows in (("train", task.train), ("valid", task.valid), ("test", task.test))
+    }
+
+    def words(kept: Sequence[tuple[str, ...]] | None, split: str) -> tuple[tuple[str, ...], ...] | None:
+        return None if kept is None else tuple(kept[place] for place in places[split].tolist())
+
+    given = task.conditions
+    if given is not None:
+        given = replace(
+            given,
+            train=given.train[places["train"]],
+            valid=given.valid[places["valid"]],
+            test=given.test[places["test"]],
+            valid_words=words(given.valid_words, "valid"),
+            test_words=words(given.test_words, "test"),
+            valid_sources=None if given.valid_sources is None else given.valid_sources[places["valid"]],
+            test_sources=None if given.test_sources is None else given.test_sources[places["test"]],
+        )
+    return replace(
+        task,
+        train=task.train[places["train"]],
+        valid=task.valid[places["valid"]],
+        test=task.test[places["test"]],
+        valid_words=words(task.valid_words, "valid"),
+        test_words=words(task.test_words, "test"),
+        conditions=given,
+    )

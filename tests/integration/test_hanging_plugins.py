@@ -1,0 +1,137 @@
+"""Plug-ins that hang: told by name when it happens, in whatever part of a run, and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlgan.base.errors import PluginError
+from rlgan.cli.main import main
+from rlgan.config.paths import override
+from rlgan.envs.tasks.plugin import PluginTask
+from rlgan.extensions import loading
+from rlgan.presets import plugin as preset_plugin
+from rlgan.presets.registry import preset
+from rlgan.runs.plugin_changes import recorded_changes
+from rlgan.storage.checkpoint import load_latest
+from rlgan.training.trainer import Trainer
+from tests.support.commands import rows_of, write_config
+from tests.support.runs import assert_ends_alike, small
+
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
+
+NETWORKS = """
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class Slow(nn.Module):
+    def __init__(self, space, flag, width=4):
+        super().__init__()
+        self.flag = flag
+        self.embedding = nn.Embedding(space.vocab_size, width)
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.output = nn.Linear(width, space.vocab_size)
+
+    def forward(self, tokens):
+        while Path(self.flag).exists():
+            time.sleep(0.01)
+        return self.output(self.gru(self.embedding(tokens))[0])
+
+
+class Judge(nn.Module):
+    def __init__(self, space, flag, width=4):
+        super().__init__()
+        self.flag = flag
+        self.embedding = nn.Embedding(space.vocab_size, width)
+        self.output = nn.Linear(width, 1)
+
+    def forward(self, tokens, mask):
+        while Path(self.flag).exists():
+            time.sleep(0.01)
+        mean = (self.embedding(tokens) * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True)
+        return self.output(mean).squeeze(1)
+"""
+
+CALLBACK = """
+import time
+from pathlib import Path
+
+from rlgan.training.callbacks import Callback
+
+
+class Waits(Callback):
+    def __init__(self, flag):
+        self.flag = flag
+
+    def on_iteration(self, run, iteration):
+        while Path(self.flag).exists():
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "line"),
+    [
+        ("generator", "networks.py:Slow", "in forward"),
+        ("discriminator", "networks.py:Judge", "in forward"),
+        ("callbacks", "callback.py:Waits", "in on_iteration"),
+    ],
+)
+def test_a_run_whose_plugin_hangs_stops_and_goes_on_as_if_never_stopped(
+    setting: str,
+    name: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    (tmp_path / "callback.py").write_text(CALLBACK)
+    flag = tmp_path / "flag"
+    own = {"kind": "plugin", "name": f"{tmp_path / name}", "options": {"flag": str(flag)}, "timeout_s": 1.0}
+    config = override(small(controls=(), checkpoint_every_s=1e6), {setting: [own] if setting == "callbacks" else own})
+    path = write_config(tmp_path / "base.json", config)
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "whole")]) == 0
+    real = Trainer.step
+
+    def step(trainer: Trainer, measure: bool = True) -> Any:
+        if trainer.position.adversarial_updates == 1:
+            flag.touch()
+        return real(trainer, measure)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        capsys.readouterr()
+        assert main(["train", "--config", str(path), "--out", str(tmp_path / "stopped")]) == 1
+    said = capsys.readouterr()
+    assert "has not returned after timeout_s=1 seconds" in said.err and line in said.err
+    assert name.rpartition(":")[2] in said.err
+    done = 5 if setting == "callbacks" else 4  # a callback comes when the iteration is done
+    assert load_latest(tmp_path / "stopped").position == done == len(rows_of(tmp_path / "stopped"))
+    flag.unlink()
+    # A run that is gone on with may be given more time; a generator's description has its settings.
+    longer = {"generator": [], "discriminator": ["--discriminator.timeout_s", "100"]}
+    longer["callbacks"] = ["--callbacks.0.timeout_s", "100"]
+    assert main(["train", "--resume", str(tmp_path / "stopped"), *longer[setting]]) == 0
+    assert_ends_alike(tmp_path / "whole", tmp_path / "stopped")
+    assert recorded_changes(tmp_path / "stopped") == []
+
+
+def test_a_task_and_a_preset_and_an_import_that_hang_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import time\n\n\ndef hangs():\n    time.sleep(1000)\n")
+    with pytest.raises(PluginError, match=r"task plug-in .*building it has not returned .*timeout_s=0.2 [^$]*in hangs"):
+        PluginTask.model_validate({"name": f"{file}:hangs", "timeout_s": 0.2})
+    monkeypatch.setattr(preset_plugin, "IMPORT_TIMEOUT_S", 0.2)
+    with pytest.raises(PluginError, match=r"preset plug-in .*has not returned after 0.2 seconds[^$]*in hangs"):
+        preset(f"{file}:hangs")
+    file.write_text("import time\n\ntime.sleep(1000)\n")
+    monkeypatch.setattr(loading, "IMPORT_TIMEOUT_S", 0.2)
+    with pytest.raises(PluginError, match=r"importing it has not ended after 0.2 seconds[^$]*line 3"):
+        preset(f"{file}:hangs")
