@@ -60,7 +60,7 @@ class EvaluationSettings(Settings):
     temperatures: tuple[Annotated[float, Field(gt=0.0)], ...] = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
     """Temperatures at which the final table has the MLE start, the controls and the run itself. For each of them the
     verdict uses the temperature that is best on validation data."""
-    equal_trainings: Annotated[int, ReadIf("control of the same kind")] = Field(3, ge=0)
+    equal_trainings: Annotated[int, ReadIf("control of its kind")] = Field(3, ge=0)
     """Number of repeated trainings of one control with other seeds, which estimate how much two equal trainings
     differ. The control is constant_reward, or else random_reward. With 0 the verdict makes no claim."""
     encoders: tuple[EncoderName, ...] = ("ngram64",)
