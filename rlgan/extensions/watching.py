@@ -70,7 +70,9 @@ class in_time:  # read as a function: `with in_time(...)`; it is called for ever
         if self._fired_at is not None:
             # Where it returned at the last moment, too: what interrupts it may be on its way.
             lines = "" if error is None else own_lines(error, self._path)
-            raise self._error(f"{self._late()}{lines}") from None
+            raise self._error(
+                f"{self._late()}{lines}", code="plugin_interrupted", fields={"timeout_s": self._timeout_s}
+            ) from None
 
     def look(self, now: float) -> None:
         """Interrupt the block where it is late; called by the thread that watches."""

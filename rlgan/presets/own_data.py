@@ -117,7 +117,7 @@ def size_notes(config: Config, task: Task) -> tuple[str, ...]:
     ]
     return (
         *_lines(f"sizes chosen for {facts}; to change one, set it:", chosen or [f"the same as in {config.preset}"]),
-        *(_lines("set otherwise:", other) if other else ()),
+        *(_lines("set by you:", other) if other else ()),
     )
 
 

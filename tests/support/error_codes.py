@@ -33,13 +33,17 @@ UNDER = {
     "UploadError": "StorageError",
 }
 COMPUTED = {
-    "setting_missing": "…: is not set, and has no default. Set ….",
-    "setting_not_known": "…=…: no such setting.",
-    "setting_variant": "…: choose one of ….",
-    "setting_value": "…=…: has a wrong type or is out of range; the message says what is allowed.",
-    "setting_unknown": "…: no such setting; ….",
+    "setting_missing": ("ConfigError", "…: is not set, and has no default. Set …."),
+    "setting_not_known": ("ConfigError", "…=…: no such setting."),
+    "setting_variant": ("ConfigError", "…: choose one of …."),
+    "setting_value": ("ConfigError", "…=…: has a wrong type or is out of range; the message says what is allowed."),
+    "setting_unknown": ("ConfigError", "…: no such setting; …."),
+    "plugin_interrupted": (
+        "PluginError",
+        "…: … has not returned after timeout_s=… seconds. Fix it, or increase ….timeout_s.",
+    ),
 }
-"""Codes that `rlgan.config.paths` computes from pydantic's errors, or by default."""
+"""Codes that are computed, from pydantic's errors, by default or for any call of a plug-in → class and message."""
 
 INTRODUCTION = """\
 # Error codes
@@ -119,7 +123,7 @@ def text_of(node: ast.expr) -> str:
 def page() -> str:
     """The text of docs/errors.md."""
     found = {one.code: (UNDER.get(one.kind, one.kind), one.text) for one in raised() if one.code}
-    found |= {code: ("ConfigError", text) for code, text in COMPUTED.items()}
+    found |= COMPUTED
     parts = [INTRODUCTION]
     for kind, heading in KINDS.items():
         rows = sorted((code, text) for code, (of, text) in found.items() if of == kind)

@@ -561,5 +561,5 @@ def test_a_cache_around_a_function_that_workers_cannot_find_is_refused() -> None
     def cached(completions: tuple[str, ...]) -> list[float]:
         return [1.0]
 
-    with pytest.raises(ConfigError, match=r"functools.lru_cache around .*cached.* Register a function that calls it"):
+    with refused(ConfigError, "plugin_is_cache", match="cached"):
         extensions.register("reward", "of a test", cached)
