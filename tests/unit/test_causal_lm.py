@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from rlgan.base.errors import ConfigError, DataError
@@ -312,7 +313,7 @@ def test_a_run_begins_with_the_weights_of_the_folder_and_needs_it_no_more(
         found = generator.conditional(None).logits(tokens)
         own = model(input_ids=torch.tensor([[0, 9, 40, 100, 7]])).logits[..., :270]
     torch.testing.assert_close(found, own, atol=1e-5, rtol=0)
-    assert "weights from" in notes[0] and str(tmp_path) in notes[0]
+    assert "parameters from" in notes[0] and str(tmp_path) in notes[0]
     settled = settings.settled()
     (tmp_path / "model").rename(tmp_path / "moved")
     again = build_generator(CausalLM.model_validate(json.loads(settled.model_dump_json())), space)
@@ -415,5 +416,5 @@ def test_a_model_is_a_folder_where_there_is_one_and_else_a_name(tmp_path: Path) 
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(weights: dict[str, Any], code: str) -> None:
-    with refused(ConfigError, code):
+    with refused(ValidationError, code):
         CausalLM(weights={"kind": "fresh", **weights})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rlgan.base.errors import ConfigError, DataError
 from rlgan.base.pretrained import ModelFolder
@@ -114,7 +115,7 @@ def test_texts_alone_begin_with_the_start_and_are_given_nothing(model: Path) -> 
     check_task(task)
     assert task.conditions is None and task.measures == {"text"}
     assert set(task.decode(torch.cat([task.train, task.valid, task.test]))) == {row["text"] for row in rows}
-    assert "Set --task.form texts" in message(rows, model)
+    assert "set --task.form texts" in message(rows, model)
 
 
 def test_files_folders_and_lists_give_the_same_task(model: Path, tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_models_without_a_tokenizer_or_an_end_are_refused(tmp_path: Path) -> Non
 def test_settings_without_effect_are_refused(
     settings: dict[str, Any], code: str, fields: dict[str, Any], model: Path
 ) -> None:
-    with refused(ConfigError, code, fields):
+    with refused(ValidationError, code, fields):
         built(Path("a.jsonl"), model, **settings)
 
 
