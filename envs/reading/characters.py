@@ -80,7 +80,7 @@ class Spaces:
         if separators := self.breaks.total() - controls.total():
             notes.append(f"replaced {count(separators, 'line separator')} (U+2028, U+2029){where} with a space")
         if self.num_marks:
-            notes.append(f"took away {count(self.num_marks, 'byte order mark')}")
+            notes.append(f"removed {count(self.num_marks, 'byte order mark')}")
         return notes
 
 

@@ -176,5 +176,5 @@ def test_more_workers_than_cpus_are_refused_at_once(
     config = write_config(tmp_path / "c.json", tiny_config(task=TASK))
     answer = ask(capsys, "train", "--config", config, "--workers.rollout", 64, "--out", tmp_path / "run")
     assert answer.status == 2
-    assert answer.err.startswith("rlgan: workers: ask for 65 CPUs (1 × discriminator: 1 CPUs each; 64 × rollout worker")
+    assert answer.err.startswith("rlgan: workers: need 65 CPUs (1 × discriminator: 1 CPUs each; 64 × rollout worker")
     assert answer.err.count("\n") == 1 and not (tmp_path / "run").exists()

@@ -227,7 +227,7 @@ def test_measuring_a_run_gives_its_own_row(tmp_path: Path, capsys: pytest.Captur
     described = ask(capsys, "evaluate", "--run", tmp_path / "run", "--adversarial")
     assert (
         described.status == 2
-        and "evaluation.adversarial='fresh_evaluator': judges pairs, and task='text'" in described.err
+        and "evaluation.adversarial='fresh_evaluator': judges pairs, but task='text'" in described.err
     )
 
 

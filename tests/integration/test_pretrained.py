@@ -164,7 +164,7 @@ def test_a_moving_rollout_policy_keeps_a_frozen_table_to_rounding(files: tuple[P
     ("options", "described"),
     [
         (["--generator.pretrained.path", "{folder}/vector.txt"], "no such file"),
-        (["--generator.pretrained.path", "{folder}"], "is no file"),
+        (["--generator.pretrained.path", "{folder}"], "is not a file"),
         (["--generator.pretrained.dimension", "300"], "Set --generator.pretrained.dimension to 3"),
     ],
 )

@@ -429,7 +429,7 @@ def test_a_process_that_is_stopped_or_killed_leaves_a_run_to_go_on_with(
     out, err = long_run.communicate(timeout=60)
     assert err == ""
     if number == signal.SIGINT:
-        assert long_run.returncode == 130 and f"go on with: rlgan train --resume {tmp_path / 'run'}" in out
+        assert long_run.returncode == 130 and f"to continue, run: rlgan train --resume {tmp_path / 'run'}" in out
     else:
         assert long_run.returncode == -signal.SIGKILL
     with pytest.MonkeyPatch.context() as monkeypatch:

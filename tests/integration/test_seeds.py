@@ -22,7 +22,7 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     assert own["kl_sum"]["mean"] == pytest.approx(2.0) and own["kl_sum"]["num"] == 3
     assert own["kl_sum"]["high"] == pytest.approx(2.0 + 4.302653 / 3**0.5, rel=1e-6)
     # Each seed is compared with its own control: the difference is the same in all, whatever they do together.
-    assert statement(tables)[1] == "kl_sum, this run less MLE start: -5.000 [-5.000, -5.000]: differs."
+    assert statement(tables)[1] == "kl_sum, this run minus MLE start: -5.000 [-5.000, -5.000]: differs."
     for table, value in zip(tables, (0.0, 5.0, 0.0), strict=True):
         table["MLE start"]["kl_sum"] = value
     assert statement(tables)[1].endswith(": no significant difference.")

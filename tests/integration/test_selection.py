@@ -148,7 +148,7 @@ def test_a_score_that_must_be_zero_is_refused_before_anything_is_written(
     config = write_config(tmp_path / "config.json", translator(path, "corpus_bleu", bleu_tokens="13a"))
     answer = ask(capsys, "train", "--config", config, "--out", tmp_path / "run")
     assert answer.status == 2 and not (tmp_path / "run").exists()
-    assert "schedule.selection.measure='corpus_bleu': BLEU of these references is 0 whatever is written" in answer.err
+    assert "[bleu_selects_nothing]" in answer.err
 
 
 @pytest.mark.heavy

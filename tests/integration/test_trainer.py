@@ -919,8 +919,10 @@ def test_by_example_the_references_are_nothing_to_the_policy_gradient() -> None:
 
 def test_by_example_needs_as_many_pairs_as_it_draws() -> None:
     config = of_pairs({"mle_epochs": 0, "g_batch": 72, "teacher_forcing": TeacherForcingByExample()}, credit=Terminal())
-    described = "70 training sequences are fewer than the 72 that one generator update"
-    with pytest.raises(DataError, match=described), trainer_of(config, build_task(PAIRS)):
+    with (
+        refused(DataError, "too_few_for_update", {"schedule.g_batch": 72}, match="70"),
+        trainer_of(config, build_task(PAIRS)),
+    ):
         pass
 
 

@@ -58,7 +58,7 @@ def test_a_value_may_look_like_a_preset_an_option_or_a_negative_number(capsys: p
     assert config.task.model_dump()["data"] == "quick"
     assert config_of(capsys, "--data=a=b.txt", "mle").task.model_dump()["data"] == "a=b.txt"
     assert ask(capsys, "show-config", "--seed", "-1").err == (
-        "rlgan: seed=-1: input should be greater than or equal to 0.\n"
+        "rlgan: seed=-1: input should be greater than or equal to 0. [setting_value]\n"
     )
 
 
@@ -130,7 +130,7 @@ def test_mistakes_about_pairs_are_told(capsys: pytest.CaptureFixture[str], path:
 def test_a_label_is_no_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(capsys, "show-config", "--preset", "scratchgan").err == (
         "rlgan: --preset scratchgan: only sets a label; the run would use 'quick'. Give the preset without "
-        "--preset: rlgan show-config scratchgan.\n"
+        "--preset: rlgan show-config scratchgan. [preset_is_label]\n"
     )
     assert config_of(capsys, "mle", "--preset", "mine") == preset("mle").model_copy(update={"preset": "mine"})
     assert config_of(capsys, "mle", "--preset", "mle") == preset("mle")
@@ -259,7 +259,9 @@ def test_a_mistake_is_one_paragraph_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[1]", "holds list"), ('{"seed": "x"}', "seed='x'")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not JSON"), ("[1]", "[config_no_object]"), ('{"seed": "x"}', "seed='x'")]
+)
 def test_a_bad_settings_file_is_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str
 ) -> None:
@@ -311,7 +313,7 @@ def test_train_py_works_as_a_script_and_a_typing_error_does_not_wait_for_ray(tmp
     imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
     assert [line for line in lines if not line.startswith("import time:")] == [
         "rlgan: credit.foo: no such setting; credit='monte_carlo' has credit.num_rollouts, credit.policy_ema. "
-        "Did you mean --credit.num-rollouts?"
+        "Did you mean --credit.num-rollouts? [setting_unknown]"
     ]
     assert (done.returncode, done.stdout) == (2, "")
     assert "rlgan.config.config" in imported

@@ -313,7 +313,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         JUDGED | {"adversary": {"clip_every": "phase"}},
-        " at adversary.clip_every='phase' | no weights are clipped, for adversary.weight_clip is null",
+        "clip_every_without_clip at adversary.clip_every='phase' | adversary.weight_clip is null",
     ),
     (
         OF_PAIRS | {"task": PairsTask(input=Table(data="a.tsv")), "generator": CausalLM(), "evaluation": {}},
@@ -505,7 +505,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 2}, "baseline": LeaveOneOut()},
-        "nothing_to_compare at schedule.g_batch=2, of which 1 is generated",
+        "nothing_to_compare at schedule.g_batch=2, of which only 1 is generated",
     ),
     (
         JUDGED | {"schedule": BY_EXAMPLE | {"g_batch": 6}, "objective": PPO(minibatches=2)},
@@ -576,7 +576,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         JUDGED | {"reward": Ratio(), "adversary": {"loss": {"kind": "relativistic"}}},
-        "logit_is_no_log_odds at reward='ratio' | ; reward ratio goes with baseline importance_weights",
+        "logit_is_no_log_odds at reward='ratio' | ; reward ratio needs baseline importance_weights",
     ),
     (
         JUDGED | {"reward": Logit(), "adversary": {"batch": 65, "loss": {"kind": "hinge"}}},

@@ -192,10 +192,10 @@ def test_pairs_with_an_empty_side_are_skipped_and_their_lines_told(write):
 def test_what_files_bring_along_is_taken_off_and_counted(write):
     task = with_splits(write, parallel(write, "\ufeffa\x00b\r\n" + 20 * "c " + "\r\n", "x\ny z\n"))
     assert shown(task)[0] == ("a b", "x")
-    assert noted(task, "replaced 1 control character in") and noted(task, "removed 1 byte order mark in")
+    assert noted(task, "replaced 1 control character with a space in") and noted(task, "removed 1 byte order mark in")
     lines = with_splits(write, records(write, [{"source": "a\nb\x00", "target": "x y"}]))
     assert shown(lines) == [("a b", "x y")]
-    assert noted(lines, "read 2 control characters within strings as a space")
+    assert noted(lines, "replaced 2 control characters within strings with a space")
 
 
 def test_several_targets_of_a_record_make_a_pair_each(write):

@@ -232,7 +232,7 @@ def test_a_damaged_generator_is_named_by_its_address(own: Registered) -> None:
     (own.model_dir / "artifacts" / "generator.safetensors").unlink()
     with (
         pytest.raises(
-            CheckpointError, match=r"^models:/toy/1: its file artifacts/generator.safetensors cannot be fetched"
+            CheckpointError, match=r"^models:/toy/1: its file artifacts/generator.safetensors cannot be downloaded"
         ),
         fetch(own.uri, "models:/toy/1"),
     ):
@@ -283,8 +283,8 @@ def test_a_run_still_samples_at_temperature_one(registered: Registered, capsys: 
     ("model", "message"),
     [
         ("models:/toi/1", "has no registered model 'toi'. Did you mean 'toy'? It has toy."),
-        ("models:/toy/7", "has no such version of 'toy'. It has /1."),
-        ("models:/toy@best", "has no such version of 'toy'. It has /1."),
+        ("models:/toy/7", "has no such version of 'toy'. Existing versions are /1."),
+        ("models:/toy@best", "has no such version of 'toy'. Existing versions are /1."),
         ("runs:/abc/generator", "is not the address of a registered model"),
         ("models:/../1", "has no registered model"),
     ],

@@ -37,7 +37,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name a study: reward_baseline, discriminator"),
+        ([], r"reward_baseline, discriminator.*\[study_missing\]"),
         (["discrminator"], "not a study.*Did you mean 'discriminator'"),
         (["missing.toml"], "missing.toml: no such file"),
         (["discriminator", "--trials", "many"], "--trials many: input should be a valid integer"),
@@ -69,7 +69,7 @@ def test_a_mistake_is_one_paragraph_and_nothing_is_written(
         ('"schedule.d_stepz" = [1]', "schedule.d_stepz: no such dimension.*Did you mean --schedule.d-steps"),
         ('"schedule.d_steps" = [-1]', "schedule.d_steps=-1: input should be greater than or equal to 0"),
         ('"discriminator.dropout" = {uniform = [0.0, 2.0]}', "discriminator.dropout=1.0: input should be less than 1"),
-        ('"seed" = [1, 2]', "seed: is not searched: chance is averaged over, not chosen"),
+        ('"seed" = [1, 2]', "seed: cannot be searched: results are averaged over seeds"),
         ('"schedule.d_steps" = {normal = [0, 1]}', 'must be "all", a list of values'),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_dry_run_shows_what_varies_and_writes_nothing(capsys: pytest.CaptureFi
     assert answer.status == 0
     assert "objective kl_sum: eval/kl_forward + eval/kl_reverse, lower is better" in answer.out
     assert "  credit: Choice(values=('terminal', 'monte_carlo'))" in answer.out
-    assert "× weighs by the density ratio of sequences, so reward=" in answer.out
+    assert "× weights by the density ratio of sequences, so reward=" in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
@@ -101,7 +101,7 @@ def test_what_is_taken_up_again_is_as_it_was(capsys: pytest.CaptureFixture[str],
     damaged = ask(capsys, "tune", "--resume", "old")
     assert damaged.status == 2 and "--resume old: its sweep.json is damaged (KeyError('task'))" in damaged.err
     assert "--schedule.d-steps, --seed: cannot be changed with --resume" in answer.err
-    assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name may be others" in answer.err
+    assert "only --trials, --hours, --concurrent, --finalists, --seeds, --registry-name can." in answer.err
 
 
 def test_files_may_be_named_beside_resume(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

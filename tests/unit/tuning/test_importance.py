@@ -293,8 +293,7 @@ def test_verdicts_do_not_flatter() -> None:
     described = Importance("t", 10, 20, None, something, nothing, effects, (Interaction("a", "b", something, True),))
     fit = "R² on unseen trials +0.50 [+0.30, +0.70]"
     assert described.verdict == (
-        f"Dimensions with a significant effect: a; the model predicts ({fit}). "
-        "Together, more or less than the sum of both: a × b."
+        f"Dimensions with a significant effect: a; the model predicts ({fit}). Pairs with an interaction: a × b."
     )
     assert replace(described, effects=effects[1:]).verdict == (
         f"No dimension is significantly different from a dimension without effect, although the model predicts ({fit})."

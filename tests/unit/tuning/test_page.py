@@ -52,7 +52,7 @@ def test_the_summary_has_everything_and_the_finding_first(analysis: Analysis) ->
         "best trials, one seed each",
         "failed trials trial 3, 20, 37, 54: ValueError: the gradient is not finite at update 21; lower the",
         "how it was judged",
-        "two-sided: what the distribution has and the generator lacks",
+        "two-sided: KL divergences in both directions",
         "with new seeds",
     ]
     places = [flat.find(part) for part in parts]

@@ -126,7 +126,7 @@ def test_the_command_tells_of_a_sweep_without_a_verdict_by_its_status(
     monkeypatch.setattr(sweep_module, "search", lambda *_: "time")
     answer = ask(capsys, "tune", "discriminator", "--out", str(tmp_path / "a"), "--tracking.enabled", "false")
     assert answer.status == 3 and "no result: no trial finished with a value" in answer.err
-    assert "go on with: rlgan tune --resume" in answer.out
+    assert "to continue, run: rlgan tune --resume" in answer.out
     assert not list((tmp_path / "a" / "report").glob("*.png"))
 
 

@@ -83,13 +83,13 @@ def test_a_finalist_beats_only_if_the_interval_excludes_0() -> None:
     strong = judge(trial_7={1.0: [3.0, 2.5, 2.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert strong.differences[0].outcome == "beats"
     assert strong.finding == (
-        "trial 7 beats every control: tempered MLE (difference -2.500 [-3.742, -1.258], 3 seeds), MLE at τ=1 "
-        "(difference -2.500 [-3.742, -1.258], 3 seeds)."
+        "trial 7 is significantly better than every control: tempered MLE (difference -2.500 [-3.742, -1.258], 3 "
+        "seeds), MLE at τ=1 (difference -2.500 [-3.742, -1.258], 3 seeds)."
     )
     worse = judge(trial_7={1.0: [8.0, 7.5, 7.0]}, MLE={1.0: [5.0, 5.0, 5.0]})
     assert worse.differences[0].outcome == "is worse than"
     assert worse.finding.startswith(
-        "No finalist is significantly better than tempered MLE: trial 7, the best of them on validation"
+        "No finalist is significantly better than tempered MLE: trial 7, the best finalist on validation"
     )
     assert "is worse than it (difference +2.500 [+1.258, +3.742], 3 seeds)" in worse.finding
     assert worse.finding.endswith("On validation data MLE, which is not a finalist, was the best of all but a ceiling.")
@@ -105,7 +105,8 @@ def test_the_tempered_start_is_what_has_to_be_beaten_first() -> None:
     assert [one.control for one in got.differences] == ["tempered MLE", "MLE at τ=1", "mle_continued"]
     assert [one.outcome for one in got.differences] == ["is worse than", "beats", "beats"]
     assert got.finding.startswith("No finalist is significantly better than tempered MLE: trial 7")
-    assert " It beats MLE at τ=1 (difference" in got.finding and ", mle_continued (difference" in got.finding
+    assert " It is significantly better than MLE at τ=1 (difference" in got.finding
+    assert ", mle_continued (difference" in got.finding
 
 
 def test_pairs_are_of_the_same_seed() -> None:
@@ -157,7 +158,7 @@ def test_what_is_not_finite_is_named_and_never_wins(broken: float) -> None:
     assert any(note.startswith("trial 7 is not ranked") for note in gone.notes)
     # On test data alone: the pair is left out and named.
     half = judge(trial_7={1.0: [(1.0, 1.0), (1.0, broken), (1.0, 1.5)]}, MLE={1.0: [2.0, 2.0, 2.0]})
-    assert half.differences[0].left_out == ("trial 7 is not finite with seed 2",)
+    assert half.differences[0].left_out == ("trial 7 is not finite for seed 2",)
     assert half.differences[0].interval is not None and half.differences[0].interval.num == 2
 
 
@@ -188,7 +189,8 @@ def test_a_share_of_a_headroom_that_is_not_told_from_0_is_none() -> None:
     )
     assert got.headroom.by_seed == {1: 0.25, 2: 0.75, 3: None} and got.headroom.interval is None
     assert str(got.headroom) == (
-        "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not told from 0"
+        "undefined: oracle_ratio gained +1.333 [-1.535, +4.202], 3 seeds over mle_continued, which is not "
+        "significantly different from 0"
     )
     one = judge(trial_7={1.0: [3.5]}, mle_continued={1.0: [4.0]}, oracle_ratio={1.0: [2.0]}).headroom
     assert one.interval is None and "+2.000, 1 seed, so no interval over mle_continued" in str(one)
@@ -205,7 +207,7 @@ def test_headroom_is_undefined_without_those_it_is_made_of() -> None:
         found = judge(**{name: value for name, value in whole.items() if name != left_out}).headroom
         assert found.interval is None and str(found).startswith(f"undefined: there is {words}")
     apart = judge(**{**whole, "trial_7": {0.9: [3.5]}}).headroom
-    assert str(apart) == "undefined: no seed has trial 7, mle_continued and oracle_ratio at temperature 1"
+    assert str(apart) == "undefined: no seed has results for trial 7, mle_continued and oracle_ratio at temperature 1"
 
 
 def test_the_ceiling_never_wins() -> None:
