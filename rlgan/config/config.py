@@ -115,6 +115,14 @@ class Workers(Settings):
     chunk_rows: int = Field(256, ge=1)
     """Rows that the sampler processes together; limits memory to about 4 · rows · vocabulary bytes. Affects the
     rounding of results."""
+    most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
+    """Maximum difference in nats between the log-probabilities of a drawn token in the learner and in the sampler
+    (`rollouts/logprob_gap_max`); above it the run stops. null for no limit. Usual differences are 1e-5 in float32
+    and some hundredths in bfloat16."""
+    tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
+    """Maximum number of tokens, including prompts and padding, for which gradients are computed at once, for the
+    generator and the discriminator; null for whole batches. Gradients of the parts are summed, which equals that
+    of the batch up to rounding. A longer sequence is a part of its own. Lower it when memory is short."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

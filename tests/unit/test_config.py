@@ -834,7 +834,7 @@ def test_a_contradiction_says_where_and_what_to_do(settings: dict[str, Any], exp
         for name in above:
             owners = [below for one in owners for below in settings_in(one.model_fields.get(name))]
         assert any(leaf in owner.model_fields for owner in owners), path
-    assert re.search(r"(^|[.] |, |: )(Use|choose|Set|Leave|Make|Raise|Choose|Give) ", str(error)), error
+    assert re.search(r"(^|[.] |, |: )(Use|choose|Set|Remove|Make|Raise|Choose|Give) ", str(error)), error
 
 
 def test_a_generator_without_soft_rows_goes_with_no_relaxed_objective(monkeypatch: pytest.MonkeyPatch) -> None:
