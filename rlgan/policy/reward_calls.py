@@ -1,7 +1,7 @@
 """How reward functions of the user's own are called: recognised by their signature, handed what they name, checked.
 
-Which form a function has, its settings say (`reward_forms`). Whatever it returns, `async def` or not, becomes B numbers,
-NaN for None. What it logs, and what functions of verl return beside "score", becomes columns of B values.
+Which form a function has, its settings say (`reward_forms`). Whatever it returns, `async def` or not, becomes B
+numbers, NaN for None. What it logs, and what functions of verl return beside "score", becomes columns of B values.
 
 B sequences
 """

@@ -74,7 +74,7 @@ class CausalLMGenerator(Generator):
             return ()
         number = load_files(self.network, weights, "AutoModelForCausalLM")
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
-        return (f"generator: {number:,} weights from {weights.shown}; {trained:,} are trained",)
+        return (f"generator: {number:,} parameters from {weights.shown}; {trained:,} are trained",)
 
     def save_for_transformers(self, folder: Path, source: ModelFolder | HubModel | None, *, merges: bool) -> SavedModel:
         """Write model or adapter; see `Generator.save_for_transformers`."""
