@@ -162,7 +162,7 @@ def _records(name: str, given: Any) -> list[dict[str, Any]]:
         )
     values: list[Any] = given.to_dict("records") if _is_frame(given) else list(given)
     if not values:
-        raise DataError(f"{name}: is empty. Give records.", code="data_empty", fields={"name": name})
+        raise DataError(f"{name}: is empty. Give records.", code="demonstrations_empty", fields={"name": name})
     return [_record(f"{name}[{number}]", value) for number, value in enumerate(values)]
 
 

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=None,
         metavar="TEXT",
-        help="what to write for, in the place of --input; may be given several times",
+        help="what to write for, instead of --input; may be given several times",
     )
     data.add_argument(
         "--column",
@@ -180,7 +180,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         other = "--beam" if options.beam is not None else "--replace-unknown"
         raise ConfigError(
             f"--stream: has no effect with {other}, which needs whole sequences. Remove one of them.",
-            code="stream_of_whole_sequences",
+            code="stream_beside_beam",
         )
     if options.model is None:
         _of_run(options)

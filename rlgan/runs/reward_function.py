@@ -105,8 +105,7 @@ def _encoding(exported: ExportedDiscriminator, source: str | Path) -> TextEncodi
         return TextEncoding(space, completions, None)
     if reading is None:
         raise ConfigError(
-            f"{source}: its sequences are given tokens that are no text. Call the reward with tokens, mask and "
-            "conditions.",
+            f"{source}: its conditions are tokens without a text. Call the reward with tokens, mask and conditions.",
             code="reward_of_no_text",
             fields={"path": str(source)},
         )
