@@ -15,20 +15,16 @@ from rlgan.base.errors import DataError
 from rlgan.base.settings import Settings
 
 from ..model_tokens import Message, ModelTokens
-from ..reading import Text, count, which_lines
+from ..reading import count, which_lines
 from ..sequence_space import SequenceSpace
 from ..vocabulary import END_NAME
 from .demonstration_shapes import Prompt
 from .lines import padded
-from .sources import ReadSources
+from .sources import ReadSources, Source
 
 Template = Literal["chat", "plain"]
 """What becomes of a prompt: "chat" puts it into the model's chat template, a text as what the user says; "plain" reads
 text as it is."""
-
-
-Source = Text | Sequence[Message]
-"""What somebody brings to be written for: a text, its turns or parts, or a conversation of {"role", "content"}."""
 
 
 class PromptReading(Settings):
@@ -46,6 +42,16 @@ class PromptReading(Settings):
     """Maximum number of tokens of a prompt; of a longer one the last tokens are kept."""
     encoding: str = "utf-8"
     """Character encoding of the training files."""
+
+    @property
+    def model_tokens(self) -> ModelTokens:
+        """See `Reading.model_tokens`."""
+        return self.tokens
+
+    @property
+    def is_chat(self) -> bool:
+        """See `Reading.is_chat`."""
+        return self.template == "chat"
 
     @property
     def space(self) -> SequenceSpace:
@@ -78,7 +84,7 @@ class PromptReading(Settings):
         found |= dict(zip(rendered, self.tokens.rendered_ids([*rendered.values()]), strict=True))
         return [found[place] for place in range(len(prompts))]
 
-    def conditions(self, prompts: Sequence[Prompt], path: str) -> Tensor:
+    def conditions(self, prompts: Sequence[Source], path: str) -> Tensor:
         """Prompts as conditions (n, S) int64; of one that is too long the last tokens.
 
         Args:
@@ -88,7 +94,9 @@ class PromptReading(Settings):
         Raises:
             DataError: a conversation, and there is no chat template, or it refuses it.
         """
-        rows = self.ids_of(prompts, [f"{path}, element {number}" for number in range(len(prompts))])
+        rows = self.ids_of(
+            [_prompt_of(one) for one in prompts], [f"{path}, element {number}" for number in range(len(prompts))]
+        )
         return padded([ids[-self.max_length :] for ids in rows], self.space)
 
     def read(self, texts: Sequence[Source], path: str, numbers: Sequence[int] | None = None) -> ReadSources:
@@ -135,21 +143,6 @@ class PromptReading(Settings):
 def as_conversation(prompt: Prompt) -> list[Message]:
     """A prompt as messages: a text is what the user says."""
     return [{"role": "user", "content": prompt or ""}] if prompt is None or isinstance(prompt, str) else prompt
-
-
-def as_text(source: Source, path: str) -> Text:
-    """A source of a generator that reads no conversations.
-
-    Raises:
-        DataError: it is one.
-    """
-    if isinstance(source, str):
-        return source
-    if all(isinstance(one, str) for one in source):
-        return [str(one) for one in source]
-    raise DataError(
-        f"{path}: contains a conversation, but this generator reads texts. Give texts.", code="source_is_conversation"
-    )
 
 
 def _said(source: Source) -> str:

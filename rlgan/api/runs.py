@@ -14,7 +14,7 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept
 from rlgan.envs.tasks.encoding import encode_texts
-from rlgan.envs.tasks.prompts import Source
+from rlgan.envs.tasks.sources import Source
 from rlgan.envs.transition import sequence_mask
 from rlgan.evaluation.verdict import Verdict, read_verdict
 from rlgan.generators import Draw

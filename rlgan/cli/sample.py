@@ -14,7 +14,7 @@ from .options import add_trust, column, not_negative_float, positive_float, posi
 from .runs import LATEST_HELP, named
 
 if TYPE_CHECKING:
-    from rlgan.envs.tasks.prompts import Source
+    from rlgan.envs.tasks.sources import Source
     from rlgan.storage.export import ExportedGenerator
 
 FORMATS = ("auto", "lines", "table", "jsonl", "json", "parquet", "fasta")

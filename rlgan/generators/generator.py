@@ -39,14 +39,12 @@ class SavedModel:
     Attributes:
         is_adapter: whether it is an adapter alone, which is loaded beside the model that it was trained beside.
         base: that model, a folder or a name on the hub; None otherwise.
-        is_folder: whether it is a folder.
         revision: of the hub's model.
         digest: sha256 of its weights.
     """
 
     is_adapter: bool
     base: str | None = None
-    is_folder: bool = False
     revision: str | None = None
     digest: str | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.envs.tasks.demonstration_shapes import Prompt
+from rlgan.envs.tasks.sources import Source
 from rlgan.envs.transition import sequence_mask
 
 Scoring = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -28,7 +28,7 @@ class TextEncoding:
 
     space: SequenceSpace
     completions: Callable[[Sequence[str]], Tensor]
-    prompts: Callable[[Sequence[Prompt]], Tensor] | None
+    prompts: Callable[[Sequence[Source]], Tensor] | None
 
 
 class TextReward:

@@ -15,7 +15,6 @@ from rlgan.base.errors import CheckpointError, ConfigError
 from rlgan.base.files import cannot_write
 from rlgan.config.config import Config
 from rlgan.config.paths import from_kept
-from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.evaluation.verdict import FILE as VERDICT
 from rlgan.evaluation.verdict import read_verdict
 from rlgan.generators import SavedModel
@@ -105,7 +104,6 @@ def _save_tokenizer(exported: ExportedGenerator, folder: Path) -> None:
 
 def _card(config: Config, kept: KeptData, run_dir: Path, saved: SavedModel, exported: ExportedGenerator) -> str:
     """Markdown behind the YAML that the hub reads."""
-    base = saved.base if saved.is_adapter else None
     pretrained = config.generator.began_as
     began = pretrained.shown if pretrained is not None else None
     name = run_dir.resolve().name
@@ -114,7 +112,7 @@ def _card(config: Config, kept: KeptData, run_dir: Path, saved: SavedModel, expo
         "pipeline_tag": "text-generation",
         "tags": ["rlgan", config.preset],
     }
-    if began is not None and (base is None or not saved.is_folder) and "/" in began and not Path(began).exists():
+    if began is not None and began.count("/") == 1 and not Path(began).exists():
         head["base_model"] = began
     lines = ["---", *_yaml(head), "---", "", f"# {name}", ""]
     lines += [f"A causal language model that rlgan {__version__} trained by the preset `{config.preset}`.", ""]
@@ -152,8 +150,7 @@ def _yaml(values: Mapping[str, Any]) -> list[str]:
 
 
 def _use(saved: SavedModel, exported: ExportedGenerator) -> list[str]:
-    reading = exported.reading
-    is_chat = isinstance(reading, PromptReading) and reading.template == "chat"
+    is_chat = exported.reading is not None and exported.reading.is_chat
     asked = '[{"role": "user", "content": "..."}]' if is_chat else '"..."'
     return [
         *([f"# needs the library peft, and the model {saved.base}"] if saved.is_adapter else []),

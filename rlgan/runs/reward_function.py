@@ -18,10 +18,7 @@ from torch import Tensor
 
 from rlgan.base.errors import CheckpointError, ConfigError, PluginError, nearest
 from rlgan.config.paths import from_kept
-from rlgan.envs.tasks.demonstration_shapes import Prompt
 from rlgan.envs.tasks.encoding import encode_texts
-from rlgan.envs.tasks.prompts import PromptReading
-from rlgan.envs.tasks.sources import Reading
 from rlgan.extensions import admit, plugins_in, reading_a_folder
 from rlgan.policy.adversarial_reward import AdversarialReward
 from rlgan.policy.logit_maps import DiscriminatorReward
@@ -109,14 +106,7 @@ def _encoding(exported: ExportedDiscriminator, source: str | Path) -> TextEncodi
             code="reward_of_no_text",
             fields={"path": str(source)},
         )
-    read: Reading | PromptReading = reading
-
-    def prompts(given: Sequence[Prompt]) -> Tensor:
-        if isinstance(read, PromptReading):
-            return read.conditions(given, "prompts")
-        return read.read([str(one) for one in given], "prompts").conditions
-
-    return TextEncoding(space, completions, prompts)
+    return TextEncoding(space, completions, partial(reading.conditions, path="prompts"))
 
 
 def _exported(source: str, tracking_uri: str | None, trust_code: bool) -> ExportedDiscriminator:

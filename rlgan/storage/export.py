@@ -27,8 +27,8 @@ from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.tasks.lines import padded
-from rlgan.envs.tasks.prompts import PromptReading, Source, as_text
-from rlgan.envs.tasks.sources import Reading, ReadSources
+from rlgan.envs.tasks.prompts import PromptReading
+from rlgan.envs.tasks.sources import Reading, ReadSources, Source
 from rlgan.envs.tasks.task import Task, decode
 from rlgan.envs.vocabulary import JOININGS, Joining, join_tokens
 from rlgan.extensions import admit, kept_text, plugins_in, reading_a_folder
@@ -212,10 +212,8 @@ class ExportedGenerator:
         Raises:
             DataError: a source is empty, or no text is read and it is not made of the tokens that are.
         """
-        if isinstance(self.reading, PromptReading):
-            return self.reading.read(sources, path, numbers)
         if self.reading is not None:
-            return self.reading.read([as_text(one, path) for one in sources], path, numbers)
+            return self.reading.read(sources, path, numbers)
         assert self.space.condition is not None
         names = self.condition_names or tuple(map(str, range(self.space.condition.vocab_size)))
         return ReadSources(_of_names([str(text) for text in sources], path, names, self.space.condition), (), ())
@@ -264,7 +262,7 @@ def texts_of(task: Task) -> dict[str, Any]:
     """How texts become sequences of a task and what they are given, as `reading_of` and `model_tokens_of` read it."""
     reading = None if task.conditions is None else task.conditions.reading
     # Prompts are read in the same tokens, and know them.
-    tokens = None if isinstance(reading, PromptReading) else task.model_tokens
+    tokens = None if reading is not None and reading.model_tokens is not None else task.model_tokens
     return {
         "reading": None if reading is None else reading.model_dump(mode="json"),
         "model_tokens": None if tokens is None else tokens.model_dump(mode="json"),
@@ -282,8 +280,8 @@ def reading_of(description: Mapping[str, Any]) -> Reading | PromptReading | None
 def model_tokens_of(description: Mapping[str, Any]) -> ModelTokens | None:
     """Tokens of a language model in which sequences are written, as a description tells; None where they are not."""
     reading = reading_of(description)
-    if isinstance(reading, PromptReading):
-        return reading.tokens
+    if reading is not None and reading.model_tokens is not None:
+        return reading.model_tokens
     kept = description.get("model_tokens")
     return None if kept is None else ModelTokens.model_validate(kept)
 

@@ -82,21 +82,18 @@ def _save_adapter(
             code="export_other_base",
             fields={"path": source.shown},
         )
-    is_folder = isinstance(source, ModelFolder)
-    name = str(Path(source.path).expanduser().absolute()) if isinstance(source, ModelFolder) else source.name
+    name, revision = source.found_by
     adapter = next(iter(network.peft_config.values()))
     before = adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode
     try:
-        adapter.base_model_name_or_path, adapter.inference_mode = name, True
-        adapter.revision = None if isinstance(source, ModelFolder) else source.revision
+        adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = name, revision, True
         with quiet():
             network.save_pretrained(str(folder))
     finally:
         adapter.base_model_name_or_path, adapter.revision, adapter.inference_mode = before
     (folder / "README.md").unlink(missing_ok=True)  # a page of peft, without a word on this run
     generation_config(space, base_model(network).config).save_pretrained(str(folder))
-    revision = None if isinstance(source, ModelFolder) else source.revision
-    return SavedModel(True, name, is_folder, revision, digest.digest)
+    return SavedModel(True, name, revision, digest.digest)
 
 
 def _frozen(network: nn.Module) -> Tensors:
