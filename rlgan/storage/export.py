@@ -42,6 +42,21 @@ GENERATOR_FILES = (_WEIGHTS, _DESCRIPTION)
 """Names of the files that hold the generator, in a run's folder."""
 
 
+NUMBER = "num_sequences"
+"""Column of a request to a served generator that is given nothing: how many sequences."""
+
+
+def asked_by(description: Mapping[str, Any]) -> str:
+    """Column of a request to a served generator: a number of sequences, "prompt" of a language model, or "source".
+
+    Args:
+        description: of `generator.json`.
+    """
+    if description.get("given") is None:
+        return NUMBER
+    return "prompt" if "kind" in (description.get("reading") or {}) else "source"
+
+
 @dataclass(frozen=True)
 class ExportedGenerator:
     """A generator that can be sampled from.
