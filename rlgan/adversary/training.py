@@ -108,6 +108,13 @@ class AdversarySettings(Settings):
             )
         if network is not None and self.mismatched is not None:
             at = {"adversary.mismatched": self.mismatched}
+            if fields.task.is_stream:
+                yield Problem(
+                    "mismatched_beside_stream",
+                    at,
+                    "takes pairs for true ones that are in the training split, and task.mode='stream' draws new ones "
+                    "each time. Set it to null, or use task.mode=fixed.",
+                )
             if not fields.task.gives_conditions:
                 yield Problem(
                     "mismatched_without_conditions",
@@ -165,6 +172,7 @@ class Round:
             apart.
         hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
         conditions: (n, S) int64 what each fake was given; None where they are given nothing.
+        reals: real sequences of this round; None: drawn from the training sequences.
     """
 
     index: int
@@ -173,6 +181,7 @@ class Round:
     real_weight: float | None = None
     hold_above: float | None = None
     conditions: Tensor | None = None
+    reals: Pairs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +294,7 @@ class Adversary:
         """
         metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
-        number = self._reals.tokens.shape[0]
-        chosen = torch.randperm(number, generator=rng)[: min(self._settings.sequences_per_round, number)]
-        reals = self._reals.rows(chosen)
+        reals = self._drawn_reals(rng) if request.reals is None else request.reals
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
         if request.hold_above is None or metrics["discriminator/auc_heldout"] <= request.hold_above:
@@ -296,6 +303,11 @@ class Adversary:
         metrics["discriminator/buffer_real"] = float(len(self._real_buffer))
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
+
+    def _drawn_reals(self, rng: torch.Generator) -> Pairs:
+        """As many training sequences as a round shows, none of them twice."""
+        number = self._reals.tokens.shape[0]
+        return self._reals.rows(torch.randperm(number, generator=rng)[: self._settings.sequences_per_round])
 
     def _counted(self, request: Round) -> AbstractContextManager[None]:
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch

@@ -32,6 +32,10 @@ class DeclaredTask(Protocol):
         """Whether a condition leaves nothing open, so that all sequences but one are impossible."""
 
     @property
+    def is_stream(self) -> bool:
+        """Whether training sequences are new each time, drawn from the distribution."""
+
+    @property
     def measures(self) -> Collection[str]:
         """What can be measured of its sequences; see `rlgan.envs.tasks.TaskMeasure`."""
 

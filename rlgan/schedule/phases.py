@@ -115,6 +115,13 @@ class Schedule(Settings):
                 f"has no effect with schedule.mle_epochs=0 and schedule.teacher_forcing={self.teacher_forcing.kind!r}. "
                 "Set it to none, or learn by likelihood.",
             )
+        if self.example_weights != "none" and fields.task.is_stream:
+            yield Problem(
+                "weights_of_a_stream",
+                {"schedule.example_weights": self.example_weights},
+                "weighs the sequences of a training split, and task.mode='stream' draws new ones each time. Set it to "
+                "none, or use task.mode=fixed.",
+            )
         if self.mle_halve_from is not None and not self.mle_epochs:
             yield Problem(
                 "halving_of_no_pretraining",

@@ -50,6 +50,7 @@ class DiscriminatorRounds:
                 self._settings.real_weight(self._balance),
                 self._settings.hold_above,
                 fakes.conditions,
+                self._shared.real.for_round(index, self._shared.config.adversary.sequences_per_round),
             )
             metrics = self._shared.discriminator.train_round(request)
         self._balance, more = self._settings.after_round(self._balance, metrics)
