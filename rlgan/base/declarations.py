@@ -164,6 +164,10 @@ class DeclaredLoss(Protocol):
         """Whether a distribution over tokens learns by it."""
 
     @property
+    def reads_policy(self) -> bool:
+        """Whether it reads the generator's own log-probabilities."""
+
+    @property
     def needs_bounded_slope(self) -> bool:
         """Whether it has no minimum while nothing bounds the slope."""
 

@@ -15,6 +15,7 @@ from rlgan.discriminators import (
     BidirectionalLSTM,
     CausalLSTM,
     CnnHighway,
+    DensityRatio,
     Discriminator,
     DiscriminatorSettings,
     Ensemble,
@@ -34,6 +35,7 @@ from rlgan.discriminators import (
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.testing import random_sequences
 from rlgan.envs.transition import sequence_mask
+from rlgan.generators import LSTM, Seq2SeqLSTM
 
 SPACE = SequenceSpace(4, 5, end_id=2)
 PAIR_SPACE = replace(SPACE, condition=SequenceSpace(5, 6, end_id=1, separator_id=3))
@@ -47,6 +49,8 @@ EVERY: list[DiscriminatorSettings] = [
     ResConv(width=3, blocks=2, window=3),
     LanguageModel(embedding=3, hidden=4, layers=2),
     LanguageModel(embedding=3, hidden=3, tied=False),
+    DensityRatio(network=LSTM(embedding=3, hidden=4)),
+    DensityRatio(network=Seq2SeqLSTM(embedding=3, hidden=4)),
     Tabular(),
     PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4),
     PairCnn(embedding=3, windows=(1, 2, 7), filters=(3,), mlp_hidden=4, batch_norm=False, head=SplitHead()),
@@ -62,7 +66,7 @@ every_of_pairs = pytest.mark.parametrize(
     "settings", [one for one in EVERY if one.reads == "pairs"], ids=lambda settings: settings.kind
 )
 every_with_soft_rows = pytest.mark.parametrize(
-    "settings", [one for one in EVERY if not isinstance(one, LanguageModel)], ids=lambda settings: settings.kind
+    "settings", [one for one in EVERY if one.reads_soft_rows], ids=lambda settings: settings.kind
 )
 every_with_members = pytest.mark.parametrize(
     "settings", [one for one in EVERY if "members" in type(one).model_fields], ids=lambda settings: settings.kind

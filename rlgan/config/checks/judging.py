@@ -59,14 +59,14 @@ def losses_and_distributions(fields: Fields) -> Iterator[Problem]:
             "loss_tells_apart",
             {"adversary.loss": loss.kind},
             f"tells reals from fakes, and discriminator={network.kind!r} is a distribution over tokens. Use "
-            "adversary.loss likelihood, or another discriminator.",
+            "adversary.loss likelihood or prefix_cross_entropy, or another discriminator.",
         )
     if loss.is_of_a_distribution and not network.gives_distribution:
         yield Problem(
             "loss_of_a_distribution",
             {"adversary.loss": loss.kind},
             f"is of a distribution over tokens, and discriminator={network.kind!r} is none. Use discriminator "
-            "language_model, or another loss.",
+            "language_model or density_ratio, or another loss.",
         )
     if fields.objective.is_differentiated and not network.reads_soft_rows:
         yield Problem(
