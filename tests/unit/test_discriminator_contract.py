@@ -161,11 +161,12 @@ def test_a_token_changes_its_own_logit_and_later_ones_only(settings: Discriminat
     net = built(settings).eval()
     space = SequenceSpace(4, 5)
     tokens, mask = random_sequences(space, 30, seed=2), torch.ones(30, 5, dtype=torch.bool)
-    before = net(tokens, mask)
+    _, _, given = batch(settings)
+    before = net(tokens, mask, given)
     for position in range(5):
         other = tokens.clone()
         other[:, position] = (other[:, position] + 1) % 4
-        after = net(other, mask)
+        after = net(other, mask, given)
         assert torch.equal(after[:, :position], before[:, :position])
         assert bool((after[:, position:] != before[:, position:]).all())
 
