@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from rlgan.base.declarations import Fields
+from rlgan.base.errors import ConfigError
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
 from rlgan.envs.sequence_space import SequenceSpace
@@ -52,5 +53,14 @@ class DensityRatio(Architecture):
 
 
 def build_density_ratio(settings: DensityRatio, space: SequenceSpace) -> LanguageModelDiscriminator:
-    """A fresh one for the sequences of `space`."""
+    """A fresh one for the sequences of `space`.
+
+    Raises:
+        ConfigError: the network reads conditions, and there are none.
+    """
+    if settings.network.needs_conditions and space.condition is None:
+        raise ConfigError(
+            f"LanguageModelDiscriminator: judges pairs, and these sequences are given nothing. Use another "
+            f"discriminator.network than {settings.network.kind!r}."
+        )
     return LanguageModelDiscriminator(build_generator(settings.network, space))

@@ -183,7 +183,7 @@ def test_what_stands_after_the_terminator_changes_no_logit(settings: Discriminat
     assert not torch.equal(littered, tokens)
     for score in (net, net.scorer()):
         assert torch.equal(score(tokens, mask, given), score(littered, mask, given))
-    if isinstance(settings, LanguageModel):
+    if not settings.reads_soft_rows:
         return
     soft, soft_litter = one_hot(tokens), one_hot(littered)
     assert torch.equal(net(soft, mask, given), net(soft_litter, mask, given))
@@ -291,7 +291,7 @@ def test_judges_of_pairs_need_something_that_is_given(settings: DiscriminatorSet
     with pytest.raises(ConfigError, match=rf"{name}: judges pairs, and these sequences are given nothing"):
         build_discriminator(settings, SPACE)
     for score in (built(settings), built(settings).scorer()):
-        with pytest.raises(ValueError, match=rf"{name} needs conditions to read"):
+        with pytest.raises(ValueError, match="needs conditions to read"):
             score(tokens, mask)
 
 
