@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ShapeError
@@ -57,6 +58,44 @@ class LogRatio(Reward):
                 "reward='log_ratio' needs the discriminator's log-probabilities of tokens; there are none."
             )
         return log_ratio(rollouts.token_logits, rollouts.logprobs, rollouts.mask)
+
+
+class LogitIncrement(Reward):
+    """What a token adds to the logit of its prefix: r_t = u_t - u_{t-1}, u_0 = 0 (docs/algorithms.md §7).
+
+    Where u_t = log p_d/p_θ of the prefix this is the exact log-ratio of the token, and rewards-to-go telescope.
+    """
+
+    not_searched: ClassVar[NotSearched] = NotSearched("needs a discriminator of tokens")
+    kind: Literal["logit_increment"] = "logit_increment"
+    level: ClassVar[Level] = "token"
+    reads: ClassVar[frozenset[Source]] = frozenset({"discriminator"})
+
+    def check(self, fields: Fields) -> Iterator[Problem]:
+        """Logits are of prefixes, and no log-probabilities."""
+        network = fields.discriminator
+        if network is not None and network.gives_distribution:
+            yield Problem(
+                "increment_of_distribution",
+                {"reward": self.kind},
+                f"is of logits of prefixes, and those of discriminator={network.kind!r} are log-probabilities of "
+                "tokens. Use reward log_ratio.",
+            )
+        elif network is not None and network.granularity != "token":
+            yield Problem(
+                "increment_of_sequences",
+                {"reward": self.kind},
+                f"is of logits of prefixes, and discriminator={network.kind!r} judges whole sequences. Use "
+                "discriminator causal_lstm, or reward logit.",
+            )
+
+    def of_tokens(self, rollouts: Rollouts, task: Task) -> Tensor:
+        """See `Reward.of_tokens`."""
+        if rollouts.token_logits is None:
+            raise ShapeError("reward='logit_increment' needs the discriminator's logits of prefixes; there are none.")
+        logits = rollouts.token_logits.detach()
+        before = functional.pad(logits[:, :-1], (1, 0))
+        return (logits - before).masked_fill(~rollouts.mask, 0.0)
 
 
 class ConstantReward(Reward):
@@ -264,6 +303,7 @@ class Mixed(FinishedReward):
 RewardSettings = Annotated[
     DiscriminatorReward
     | LogRatio
+    | LogitIncrement
     | Mixed
     | MetricReward
     | ConstantReward

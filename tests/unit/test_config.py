@@ -41,6 +41,7 @@ from rlgan.policy.objectives import PPO, Gumbel, NoPolicyGradient, Soft
 from rlgan.policy.rewards import (
     Bleu,
     ConstantReward,
+    LogitIncrement,
     LogRatio,
     Mixed,
     OracleRatio,
@@ -245,6 +246,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     (
         JUDGED | {"schedule": {"example_weights": "tf_idf", "mle_epochs": 0}},
         "weights_of_no_likelihood at schedule.example_weights='tf_idf'",
+    ),
+    (
+        RATIO | {"reward": LogitIncrement()},
+        "increment_of_distribution at reward='logit_increment'",
+    ),
+    (
+        JUDGED | {"reward": LogitIncrement()},
+        "increment_of_sequences at reward='logit_increment'",
     ),
     (
         JUDGED | {"task": STREAM, "schedule": {"example_weights": "tf_idf"}},

@@ -23,12 +23,13 @@ from rlgan.generators import LSTM, Seq2SeqLSTM, build_generator
 from rlgan.layers.optimizers import Adam
 from rlgan.policy.baselines import PerStepMean
 from rlgan.policy.credit import RewardToGo
-from rlgan.policy.rewards import LogRatio
+from rlgan.policy.rewards import LogitIncrement, LogRatio
 from rlgan.presets.registry import preset
+from rlgan.sampling.records import Rollouts
 from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 from tests.support.tabular import TOY_SPACE, TabularGenerator, every_sequence
-from tests.support.tiny import Recorder, finish, of_pairs, tiny_config
+from tests.support.tiny import PAIRS, Recorder, finish, of_pairs, tiny_config
 
 SPACE = SequenceSpace(6, 4, end_id=3)
 LOSS = PrefixCrossEntropy()
@@ -162,6 +163,41 @@ def ratio_settings(**network: Any) -> dict[str, Any]:
         "credit": RewardToGo(gamma=1.0),
         "baseline": PerStepMean(),
     }
+
+
+def test_increments_of_logits_are_hand_worked_and_telescope() -> None:
+    logits = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.25, 7.0]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    found = LogitIncrement().of_tokens(rolled(logits, mask), build_task(PAIRS))
+    assert torch.equal(found, torch.tensor([[0.5, -1.5, 3.0], [1.5, -1.25, 0.0]]))
+    # Rewards-to-go of the first token are the logit of the whole sequence.
+    assert found.sum(1).tolist() == [2.0, 0.25]
+
+
+def test_increments_of_the_judge_s_logits_are_its_log_ratios() -> None:
+    generator = torch.Generator().manual_seed(0)
+    model, policy = (-torch.rand(5, 4, generator=generator) for _ in range(2))
+    mask = sequence_mask(SPACE, random_sequences(SPACE, 5, seed=6))
+    task = build_task(PAIRS)
+    prefixes = rolled(prefix_log_ratios(model, policy, mask), mask)
+    expected = LogRatio().of_tokens(rolled(model, mask, policy), task)
+    torch.testing.assert_close(LogitIncrement().of_tokens(prefixes, task), expected, atol=1e-6, rtol=0)
+
+
+def rolled(token_logits: Tensor, mask: Tensor, logprobs: Tensor | None = None) -> Rollouts:
+    return Rollouts(
+        tokens=torch.zeros_like(mask, dtype=torch.int64),
+        logprobs=torch.zeros_like(token_logits) if logprobs is None else logprobs,
+        mask=mask,
+        real_logits=None,
+        token_logits=token_logits,
+        continuation_logits=None,
+        reference_logprobs=None,
+        generator_version=0,
+        discriminator_version=0,
+        prefix_length=0,
+        num_drawn=0,
+    )
 
 
 @pytest.mark.parametrize("of_conditions", [False, True])
