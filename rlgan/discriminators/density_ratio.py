@@ -47,8 +47,7 @@ class DensityRatio(Architecture):
             yield Problem(
                 "density_without_likelihood",
                 {"discriminator.network": self.network.kind},
-                "has no likelihood, and the logit is log p_φ - log p_θ. Use a network that draws one token after "
-                "another, such as lstm.",
+                "has no likelihood, but the logit is log p_φ - log p_θ. Use an autoregressive network, such as lstm.",
             )
 
 
@@ -60,7 +59,9 @@ def build_density_ratio(settings: DensityRatio, space: SequenceSpace) -> Languag
     """
     if settings.network.needs_conditions and space.condition is None:
         raise ConfigError(
-            f"LanguageModelDiscriminator: judges pairs, and these sequences are given nothing. Use another "
-            f"discriminator.network than {settings.network.kind!r}."
+            f"discriminator.network={settings.network.kind!r}: LanguageModelDiscriminator would need conditions, but "
+            "these sequences have none. Use a network that reads none, such as lstm.",
+            code="pairs_without_conditions",
+            fields={"discriminator.network": settings.network.kind},
         )
     return LanguageModelDiscriminator(build_generator(settings.network, space))

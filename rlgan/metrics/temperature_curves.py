@@ -26,7 +26,11 @@ def frontier(points: Sequence[Point]) -> list[Point]:
         ShapeError: there are none, or one is not finite.
     """
     if not points or not np.isfinite(np.asarray(points, dtype=np.float64)).all():
-        raise ShapeError(f"points: {len(points)} of them; expected at least one, and finite divergences.")
+        raise ShapeError(
+            f"points={points!r}: expected at least one point, and finite divergences.",
+            code="points_not_finite",
+            fields={"points": list(points)},
+        )
     kept: list[Point] = []
     for forward, reverse in sorted(points):
         if not kept or reverse < kept[-1][1]:

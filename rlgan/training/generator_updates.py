@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from rlgan.base.activity import stage
+from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
@@ -35,6 +36,29 @@ def recipe_of(config: Config) -> Recipe:
         config.schedule.g_group,
         config.tells_log_odds,
     )
+
+
+def require_one_policy(gap: float, most: float | None) -> None:
+    """See to it that learner and sampler are the same policy, but for rounding.
+
+    Args:
+        gap: greatest distance of their log-probabilities of a token, nats.
+        most: that is allowed; None allows all.
+
+    Raises:
+        ConfigError: they part.
+    """
+    if most is not None and not gap <= most:
+        raise ConfigError(
+            (
+                f"rollouts/logprob_gap_max={gap:.3g}: the log-probabilities of a drawn token in the learner and in the "
+                f"sampler differ by so many nats; the maximum is workers.most_logprob_gap={most:g}. The update would "
+                "follow the gradient of another policy than the one that drew the tokens. Set generator.dtype to "
+                "float32, fix the step of your own generator, or raise workers.most_logprob_gap."
+            ),
+            code="policies_differ",
+            fields={"logprob_gap_max": gap, "workers.most_logprob_gap": most},
+        )
 
 
 class GeneratorUpdates:
@@ -75,6 +99,9 @@ class GeneratorUpdates:
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):
                 learned = learners.update("adversarial", experience, minibatch, **through)
+            if (gap := learned.pop("logprob_gap_max", None)) is not None:
+                metrics["rollouts/logprob_gap_max"] = gap
+                require_one_policy(gap, config.workers.most_logprob_gap)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if batches := forcing.steps(shared.real, update):
             with timings.timed("timing/teacher_forcing_s"):

@@ -86,6 +86,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             through=_through(config),
             pretrained=start.tables.get("generator"),
             begins=begins,
+            tokens_at_once=workers.tokens_at_once,
         )
         seats.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)
@@ -166,7 +167,9 @@ def _join(address: str) -> None:
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).partition(". ")[0].rstrip(".")
         raise ConfigError(
-            f"the Ray cluster at {address} (named by RAY_ADDRESS, or by `ray start` on this machine) cannot be joined: "
-            f"{reason}. If it runs, give this process its token, in RAY_AUTH_TOKEN or ~/.ray/auth_token, with "
-            "RAY_AUTH_MODE=token; if it does not, RAY_ADDRESS=local starts one for this run."
+            f"the Ray cluster at {address} (from RAY_ADDRESS, or from `ray start` on this machine) cannot be "
+            f"joined: {reason}. If it is running, give this process its token in RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token, with RAY_AUTH_MODE=token. If it is not, set RAY_ADDRESS=local to start one for "
+            "this run.",
+            code="cannot_join_cluster",
         ) from None

@@ -8,6 +8,7 @@ import pytest
 
 from rlgan.base.errors import ShapeError
 from rlgan.metrics.temperature_curves import frontier, mean_gain, share_of_gain
+from tests.support.errors import refused
 
 MLE = [(1.0, 2.0), (2.0, 1.0), (3.0, 0.5)]
 
@@ -60,5 +61,5 @@ def test_a_share_is_a_gain_over_the_gain_of_the_ceiling() -> None:
 
 @pytest.mark.parametrize("points", [[], [(math.inf, 1.0)], [(1.0, math.nan)]])
 def test_points_that_say_nothing_are_refused(points: list[tuple[float, float]]) -> None:
-    with pytest.raises(ShapeError, match="points"):
+    with refused(ShapeError, "points_not_finite"):
         frontier(points)
