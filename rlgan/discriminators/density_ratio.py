@@ -61,7 +61,7 @@ def build_density_ratio(settings: DensityRatio, space: SequenceSpace) -> Languag
         raise ConfigError(
             f"discriminator.network={settings.network.kind!r}: LanguageModelDiscriminator would need conditions, but "
             "these sequences have none. Use a network that reads none, such as lstm.",
-            code="pairs_without_conditions",
+            code="density_without_conditions",
             fields={"discriminator.network": settings.network.kind},
         )
     return LanguageModelDiscriminator(build_generator(settings.network, space))

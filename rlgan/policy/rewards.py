@@ -98,7 +98,7 @@ class LogitIncrement(Reward):
         if rollouts.token_logits is None:
             raise ShapeError(
                 "reward='logit_increment' needs the discriminator's logits of prefixes, but none are given.",
-                code="reward_needs_logits",
+                code="increment_needs_logits",
                 fields={"reward": self.kind},
             )
         logits = rollouts.token_logits.detach()

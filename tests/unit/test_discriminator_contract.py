@@ -289,7 +289,8 @@ def test_a_pair_is_not_its_mirror_image(settings: DiscriminatorSettings) -> None
 def test_judges_of_pairs_need_something_that_is_given(settings: DiscriminatorSettings) -> None:
     tokens, mask, _ = batch(settings)
     name = type(built(settings)).__name__
-    with refused(ConfigError, "pairs_without_conditions", match=name):
+    of_density = isinstance(settings, DensityRatio)
+    with refused(ConfigError, "density_without_conditions" if of_density else "pairs_without_conditions", match=name):
         build_discriminator(settings, SPACE)
     for score in (built(settings), built(settings).scorer()):
         with pytest.raises(ValueError, match="needs conditions"):
