@@ -7,6 +7,7 @@ run (`rlgan.runs.plan`) begins from; it is the plan by which a run says how long
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from typing import Any, Literal
 import torch
 
 from rlgan.base.activity import stage
-from rlgan.base.errors import RlganError
+from rlgan.base.errors import DataError, RlganError
 from rlgan.base.threads import torch_threads
 from rlgan.config.config import Config
-from rlgan.config.paths import flatten, merge, override, to_dict
+from rlgan.config.paths import ConfigPathError, flatten, merge, override, to_dict
 from rlgan.envs.tasks import Task, TaskSettings
+from rlgan.envs.tasks.recognition import FileTask, with_tokens
+from rlgan.presets.own_data import token_noun
 from rlgan.presets.registry import preset, sizes_for
 from rlgan.presets.sizes import DataSummary, cost, summary_of
 from rlgan.schedule.phases import Position
@@ -27,6 +30,7 @@ from rlgan.training.trainer import Trainer
 from rlgan.workers.assembly import build_parts
 
 from .plan import Plan, plan_of
+from .progress import in_words
 
 PROBE_S = 24.0
 """Seconds that steps of all probes together may take. Each probe does one, and a step that has begun is finished."""
@@ -69,6 +73,99 @@ class Recommendation:
     seconds: float | None = None
     measured: tuple[Kind, ...] = ()
     refusal: str = ""
+
+
+def recognised(meant: Sequence[TaskSettings], changes: Mapping[str, Any], names_tokens: bool) -> FileTask:
+    """The first task that its file can be read as, with tokens of the kind that the file seems to be of.
+
+    Args:
+        meant: what the file may be, the likeliest first.
+        changes: dotted path → value, that will be set in the run, too.
+        names_tokens: whether the tokens are said, beside the changes, and are kept.
+
+    Raises:
+        ConfigError: a change is none of the task's.
+        DataError: the file is missing or unreadable, or can be read as none of these.
+    """
+    keeps = names_tokens or any(path == "task.tokens" or path.startswith("task.vocabulary") for path in changes)
+    refusals: list[ConfigPathError | DataError] = []
+    for task in meant:
+        try:
+            return with_tokens(override(preset("mle", task), changes).task, keeps=keeps)
+        except (ConfigPathError, DataError) as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def named_tokens(settings: FileTask) -> dict[str, str]:
+    """Settings of the tokens of a task that are not words, as they are named: dotted path → kind."""
+    if settings.kind == "text":
+        kinds = {"task.tokens": settings.tokens.kind}
+    else:
+        kinds = {
+            "task.vocabulary.source": settings.source_tokens.kind,
+            "task.vocabulary.target": settings.target_tokens.kind,
+        }
+    return {path: kind for path, kind in kinds.items() if kind != "word"}
+
+
+def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> list[str]:
+    """What the data is, in a few lines.
+
+    Args:
+        data: its summary.
+        settings: of its task.
+        notes: of its task.
+    """
+    noun, total = token_noun(settings), data.num_train + data.num_valid + data.num_test
+    what = "pairs of a source and a target" if data.source_vocab_size else "texts"
+    lines = [
+        f"{total:,} {what}: {data.num_train:,} to learn from, {data.num_valid:,} and {data.num_test:,} held out",
+        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; {data.vocab_size:,} different",
+    ]
+    if data.source_vocab_size:
+        lines.append(
+            f"sources: about {data.source_mean_length:.0f} tokens each, at most {data.source_max_length}; "
+            f"{data.source_vocab_size:,} different"
+        )
+    warnings = [note for note in notes if "warning" in note]
+    return [*lines, *(line for note in warnings for line in textwrap.wrap(note, 100))]
+
+
+def shown(one: Recommendation, command: str) -> list[str]:
+    """A recommendation in a few lines.
+
+    Args:
+        one: the recommendation.
+        command: by which the run is begun; it is not broken.
+    """
+    if one.refusal:
+        return textwrap.wrap(f"{one.preset}: not for this data: {one.refusal}", 100, subsequent_indent="  ")
+    time = textwrap.wrap(_time(one), 100, initial_indent="  ", subsequent_indent="  ")
+    return [f"{one.preset}: {one.purpose}", f"  {command}", *time]
+
+
+def _time(one: Recommendation) -> str:
+    """How long it takes at most, and how that is known."""
+    assert one.seconds is not None and one.config is not None
+    of_all = ("likelihood", *(("table", "discriminator", "adversarial") if one.config.has_adversary else ("table",)))
+    guessed = [kind for kind in of_all if kind not in one.measured]
+    note = f" ({', '.join(guessed)} by size, for the probe's time was over; raise --seconds)" if guessed else ""
+    return f"at most {in_words(one.seconds)} on this machine{note}"
+
+
+def how_measured(seconds: float) -> list[str]:
+    """What the times of all recommendations are, in a few lines.
+
+    Args:
+        seconds: that all probes together could take.
+    """
+    return textwrap.wrap(
+        "Times are those of short probes on this machine as busy as it is now, times what a whole run has of each: "
+        "training with all its epochs, although it ends when validation no longer gains, and the final table with "
+        f"its controls. The log of a run has its sizes. The probes took at most {seconds:g} s.",
+        100,
+    )
 
 
 def recommended(
