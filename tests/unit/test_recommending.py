@@ -21,7 +21,7 @@ from rlgan.envs.tasks.recognition import kind_of, with_tokens
 from rlgan.presets.registry import preset
 from rlgan.presets.sizes import summary_of
 from rlgan.runs.plan import Item, Plan, plan_of
-from rlgan.runs.recommending import in_small, part_of, recommended
+from rlgan.runs.recommending import in_small, part_of, probed, recommended
 from rlgan.schedule.phases import Position
 from tests.support.commands import ask
 
@@ -105,6 +105,22 @@ def test_each_preset_is_probed_and_forecast_by_the_plan_of_its_run(file: Path) -
     # the probe's is of 512, 770.5; and one row of 5,000, 7,502.5.
     assert found["mle"].seconds == pytest.approx(120 * 1.0 + (12 * 1_502.5 + 7_502.5) / 770.5)
     assert found["quick"].seconds is not None and found["quick"].seconds > 60.0
+
+
+def test_what_the_first_step_of_a_process_takes_longer_does_not_count(file: Path) -> None:
+    class SlowFirst(Clock):
+        """The first step takes a minute more: it is the time from the fourth look to the fifth."""
+
+        def __call__(self) -> float:
+            self.now += 60.0 if self.now == 4.0 else 0.0
+            return super().__call__()
+
+    settings = TextTask(data=str(file))
+    task, config = build_task(settings), override(preset("mle", TextTask(data=str(file))), SMALL)
+    data = summary_of(task)
+    (slow, measured), (even, _) = (probed(config, task, data, 100.0, clock) for clock in (SlowFirst(), Clock()))
+    assert slow.seconds_left() == even.seconds_left() and measured == ("likelihood", "table")
+    assert slow._items["mle"].seconds == even._items["mle"].seconds == 1.0
 
 
 def test_more_updates_take_longer_by_what_an_update_took(file: Path) -> None:
