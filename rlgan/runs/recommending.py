@@ -237,8 +237,8 @@ def probed(
                     if path == "measure" or path.endswith("/row") or path == "table/verdict/choice":
                         plan.finished(path, row_s)
                 measured.append("table")
-        for phase, seconds in took.items():
-            plan.finished(phase, seconds)
+        for path, seconds in took.items():
+            plan.finished(path, seconds)
     return plan, tuple(measured)
 
 
