@@ -36,7 +36,7 @@ class Recommendation:
         arguments: of `rlgan.train`, which begin the run: `rlgan.train(**one.arguments)`; {} where it is refused.
         sizes: what the preset chooses by this data: dotted path → value.
         seconds: that the run takes at most on this machine, its final table included; None where it is refused.
-        measured: kinds of work that the probe measured: "likelihood", "table", "discriminator", "adversarial"; the
+        measured: kinds of work that the test run measured: "likelihood", "table", "discriminator", "adversarial"; the
             time of others is a guess by their size.
         refusal: why the preset is not for this data; "" where it is.
     """
@@ -92,8 +92,8 @@ def recommend(
 ) -> Recommendations:
     """Say what data is, and which presets are for it, with the time that each takes on this machine.
 
-    Each preset is probed: a few batches, a few samples, a part of a measurement, each of which is as large in the run
-    as the plan of the run says. Nothing is kept on the disk.
+    The time of a preset is estimated by a short test run: a few batches, a few samples, a part of a measurement.
+    Nothing is kept on the disk.
 
     Args:
         data: as for `train`; a file may hold texts or pairs, whichever it turns out to.
@@ -102,7 +102,7 @@ def recommend(
         target: as for `train`.
         tokens: what a token is; None finds out whether it is a word, a character, or an atom or bond.
         settings: dotted path → value, that the run will have, too.
-        seconds: that all probes together may take; None is 24.
+        seconds: that all test runs together may take; None is 24.
         quiet: whether nothing is shown meanwhile.
 
     Returns:
@@ -118,6 +118,7 @@ def recommend(
         from rlgan.runs.data import new_task
         from rlgan.runs.recommending import (
             PROBE_S,
+            TOKENS_OF_SIDES,
             described,
             how_measured,
             named_tokens,
@@ -128,7 +129,11 @@ def recommend(
 
         budget = PROBE_S if seconds is None else seconds
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
-            raise ConfigError(f"seconds={seconds!r}: expected a number above 0. Give one, or leave it out.")
+            raise ConfigError(
+                f"seconds={seconds!r}: expected a number above 0. Give one, or remove it.",
+                code="recommend_seconds",
+                fields={"seconds": seconds},
+            )
         changes = merge({}, flat(settings or {}))
         progress = stack.enter_context(closing(progress_of(quiet)))
         stack.enter_context(progress.watching())
@@ -139,11 +144,11 @@ def recommend(
             summary = summary_of_data(task_settings)
             assert summary is not None  # texts and pairs: their distribution is never known
             task = new_task(task_settings)
-        found_tokens = {} if tokens is not None else named_tokens(task_settings)
-        kinds, sides = set(found_tokens.values()), 2 if task_settings.kind == "pairs" else 1
-        if len(kinds) == 1 and len(found_tokens) == sides and not found_tokens.keys() & changes.keys():
-            given, found_tokens = replace(given, tokens=kinds.pop()), {}
-        named = found_tokens | changes
+        named = changes
+        if tokens is None:
+            kind, of_sides = named_tokens(task_settings)
+            given = replace(given, tokens=None if kind == "word" else kind)
+            named = of_sides | {path: value for path, value in changes.items() if path not in TOKENS_OF_SIDES}
         found, lines = [], [*described(summary, task_settings, task.notes), ""]
         for one in recommended(task_settings, task, changes, budget):
             found.append(_as_asked(one, given, task_settings.kind, named))
@@ -161,7 +166,7 @@ def _meant(given: Given, folder: Path, stack: ExitStack) -> Iterator[dict[str, A
     """Plain values of tasks that the data may be of; what is no file is written into a folder for as long."""
     asked = task_of(given)
     if asked.task is None:
-        raise ConfigError("data: is not given. Give the path of a file, or a list of strings.")
+        raise ConfigError("data: is missing. Give the path of a file, or a list of strings.", code="recommend_no_data")
     if asked.rows is not None:
         yield located_at(asked.task, stack.enter_context(written(asked.rows, folder, DATA_FILE)))
         return

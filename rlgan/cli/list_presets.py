@@ -24,21 +24,23 @@ _FILES = ("for_file", "data", "pairs", "source", "target")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the verb takes."""
     parser.description = (
-        "Lists the presets. With a file it says what the file is, and which presets are for it, with the command of "
-        "each and the minutes that it takes on this machine, measured by short probes."
+        "List the presets. With --for FILE, recommend presets for a file: what the file contains, and for each "
+        "preset its command and its training time on this machine, measured by short test runs."
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--for", dest="for_file", metavar="FILE", help="texts or pairs, whichever it turns out to hold")
-    data.add_argument("--data", metavar="FILE", help="texts, one a line, row or record")
-    data.add_argument("--pairs", metavar="FILE", help="sources and targets, a pair each row or record")
-    data.add_argument("--source", metavar="FILE", help="sources, one a line")
-    data.add_argument("--target", metavar="FILE", help="and their targets, line by line")
     data.add_argument(
-        "--tokens", choices=TOKENS, metavar="KIND", help="what a token is: word, char, bpe, smiles, regex; found out"
+        "--for", dest="for_file", metavar="FILE", help="file of texts or of pairs; which of them is detected"
+    )
+    data.add_argument("--data", metavar="FILE", help="file of texts, one per line, row or record")
+    data.add_argument("--pairs", metavar="FILE", help="file of sources and targets, one pair per row or record")
+    data.add_argument("--source", metavar="FILE", help="file of sources, one per line")
+    data.add_argument("--target", metavar="FILE", help="file of their targets, line by line")
+    data.add_argument(
+        "--tokens", choices=TOKENS, metavar="KIND", help="tokens: word, char, bpe, smiles or regex (default: detected)"
     )
     probe = parser.add_argument_group("probe")
     probe.add_argument(
-        "--seconds", type=positive_float, metavar="N", help="that all probes together may take (default 24)"
+        "--seconds", type=positive_float, metavar="N", help="time limit for all test runs together (default 24)"
     )
     probe.add_argument("--json", action="store_true", help="print JSON")
 
@@ -49,9 +51,17 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
         return _recommend(options, overrides)
     for name in ("tokens", "seconds"):
         if getattr(options, name) is not None:
-            raise ConfigError(f"--{name}: is for a file. Name it by --for, or leave the option out.")
+            raise ConfigError(
+                f"--{name}: has no effect without --for. Give a file with --for, or remove the option.",
+                code="for_missing",
+                fields={"option": name},
+            )
     if overrides:
-        raise ConfigError(f"--{next(iter(overrides))}: is for a file. Name it by --for, or leave the option out.")
+        raise ConfigError(
+            f"--{next(iter(overrides))}: has no effect without --for. Give a file with --for, or remove the option.",
+            code="setting_without_for",
+            fields={"setting": next(iter(overrides))},
+        )
     from rlgan.extensions import known, load
     from rlgan.presets.registry import PRESETS
 
@@ -109,7 +119,7 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
     given = [name for name in ("for_file", "data", "pairs", "source") if getattr(options, name)]
     if len(given) > 1:
         names = " and ".join("--for" if name == "for_file" else f"--{name}" for name in given)
-        raise ConfigError(f"{names}: a run has one task. Leave out all but one.")
+        raise ConfigError(f"{names}: a run has one task. Keep only one of them.", code="several_data_files")
     named = {name: getattr(options, name) for name in ("data", "pairs", "source", "target", "tokens")}
     all_options = argparse.ArgumentParser()
     add_task_options(all_options)
@@ -123,14 +133,15 @@ def _task(options: argparse.Namespace, overrides: Mapping[str, str]) -> TextTask
 def _data_words(settings: TextTask | PairsTask, overrides: Mapping[str, str]) -> list[str]:
     """The options that name the data, as they are typed behind `rlgan train PRESET`."""
     from rlgan.base.settings import IsFile, facts_of
-    from rlgan.runs.recommending import named_tokens
+    from rlgan.runs.recommending import TOKENS_OF_SIDES, named_tokens
 
     files = [(fact.option, name) for _, fact, name in facts_of(settings, IsFile) if fact.option and name is not None]
     words = [word for option, name in files for word in (f"--{option}", str(name))]
-    kinds = named_tokens(settings)
+    tokens, kinds = named_tokens(settings)
+    words += ["--tokens", tokens] if tokens != "word" and tokens is not None else []
     words += [word for path, kind in kinds.items() for word in (f"--{path}", kind)]
     for path, value in overrides.items():
-        if path.replace("-", "_") not in kinds:
+        if path.replace("-", "_") not in TOKENS_OF_SIDES:
             words += [f"--{path}={value}"] if value.startswith("-") else [f"--{path}", value]
     return words
 

@@ -39,18 +39,20 @@ Kind = Literal["likelihood", "table", "discriminator", "adversarial"]
 
 _CHOICES = {
     False: {
-        "quick": "likelihood, then an adversary beside it, judged against controls",
-        "mle": "likelihood alone: what every adversarial run has to beat",
-        "seqgan-quick": "SeqGAN's recipe with rewards of every prefix; for rewards of your own",
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "seqgan-quick": "SeqGAN's recipe with a reward at every prefix; also for your own rewards",
     },
     True: {
-        "quick": "likelihood, then an adversary beside it, judged against controls",
-        "mle": "likelihood alone: what every adversarial run has to beat",
-        "cgan_seq": "a conditional GAN: pairs that do not belong together are negatives, too",
+        "quick": "maximum likelihood, then adversarial training, compared with controls",
+        "mle": "maximum likelihood only: the baseline that every adversarial run must beat",
+        "cgan_seq": "a conditional GAN; mismatched pairs are negatives, too",
     },
 }
 """Whether sequences are given something → presets, and what each is for."""
 _NAMES: dict[str, Kind] = {"mle": "likelihood", "discriminator": "discriminator", "adversarial": "adversarial"}
+TOKENS_OF_SIDES = ("task.tokens", "task.vocabulary.source", "task.vocabulary.target")
+"""Paths of the tokens: of texts, and of the sources and the targets of pairs."""
 _MULTIPLY_ADDS, _LEAST_ROWS, _MOST_ROWS = 4e9, 16, 512
 
 
@@ -97,16 +99,20 @@ def recognised(meant: Sequence[TaskSettings], changes: Mapping[str, Any], names_
     raise refusals[0]
 
 
-def named_tokens(settings: FileTask) -> dict[str, str]:
-    """Settings of the tokens of a task that are not words, as they are named: dotted path → kind."""
-    if settings.kind == "text":
-        kinds = {"task.tokens": settings.tokens.kind}
-    else:
-        kinds = {
-            "task.vocabulary.source": settings.source_tokens.kind,
-            "task.vocabulary.target": settings.target_tokens.kind,
-        }
-    return {path: kind for path, kind in kinds.items() if kind != "word"}
+def named_tokens(settings: FileTask) -> tuple[str | None, dict[str, str]]:
+    """How the tokens of a task are asked for: by one word, or of each side of pairs by its path.
+
+    Args:
+        settings: of the task.
+
+    Returns:
+        The kind, where all tokens are of one; else None, and dotted path → kind of those that are not words.
+    """
+    sides = [settings.tokens] if settings.kind == "text" else [settings.source_tokens, settings.target_tokens]
+    kinds = [tokens.kind for tokens in sides]
+    if len(set(kinds)) == 1:
+        return kinds[0], {}
+    return None, {path: kind for path, kind in zip(TOKENS_OF_SIDES[1:], kinds, strict=True) if kind != "word"}
 
 
 def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> list[str]:
@@ -120,13 +126,16 @@ def described(data: DataSummary, settings: FileTask, notes: Sequence[str]) -> li
     noun, total = token_noun(settings), data.num_train + data.num_valid + data.num_test
     what = "pairs of a source and a target" if data.source_vocab_size else "texts"
     lines = [
-        f"{total:,} {what}: {data.num_train:,} to learn from, {data.num_valid:,} and {data.num_test:,} held out",
-        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; {data.vocab_size:,} different",
+        (
+            f"{total:,} {what}: {data.num_train:,} for training, {data.num_valid:,} for validation and "
+            f"{data.num_test:,} for testing"
+        ),
+        f"about {data.mean_length:.0f} {noun} each, at most {data.max_length}; vocabulary of {data.vocab_size:,}",
     ]
     if data.source_vocab_size:
         lines.append(
             f"sources: about {data.source_mean_length:.0f} tokens each, at most {data.source_max_length}; "
-            f"{data.source_vocab_size:,} different"
+            f"vocabulary of {data.source_vocab_size:,}"
         )
     warnings = [note for note in notes if "warning" in note]
     return [*lines, *(line for note in warnings for line in textwrap.wrap(note, 100))]
@@ -140,7 +149,7 @@ def shown(one: Recommendation, command: str) -> list[str]:
         command: by which the run is begun; it is not broken.
     """
     if one.refusal:
-        return textwrap.wrap(f"{one.preset}: not for this data: {one.refusal}", 100, subsequent_indent="  ")
+        return textwrap.wrap(f"{one.preset}: does not fit this data: {one.refusal}", 100, subsequent_indent="  ")
     time = textwrap.wrap(_time(one), 100, initial_indent="  ", subsequent_indent="  ")
     return [f"{one.preset}: {one.purpose}", f"  {command}", *time]
 
@@ -150,7 +159,8 @@ def _time(one: Recommendation) -> str:
     assert one.seconds is not None and one.config is not None
     of_all = ("likelihood", *(("table", "discriminator", "adversarial") if one.config.has_adversary else ("table",)))
     guessed = [kind for kind in of_all if kind not in one.measured]
-    note = f" ({', '.join(guessed)} by size, for the probe's time was over; raise --seconds)" if guessed else ""
+    why = "estimated from the size, because the time for test runs was used up; increase --seconds"
+    note = f" ({', '.join(guessed)} {why})" if guessed else ""
     return f"at most {in_words(one.seconds)} on this machine{note}"
 
 
@@ -161,9 +171,10 @@ def how_measured(seconds: float) -> list[str]:
         seconds: that all probes together could take.
     """
     return textwrap.wrap(
-        "Times are those of short probes on this machine as busy as it is now, times what a whole run has of each: "
-        "training with all its epochs, although it ends when validation no longer gains, and the final table with "
-        f"its controls. The log of a run has its sizes. The probes took at most {seconds:g} s.",
+        "Times are estimates: short test runs on this machine, at its current load, multiplied by the number of steps "
+        "in a whole run. That includes all training epochs, although training ends early when validation stops "
+        "improving, and the final table with its controls. The log of a run lists its sizes. The test runs took at "
+        f"most {seconds:g} s.",
         100,
     )
 
