@@ -20,9 +20,10 @@ from rlgan.policy.credit import monte_carlo_values
 from rlgan.policy.groups import separately_normalised
 from rlgan.policy.reward_base import Finished, Scored, TrainerState
 from rlgan.policy.reward_functions import PluginReward, WeightedFunction, added_up
-from rlgan.rollouts.shards import draw_beginnings
+from rlgan.training.real_sequences import RealSequences
 from tests.support.errors import refused
 from tests.support.language_models import require, write_tokenizer
+from tests.support.tiny import tiny_config
 
 Write = Callable[..., WeightedFunction]
 NAN = float("nan")
@@ -227,13 +228,15 @@ def test_column_that_the_data_lacks_is_told_before_the_run(model: ModelFolder, w
     assert judged(task_of(model, rows), missing).scores.tolist() == [0.0, 1.0, 1.0]  # a record without it has None
 
 
-def test_rows_go_with_what_sequences_are_given(model: ModelFolder) -> None:
+def test_rows_go_with_what_sequences_are_given(model: ModelFolder, write: Write) -> None:
     task = task_of(model, [{"prompt": f"q {n}", "completion": f"a {n}"} for n in range(9)])
-    begun = draw_beginnings(task, 8, 2, 0, stream(0, "begun"), with_targets=True)
+    reward = PluginReward(functions=(write("def f(completions): ..."),), map=None)
+    config = tiny_config({"g_group": 2})
+    begun = RealSequences(config.model_copy(update={"reward": reward}), task).rollouts(0, 0)
     assert begun.rows is not None and begun.conditions is not None and task.conditions is not None
-    assert torch.equal(begun.rows[::2], begun.rows[1::2])
+    assert torch.equal(begun.rows[::2], begun.rows[1::2]) and len(begun.rows) == len(begun.conditions)
     assert torch.equal(task.conditions.train[begun.rows].long(), begun.conditions)
-    assert draw_beginnings(task, 8, 2, 0, stream(0, "begun")).rows is None
+    assert RealSequences(config, task).rollouts(0, 0).rows is None
 
 
 # verl
