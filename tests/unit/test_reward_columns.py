@@ -231,7 +231,7 @@ def test_column_that_the_data_lacks_is_told_before_the_run(model: ModelFolder, w
 def test_rows_go_with_what_sequences_are_given(model: ModelFolder, write: Write) -> None:
     task = task_of(model, [{"prompt": f"q {n}", "completion": f"a {n}"} for n in range(9)])
     reward = PluginReward(functions=(write("def f(completions): ..."),), map=None)
-    config = tiny_config({"g_group": 2})
+    config = tiny_config({"g_group": 2}, baseline=GroupMean())
     begun = RealSequences(config.model_copy(update={"reward": reward}), task).rollouts(0, 0)
     assert begun.rows is not None and begun.conditions is not None and task.conditions is not None
     assert torch.equal(begun.rows[::2], begun.rows[1::2]) and len(begun.rows) == len(begun.conditions)
