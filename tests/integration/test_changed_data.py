@@ -133,7 +133,7 @@ def test_resume_takes_the_same_content_from_elsewhere_and_remembers_it(
     answer = ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--seed", 4)
     assert answer.status == 2 and "another configuration: seed: 0 → 4." in answer.err
     answer = ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--tokens", "char")
-    assert answer.status == 2 and "--tokens: has no effect beside --resume run" in answer.err
+    assert answer.status == 2 and "[tokens_beside_resume]" in answer.err
     assert ask(capsys, "train", "--resume", "run", "--data", "second/lines.txt", "--dry-run").status == 0
     with pytest.MonkeyPatch.context() as stopping:
         stop_after(stopping, 1)
