@@ -106,6 +106,8 @@ class _Parser(argparse.ArgumentParser):
     """Usage errors as ours: one paragraph, status 2, nearest spelling."""
 
     def error(self, message: str) -> NoReturn:
+        if re.fullmatch(r"unrecognized arguments: [^-].*", message):
+            message += ": no option takes it, for an option takes one value"
         raise ConfigError(f"{message}. See `{self.prog} --help`.", code="usage")
 
 
