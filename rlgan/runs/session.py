@@ -383,13 +383,18 @@ class Session:
         left, trained_s = self._progress.seconds_left(), time.monotonic() - self._training_began
         if left is None or left < max(_SHORT_TABLE_S, trained_s / 3):
             return
-        evaluation, controls = self._config.evaluation, ",".join(self._config.controls) or "none"
+        evaluation = self._config.evaluation
         temperatures = ",".join(f"{temperature:g}" for temperature in evaluation.temperatures)
+        shorter = [
+            f"--evaluation.final-sequences {evaluation.final_sequences}",
+            f"--evaluation.temperatures {temperatures}",
+        ]
+        if self._config.controls:  # else nothing is trained for the table
+            shorter.append(f"--evaluation.equal-trainings {evaluation.equal_trainings}")
+            shorter.append(f"--controls {','.join(self._config.controls)}")
         self._say_wrapped(
             f"the final table takes about {in_words(left)}; training took {in_words(trained_s)}. To shorten it in "
-            f"another run, reduce --evaluation.final-sequences {evaluation.final_sequences}, "
-            f"--evaluation.temperatures {temperatures}, --evaluation.equal-trainings {evaluation.equal_trainings}, "
-            f"--controls {controls}. Ctrl-C keeps the run; with --resume the table starts again."
+            f"another run, reduce {', '.join(shorter)}. Ctrl-C keeps the run; with --resume the table starts again."
         )
 
     def _say_wrapped(self, text: str) -> None:

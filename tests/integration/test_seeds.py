@@ -33,7 +33,7 @@ def test_means_and_intervals_are_those_of_the_hand() -> None:
     [
         (["--seeds", "1"], "[one_seed]"),
         (["--seeds", "3,3"], "--seeds"),
-        (["--seeds", "3", "3"], "one value"),
+        (["quick", "--seeds", "3", "3"], "one value"),
         (["--seeds", "2", "--resume", "runs/a"], "[not_with_seeds]"),
         (["--seeds", "2", "--storage", "file:///x"], "[not_with_seeds]"),
     ],
