@@ -24,6 +24,8 @@ _BID = (
     "Save|Search|See|Set|Train|Try|Use|What helps|Write"
 )
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+_OF_PYTHON = re.compile(r"(\([^()]* from Python\))")
+"""What the same is called there, which is no option."""
 _BIDS = re.compile(rf"(?:{_BID})\b")
 _LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|lower|choose|use|leave|give) )")
 _VALUE = r"'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|-?[\w/+-]+(?:\.\w+)*"
@@ -71,7 +73,9 @@ def _advice_within(sentence: str, known: _Known, subject: list[str]) -> str:
 
 
 def _translated(sentence: str, known: _Known, subject: list[str]) -> str:
-    return _TOKEN.sub(lambda match: _token(match, known, subject, sentence), sentence)
+    parts = _OF_PYTHON.split(sentence)
+    parts[::2] = [_TOKEN.sub(lambda match: _token(match, known, subject, sentence), one) for one in parts[::2]]
+    return "".join(parts)
 
 
 def _token(match: re.Match[str], known: _Known, subject: list[str], sentence: str) -> str:

@@ -18,6 +18,7 @@ refuses is executed only where the user says `--trust-code`.
 """
 
 from .calling import RaisedError, as_number, bound, brief, call_in_time, check_options, signature_of
+from .dependencies import Dependencies, dependencies_of
 from .keeping import ACCEPT_CHANGED, FOLDER, changed, keep_sources, kept_text, packed, require_unchanged, unpack
 from .loading import IMPORT_TIMEOUT_S, Loaded, load
 from .settings import NoDigestError, PlainValue, Plugin, TakesPlugin, TimedPlugin, note, plugins_in, reading_a_folder
@@ -43,6 +44,7 @@ from .watching import in_time, when_stuck
 __all__ = [
     "ACCEPT_CHANGED",
     "Code",
+    "Dependencies",
     "ENTRY_POINTS",
     "FOLDER",
     "IMPORT_TIMEOUT_S",
@@ -64,6 +66,7 @@ __all__ = [
     "call_in_time",
     "changed",
     "check_options",
+    "dependencies_of",
     "digest_of",
     "in_time",
     "is_plugin_name",

@@ -45,6 +45,7 @@ class ExportedGenerator:
     """A generator that can be sampled from.
 
     Attributes:
+        settings: what the network was built by.
         generator: the network, in evaluation mode.
         space: its sequences.
         token_names: how each id is shown.
@@ -53,6 +54,7 @@ class ExportedGenerator:
         condition_names: how each id of what it is given is shown; None where it is given nothing.
     """
 
+    settings: GeneratorSettings
     generator: Generator
     space: SequenceSpace
     token_names: tuple[str, ...]
@@ -283,7 +285,7 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
         names = description.get("given_names")
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(
-            generator.eval(), space, token_names, joining_of(description), reading, condition_names
+            settings, generator.eval(), space, token_names, joining_of(description), reading, condition_names
         )
     except (CheckpointError, PluginError):
         raise
