@@ -7,8 +7,8 @@ from rlgan.envs.tasks import TaskSettings, TransductionTask
 from rlgan.envs.tasks.transduction import Copy
 from rlgan.evaluation.evaluator import EvaluationSettings
 from rlgan.generators import CausalLM
-from rlgan.generators.causal_lm import FreshWeights
 from rlgan.layers.optimizers import Adam
+from rlgan.layers.pretrained import FreshWeights
 from rlgan.policy.baselines import NoBaseline
 from rlgan.policy.credit import Terminal
 from rlgan.policy.rewards import ConstantReward

@@ -1,28 +1,27 @@
-"""From settings to a network of `transformers`, and the weights of a folder into it."""
+"""From settings to a causal language model of `transformers`: its layers, and whether sequences fit into it."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from rlgan.base.errors import ConfigError, DataError
-from rlgan.base.pretrained import (
-    WEIGHT_FILES,
-    HubModel,
-    ModelFolder,
-    folder_of,
-    require_language_models,
-)
+from rlgan.base.errors import ConfigError
+from rlgan.base.pretrained import require_language_models
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.layers.pretrained import (
+    FreshWeights,
+    LoRA,
+    fresh_architecture,
+    keep_untrained_in,
+    quiet,
+    stored_architecture,
+    with_adapters,
+)
 
 from .attention import IMPLEMENTATION, register
-from .settings import CausalLM, FreshWeights, LoRA
+from .settings import CausalLM
 
 _UNIFORM_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
@@ -52,13 +51,12 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     import transformers
 
     register()
-    config = _fresh(settings.weights, space) if isinstance(settings.weights, FreshWeights) else None
-    if config is None:
-        values = dict(settings.settled().config or {})
-        name = values.pop("model_type")
-        for one in ("torch_dtype", "dtype", "quantization_config"):
-            values.pop(one, None)
-        config = transformers.AutoConfig.for_model(name, **values)
+    if isinstance(settings.weights, FreshWeights):
+        # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
+        ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
+        config = fresh_architecture(settings.weights, space.vocab_size, needed_positions(space), **ids)
+    else:
+        config = stored_architecture(settings.settled().config or {})
     _require_room(config, space, settings)
     with quiet():
         model = transformers.AutoModelForCausalLM.from_config(
@@ -66,46 +64,13 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
         )
     _require_known(model)
     if settings.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    if isinstance(settings.training, LoRA):
-        model = _with_adapters(model, settings.training)
+        model.activation_checkpointing_enable({"use_reentrant": False})
     network: nn.Module = model
+    if isinstance(settings.training, LoRA):
+        network = with_adapters(model, settings.training, "generator", "CAUSAL_LM")
     if settings.dtype == "bfloat16":
-        for parameter in network.parameters():
-            if not parameter.requires_grad:
-                parameter.data = parameter.data.to(torch.bfloat16)
+        keep_untrained_in(network, torch.bfloat16)
     return network
-
-
-def _fresh(weights: FreshWeights, space: SequenceSpace) -> Any:
-    import transformers
-
-    # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
-    ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
-    common = {"vocab_size": space.vocab_size, "tie_word_embeddings": weights.tied, **ids}
-    inner, positions = weights.expansion * weights.width, needed_positions(space)
-    if weights.architecture == "gpt2":
-        rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), weights.dropout)
-        return transformers.GPT2Config(
-            n_embd=weights.width,
-            n_layer=weights.layers,
-            n_head=weights.heads,
-            n_inner=inner,
-            n_positions=positions,
-            **rates,
-            **common,
-        )
-    kind = transformers.LlamaConfig if weights.architecture == "llama" else transformers.Qwen2Config
-    return kind(
-        hidden_size=weights.width,
-        num_hidden_layers=weights.layers,
-        num_attention_heads=weights.heads,
-        num_key_value_heads=weights.key_value_heads or weights.heads,
-        intermediate_size=inner,
-        max_position_embeddings=positions,
-        attention_dropout=weights.dropout,
-        **common,
-    )
 
 
 def _require_room(config: Any, space: SequenceSpace, settings: CausalLM) -> None:
@@ -140,107 +105,9 @@ def _require_known(model: nn.Module) -> None:
         )
 
 
-def _with_adapters(model: Any, lora: LoRA) -> Any:
-    import peft
-
-    settings = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets) or "all-linear",
-        # GPT-2 keeps its linear layers transposed.
-        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
-        task_type="CAUSAL_LM",
-    )
-    try:
-        with quiet():
-            return peft.get_peft_model(model, settings)
-    except ValueError as error:
-        if "arget modules" not in str(error):
-            raise
-        linear = {
-            name.rpartition(".")[2]
-            for name, part in model.named_modules()
-            if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
-        }
-        raise ConfigError(
-            f"generator.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
-            f"layers are {', '.join(sorted(linear))}; name some of these, or set it to [] for all."
-        ) from None
-
-
-def language_model(network: nn.Module) -> Any:
-    """The model itself, inside of what adapters wrap around it."""
-    find = getattr(network, "get_base_model", None)
-    return network if find is None else find()
-
-
 def has_plain_output(model: Any) -> bool:
     """Whether logits are no more than the output layer's product, so that its weight may be read instead of it."""
     config = model.config
     return isinstance(model.get_output_embeddings(), nn.Linear) and all(
         getattr(config, name, None) is None for name in _UNIFORM_HEAD
     )
-
-
-@torch.no_grad()
-def load_files(network: nn.Module, source: ModelFolder | HubModel) -> int:
-    """Put the weights of a folder or of the hub into a network; adapters stay as they are.
-
-    Returns:
-        Number of the model's weights.
-
-    Raises:
-        DataError: files are missing or damaged, or hold another model.
-    """
-    import transformers
-    from safetensors import SafetensorError
-
-    folder = folder_of(source, WEIGHT_FILES)
-    if not any(folder.glob("*.safetensors")):
-        others = ", ".join(sorted(one.name for one in folder.glob("*.bin"))) or "no weights at all"
-        raise DataError(
-            f"{source.shown}: has no *.safetensors ({others}). Give a folder with the weights as safetensors; older "
-            "files are rewritten by loading the model with transformers and calling save_pretrained."
-        )
-    try:
-        with quiet():
-            loaded, about = transformers.AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DataError(
-            f"{source.shown}: its weights cannot be read ({str(error).splitlines()[0]}). Fetch the files again."
-        ) from None
-    if missing := sorted(about["missing_keys"]):
-        raise DataError(
-            f"{source.shown}: lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}). Fetch its files "
-            "again, or give a folder that holds the whole model and not an adapter of one."
-        )
-    own = language_model(network)
-    for path, part in loaded.named_modules():
-        target = own.get_submodule(path)
-        target = getattr(target, "base_layer", target)
-        for name, parameter in part._parameters.items():
-            if parameter is not None:
-                target._parameters[name].data.copy_(parameter)
-    return sum(parameter.numel() for parameter in loaded.parameters())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep `transformers` from showing bars and warning of its own within the block."""
-    from transformers.utils import logging as of_transformers
-
-    level = of_transformers.get_verbosity()
-    had_bar = of_transformers.is_progress_bar_enabled()
-    of_transformers.set_verbosity(logging.CRITICAL)
-    of_transformers.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        of_transformers.set_verbosity(level)
-        if had_bar:
-            of_transformers.enable_progress_bar()

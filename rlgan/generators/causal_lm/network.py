@@ -23,9 +23,10 @@ from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
 from rlgan.generators.generator import Distribution, Generator
 from rlgan.generators.vocabulary import token_logprobs
+from rlgan.layers.pretrained import FreshWeights, base_model, load_files
 
-from .architecture import build_network, has_plain_output, language_model, load_files
-from .settings import CausalLM, FreshWeights
+from .architecture import build_network, has_plain_output
+from .settings import CausalLM
 from .stepper import CausalLMStepper
 
 _CHUNK_ROWS = 128  # tokens whose logits are held at once
@@ -56,7 +57,7 @@ class CausalLMGenerator(Generator):
             if isinstance(value := getattr(module, name, None), float)
             and (name != "p" or isinstance(module, nn.Dropout))
         ]
-        self._is_plain = has_plain_output(language_model(self.network))
+        self._is_plain = has_plain_output(base_model(self.network))
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +69,7 @@ class CausalLMGenerator(Generator):
         weights = self._settings.weights
         if isinstance(weights, FreshWeights):
             return ()
-        number = load_files(self.network, weights)
+        number = load_files(self.network, weights, "AutoModelForCausalLM")
         trained = sum(one.numel() for one in self.parameters() if one.requires_grad)
         return (f"generator: {number:,} weights from {weights.shown}; {trained:,} are trained",)
 
@@ -84,6 +85,12 @@ class CausalLMGenerator(Generator):
     def conditional(self, conditions: Tensor | None) -> Distribution:
         """Its distribution of completions of prompts, or of texts; see `Generator.conditional`."""
         return _Completions(self, conditions)
+
+    def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        """Tokens of each prompt and each sequence; see `Generator.num_read`."""
+        completions = sequence_mask(self._space, tokens).sum(1)
+        given = torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
+        return torch.stack([given, completions], 1)
 
     # ------------------------------------------------------------------ for the distribution and the stepper
 
@@ -101,9 +108,7 @@ class CausalLMGenerator(Generator):
         if conditions is None:
             start = torch.full((num_rows, 1), self._start_id, device=self.device)
             return start, torch.ones_like(start, dtype=torch.bool)
-        assert self._space.condition is not None
-        is_real = sequence_mask(self._space.condition, conditions) & (conditions < self.vocab_size)
-        lengths = is_real.sum(1)
+        lengths = self._is_prompt(conditions).sum(1)
         size = max(1, int(lengths.max()))
         places = torch.arange(size, device=conditions.device) - (size - lengths).unsqueeze(1)
         mask = places >= 0
@@ -112,6 +117,11 @@ class CausalLMGenerator(Generator):
         ids[:, -1] = torch.where(is_empty, self._start_id, ids[:, -1])
         mask[:, -1] |= is_empty
         return ids, mask
+
+    def _is_prompt(self, conditions: Tensor) -> Tensor:
+        """Which of (B, S) are read; a terminator that is none of the model's tokens is not."""
+        assert self._space.condition is not None
+        return sequence_mask(self._space.condition, conditions) & (conditions < self.vocab_size)
 
     def features(self, ids: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the output layer reads.
@@ -124,7 +134,7 @@ class CausalLMGenerator(Generator):
         Returns:
             (B, L, W).
         """
-        model = language_model(self.network)
+        model = base_model(self.network)
         body = getattr(model, model.base_model_prefix)
         # A mask of four dimensions is not looked at by the model; the reader has its own.
         seen = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device) if mask is None else mask
@@ -135,7 +145,7 @@ class CausalLMGenerator(Generator):
 
     def output(self, features: Tensor) -> Tensor:
         """Logits (..., V) float32 of features (..., W)."""
-        model = language_model(self.network)
+        model = base_model(self.network)
         with self._computing():
             if self._is_plain:
                 layer = model.get_output_embeddings()
@@ -146,7 +156,7 @@ class CausalLMGenerator(Generator):
 
     def _shaped(self, logits: Tensor) -> Tensor:
         """Logits as the architecture scales and bounds them."""
-        config = language_model(self.network).config
+        config = base_model(self.network).config
         scale = getattr(config, "logit_scale", None)
         logits = logits if scale is None else logits * scale
         divided = getattr(config, "logits_scaling", None)
@@ -162,7 +172,7 @@ class CausalLMGenerator(Generator):
     def logprobs_of(self, features: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         """Log-probabilities (R,) of tokens (R,) from features (R, W), without ever holding all logits."""
         if self._is_plain and self._settings.dtype == "float32":
-            layer = language_model(self.network).get_output_embeddings()
+            layer = base_model(self.network).get_output_embeddings()
             weight = layer.weight[: self.vocab_size]
             bias = weight.new_zeros(self.vocab_size) if layer.bias is None else layer.bias[: self.vocab_size]
             return token_logprobs(features / temperature, weight, bias / temperature, tokens)

@@ -11,80 +11,9 @@ from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
 from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.problems import Problem
-from rlgan.base.search_priors import Choice, NotSearched, Uniform
-from rlgan.base.settings import Settings
+from rlgan.base.search_priors import NotSearched
 from rlgan.generators.generator import GeneratorKind
-
-from .model_config import causal_config
-
-Architecture = Literal["gpt2", "llama", "qwen2"]
-
-
-class FreshWeights(Settings):
-    """A new model with random weights, of an architecture that transformers knows."""
-
-    kind: Literal["fresh"] = "fresh"
-    architecture: Annotated[Architecture, Choice(("gpt2", "llama", "qwen2"))] = "llama"
-    """GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated layers)."""
-    width: Annotated[int, Choice((64, 128, 256))] = Field(256, ge=2)
-    """Width of the token embedding and of every layer."""
-    layers: Annotated[int, Choice((2, 4, 6))] = Field(4, ge=1)
-    """Number of layers."""
-    heads: Annotated[int, NotSearched("its multiples must divide the width")] = Field(4, ge=1)
-    """Attention heads, which share the width."""
-    key_value_heads: Annotated[int | None, NotSearched("must divide the heads")] = Field(None, ge=1)
-    """Heads of keys and values, each of which several heads of queries share; null for as many as heads."""
-    expansion: Annotated[int, NotSearched("4 everywhere since 2017")] = Field(4, ge=1)
-    """Width of the feed-forward part over that of the layer."""
-    dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout in pretraining: of GPT-2 on the embedding, on attention and on what each part adds; else on attention."""
-    tied: Annotated[bool, Choice((True, False))] = True
-    """The output layer is the embedding (Press & Wolf 2017)."""
-
-    @model_validator(mode="after")
-    def _sizes_fit_together(self) -> FreshWeights:
-        if self.width % self.heads:
-            raise ConfigError(
-                f"generator.weights.width={self.width}: is not divided by generator.weights.heads={self.heads}. Use a "
-                "multiple."
-            )
-        if self.architecture != "gpt2" and (self.width // self.heads) % 2:
-            raise ConfigError(
-                f"generator.weights.heads={self.heads}: leaves {self.width // self.heads} numbers a head, and rotary "
-                "positions need an even number. Use another number of heads, or another width."
-            )
-        if self.key_value_heads is not None and self.architecture == "gpt2":
-            raise ConfigError(
-                f"generator.weights.key_value_heads={self.key_value_heads}: has no effect on GPT-2, which has as many "
-                "as heads. Leave it out."
-            )
-        if self.heads % (self.key_value_heads or self.heads):
-            raise ConfigError(
-                f"generator.weights.key_value_heads={self.key_value_heads}: does not divide generator.weights.heads="
-                f"{self.heads}. Use a divisor."
-            )
-        return self
-
-
-class WholeModel(Settings):
-    """All weights are trained."""
-
-    kind: Literal["whole"] = "whole"
-
-
-class LoRA(Settings):
-    """Low-rank adapters (Hu et al. 2021): W + (alpha / rank)·B·A, of which only A and B are trained."""
-
-    kind: Literal["lora"] = "lora"
-    rank: Annotated[int, Choice((4, 8, 16, 32))] = Field(16, ge=1)
-    """Rows of A."""
-    alpha: Annotated[float | None, NotSearched("is a learning rate under another name")] = Field(None, gt=0.0)
-    """Scale of what is added, over the rank; null for twice the rank."""
-    dropout: Annotated[float, Uniform(0.0, 0.3)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout on what A reads, in pretraining."""
-    targets: Annotated[tuple[str, ...], NotSearched("names of the model at hand")] = ()
-    """Names of the layers that get an adapter, for instance q_proj and v_proj; [] for every linear layer but the
-    output's."""
+from rlgan.layers.pretrained import FreshWeights, TrainedPart, WholeModel, causal_config
 
 
 class CausalLM(GeneratorKind):
@@ -98,9 +27,7 @@ class CausalLM(GeneratorKind):
         NotSearched("is the model at hand"),
     ] = FreshWeights()
     """What it begins as: random weights, a folder, or a model of the hub."""
-    training: Annotated[
-        Annotated[WholeModel | LoRA, Field(discriminator="kind")], NotSearched("fits the memory at hand")
-    ] = WholeModel()
+    training: Annotated[TrainedPart, NotSearched("fits the memory at hand")] = WholeModel()
     """Which weights are trained."""
     dtype: Annotated[Literal["float32", "bfloat16"], NotSearched("fits the machine at hand")] = "float32"
     """What matrices are multiplied in. Weights that are trained stay float32; with bfloat16 those that are not are

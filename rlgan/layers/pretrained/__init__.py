@@ -1,0 +1,26 @@
+"""Models of `transformers`, as generators and discriminators share them: sizes, files, adapters.
+
+Where files are found is `rlgan.base.pretrained`. The libraries are the extra `lm`; they are imported where a network is
+built. Code that comes with a model is never executed.
+"""
+
+from .files import load_files
+from .model_config import causal_config
+from .networks import base_model, fresh_architecture, keep_untrained_in, stored_architecture, with_adapters
+from .quiet import quiet
+from .settings import FreshWeights, LoRA, TrainedPart, WholeModel
+
+__all__ = [
+    "FreshWeights",
+    "LoRA",
+    "TrainedPart",
+    "WholeModel",
+    "base_model",
+    "causal_config",
+    "fresh_architecture",
+    "keep_untrained_in",
+    "load_files",
+    "quiet",
+    "stored_architecture",
+    "with_adapters",
+]

@@ -1,0 +1,115 @@
+"""From settings to what `transformers` builds a network from; adapters around one, and the model inside of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from rlgan.base.errors import ConfigError
+
+from .quiet import quiet
+from .settings import FreshWeights, LoRA
+
+
+def stored_architecture(values: dict[str, Any]) -> Any:
+    """What transformers builds a network from: the content of a config.json, less what says nothing of its layers."""
+    import transformers
+
+    values = dict(values)
+    name = values.pop("model_type")
+    for one in ("torch_dtype", "dtype", "quantization_config"):
+        values.pop(one, None)
+    return transformers.AutoConfig.for_model(name, **values)
+
+
+def fresh_architecture(weights: FreshWeights, vocab_size: int, positions: int, **ids: int | None) -> Any:
+    """What transformers builds a network of the given sizes from.
+
+    Args:
+        weights: sizes.
+        vocab_size: V.
+        positions: tokens that are read at most.
+        ids: special tokens, by the names of transformers.
+    """
+    import transformers
+
+    common = {"vocab_size": vocab_size, "tie_word_embeddings": weights.tied, **ids}
+    inner = weights.expansion * weights.width
+    if weights.architecture == "gpt2":
+        rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), weights.dropout)
+        return transformers.GPT2Config(
+            n_embd=weights.width,
+            n_layer=weights.layers,
+            n_head=weights.heads,
+            n_inner=inner,
+            n_positions=positions,
+            **rates,
+            **common,
+        )
+    kind = transformers.LlamaConfig if weights.architecture == "llama" else transformers.Qwen2Config
+    return kind(
+        hidden_size=weights.width,
+        num_hidden_layers=weights.layers,
+        num_attention_heads=weights.heads,
+        num_key_value_heads=weights.key_value_heads or weights.heads,
+        intermediate_size=inner,
+        max_position_embeddings=positions,
+        attention_dropout=weights.dropout,
+        **common,
+    )
+
+
+def with_adapters(model: Any, lora: LoRA, owner: str, task_type: str) -> nn.Module:
+    """The model with low-rank adapters, which alone are trained.
+
+    Args:
+        model: of transformers.
+        lora: settings of the adapters.
+        owner: setting of the network, for messages.
+        task_type: as `peft` calls it.
+
+    Raises:
+        ConfigError: they fit nowhere.
+    """
+    import peft
+
+    settings = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets) or "all-linear",
+        # GPT-2 keeps its linear layers transposed.
+        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
+        task_type=task_type,
+    )
+    try:
+        with quiet():
+            network: nn.Module = peft.get_peft_model(model, settings)
+    except ValueError as error:
+        if "arget modules" not in str(error):
+            raise
+        linear = {
+            name.rpartition(".")[2]
+            for name, part in model.named_modules()
+            if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"
+        }
+        raise ConfigError(
+            f"{owner}.training.targets={list(lora.targets)}: match no layer of {type(model).__name__}. Its linear "
+            f"layers are {', '.join(sorted(linear))}; name some of these, or set it to [] for all."
+        ) from None
+    return network
+
+
+def base_model(network: nn.Module) -> Any:
+    """The model itself, inside of what adapters wrap around it."""
+    find = getattr(network, "get_base_model", None)
+    return network if find is None else find()
+
+
+def keep_untrained_in(network: nn.Module, dtype: torch.dtype) -> None:
+    """Keep parameters that are not trained in a dtype; those that are stay float32."""
+    for parameter in network.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
