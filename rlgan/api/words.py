@@ -54,6 +54,7 @@ _KEPT = re.compile(r"(`rlgan [^`]*--dry-run[^`]*`)")
 _PHRASES = (
     ("--trust-code (trust_code=True from Python)", "trust_code=True"),
     ("--accept-changed-plugins (accept_changed_plugins=True from Python)", "accept_changed_plugins=True"),
+    ("--plugin-timeout (RLGAN_PLUGIN_TIMEOUT from Python)", "the environment variable RLGAN_PLUGIN_TIMEOUT"),
     ("`rlgan train --out` named", "`out` named"),
     ("`rlgan train`", "`rlgan.train()`"),
     ("`rlgan sample`", "`Run.sample()`"),

@@ -19,7 +19,7 @@ from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
 
 from .advice import typeable
-from .options import split_overrides
+from .options import add_plugin_timeout, plugins_in_time, split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
 _EPILOG = """\
@@ -47,6 +47,7 @@ VERBS = (
         "train seqgan --data lines.txt --generator.hidden 64 --out runs/mine",
         _module("train"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "extend",
@@ -54,12 +55,14 @@ VERBS = (
         "extend --run runs/mine --updates 200",
         _module("extend"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "sample",
         "print sequences of a trained generator",
         "sample --run latest --num 5 --temperature 0.9 --seed 1",
         _module("sample"),
+        has_plugins=True,
     ),
     Verb(
         "evaluate",
@@ -67,12 +70,14 @@ VERBS = (
         "evaluate --run runs/mine --num-sequences 2000",
         _module("evaluate"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "register",
         "put a run's generator into MLflow's model registry",
         "register --run latest --name poems --temperature 0.9",
         _module("register"),
+        has_plugins=True,
     ),
     Verb("runs", "list the runs of a folder", "runs list", _module("runs")),
     Verb(
@@ -87,6 +92,7 @@ VERBS = (
         "presets --for lines.txt",
         _module("list_presets"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "oracle",
@@ -100,6 +106,7 @@ VERBS = (
         "show-config seqgan --generator.hidden 64 --changed",
         _module("show_config"),
         has_paths=True,
+        has_plugins=True,
     ),
 )
 
@@ -188,10 +195,14 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers[typed])
+    if verb.has_plugins:
+        add_plugin_timeout(parsers[typed])
     parsers[typed].description = _wrapped(parsers[typed].description or "")
     own = [option.removeprefix("--") for option in parsers[typed]._option_string_actions]
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:
             arguments, overrides = split_overrides(arguments, parsers[typed])
         _require_values(arguments, own)
-        return module.run(parser.parse_args(arguments), overrides)
+        options = parser.parse_args(arguments)
+        with plugins_in_time(getattr(options, "plugin_timeout", None)):
+            return module.run(options, overrides)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from rlgan.base.errors import ConfigError, nearest
 
 SHORT = (
     "data", "pairs", "source", "target", "demonstrations", "model", "tokens", "oracle-params", "seed", "seeds",
-    "config", "out", "resume", "storage", "dry-run",
+    "config", "out", "resume", "storage", "dry-run", "plugin-timeout",
 )  # fmt: skip
 """Options that `rlgan train` has beside its settings, without dashes."""
 
@@ -132,6 +134,35 @@ def add_accept_changed(parser: argparse._ArgumentGroup, when: str = "") -> None:
         action="store_true",
         help=f"{when}go on with plug-ins of yours whose source has changed; the run's folder says so",
     )
+
+
+def add_plugin_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add --plugin-timeout, of verbs for which code of the user's own may be imported."""
+    parser.add_argument_group("code of your own").add_argument(
+        "--plugin-timeout",
+        type=positive_float,
+        metavar="SECONDS",
+        help="how long importing a plug-in may take, and a preset of yours (default RLGAN_PLUGIN_TIMEOUT, else 600)",
+    )
+
+
+@contextmanager
+def plugins_in_time(seconds: float | None) -> Iterator[None]:
+    """Within it, imports of plug-ins may take so long, in processes that begin meanwhile too; None changes nothing."""
+    if seconds is None:
+        yield
+        return
+    from rlgan.extensions import PLUGIN_TIMEOUT
+
+    before = os.environ.get(PLUGIN_TIMEOUT)
+    os.environ[PLUGIN_TIMEOUT] = f"{seconds!r}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLUGIN_TIMEOUT]
+        else:
+            os.environ[PLUGIN_TIMEOUT] = before
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:

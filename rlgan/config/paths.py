@@ -74,7 +74,15 @@ def refused(error: ValidationError) -> ConfigError:
 
 def described(error: ValidationError) -> str:
     """What is wrong with a configuration, in sentences."""
-    return " ".join(_explain(problem) for problem in error.errors(include_url=False))
+    problems = error.errors(include_url=False)
+    # A list whose element cannot stand is also said to be too short, for want of it.
+    told = [
+        one
+        for one in problems
+        if one["type"] != "too_short"
+        or not any(other["loc"][: len(one["loc"])] == one["loc"] for other in problems if other is not one)
+    ]
+    return " ".join(_explain(problem) for problem in told)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

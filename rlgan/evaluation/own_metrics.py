@@ -274,6 +274,8 @@ def _called(metric: OwnMetric, call: Callable[[], Any], path: str, number: int) 
         ) from error
     name = metric.figure
     many = isinstance(returned, Mapping)
+    if many and not returned:
+        raise PluginError(f"{who}: returned an empty dictionary for {number} texts. Return a number, or some by name.")
     values = [(f"{name}_{key}", one) for key, one in returned.items()] if many else [(name, returned)]
     found: dict[str, float] = {}
     for key, value in values:

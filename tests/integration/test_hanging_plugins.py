@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlgan.base.errors import PluginError
+from rlgan.base.errors import ConfigError, PluginError
 from rlgan.cli.main import main
 from rlgan.config.paths import override
 from rlgan.envs.tasks.plugin import PluginTask
-from rlgan.extensions import loading
-from rlgan.presets import plugin as preset_plugin
+from rlgan.extensions import PLUGIN_TIMEOUT
 from rlgan.presets.registry import preset
 from rlgan.runs.plugin_changes import recorded_changes
 from rlgan.storage.checkpoint import load_latest
 from rlgan.training.trainer import Trainer
-from tests.support.commands import rows_of, write_config
+from tests.support.commands import ask, rows_of, write_config
 from tests.support.runs import assert_ends_alike, small
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
@@ -128,10 +128,47 @@ def test_a_task_and_a_preset_and_an_import_that_hang_are_told(tmp_path: Path, mo
     file.write_text("import time\n\n\ndef hangs():\n    time.sleep(1000)\n")
     with pytest.raises(PluginError, match=r"task plug-in .*building it has not returned .*timeout_s=0.2 [^$]*in hangs"):
         PluginTask.model_validate({"name": f"{file}:hangs", "timeout_s": 0.2})
-    monkeypatch.setattr(preset_plugin, "IMPORT_TIMEOUT_S", 0.2)
+    monkeypatch.setenv(PLUGIN_TIMEOUT, "0.2")
     with pytest.raises(PluginError, match=r"preset plug-in .*has not returned after 0.2 seconds[^$]*in hangs"):
         preset(f"{file}:hangs")
     file.write_text("import time\n\ntime.sleep(1000)\n")
-    monkeypatch.setattr(loading, "IMPORT_TIMEOUT_S", 0.2)
     with pytest.raises(PluginError, match=r"importing it has not ended after 0.2 seconds[^$]*line 3"):
         preset(f"{file}:hangs")
+
+
+HANGS = "import time\n\ntime.sleep(1000)\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show-config", "FILE:anything"),
+        ("train", "quick", "--reward", "FILE:anything", "--dry-run"),
+        ("tune", "reward_baseline", "--generator", "FILE:anything", "--dry-run"),
+    ],
+)
+def test_the_time_of_an_import_is_an_option(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLUGIN_TIMEOUT, "900")
+    file = tmp_path / "mine.py"
+    file.write_text(HANGS)
+    typed = [word.replace("FILE", str(file)) for word in words]
+    answer = ask(capsys, *typed, "--plugin-timeout", 0.2)
+    assert answer.status == 1, answer.err
+    expected = "importing it has not ended after 0.2 seconds. Make it return sooner, or give it more by "
+    assert f"{expected}--plugin-timeout (RLGAN_PLUGIN_TIMEOUT from Python)." in answer.err
+    assert os.environ[PLUGIN_TIMEOUT] == "900", "the option is of one command"
+
+
+def test_a_time_of_an_import_that_cannot_be_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(HANGS)
+    refused = ask(capsys, "show-config", f"{file}:anything", "--plugin-timeout", 0)
+    assert refused.status == 2 and "--plugin-timeout" in refused.err
+    for wrong in ("soon", "0", "-3", "inf", "nan", ""):
+        monkeypatch.setenv(PLUGIN_TIMEOUT, wrong)
+        with pytest.raises(ConfigError, match=f"RLGAN_PLUGIN_TIMEOUT={wrong!r}: must be a positive number"):
+            preset(f"{file}:anything")

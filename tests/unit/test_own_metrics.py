@@ -172,6 +172,7 @@ def test_objective_is_the_distance_from_real_sequences(task: Task) -> None:
         ("return float('nan')", "returned nan (float) for 8 texts"),
         ("return '3'", "returned '3' (str)"),
         ("return [1.0]", "returned [1.0] (list)"),
+        ("return {}", "returned an empty dictionary for 8 texts"),
         ("return {'a': None}", "returned None (NoneType) as 'own_f_a'"),
         ("raise KeyError('x')", "raises KeyError: 'x' for 8 texts"),
     ],
@@ -186,8 +187,9 @@ def test_what_is_no_number_is_told_before_a_run(task: Task, write: Write, body: 
 def test_metric_that_hangs_is_named(task: Task, write: Write) -> None:
     text = "import threading\nGO_ON = threading.Event()\ndef f(texts):\n    GO_ON.wait()\n    return 0.0"
     metric = write(text, "f", timeout_s=0.01)
-    with pytest.raises(PluginError, match=r"metric 'f' .*has not returned after timeout_s=0.01 seconds"):
+    with pytest.raises(PluginError, match=r"metric 'f' .*has not returned after timeout_s=0.01 seconds") as raised:
         OwnMetrics([metric], task)
+    assert "line 4, in f\n    GO_ON.wait()" in str(raised.value)
     metric.load().object.__globals__["GO_ON"].set()
 
 
