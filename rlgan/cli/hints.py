@@ -24,7 +24,7 @@ _BID = (
     "Save|Search|See|Set|Train|Try|Use|What helps|Write"
 )
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
-_OF_PYTHON = re.compile(r"(\([^()]* from Python\))")
+_OF_PYTHON = re.compile(r"(\([^()]* in Python\))")
 """What the same is called there, which is no option."""
 _BIDS = re.compile(rf"(?:{_BID})\b")
 _LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|lower|choose|use|leave|give) )")

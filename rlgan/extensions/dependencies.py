@@ -46,8 +46,10 @@ def dependencies_of(plugins: Iterable[Code]) -> Dependencies:
         source = source_of(plugin.name, plugin.plugin_kind, plugin.digest)
         if source.registered is not None:
             raise ConfigError(
-                f"{who}: was registered in this process, and no other process can find it by this name. Train with "
-                "FILE.py:NAME or package.module:NAME, whose source goes along."
+                f"{who}: was registered in this process, so a server cannot find it. Train with FILE.py:NAME or "
+                "package.module:NAME, whose source is kept with the model.",
+                code="plugin_not_portable",
+                fields={"plugin": plugin.name},
             )
         if plugin.name in SHIPPED.get(plugin.plugin_kind, {}):
             continue
@@ -107,6 +109,8 @@ def _files_of(name: str) -> Path | None:
     if path.suffix == ".py":
         return path
     raise ConfigError(
-        f"{name}: is imported by a plug-in, and is neither of a package index nor a package of Python files, so it "
-        "cannot go along. Install it from an index, or give it an __init__.py."
+        f"{name}: a plug-in imports it, but it is neither from a package index nor a package of Python files, so it "
+        "cannot be kept with the model. Install it from an index, or add an __init__.py.",
+        code="plugin_import_not_portable",
+        fields={"package": name},
     )

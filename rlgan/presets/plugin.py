@@ -22,8 +22,8 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.extensions import Loaded, brief, import_timeout_s, in_time, load, own_lines, too_slow
 
 _FORM = (
-    "a function of `task`, or of nothing, that returns a rlgan Config, or a dictionary of dotted paths with the preset "
-    "that it changes under the key 'preset'"
+    "a function with the parameter `task` or without parameters that returns a rlgan Config, or a dictionary of "
+    "dotted paths with the preset that it changes under the key 'preset'"
 )
 
 
@@ -45,26 +45,42 @@ def own_preset(name: str, task: TaskSettings | None, shipped: Callable[[str, Tas
         changes = {str(path): value for path, value in found.items()}
         base = changes.pop("preset", "quick")
         if not isinstance(base, str) or base == name:
-            raise ConfigError(f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a preset that ships.")
+            raise ConfigError(
+                f"preset plug-in {name!r}: 'preset' is {brief(base)}. Name a built-in preset.",
+                code="preset_plugin_base",
+                fields={"plugin": name},
+            )
         try:
             config = override(shipped(base, task), changes) if changes else shipped(base, task)
         except ConfigError as error:
-            error.args = (f"preset plug-in {name!r}: {error.args[0]}", *error.args[1:])
+            error.reword(f"preset plug-in {name!r}: {error}")
             raise
     elif isinstance(found, Config):
         config = found if task is None else found.model_copy(update={"task": task})
     else:
-        raise ConfigError(f"preset plug-in {name!r}: returned {brief(found)}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: returned {brief(found)}. Name {_FORM}.",
+            code="preset_plugin_returned",
+            fields={"plugin": name},
+        )
     return from_dict(to_dict(config.model_copy(update={"preset": loaded.name})))
 
 
 def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
     if not callable(loaded.object):
-        raise ConfigError(f"preset plug-in {name!r}: is {brief(loaded.object)}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: is {brief(loaded.object)}. Name {_FORM}.",
+            code="preset_plugin_form",
+            fields={"plugin": name},
+        )
     parameters = inspect.signature(loaded.object).parameters.values()
     needed = [one.name for one in parameters if one.default is one.empty and one.name != "task"]
     if needed:
-        raise ConfigError(f"preset plug-in {name!r}: has the parameter {needed[0]!r}. Name {_FORM}.")
+        raise ConfigError(
+            f"preset plug-in {name!r}: has the parameter {needed[0]!r}. Name {_FORM}.",
+            code="preset_plugin_parameter",
+            fields={"plugin": name},
+        )
     given = {"task": task} if any(one.name == "task" for one in parameters) else {}
     limit_s = import_timeout_s()
     try:
@@ -73,10 +89,20 @@ def _called(name: str, loaded: Loaded, task: TaskSettings | None) -> Any:
     except PluginError:
         raise
     except ValidationError as error:
-        raise ConfigError(f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}") from None
+        raise ConfigError(
+            f"preset plug-in {name!r}: {described(error)}{own_lines(error, loaded.path)}",
+            code="preset_plugin_invalid",
+            fields={"plugin": name},
+        ) from None
     except RlganError as error:
-        raise ConfigError(f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}") from None
+        raise ConfigError(
+            f"preset plug-in {name!r}: {error}{own_lines(error, loaded.path)}",
+            code="preset_plugin_error",
+            fields={"plugin": name},
+        ) from None
     except Exception as error:  # a user's own code may raise anything
         raise PluginError(
-            f"preset plug-in {name!r}: raises {type(error).__name__}: {error}. Mend it.{own_lines(error, loaded.path)}"
+            f"preset plug-in {name!r}: raised {type(error).__name__}: {error}. Fix it.{own_lines(error, loaded.path)}",
+            code="preset_plugin_raised",
+            fields={"plugin": name},
         ) from error
