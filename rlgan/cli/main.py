@@ -129,10 +129,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
     except (PluginError, UploadError) as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlgan: interrupted", file=sys.stderr)
@@ -143,9 +143,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         return 1
 
 
-def _code(error: RlganError) -> str:
-    """The code behind a message, in brackets; docs/errors.md lists them."""
-    return f" [{error.code}]" if error.code else ""
+def _with_code(error: RlganError) -> str:
+    """A message with its code in brackets behind the first line: lines of a user's file may follow."""
+    first, line_end, others = str(error).partition("\n")
+    return f"{first} [{error.code}]{line_end}{others}" if error.code else str(error)
 
 
 def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
