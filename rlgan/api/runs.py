@@ -28,6 +28,7 @@ from rlgan.storage.checkpoint import CONFIG, read_run_config
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import Decoding, ExportedGenerator, load_run_generator
 from rlgan.storage.places import Place, fetch, is_uri, open_place
+from rlgan.tracking import row_of
 
 from .pages import page_of
 from .settings import built_callbacks, progress_of
@@ -119,7 +120,7 @@ class Run:
 
     @property
     def metrics(self) -> pandas.DataFrame:
-        """What was logged: a row an iteration, with "phase", "step", "unit", and a column a metric; docs/metrics.md."""
+        """What was logged: a row an iteration; "phase", "step", "iteration", a column a metric; docs/metrics.md."""
         import pandas
 
         rows = [
@@ -131,7 +132,7 @@ class Run:
         self._require_run("metrics")
         text = self._text("metrics.jsonl", "no metrics yet")
         # The last line of a run under way may still be written.
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [row_of(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     @property
     def table(self) -> pandas.DataFrame:

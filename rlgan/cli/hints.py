@@ -90,8 +90,8 @@ def _token(match: re.Match[str], known: _Known, subject: list[str], sentence: st
     # A word of prose is a setting where it is told to be set, or written as only settings are.
     if variant and variant in known.variants(name):
         return before + _all(known.options(name))
-    is_told = bool(before) and (variant is None or variant in ("to", "or", "and", "below", "beside", "none", "null"))
-    options = known.options(name) if match["is"] or "." in name or "_" in name or is_told else []
+    is_advised = bool(before) and (variant is None or variant in ("to", "or", "and", "below", "beside", "none", "null"))
+    options = known.options(name) if match["is"] or "." in name or "_" in name or is_advised else []
     if not options:
         return match.group()
     if match["is"]:

@@ -153,7 +153,7 @@ class SequenceGAN(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep the state in Tune's folder; called by Tune."""
         trainer = self.trainer
-        save_checkpoint(Path(checkpoint_dir), self.state(), trainer.position.units, keep=1, bases=trainer.bases)
+        save_checkpoint(Path(checkpoint_dir), self.state(), trainer.position.iterations, keep=1, bases=trainer.bases)
         if self._resumed_at is not None:  # Tune has a newer one now
             system, kept = self._place()
             system.delete_dir(kept)

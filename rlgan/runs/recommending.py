@@ -141,7 +141,7 @@ def probed(
 
 
 def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Task]:
-    """A run of one unit of each phase, on as few sequences as a probe has time for, and those sequences.
+    """A run of one iteration of each phase, on as few sequences as a probe has time for, and those sequences.
 
     Args:
         config: of the whole run.

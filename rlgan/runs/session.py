@@ -1,4 +1,4 @@
-"""One process working on one run: the loop over its units, checkpoints, signals and what a person sees meanwhile."""
+"""One process working on one run: the loop over its iterations, checkpoints, signals, what a person sees."""
 
 from __future__ import annotations
 
@@ -236,16 +236,17 @@ class Session:
             if time.monotonic() - self._last_checkpoint > self._config.checkpoint_every_s:
                 self._checkpoint()
                 self._send()
-        if self._kept_position != trainer.position.units:
+        if self._kept_position != trainer.position.iterations:
             self._checkpoint()
             self._send()
         callbacks.end()
 
-    def _log(self, unit: Iteration) -> None:
-        self._tracker.log_metrics(unit.logged, step=unit.step, phase=unit.phase, unit=self._trainer.position.units)
-        self._progress.unit(unit, training_left(self._config, self._trainer.position))
-        if unit.measurement is not None:
-            self._write_samples(f"{unit.phase} {unit.step}", unit.measurement)
+    def _log(self, done: Iteration) -> None:
+        number = self._trainer.position.iterations
+        self._tracker.log_metrics(done.logged, step=done.step, phase=done.phase, iteration=number)
+        self._progress.iteration(done, training_left(self._config, self._trainer.position))
+        if done.measurement is not None:
+            self._write_samples(f"{done.phase} {done.step}", done.measurement)
 
     def _write_samples(self, title: str, measurement: Measurement) -> None:
         shown = samples_shown(self._task, measurement, self._config.evaluation.num_shown)
@@ -335,7 +336,7 @@ class Session:
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C finishes the unit and keeps a checkpoint; the second ends at once."""
+        """The first Ctrl-C finishes the iteration and keeps a checkpoint; the second ends at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self._stop_asked:
@@ -418,7 +419,7 @@ def send_last(mirror: Mirror, run_dir: Path) -> None:
 
 
 def _truncate_samples(path: Path, trainer: Trainer) -> None:
-    """Drop samples of units that will be done again."""
+    """Drop samples of iterations that will be done again."""
     if not path.exists():
         return
     done = {

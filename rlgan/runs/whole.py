@@ -50,4 +50,4 @@ def whole(trainer: Trainer, fingerprint: str, callbacks: Mapping[str, Any], *, c
     bases = trainer.bases
     if copied:
         state = deepcopy(state, without_copies(bases))
-    return Whole(trainer.position.units, state, bases)
+    return Whole(trainer.position.iterations, state, bases)

@@ -123,7 +123,7 @@ def test_a_trial_is_kept_where_a_reward_raises_and_goes_on_as_if_it_never_had(
     flag.unlink()
     again = SequenceGAN(config, storage=storage(tmp_path))
     again.restore(saved)  # what Tune knows of
-    assert again.trainer.position.units == 5
+    assert again.trainer.position.iterations == 5
     again.save()
     assert not kept.exists(), "Tune has it now, and a later restart begins at what Tune has"
     last = again.train()
@@ -160,7 +160,7 @@ def test_a_trial_is_kept_after_the_iteration_that_a_callback_raised_at(file: Pat
         one.train()
     flag.unlink()
     again = SequenceGAN(with_callback(file, flag), storage=storage(tmp_path))
-    assert again.trainer.position.units == 2
+    assert again.trainer.position.iterations == 2
     assert again.state()["callbacks"] == {"Picky": {"seen": 1}}
     for each in (one, again):
         each.stop()

@@ -33,7 +33,7 @@ class Watcher(Callback):
         self.weights: list[dict[str, Any]] = []
 
     def on_start(self, run: RunView) -> None:
-        self.calls.append(f"start after {run.position.units}")
+        self.calls.append(f"start after {run.position.iterations}")
 
     def on_iteration(self, run: RunView, iteration: Iteration) -> Stop | None:
         self.seen += 1
@@ -43,7 +43,7 @@ class Watcher(Callback):
         return Stop("seen enough") if self.seen == self.stop_at else None
 
     def on_end(self, run: RunView) -> None:
-        self.calls.append(f"end after {run.position.units}")
+        self.calls.append(f"end after {run.position.iterations}")
 
     def state(self) -> dict[str, Any]:
         return {"seen": self.seen, "last": torch.tensor([float(self.seen)])}
@@ -280,7 +280,7 @@ def test_stop_that_cannot_be_leaves_a_checkpoint(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(AdversarialTraining, "end", refused)
         with pytest.raises(ConfigError, match="nothing to select by"):
-            begun(tmp_path / "run", Says(lambda run: Stop("enough") if run.position.units == 4 else None))
+            begun(tmp_path / "run", Says(lambda run: Stop("enough") if run.position.iterations == 4 else None))
     state = load_latest(tmp_path / "run").state
     assert state["position"]["adversarial_updates"] == 1 and state["stopped"] is None
     assert len(rows_of(tmp_path / "run")) == 4

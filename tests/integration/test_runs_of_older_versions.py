@@ -38,7 +38,7 @@ def assert_alike(found: Any, recorded: Any) -> None:
 
 def after(position: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the units after a position, and of the final table, which has none."""
-    return [row for row in rows if row["unit"] is None or row["unit"] > position]
+    return [row for row in rows if row["iteration"] is None or row["iteration"] > position]
 
 
 @pytest.fixture(scope="module")

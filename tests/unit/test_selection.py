@@ -82,7 +82,7 @@ def test_measurements_come_every_so_many_units_and_at_the_end() -> None:
 
 
 def test_who_was_selected_is_told_with_what_the_start_had() -> None:
-    settings, state = BestGenerator(measure="corpus_bleu"), SelectionState(start=21.0, best=23.5, unit=15)
+    settings, state = BestGenerator(measure="corpus_bleu"), SelectionState(start=21.0, best=23.5, iteration=15)
     assert sentence(settings, state, done=18, most=20) == (
         "generator selected on validation data: that of adversarial iteration 15, corpus_bleu 23.5000 (start 21.0000); "
         "stopped early after 18 of 20 iterations"
