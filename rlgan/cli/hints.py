@@ -20,18 +20,18 @@ from rlgan.envs.tasks import TaskSettings
 from rlgan.presets.registry import PRESETS, preset
 
 _BID = (
-    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|"
+    "Add|Allow|Bring|Choose|Convert|Did you mean|Give|Increase|Install|Keep|Leave|Lower|Make|Name|Or|Put|Raise|Remove|"
     "Save|Search|See|Set|Train|Try|Use|What helps|Write"
 )
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _OF_PYTHON = re.compile(r"(\([^()]* in Python\))")
 """What the same is called there, which is no option."""
 _BIDS = re.compile(rf"(?:{_BID})\b")
-_LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|lower|choose|use|leave|give) )")
+_LATER_BID = re.compile(r"(?:[,;:]| or) (?=(?:or )?(?:set|raise|increase|lower|choose|use|leave|give) )")
 _VALUE = r"'[^']*'|\"[^\"]*\"|[\[(][^\])]*[\])]|-?[\w/+-]+(?:\.\w+)*"
 _NAME = r"[a-z]\w*(?:\.[a-z]\w*)*"
 _TOKEN = re.compile(
-    rf"(?P<before>(?<![\w.'/=-])(?:[Ss]et|[Rr]aise|[Ll]ower|[Ll]eave|[Uu]se|[Cc]hoose) )?"
+    rf"(?P<before>(?<![\w.'/=-])(?:[Ss]et|[Rr]aise|[Ii]ncrease|[Ll]ower|[Ll]eave|[Uu]se|[Cc]hoose) )?"
     rf"(?:(?P<it>it)(?![\w.])|(?P<quoted>'{_NAME}')(?!\w)|"
     rf"(?P<name>(?<![\w.'/=-]){_NAME}(?![\w/-]))(?:(?P<is>=)(?P<value>{_VALUE})|(?= (?P<variant>[a-z]\w*)\b)?))"
 )

@@ -158,6 +158,8 @@ def test_the_time_of_an_import_is_an_option(
     answer = ask(capsys, *typed, "--plugin-timeout", 0.2)
     assert answer.status == 1 and "after 0.2 seconds" in answer.err and "[plugin_interrupted]" in answer.err
     assert "increase --plugin-timeout (RLGAN_PLUGIN_TIMEOUT in Python)" in answer.err
+    told, _, lines = answer.err.partition("\n")
+    assert told.endswith("[plugin_interrupted]") and "line 3" in lines, "the code stands before the user's own lines"
     assert os.environ[PLUGIN_TIMEOUT] == "900", "the option is of one command"
 
 

@@ -62,7 +62,7 @@ def test_what_was_selected_is_the_run_s_generator_and_is_told(folder: Path) -> N
     assert table["tiny (this run)"] == table["MLE start"] | {"name": "tiny (this run)"}
     described = "generator selected on validation data: the start of the adversarial phase, kl_sum "
     text = (folder / "table.txt").read_text()
-    assert re.search(rf"(?m)^tiny \(this run\): {described}.*stopped early after 2 of 30 units$", text)
+    assert re.search(rf"(?m)^tiny \(this run\): {described}.*stopped early after 2 of 30 iterations$", text)
     # The control is selected alike, and says so.
     assert re.search(r"(?m)^mle_continued: generator selected on validation data: .*, kl_sum ", text)
     tags = sqlite3.connect(folder.parent / "mlruns.db").execute("select value from tags where key = 'selected'")

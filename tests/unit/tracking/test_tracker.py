@@ -635,4 +635,8 @@ def test_rows_of_0_1_0_are_read_and_the_file_goes_on_with_the_words_of_now(tmp_p
     ]
     tracker.truncate_after(2)
     log_units(tracker, 3)
-    assert [json.loads(line)["iteration"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+    assert [json.loads(line)["iteration"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]
