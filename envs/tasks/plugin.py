@@ -131,10 +131,11 @@ def text_task(
             terminator. Longer texts are left out.
 
     Raises:
-        DataError: a split is empty, is one string or has something else than strings, or the training texts have fewer than two different tokens.
+        DataError: a split is empty, one string, or has something else than strings; or the training texts have fewer
+            than two different tokens.
     """
-    for split, texts in (("train", train), ("valid", valid), ("test", test)):
-        _require_texts(name, split, texts)
+    for split, given in (("train", train), ("valid", valid), ("test", test)):
+        _require_texts(name, split, given)
     splits = {
         split: [tuple(text.split()) if tokens == "words" else tuple(text) for text in texts]
         for split, texts in (("train", train), ("valid", valid), ("test", test))

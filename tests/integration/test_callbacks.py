@@ -273,6 +273,15 @@ def test_state_that_raises_at_a_checkpoint_loses_no_training(tmp_path: Path) -> 
     assert load_latest(tmp_path / "run").position == 3
 
 
+def test_a_state_that_no_checkpoint_can_hold_is_an_error_of_the_callback(tmp_path: Path) -> None:
+    class Holds(Callback):
+        def state(self) -> dict[str, Any]:
+            return {"lock": object()}
+
+    with refused(CallbackError, "callback_raised", match="Holds: state raised TypeError: state/lock"):
+        begun(tmp_path / "run", Holds())
+
+
 def test_stop_that_cannot_be_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise ConfigError("nothing to select by")

@@ -16,9 +16,9 @@ from rlgan.base.errors import ConfigError
 from rlgan.tuning.judge.importance import (
     Effect,
     Estimate,
+    Feature,
     Importance,
     Interaction,
-    Feature,
     estimate,
     importances,
     shuffle_losses,
