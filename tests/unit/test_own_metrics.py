@@ -111,7 +111,7 @@ def test_selection_goes_by_the_direction(task: Task, write: Write, direction: st
     state, selection = SelectionState(), BestGenerator(measure="own_length")
     for unit, value in enumerate([3.0, 2.0, 4.0]):
         state = after_measurement(selection, state, value, unit, is_higher_better)
-    assert state.unit == best
+    assert state.iteration == best
     assert evaluator.is_higher_better("chrf") is None
 
 
