@@ -177,8 +177,8 @@ class Task:
 
     def __post_init__(self) -> None:
         # What is built for the sequences must know what they are given, and there is one place to say it.
-        given = None if self.conditions is None else self.conditions.space
-        object.__setattr__(self, "space", replace(self.space, condition=given))
+        condition = None if self.conditions is None else self.conditions.space
+        object.__setattr__(self, "space", replace(self.space, condition=condition))
 
     @property
     def has_known_distribution(self) -> bool:

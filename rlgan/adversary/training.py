@@ -344,7 +344,7 @@ class Adversary:
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
         num_reals, num_fakes = self._epoch_size()
         batches = -(-(num_reals if self._is_balanced(request) else num_reals + num_fakes) // rows)
-        return stage("learn", unit="batch", total=request.epochs * batches)
+        return stage("learn", item="batch", total=request.epochs * batches)
 
     def _is_balanced(self, request: Round) -> bool:
         return request.real_weight is not None or self._settings.needs_halves
@@ -431,8 +431,8 @@ class Adversary:
     def _with_mismatched(self, batch: _Minibatch, true_pairs: TruePairs, rng: torch.Generator) -> _Minibatch:
         """The same, and its reals once more under conditions of others."""
         assert batch.conditions is not None
-        reals, given = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
-        rows, others = (index.to(self._device) for index in true_pairs.mismatched(given, reals, rng))
+        reals, true_conditions = batch.reals.to(CPU), batch.conditions[batch.is_real].to(CPU)
+        rows, others = (index.to(self._device) for index in true_pairs.mismatched(true_conditions, reals, rng))
         conditions = batch.conditions[batch.is_real][others]
         added = torch.ones(len(others), dtype=torch.bool, device=self._device)
         return replace(
@@ -558,8 +558,10 @@ class Adversary:
         for first in range(0, len(pairs.tokens), self.network.rows_at_once):
             some = pairs.rows(slice(first, first + self.network.rows_at_once))
             tokens = some.tokens.to(self._device)
-            given = None if some.conditions is None else some.conditions.to(self._device)
-            found.append(self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), given))
+            some_conditions = None if some.conditions is None else some.conditions.to(self._device)
+            found.append(
+                self.network.part_logits(tokens, sequence_mask(self._space, tokens_of(tokens)), some_conditions)
+            )
         return {name: torch.cat([one[name] for one in found]).to(CPU) for name in found[0]}
 
     def _judged(self, scorer: Scorer, pairs: Pairs) -> Tensor:

@@ -403,8 +403,8 @@ class DeclaredForcing(Protocol):
     def in_the_same_update(self) -> bool:
         """Whether its rows are learned in the optimiser steps of the generated ones."""
 
-    def prefix_length(self, unit: int) -> int:
-        """Tokens of real sequences that generated ones begin with in an adversarial unit, counted from 0."""
+    def prefix_length(self, iteration: int) -> int:
+        """Tokens of real sequences that generated ones begin with in an adversarial iteration, counted from 0."""
         ...
 
 
@@ -441,7 +441,7 @@ class DeclaredSchedule(Protocol):
 
     @property
     def adversarial_updates(self) -> int:
-        """Adversarial units."""
+        """Adversarial iterations."""
 
     @property
     def g_batch(self) -> int:
@@ -453,7 +453,7 @@ class DeclaredSchedule(Protocol):
 
     @property
     def d_steps(self) -> int:
-        """Discriminator rounds a unit."""
+        """Discriminator rounds an iteration."""
 
     @property
     def balance(self) -> DeclaredBalance:

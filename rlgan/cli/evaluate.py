@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from .options import add_file_options, add_trust, moved_files, positive_float, positive_int
+from .options import Choices, add_file_options, add_trust, moved_files, positive_float, positive_int
 from .runs import LATEST_HELP, named
 
 
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, overrides: dict[str, str]) -> int:
             options.num_sequences,
             options.adversarial,
             options.language_model,
-            files={**overrides, **moved_files(options)},
+            files={**overrides, **moved_files(Choices.of(options))},
             trust_code=options.trust_code,
             say=lambda line: print(line.replace(str(run_dir), asked), file=sys.stderr, flush=True),
         )

@@ -19,7 +19,7 @@ from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
 
 from .advice import typeable
-from .options import split_overrides
+from .options import add_plugin_timeout, plugins_in_time, split_overrides
 from .verbs import STOPPED, Verb, VerbModule
 
 _EPILOG = (
@@ -45,6 +45,7 @@ VERBS = (
         "train seqgan --data lines.txt --generator.hidden 64 --out runs/mine",
         _module("train"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "extend",
@@ -52,12 +53,14 @@ VERBS = (
         "extend --run runs/mine --updates 200",
         _module("extend"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "sample",
         "print sequences from a trained generator",
         "sample --run latest --num 5 --temperature 0.9 --seed 1",
         _module("sample"),
+        has_plugins=True,
     ),
     Verb(
         "evaluate",
@@ -65,12 +68,14 @@ VERBS = (
         "evaluate --run runs/mine --num-sequences 2000",
         _module("evaluate"),
         has_files=True,
+        has_plugins=True,
     ),
     Verb(
         "register",
         "add a run's generator to MLflow's model registry",
         "register --run latest --name poems --temperature 0.9",
         _module("register"),
+        has_plugins=True,
     ),
     Verb("runs", "list the runs in a folder", "runs list", _module("runs")),
     Verb(
@@ -85,6 +90,7 @@ VERBS = (
         "presets --for lines.txt",
         _module("list_presets"),
         has_paths=True,
+        has_plugins=True,
     ),
     Verb(
         "oracle",
@@ -98,6 +104,7 @@ VERBS = (
         "show-config seqgan --generator.hidden 64 --changed",
         _module("show_config"),
         has_paths=True,
+        has_plugins=True,
     ),
 )
 
@@ -124,10 +131,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
     except (PluginError, UploadError) as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 1
     except RlganError as error:
-        print(f"rlgan: {error}{_code(error)}", file=sys.stderr)
+        print(f"rlgan: {_with_code(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rlgan: interrupted", file=sys.stderr)
@@ -138,9 +145,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
         return 1
 
 
-def _code(error: RlganError) -> str:
-    """The code behind a message, in brackets; docs/errors.md lists them."""
-    return f" [{error.code}]" if error.code else ""
+def _with_code(error: RlganError) -> str:
+    """A message with its code in brackets behind the first line: lines of a user's file may follow."""
+    first, line_end, others = str(error).partition("\n")
+    return f"{first} [{error.code}]{line_end}{others}" if error.code else str(error)
 
 
 def _require_values(arguments: Sequence[str], own: Sequence[str]) -> None:
@@ -199,10 +207,14 @@ def _dispatch(arguments: list[str], all_verbs: Sequence[Verb]) -> int:
     module = verb.load()
     overrides: dict[str, str] = {}
     module.add_options(parsers[typed])
+    if verb.has_plugins:
+        add_plugin_timeout(parsers[typed])
     parsers[typed].description = _wrapped(parsers[typed].description or "")
     own = [option.removeprefix("--") for option in parsers[typed]._option_string_actions]
     with typeable(lambda: None, own):
         if verb.has_paths or verb.has_files:
             arguments, overrides = split_overrides(arguments, parsers[typed])
         _require_values(arguments, own)
-        return module.run(parser.parse_args(arguments), overrides)
+        options = parser.parse_args(arguments)
+        with plugins_in_time(getattr(options, "plugin_timeout", None)):
+            return module.run(options, overrides)

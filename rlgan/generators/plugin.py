@@ -242,15 +242,15 @@ class RecomputingStepper(_AdaptedStepper):
     @torch.no_grad()
     def advance(self, state: State, tokens: Tensor) -> State:
         """State after one more token; see `Stepper.advance`."""
-        read, consumed, *given = state
-        return (read.scatter(1, consumed.unsqueeze(1), tokens.unsqueeze(1)), consumed + 1, *given)
+        read, consumed, *conditions = state
+        return (read.scatter(1, consumed.unsqueeze(1), tokens.unsqueeze(1)), consumed + 1, *conditions)
 
     @torch.no_grad()
     def weights(self, state: State) -> Tensor:
         """Unnormalised next-token probabilities; see `Stepper.weights`."""
-        read, consumed, *given = state
+        read, consumed, *conditions = state
         longest = int(consumed.max())
-        logits = self._generator.next_logits(self._network, read[:, :longest], given[0] if given else None)
+        logits = self._generator.next_logits(self._network, read[:, :longest], conditions[0] if conditions else None)
         return self._weights(logits[torch.arange(len(read), device=read.device), consumed - 1])
 
 

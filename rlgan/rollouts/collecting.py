@@ -294,11 +294,11 @@ def monte_carlo_search(
         torch.cat([getattr(part, name) for part in finished]) for name in ("sequence", "position", "rollout")
     )
     mask = sequence_mask(plan.space, rows)
-    given, beside = (None if one is None else one[sequence] for one in (conditions, targets))
+    row_conditions, beside = (None if one is None else one[sequence] for one in (conditions, targets))
     if scorer is not None and logits is not None:
-        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, given)
+        logits[sequence, position, rollout] = plan.writer.judge(scorer, plan.space, rows, row_conditions)
     if score is not None and scores is not None:
-        found = _scored(plan, score, Finished(rows, mask, given, beside, seed))
+        found = _scored(plan, score, Finished(rows, mask, row_conditions, beside, seed))
         scores[sequence, position, rollout] = found.scores.to(scores)
     return Search(logits, scores, num_drawn=int(mask.sum()) - int((position + 1).sum()))
 

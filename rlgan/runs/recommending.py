@@ -259,9 +259,9 @@ def probed(
 
 
 def in_small(config: Config, task: Task, data: DataSummary) -> tuple[Config, Task]:
-    """A run of a unit of each phase, on as few sequences as a probe has time for, and those sequences.
+    """A run of an iteration of each phase, on as few sequences as a probe has time for, and those sequences.
 
-    Of likelihood, with which it begins, there are two units: the first of a process takes seconds longer.
+    Of likelihood, with which it begins, there are two iterations: the first of a process takes seconds longer.
 
     Args:
         config: of the whole run.

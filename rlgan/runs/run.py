@@ -9,7 +9,7 @@ A run folder holds:
     data.json              which data it was: fingerprint, files and where they lay
     checkpoints/           the last states, safe to resume from
     bases/                 what networks have frozen, which checkpoints name by its hash
-    metrics.jsonl          every number, a row a unit
+    metrics.jsonl          every number, a row an iteration
     samples.txt            what the generator wrote at each measurement
     generator.safetensors, generator.json    the generator alone, for `rlgan sample`
     discriminator.safetensors, discriminator.json    the discriminator alone, for `reward_of_run`

@@ -1,6 +1,6 @@
-"""Who trains when, as data: a run is a row of units, and where it stands is a few integers.
+"""Who trains when, as data: a run is a row of iterations, and where it stands is a few integers.
 
-A unit is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
+An iteration is what happens between two places at which a run may be checkpointed: one epoch of maximum likelihood, one
 round of discriminator pretraining, or one adversarial update with the discriminator rounds that follow it.
 """
 
@@ -147,7 +147,7 @@ class Position:
         mle_finished: whether pretraining is over, by count or by patience.
         discriminator_rounds: rounds of pretraining done.
         discriminator_finished: whether its accuracy has ended the discriminator's pretraining.
-        adversarial_updates: adversarial units done.
+        adversarial_updates: adversarial iterations done.
         adversarial_finished: whether a generator was selected, which ends the adversarial phase by count or by
             patience.
     """
@@ -160,13 +160,13 @@ class Position:
     adversarial_finished: bool = False
 
     @property
-    def units(self) -> int:
-        """Units done in all."""
+    def iterations(self) -> int:
+        """Iterations done in all."""
         return self.mle_epochs + self.discriminator_rounds + self.adversarial_updates
 
 
-def num_units(schedule: Schedule, position: Position) -> int:
-    """Units of the whole run as far as `position` can tell; early stopping makes it fewer."""
+def num_iterations(schedule: Schedule, position: Position) -> int:
+    """Iterations of the whole run as far as `position` can tell; early stopping makes it fewer."""
     mle = position.mle_epochs if position.mle_finished else schedule.mle_epochs
     has_ended = position.discriminator_finished
     rounds = position.discriminator_rounds if has_ended else schedule.discriminator_rounds

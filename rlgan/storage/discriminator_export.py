@@ -26,7 +26,7 @@ from rlgan.envs.tasks.task import Task
 from rlgan.envs.vocabulary import Joining
 from rlgan.extensions import kept_text, reading_a_folder
 
-from .export import admit_network, joining_of, names_of, space_of
+from .export import admit_network, condition_names_of, joining_of, names_of, space_of
 
 _WEIGHTS, _DESCRIPTION = "discriminator.safetensors", "discriminator.json"
 DISCRIMINATOR_FILES = (_WEIGHTS, _DESCRIPTION)
@@ -144,7 +144,12 @@ def exported_discriminator(
         raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
     network = build_discriminator(settings, space)
     network.load_state_dict(dict(weights))
-    given = names.get("given_names")
+    condition_names = condition_names_of(names)
     return ExportedDiscriminator(
-        network.eval(), space, token_names, joining_of(names), None if given is None else tuple(given), reward
+        network.eval(),
+        space,
+        token_names,
+        joining_of(names),
+        None if condition_names is None else tuple(condition_names),
+        reward,
     )

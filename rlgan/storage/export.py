@@ -45,6 +45,7 @@ class ExportedGenerator:
     """A generator that can be sampled from.
 
     Attributes:
+        settings: what the network was built by.
         generator: the network, in evaluation mode.
         space: its sequences.
         token_names: how each id is shown.
@@ -53,6 +54,7 @@ class ExportedGenerator:
         condition_names: how each id of what it is given is shown; None where it is given nothing.
     """
 
+    settings: GeneratorSettings
     generator: Generator
     space: SequenceSpace
     token_names: tuple[str, ...]
@@ -236,10 +238,10 @@ def names_of(task: Task) -> dict[str, Any]:
     """Sequences and vocabulary of a task, as `space_of` and `joining_of` read them."""
     return {
         **_of_space(task.space),
-        "given": None if task.space.condition is None else _of_space(task.space.condition),
+        "condition": None if task.space.condition is None else _of_space(task.space.condition),
         "joining": task.joining,
         "token_names": list(task.token_names),
-        "given_names": None if task.conditions is None else list(task.conditions.token_names),
+        "condition_names": None if task.conditions is None else list(task.conditions.token_names),
     }
 
 
@@ -247,19 +249,25 @@ def _of_space(space: SequenceSpace) -> dict[str, int | None]:
     return {name: getattr(space, name) for name in _SPACE}
 
 
+def condition_names_of(description: Mapping[str, Any]) -> list[str] | None:
+    """How each id of the conditions is shown; None where there are none. 0.1.0 calls them "given_names"."""
+    names: list[str] | None = description.get("condition_names", description.get("given_names"))
+    return names
+
+
 _SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "start_id", "padding_id")
 
 
 def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     """The sequences that a description tells of."""
-    # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
-    # 0 and their padding the terminator.
-    given = description.get("given")
+    # Older versions say neither what sequences are conditioned on (0.1.0 calls it "given"), nor where turns end, nor
+    # which token is the unknown one; their start is 0 and their padding the terminator.
+    condition = description.get("condition", description.get("given"))
     return SequenceSpace(
         description["vocab_size"],
         description["max_length"],
         description["end_id"],
-        condition=None if given is None else space_of(given),
+        condition=None if condition is None else space_of(condition),
         separator_id=description.get("separator_id"),
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
@@ -292,10 +300,10 @@ def load_run_generator(run_dir: Path, *, trust_code: bool = False) -> ExportedGe
             raise ValueError(f"{len(token_names)} token names for {space.vocab_size} tokens")
         kept = description.get("reading")
         reading = None if kept is None else _reading_of(kept)
-        names = description.get("given_names")
+        names = condition_names_of(description)
         condition_names = None if names is None else tuple(names)
         return ExportedGenerator(
-            generator.eval(), space, token_names, joining_of(description), reading, condition_names
+            settings, generator.eval(), space, token_names, joining_of(description), reading, condition_names
         )
     except (CheckpointError, PluginError):
         raise
@@ -343,10 +351,12 @@ def require_fitting(exported: ExportedGenerator, task: Task, asked: str) -> None
     Raises:
         CheckpointError: its sequences or tokens are others.
     """
-    given = None if task.conditions is None else task.conditions.token_names
-    known = exported.condition_names if exported.condition_names is not None else given  # older versions do not tell it
+    condition_names = None if task.conditions is None else task.conditions.token_names
+    known = (
+        exported.condition_names if exported.condition_names is not None else condition_names
+    )  # older versions do not tell it
     same_shape = all(getattr(exported.space, name) == getattr(task.space, name) for name in _SPACE[:3])
-    if not same_shape or exported.token_names != task.token_names or known != given:
+    if not same_shape or exported.token_names != task.token_names or known != condition_names:
         raise CheckpointError(
             f"{asked}: its data has changed since the run began: its generator writes "
             f"{len(exported.token_names):,} tokens in sequences of at most {exported.space.max_length}, but its "

@@ -1,8 +1,9 @@
 """Generators in MLflow's model registry: put there to be served, and fetched to be sampled from.
 
 A registered generator is a model of MLflow's "models from code": two data files, a script (`served_model`) and a copy
-of this package. It loads where rlgan is not installed, and nothing in it is a pickle. What is fetched are the data
-files alone: code of a registry is run by those who serve it, not by us.
+of this package. It loads where rlgan is not installed, and nothing in it is a pickle. A network of the user's own has
+its source in the data files, and what it imports goes along: as a requirement, or as a copy of a package that no index
+has. What is fetched are the data files alone: code of a registry is run by those who serve it, not by us.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlgan.base.errors import CheckpointError, ConfigError, RlganError, TrackingError, nearest
+from rlgan.extensions import dependencies_of, plugins_in
 from rlgan.storage.discriminator_export import DISCRIMINATOR_FILES
 from rlgan.storage.export import GENERATOR_FILES, load_run_generator
 
@@ -94,7 +96,7 @@ def register(
 
     Raises:
         CheckpointError: the folder holds no generator that can be read.
-        ConfigError: the name or the temperature cannot be.
+        ConfigError: the name or the temperature cannot be, or the network is code that cannot go along.
         TrackingError: the server cannot be reached, has no such run, or refuses.
     """
     if not 0.0 < temperature < math.inf:
@@ -104,7 +106,9 @@ def register(
             fields={"temperature": temperature},
         )
     require_model_name(name)
-    load_run_generator(generator_dir, trust_code=trust_code)  # what cannot be read must not be served
+    # What cannot be read must not be served.
+    settings = load_run_generator(generator_dir, trust_code=trust_code).settings
+    own = dependencies_of(plugins_in(settings))
     with asking(tracking_uri(uri, Path("runs"))) as client, TemporaryDirectory(prefix="rlgan-") as temporary:
         from mlflow.entities import LoggedModelOutput
 
@@ -119,7 +123,11 @@ def register(
             model_type="sequence generator",
         )
         folder = Path(temporary) / "model"
-        _save(folder, Path(temporary) / "code", generator_dir, temperature, model, run_id)
+        needs = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if settings.kind == "causal_lm" else ())
+        installed = (f"{one}=={installed_version(one).partition('+')[0]}" for one in needs)
+        requirements = list(dict.fromkeys([*installed, *own.requirements]))
+        code = _copied(Path(temporary) / "code", [Path(__file__).parents[1], *own.packages])
+        _save(folder, code, requirements, generator_dir, temperature, model, run_id)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -217,20 +225,36 @@ def fetch(uri: str | None, model: str, names: Sequence[str] = GENERATOR_FILES) -
 # ---------------------------------------------------------------------- logging
 
 
-def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, model: Any, run_id: str) -> None:
+def _copied(folder: Path, packages: Sequence[Path]) -> list[Path]:
+    """Copies of packages and modules in a folder: what is logged stands on its own.
+
+    `rlgan/envs` and `rlgan/tuning` may be links, which are followed.
+    """
+    folder.mkdir()
+    for one in packages:
+        if one.is_dir():
+            shutil.copytree(one, folder / one.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copyfile(one, folder / one.name)
+    return [folder / one.name for one in packages]
+
+
+def _save(
+    folder: Path,
+    code: Sequence[Path],
+    requirements: Sequence[str],
+    generator_dir: Path,
+    temperature: float,
+    model: Any,
+    run_id: str,
+) -> None:
     """Write the model as MLflow keeps it."""
     import pandas
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import save_model
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    # rlgan/envs and rlgan/tuning may be links, which are followed: what is logged stands on its own.
-    package = shutil.copytree(
-        Path(__file__).parents[1], code / "rlgan", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
     weights, description = (generator_dir / name for name in GENERATOR_FILES)
-    kind = json.loads(description.read_text("utf-8"))["generator"]["kind"]
-    requirements = REQUIREMENTS + (REQUIREMENTS_OF_LANGUAGE_MODELS if kind == "causal_lm" else ())
     artifacts = {"weights": str(weights.resolve()), "description": str(description.resolve())}
     # What it learned from, for whoever goes on against it; a folder of an older version has none.
     for key, name in zip(("discriminator_weights", "discriminator"), DISCRIMINATOR_FILES, strict=True):
@@ -240,7 +264,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
         path=str(folder),
         python_model=str(_SCRIPT),
         artifacts=artifacts,
-        code_paths=[str(package)],
+        code_paths=[str(one) for one in code],
         signature=ModelSignature(
             inputs=Schema([ColSpec("long", "num_sequences")]),
             outputs=Schema([ColSpec("string", "text")]),
@@ -254,7 +278,7 @@ def _save(folder: Path, code: Path, generator_dir: Path, temperature: float, mod
             ),
         ),
         input_example=(pandas.DataFrame({"num_sequences": [2]}), {"temperature": float(temperature), "seed": 0}),
-        pip_requirements=[f"{one}=={installed_version(one).partition('+')[0]}" for one in requirements],
+        pip_requirements=list(requirements),
         mlflow_model=Model(
             artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
         ),

@@ -157,30 +157,30 @@ class RealSequences:
 
     # ------------------------------------------------------------------ begun with
 
-    def beginnings(self, num_sequences: int, purpose: tuple[str, int], unit: int) -> Beginnings:
+    def beginnings(self, num_sequences: int, purpose: tuple[str, int], iteration: int) -> Beginnings:
         """What sequences without a reward begin with: fakes, and rows that are differentiated.
 
         Args:
             num_sequences: B.
             purpose: names their random stream.
-            unit: adversarial units done.
+            iteration: adversarial iterations done.
         """
-        return self._drawn(num_sequences, 1, purpose, unit)
+        return self._drawn(num_sequences, 1, purpose, iteration)
 
-    def rollouts(self, update: int, unit: int) -> Beginnings:
+    def rollouts(self, update: int, iteration: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
         copies = schedule.g_group or 1
         if not schedule.num_real:
-            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
+            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), iteration, self._compares)
         others = self._choose(schedule.num_sampled // copies, "examples", update, skipping=schedule.num_real)
         rows = torch.arange(len(others.tokens)).repeat_interleave(copies)
         return others.rows(rows).beginnings(0, self._compares)
 
     def _drawn(
-        self, num_sequences: int, copies: int, purpose: tuple[str, int], unit: int, with_targets: bool = False
+        self, num_sequences: int, copies: int, purpose: tuple[str, int], iteration: int, with_targets: bool = False
     ) -> Beginnings:
-        prefix_length = self._schedule.teacher_forcing.prefix_length(unit)
+        prefix_length = self._schedule.teacher_forcing.prefix_length(iteration)
         if self._task.conditions is None and not prefix_length:
             return Beginnings()
         different = -(-num_sequences // copies)

@@ -245,7 +245,7 @@ class GeneratorLearners:
         call = partial(_learn, shards=shards, minibatch=rows, given=given)
         # What learners in other processes have done so far is not known here.
         number = experience.tokens.shape[0] // minibatch
-        counted = {"name": "learners"} if self._num_learners else {"unit": "batch", "total": number}
+        counted = {"name": "learners"} if self._num_learners else {"item": "batch", "total": number}
         with torch_threads(self._threads), torch.random.fork_rng(devices=[]), stage("learn", **counted):
             taken = self._change(call)
         self._num_updates += 1

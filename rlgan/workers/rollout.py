@@ -159,7 +159,7 @@ class LocalRollouts:
     ) -> list[Rollouts]:
         """See `RolloutPool.collect`."""
         results = []
-        with stage("shards", unit="shard", total=len(shards)):
+        with stage("shards", item="shard", total=len(shards)):
             for shard in shards:
                 results.append(self._worker.run(shard, generator, rollout_policy, discriminator, reference))
                 advance()
@@ -299,7 +299,7 @@ class RayRollouts:
         results: dict[int, Rollouts] = {}
         tries: Counter[int] = Counter()
         waiting = deque(range(len(shards)))
-        with stage("shards", unit="shard", total=len(shards)):
+        with stage("shards", item="shard", total=len(shards)):
             self._collect_all(shards, (generator, rollout_policy, discriminator, reference), waiting, tries, results)
         return [results[index] for index in range(len(shards))]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlgan.cli.main import main
+from rlgan.tracking import row_of
 from tests.support.commands import rows_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
@@ -38,7 +39,7 @@ def assert_alike(found: Any, recorded: Any) -> None:
 
 def after(position: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the units after a position, and of the final table, which has none."""
-    return [row for row in rows if row["unit"] is None or row["unit"] > position]
+    return [row for row in rows if row["iteration"] is None or row["iteration"] > position]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_run_of_0_1_0_ends_with_the_numbers_of_one_that_never_stopped(
     position = int(next((tmp_path / "checkpoints").iterdir()).name)
     assert main(["train", "--resume", str(tmp_path)]) == 0
     found = after(position, rows_of(tmp_path))
-    recorded = [json.loads(line) for line in (stopped.parent / "metrics.jsonl").read_text().splitlines()]
+    recorded = [row_of(line) for line in (stopped.parent / "metrics.jsonl").read_text().splitlines()]
     rest = after(position, recorded)
     table, recorded_table = (json.loads((folder / "table.json").read_text()) for folder in (tmp_path, stopped.parent))
     assert len(rest) > 1

@@ -123,6 +123,11 @@ def test_a_generator_of_pairs_writes_for_sources_without_its_data(translator: tu
         file.unlink()
     exported = load_run_generator(folder)
     assert exported.space == task.space and task.conditions is not None
+    description = json.loads((folder / "generator.json").read_text("utf-8"))
+    older = {"given": description.pop("condition"), "given_names": description.pop("condition_names")}  # of 0.1.0
+    (folder / "generator.json").write_text(json.dumps({**description, **older}), "utf-8")
+    of_older = load_run_generator(folder)
+    assert (of_older.space, of_older.condition_names) == (exported.space, exported.condition_names)
     sources = ["eine Katze", "ein Hund"]
     drawn, notes = exported.answer(sources, "in.txt", Decoding(), seed=3)
     assert len(drawn) == 2 and notes == ()

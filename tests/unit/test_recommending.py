@@ -13,7 +13,7 @@ import pytest
 
 import rlgan
 from rlgan.base.errors import ConfigError, DataError
-from rlgan.cli.options import add_choices, resolve, split_overrides
+from rlgan.cli.options import Choices, add_choices, resolve, split_overrides
 from rlgan.config.paths import override
 from rlgan.envs.tasks import PairsTask, TextTask, build_task
 from rlgan.envs.tasks.pieces import Characters
@@ -183,9 +183,7 @@ def test_the_command_line_says_what_the_file_is_and_what_to_type(
         parser = argparse.ArgumentParser()
         add_choices(parser)
         own, overrides = split_overrides(words, parser)
-        options = parser.parse_args(own)
-        options.verb = "train"
-        config = resolve(options, overrides)
+        config = resolve(Choices.of(parser.parse_args(own)), overrides)
         assert (first, second, config.preset) == ("rlgan", "train", one["preset"])
         assert config.task == TextTask(data=str(file), lowercase=True)
         assert one["seconds"] > 0.0 and one["measured"][0] == "likelihood"

@@ -89,8 +89,10 @@ class CausalLMGenerator(Generator):
     def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
         """Tokens of each prompt and each sequence; see `Generator.num_read`."""
         completions = sequence_mask(self._space, tokens).sum(1)
-        given = torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
-        return torch.stack([given, completions], 1)
+        prompt_lengths = (
+            torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
+        )
+        return torch.stack([prompt_lengths, completions], 1)
 
     # ------------------------------------------------------------------ for the distribution and the stepper
 
