@@ -9,9 +9,13 @@ have exactly `max_length` tokens and every id is an ordinary token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rlgan.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from .spelling import Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class SequenceSpace:
             ordinary token to networks; to whoever compares sequences it equals nothing, not even itself.
         start_id: id that a network reads before the first token, or None where there is none; see `required_start`.
         padding_id: id that fills positions after the terminator, or None where the terminator itself does.
+        spelling: how tokens are written as text, or None where nobody said it. Two spaces are the same whatever it is.
     """
 
     vocab_size: int
@@ -43,6 +48,7 @@ class SequenceSpace:
     unknown_id: int | None = None
     start_id: int | None = 0
     padding_id: int | None = None
+    spelling: Spelling | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:

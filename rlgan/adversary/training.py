@@ -25,7 +25,7 @@ from rlgan.base.problems import Problem
 from rlgan.base.search_priors import Choice, NotSearched
 from rlgan.base.seeding import global_stream, stream
 from rlgan.base.settings import Settings
-from rlgan.base.weights import Weights, base_of, load_weights, trained_of
+from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights, trained_of
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
@@ -223,6 +223,11 @@ class _Minibatch:
         return kinds | ({"mismatched": self.is_mismatched} if bool(self.is_mismatched.any()) else {})
 
 
+def initial_stream(seed: int) -> AbstractContextManager[None]:
+    """Within the block, torch's global random numbers are those that a run's discriminator is initialised by."""
+    return global_stream(seed, "discriminator", "initial")
+
+
 class Adversary:
     """A discriminator with its optimiser and its replay buffers.
 
@@ -239,6 +244,7 @@ class Adversary:
         fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
         device: where it computes; the buffers stay on the CPU.
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
+        start: weights that it begins with in the place of random ones, name → tensor; None for random ones.
     """
 
     def __init__(
@@ -254,16 +260,20 @@ class Adversary:
         fakes_are_soft: bool = False,
         device: torch.device = CPU,
         pretrained: Tensor | None = None,
+        start: Tensors | None = None,
     ) -> None:
         self._device, self._learns_prefixes = device, learns_prefixes
         self._settings, self._optimizer_settings, self._space, self._seed = settings, optimizer, space, seed
         self._reals, self._heldout_reals = reals, heldout_reals
         self._judges_tokens = network.granularity == "token"
-        with global_stream(seed, "discriminator", "initial"):
+        with initial_stream(seed):
             self.network = build_discriminator(network, space).to(device)
         load_pretrained(self.network, pretrained)
+        if start is not None:
+            load_weights(self.network, start)
         self.base = base_of(self.network)
-        self._optimizer = build_optimizer(optimizer, self.network.parameters())
+        self._trained = [one for one in self.network.parameters() if one.requires_grad]
+        self._optimizer = build_optimizer(optimizer, self._trained)
         capacity = settings.buffer or settings.sequences_per_round
         self._true_pairs: TruePairs | None = None
         if settings.mismatched is not None:
@@ -325,17 +335,17 @@ class Adversary:
                 # Sums, so that each member's gradient is that of a network alone.
                 total = torch.stack(member_losses).sum() + self.network.penalty()
                 if self._settings.l2_all is not None:
-                    total = total + self._settings.l2_all * weight_penalty(self.network.parameters())
+                    total = total + self._settings.l2_all * weight_penalty(self._trained)
                 penalty, ends = self._settings.gradient_penalty, (batch.reals, batch.fakes)
                 if (cost := penalty.of(self.network.parts(), self._space, *ends, rng)) is not None:
                     total = total + cost.total
                     slopes.append(cost.mean)
                 total.backward()
-                norms.append(clip_gradients(self.network.parameters(), self._optimizer_settings.clip_norm))
+                norms.append(clip_gradients(self._trained, self._optimizer_settings.clip_norm))
                 self._optimizer.step()
                 # One loss has been noted for each step before this one.
                 if self._settings.weight_clip is not None and (self._settings.clip_every == "step" or not losses):
-                    clip_weights(self.network.parameters(), self._settings.weight_clip)
+                    clip_weights(self._trained, self._settings.weight_clip)
                 losses.append(float(torch.stack(member_losses).detach().mean()))
                 called_real = member_logits.detach().mean(0) > 0
                 for kind, rows_of_kind in batch.kinds.items():
@@ -509,8 +519,14 @@ class Adversary:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
-        load_weights(self.network, state["weights"])
-        self.base = base_of(self.network)
+        frozen = set() if self.base is None or self.base.tensors is None else set(self.base.tensors)
+        self.base = as_base({name: one for name, one in state["weights"].items() if name in frozen})
+        trained = {name: one for name, one in state["weights"].items() if name not in frozen}
+        if self._device == CPU:
+            # Read where it lies, which may be where the generator's lies.
+            load_weights(self.network, trained, self.base)
+        else:
+            load_weights(self.network, state["weights"])
         restore_optimizer_state(self._optimizer, state["optimizer"])
         self._real_buffer.restore(state["real_buffer"])
         self._fake_buffer.restore(state["fake_buffer"])

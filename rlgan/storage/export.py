@@ -25,6 +25,7 @@ from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.spelling import Spelling
 from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.envs.tasks.sources import Reading, ReadSources
@@ -228,6 +229,7 @@ def names_of(task: Task) -> dict[str, Any]:
         "joining": task.joining,
         "token_names": list(task.token_names),
         "given_names": None if task.conditions is None else list(task.conditions.token_names),
+        "given_joining": None if task.conditions is None else task.conditions.joining,
     }
 
 
@@ -242,7 +244,10 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     """The sequences that a description tells of."""
     # Older versions say neither what is given, nor where turns end, nor which token is the unknown one; their start is
     # 0 and their padding the terminator.
-    given = description.get("given")
+    given, names = description.get("given"), description.get("token_names")
+    if given is not None:
+        of_given = {"token_names": description.get("given_names"), "joining": description.get("given_joining", "words")}
+        given = {**given, **of_given}
     return SequenceSpace(
         description["vocab_size"],
         description["max_length"],
@@ -252,6 +257,7 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
         padding_id=description.get("padding_id"),
+        spelling=None if names is None else Spelling(tuple(names), joining_of(description)),
     )
 
 

@@ -10,17 +10,17 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.search_priors import Choice, NotSearched, Uniform
 from rlgan.base.settings import Settings
 
-Architecture = Literal["gpt2", "llama", "qwen2"]
+_ROTARY = ("llama", "qwen2")
 
 
-class FreshWeights(Settings):
+class FreshModel(Settings):
     """A new model with random weights, of an architecture that transformers knows."""
 
-    owner: ClassVar[str] = "generator"
+    owner: ClassVar[str]
     """Setting of the network that they are of, for messages."""
     kind: Literal["fresh"] = "fresh"
-    architecture: Annotated[Architecture, Choice(("gpt2", "llama", "qwen2"))] = "llama"
-    """GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated layers)."""
+    architecture: str
+    """Which layers it is made of."""
     width: Annotated[int, Choice((64, 128, 256))] = Field(256, ge=2)
     """Width of the token embedding and of every layer."""
     layers: Annotated[int, Choice((2, 4, 6))] = Field(4, ge=1)
@@ -32,24 +32,23 @@ class FreshWeights(Settings):
     expansion: Annotated[int, NotSearched("4 everywhere since 2017")] = Field(4, ge=1)
     """Width of the feed-forward part over that of the layer."""
     dropout: Annotated[float, Uniform(0.0, 0.5)] = Field(0.0, ge=0.0, lt=1.0)
-    """Dropout in pretraining: of GPT-2 on the embedding, on attention and on what each part adds; else on attention."""
-    tied: Annotated[bool, Choice((True, False))] = True
-    """The output layer is the embedding (Press & Wolf 2017)."""
+    """Dropout while it learns, of a generator in pretraining: of BERT and GPT-2 on the embedding, on attention and on
+    what each part adds; else on attention."""
 
     @model_validator(mode="after")
-    def _sizes_fit_together(self) -> FreshWeights:
+    def _sizes_fit_together(self) -> FreshModel:
         own = f"{self.owner}.weights"
         if self.width % self.heads:
             raise ConfigError(f"{own}.width={self.width}: is not divided by {own}.heads={self.heads}. Use a multiple.")
-        if self.architecture != "gpt2" and (self.width // self.heads) % 2:
+        if self.architecture in _ROTARY and (self.width // self.heads) % 2:
             raise ConfigError(
                 f"{own}.heads={self.heads}: leaves {self.width // self.heads} numbers a head, and rotary positions "
                 "need an even number. Use another number of heads, or another width."
             )
-        if self.key_value_heads is not None and self.architecture == "gpt2":
+        if self.key_value_heads is not None and self.architecture not in _ROTARY:
             raise ConfigError(
-                f"{own}.key_value_heads={self.key_value_heads}: has no effect on GPT-2, which has as many as heads. "
-                "Leave it out."
+                f"{own}.key_value_heads={self.key_value_heads}: has no effect on {self.architecture}, where it is "
+                "heads. Leave it out."
             )
         if self.heads % (self.key_value_heads or self.heads):
             raise ConfigError(
@@ -57,6 +56,27 @@ class FreshWeights(Settings):
                 "divisor."
             )
         return self
+
+
+class FreshWeights(FreshModel):
+    """A new language model with random weights."""
+
+    owner: ClassVar[str] = "generator"
+    architecture: Annotated[Literal["gpt2", "llama", "qwen2"], Choice(("gpt2", "llama", "qwen2"))] = "llama"
+    """GPT-2 (learned positions, layer norm), Llama, or Qwen2 (rotary positions, RMS norm, gated layers)."""
+    tied: Annotated[bool, Choice((True, False))] = True
+    """The output layer is the embedding (Press & Wolf 2017)."""
+
+
+class FreshClassifier(FreshModel):
+    """A new classifier with random weights, which reads the tokens of the task."""
+
+    owner: ClassVar[str] = "discriminator"
+    architecture: Annotated[Literal["bert", "gpt2", "llama", "qwen2"], Choice(("bert", "gpt2", "llama", "qwen2"))] = (
+        "bert"
+    )
+    """BERT (every token sees all others), or a language model in which a token sees those before it: GPT-2, Llama,
+    Qwen2."""
 
 
 class WholeModel(Settings):
