@@ -107,6 +107,14 @@ class Workers(Settings):
     chunk_rows: int = Field(256, ge=1)
     """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
     result's rounding."""
+    most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
+    """Nats by which the learner's log-probability of a drawn token may differ from the sampler's
+    (`rollouts/logprob_gap_max`), above which the run stops; null never stops it. In float32 they differ by 1e-5, in
+    bfloat16 by some hundredths."""
+    tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
+    """Most tokens, prompts and padding included, of which gradients are computed at once, of the generator and of the
+    discriminator; null for whole batches. Gradients of the parts add up to that of the batch, up to rounding; a
+    sequence that alone has more is a part of its own. Lower it when memory is short."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

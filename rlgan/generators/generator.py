@@ -261,6 +261,20 @@ class Generator(nn.Module, ABC):
             conditions: (B, S) int64; None for a generator that is given nothing.
         """
 
+    def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        """How many tokens of each row are computed, so that a batch can be cut by what it costs.
+
+        Args:
+            tokens: (B, T) int64.
+            conditions: (B, S) int64, or None.
+
+        Returns:
+            (B, K) int64, of K parts of a row that are padded each by itself: here what it is given, and the sequence,
+            both whole.
+        """
+        sizes = [part.shape[1] for part in (conditions, tokens) if part is not None]
+        return torch.tensor([sizes]).expand(len(tokens), -1)
+
     def soft_rows(
         self, space: SequenceSpace, seeds: Tensor, relaxation: Relaxation | None, conditions: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

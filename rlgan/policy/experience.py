@@ -249,7 +249,8 @@ def _experience(recipe: Recipe, rollouts: Rollouts, scaled: Tensor, drawn: Tenso
     def weighted(amounts: Tensor) -> Tensor:
         return policy_gradient_weights(amounts, mask, objective.loss_normaliser)
 
-    terms = objective.terms(weighted(scaled), rollouts.logprobs)
+    old_logprobs = rollouts.logprobs.masked_fill(~drawn, 0.0)
+    terms = {"old_logprobs": old_logprobs, **objective.terms(weighted(scaled), old_logprobs)}
     near = recipe.reference.on_loss(drawn)
     if near is not None:
         assert rollouts.reference_logprobs is not None

@@ -334,6 +334,20 @@ def clipped_tokens(
     return int(held.sum()), int((weights != 0).sum())
 
 
+def logprob_gap(logprobs: Tensor, drawn_logprobs: Tensor) -> float:
+    """Greatest distance, in nats, between what two computations of one policy say of the tokens that it drew.
+
+    Before the first step learner and sampler are the same policy, so that all of it is rounding, or an error.
+
+    Args:
+        logprobs: (B, T) float32 nats, the learner's.
+        drawn_logprobs: (B, T) float32 nats, the sampler's; 0 where it drew nothing.
+    """
+    was_drawn = drawn_logprobs != 0
+    distances = (logprobs.detach() - drawn_logprobs)[was_drawn].abs()
+    return float(distances.max()) if distances.numel() else 0.0
+
+
 def reference_penalty(logprobs: Tensor, reference_logprobs: Tensor, weights: Tensor) -> Tensor:
     """Σ weights · (exp(d) - d - 1), d = log p_reference - log p_θ: "k3", whose mean over p_θ is the KL divergence.
 

@@ -111,7 +111,8 @@ class Experience:
         tokens: (B, T) int64.
         weights: (B, T) float32, 0 wherever nothing is to be learned; carries the normaliser of the loss, as all do.
         clipped_weights: (B, T) float32.
-        old_logprobs: (B, T) float32 nats, of the policy that drew the tokens; beside `clipped_weights`.
+        old_logprobs: (B, T) float32 nats, of the policy that drew the tokens, as its sampler found them; 0 where none
+            did.
         kl_weights: (B, T) float32, not negative.
         reference_logprobs: (B, T) float32 nats; beside `kl_weights`.
         entropy_weights: (B, T) float32.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from rlgan.base.activity import stage
+from rlgan.base.errors import ConfigError
 from rlgan.base.seeding import stream
 from rlgan.config.config import Config
 from rlgan.policy.baselines import BaselineState
@@ -35,6 +36,25 @@ def recipe_of(config: Config) -> Recipe:
         config.schedule.g_group,
         config.tells_log_odds,
     )
+
+
+def require_one_policy(gap: float, most: float | None) -> None:
+    """See to it that learner and sampler are the same policy, but for rounding.
+
+    Args:
+        gap: greatest distance of their log-probabilities of a token, nats.
+        most: that is allowed; None allows all.
+
+    Raises:
+        ConfigError: they part.
+    """
+    if most is not None and not gap <= most:
+        raise ConfigError(
+            f"rollouts/logprob_gap_max={gap:.3g}: for one of the drawn tokens, the log-probability of the learner and "
+            f"that of the sampler are so many nats apart; workers.most_logprob_gap={most:g} is allowed. The update "
+            "would follow the gradient of a policy that did not draw the tokens. Set generator.dtype to float32, mend "
+            "the steps of a generator of your own, or raise workers.most_logprob_gap."
+        )
 
 
 class GeneratorUpdates:
@@ -75,6 +95,9 @@ class GeneratorUpdates:
             experience, minibatch = self._passes(rows, update)
             with timings.timed("timing/learn_s"):
                 learned = learners.update("adversarial", experience, minibatch, **through)
+            if (gap := learned.pop("logprob_gap_max", None)) is not None:
+                metrics["rollouts/logprob_gap_max"] = gap
+                require_one_policy(gap, config.workers.most_logprob_gap)
             metrics |= {f"generator/{name}": value for name, value in learned.items()}
         if batches := forcing.steps(shared.real, update):
             with timings.timed("timing/teacher_forcing_s"):

@@ -88,6 +88,7 @@ def build_parts(config: Config, task: Task, begins: bool = True) -> Iterator[Par
             through=_through(config),
             pretrained=start.tables.get("generator"),
             begins=begins,
+            tokens_at_once=workers.tokens_at_once,
         )
         seats.callback(learners.close)
         networks = (plan, config.generator, config.discriminator)

@@ -4,15 +4,15 @@ The learner executes weights of tokens and never asks where they come from. Norm
 formed on the whole batch by the driver, so splitting rows over learners and averaging their gradients, times the number
 of learners, is the gradient of the whole batch.
 
-What of RLlib is used: `TorchRLModule`, `TorchLearner`, `LearnerGroup` built from an `AlgorithmConfig`. What is not: its
-environment runners (see docs/architecture.md), its metrics logger, and its habit of setting gradients that are not
-finite to zero: here they end the run.
+What of RLlib is used: `TorchRLModule`, `TorchLearner` (both in `learning`), `LearnerGroup` built from an
+`AlgorithmConfig`. What is not: its environment runners (see docs/architecture.md), its metrics logger, and its habit of
+setting gradients that are not finite to zero: here they end the run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -23,17 +23,14 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner_group import LearnerGroup
-from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor, nn
 
 from rlgan.adversary.losses import LossSettings
-from rlgan.base.activity import advance, stage
+from rlgan.base.activity import stage
 from rlgan.base.devices import device_of
 from rlgan.base.seeding import global_stream, stream_seed
 from rlgan.base.threads import torch_threads
@@ -50,180 +47,18 @@ from rlgan.base.weights import (
 )
 from rlgan.discriminators import DiscriminatorSettings
 from rlgan.envs.sequence_space import SequenceSpace
-from rlgan.generators import Distribution, Generator, GeneratorSettings, build_generator
+from rlgan.generators import GeneratorSettings, build_generator
 from rlgan.layers.embeddings import load_pretrained
-from rlgan.layers.optimizers import (
-    OptimizerSettings,
-    build_optimizer,
-    clip_gradients,
-    optimizer_state,
-    restore_optimizer_state,
-)
+from rlgan.layers.optimizers import OptimizerSettings
 from rlgan.layers.relaxation import Relaxation
-from rlgan.policy.objectives import ObjectiveSettings, Reinforce, learner_loss
+from rlgan.policy.objectives import ObjectiveSettings, Reinforce
 from rlgan.sampling.records import Experience
-from rlgan.sampling.sampler import mixed_inputs
 from rlgan.training.parts import LearnerPhase
 
 from .faults import Fault, Faults, fault_of
+from .learning import MODULE, GeneratorLearner, GeneratorModule
 from .placement import Role, Room, reporting_wait
 from .processes import ProcessInfo, require_same_versions, this_process
-from .through import Through
-
-_MODULE = "default_policy"
-_ENTROPIES = "entropies"
-_ROW_LOSSES = "row_losses"
-
-
-class GeneratorModule(TorchRLModule):
-    """A generator as an RLlib module: tokens in, log-probabilities of those tokens out."""
-
-    def setup(self) -> None:
-        """Build the generator; called by RLlib."""
-        self.generator = build_generator(self.model_config["generator"], self.model_config["space"])
-        if self.model_config["through"] is not None:
-            # Not as a module of this one: its parameters are not to be learned here.
-            network, loss = self.model_config["through"]
-            object.__setattr__(self, "through", Through(network, loss, self.model_config["space"]))
-
-    def _forward(self, batch: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        if "row_weights" in batch:
-            return self._judged(batch)
-        distribution, conditions = self._distribution(batch), batch.get("conditions")
-        if "input_draws" in batch:
-            read = mixed_inputs(self.generator.stepper().conditional(conditions), batch["tokens"], batch["input_draws"])
-            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"], read=read)}
-        if "entropy_weights" not in batch:
-            return {Columns.ACTION_LOGP: distribution.logprobs(batch["tokens"])}
-        logprobs, entropies = distribution.logprobs_and_entropies(batch["tokens"])
-        return {Columns.ACTION_LOGP: logprobs, _ENTROPIES: entropies}
-
-    def _distribution(self, batch: dict[str, Tensor], rows: Tensor | None = None) -> Distribution:
-        """The distribution of a batch, or of some of its rows."""
-        return self.generator.conditional(_conditions(batch, rows))
-
-    def _judged(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Losses of rows that are drawn anew, and log-probabilities of the others' tokens."""
-        tokens = batch["tokens"]
-        drawn = batch["row_weights"] != 0
-        if not self.generator.has_likelihood:
-            # All its rows are drawn. What fills a learner's share up has no tokens to be likely either, and weighs 0.
-            drawn = torch.ones_like(drawn)
-        logprobs = tokens.new_zeros(tokens.shape, dtype=torch.float32)
-        if not bool(drawn.all()):
-            logprobs = logprobs.masked_scatter(
-                ~drawn.unsqueeze(1), self._distribution(batch, ~drawn).logprobs(tokens[~drawn])
-            )
-        losses = logprobs.new_zeros(tokens.shape[0])
-        if bool(drawn.any()):
-            losses = losses.masked_scatter(
-                drawn, self.through.losses(self.generator, batch["row_seeds"][drawn], _conditions(batch, drawn))
-            )
-        return {Columns.ACTION_LOGP: logprobs, _ROW_LOSSES: losses}
-
-
-def _conditions(batch: dict[str, Tensor], rows: Tensor | None) -> Tensor | None:
-    """What the rows of a batch, or some of them, are given."""
-    conditions = batch.get("conditions")
-    return conditions if conditions is None or rows is None else conditions[rows]
-
-
-class GeneratorLearner(TorchLearner):
-    """Minimises the terms of `Experience` with the optimiser of the current phase."""
-
-    def configure_optimizers_for_module(self, module_id: str, config: AlgorithmConfig | None = None) -> None:
-        """One optimiser a phase over the same parameters; called by RLlib."""
-        self._phase_optimizers: dict[str, torch.optim.Optimizer] = {}
-        self._clip_norms: dict[str, float | None] = {}
-        parameters = self.get_parameters(self.module[module_id])
-        for phase, settings in self.config.learner_config_dict["optimizers"].items():
-            optimizer = build_optimizer(settings, parameters)
-            self._phase_optimizers[phase] = optimizer
-            self._clip_norms[phase] = settings.clip_norm
-            self.register_optimizer(
-                module_id=module_id,
-                optimizer_name=phase,
-                optimizer=optimizer,
-                params=parameters,
-                lr_or_lr_schedule=settings.lr,
-            )
-        self._phase: str = "mle"
-        self._losses: list[float] = []
-        self._gradient_norms: list[float] = []
-        self._clipped: list[tuple[int, int]] = []
-
-    def begin(
-        self,
-        phase: LearnerPhase,
-        seed: int,
-        threads: int,
-        judge: Weights | None,
-        relaxation: Relaxation | None,
-        rate: float,
-    ) -> None:
-        """Choose the optimiser and its rate, seed dropout and set this process's threads for the next update."""
-        self._phase = phase
-        # RLlib puts back the settings' own rate behind each update.
-        for group in self._phase_optimizers[phase].param_groups:
-            group["lr"] = rate * self.config.learner_config_dict["optimizers"][phase].lr
-        if judge is not None:
-            self._unwrapped().through.load(judge, relaxation)
-        self.network().use_dropout(phase == "mle")
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-
-    def compute_loss_for_module(
-        self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Any], fwd_out: dict[str, Tensor]
-    ) -> Tensor:
-        """The sum of all terms whose weights are there; called by RLlib."""
-        objective, logprobs = self.config.learner_config_dict["objective"], fwd_out[Columns.ACTION_LOGP]
-        loss = learner_loss(objective, batch, logprobs, fwd_out.get(_ENTROPIES))
-        if _ROW_LOSSES in fwd_out:
-            loss = loss + (batch["row_weights"] * fwd_out[_ROW_LOSSES]).sum()
-        self._losses.append(float(loss.detach()))
-        if "clipped_weights" in batch:
-            self._clipped.append(objective.clipped(logprobs, batch["old_logprobs"], batch["clipped_weights"]))
-        # DDP averages the learners' gradients; the weights are those of the whole batch, so theirs must be summed.
-        return loss * max(1, config.num_learners)
-
-    def postprocess_gradients(self, gradients_dict: dict[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Clip by the phase's global norm; called by RLlib after the learners' gradients were averaged."""
-        parameters = [self._params[name] for name in gradients_dict]
-        self._gradient_norms.append(clip_gradients(parameters, self._clip_norms[self._phase]))
-        return gradients_dict
-
-    def apply_gradients(self, gradients_dict: dict[Hashable, Tensor]) -> None:
-        """Step the phase's optimiser; called by RLlib."""
-        self._phase_optimizers[self._phase].step()
-        advance()
-
-    def take_metrics(self) -> dict[str, list[Any]]:
-        """Losses, gradient norms and (held by the clip, of so many) of the updates since the last call."""
-        taken: dict[str, list[Any]] = {
-            "loss": self._losses,
-            "grad_norm": self._gradient_norms,
-            "clipped": self._clipped,
-        }
-        self._losses, self._gradient_norms, self._clipped = [], [], []
-        return taken
-
-    def network(self) -> Generator:
-        """The generator itself."""
-        # Unwrapped, for among several learners the module stands inside torch's DistributedDataParallel.
-        generator: Generator = self._unwrapped().generator
-        return generator
-
-    def _unwrapped(self) -> Any:
-        return self.module[_MODULE].unwrapped()
-
-    def optimizer_states(self) -> dict[str, Any]:
-        """State of each phase's optimiser."""
-        return {phase: optimizer_state(optimizer) for phase, optimizer in self._phase_optimizers.items()}
-
-    def restore_optimizer_states(self, states: dict[str, Any]) -> None:
-        """Put back what `optimizer_states` returned."""
-        for phase, optimizer in self._phase_optimizers.items():
-            restore_optimizer_state(optimizer, states[phase])
 
 
 class _GeneratorConfig(AlgorithmConfig):
@@ -250,6 +85,8 @@ class GeneratorLearners:
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or weights will be loaded.
         begins: whether the generator begins here, with the weights of the files that it names; False where all weights
             are about to be put in their place.
+        tokens_at_once: most tokens, prompts and padding included, of which gradients are computed at once; None for
+            whole minibatches.
 
     Attributes:
         notes: lines for the log: which weights it begins with.
@@ -273,6 +110,7 @@ class GeneratorLearners:
         through: tuple[DiscriminatorSettings, LossSettings] | None = None,
         pretrained: Tensor | None = None,
         begins: bool = True,
+        tokens_at_once: int | None = None,
     ) -> None:
         if not role.number:
             device_of("workers.gpus_per_learner", role.gpus)
@@ -292,7 +130,11 @@ class GeneratorLearners:
                 num_learners=role.number,
                 num_gpus_per_learner=role.gpus,
                 learner_class=GeneratorLearner,
-                learner_config_dict={"optimizers": optimizers, "objective": objective or Reinforce()},
+                learner_config_dict={
+                    "optimizers": optimizers,
+                    "objective": objective or Reinforce(),
+                    "tokens_at_once": tokens_at_once,
+                },
             )
         )
         module = RLModuleSpec(
@@ -301,7 +143,7 @@ class GeneratorLearners:
         observation = gymnasium.spaces.Box(0, space.vocab_size, (space.max_length,), np.int64)
         action: gymnasium.Space[Any] = gymnasium.spaces.Discrete(space.vocab_size)
         config = config.rl_module(rl_module_spec=module)
-        spec = config.get_multi_rl_module_spec(spaces={_MODULE: (observation, action)})
+        spec = config.get_multi_rl_module_spec(spaces={MODULE: (observation, action)})
         self._build_group = partial(config.build_learner_group, rl_module_spec=spec)
         self._group: LearnerGroup | None = None
         # What the driver holds of actors that may be lost: the state after the last call that changed it.
@@ -393,7 +235,7 @@ class GeneratorLearners:
             rate: factor of the phase's learning rate.
 
         Returns:
-            "loss", "grad_norm" and, of a clipped objective, "clipped_share"; means over the steps.
+            See `Learners.update`.
         """
         assert experience.tokens.shape[0] % minibatch == 0
         seed = stream_seed(self._seed, "learner", self._num_updates)
@@ -416,6 +258,8 @@ class GeneratorLearners:
         }
         if clipped := [counted for one in taken for counted in one["clipped"]]:
             metrics["clipped_share"] = sum(held for held, _ in clipped) / max(1, sum(number for _, number in clipped))
+        if experience.old_logprobs is not None:
+            metrics["logprob_gap_max"] = max(gap for one in taken for gap in one["logprob_gap"])
         return metrics
 
     @property
@@ -539,7 +383,7 @@ def _process(learner: GeneratorLearner) -> ProcessInfo:
 
 def _batch(experience: Experience) -> MultiAgentBatch:
     rows = SampleBatch(experience.tensors())
-    return MultiAgentBatch({_MODULE: rows}, env_steps=experience.tokens.shape[0])
+    return MultiAgentBatch({MODULE: rows}, env_steps=experience.tokens.shape[0])
 
 
 def _split(experience: Experience, minibatch: int, num_learners: int) -> tuple[list[Experience], int]:

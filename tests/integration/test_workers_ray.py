@@ -254,13 +254,25 @@ def every_relaxation() -> Iterator[tuple[str, Experience, Relaxation]]:
 
 
 @contextmanager
-def one_and_two(generator: GeneratorSettings, objective: ObjectiveSettings) -> Iterator[list[GeneratorLearners]]:
-    """The learner in this process, and two elsewhere."""
+def one_and_two(
+    generator: GeneratorSettings, objective: ObjectiveSettings, tokens_at_once: int | None = None
+) -> Iterator[list[GeneratorLearners]]:
+    """The learner in this process, and two elsewhere, whose gradients may be computed in parts."""
     optimizers: dict[LearnerPhase, OptimizerSettings] = {"mle": Adam(lr=0.05), "adversarial": SGD(lr=1.0)}
     groups = [
         GeneratorLearners(
-            generator, SPACE, optimizers, learner_role(number), 1, 0, FAULTS, Room(60.0), objective, (JUDGE, Hinge())
-        )
+            generator,
+            SPACE,
+            optimizers,
+            learner_role(number),
+            1,
+            0,
+            FAULTS,
+            Room(60.0),
+            objective,
+            (JUDGE, Hinge()),
+            tokens_at_once=tokens_at_once if number else None,
+        )  # fmt: skip
         for number in (0, 2)
     ]
     try:
@@ -288,7 +300,8 @@ def judge() -> Weights:
 
 
 def test_two_learners_take_the_step_of_one_for_every_objective(task: Task) -> None:
-    with one_and_two(GENERATOR, PPO()) as groups:
+    # 7 rows of 5 tokens are 4 a learner, and go through in parts of 2; or in one, where there are fewer.
+    with one_and_two(GENERATOR, PPO(), tokens_at_once=10) as groups:
         names = []
         for name, rows in every_objective(task):
             names.append(name)

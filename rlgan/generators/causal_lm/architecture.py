@@ -70,7 +70,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
         )
     _require_known(model)
     if settings.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     network: nn.Module = model
     if isinstance(settings.training, LoRA):
         network = with_adapters(model, settings.training, "generator", "CAUSAL_LM")

@@ -86,6 +86,12 @@ class CausalLMGenerator(Generator):
         """Its distribution of completions of prompts, or of texts; see `Generator.conditional`."""
         return _Completions(self, conditions)
 
+    def num_read(self, tokens: Tensor, conditions: Tensor | None) -> Tensor:
+        """Tokens of each prompt and each sequence; see `Generator.num_read`."""
+        completions = sequence_mask(self._space, tokens).sum(1)
+        given = torch.ones_like(completions) if conditions is None else self._is_prompt(conditions).sum(1).clamp_min(1)
+        return torch.stack([given, completions], 1)
+
     # ------------------------------------------------------------------ for the distribution and the stepper
 
     def prompts(self, conditions: Tensor | None, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -102,9 +108,7 @@ class CausalLMGenerator(Generator):
         if conditions is None:
             start = torch.full((num_rows, 1), self._start_id, device=self.device)
             return start, torch.ones_like(start, dtype=torch.bool)
-        assert self._space.condition is not None
-        is_real = sequence_mask(self._space.condition, conditions) & (conditions < self.vocab_size)
-        lengths = is_real.sum(1)
+        lengths = self._is_prompt(conditions).sum(1)
         size = max(1, int(lengths.max()))
         places = torch.arange(size, device=conditions.device) - (size - lengths).unsqueeze(1)
         mask = places >= 0
@@ -113,6 +117,11 @@ class CausalLMGenerator(Generator):
         ids[:, -1] = torch.where(is_empty, self._start_id, ids[:, -1])
         mask[:, -1] |= is_empty
         return ids, mask
+
+    def _is_prompt(self, conditions: Tensor) -> Tensor:
+        """Which of (B, S) are read; a terminator that is none of the model's tokens is not."""
+        assert self._space.condition is not None
+        return sequence_mask(self._space.condition, conditions) & (conditions < self.vocab_size)
 
     def features(self, ids: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the output layer reads.
