@@ -87,6 +87,11 @@ class Schedule(Settings):
     """Of these, how many baselines and normalisations that compare sequences compare; null compares all."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds a unit, each with fresh fakes."""
+    d_fakes: Annotated[
+        Literal["fresh", "rollouts"], NotSearched("how a method is defined"), ReadIf("rounds between updates")
+    ] = "fresh"
+    """What these rounds learn from: fresh fakes of the updated generator, or the very rollouts that it has just learned
+    from, scored by the discriminator of before (GAD). Pretraining draws fresh ones."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes a discriminator round, in pretraining too."""
     balance: BalanceSettings = FixedBalance()
@@ -120,6 +125,48 @@ class Schedule(Settings):
                 "halving_of_no_pretraining",
                 {"schedule.mle_halve_from": self.mle_halve_from},
                 "is of pretraining, and schedule.mle_epochs is 0. Set it to null, or give it epochs.",
+            )
+
+        if self.d_fakes == "rollouts":
+            yield from self._check_rollouts(fields)
+
+    def _check_rollouts(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator learns once from all rollouts of a unit."""
+        at = {"schedule.d_fakes": self.d_fakes}
+        if fields.discriminator is None or not (self.adversarial_updates and self.d_steps):
+            yield Problem(
+                "rollouts_for_nobody",
+                at,
+                "has no effect without rounds of the discriminator between generator updates. Set it to fresh.",
+            )
+            return
+        if not fields.objective.reads_reward:
+            yield Problem(
+                "no_rollouts_to_learn_from",
+                at,
+                f"with objective={fields.objective.kind!r} there are no rollouts. Set it to fresh.",
+            )
+        if not fields.adversary.loss.reads_fakes:
+            yield Problem(
+                "rollouts_are_unread",
+                at,
+                f"has no effect with adversary.loss={fields.adversary.loss.kind!r}, which reads no fakes. Set it to "
+                "fresh.",
+            )
+        if self.g_steps != 1 or self.d_steps != 1:
+            which = "g_steps" if self.g_steps != 1 else "d_steps"
+            yield Problem(
+                "rollouts_are_learned_once",
+                {f"schedule.{which}": self.g_steps if which == "g_steps" else self.d_steps},
+                "each round would learn from the same rollouts, or from one update's alone, with schedule.d_fakes="
+                "'rollouts'. Set it to 1, or schedule.d_fakes to fresh.",
+            )
+        if fields.adversary.sequences_per_round != self.num_sampled:
+            yield Problem(
+                "rounds_of_rollouts",
+                {"adversary.sequences_per_round": fields.adversary.sequences_per_round},
+                "with schedule.d_fakes='rollouts' a round has the rollouts of an update. Set it to their number, "
+                f"{self.num_sampled}.",
             )
 
     def mle_rate(self, epoch: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rlgan.adversary.training import Pairs
+from rlgan.adversary.minibatches import Fakes
 from rlgan.base.weights import Weights, averaged
 from rlgan.layers.relaxation import Relaxation
 from rlgan.rollouts.shards import cut_into_shards
@@ -88,7 +88,7 @@ class Gathering:
         theta, kappa = self._shared.parts.learners.weights(), self._shared.config.credit.rollout_ema
         self._rollout_policy = averaged(self._rollout_policy, theta, kappa)
 
-    def fakes(self, index: int, iteration: int, pretrains: bool) -> Pairs:
+    def fakes(self, index: int, iteration: int, pretrains: bool) -> Fakes:
         """Sequences for a round of the discriminator; none where its loss reads none.
 
         Args:
@@ -98,15 +98,16 @@ class Gathering:
         """
         shared, config, settings = self._shared, self._shared.config, self._shared.config.adversary
         if not settings.loss.reads_fakes:
-            return Pairs(torch.empty(0, shared.task.space.max_length, dtype=torch.int64))
+            return Fakes(torch.empty(0, shared.task.space.max_length, dtype=torch.int64))
         generator, is_soft = shared.parts.learners.weights(), config.objective.makes_soft_rows
         number = settings.sequences_per_round
+        begun = shared.real.fakes(number, index, iteration)
         shards = cut_into_shards(
             number,
             config.workers.shard_fakes,
             config.seed,
             ("fakes", index),
-            shared.real.beginnings(number, ("fake_prefixes", index), iteration),
+            begun,
             searched_rows(settings.decoding, number, pretrains),
             beam=settings.decoding.beam,
             generator_version=generator.version,
@@ -117,7 +118,14 @@ class Gathering:
         )
         pool = shared.parts.rollouts
         fakes = concatenate(pool.collect(shards, pool.publish(generator)))
-        return Pairs(fakes.tokens if fakes.soft_rows is None else fakes.soft_rows, fakes.conditions)
+        tokens = fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
+        return Fakes(tokens, fakes.conditions, begun.targets)
+
+    def as_fakes(self, rollouts: Rollouts, update: int, iteration: int) -> Fakes:
+        """Rollouts of a generator update as fakes; arguments as those of `rollouts`."""
+        within_prompts = self._shared.config.adversary.loss.within_prompts
+        reals = self._shared.real.rollouts(update, iteration).targets if within_prompts else None
+        return Fakes(rollouts.tokens, rollouts.conditions, reals)
 
     def relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""

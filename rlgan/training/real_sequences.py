@@ -33,6 +33,7 @@ class RealSequences:
     def __init__(self, config: Config, task: Task) -> None:
         self._schedule, self._objective, self._seed = config.schedule, config.objective, config.seed
         reads, self._task = config.reward.reads, task
+        self._within_prompts = config.discriminator is not None and config.adversary.loss.within_prompts
         self._compares = "targets" in reads or ("texts" in reads and task.conditions is not None)
         self._weights: Tensor | None = None
         if config.schedule.example_weights == "tf_idf":
@@ -99,15 +100,26 @@ class RealSequences:
         """
         return self._drawn(num_sequences, 1, purpose, unit)
 
+    def fakes(self, num_sequences: int, index: int, unit: int) -> Beginnings:
+        """What fakes of a round begin with; where the loss compares within prompts in groups, with the reals.
+
+        Args:
+            num_sequences: B.
+            index: rounds before this one.
+            unit: adversarial units done.
+        """
+        copies = (self._schedule.g_group or 1) if self._within_prompts else 1
+        return self._drawn(num_sequences, copies, ("fake_prefixes", index), unit, self._within_prompts)
+
     def rollouts(self, update: int, unit: int) -> Beginnings:
         """What the rollouts of a generator update begin with; no pair among them is learned by example, too."""
         schedule = self._schedule
-        copies = schedule.g_group or 1
+        copies, with_targets = schedule.g_group or 1, self._compares or self._within_prompts
         if not schedule.num_real:
-            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, self._compares)
+            return self._drawn(schedule.num_sampled, copies, ("prefixes", update), unit, with_targets)
         others = self._shuffled("examples", update)[schedule.num_real :][: schedule.num_sampled // copies]
         rows = others.repeat_interleave(copies)
-        targets = self._task.train[rows].long() if self._compares else None
+        targets = self._task.train[rows].long() if with_targets else None
         return Beginnings(conditions=self._conditions(rows), targets=targets)
 
     def _drawn(

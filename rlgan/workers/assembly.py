@@ -13,7 +13,8 @@ from typing import Any
 import ray
 
 from rlgan.adversary.losses import LossSettings
-from rlgan.adversary.training import Pairs, initial_stream
+from rlgan.adversary.minibatches import Pairs
+from rlgan.adversary.training import initial_stream
 from rlgan.base.errors import ConfigError
 from rlgan.base.weights import Tensors, weights_of
 from rlgan.config.config import Config

@@ -25,9 +25,10 @@ from rlgan.adversary.losses import (
     cross_entropy,
     hinge,
 )
+from rlgan.adversary.minibatches import Pairs, one_prefix_each
 from rlgan.adversary.mismatched_pairs import derangement
 from rlgan.adversary.regularisers import InterpolatedPenalty, NoGradientPenalty, gradient_penalty
-from rlgan.adversary.training import Adversary, AdversarySettings, Pairs, Round, one_prefix_each
+from rlgan.adversary.training import Adversary, AdversarySettings, Round
 from rlgan.discriminators import (
     CausalLSTM,
     CnnHighway,
