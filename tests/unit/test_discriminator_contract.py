@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from rlgan.discriminators import (
     PairCnn,
     PairLSTM,
     ResConv,
+    SequenceClassifier,
     SplitHead,
     Tabular,
     Transformer,
@@ -56,13 +58,19 @@ EVERY: list[DiscriminatorSettings] = [
     InteractionCnn(embedding=3, projection=2, channels=3, mlp_hidden=8),
     TripleLSTM(embedding=3, hidden=4, mlp_hidden=4),
 ]
+if find_spec("transformers") is not None:
+    SIZES = {"kind": "fresh", "width": 4, "layers": 1, "heads": 2}
+    EVERY += [
+        SequenceClassifier(weights={**SIZES, "architecture": "bert"}),
+        SequenceClassifier(weights={**SIZES, "architecture": "gpt2"}, granularity="token"),
+    ]
 JUDGES_TOKENS = [settings for settings in EVERY if settings.granularity == "token"]
 every = pytest.mark.parametrize("settings", EVERY, ids=lambda settings: settings.kind)
 every_of_pairs = pytest.mark.parametrize(
     "settings", [one for one in EVERY if one.reads == "pairs"], ids=lambda settings: settings.kind
 )
 every_with_soft_rows = pytest.mark.parametrize(
-    "settings", [one for one in EVERY if not isinstance(one, LanguageModel)], ids=lambda settings: settings.kind
+    "settings", [one for one in EVERY if one.reads_soft_rows], ids=lambda settings: settings.kind
 )
 every_with_members = pytest.mark.parametrize(
     "settings", [one for one in EVERY if "members" in type(one).model_fields], ids=lambda settings: settings.kind
@@ -180,7 +188,7 @@ def test_what_stands_after_the_terminator_changes_no_logit(settings: Discriminat
     assert not torch.equal(littered, tokens)
     for score in (net, net.scorer()):
         assert torch.equal(score(tokens, mask, given), score(littered, mask, given))
-    if isinstance(settings, LanguageModel):
+    if not settings.reads_soft_rows:
         return
     soft, soft_litter = one_hot(tokens), one_hot(littered)
     assert torch.equal(net(soft, mask, given), net(soft_litter, mask, given))

@@ -229,7 +229,8 @@ def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[A
         assert settings.generator is not None, "see Config.settled"
         config = architecture_of(settings.generator, space)
         config.num_labels = 1
-        return config, IdReader(space, 0, None)
+        # The generator reads one token less than it writes, and may have no position for more.
+        return config, IdReader(space, 0, None, begins=False)
     assert settings.config is not None and settings.tokens is not None
     config = stored_architecture(settings.config)
     config.num_labels = 1
@@ -307,9 +308,10 @@ def _require_fit(
     if reads_text:
         return
     given = space.condition
-    needed = space.max_length + (0 if given is None else given.max_length)
+    needed = space.max_length + (0 if given is None else given.max_length - (given.end_id == space.vocab_size))
+    needed += given is None and settings.reads_files  # the start
     most = _positions(model.config)
-    if most is not None and most < needed - 1:
+    if most is not None and most < needed:
         raise ConfigError(
             f"{shown}: its model reads at most {most} tokens, and a prompt and a completion have up to {needed}. Lower "
             "task.max_prompt_length or task.max_length so that both together are at most that."

@@ -70,17 +70,18 @@ class IdReader:
         space: the task's sequences.
         shift: what is added to ids of a condition: 0 where both sides have one alphabet.
         boundary: id that stands between the condition and the sequence; None for none.
+        begins: whether the start is read before a sequence that is given nothing.
     """
 
-    def __init__(self, space: SequenceSpace, shift: int, boundary: int | None) -> None:
-        self._space, self._shift, self._boundary = space, shift, boundary
+    def __init__(self, space: SequenceSpace, shift: int, boundary: int | None, begins: bool = True) -> None:
+        self._space, self._shift, self._boundary, self._begins = space, shift, boundary, begins
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Read:
         """See `Reader`."""
         space, parts = self._space, []
         one = torch.ones_like(tokens[:, :1])
         if conditions is None:
-            if space.start_id is not None:
+            if space.start_id is not None and self._begins:
                 parts.append((one * space.start_id, one.bool()))
         else:
             assert space.condition is not None
