@@ -204,7 +204,7 @@ def test_ends_and_lengths_do_not_tell_what_was_written_from_the_same_behind_the_
     folder: Path, tmp_path: Path
 ) -> None:
     records = [{"prompt": f"number {index}", "completion": "well " * (index % 4) + "ok"} for index in range(60)]
-    of_lengths = {"demonstrations": str(write_records(tmp_path / "lengths.jsonl", records)), "max_length": 12}
+    of_lengths = {"demonstrations": str(write_records(tmp_path / "lengths.jsonl", records)), "max_length": 10}
     task = build_task(task_of(folder).model_copy(update=of_lengths | {"over_long": "cut"}))
     space, spelling = task.space, task.space.spelling
     assert spelling is not None and task.conditions is not None
