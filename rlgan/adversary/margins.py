@@ -66,7 +66,11 @@ def margins_within(scores: Tensor, is_real: Tensor, prompts: Tensor) -> Tensor:
     """
     same = prompts[is_real].unsqueeze(1) == prompts[~is_real]
     if not bool(same.any()):
-        raise ShapeError("prompts: none has both a real and a fake, and this loss compares them within a prompt.")
+        raise ShapeError(
+            f"prompts={prompts.tolist()}: none has both a real and a fake. Give whole prompts.",
+            code="prompts_without_pairs",
+            fields={"prompts": prompts.tolist()},
+        )
     return (scores[is_real].unsqueeze(1) - scores[~is_real])[same]
 
 

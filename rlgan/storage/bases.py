@@ -90,7 +90,7 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
         SafetensorError: likewise.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ValueError(f"{digest!r} is no hash")
+        raise ValueError(f"{digest!r} is not a hash")
     path = base_path(run_dir, digest)
     try:
         content = path.read_bytes()
@@ -98,7 +98,7 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
         raise ValueError(f"{BASES}/{path.name} is missing") from None
     found = as_base(load(content))
     if found is None or found.digest != digest:
-        raise ValueError(f"{BASES}/{path.name} is not what was written: {len(content):,} bytes of another checksum")
+        raise ValueError(f"{BASES}/{path.name} does not match its checksum ({len(content):,} bytes)")
     assert found.tensors is not None
     return found.tensors
 

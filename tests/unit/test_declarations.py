@@ -74,6 +74,7 @@ LOSSES: dict[str, tuple[bool, bool, bool, bool, bool]] = {
     "wasserstein": (False, False, False, False, True),
     "least_squares": (True, True, False, False, False),
     "relativistic": (False, False, True, False, False),
+    "bradley_terry": (False, False, True, False, False),
     "likelihood": (True, False, False, True, False),
 }
 
@@ -236,7 +237,7 @@ def test_every_discriminator_declares_what_it_reads_and_judges() -> None:
     assert all(one.reads in ("sequences", "pairs", "either") and one.members == 1 for one in found)
     assert {one.kind for one in found if one.granularity == "token"} == {"causal_lstm", "language_model"}
     assert {one.kind for one in found if one.gives_distribution} == {"language_model"}
-    assert {one.kind for one in found if not one.has_embedding} == {"tabular"}
+    assert {one.kind for one in found if not one.has_embedding} == {"tabular", "sequence_classifier"}
     assert not any(one.has_spectral_norm or one.copies_embeddings for one in found)
     (bounded,) = (one for one in found if one.kind == "transformer")
     (copying,) = (one for one in found if one.kind == "interaction_cnn")

@@ -67,7 +67,7 @@ READ_IF = {
         "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
     },
     "rollouts": {"credit", "objective", "sampling"},
-    "rounds between updates": {"schedule.d_steps"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},

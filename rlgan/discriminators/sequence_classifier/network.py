@@ -123,7 +123,9 @@ class SequenceClassifierDiscriminator(Discriminator):
         if tokens.is_floating_point():
             raise ShapeError(
                 f"tokens {tuple(tokens.shape)} {tokens.dtype}: discriminator='sequence_classifier' reads tokens (B, T) "
-                "int64, and no soft rows. Use another discriminator."
+                "int64, and no soft rows. Use another discriminator.",
+                code="classifier_soft_rows",
+                fields={"tokens": tuple(tokens.shape)},
             )
         if (conditions is None) == (self._space.condition is not None):
             raise ValueError(f"{type(self).__name__} {'needs' if conditions is None else 'cannot read'} conditions.")
@@ -237,8 +239,10 @@ def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[A
     known = None if space.spelling is None else space.spelling.digest
     if known is None:
         raise ConfigError(
-            f"discriminator.weights={settings.weights.kind!r}: reads text, and this task says of no token how it is "
-            "written. Set discriminator.weights to fresh."
+            f"discriminator.weights={settings.weights.kind!r}: reads text, but the tokens of this task cannot be "
+            "written as text. Set discriminator.weights to fresh.",
+            code="classifier_task_without_text",
+            fields={"discriminator.weights": settings.weights.kind},
         )
     is_same = known == settings.tokens.digest and shift == 0
     return config, IdReader(space, 0, None) if is_same and _is_causal(config) else None
@@ -268,8 +272,10 @@ def _build(settings: SequenceClassifier, config: Any) -> nn.Module:
         model.config.pad_token_id = model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0
     if not (hasattr(model, "score") or hasattr(model, "classifier")):
         raise ConfigError(
-            f"discriminator.weights: {type(model).__name__} makes its verdict in a way of its own. Use a model of "
-            "another architecture, such as BERT, RoBERTa, Llama or GPT-2."
+            f"discriminator.weights: {type(model).__name__} has an output layer that rlgan does not support. Use a "
+            "model of another architecture, such as BERT, RoBERTa, Llama or GPT-2.",
+            code="classifier_head_not_supported",
+            fields={"discriminator.weights": type(model).__name__},
         )
     if settings.pooling == "mean" and not hasattr(model, "score"):
         body = getattr(model, model.base_model_prefix)
@@ -297,13 +303,17 @@ def _require_fit(
     shown = getattr(settings.weights, "shown", "discriminator.weights")
     if settings.granularity == "token" and not is_causal:
         raise ConfigError(
-            f"discriminator.granularity='token': {shown} is an encoder, whose tokens see those behind them. Set it to "
-            "sequence, or use a causal language model."
+            f"discriminator.granularity='token': {shown} is an encoder, which also reads the tokens that follow. "
+            "Set it to sequence, or use a causal language model.",
+            code="classifier_tokens_of_encoder",
+            fields={"discriminator.granularity": settings.granularity},
         )
     if settings.granularity == "token" and reads_text:
         raise ConfigError(
             f"discriminator.granularity='token': {shown} has other tokens than the task. Set it to sequence, or use a "
-            "model with the task's tokenizer."
+            "model with the task's tokenizer.",
+            code="classifier_tokens_of_others",
+            fields={"discriminator.granularity": settings.granularity},
         )
     if reads_text:
         return
@@ -313,6 +323,8 @@ def _require_fit(
     most = _positions(model.config)
     if most is not None and most < needed:
         raise ConfigError(
-            f"{shown}: its model reads at most {most} tokens, and a prompt and a completion have up to {needed}. Lower "
-            "task.max_prompt_length or task.max_length so that both together are at most that."
+            f"{shown}: its model reads at most {most} tokens, but a prompt and a completion have up to {needed}. Lower "
+            "task.max_prompt_length or task.max_length.",
+            code="classifier_reads_less",
+            fields={"discriminator.weights": shown},
         )

@@ -127,7 +127,9 @@ class TextReader:
         if not self._tokenizer.encode("a b c", add_special_tokens=False).ids:
             raise DataError(
                 f"{tokens.name}: its tokenizer makes no token of a text. Give the folder of a model with the tokenizer "
-                "that it was trained with."
+                "that it was trained with.",
+                code="tokenizer_makes_no_token",
+                fields={"path": tokens.name},
             )
 
     def __call__(self, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Read:

@@ -91,10 +91,10 @@ class SequenceClassifier(Architecture):
 
     def settled(self, generator: object) -> SequenceClassifier:
         """See `Architecture.settled`: with the architecture and the size of the tokenizer of its folder."""
-        if isinstance(self.weights, GeneratorWeights) and self.generator is None:
-            if not isinstance(generator, CausalLM):
-                return self  # refused by `check`
-            return self.model_copy(update={"generator": generator.settled()})
+        if self.begins_as_generator:
+            # Another generator is refused by `check`.
+            is_known = self.generator is not None or getattr(generator, "kind", None) != "causal_lm"
+            return self if is_known else self.model_copy(update={"generator": generator})
         if not isinstance(self.weights, ModelFolder | HubModel) or self.config is not None:
             return self
         config, tokens = classifier_config(self.weights), ModelTokens.of(self.weights)
@@ -114,23 +114,31 @@ class SequenceClassifier(Architecture):
         if self.max_length is not None and not self.reads_files:
             raise ConfigError(
                 f"discriminator.max_length={self.max_length}: has no effect with discriminator.weights="
-                f"{self.weights.kind!r}, which reads whole sequences. Leave it out."
+                f"{self.weights.kind!r}, which reads whole sequences. Remove it.",
+                code="classifier_max_length",
+                fields={"discriminator.max_length": self.max_length},
             )
         if self.config is not None and not self.reads_files:
             raise ConfigError(
                 f"discriminator.config: has no effect with discriminator.weights={self.weights.kind!r}, whose sizes "
-                "are settings. Leave it out."
+                "are settings. Remove it.",
+                code="classifier_config",
+                fields={"discriminator.config": "given"},
             )
         if self.granularity == "token" and self.pooling != "own":
             raise ConfigError(
                 f"discriminator.pooling={self.pooling!r}: has no effect with discriminator.granularity='token', where "
-                "each token has a logit. Leave it out."
+                "each token has a logit. Remove it.",
+                code="classifier_pooling_of_tokens",
+                fields={"discriminator.pooling": self.pooling},
             )
         of_bert = isinstance(self.weights, FreshClassifier) and self.weights.architecture == "bert"
         if self.granularity == "token" and of_bert:
             raise ConfigError(
-                "discriminator.granularity='token': every token of BERT sees those behind it. Set "
-                "discriminator.weights.architecture to gpt2, llama or qwen2."
+                "discriminator.granularity='token': BERT also reads the tokens that follow. Set "
+                "discriminator.weights.architecture to gpt2, llama or qwen2.",
+                code="classifier_tokens_of_encoder",
+                fields={"discriminator.granularity": self.granularity},
             )
         return self
 
@@ -140,7 +148,7 @@ class SequenceClassifier(Architecture):
             yield Problem(
                 "generator_is_no_language_model",
                 {"discriminator.weights": self.weights.kind},
-                f"begins as the generator, and generator={fields.generator.kind!r} is no causal language model. Use "
+                f"begins as the generator, but generator={fields.generator.kind!r} is no causal language model. Use "
                 "generator causal_lm, or set discriminator.weights to folder.",
             )
 
