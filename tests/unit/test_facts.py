@@ -35,7 +35,7 @@ EXPECTED: dict[type, set[str]] = {
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
         "task.demonstrations", "task.model.path", "generator.weights.path",  # new
-        "generator.pretrained.path", "discriminator.pretrained.path",
+        "generator.pretrained.path", "discriminator.pretrained.path", "discriminator.weights.path",
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},

@@ -20,6 +20,7 @@ from rlgan.base.pretrained import HubModel, ModelFolder, require_language_models
 from rlgan.discriminators.discriminator import Discriminator, PlainScorer, Scorer
 from rlgan.envs.model_tokens import ModelTokens
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.generators import CausalLM
 from rlgan.generators.causal_lm.architecture import architecture_of
 from rlgan.layers.pretrained import (
     FreshClassifier,
@@ -229,7 +230,7 @@ def _architecture(settings: SequenceClassifier, space: SequenceSpace) -> tuple[A
         return config, IdReader(space, shift, boundary)
     if settings.begins_as_generator:
         assert settings.generator is not None, "see Config.settled"
-        config = architecture_of(settings.generator, space)
+        config = architecture_of(CausalLM.model_validate(settings.generator), space)
         config.num_labels = 1
         # The generator reads one token less than it writes, and may have no position for more.
         return config, IdReader(space, 0, None, begins=False)

@@ -71,7 +71,7 @@ class SequenceClassifier(Architecture):
     """The architecture as transformers writes it in config.json; filled in by rlgan when a run begins."""
     tokens: Annotated[StoredTokens | None, NotSearched("is the model at hand")] = None
     """What is known of its tokenizer; filled in by rlgan when a run begins."""
-    generator: Annotated[CausalLM | None, NotSearched("is the generator of the run")] = None
+    generator: Annotated[dict[str, Any] | None, NotSearched("is the generator of the run")] = None
     """Settings of the generator that it begins as; filled in by rlgan when a run begins."""
 
     @property
@@ -94,7 +94,9 @@ class SequenceClassifier(Architecture):
         if self.begins_as_generator:
             # Another generator is refused by `check`.
             is_known = self.generator is not None or getattr(generator, "kind", None) != "causal_lm"
-            return self if is_known else self.model_copy(update={"generator": generator})
+            if is_known or not isinstance(generator, Settings):
+                return self
+            return self.model_copy(update={"generator": generator.model_dump(mode="json")})
         if not isinstance(self.weights, ModelFolder | HubModel) or self.config is not None:
             return self
         config, tokens = classifier_config(self.weights), ModelTokens.of(self.weights)
@@ -107,7 +109,7 @@ class SequenceClassifier(Architecture):
 
         if self.generator is None:
             return own
-        return begun_as(self.training, self.generator, space, own, generator)
+        return begun_as(self.training, CausalLM.model_validate(self.generator), space, own, generator)
 
     @model_validator(mode="after")
     def _settings_have_effect(self) -> SequenceClassifier:
