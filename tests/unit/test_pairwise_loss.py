@@ -206,7 +206,7 @@ SOFT: dict[str, Any] = {
     "reward": {"kind": "constant"},
     "baseline": {"kind": "none"},
     "normalisation": {"kind": "none"},
-    "objective": {"kind": "none"},
+    "objective": {"kind": "gumbel"},
 }
 REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("pairs_without_prompts", {}, {"task": TASK, "generator": {"kind": "lstm", "embedding": 4, "hidden": 4}}),
@@ -221,7 +221,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("pairs_of_prefixes", {}, {"credit": Prefix()}),
     ("rollouts_are_learned_once", {"d_fakes": "rollouts", "d_steps": 2}, {}),
     ("rounds_of_rollouts: 16", {"d_fakes": "rollouts", "g_batch": 16}, {}),
-    ("greater_than_equal", {"g_group": 1}, {}),
+    ("setting_value", {"g_group": 1}, {}),
     ("pairs_in_halves", {"balance": {"kind": "equilibrium"}}, {}),
     ("rollouts_are_unread", {"d_fakes": "rollouts"}, LIKELIHOOD),
     ("no_rollouts_to_learn_from", {"d_fakes": "rollouts", "g_group": None}, SOFT),

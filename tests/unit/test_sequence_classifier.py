@@ -331,7 +331,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     write_encoder(tmp_path, ())
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).unlink()
-    with refused(DataError, "TOKENIZER"):
+    with refused(DataError, "tokenizer_missing"):
         of_folder(tmp_path, TEXT)
 
 
@@ -344,7 +344,7 @@ def test_a_model_that_judges_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_adapters_of_layers_that_there_are_none_of_are_refused() -> None:
-    with refused(ConfigError, "lora_matches_nothing"):
+    with refused(ConfigError, "no_such_layer"):
         judge(SPACE, weights=TINY, training={**LORA, "targets": ["nothing"]})
 
 
