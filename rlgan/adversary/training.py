@@ -29,6 +29,7 @@ from rlgan.base.weights import Tensors, Weights, as_base, base_of, load_weights,
 from rlgan.discriminators import DiscriminatorSettings, PlainScorer, Scorer, build_discriminator
 from rlgan.envs.sequence_space import SequenceSpace
 from rlgan.envs.transition import sequence_mask
+from rlgan.generators import Generator, GeneratorSettings, build_generator
 from rlgan.layers.embeddings import load_pretrained
 from rlgan.layers.optimizers import (
     OptimizerSettings,
@@ -41,7 +42,7 @@ from rlgan.layers.relaxation import tokens_of
 from rlgan.metrics import auc, discriminator_health
 from rlgan.sampling.beam_search import DecodingSettings, Drawn
 
-from .losses import ClassLosses, CrossEntropy, LossSettings
+from .losses import ClassLosses, CrossEntropy, LossSettings, prefix_log_ratios
 from .margins import margin_health, sequence_scores
 from .minibatches import Minibatch, Minibatches, Pairs
 from .mismatched_pairs import TruePairs
@@ -104,6 +105,13 @@ class AdversarySettings(Settings):
     def check(self, fields: Fields) -> Iterator[Problem]:
         """Buffers hold a round; mismatched pairs are of conditions, and a class of their own; one bound of weights."""
         network, loss = fields.discriminator, self.loss
+        if self.buffer is not None and loss.reads_policy:
+            yield Problem(
+                "replay_beside_policy",
+                {"adversary.buffer": self.buffer},
+                f"would keep fakes of earlier generators, but adversary.loss={loss.kind!r} needs fakes of the current "
+                "one only. Set it to null.",
+            )
         if self.buffer is not None and self.buffer < self.sequences_per_round:
             yield Problem(
                 "buffer_below_a_round",
@@ -115,6 +123,13 @@ class AdversarySettings(Settings):
             )
         if network is not None and self.mismatched is not None:
             at = {"adversary.mismatched": self.mismatched}
+            if fields.task.is_stream:
+                yield Problem(
+                    "mismatched_beside_stream",
+                    at,
+                    "needs a fixed training split to know which pairs are true, but task.mode='stream' draws new pairs "
+                    "each time. Set it to null, or set task.mode=fixed.",
+                )
             if not fields.task.gives_conditions:
                 yield Problem(
                     "mismatched_without_conditions",
@@ -164,9 +179,11 @@ class Round:
             apart.
         hold_above: held-out area under the ROC curve above which the round only measures, and adds the fakes.
         conditions: (n, S) int64 what each fake was given; None where they are given nothing.
-        reals: (n, T) int64 the real sequence under each fake's condition; None where the loss compares none within a
-            prompt, so that reals are drawn by themselves.
-        group: fakes in a row under one condition; of `reals` alone.
+        reals: real sequences of this round; None: drawn from the training sequences.
+        policy: the generator that made the fakes, where the loss reads it.
+        paired: (n, T) int64 the real sequence under each fake's condition; None where the loss compares none within a
+            prompt, so that reals are drawn separately.
+        group: fakes in a row under one condition; with `paired` only.
     """
 
     index: int
@@ -175,7 +192,9 @@ class Round:
     real_weight: float | None = None
     hold_above: float | None = None
     conditions: Tensor | None = None
-    reals: Tensor | None = None
+    reals: Pairs | None = None
+    policy: Weights | None = None
+    paired: Tensor | None = None
     group: int = 1
 
 
@@ -200,6 +219,7 @@ class Adversary:
         fakes_are_soft: fakes are soft rows; then reals are handed to it as one-hot rows.
         device: where it computes; the buffers stay on the CPU.
         pretrained: (V, P) columns that the embedding begins with; None where it has none, or a state will be restored.
+        policy: the generator's network, where the loss reads its log-probabilities.
         start: weights that it begins with in the place of random ones, name → tensor; None for random ones.
     """
 
@@ -216,6 +236,7 @@ class Adversary:
         fakes_are_soft: bool = False,
         device: torch.device = CPU,
         pretrained: Tensor | None = None,
+        policy: GeneratorSettings | None = None,
         start: Tensors | None = None,
     ) -> None:
         self._device = device
@@ -230,6 +251,10 @@ class Adversary:
         self.base = base_of(self.network)
         self._trained = [one for one in self.network.parameters() if one.requires_grad]
         self._optimizer = build_optimizer(optimizer, self._trained)
+        self._policy: Generator | None = None
+        if settings.loss.reads_policy:
+            assert policy is not None
+            self._policy = build_generator(policy, space).requires_grad_(False).eval().to(device)
         capacity = settings.buffer or settings.sequences_per_round
         true_pairs: TruePairs | None = None
         if settings.mismatched is not None:
@@ -250,15 +275,16 @@ class Adversary:
         Returns:
             Metrics of the round.
         """
+        if self._policy is not None:
+            assert request.policy is not None
+            load_weights(self._policy, request.policy.complete)
         metrics = self._heldout_metrics(Pairs(request.fakes, request.conditions))
         rng = stream(self._seed, "adversary", request.index)
-        if request.reals is None:
-            number = self._reals.tokens.shape[0]
-            chosen = torch.randperm(number, generator=rng)[: min(self._settings.sequences_per_round, number)]
-            reals = self._reals.rows(chosen)
+        if request.paired is None:
+            reals = self._drawn_reals(rng) if request.reals is None else request.reals
         else:
             # Row by row beside the fakes, so that both buffers have them at the same place.
-            reals = Pairs(request.reals, request.conditions)
+            reals = Pairs(request.paired, request.conditions)
             metrics |= self._margins(request)
         self._real_buffer.add(reals.tokens, reals.conditions)
         self._fake_buffer.add(request.fakes, request.conditions)
@@ -269,8 +295,13 @@ class Adversary:
         metrics["discriminator/buffer_fake"] = float(len(self._fake_buffer))
         return metrics
 
+    def _drawn_reals(self, rng: torch.Generator) -> Pairs:
+        """As many training sequences as a round shows, none of them twice."""
+        number = self._reals.tokens.shape[0]
+        return self._reals.rows(torch.randperm(number, generator=rng)[: self._settings.sequences_per_round])
+
     def _counted(self, request: Round) -> AbstractContextManager[None]:
-        if request.reals is not None:
+        if request.paired is not None:
             batches = -(-self._num_prompts(request.group) // self._minibatches.prompts_at_once(request.group))
             return stage("learn", unit="batch", total=request.epochs * batches)
         rows = self._settings.batch // 2 if self._is_balanced(request) else self._settings.batch
@@ -283,7 +314,7 @@ class Adversary:
 
     def _epoch(self, request: Round, rng: torch.Generator) -> Iterator[Minibatch]:
         """The minibatches of a pass."""
-        if request.reals is not None:
+        if request.paired is not None:
             number = self._num_prompts(request.group)
             return self._minibatches.of_prompts(self._real_buffer, self._fake_buffer, number, request.group, rng)
         num_reals, num_fakes = self._epoch_size()
@@ -305,6 +336,7 @@ class Adversary:
         for _ in range(request.epochs):
             for batch in self._epoch(request, rng):
                 member_logits = self.network.member_logits(batch.shown, batch.mask, batch.conditions)
+                member_logits = self._against_policy(member_logits, batch.shown, batch.mask, batch.conditions)
                 member_losses = [self._loss(batch, logits, request.real_weight, apart) for logits in member_logits]
                 self._optimizer.zero_grad()
                 # Sums, so that each member's gradient is that of a network alone.
@@ -341,6 +373,14 @@ class Adversary:
             metrics |= {f"discriminator/accuracy_{kind}": correct[kind] / scored[kind] for kind in scored}
         return metrics
 
+    def _against_policy(self, logits: Tensor, tokens: Tensor, mask: Tensor, conditions: Tensor | None) -> Tensor:
+        """Logits as the loss reads them: of a distribution, less the generator's own log-probabilities."""
+        if self._policy is None:
+            return logits
+        with torch.no_grad():
+            policy_logprobs = self._policy.conditional(conditions).logprobs(tokens)
+        return prefix_log_ratios(logits, policy_logprobs, mask)
+
     def _loss(self, batch: Minibatch, logits: Tensor, real_weight: float | None, apart: list[ClassLosses]) -> Tensor:
         """The loss of a minibatch; where reals have a weight, both classes are noted, too."""
         settings, mask = self._settings, batch.mask if self._judges_tokens else None
@@ -375,7 +415,8 @@ class Adversary:
         if self._settings.loss.is_of_a_distribution:
             # A distribution over tokens ranks nothing and has no boundary: it is measured as a language model is.
             nll = -self._judged(scorer, self._heldout_reals.rows(slice(_MOST_HELDOUT))).mean()
-            return {"discriminator/nll_heldout": float(nll)}
+            metrics = {"discriminator/nll_heldout": float(nll)}
+            return metrics if self._policy is None else metrics | self._ratio_metrics(scorer, fresh)
         number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
         health = discriminator_health(
             self._judged(scorer, self._heldout_reals.rows(slice(number))),
@@ -392,7 +433,7 @@ class Adversary:
     @torch.no_grad()
     def _margins(self, request: Round) -> dict[str, float]:
         """How far reals stand above the fresh fakes of their prompts."""
-        assert request.reals is not None
+        assert request.paired is not None
         number = min(_MOST_HELDOUT, len(request.fakes)) // request.group * request.group
         scorer = self.network.scorer()
 
@@ -402,7 +443,25 @@ class Adversary:
             mask = sequence_mask(self._space, tokens)
             return sequence_scores(scorer(tokens, mask, given), mask if self._judges_tokens else None).to(CPU)
 
-        return margin_health(scores(request.reals[:number]), scores(request.fakes[:number])).metrics
+        return margin_health(scores(request.paired[:number]), scores(request.fakes[:number])).metrics
+
+    def _ratio_metrics(self, scorer: Scorer, fresh: Pairs) -> dict[str, float]:
+        """How log p_φ/p_θ of whole sequences tells unseen reals from fresh fakes."""
+        number = min(_MOST_HELDOUT, fresh.tokens.shape[0], self._heldout_reals.tokens.shape[0])
+        ratios = []
+        for pairs in (self._heldout_reals.rows(slice(number)), fresh.rows(slice(number))):
+            tokens = pairs.tokens.to(self._device)
+            conditions = None if pairs.conditions is None else pairs.conditions.to(self._device)
+            mask = sequence_mask(self._space, tokens)
+            prefixes = self._against_policy(scorer(tokens, mask, conditions), tokens, mask, conditions)
+            ratios.append(prefixes.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1).to(CPU))
+        health = discriminator_health(*ratios)
+        return {
+            "discriminator/auc_heldout": health.auc,
+            "discriminator/accuracy_heldout": health.accuracy,
+            "discriminator/mean_prob_real": health.mean_prob_real,
+            "discriminator/mean_prob_fake": health.mean_prob_fake,
+        }
 
     def _part_metrics(self, fresh: Pairs, number: int) -> dict[str, float]:
         """Of each part of a verdict its mean logit by kind of pair, and how it ranks reals against the other kinds.

@@ -59,7 +59,7 @@ class AdversarialTraining:
         self._gathering.move_rollout_policy()
         fakes = None
         if self._schedule.d_fakes == "rollouts":
-            fakes = self._gathering.as_fakes(updates[0].rollouts[0], iteration, iteration)
+            fakes = self._gathering.as_fakes(updates[0].rollouts[0])
         metrics |= self._rounds.between_generator_updates(iteration, fakes)
         self.num_done += 1
         if selection is not None:

@@ -42,6 +42,7 @@ class DiscriminatorRounds:
             Metrics of the round.
         """
         timings, index = self._shared.timings, self._balance.rounds
+        adversary = self._shared.config.adversary
         if fakes is None:
             with timings.timed("timing/sample_fakes_s"), stage("fakes", "fakes"):
                 fakes = self._gathering.fakes(index, iteration, pretrains)
@@ -53,6 +54,8 @@ class DiscriminatorRounds:
                 self._settings.real_weight(self._balance),
                 self._settings.hold_above,
                 fakes.conditions,
+                self._shared.real.for_round(index, adversary.sequences_per_round),
+                self._shared.parts.learners.weights() if adversary.loss.reads_policy else None,
                 fakes.reals,
                 self._shared.config.schedule.g_group or 1,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlgan.adversary.minibatches import Fakes
 from rlgan.base.weights import Weights, averaged
@@ -34,6 +35,7 @@ class Gathering:
     def __init__(self, shared: Shared, pretraining: Pretraining) -> None:
         self._shared, self._pretraining = shared, pretraining
         self._rollout_policy: Weights | None = None
+        self._targets: Tensor | None = None  # of the last rollouts
         self._reference: Any = None  # handle of weights that never change
 
     def rollouts(self, update: int, iteration: int) -> Rollouts:
@@ -57,12 +59,14 @@ class Gathering:
         if "discriminator" in config.reward.reads:
             discriminator = shared.discriminator.weights()
             discriminator_handle = pool.publish(discriminator)
+        begun = shared.real.rollouts(update, iteration)
+        self._targets = begun.targets
         shards = cut_into_shards(
             config.schedule.num_sampled,
             config.workers.shard_sequences,
             config.seed,
             ("rollouts", update),
-            shared.real.rollouts(update, iteration),
+            begun,
             generator_version=generator.version,
             rollout_version=None if policy is None else policy.version,
             discriminator_version=None if discriminator is None else discriminator.version,
@@ -121,11 +125,10 @@ class Gathering:
         tokens = fakes.tokens if fakes.soft_rows is None else fakes.soft_rows
         return Fakes(tokens, fakes.conditions, begun.targets)
 
-    def as_fakes(self, rollouts: Rollouts, update: int, iteration: int) -> Fakes:
-        """Rollouts of a generator update as fakes; arguments as those of `rollouts`."""
+    def as_fakes(self, rollouts: Rollouts) -> Fakes:
+        """The last rollouts as fakes."""
         within_prompts = self._shared.config.adversary.loss.within_prompts
-        reals = self._shared.real.rollouts(update, iteration).targets if within_prompts else None
-        return Fakes(rollouts.tokens, rollouts.conditions, reals)
+        return Fakes(rollouts.tokens, rollouts.conditions, self._targets if within_prompts else None)
 
     def relaxation(self, update: int) -> Relaxation | None:
         """How tokens are drawn in a generator update, and by the fakes before it; None where nothing is relaxed."""

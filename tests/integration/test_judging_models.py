@@ -147,10 +147,10 @@ def test_the_generator_learns_first_and_the_discriminator_then_from_the_same_sam
         # Scored by the discriminator of before: the rounds that it had learned by then.
         assert rollouts.discriminator_version == 2 + update
         assert torch.equal(request.fakes, rollouts.tokens) and request.group == 4
-        assert rollouts.conditions is not None and request.conditions is not None and request.reals is not None
+        assert rollouts.conditions is not None and request.conditions is not None and request.paired is not None
         assert torch.equal(request.conditions, rollouts.conditions)
         assert task.conditions is not None
-        for condition, real in zip(request.conditions, request.reals, strict=True):
+        for condition, real in zip(request.conditions, request.paired, strict=True):
             rows = (task.conditions.train == condition).all(1).nonzero().flatten()
             assert any(torch.equal(task.train[row].long(), real) for row in rows)
         groups = request.conditions.view(3, 4, -1)

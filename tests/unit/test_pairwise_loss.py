@@ -164,7 +164,8 @@ def test_a_round_learns_to_tell_reals_from_the_fakes_of_their_prompts_and_replay
         Pairs(reals, conditions), heldout, seed=0,
     )  # fmt: skip
     found = [
-        adversary.train_round(Round(index, fakes, 3, conditions=conditions, reals=reals, group=3)) for index in range(8)
+        adversary.train_round(Round(index, fakes, 3, conditions=conditions, paired=reals, group=3))
+        for index in range(8)
     ]
     assert found[-1]["discriminator/pair_accuracy"] == 1.0 and found[-1]["discriminator/loss"] < 0.2
     assert found[-1]["discriminator/margin_mean"] > 1.0 > abs(found[0]["discriminator/margin_mean"])
@@ -175,7 +176,7 @@ def test_a_round_learns_to_tell_reals_from_the_fakes_of_their_prompts_and_replay
         Pairs(reals, conditions), heldout, seed=0,
     )  # fmt: skip
     again.restore(adversary.state())
-    more = Round(8, fakes, 1, conditions=conditions, reals=reals, group=3)
+    more = Round(8, fakes, 1, conditions=conditions, paired=reals, group=3)
     assert adversary.train_round(more) == again.train_round(more)
 
 
