@@ -160,6 +160,10 @@ class DeclaredLoss(Protocol):
         """Whether each fake is compared with reals."""
 
     @property
+    def within_prompts(self) -> bool:
+        """Whether each fake is compared with the real of its own prompt."""
+
+    @property
     def is_of_a_distribution(self) -> bool:
         """Whether a distribution over tokens learns by it."""
 
@@ -202,6 +206,14 @@ class DeclaredAdversary(Protocol):
     @property
     def batch(self) -> int:
         """Sequences a minibatch."""
+
+    @property
+    def buffer(self) -> int | None:
+        """Sequences that each replay buffer holds; None for one round."""
+
+    @property
+    def sequences_per_round(self) -> int:
+        """Fresh fakes a round."""
 
     @property
     def mismatched(self) -> float | None:
@@ -450,6 +462,10 @@ class DeclaredSchedule(Protocol):
     @property
     def g_group(self) -> int | None:
         """Of these, how many are compared with each other."""
+
+    @property
+    def g_steps(self) -> int:
+        """Generator updates a unit."""
 
     @property
     def d_steps(self) -> int:

@@ -201,6 +201,16 @@ class Config(Settings):
         """All that contradicts something else, in the order in which it would be mended."""
         return problems(self, parts_of(self))
 
+    def settled(self) -> Self:
+        """The same with all that its networks would read of files but weights, so that a run can be read without them.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        generator = self.generator.settled()
+        judge = None if self.discriminator is None else self.discriminator.settled(generator)
+        return self.model_copy(update={"generator": generator, "discriminator": judge})
+
     @property
     def has_adversary(self) -> bool:
         """Whether a discriminator is trained."""

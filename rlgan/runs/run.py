@@ -173,7 +173,7 @@ def run(request: RunRequest, callbacks: Sequence[Callback] = (), progress: Progr
             _require_unused(run_dir, place)
         if place is not None:
             require_writable(place)
-        config = config.model_copy(update={"generator": config.generator.settled()})
+        config = config.settled()
     callbacks = (*loaded_callbacks(config.callbacks), *callbacks)
     require_usable(callbacks)
     progress = progress or Progress()

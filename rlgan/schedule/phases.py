@@ -88,6 +88,11 @@ class Schedule(Settings):
     """Number of sequences that baselines and normalisations compare with each other; null compares the whole batch."""
     d_steps: Annotated[int, Choice((1, 2, 5, 10)), ReadIf("rounds between updates")] = Field(5, ge=0)
     """Discriminator rounds per iteration, each with new fakes."""
+    d_fakes: Annotated[
+        Literal["fresh", "rollouts"], NotSearched("part of a method's definition"), ReadIf("rounds between updates")
+    ] = "fresh"
+    """Fakes of these rounds: fresh samples of the updated generator, or the rollouts of the generator update, which the
+    discriminator scored before its own update (GAD). Pretraining always draws fresh ones."""
     d_epochs: Annotated[int, Choice((1, 2, 3)), ReadIf("discriminator")] = Field(3, ge=1)
     """Passes over reals and fakes per discriminator round, also in pretraining."""
     balance: BalanceSettings = FixedBalance()
@@ -131,6 +136,43 @@ class Schedule(Settings):
                 "halving_of_no_pretraining",
                 {"schedule.mle_halve_from": self.mle_halve_from},
                 "applies to pretraining, but schedule.mle_epochs is 0. Set it to null, or set schedule.mle_epochs.",
+            )
+
+        if self.d_fakes == "rollouts":
+            yield from self._check_rollouts(fields)
+
+    def _check_rollouts(self, fields: Fields) -> Iterator[Problem]:
+        """The discriminator learns once from all rollouts of a unit."""
+        at = {"schedule.d_fakes": self.d_fakes}
+        if fields.discriminator is None or not (self.adversarial_updates and self.d_steps):
+            return  # not read
+        if not fields.objective.reads_reward:
+            yield Problem(
+                "no_rollouts_to_learn_from",
+                at,
+                f"with objective={fields.objective.kind!r} there are no rollouts. Set it to fresh.",
+            )
+        if not fields.adversary.loss.reads_fakes:
+            yield Problem(
+                "rollouts_are_unread",
+                at,
+                f"has no effect with adversary.loss={fields.adversary.loss.kind!r}, which uses no fakes. Set it to "
+                "fresh.",
+            )
+        if self.g_steps != 1 or self.d_steps != 1:
+            which = "g_steps" if self.g_steps != 1 else "d_steps"
+            yield Problem(
+                "rollouts_are_learned_once",
+                {f"schedule.{which}": self.g_steps if which == "g_steps" else self.d_steps},
+                "must be 1 with schedule.d_fakes='rollouts', where each round learns from the rollouts of one update. "
+                "Set it to 1, or schedule.d_fakes to fresh.",
+            )
+        if fields.adversary.sequences_per_round != self.num_sampled:
+            yield Problem(
+                "rounds_of_rollouts",
+                {"adversary.sequences_per_round": fields.adversary.sequences_per_round},
+                "with schedule.d_fakes='rollouts' a round uses the rollouts of one update. Set it to their number, "
+                f"{self.num_sampled}.",
             )
 
     def mle_rate(self, epoch: int) -> float:

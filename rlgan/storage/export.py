@@ -25,6 +25,7 @@ from rlgan.base.settings import Settings
 from rlgan.base.weights import Tensors, load_weights
 from rlgan.envs.reading import Text
 from rlgan.envs.sequence_space import SequenceSpace
+from rlgan.envs.spelling import Spelling
 from rlgan.envs.tasks.lines import padded
 from rlgan.envs.tasks.prompts import PromptReading
 from rlgan.envs.tasks.sources import Reading, ReadSources
@@ -242,6 +243,7 @@ def names_of(task: Task) -> dict[str, Any]:
         "joining": task.joining,
         "token_names": list(task.token_names),
         "condition_names": None if task.conditions is None else list(task.conditions.token_names),
+        "condition_joining": None if task.conditions is None else task.conditions.joining,
     }
 
 
@@ -261,8 +263,11 @@ _SPACE = ("vocab_size", "max_length", "end_id", "separator_id", "unknown_id", "s
 def space_of(description: Mapping[str, Any]) -> SequenceSpace:
     """The sequences that a description tells of."""
     # Older versions say neither what sequences are conditioned on (0.1.0 calls it "given"), nor where turns end, nor
-    # which token is the unknown one; their start is 0 and their padding the terminator.
-    condition = description.get("condition", description.get("given"))
+    # which token is the unknown one, nor how conditions are spelled; their start is 0 and their padding the terminator.
+    condition, names = description.get("condition", description.get("given")), description.get("token_names")
+    if condition is not None:
+        joining = description.get("condition_joining", "words")
+        condition = {**condition, "token_names": condition_names_of(description), "joining": joining}
     return SequenceSpace(
         description["vocab_size"],
         description["max_length"],
@@ -272,6 +277,7 @@ def space_of(description: Mapping[str, Any]) -> SequenceSpace:
         unknown_id=description.get("unknown_id"),
         start_id=description.get("start_id", 0),
         padding_id=description.get("padding_id"),
+        spelling=None if names is None else Spelling(tuple(names), joining_of(description)),
     )
 
 

@@ -57,6 +57,7 @@ class Trainer:
 
     def __init__(self, config: Config, task: Task, parts: Parts, mle_start: Tensors | None = None) -> None:
         require_drawable(config, task)
+        config = config.settled()
         self.config, self.task, self._parts = config, task, parts
         self.evaluator = Evaluator(task, config.evaluation, config.seed)
         self.stopped: str | None = None

@@ -35,7 +35,7 @@ EXPECTED: dict[type, set[str]] = {
         "task.input.data", "task.input.valid", "task.input.test", "task.input.source", "task.input.target",
         "task.input.valid_source", "task.input.valid_target", "task.input.test_source", "task.input.test_target",
         "task.demonstrations", "task.model.path", "generator.weights.path",  # new
-        "generator.pretrained.path", "discriminator.pretrained.path",
+        "generator.pretrained.path", "discriminator.pretrained.path", "discriminator.weights.path",
         "evaluation.language_model.network.pretrained.path",  # new: the lists had forgotten it; it is refused there
     },
     NeverMovesNumbers: {"preset", "controls", "tracking", "checkpoint_every_s", "sampling"},
@@ -67,7 +67,7 @@ READ_IF = {
         "schedule.g_batch", "schedule.g_group", "evaluation.every", "evaluation.collapse_share",
     },
     "rollouts": {"credit", "objective", "sampling"},
-    "rounds between updates": {"schedule.d_steps"},
+    "rounds between updates": {"schedule.d_steps", "schedule.d_fakes"},
     "pretraining": {"optimizers.mle", "schedule.mle_patience", "evaluation.mle_every"},
     "likelihood": {"schedule.mle_batch"},
     "control of its kind": {"evaluation.equal_trainings"},

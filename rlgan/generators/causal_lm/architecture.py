@@ -40,6 +40,17 @@ def _is_mark(space: SequenceSpace) -> bool:
     return space.condition is not None and space.condition.end_id == space.vocab_size
 
 
+def architecture_of(settings: CausalLM, space: SequenceSpace) -> Any:
+    """What transformers builds its network from."""
+    weights = settings.weights
+    if not isinstance(weights, FreshWeights):
+        return stored_architecture(settings.settled().config or {})
+    # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
+    ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
+    size = space.vocab_size
+    return fresh_architecture(weights, size, needed_positions(space), tie_word_embeddings=weights.tied, **ids)
+
+
 def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     """A language model with random weights, by torch's global random state, with adapters where they are asked for.
 
@@ -51,12 +62,7 @@ def build_network(settings: CausalLM, space: SequenceSpace) -> nn.Module:
     import transformers
 
     register()
-    if isinstance(settings.weights, FreshWeights):
-        # A token that pads would have no gradient as an input, and where sequences end it stands for more than nothing.
-        ids = {"bos_token_id": space.start_id, "eos_token_id": space.end_id, "pad_token_id": None}
-        config = fresh_architecture(settings.weights, space.vocab_size, needed_positions(space), **ids)
-    else:
-        config = stored_architecture(settings.settled().config or {})
+    config = architecture_of(settings, space)
     _require_room(config, space, settings)
     with quiet():
         model = transformers.AutoModelForCausalLM.from_config(
