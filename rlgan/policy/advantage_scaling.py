@@ -99,19 +99,21 @@ class Whiten(Normalisation):
 class GroupDeviation(Normalisation):
     """Advantages over the standard deviation of values in the group at the same position (GRPO, Shao et al. 2024).
 
-    The deviation is the population's. Where all of a group are worth the same the advantage is 0, whatever the
+    Where all of a group are worth the same the advantage is 0, whatever the
     baseline; where they are worth nearly the same, it amplifies noise: GRPO's known bias.
     """
 
     kind: Literal["group_deviation"] = "group_deviation"
     epsilon: Annotated[float, NotSearched("guards a division")] = Field(1e-6, gt=0.0)
-    """Added to the deviation, reward units."""
+    """Added to the deviation, reward units; TRL adds 1e-4."""
+    bessel: Annotated[bool, NotSearched("scales all advantages of groups of one size alike")] = False
+    """Whether the deviation is the sample's, over K - 1 as TRL's, and not the population's, over K."""
     needs: ClassVar[frozenset[Need]] = frozenset({"groups", "values"})
     centres: ClassVar[bool] = True
 
     def scale(self, batch: Scalable) -> tuple[Tensor, float]:
         """See `Normalisation.scale`."""
-        found = group_deviations(batch.values, batch.mask, batch.group)
+        found = group_deviations(batch.values, batch.mask, batch.group, correction=int(self.bessel))
         scaled = (batch.advantages / (found + self.epsilon)).masked_fill(found == 0.0, 0.0)
         return scaled, batch.moving_scale
 

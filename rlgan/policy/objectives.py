@@ -85,7 +85,7 @@ class Reinforce(Objective):
         "sequence"
     )
     """Divisor: sum 1 | sequence B | token Σ mask | fixed B·T | sequence_mean B times each sequence's own length. SeqGAN
-    sums, ScratchGAN is fixed, GRPO takes sequence_mean."""
+    sums, ScratchGAN is fixed, GRPO takes sequence_mean. TRL calls token dapo, sequence_mean grpo, and fixed dr_grpo."""
     entropy_bonus: Annotated[float, Choice((0.0, 1e-3, 1e-2))] = Field(0.0, ge=0.0)
     """Weight of the next token's entropy in what is maximised, over the same normaliser."""
     reads_reward: ClassVar[bool] = True

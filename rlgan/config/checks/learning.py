@@ -169,12 +169,13 @@ def pretraining(fields: Fields) -> Iterator[Problem]:
             {"controls": list(fields.controls)},
             "are controls of the adversarial phase, and schedule.adversarial_updates is 0. Set controls to [].",
         )
-    if fields.reference.place != "none" and not schedule.mle_epochs:
+    begins_trained = schedule.mle_epochs or fields.generator.begins_trained
+    if fields.reference.place != "none" and not begins_trained:
         yield Problem(
             "reference_of_no_pretraining",
             {"reference": fields.reference.kind},
-            "stays near the generator that pretraining ended with, and schedule.mle_epochs is 0. Set it to none, or "
-            "pretrain.",
+            "stays near the generator that adversarial training begins with, which is random, for "
+            "schedule.mle_epochs is 0. Set it to none, pretrain, or use a generator that somebody trained.",
         )
     if "oracle_ratio" in fields.controls and not task.knows_distribution:
         yield Problem(

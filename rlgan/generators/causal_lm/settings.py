@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from rlgan.base.declarations import Fields
 from rlgan.base.errors import ConfigError
@@ -13,7 +14,7 @@ from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
 from rlgan.generators.generator import GeneratorKind
-from rlgan.layers.pretrained import FreshWeights, TrainedPart, WholeModel, causal_config
+from rlgan.layers.pretrained import FreshWeights, LoRA, TrainedPart, WholeModel, add_nothing, causal_config
 
 
 class CausalLM(GeneratorKind):
@@ -44,6 +45,15 @@ class CausalLM(GeneratorKind):
         if self.config is not None or isinstance(self.weights, FreshWeights):
             return self
         return self.model_copy(update={"config": causal_config(self.weights)})
+
+    @property
+    def begins_trained(self) -> bool:
+        """See `GeneratorKind`."""
+        return not isinstance(self.weights, FreshWeights)
+
+    def adds_nothing(self, trained: Mapping[str, Tensor]) -> bool:
+        """See `GeneratorKind`: an adapter before its first step."""
+        return isinstance(self.training, LoRA) and add_nothing(trained)
 
     @property
     def needs_conditions(self) -> bool:
