@@ -67,11 +67,12 @@ def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, betwee
     """Seconds of each of TRL's steps; `between` is called after each."""
     import datasets
     import transformers
-    import trl
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     model = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), padding_side="left")
-    config = trl.GRPOConfig(
+    config = GRPOConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=options.prompts * GROUP,
         num_generations=GROUP,
@@ -89,7 +90,7 @@ def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, betwee
     )
     taken: list[float] = []
 
-    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+    class Watch(transformers.TrainerCallback):
         def on_step_begin(self, *arguments: Any, **kwargs: Any) -> None:
             self.started = time.process_time()
 
@@ -97,7 +98,7 @@ def theirs(folder: Path, prompts: list[str], options: argparse.Namespace, betwee
             taken.append(time.process_time() - self.started)
             between()
 
-    trainer = trl.GRPOTrainer(
+    trainer = GRPOTrainer(
         model=model,
         reward_funcs=reward,
         args=config,

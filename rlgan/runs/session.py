@@ -311,7 +311,13 @@ class Session:
         state = whole.state
         save_checkpoint(self._run_dir, state, whole.position, bases=whole.bases)
         self._kept_position = whole.position
-        save_run_generator(self._run_dir, self._config.generator, self._task, state["learners"]["weights"])
+        weights = state["learners"]["weights"]
+        # The same tensors, and not only of the same names: a discriminator may have a base, too.
+        base = next(
+            (one for one in whole.bases if all(weights.get(name) is own for name, own in (one.tensors or {}).items())),
+            None,
+        )
+        save_run_generator(self._run_dir, self._config.generator, self._task, weights, base)
         if self._config.discriminator is not None:
             reward = self._config.reward.model_dump(mode="json")
             judge = state["discriminator"]["weights"]

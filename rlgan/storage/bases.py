@@ -98,7 +98,11 @@ def read_base(run_dir: Path, digest: str) -> Tensors:
         raise ValueError(f"{BASES}/{path.name} is missing") from None
     found = as_base(load(content))
     if found is None or found.digest != digest:
-        raise ValueError(f"{BASES}/{path.name} is not what was written: {len(content):,} bytes of another checksum")
+        is_now = "nothing" if found is None else found.digest
+        raise ValueError(
+            f"{BASES}/{path.name} is not what was written: {len(content):,} bytes of another model, with the hash "
+            f"{is_now} in the place of {digest}"
+        )
     assert found.tensors is not None
     return found.tensors
 
