@@ -17,6 +17,7 @@ from typing import Any, NoReturn, cast
 
 from rlgan import __version__
 from rlgan.base.errors import ConfigError, PluginError, RlganError, UploadError, nearest
+from rlgan.base.memory import MemoryShortError
 
 from .advice import typeable
 from .options import split_overrides
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Verb] = ()) -> i
     """
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments), (*VERBS, *more))
-    except (PluginError, UploadError) as error:
+    except (PluginError, UploadError, MemoryShortError) as error:
         print(f"rlgan: {error}", file=sys.stderr)
         return 1
     except RlganError as error:

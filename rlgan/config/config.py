@@ -104,7 +104,7 @@ class Workers(Settings):
     """Sequences of a generator batch that one task samples and continues; part of the result's rounding."""
     shard_fakes: int = Field(512, ge=1)
     """Fakes for the discriminator that one task samples; part of the result's rounding."""
-    chunk_rows: int = Field(256, ge=1)
+    chunk_rows: Annotated[int, FreeOnResume()] = Field(256, ge=1)
     """Rows that the sampler advances together; bounds memory at about 4 · rows · vocabulary bytes. Part of the
     result's rounding."""
     most_logprob_gap: Annotated[float | None, FreeOnResume()] = Field(1.0, gt=0.0)
@@ -112,9 +112,9 @@ class Workers(Settings):
     (`rollouts/logprob_gap_max`), above which the run stops; null never stops it. In float32 they differ by 1e-5, in
     bfloat16 by some hundredths."""
     tokens_at_once: Annotated[int | None, FreeOnResume()] = Field(None, ge=1)
-    """Most tokens, prompts and padding included, of which gradients are computed at once, of the generator and of the
-    discriminator; null for whole batches. Gradients of the parts add up to that of the batch, up to rounding; a
-    sequence that alone has more is a part of its own. Lower it when memory is short."""
+    """Most tokens, prompts and padding included, of which a learner computes the generator's gradients at once; null
+    for whole batches. Gradients of the parts add up to that of the batch, up to rounding; a sequence that alone has
+    more is a part of its own. Lower it when memory is short."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

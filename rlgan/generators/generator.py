@@ -248,6 +248,8 @@ class Generator(nn.Module, ABC):
     relaxes: ClassVar[bool] = False
     """See `GeneratorKind`."""
 
+    dtype: torch.dtype = torch.float32
+    """What its matrices are multiplied in."""
     keeps_nothing: ClassVar[bool] = True
     """Whether a frozen network may be given other weights in place: nothing that it computed from the old ones is kept
     in it."""

@@ -18,6 +18,7 @@ from typing import Any
 from rlgan.base.activity import stage
 from rlgan.base.errors import CallbackError, CheckpointError, PluginError, RlganError, StorageError, UploadError
 from rlgan.base.files import cannot_write, write_atomically
+from rlgan.base.memory import MemoryShortError
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Base
 from rlgan.config.config import Config
@@ -196,6 +197,12 @@ class Session:
         except KeyboardInterrupt:
             status, wait_s = "KILLED", _INTERRUPTED_WAIT_S
             return self._stopped()
+        except MemoryShortError:
+            self._progress.say(
+                f"stopped, for memory was out; the {self._kept_position} units of the last checkpoint are kept. Go on "
+                f"with: {self._again()}, and the setting that the error names"
+            )
+            raise
         except PluginError:
             self._progress.say(
                 f"stopped by a plug-in; its {self._kept_position} units of the last checkpoint are kept. When the "
@@ -240,7 +247,7 @@ class Session:
                 self._whole = self._now(deepcopy(callbacks.states()[0]))
             try:
                 iteration = trainer.step()
-            except PluginError:
+            except (PluginError, MemoryShortError):
                 self._keep_whole()
                 raise
             try:

@@ -20,6 +20,7 @@ import ray
 
 from rlgan.base.activity import advance, stage
 from rlgan.base.devices import device_of
+from rlgan.base.memory import naming_what_to_lower
 from rlgan.base.threads import torch_threads
 from rlgan.base.weights import Base, Weights, load_weights
 from rlgan.discriminators import DiscriminatorSettings, Scorer, build_discriminator
@@ -35,6 +36,8 @@ from .processes import ProcessInfo, require_same_versions, this_process
 SHARD_THREADS = 1
 """Threads that compute a shard wherever it runs: two one-thread processes beat one two-thread process, and sums are
 rounded by the number of threads."""
+
+_LOWER = "Lower workers.chunk_rows, which bounds the rows that are sampled together, or task.max_length."
 
 _START_TOGETHER_S = 20.0  # a machine that is loaded takes as long to start a few processes
 
@@ -158,7 +161,7 @@ class RolloutWorker:
         Returns:
             The shard's rollouts.
         """
-        with torch_threads(SHARD_THREADS):
+        with torch_threads(SHARD_THREADS), naming_what_to_lower("a rollout worker", _LOWER):
             if shard.is_soft:
                 return collect_soft(self._plan, shard, self._policies.of(generator)[0].network)
             policy, continuing = self._policies.of(generator, rollout_policy)

@@ -49,6 +49,7 @@ class CausalLMGenerator(Generator):
         self._settings, self._space = settings, space
         self.vocab_size, self.max_length = space.vocab_size, space.max_length
         self._start_id = space.required_start
+        self.dtype = getattr(torch, settings.dtype)
         self.network = build_network(settings, space)
         self._rates = [
             (module, name, value)

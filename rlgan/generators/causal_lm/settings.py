@@ -13,6 +13,7 @@ from rlgan.base.errors import ConfigError
 from rlgan.base.pretrained import HubModel, ModelFolder
 from rlgan.base.problems import Problem
 from rlgan.base.search_priors import NotSearched
+from rlgan.base.settings import FreeOnResume
 from rlgan.generators.generator import GeneratorKind
 from rlgan.layers.pretrained import FreshWeights, LoRA, TrainedPart, WholeModel, add_nothing, causal_config
 
@@ -33,7 +34,7 @@ class CausalLM(GeneratorKind):
     dtype: Annotated[Literal["float32", "bfloat16"], NotSearched("fits the machine at hand")] = "float32"
     """What matrices are multiplied in. Weights that are trained stay float32; with bfloat16 those that are not are
     kept in it, too."""
-    checkpointing: Annotated[bool, NotSearched("changes no number")] = False
+    checkpointing: Annotated[bool, NotSearched("changes no number"), FreeOnResume()] = False
     """Whether activations of a layer are computed again for its gradient, and not kept: less memory, a third more
     time."""
     config: Annotated[dict[str, Any] | None, NotSearched("is the model at hand")] = None
